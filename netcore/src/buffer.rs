@@ -1,0 +1,322 @@
+//! The memory behind TCP buffers.
+//!
+//! A connection's receive and send buffers are as large as its windows, and mostly empty. They are
+//! carved out of large anonymous maps, so that they cost address space until they are touched, and
+//! go back there when the connection ends. smoltcp fixes a socket's buffers when it is made and
+//! wants them to outlive it, which is what the unsafe code here is for; it is the only such code
+//! in this crate.
+
+#![allow(unsafe_code)]
+
+use smoltcp::iface::{SocketHandle, SocketSet, SocketStorage};
+use smoltcp::socket::tcp;
+use std::collections::HashMap;
+use std::io;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// Hands out buffers and takes them back.
+#[derive(Debug, Default)]
+pub(crate) struct Arena {
+    /// One free list for each size; sizes come from configuration, so there are few.
+    classes: HashMap<usize, Class>,
+    /// Bytes of buffers handed out.
+    leased: usize,
+}
+
+#[derive(Debug, Default)]
+struct Class {
+    /// Buffers whose pages are still there: the next connection takes them without a page fault.
+    warm: Vec<Lease>,
+    /// Buffers whose pages were given back.
+    cold: Vec<Lease>,
+    /// What is left of the newest map.
+    rest: Option<Lease>,
+}
+
+/// How many bytes of buffers stay warm in each size class.
+const WARM_BYTES: usize = 16 << 20;
+/// The size of a map; a larger buffer gets a map of its own.
+const REGION_BYTES: usize = 64 << 20;
+/// Buffers are multiples of this, so that giving back the pages of one leaves its neighbours'.
+const PAGE_BYTES: usize = 4096;
+/// smoltcp's limit for a receive buffer.
+const BUFFER_BYTES_MAX: usize = 1 << 30;
+
+impl Arena {
+    fn lease(&mut self, bytes: usize) -> io::Result<Lease> {
+        let len = bytes.clamp(1, BUFFER_BYTES_MAX).next_multiple_of(PAGE_BYTES);
+        let class = self.classes.entry(len).or_default();
+        let lease = match class.warm.pop().or_else(|| class.cold.pop()) {
+            Some(lease) => lease,
+            None => class.carve(len)?,
+        };
+        self.leased += len;
+        Ok(lease)
+    }
+
+    fn give_back(&mut self, lease: Lease) {
+        self.leased -= lease.len;
+        let class = self.classes.entry(lease.len).or_default();
+        if (class.warm.len() + 1) * lease.len <= WARM_BYTES {
+            class.warm.push(lease);
+        } else {
+            lease.forget_contents();
+            class.cold.push(lease);
+        }
+    }
+
+    /// Bytes of buffers handed out.
+    pub(crate) fn leased_bytes(&self) -> usize {
+        self.leased
+    }
+}
+
+impl Class {
+    fn carve(&mut self, len: usize) -> io::Result<Lease> {
+        let mut rest = match self.rest.take() {
+            Some(rest) if rest.len >= len => rest,
+            _ => Lease::whole(Region::new(REGION_BYTES.max(len))?),
+        };
+        let lease = Lease { region: rest.region.clone(), offset: rest.offset, len };
+        rest.offset += len;
+        rest.len -= len;
+        self.rest = (rest.len > 0).then_some(rest);
+        Ok(lease)
+    }
+}
+
+/// Exclusive use of one part of a region. Leases are made by splitting, so no two overlap.
+#[derive(Debug)]
+struct Lease {
+    region: Arc<Region>,
+    offset: usize,
+    len: usize,
+}
+
+impl Lease {
+    fn whole(region: Region) -> Self {
+        let len = region.len;
+        Self { region: Arc::new(region), offset: 0, len }
+    }
+
+    /// The leased bytes.
+    ///
+    /// # Safety
+    ///
+    /// The slice must be gone before the lease is used again, given back or dropped.
+    unsafe fn bytes(&mut self) -> &'static mut [u8] {
+        // SAFETY: `offset..offset + len` lies inside the region, whose memory is initialised
+        // (anonymous maps are zero) and lives while `self.region` does. No other lease covers it,
+        // and `&mut self` with the caller's promise keeps this the only slice.
+        unsafe {
+            let start = self.region.base.add(self.offset);
+            std::slice::from_raw_parts_mut(start.as_ptr(), self.len)
+        }
+    }
+
+    /// Gives the pages back to the system; they read as zero afterwards.
+    fn forget_contents(&self) {
+        self.region.forget(self.offset, self.len);
+    }
+}
+
+/// One anonymous map.
+#[derive(Debug)]
+struct Region {
+    base: NonNull<u8>,
+    len: usize,
+    #[cfg(not(miri))]
+    map: memmap2::MmapMut,
+    #[cfg(miri)]
+    layout: std::alloc::Layout,
+}
+
+// SAFETY: a region is memory and its bounds. What is in it is only reached through leases, each of
+// which is exclusive to its holder.
+unsafe impl Send for Region {}
+// SAFETY: as above; the methods of a shared region touch no contents but for `forget`, which is
+// called with the range of a lease that its holder has at hand.
+unsafe impl Sync for Region {}
+
+#[cfg(not(miri))]
+impl Region {
+    fn new(len: usize) -> io::Result<Self> {
+        // Not reserving swap is what lets a million mostly untouched buffers fit.
+        let mut map = memmap2::MmapOptions::new().len(len).no_reserve_swap().map_anon()?;
+        // One touched byte must not fault in two megabytes. A kernel without huge pages refuses
+        // the advice and needs none.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::NoHugePage);
+        let base = NonNull::new(map.as_mut_ptr()).expect("a map is not at address 0");
+        Ok(Self { base, len, map })
+    }
+
+    fn forget(&self, offset: usize, len: usize) {
+        #[cfg(target_os = "linux")]
+        // SAFETY: the range belongs to a lease that nobody uses now, so zeroing its pages under it
+        // changes nothing that anybody reads.
+        unsafe {
+            // Failing costs memory, not correctness.
+            let _ =
+                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, len);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (&self.map, offset, len);
+    }
+}
+
+/// Miri has no maps: it gets zeroed memory from the allocator.
+#[cfg(miri)]
+impl Region {
+    fn new(len: usize) -> io::Result<Self> {
+        // Small enough to be quick; `carve` asks for what it needs.
+        let layout = std::alloc::Layout::from_size_align(len, PAGE_BYTES)
+            .map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: the layout is not empty: lengths are at least one page.
+        let base = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) })
+            .ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { base, len, layout })
+    }
+
+    fn forget(&self, offset: usize, len: usize) {
+        // SAFETY: inside the region, and nobody uses the range now.
+        unsafe { std::ptr::write_bytes(self.base.add(offset).as_ptr(), 0, len) }
+    }
+}
+
+#[cfg(miri)]
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout.
+        unsafe { std::alloc::dealloc(self.base.as_ptr(), self.layout) }
+    }
+}
+
+/// A socket set with exactly one TCP socket, and the buffers of that socket.
+///
+/// The socket must never be moved out of its set: its buffers go back to the arena when this is
+/// released, whether or not it is still there.
+#[derive(Debug)]
+pub(crate) struct SoloSocket {
+    // Before the leases, so that it is dropped first.
+    set: SocketSet<'static>,
+    handle: SocketHandle,
+    recv: Lease,
+    send: Lease,
+}
+
+impl SoloSocket {
+    /// Makes a closed socket with buffers of these sizes.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if it has no address space left.
+    pub(crate) fn new(arena: &mut Arena, recv_bytes: usize, send_bytes: usize) -> io::Result<Self> {
+        let mut recv = arena.lease(recv_bytes)?;
+        let mut send = match arena.lease(send_bytes) {
+            Ok(send) => send,
+            Err(error) => {
+                arena.give_back(recv);
+                return Err(error);
+            }
+        };
+        // SAFETY: the slices go into the socket, the socket into the set, and the set is dropped
+        // before the leases are, in `release` and by the order of the fields.
+        let (recv_bytes, send_bytes) = unsafe { (recv.bytes(), send.bytes()) };
+        let socket = tcp::Socket::new(
+            tcp::SocketBuffer::new(recv_bytes),
+            tcp::SocketBuffer::new(send_bytes),
+        );
+        // Exactly one slot: a set that grows would reserve four.
+        let mut slots = Vec::with_capacity(1);
+        slots.push(SocketStorage::EMPTY);
+        let mut set = SocketSet::new(slots);
+        let handle = set.add(socket);
+        Ok(Self { set, handle, recv, send })
+    }
+
+    pub(crate) fn tcp(&self) -> &tcp::Socket<'static> {
+        self.set.get(self.handle)
+    }
+
+    pub(crate) fn tcp_mut(&mut self) -> &mut tcp::Socket<'static> {
+        self.set.get_mut(self.handle)
+    }
+
+    pub(crate) fn set(&self) -> &SocketSet<'static> {
+        &self.set
+    }
+
+    pub(crate) fn set_mut(&mut self) -> &mut SocketSet<'static> {
+        &mut self.set
+    }
+
+    /// Drops the socket and gives its buffers back.
+    pub(crate) fn release(self, arena: &mut Arena) {
+        let Self { set, recv, send, .. } = self;
+        drop(set);
+        arena.give_back(recv);
+        arena.give_back(send);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(arena: &mut Arena, byte: u8) -> Lease {
+        let mut lease = arena.lease(PAGE_BYTES).expect("address space");
+        // SAFETY: the slice does not outlive this line.
+        unsafe { lease.bytes() }.fill(byte);
+        lease
+    }
+
+    #[test]
+    fn leases_do_not_overlap() {
+        let mut arena = Arena::default();
+
+        let mut leases: Vec<_> = (1..=8).map(|byte| fill(&mut arena, byte)).collect();
+
+        for (byte, lease) in (1..=8).zip(&mut leases) {
+            // SAFETY: the slice does not outlive this line.
+            assert!(unsafe { lease.bytes() }.iter().all(|found| *found == byte));
+        }
+    }
+
+    #[test]
+    fn what_is_given_back_is_leased_again() {
+        let mut arena = Arena::default();
+        let first = fill(&mut arena, 1);
+        let (region, offset) = (Arc::as_ptr(&first.region), first.offset);
+
+        arena.give_back(first);
+        let again = arena.lease(PAGE_BYTES).expect("address space");
+
+        assert_eq!((Arc::as_ptr(&again.region), again.offset), (region, offset));
+        assert_eq!(arena.leased_bytes(), PAGE_BYTES);
+    }
+
+    #[test]
+    fn forgotten_contents_read_as_zero() {
+        let mut arena = Arena::default();
+        let mut lease = fill(&mut arena, 7);
+
+        lease.forget_contents();
+
+        // SAFETY: the slice does not outlive this line.
+        assert!(unsafe { lease.bytes() }.iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn a_released_socket_leaves_nothing_leased() {
+        let mut arena = Arena::default();
+
+        let solo = SoloSocket::new(&mut arena, 65536, 1).expect("address space");
+        assert_eq!(solo.tcp().recv_capacity(), 65536);
+        assert_eq!(solo.tcp().send_capacity(), PAGE_BYTES);
+        solo.release(&mut arena);
+
+        assert_eq!(arena.leased_bytes(), 0);
+    }
+}

@@ -1,0 +1,78 @@
+//! Commands to a stack and the responses to them, by family.
+//!
+//! All of it is plain data: it can be logged, counted and generated. `Debug` shows lengths and
+//! never payload.
+
+pub mod control;
+pub mod icmp;
+pub mod raw;
+pub mod tcp;
+pub mod udp;
+
+/// What a stack can be told to do.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// To the stack as a whole.
+    Control(control::Command),
+    /// To TCP listeners and connections.
+    Tcp(tcp::Command),
+    /// To UDP sockets.
+    Udp(udp::Command),
+    /// To ping sockets.
+    Icmp(icmp::Command),
+    /// To raw sockets.
+    Raw(raw::Command),
+}
+
+/// What a stack answers when it could do what it was told.
+#[derive(Debug, Clone)]
+pub enum Response {
+    /// Done; there is nothing to report.
+    Done,
+    /// From the stack as a whole.
+    Control(control::Response),
+    /// From a TCP listener or connection.
+    Tcp(tcp::Response),
+    /// From a UDP socket.
+    Udp(udp::Response),
+    /// From a ping socket.
+    Icmp(icmp::Response),
+    /// From a raw socket.
+    Raw(raw::Response),
+}
+
+/// Writes the conversions of one family into and out of [`Command`] and [`Response`].
+macro_rules! family {
+    ($family:ident, $variant:ident) => {
+        impl From<$family::Command> for Command {
+            fn from(command: $family::Command) -> Self {
+                Self::$variant(command)
+            }
+        }
+
+        impl From<$family::Response> for Response {
+            fn from(response: $family::Response) -> Self {
+                Self::$variant(response)
+            }
+        }
+
+        impl TryFrom<Response> for $family::Response {
+            type Error = crate::Error;
+
+            /// Fails with [`Error::WrongSocket`](crate::Error::WrongSocket) if the response is of
+            /// another family.
+            fn try_from(response: Response) -> Result<Self, Self::Error> {
+                match response {
+                    Response::$variant(response) => Ok(response),
+                    _ => Err(crate::Error::WrongSocket),
+                }
+            }
+        }
+    };
+}
+
+family!(control, Control);
+family!(tcp, Tcp);
+family!(udp, Udp);
+family!(icmp, Icmp);
+family!(raw, Raw);

@@ -1,0 +1,139 @@
+//! Commands to TCP listeners and connections.
+
+use crate::id::SocketId;
+use bytes::Bytes;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What a TCP socket can be told to do.
+#[derive(Clone, derive_more::Debug)]
+pub enum Command {
+    /// Listen for connections; answered by [`Response::Listening`].
+    Listen {
+        /// The stack's address, or `0.0.0.0` or `[::]` for all of them; `[::]` takes IPv4 too,
+        /// unless told otherwise. Port 0 lets the stack choose.
+        local: SocketAddr,
+        /// For the listener and the connections that it makes.
+        options: ListenOptions,
+    },
+    /// Take the oldest connection of a listener; answered by [`Response::Accepted`] once there is
+    /// one.
+    Accept,
+    /// Connect; answered by [`Response::Connected`] when the handshake is done.
+    Connect {
+        /// Where to.
+        remote: SocketAddr,
+        /// Where from; `None` or port 0 lets the stack choose.
+        local: Option<SocketAddr>,
+        /// For the connection.
+        options: Options,
+    },
+    /// Queue bytes to be sent; answered by [`Response::Sent`] once at least one was taken.
+    Send {
+        /// The bytes.
+        #[debug("{} bytes", buf.len())]
+        buf: Bytes,
+    },
+    /// Take received bytes; answered by [`Response::Received`] once there are any, or by
+    /// [`Response::Finished`].
+    Recv {
+        /// At most this many; `None` for as many as are there in one piece.
+        max_len: Option<usize>,
+    },
+    /// Shut the write half down: the peer sees the end of the stream after all queued bytes.
+    Shutdown,
+    /// Close the listener, or the connection after its queued bytes are sent; answered at once.
+    Close,
+    /// Reset the connection.
+    Abort,
+}
+
+/// What a TCP socket answers.
+#[derive(Clone, PartialEq, Eq, derive_more::Debug)]
+pub enum Response {
+    /// The listener listens.
+    Listening {
+        /// Names the listener from now on.
+        handle: SocketId,
+        /// The address with the port that was chosen.
+        local: SocketAddr,
+    },
+    /// A connection was accepted.
+    Accepted {
+        /// Names the connection from now on.
+        handle: SocketId,
+        /// The address that the peer dialled.
+        local: SocketAddr,
+        /// The peer.
+        remote: SocketAddr,
+    },
+    /// The connection is established.
+    Connected {
+        /// Names the connection from now on.
+        handle: SocketId,
+        /// This end's address.
+        local: SocketAddr,
+        /// The peer.
+        remote: SocketAddr,
+    },
+    /// Bytes were queued.
+    Sent {
+        /// How many; the rest of the buffer was not taken.
+        n: usize,
+    },
+    /// Bytes were received; never empty.
+    Received {
+        /// The bytes.
+        #[debug("{} bytes", buf.len())]
+        buf: Bytes,
+    },
+    /// The peer will send no more: end of the stream.
+    Finished,
+}
+
+/// Options of a TCP connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Send small segments at once instead of gathering them while data is in flight (RFC 896).
+    /// Off by default, as on the kernel.
+    pub nodelay: bool,
+    /// Time to live or hop limit of every segment; `None` is 64. Never 0.
+    pub hop_limit: Option<u8>,
+    /// Probe an idle peer after this time, and then as often; `None` never does.
+    pub keep_alive: Option<Duration>,
+    /// The most that the peer may send ahead of the reader, in bytes; `None` takes
+    /// [`Config::recv_buffer_bytes`](crate::Config::recv_buffer_bytes). Fixed once the connection
+    /// is made.
+    pub recv_buffer_bytes: Option<usize>,
+    /// The most that may be in flight, in bytes; `None` takes
+    /// [`Config::send_buffer_bytes`](crate::Config::send_buffer_bytes). Fixed once the connection
+    /// is made.
+    pub send_buffer_bytes: Option<usize>,
+    /// How closing behaves: `None` sends what is queued in the background, zero resets at once.
+    pub linger: Option<Duration>,
+    /// How long a connect may take; `None` takes
+    /// [`Config::connect_timeout`](crate::Config::connect_timeout).
+    pub connect_timeout: Option<Duration>,
+}
+
+/// Options of a TCP listener.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// How many connections may wait to be accepted; further SYNs are dropped then, and tried
+    /// again by the peer. `None` takes [`Config::backlog_max`](crate::Config::backlog_max).
+    pub backlog_max: Option<usize>,
+    /// Whether a listener on `[::]` takes IPv4 connections too.
+    pub families: Families,
+    /// What each connection starts with.
+    pub connection: Options,
+}
+
+/// Which connections or datagrams a socket on `[::]` takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Families {
+    /// IPv6, and IPv4 with addresses written as `::ffff:a.b.c.d`, as on the kernel.
+    #[default]
+    Both,
+    /// IPv6 alone, so that another socket may hold the same port for IPv4.
+    V6Only,
+}

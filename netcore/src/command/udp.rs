@@ -1,0 +1,58 @@
+//! Commands to UDP sockets.
+
+use crate::id::SocketId;
+use bytes::Bytes;
+use std::net::SocketAddr;
+
+/// What a UDP socket can be told to do.
+#[derive(Clone, derive_more::Debug)]
+pub enum Command {
+    /// Make a socket; answered by [`Response::Bound`].
+    Bind {
+        /// The stack's address, or `0.0.0.0` or `[::]` for all of them; `[::]` takes IPv4 too.
+        /// Port 0 lets the stack choose.
+        endpoint: SocketAddr,
+    },
+    /// As [`Bind`](Self::Bind), on an IPv6 address, and leaving IPv4 to others.
+    BindV6Only {
+        /// The stack's IPv6 address, or `[::]`.
+        endpoint: SocketAddr,
+    },
+    /// Queue a datagram to be sent; answered at once.
+    Send {
+        /// Where to.
+        endpoint: SocketAddr,
+        /// The payload.
+        #[debug("{} bytes", buf.len())]
+        buf: Bytes,
+    },
+    /// Take the oldest datagram; answered by [`Response::Received`] once there is one.
+    Recv {
+        /// Cut the payload after this many bytes, and drop the rest.
+        max_len: Option<usize>,
+    },
+    /// Close the socket after its queued datagrams are sent; answered at once.
+    Close,
+}
+
+/// What a UDP socket answers.
+#[derive(Clone, PartialEq, Eq, derive_more::Debug)]
+pub enum Response {
+    /// The socket is there.
+    Bound {
+        /// Names the socket from now on.
+        handle: SocketId,
+        /// The address with the port that was chosen.
+        local: SocketAddr,
+    },
+    /// A datagram was received.
+    Received {
+        /// Who sent it.
+        remote: SocketAddr,
+        /// The payload, cut if the command said so.
+        #[debug("{} bytes", buf.len())]
+        buf: Bytes,
+        /// How long the payload was before it was cut, if it was.
+        truncated: Option<usize>,
+    },
+}

@@ -1,0 +1,104 @@
+//! Limits and defaults of a stack.
+
+use std::time::Duration;
+
+/// Limits and defaults of a [`Netstack`](crate::Netstack).
+///
+/// Every bound on what a peer or a caller can make a stack hold has a name here. At a bound the
+/// stack refuses or drops, as the protocol asks, and counts it
+/// ([`Counters`](crate::Counters)).
+///
+/// ```
+/// let config = netcore::Config { backlog_max: 4096, ..Default::default() };
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Commands that may wait in the channel; senders wait for room.
+    pub commands_max: usize,
+    /// Sockets of all kinds, half-open connections included.
+    pub sockets_max: usize,
+    /// The receive buffer of a TCP connection: the largest window it offers, in bytes. The memory
+    /// is address space only until data arrives. Rounded up to whole pages, at most 1 GiB.
+    pub recv_buffer_bytes: usize,
+    /// The send buffer of a TCP connection: the most it keeps in flight, in bytes. Rounded as
+    /// [`recv_buffer_bytes`](Self::recv_buffer_bytes).
+    pub send_buffer_bytes: usize,
+    /// Bytes of each direction that may wait between a TCP connection and its handle, besides
+    /// what its buffers hold.
+    pub stream_queue_bytes: usize,
+    /// Connections that may wait to be accepted on a listener that does not say otherwise.
+    pub backlog_max: usize,
+    /// Half-open connections of one listener. The oldest makes room for a new one, so that a
+    /// flood of SYNs does not keep out peers that complete their handshake.
+    pub half_open_per_listener_max: usize,
+    /// Half-open connections of all listeners together; the same rule applies.
+    pub half_open_max: usize,
+    /// Bytes of datagrams that may wait on each side of a UDP, ping or raw socket, a fixed
+    /// overhead for each included; at least one datagram of the largest size always fits.
+    pub datagram_queue_bytes: usize,
+    /// Packets under way between sockets of this same stack.
+    pub loopback_packets_max: usize,
+    /// Answers of the stack itself (resets, ICMP messages) that may wait for room on the link.
+    pub replies_max: usize,
+    /// Bytes of incomplete fragmented packets; the oldest packet makes room for a new one.
+    pub fragments_bytes_max: usize,
+    /// Entries for connections in TIME-WAIT; the oldest makes room for a new one.
+    pub time_wait_max: usize,
+    /// How long a connect waits for the peer (Linux: about 127 s).
+    pub connect_timeout: Duration,
+    /// How long a half-open connection waits for the last step of its handshake.
+    pub handshake_timeout: Duration,
+    /// How long a connection may take to finish once its handle is gone (Linux:
+    /// `tcp_fin_timeout`, 60 s).
+    pub close_timeout: Duration,
+    /// How long an established peer may leave data unacknowledged (Linux: `tcp_retries2`, about
+    /// 15 min).
+    pub retransmit_timeout: Duration,
+    /// How long the address pair of a closed connection is kept out of use (RFC 9293 section
+    /// 3.6.1; Linux: 60 s).
+    pub time_wait: Duration,
+    /// How long fragments wait for their packet to become whole (RFC 8200 section 4.5: 60 s).
+    pub fragment_timeout: Duration,
+    /// Where unpredictable numbers come from.
+    pub entropy: Entropy,
+}
+
+/// Where a stack's unpredictable numbers come from: ports, sequence numbers, identifiers, and the
+/// keys of its tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Entropy {
+    /// The operating system's generator.
+    #[default]
+    Os,
+    /// A fixed seed, so that a simulation can be repeated. Not for open networks: whoever knows
+    /// the seed knows the numbers.
+    Seed(u64),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            commands_max: 1024,
+            sockets_max: 1 << 20,
+            // 100 Mbit/s at a round trip of 50 ms are 625,000 bytes in flight.
+            recv_buffer_bytes: 640 * 1024,
+            send_buffer_bytes: 640 * 1024,
+            stream_queue_bytes: 256 * 1024,
+            backlog_max: 1024,
+            half_open_per_listener_max: 2048,
+            half_open_max: 8192,
+            datagram_queue_bytes: 256 * 1024,
+            loopback_packets_max: 1024,
+            replies_max: 256,
+            fragments_bytes_max: 4 * 1024 * 1024,
+            time_wait_max: 1 << 18,
+            connect_timeout: Duration::from_secs(127),
+            handshake_timeout: Duration::from_secs(60),
+            close_timeout: Duration::from_secs(60),
+            retransmit_timeout: Duration::from_secs(924),
+            time_wait: Duration::from_secs(60),
+            fragment_timeout: Duration::from_secs(60),
+            entropy: Entropy::Os,
+        }
+    }
+}

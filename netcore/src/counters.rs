@@ -1,0 +1,99 @@
+//! What a stack counts.
+
+use std::fmt;
+
+/// Counters of a stack, since it was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames taken from the link.
+    pub frames_received: u64,
+    /// Frames given to the link.
+    pub frames_sent: u64,
+    /// Packets delivered inside, from one socket of the stack to another.
+    pub loopback_packets: u64,
+    /// Connections whose handshake was completed, from either end.
+    pub connections_established: u64,
+    /// Resets sent.
+    pub resets_sent: u64,
+    /// ICMP messages sent: errors and echo replies.
+    pub icmp_sent: u64,
+    drops: [u64; DropReason::ALL.len()],
+}
+
+impl Counters {
+    /// How many packets were dropped for `reason`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// Every reason for which at least one packet was dropped, with how many.
+    pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        let counted = DropReason::ALL.iter().map(|reason| (*reason, self.dropped(*reason)));
+        counted.filter(|(_, count)| *count > 0)
+    }
+
+    pub(crate) fn drop(&mut self, reason: DropReason) {
+        self.drops[reason as usize] += 1;
+        tracing::trace!(?reason, "packet dropped");
+    }
+}
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $name:ident => $text:literal,)*) => {
+        /// Why a packet was dropped.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum DropReason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl DropReason {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+
+        impl fmt::Display for DropReason {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(Self::$name => $text,)*
+                })
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Too short, or its lengths and headers contradict each other.
+    Malformed => "malformed",
+    /// A checksum does not fit.
+    Checksum => "bad checksum",
+    /// The frame or the packet is for somebody else.
+    NotForUs => "not for us",
+    /// A source address that cannot come from a wire: ours, loopback, multicast, broadcast,
+    /// unspecified, or IPv4 written as IPv6.
+    MartianSource => "martian source",
+    /// A destination address that cannot come over a wire.
+    MartianDestination => "martian destination",
+    /// An option of an IPv6 extension header says that who does not know it shall drop the packet.
+    UnknownOption => "unknown IPv6 option",
+    /// Fragments overlap (RFC 5722), or do not add up to one packet.
+    BadFragment => "bad fragment",
+    /// An incomplete packet waited too long for its other fragments, or made room for newer ones.
+    FragmentExpired => "fragment expired",
+    /// A SYN came while the listener's backlog was full.
+    BacklogFull => "backlog full",
+    /// A half-open connection made room for a newer one.
+    HalfOpenEvicted => "half-open connection evicted",
+    /// A SYN came while the stack had no room for another socket.
+    TooManySockets => "too many sockets",
+    /// A datagram came while its socket's queue was full.
+    QueueFull => "queue full",
+    /// Nobody listens, and the answer that this deserves was not sent.
+    NoListener => "no listener",
+    /// A TCP segment that its connection cannot take.
+    Unacceptable => "unacceptable segment",
+    /// An answer found no room on the link.
+    ReplyQueueFull => "reply queue full",
+    /// An outgoing packet has no route any more.
+    NoRoute => "no route",
+}

@@ -1,0 +1,131 @@
+//! When sockets want to be looked at again.
+
+use crate::id::SocketId;
+use smoltcp::time::Instant;
+use std::collections::BTreeSet;
+
+/// The next deadline of each socket that has one, in order.
+///
+/// A socket stands here at most once. Moving a deadline later is the common case (every segment
+/// moves the retransmission timer), so the entry stays where it is then, and the socket, looked at
+/// too early, arms it again: see [`Armed::set`].
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    entries: BTreeSet<(Instant, SocketId)>,
+}
+
+/// The part of a deadline that lives with its socket.
+#[derive(Debug, Default)]
+pub(crate) struct Armed {
+    /// When the socket wants to be looked at.
+    due: Option<Instant>,
+    /// Where its entry stands; never later than `due`.
+    entry: Option<Instant>,
+}
+
+impl Deadlines {
+    /// The earliest time at which some socket may be due.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.entries.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the first socket whose entry is due. It must be looked at with [`Armed::fired`].
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<SocketId> {
+        let (at, id) = *self.entries.first()?;
+        if at > now {
+            return None;
+        }
+        self.entries.pop_first();
+        Some(id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+impl Armed {
+    /// Sets when the socket wants to be looked at; `None` for never.
+    pub(crate) fn set(&mut self, deadlines: &mut Deadlines, id: SocketId, due: Option<Instant>) {
+        self.due = due;
+        match (self.entry, due) {
+            (None, None) => {}
+            // An idle socket has no entry at all.
+            (Some(entry), None) => {
+                deadlines.entries.remove(&(entry, id));
+                self.entry = None;
+            }
+            (Some(entry), Some(due)) if entry <= due => {}
+            (entry, Some(due)) => {
+                if let Some(entry) = entry {
+                    deadlines.entries.remove(&(entry, id));
+                }
+                deadlines.entries.insert((due, id));
+                self.entry = Some(due);
+            }
+        }
+    }
+
+    /// Notes that the entry was taken; returns whether the socket is due, and arms it again if
+    /// not.
+    pub(crate) fn fired(&mut self, deadlines: &mut Deadlines, id: SocketId, now: Instant) -> bool {
+        self.entry = None;
+        match self.due {
+            Some(due) if due > now => {
+                self.set(deadlines, id, Some(due));
+                false
+            }
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64) -> Instant {
+        Instant::from_secs(secs)
+    }
+
+    fn id() -> SocketId {
+        slotmap::SlotMap::<SocketId, ()>::with_key().insert(())
+    }
+
+    #[test]
+    fn a_later_deadline_leaves_the_entry_and_fires_once_late() {
+        let (mut deadlines, mut armed, id) = (Deadlines::default(), Armed::default(), id());
+        armed.set(&mut deadlines, id, Some(at(1)));
+
+        armed.set(&mut deadlines, id, Some(at(5)));
+
+        assert_eq!(deadlines.next(), Some(at(1)));
+        assert_eq!(deadlines.pop(at(1)), Some(id));
+        assert!(!armed.fired(&mut deadlines, id, at(1)));
+        assert_eq!(deadlines.next(), Some(at(5)));
+        assert_eq!(deadlines.pop(at(4)), None);
+        assert_eq!(deadlines.pop(at(5)), Some(id));
+        assert!(armed.fired(&mut deadlines, id, at(5)));
+        assert_eq!(deadlines.len(), 0);
+    }
+
+    #[test]
+    fn an_earlier_deadline_moves_the_entry() {
+        let (mut deadlines, mut armed, id) = (Deadlines::default(), Armed::default(), id());
+        armed.set(&mut deadlines, id, Some(at(5)));
+
+        armed.set(&mut deadlines, id, Some(at(1)));
+
+        assert_eq!((deadlines.next(), deadlines.len()), (Some(at(1)), 1));
+    }
+
+    #[test]
+    fn no_deadline_leaves_no_entry() {
+        let (mut deadlines, mut armed, id) = (Deadlines::default(), Armed::default(), id());
+        armed.set(&mut deadlines, id, Some(at(5)));
+
+        armed.set(&mut deadlines, id, None);
+
+        assert_eq!(deadlines.len(), 0);
+    }
+}

@@ -1,0 +1,140 @@
+//! How handles tell a stack that one of their sockets wants attention.
+//!
+//! Reads, writes and closes do not travel through the command channel: it may be full, and a close
+//! must not be lost. A handle changes the queue that it shares with its socket, then rings. A
+//! socket stands in the list of ready sockets at most once, so the list is bounded by the number
+//! of sockets and ringing can neither block nor fail.
+
+use crate::channel::{Request, Undelivered};
+use crate::id::SocketId;
+use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
+
+/// One for each stack, shared with all of its handles.
+#[derive(Debug)]
+pub(crate) struct Doorbell {
+    ready: Mutex<Vec<SocketId>>,
+    undelivered: Mutex<Vec<Undelivered>>,
+    /// Set while the stack's driver waits for a command; whoever clears it sends the wake-up.
+    asleep: AtomicBool,
+    closed: AtomicBool,
+    requests: flume::Sender<Request>,
+}
+
+impl Doorbell {
+    pub(crate) fn new(requests: flume::Sender<Request>) -> Self {
+        Self {
+            ready: Mutex::default(),
+            undelivered: Mutex::default(),
+            asleep: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            requests,
+        }
+    }
+
+    /// Notes that `id` wants attention and wakes the stack if it sleeps.
+    pub(crate) fn ring(&self, id: SocketId) {
+        self.ready.lock().push(id);
+        self.wake();
+    }
+
+    /// Gives an answer that nobody received back to the stack.
+    pub(crate) fn give_back(&self, undelivered: Undelivered) {
+        if !self.is_closed() {
+            self.undelivered.lock().push(undelivered);
+            self.wake();
+        }
+    }
+
+    /// Swaps the list of ready sockets with `into`, which must be empty.
+    pub(crate) fn take_ready(&self, into: &mut Vec<SocketId>) {
+        std::mem::swap(&mut *self.ready.lock(), into);
+    }
+
+    pub(crate) fn take_undelivered(&self) -> Vec<Undelivered> {
+        std::mem::take(&mut *self.undelivered.lock())
+    }
+
+    /// Announces that the driver is about to wait for a command.
+    ///
+    /// Returns `false` if there is work already; the driver must not wait then. The order of the
+    /// two steps here against those of [`ring`](Self::ring) is what keeps a wake-up from being
+    /// lost: either this sees the socket in the list, or the ringer sees `asleep`.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.asleep.store(true, Ordering::SeqCst);
+        let idle = self.ready.lock().is_empty() && self.undelivered.lock().is_empty();
+        if !idle {
+            self.asleep.store(false, Ordering::SeqCst);
+        }
+        idle
+    }
+
+    pub(crate) fn wake_up(&self) {
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    fn wake(&self) {
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            // A full channel wakes the stack just as well: it looks at the list after every
+            // command.
+            let _ = self.requests.try_send(Request::wake());
+        }
+    }
+}
+
+/// What a handle wants of its socket, as bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Events(u32);
+
+impl Events {
+    /// There are bytes or datagrams to send, or the write half was shut down.
+    pub(crate) const SEND: Self = Self(1);
+    /// The receive queue had been full and has room again.
+    pub(crate) const RECV_ROOM: Self = Self(1 << 1);
+    /// The handle is gone.
+    pub(crate) const CLOSE: Self = Self(1 << 2);
+    /// The connection shall be reset.
+    pub(crate) const ABORT: Self = Self(1 << 3);
+    /// An option was changed.
+    pub(crate) const OPTIONS: Self = Self(1 << 4);
+
+    pub(crate) fn contains(self, event: Self) -> bool {
+        self.0 & event.0 != 0
+    }
+}
+
+/// A socket's own button: collects events and rings once for all of them.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    id: SocketId,
+    events: AtomicU32,
+    doorbell: Arc<Doorbell>,
+}
+
+impl Bell {
+    pub(crate) fn new(id: SocketId, doorbell: Arc<Doorbell>) -> Self {
+        Self { id, events: AtomicU32::new(0), doorbell }
+    }
+
+    pub(crate) fn id(&self) -> SocketId {
+        self.id
+    }
+
+    pub(crate) fn ring(&self, event: Events) {
+        if self.events.fetch_or(event.0, Ordering::AcqRel) == 0 {
+            self.doorbell.ring(self.id);
+        }
+    }
+
+    /// Takes what was rung for. Whatever comes after this rings again.
+    pub(crate) fn take(&self) -> Events {
+        Events(self.events.swap(0, Ordering::AcqRel))
+    }
+}

@@ -1,0 +1,144 @@
+//! What can go wrong, in the words of a socket's user.
+
+use std::io;
+
+/// Everything a command or a socket operation can fail with.
+///
+/// Each variant has one [`io::ErrorKind`]; [`io::Error`] made from it keeps the variant as its
+/// cause, so [`io::Error::get_ref`] and `downcast_ref::<Error>()` give it back.
+///
+/// | variant | [`io::ErrorKind`] |
+/// |---|---|
+/// | [`Refused`](Self::Refused) | `ConnectionRefused` |
+/// | [`Reset`](Self::Reset) | `ConnectionReset` |
+/// | [`Aborted`](Self::Aborted) | `ConnectionAborted` |
+/// | [`TimedOut`](Self::TimedOut) | `TimedOut` |
+/// | [`Closed`](Self::Closed), [`NoPeer`](Self::NoPeer) | `NotConnected` |
+/// | [`Shutdown`](Self::Shutdown), [`StackGone`](Self::StackGone) | `BrokenPipe` |
+/// | [`AddressInUse`](Self::AddressInUse) | `AddrInUse` |
+/// | [`AddressNotAvailable`](Self::AddressNotAvailable), [`NoFreePort`](Self::NoFreePort) | `AddrNotAvailable` |
+/// | [`NetworkUnreachable`](Self::NetworkUnreachable) | `NetworkUnreachable` |
+/// | [`HostUnreachable`](Self::HostUnreachable) | `HostUnreachable` |
+/// | [`WrongFamily`](Self::WrongFamily), [`ZeroPort`](Self::ZeroPort), [`UnspecifiedAddress`](Self::UnspecifiedAddress), [`MessageTooLarge`](Self::MessageTooLarge), [`Malformed`](Self::Malformed), [`WrongSocket`](Self::WrongSocket) | `InvalidInput` |
+/// | [`WouldBlock`](Self::WouldBlock) | `WouldBlock` |
+/// | [`LimitReached`](Self::LimitReached) | `QuotaExceeded` |
+///
+/// The end of a stream is not an error: it is a read of 0 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The peer answered the connection attempt with a reset, or a datagram with
+    /// "port unreachable".
+    #[error("connection refused by the peer")]
+    Refused,
+    /// The peer reset the established connection.
+    #[error("connection reset by the peer")]
+    Reset,
+    /// This end gave the connection up: it was aborted here, or the stack ended it.
+    #[error("connection aborted by this end")]
+    Aborted,
+    /// A deadline passed: the peer never answered, or stopped acknowledging.
+    #[error("timed out")]
+    TimedOut,
+    /// The id does not name an open socket: it was never given out, or its socket is closed.
+    #[error("unknown or closed socket")]
+    Closed,
+    /// A datagram was to be sent without an address, on a socket that has no peer.
+    #[error("no destination: the socket is not connected")]
+    NoPeer,
+    /// Data was to be written after the write half was shut down.
+    #[error("write after shutdown")]
+    Shutdown,
+    /// The stack that owns the socket has stopped.
+    #[error("the network stack has stopped")]
+    StackGone,
+    /// Another socket holds this address and port.
+    #[error("address already in use")]
+    AddressInUse,
+    /// The address is none of the stack's, or the stack has none of this family.
+    #[error("address not available on this stack")]
+    AddressNotAvailable,
+    /// Every port of the ephemeral range is taken.
+    #[error("no free port in the ephemeral range")]
+    NoFreePort,
+    /// No route leads to the destination.
+    #[error("no route to the destination network")]
+    NetworkUnreachable,
+    /// A router or the destination itself reported that the destination cannot be reached.
+    #[error("destination host unreachable")]
+    HostUnreachable,
+    /// An IPv4 address was given where only IPv6 fits, or the other way round.
+    #[error("address family does not fit the socket")]
+    WrongFamily,
+    /// Port 0 is no destination.
+    #[error("port 0 is not a valid destination")]
+    ZeroPort,
+    /// `0.0.0.0` or `::` is no destination.
+    #[error("the unspecified address is not a valid destination")]
+    UnspecifiedAddress,
+    /// The message does not fit into one datagram of the protocol, or into the socket's buffer.
+    #[error("message too large for one datagram")]
+    MessageTooLarge,
+    /// A packet or an option given by the caller is not well-formed.
+    #[error("malformed packet or option value")]
+    Malformed,
+    /// The command does not apply to this kind of socket.
+    #[error("command does not apply to this kind of socket")]
+    WrongSocket,
+    /// The operation cannot be completed now.
+    #[error("operation would block")]
+    WouldBlock,
+    /// A bound of the stack's [`Config`](crate::Config) was reached.
+    #[error("a configured limit of the stack was reached")]
+    LimitReached,
+}
+
+impl Error {
+    /// The [`io::ErrorKind`] that `std` and `tokio` give the same situation.
+    pub fn kind(self) -> io::ErrorKind {
+        match self {
+            Self::Refused => io::ErrorKind::ConnectionRefused,
+            Self::Reset => io::ErrorKind::ConnectionReset,
+            Self::Aborted => io::ErrorKind::ConnectionAborted,
+            Self::TimedOut => io::ErrorKind::TimedOut,
+            Self::Closed | Self::NoPeer => io::ErrorKind::NotConnected,
+            Self::Shutdown | Self::StackGone => io::ErrorKind::BrokenPipe,
+            Self::AddressInUse => io::ErrorKind::AddrInUse,
+            Self::AddressNotAvailable | Self::NoFreePort => io::ErrorKind::AddrNotAvailable,
+            Self::NetworkUnreachable => io::ErrorKind::NetworkUnreachable,
+            Self::HostUnreachable => io::ErrorKind::HostUnreachable,
+            Self::WrongFamily
+            | Self::ZeroPort
+            | Self::UnspecifiedAddress
+            | Self::MessageTooLarge
+            | Self::Malformed
+            | Self::WrongSocket => io::ErrorKind::InvalidInput,
+            Self::WouldBlock => io::ErrorKind::WouldBlock,
+            Self::LimitReached => io::ErrorKind::QuotaExceeded,
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            // Tight loops of `try_*` meet this one: it is made without an allocation.
+            Error::WouldBlock => io::ErrorKind::WouldBlock.into(),
+            error => Self::new(error.kind(), error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn io_error_keeps_the_cause() {
+        let io = io::Error::from(Error::StackGone);
+
+        assert_eq!(io.kind(), io::ErrorKind::BrokenPipe);
+        let cause = io.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
+        assert_eq!(cause, Some(&Error::StackGone));
+    }
+}

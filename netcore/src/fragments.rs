@@ -1,0 +1,365 @@
+//! Putting fragmented packets together, and taking large ones apart.
+//!
+//! smoltcp has one set of reassembly slots for IPv4 and none for IPv6, and a fragment that never
+//! finds its siblings holds a slot for a minute. Fragments are therefore put together before
+//! smoltcp sees them, for both families, in bounded memory, where the oldest makes room.
+
+use crate::counters::DropReason;
+use crate::ip::IpHeader;
+use bytes::Bytes;
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::{IpProtocol, Ipv4Packet};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+
+/// Incomplete packets.
+#[derive(Debug)]
+pub(crate) struct Reassembly {
+    packets: HashMap<Key, Incomplete, ahash::RandomState>,
+    /// In the order in which they began. An entry may be gone already.
+    order: VecDeque<(Instant, Key)>,
+    bytes: usize,
+    bytes_max: usize,
+    timeout: Duration,
+}
+
+/// What fragments of one packet have in common (RFC 791 section 2.3, RFC 8200 section 4.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    ident: u32,
+}
+
+#[derive(Debug)]
+struct Incomplete {
+    /// Payload by its offset.
+    parts: BTreeMap<usize, Bytes>,
+    /// Bytes that this packet counts for.
+    bytes: usize,
+    received: usize,
+    /// How long the payload will be, once the last fragment was seen.
+    total: Option<usize>,
+    began: Instant,
+}
+
+/// What a fragment costs besides its payload, for the bound on bytes.
+const OVERHEAD: usize = 128;
+/// The largest payload of an IP packet.
+const PAYLOAD_MAX: usize = 65_535;
+
+impl Reassembly {
+    pub(crate) fn new(bytes_max: usize, timeout: std::time::Duration) -> Self {
+        Self {
+            packets: HashMap::default(),
+            order: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+            timeout: Duration::from(timeout),
+        }
+    }
+
+    /// Adds a fragment; returns the whole packet once nothing is missing.
+    ///
+    /// # Errors
+    ///
+    /// Why the fragment was dropped, and with overlapping fragments the whole packet
+    /// (RFC 5722).
+    pub(crate) fn add(
+        &mut self,
+        header: &IpHeader,
+        packet: &[u8],
+        now: Instant,
+    ) -> Result<Option<Bytes>, DropReason> {
+        let fragment = header.fragment.expect("only fragments come here");
+        // A copy: a small fragment must not hold on to the large buffer that it came in.
+        let payload = Bytes::copy_from_slice(&packet[header.payload.clone()]);
+        let end = fragment.offset + payload.len();
+        let is_whole_units = !fragment.more || payload.len().is_multiple_of(8);
+        if payload.is_empty() || end > PAYLOAD_MAX || !is_whole_units {
+            return Err(DropReason::BadFragment);
+        }
+        let key = Key {
+            source: header.source,
+            destination: header.destination,
+            protocol: header.protocol.into(),
+            ident: fragment.ident,
+        };
+        if !self.packets.contains_key(&key) {
+            self.note_order(key, now);
+        }
+        let incomplete = self.packets.entry(key).or_insert_with(|| Incomplete {
+            parts: BTreeMap::new(),
+            bytes: 0,
+            received: 0,
+            total: None,
+            began: now,
+        });
+        match incomplete.add(fragment.offset, fragment.more, payload) {
+            Ok(added) => self.bytes += added,
+            Err(reason) => {
+                self.remove(&key);
+                return Err(reason);
+            }
+        }
+        if incomplete.is_complete() {
+            let incomplete = self.remove(&key).expect("it was just there");
+            return Ok(Some(incomplete.assemble(header)));
+        }
+        Ok(None)
+    }
+
+    /// Drops the oldest packets until the rest fits; returns how many.
+    pub(crate) fn evict(&mut self) -> usize {
+        let mut evicted = 0;
+        while self.bytes > self.bytes_max {
+            let Some((began, key)) = self.order.pop_front() else {
+                break;
+            };
+            if self.is_current(&key, began) {
+                self.remove(&key);
+                evicted += 1;
+            }
+        }
+        evicted
+    }
+
+    /// Drops packets that waited too long; returns how many.
+    pub(crate) fn expire(&mut self, now: Instant) -> usize {
+        let mut expired = 0;
+        while let Some((began, key)) = self.order.front().copied() {
+            let is_current = self.is_current(&key, began);
+            if is_current && began + self.timeout > now {
+                break;
+            }
+            self.order.pop_front();
+            if is_current {
+                self.remove(&key);
+                expired += 1;
+            }
+        }
+        expired
+    }
+
+    /// When the oldest packet will have waited too long.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.order.front().map(|(began, _)| *began + self.timeout)
+    }
+
+    fn note_order(&mut self, key: Key, began: Instant) {
+        // What is whole leaves its entry behind; those must not pile up behind one that is not.
+        if self.order.len() > 2 * self.packets.len() + 64 {
+            let packets = &self.packets;
+            self.order.retain(|(began, key)| packets.get(key).is_some_and(|p| p.began == *began));
+        }
+        self.order.push_back((began, key));
+    }
+
+    fn is_current(&self, key: &Key, began: Instant) -> bool {
+        self.packets.get(key).is_some_and(|incomplete| incomplete.began == began)
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Incomplete> {
+        let incomplete = self.packets.remove(key)?;
+        self.bytes -= incomplete.bytes;
+        if self.packets.is_empty() {
+            self.order.clear();
+        }
+        Some(incomplete)
+    }
+}
+
+impl Incomplete {
+    /// Adds a part; returns how many bytes it costs.
+    fn add(&mut self, offset: usize, more: bool, payload: Bytes) -> Result<usize, DropReason> {
+        let end = offset + payload.len();
+        if !more && self.total.is_some_and(|total| total != end) {
+            return Err(DropReason::BadFragment);
+        }
+        let before = self.parts.range(..=offset).next_back();
+        if before.is_some_and(|(at, part)| *at == offset && *part == payload) {
+            // The same fragment twice is what a network may do.
+            return Ok(0);
+        }
+        let overlaps_before = before.is_some_and(|(at, part)| at + part.len() > offset);
+        let overlaps_after = self.parts.range(offset..).next().is_some_and(|(at, _)| *at < end);
+        let total = if more { self.total } else { Some(end) };
+        let last_end = self.parts.last_key_value().map_or(0, |(at, part)| at + part.len());
+        if overlaps_before || overlaps_after || total.is_some_and(|total| end.max(last_end) > total)
+        {
+            return Err(DropReason::BadFragment);
+        }
+        self.total = total;
+        self.received += payload.len();
+        let cost = OVERHEAD + payload.len();
+        self.bytes += cost;
+        self.parts.insert(offset, payload);
+        Ok(cost)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.total == Some(self.received)
+    }
+
+    /// The packet that the fragments were made of, without any trace of them. Options and
+    /// extension headers are left out: nobody here reads them.
+    fn assemble(self, header: &IpHeader) -> Bytes {
+        let len = self.received;
+        let repr = crate::ip::repr(
+            header.source,
+            header.destination,
+            header.protocol,
+            len,
+            header.hop_limit,
+        );
+        let mut packet = vec![0; repr.header_len() + len];
+        repr.emit(&mut packet[..], &crate::ip::header_checksums_only());
+        for (offset, part) in self.parts {
+            packet[repr.header_len() + offset..][..part.len()].copy_from_slice(&part);
+        }
+        packet.into()
+    }
+}
+
+/// Cuts an IP packet into fragments for a link of this MTU, and hands each to `send`.
+///
+/// The packet must be larger than the MTU, have no options or extension headers, and the MTU leave
+/// room for 8 bytes of payload.
+pub(crate) fn split(packet: &[u8], mtu: usize, ident: u32, mut send: impl FnMut(&[u8])) {
+    let is_v4 = packet[0] >> 4 == 4;
+    let (header_len, extra) = if is_v4 { (20, 0) } else { (40, 8) };
+    let (header, payload) = packet.split_at(header_len);
+    let part_max = (mtu - header_len - extra) & !7;
+    let mut fragment = Vec::with_capacity(mtu);
+    for (index, part) in payload.chunks(part_max).enumerate() {
+        let offset = index * part_max;
+        let more = offset + part.len() < payload.len();
+        fragment.clear();
+        fragment.extend_from_slice(header);
+        if !is_v4 {
+            let offset_and_more = (offset as u16) | u16::from(more);
+            fragment.extend_from_slice(&[header[6], 0]);
+            fragment.extend_from_slice(&offset_and_more.to_be_bytes());
+            fragment.extend_from_slice(&ident.to_be_bytes());
+            fragment[6] = IpProtocol::Ipv6Frag.into();
+            let len = (part.len() + extra) as u16;
+            fragment[4..6].copy_from_slice(&len.to_be_bytes());
+        }
+        fragment.extend_from_slice(part);
+        if is_v4 {
+            let len = fragment.len() as u16;
+            let mut packet = Ipv4Packet::new_unchecked(&mut fragment[..]);
+            packet.set_total_len(len);
+            packet.set_ident(ident as u16);
+            packet.set_dont_frag(false);
+            packet.set_more_frags(more);
+            packet.set_frag_offset(offset as u16);
+            packet.fill_checksum();
+        }
+        send(&fragment);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ip;
+    use proptest::prelude::*;
+
+    fn whole(is_v4: bool, len: usize) -> Vec<u8> {
+        let (source, destination): (IpAddr, IpAddr) = if is_v4 {
+            ([10, 0, 0, 1].into(), [10, 0, 0, 2].into())
+        } else {
+            ([0xfd00, 0, 0, 0, 0, 0, 0, 1].into(), [0xfd00, 0, 0, 0, 0, 0, 0, 2].into())
+        };
+        let repr = ip::repr(source, destination, IpProtocol::Udp, len, 64);
+        let mut packet = vec![0; repr.header_len() + len];
+        repr.emit(&mut packet[..], &ip::header_checksums_only());
+        for (index, byte) in packet[repr.header_len()..].iter_mut().enumerate() {
+            *byte = (index * 7) as u8;
+        }
+        packet
+    }
+
+    fn fragments(packet: &[u8], mtu: usize) -> Vec<Bytes> {
+        let mut fragments = Vec::new();
+        split(packet, mtu, 77, |fragment| fragments.push(Bytes::copy_from_slice(fragment)));
+        fragments
+    }
+
+    fn reassembly() -> Reassembly {
+        Reassembly::new(1 << 20, std::time::Duration::from_secs(60))
+    }
+
+    fn add(to: &mut Reassembly, fragment: &Bytes) -> Result<Option<Bytes>, DropReason> {
+        let header = ip::parse(fragment).expect("a fragment of ours is well-formed");
+        to.add(&header, fragment, Instant::ZERO)
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_gives_the_packet_back(
+            is_v4: bool,
+            len in 1481usize..65_507,
+            mtu in 576usize..9000,
+            seed: u64,
+        ) {
+            let packet = whole(is_v4, len.max(mtu));
+            let mut parts = fragments(&packet, mtu);
+            prop_assert!(parts.iter().all(|part| part.len() <= mtu));
+            // A shuffle that the seed decides.
+            parts.sort_by_key(|part| ahash::RandomState::with_seed(seed as usize).hash_one(part));
+            let mut reassembly = reassembly();
+            let last = parts.pop().expect("there are fragments");
+            for part in &parts {
+                prop_assert_eq!(add(&mut reassembly, part), Ok(None));
+            }
+
+            let whole = add(&mut reassembly, &last).expect("fits").expect("complete");
+
+            prop_assert_eq!(&whole[whole.len() - len.max(mtu)..], &packet[packet.len() - len.max(mtu)..]);
+            prop_assert_eq!(ip::parse(&whole).map(|header| header.fragment), Ok(None));
+            prop_assert_eq!(reassembly.bytes, 0);
+        }
+    }
+
+    #[test]
+    fn overlapping_fragments_drop_the_packet() {
+        let small = fragments(&whole(true, 4000), 600);
+        let large = fragments(&whole(true, 4000), 1000);
+        let mut reassembly = reassembly();
+        add(&mut reassembly, &small[1]).expect("fits");
+
+        assert_eq!(add(&mut reassembly, &large[0]), Err(DropReason::BadFragment));
+        assert_eq!((reassembly.packets.len(), reassembly.bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_fragment_that_comes_twice_changes_nothing() {
+        let parts = fragments(&whole(false, 3000), 1280);
+        let mut reassembly = reassembly();
+        add(&mut reassembly, &parts[0]).expect("fits");
+        let bytes = reassembly.bytes;
+
+        assert_eq!(add(&mut reassembly, &parts[0]), Ok(None));
+        assert_eq!(reassembly.bytes, bytes);
+    }
+
+    #[test]
+    fn the_oldest_makes_room_and_the_rest_expires() {
+        let mut reassembly = Reassembly::new(5000, std::time::Duration::from_secs(60));
+        for ident in 0..10 {
+            let mut parts = Vec::new();
+            split(&whole(true, 3000), 1500, ident, |part| parts.push(Bytes::copy_from_slice(part)));
+            add(&mut reassembly, &parts[0]).expect("fits");
+            reassembly.evict();
+            assert!(reassembly.bytes <= 5000);
+        }
+        let left = reassembly.packets.len();
+
+        assert_eq!(reassembly.expire(Instant::from_secs(59)), 0);
+        assert_eq!(reassembly.expire(Instant::from_secs(60)), left);
+        assert_eq!((reassembly.bytes, reassembly.next()), (0, None));
+    }
+}

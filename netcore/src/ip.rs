@@ -1,0 +1,337 @@
+//! Reading IP packets, and writing the few that the stack makes itself.
+
+use crate::command::raw::Version;
+use crate::counters::DropReason;
+use crate::error::Error;
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{
+    IpAddress, IpProtocol, IpRepr, Ipv4Packet, Ipv6ExtHeader, Ipv6FragmentHeader, Ipv6Packet,
+};
+use std::net::IpAddr;
+use std::ops::Range;
+
+/// What routing and demultiplexing need of an IP packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IpHeader {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    /// What the payload is, behind all extension headers.
+    pub(crate) protocol: IpProtocol,
+    pub(crate) hop_limit: u8,
+    /// Where the payload is, from the beginning of the packet; its end is the packet's.
+    pub(crate) payload: Range<usize>,
+    /// Whether something stands between the IP header and the payload: options or extension
+    /// headers.
+    pub(crate) has_extensions: bool,
+    pub(crate) fragment: Option<Fragment>,
+}
+
+/// Which part of a packet a fragment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fragment {
+    pub(crate) ident: u32,
+    /// Where its payload belongs, in bytes.
+    pub(crate) offset: usize,
+    pub(crate) more: bool,
+}
+
+/// An IPv6 packet has few extension headers; more than this many is an attack.
+const EXTENSION_HEADERS_MAX: usize = 8;
+
+/// Reads the header of the IP packet at the beginning of `packet`.
+pub(crate) fn parse(packet: &[u8]) -> Result<IpHeader, DropReason> {
+    match packet.first().map(|first| first >> 4) {
+        Some(4) => parse_v4(packet),
+        Some(6) => parse_v6(packet),
+        _ => Err(DropReason::Malformed),
+    }
+}
+
+fn parse_v4(packet: &[u8]) -> Result<IpHeader, DropReason> {
+    let packet = Ipv4Packet::new_checked(packet).map_err(|_| DropReason::Malformed)?;
+    let header_len = usize::from(packet.header_len());
+    if header_len < 20 {
+        return Err(DropReason::Malformed);
+    }
+    if !packet.verify_checksum() {
+        return Err(DropReason::Checksum);
+    }
+    let fragment = (packet.more_frags() || packet.frag_offset() != 0).then(|| Fragment {
+        ident: u32::from(packet.ident()),
+        offset: usize::from(packet.frag_offset()),
+        more: packet.more_frags(),
+    });
+    Ok(IpHeader {
+        source: packet.src_addr().into(),
+        destination: packet.dst_addr().into(),
+        protocol: packet.next_header(),
+        hop_limit: packet.hop_limit(),
+        payload: header_len..usize::from(packet.total_len()),
+        has_extensions: header_len > 20,
+        fragment,
+    })
+}
+
+fn parse_v6(bytes: &[u8]) -> Result<IpHeader, DropReason> {
+    let packet = Ipv6Packet::new_checked(bytes).map_err(|_| DropReason::Malformed)?;
+    let end = packet.total_len();
+    let mut header = IpHeader {
+        source: packet.src_addr().into(),
+        destination: packet.dst_addr().into(),
+        protocol: packet.next_header(),
+        hop_limit: packet.hop_limit(),
+        payload: packet.header_len()..end,
+        has_extensions: false,
+        fragment: None,
+    };
+    for _ in 0..EXTENSION_HEADERS_MAX {
+        let rest = &bytes[header.payload.clone()];
+        let len = match header.protocol {
+            IpProtocol::Ipv6Frag => {
+                let fragment = parse_v6_fragment(rest)?;
+                // An atomic fragment (RFC 6946) is a whole packet.
+                if fragment.offset != 0 || fragment.more {
+                    header.fragment = Some(fragment);
+                }
+                8
+            }
+            IpProtocol::HopByHop | IpProtocol::Ipv6Opts => {
+                let extension = extension_header(rest)?;
+                check_options(extension.payload())?;
+                8 * (usize::from(extension.header_len()) + 1)
+            }
+            // A routing header with segments left asks to be forwarded, which hosts do not do
+            // (RFC 5095 for type 0).
+            IpProtocol::Ipv6Route => {
+                let extension = extension_header(rest)?;
+                if extension.payload().get(1).is_none_or(|segments_left| *segments_left != 0) {
+                    return Err(DropReason::NotForUs);
+                }
+                8 * (usize::from(extension.header_len()) + 1)
+            }
+            _ => return Ok(header),
+        };
+        if rest.len() < len {
+            return Err(DropReason::Malformed);
+        }
+        header.protocol = IpProtocol::from(rest[0]);
+        header.payload.start += len;
+        header.has_extensions = true;
+        // What follows in a fragment that is not the first is no header.
+        if header.fragment.is_some_and(|fragment| fragment.offset != 0) {
+            return Ok(header);
+        }
+    }
+    Err(DropReason::Malformed)
+}
+
+fn extension_header(bytes: &[u8]) -> Result<Ipv6ExtHeader<&[u8]>, DropReason> {
+    Ipv6ExtHeader::new_checked(bytes).map_err(|_| DropReason::Malformed)
+}
+
+fn parse_v6_fragment(bytes: &[u8]) -> Result<Fragment, DropReason> {
+    let extension = bytes.get(2..8).ok_or(DropReason::Malformed)?;
+    let header = Ipv6FragmentHeader::new_checked(extension).map_err(|_| DropReason::Malformed)?;
+    Ok(Fragment {
+        ident: header.ident(),
+        offset: usize::from(header.frag_offset()) * 8,
+        more: header.more_frags(),
+    })
+}
+
+/// Whether all options are ones that may be passed over (RFC 8200 section 4.2).
+fn check_options(mut options: &[u8]) -> Result<(), DropReason> {
+    while let [kind, rest @ ..] = options {
+        if *kind == 0 {
+            options = rest;
+            continue;
+        }
+        let [len, rest @ ..] = rest else {
+            return Err(DropReason::Malformed);
+        };
+        // Pad1 and PadN aside, the two highest bits say what to do with an unknown option.
+        if *kind != 1 && kind >> 6 != 0 {
+            return Err(DropReason::UnknownOption);
+        }
+        options = rest.get(usize::from(*len)..).ok_or(DropReason::Malformed)?;
+    }
+    Ok(())
+}
+
+/// The header of a packet from `source` to `destination`.
+///
+/// # Panics
+///
+/// If the two are of different families.
+pub(crate) fn repr(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: IpProtocol,
+    payload_len: usize,
+    hop_limit: u8,
+) -> IpRepr {
+    IpRepr::new(
+        IpAddress::from(source),
+        IpAddress::from(destination),
+        protocol,
+        payload_len,
+        hop_limit,
+    )
+}
+
+/// Checksums as this crate has them: the IPv4 header's is written by whoever writes the header,
+/// the transport's by whoever knows what the link can do.
+pub(crate) fn header_checksums_only() -> ChecksumCapabilities {
+    let mut checksums = ChecksumCapabilities::ignored();
+    checksums.ipv4 = smoltcp::phy::Checksum::Tx;
+    checksums
+}
+
+/// The hop limit of packets that nobody said otherwise for (RFC 1700).
+pub(crate) const HOP_LIMIT: u8 = 64;
+
+/// What an ICMP error quotes of the packet that it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Quoted {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) protocol: IpProtocol,
+    /// For TCP and UDP.
+    pub(crate) source_port: u16,
+    pub(crate) destination_port: u16,
+    /// For ICMP echo requests.
+    pub(crate) echo_identifier: u16,
+}
+
+/// Reads the beginning of a packet as ICMP errors quote it: cut anywhere after its first 8 bytes
+/// of payload.
+pub(crate) fn parse_quoted(packet: &[u8]) -> Option<Quoted> {
+    let (source, destination, protocol, start) = match packet.first()? >> 4 {
+        4 if packet.len() >= 20 => {
+            let packet = Ipv4Packet::new_unchecked(packet);
+            let ends = (packet.src_addr().into(), packet.dst_addr().into());
+            (ends.0, ends.1, packet.next_header(), usize::from(packet.header_len()))
+        }
+        6 if packet.len() >= 40 => {
+            let packet = Ipv6Packet::new_unchecked(packet);
+            let ends = (packet.src_addr().into(), packet.dst_addr().into());
+            (ends.0, ends.1, packet.next_header(), 40)
+        }
+        _ => return None,
+    };
+    let transport: &[u8; 8] = packet.get(start..)?.first_chunk()?;
+    let field = |at: usize| u16::from_be_bytes([transport[at], transport[at + 1]]);
+    Some(Quoted {
+        source,
+        destination,
+        protocol,
+        source_port: field(0),
+        destination_port: field(2),
+        echo_identifier: field(4),
+    })
+}
+
+/// Completes a packet that a raw socket was given: its length and, for IPv4, the header checksum.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] if it is not a packet of this version and protocol;
+/// [`Error::MessageTooLarge`] if it is longer than a packet can be.
+pub(crate) fn complete_raw(
+    packet: &[u8],
+    version: Version,
+    protocol: u8,
+) -> Result<Vec<u8>, Error> {
+    if packet.len() > usize::from(u16::MAX) {
+        return Err(Error::MessageTooLarge);
+    }
+    let mut packet = packet.to_vec();
+    let len = packet.len() as u16;
+    let found = match version {
+        Version::V4 if packet.len() >= 20 && packet[0] >> 4 == 4 => {
+            let header_len = usize::from(packet[0] & 0xf) * 4;
+            if header_len < 20 || header_len > packet.len() {
+                return Err(Error::Malformed);
+            }
+            let mut header = Ipv4Packet::new_unchecked(&mut packet[..]);
+            header.set_total_len(len);
+            header.fill_checksum();
+            header.next_header()
+        }
+        Version::V6 if packet.len() >= 40 && packet[0] >> 4 == 6 => {
+            let mut header = Ipv6Packet::new_unchecked(&mut packet[..]);
+            header.set_payload_len(len - 40);
+            header.next_header()
+        }
+        _ => return Err(Error::Malformed),
+    };
+    if u8::from(found) == protocol { Ok(packet) } else { Err(Error::Malformed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn v6(next_header: u8, payload: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0x60, 0, 0, 0];
+        packet.extend((payload.len() as u16).to_be_bytes());
+        packet.extend([next_header, 64]);
+        packet.extend([0xfd; 16]);
+        packet.extend([0xfc; 16]);
+        packet.extend(payload);
+        packet
+    }
+
+    #[test]
+    fn extension_headers_are_walked() {
+        // Hop-by-hop with padding, destination options with an unknown one to be skipped, UDP.
+        let packet = v6(0, &[60, 0, 1, 4, 0, 0, 0, 0, 17, 0, 0x1e, 4, 0, 0, 0, 0, 1, 2, 3]);
+
+        let header = parse(&packet).expect("well-formed");
+
+        assert_eq!(header.protocol, IpProtocol::Udp);
+        assert_eq!(&packet[header.payload], [1, 2, 3]);
+        assert!(header.has_extensions);
+    }
+
+    #[test]
+    fn an_option_that_must_be_known_drops_the_packet() {
+        let packet = v6(0, &[17, 0, 0x9e, 4, 0, 0, 0, 0, 1, 2, 3]);
+
+        assert_eq!(parse(&packet), Err(DropReason::UnknownOption));
+    }
+
+    #[test]
+    fn endless_extension_headers_are_malformed() {
+        let chain: Vec<u8> = (0..40).flat_map(|_| [60, 0, 1, 4, 0, 0, 0, 0]).collect();
+
+        assert_eq!(parse(&v6(60, &chain)), Err(DropReason::Malformed));
+    }
+
+    #[test]
+    fn a_raw_packet_must_be_what_its_socket_is_for() {
+        let packet = v6(17, &[0; 8]);
+
+        assert!(complete_raw(&packet, Version::V6, 17).is_ok());
+        assert_eq!(complete_raw(&packet, Version::V6, 6), Err(Error::Malformed));
+        assert_eq!(complete_raw(&packet, Version::V4, 17), Err(Error::Malformed));
+        assert_eq!(complete_raw(&[], Version::V4, 17), Err(Error::Malformed));
+        assert_eq!(complete_raw(&[0x4f; 20], Version::V4, 0x4f), Err(Error::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_comes_over_the_wire_panics(
+            first in prop_oneof![Just(0x45u8), Just(0x4f), Just(0x60), any::<u8>()],
+            rest in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let packet: Vec<u8> = std::iter::once(first).chain(rest).collect();
+            if let Ok(header) = parse(&packet) {
+                prop_assert!(header.payload.start <= header.payload.end);
+                prop_assert!(header.payload.end <= packet.len());
+            }
+            let _ = parse_quoted(&packet);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+mod addressing;
+mod buffer;
+mod channel;
+mod command;
+mod config;
+mod counters;
+mod deadlines;
+mod doorbell;
+mod engine;
+mod error;
+mod flow_table;
+mod fragments;
+mod id;
+mod ip;
+mod link;
+mod output;
+mod pipe;
+mod ports;
+pub mod queue;
+mod random;
+mod snapshot;
+mod sockets;
+mod stack;
+mod sync;
+
+pub use addressing::Route;
+pub use channel::{Channel, HasChannel, Request};
+pub use command::{Command, Response, control, icmp, raw, tcp, udp};
+pub use config::{Config, Entropy};
+pub use counters::{Counters, DropReason};
+pub use error::Error;
+pub use id::SocketId;
+pub use link::{
+    CHUNK_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Offload, PartialChecksum, Slot,
+};
+pub use pipe::{Pipe, PipeDev};
+pub use snapshot::{Snapshot, SocketInfo};
+pub use stack::Netstack;
+
+pub use smoltcp;

@@ -1,0 +1,147 @@
+//! The boundary to whatever carries frames.
+
+use bytes::{Bytes, BytesMut};
+use smoltcp::phy::{self, Device, Medium, RxToken as _};
+use smoltcp::time::Instant;
+use std::num::NonZeroU16;
+
+/// Carries frames to and from a stack.
+///
+/// Every [`smoltcp::phy::Device`] is one, through
+/// [`Netstack::poll_device_io`](crate::Netstack::poll_device_io). A driver that has frames as
+/// [`Bytes`], or hardware that segments and sums, implements this trait and calls
+/// [`Netstack::poll_link`](crate::Netstack::poll_link).
+pub trait Link {
+    /// The place for one outgoing frame.
+    type Slot<'a>: Slot
+    where
+        Self: 'a;
+
+    /// What the link can do; asked once a turn.
+    fn capabilities(&self) -> LinkCapabilities;
+
+    /// The next received frame, if there is one now.
+    fn receive(&mut self) -> Option<Frame>;
+
+    /// A place for one frame, if there is room now.
+    fn transmit(&mut self) -> Option<Self::Slot<'_>>;
+}
+
+/// The place for one outgoing frame.
+pub trait Slot {
+    /// Sends one frame of `len` bytes, which `fill` writes. The buffer need not be zeroed.
+    ///
+    /// `fill` is called exactly once, and says what is left to the link.
+    fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R;
+}
+
+/// What a link can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkCapabilities {
+    /// Whether frames are bare IP packets or have an Ethernet header.
+    pub medium: Medium,
+    /// The largest IP packet, in bytes.
+    pub mtu: usize,
+    /// Whether the link completes TCP and UDP checksums
+    /// ([`Offload::checksum`](Offload::checksum)).
+    pub checksum_offload: bool,
+    /// The largest TCP packet that the link cuts into segments itself, in bytes; `None` if it
+    /// cuts none.
+    pub segment_bytes_max: Option<usize>,
+}
+
+/// A received frame.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// The frame: an IP packet, or an Ethernet frame, as the link's medium says. May be larger
+    /// than the MTU if the link joins segments.
+    pub data: Bytes,
+    /// Whether the link vouches for the TCP or UDP checksum.
+    pub checksum: FrameChecksum,
+}
+
+/// What is known of a received frame's TCP or UDP checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameChecksum {
+    /// Nothing: the stack verifies it.
+    Unknown,
+    /// The link verified it, or it was never on a wire and may be incomplete.
+    Good,
+}
+
+/// What an outgoing frame leaves to the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Offload {
+    /// Where to complete a checksum, which so far holds the sum of the pseudo header.
+    pub checksum: Option<PartialChecksum>,
+    /// The payload bytes of each segment, if the packet is to be cut.
+    pub segment_bytes: Option<NonZeroU16>,
+}
+
+/// A checksum to complete: over everything from `start`, stored `offset` bytes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartialChecksum {
+    /// Where the transport header begins, from the beginning of the frame.
+    pub start: u16,
+    /// Where the checksum field is, from the beginning of the transport header.
+    pub offset: u16,
+}
+
+/// Makes a [`Link`] of a smoltcp device.
+pub(crate) struct DeviceLink<'d, D> {
+    device: &'d mut D,
+    now: Instant,
+    /// Received frames are carved from this buffer.
+    chunk: &'d mut BytesMut,
+}
+
+impl<'d, D: Device> DeviceLink<'d, D> {
+    pub(crate) fn new(device: &'d mut D, now: Instant, chunk: &'d mut BytesMut) -> Self {
+        Self { device, now, chunk }
+    }
+}
+
+/// How much a driver should allocate at once for the frames that it carves out of it.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+
+impl<D: Device> Link for DeviceLink<'_, D> {
+    type Slot<'a>
+        = DeviceSlot<D::TxToken<'a>>
+    where
+        Self: 'a;
+
+    fn capabilities(&self) -> LinkCapabilities {
+        let capabilities = self.device.capabilities();
+        LinkCapabilities {
+            medium: capabilities.medium,
+            mtu: capabilities.ip_mtu(),
+            checksum_offload: false,
+            segment_bytes_max: None,
+        }
+    }
+
+    fn receive(&mut self) -> Option<Frame> {
+        let verified = !self.device.capabilities().checksum.tcp.rx();
+        let (received, _) = self.device.receive(self.now)?;
+        received.consume(|frame| {
+            if self.chunk.capacity() < frame.len() {
+                *self.chunk = BytesMut::with_capacity(CHUNK_BYTES.max(frame.len()));
+            }
+            self.chunk.extend_from_slice(frame);
+        });
+        let checksum = if verified { FrameChecksum::Good } else { FrameChecksum::Unknown };
+        Some(Frame { data: self.chunk.split().freeze(), checksum })
+    }
+
+    fn transmit(&mut self) -> Option<Self::Slot<'_>> {
+        self.device.transmit(self.now).map(DeviceSlot)
+    }
+}
+
+pub(crate) struct DeviceSlot<T>(T);
+
+impl<T: phy::TxToken> Slot for DeviceSlot<T> {
+    fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
+        self.0.consume(len, |frame| fill(frame).0)
+    }
+}

@@ -1,0 +1,236 @@
+//! Which socket holds which local address and port.
+
+use crate::command::tcp::Families;
+use crate::error::Error;
+use crate::id::SocketId;
+use crate::random::Random;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+
+/// Ports that the stack chooses itself come from here (RFC 6335 section 6).
+pub(crate) const EPHEMERAL: RangeInclusive<u16> = 49152..=65535;
+
+/// The port spaces, which know nothing of each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// All bound ports.
+///
+/// The sockets on one port are at most one for each of the stack's addresses, so looking one up
+/// does not get slower with the number of sockets.
+#[derive(Debug, Default)]
+pub(crate) struct Ports {
+    bound: HashMap<(Protocol, u16), Vec<Binding>, ahash::RandomState>,
+}
+
+#[derive(Debug)]
+struct Binding {
+    to: BoundTo,
+    id: SocketId,
+}
+
+/// The addresses that a socket is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BoundTo {
+    One(IpAddr),
+    AllV4,
+    AllV6,
+    All,
+}
+
+impl BoundTo {
+    pub(crate) fn new(address: IpAddr, families: Families) -> Self {
+        match address {
+            IpAddr::V4(address) if address.is_unspecified() => Self::AllV4,
+            IpAddr::V6(address) if address.is_unspecified() => match families {
+                Families::Both => Self::All,
+                Families::V6Only => Self::AllV6,
+            },
+            // `::ffff:0.0.0.0` is the IPv4 wildcard, written as IPv6.
+            address => match address.to_canonical() {
+                IpAddr::V4(address) if address.is_unspecified() => Self::AllV4,
+                address => Self::One(address),
+            },
+        }
+    }
+
+    pub(crate) fn covers(self, address: IpAddr) -> bool {
+        match self {
+            Self::One(own) => own == address,
+            Self::AllV4 => address.is_ipv4(),
+            Self::AllV6 => address.is_ipv6(),
+            Self::All => true,
+        }
+    }
+
+    fn conflicts(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::One(a), b) => b.covers(a),
+            (a, Self::One(b)) => a.covers(b),
+            (Self::AllV4, Self::AllV6) | (Self::AllV6, Self::AllV4) => false,
+            _ => true,
+        }
+    }
+}
+
+impl Ports {
+    /// Binds `id`; returns the port, which is a free one if `port` is 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressInUse`] if another socket holds the port; [`Error::NoFreePort`] if it is up
+    /// to the stack and none is left.
+    pub(crate) fn bind(
+        &mut self,
+        protocol: Protocol,
+        to: BoundTo,
+        port: u16,
+        id: SocketId,
+        random: &mut Random,
+    ) -> Result<u16, Error> {
+        let port = match port {
+            0 => pick(random, |port| self.is_free(protocol, to, port)).ok_or(Error::NoFreePort)?,
+            port if self.is_free(protocol, to, port) => port,
+            _ => return Err(Error::AddressInUse),
+        };
+        self.bound.entry((protocol, port)).or_default().push(Binding { to, id });
+        Ok(port)
+    }
+
+    pub(crate) fn release(&mut self, protocol: Protocol, port: u16, id: SocketId) {
+        if let Some(bindings) = self.bound.get_mut(&(protocol, port)) {
+            bindings.retain(|binding| binding.id != id);
+            if bindings.is_empty() {
+                self.bound.remove(&(protocol, port));
+            }
+        }
+    }
+
+    /// The socket that takes what comes to `local`: the one bound to just this address before
+    /// those bound to all.
+    pub(crate) fn find(&self, protocol: Protocol, local: SocketAddr) -> Option<SocketId> {
+        let bindings = self.bound.get(&(protocol, local.port()))?;
+        let covering = bindings.iter().filter(|binding| binding.to.covers(local.ip()));
+        let best = covering.max_by_key(|binding| matches!(binding.to, BoundTo::One(_)));
+        best.map(|binding| binding.id)
+    }
+
+    /// All sockets on a port, for what comes to everybody.
+    pub(crate) fn all(
+        &self,
+        protocol: Protocol,
+        port: u16,
+    ) -> impl Iterator<Item = (BoundTo, SocketId)> {
+        let bindings = self.bound.get(&(protocol, port)).map_or(&[][..], Vec::as_slice);
+        bindings.iter().map(|binding| (binding.to, binding.id))
+    }
+
+    pub(crate) fn is_bound(&self, protocol: Protocol, port: u16) -> bool {
+        self.bound.contains_key(&(protocol, port))
+    }
+
+    fn is_free(&self, protocol: Protocol, to: BoundTo, port: u16) -> bool {
+        let bindings = self.bound.get(&(protocol, port)).map_or(&[][..], Vec::as_slice);
+        !bindings.iter().any(|binding| binding.to.conflicts(to))
+    }
+}
+
+/// Picks a free ephemeral port: at random, and from the next one on if that is taken, all the way
+/// around (RFC 6056 section 3.3.1).
+pub(crate) fn pick(random: &mut Random, mut is_free: impl FnMut(u16) -> bool) -> Option<u16> {
+    let (first, last) = (*EPHEMERAL.start(), *EPHEMERAL.end());
+    // Trying a few random ones first keeps ports apart from each other while many are free.
+    for _ in 0..8 {
+        let port = random.port(EPHEMERAL);
+        if is_free(port) {
+            return Some(port);
+        }
+    }
+    let start = random.port(EPHEMERAL);
+    (start..=last).chain(first..start).find(|port| is_free(*port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Entropy;
+    use slotmap::SlotMap;
+
+    struct Bench {
+        ports: Ports,
+        random: Random,
+        ids: SlotMap<SocketId, ()>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let random = Random::new(Entropy::Os);
+            Self { ports: Ports::default(), random, ids: SlotMap::with_key() }
+        }
+
+        fn bind(&mut self, address: &str, families: Families) -> Result<u16, Error> {
+            let address: SocketAddr = address.parse().expect("an address");
+            let to = BoundTo::new(address.ip(), families);
+            let id = self.ids.insert(());
+            self.ports.bind(Protocol::Tcp, to, address.port(), id, &mut self.random)
+        }
+    }
+
+    #[test]
+    fn overlapping_bindings_conflict_and_others_do_not() {
+        let (both, v6) = (Families::Both, Families::V6Only);
+        for (first, second, conflict) in [
+            (("10.0.0.1:80", both), ("10.0.0.1:80", both), true),
+            (("10.0.0.1:80", both), ("10.0.0.2:80", both), false),
+            (("0.0.0.0:80", both), ("10.0.0.1:80", both), true),
+            (("10.0.0.1:80", both), ("0.0.0.0:80", both), true),
+            (("[::]:80", both), ("0.0.0.0:80", both), true),
+            (("[::]:80", both), ("10.0.0.1:80", both), true),
+            (("[::]:80", v6), ("0.0.0.0:80", both), false),
+            (("[::]:80", v6), ("10.0.0.1:80", both), false),
+            (("[::]:80", v6), ("[fd00::1]:80", both), true),
+            (("0.0.0.0:80", both), ("[fd00::1]:80", both), false),
+            (("10.0.0.1:80", both), ("10.0.0.1:81", both), false),
+            (("[::ffff:10.0.0.1]:80", both), ("10.0.0.1:80", both), true),
+        ] {
+            let mut bench = Bench::new();
+            bench.bind(first.0, first.1).expect("the first is free");
+            let result = bench.bind(second.0, second.1);
+            assert_eq!(result.is_err(), conflict, "{first:?} then {second:?}");
+        }
+    }
+
+    #[test]
+    fn the_most_specific_socket_is_found() {
+        let mut bench = Bench::new();
+        bench.bind("[::]:80", Families::V6Only).expect("free");
+        bench.bind("10.0.0.1:80", Families::Both).expect("free");
+        bench.bind("10.0.0.2:80", Families::Both).expect("free");
+        let mut found =
+            |address: &str| bench.ports.find(Protocol::Tcp, address.parse().expect("an address"));
+
+        let [v6, one, two] = ["[fd00::1]:80", "10.0.0.1:80", "10.0.0.2:80"].map(&mut found);
+
+        assert!(v6.is_some() && one.is_some() && two.is_some());
+        assert!(v6 != one && one != two);
+        assert_eq!(found("10.0.0.3:80"), None);
+        assert_eq!(found("10.0.0.1:81"), None);
+    }
+
+    #[test]
+    fn every_ephemeral_port_is_handed_out_before_none_is_left() {
+        let mut bench = Bench::new();
+        let mut seen = std::collections::HashSet::new();
+
+        for _ in EPHEMERAL {
+            seen.insert(bench.bind("10.0.0.1:0", Families::Both).expect("a port is left"));
+        }
+
+        assert_eq!(seen.len(), EPHEMERAL.count());
+        assert_eq!(bench.bind("10.0.0.1:0", Families::Both), Err(Error::NoFreePort));
+    }
+}

@@ -1,0 +1,32 @@
+//! What sockets share with their handles: bounded queues, one lock and one set of waiters a side.
+//!
+//! The data path runs over these and not over the command channel, so that no read or write waits
+//! for an answer and dropping a future loses nothing: what was not taken is still queued, and what
+//! was taken is no longer the future's business.
+
+mod accept;
+mod bytes;
+mod datagram;
+mod stream;
+mod waiters;
+
+pub use accept::AcceptQueue;
+pub use datagram::{Datagram, DatagramQueue};
+pub use stream::StreamQueue;
+pub use waiters::WaitKey;
+
+pub(crate) use stream::Received;
+
+use crate::sync::Arc;
+
+/// The queue of one socket, as a handle receives it beside the answer to the command that made
+/// the socket.
+#[derive(Debug, Clone)]
+pub enum SocketQueue {
+    /// Of a TCP connection.
+    Stream(Arc<StreamQueue>),
+    /// Of a TCP listener.
+    Accept(Arc<AcceptQueue>),
+    /// Of a UDP, ping or raw socket.
+    Datagram(Arc<DatagramQueue>),
+}

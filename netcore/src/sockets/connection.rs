@@ -1,0 +1,411 @@
+//! One TCP connection: smoltcp's state machine, and the queues between it and its handle.
+
+use super::wire::Wire;
+use crate::addressing::NextHop;
+use crate::buffer::SoloSocket;
+use crate::channel::Responder;
+use crate::command::tcp::Options;
+use crate::config::Config;
+use crate::counters::DropReason;
+use crate::deadlines::Armed;
+use crate::engine::{Engine, Segments, Sink};
+use crate::error::Error;
+use crate::id::SocketId;
+use crate::link::Link;
+use crate::output::Output;
+use crate::queue::{Received, StreamQueue};
+use crate::sync::Arc;
+use bytes::Bytes;
+use smoltcp::socket::tcp::{self, CongestionControl, State};
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::TcpPacket;
+use std::collections::VecDeque;
+use std::task::Waker;
+
+/// A TCP connection, from its first SYN until its ends may be used again.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) solo: SoloSocket,
+    pub(crate) wire: Wire,
+    pub(crate) stage: Stage,
+    pub(crate) way: NextHop,
+    pub(crate) armed: Armed,
+    /// Whether it stands in the list of sockets to be served.
+    pub(crate) is_dirty: bool,
+    /// The handle is gone: nobody will read.
+    pub(crate) is_orphan: bool,
+    /// No more bytes will be given to smoltcp: the FIN is its business now.
+    is_send_done: bool,
+    /// Why it ended, if it was not by closing.
+    pub(crate) failure: Option<Error>,
+    /// The options until the handle has them.
+    options: Option<Box<Options>>,
+    /// When the stack gives it up, whatever smoltcp thinks.
+    expires: Option<Instant>,
+    /// When the peer was last heard, or was first sent something that it should answer.
+    last_heard: Instant,
+    /// Bytes not yet acknowledged when that last became less, for a connection without handle.
+    unsent: usize,
+    /// Commands that wait, which only those have who drive the stack by hand.
+    pub(crate) parked: Option<Box<Parked>>,
+}
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// A SYN was sent; somebody waits for the outcome.
+    Connecting { responder: Option<Responder> },
+    /// A SYN was answered; the listener waits for the last step. The tickets are those of the
+    /// listener's and of all half-open connections.
+    HalfOpen { listener: SocketId, tickets: (u64, u64) },
+    /// The handshake is done.
+    Open(Arc<StreamQueue>),
+}
+
+/// Commands that wait for a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Parked {
+    pub(crate) recv: VecDeque<(Option<usize>, Responder)>,
+    pub(crate) send: VecDeque<(Bytes, Responder)>,
+}
+
+/// How many bytes one connection may send before it is another's turn.
+const QUANTUM_BYTES: usize = 64 * 1024;
+/// Received payload of at least this size is kept as it came. Smaller pieces are copied, so that
+/// a few bytes do not hold on to the large buffer that they came in.
+const KEEP_BYTES: usize = 8 * 1024;
+/// How long a lone segment may wait for its acknowledgement (RFC 9293 section 3.8.6.3).
+const ACK_DELAY: Duration = Duration::from_millis(10);
+
+impl Connection {
+    pub(crate) fn new(
+        mut solo: SoloSocket,
+        wire: Wire,
+        stage: Stage,
+        (way, now): (NextHop, Instant),
+        options: Options,
+    ) -> Self {
+        let tcp = solo.tcp_mut();
+        tcp.set_congestion_control(CongestionControl::Cubic);
+        tcp.set_ack_delay(Some(ACK_DELAY));
+        apply(&options, tcp);
+        Self {
+            solo,
+            wire,
+            stage,
+            way,
+            armed: Armed::default(),
+            is_dirty: false,
+            is_orphan: false,
+            is_send_done: false,
+            failure: None,
+            options: Some(Box::new(options)),
+            expires: None,
+            last_heard: now,
+            unsent: 0,
+            parked: None,
+        }
+    }
+
+    pub(crate) fn queue(&self) -> Option<&Arc<StreamQueue>> {
+        match &self.stage {
+            Stage::Open(queue) => Some(queue),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.solo.tcp().state()
+    }
+
+    /// Whether smoltcp has forgotten the connection, and has nothing left to send for it.
+    pub(crate) fn is_finished(&self) -> bool {
+        let tcp = self.solo.tcp();
+        match tcp.state() {
+            State::Closed => tcp.remote_endpoint().is_none(),
+            // A reset during the handshake sends the socket back to where it came from.
+            State::Listen => true,
+            _ => false,
+        }
+    }
+
+    /// Shows a segment to the connection. `chunk` is the packet once more, if it may be kept.
+    pub(crate) fn receive<L: Link>(
+        &mut self,
+        engine: &mut Engine,
+        now: Instant,
+        packet: &[u8],
+        (tcp_start, chunk): (usize, Option<&Bytes>),
+        output: &mut Output<'_, L>,
+        wakes: &mut Vec<Waker>,
+    ) {
+        let segment = TcpPacket::new_unchecked(&packet[tcp_start..]);
+        let (is_syn, is_reset) = (segment.syn(), segment.rst());
+        let sequence = segment.seq_number().0 as u32;
+        let payload_start = tcp_start + usize::from(segment.header_len());
+        let payload_len = packet.len() - payload_start;
+        let before = self.state();
+
+        // A packet of several segments is acknowledged at once, as the several would be.
+        let delay =
+            if payload_len > self.wire.segment_bytes() { Duration::ZERO } else { ACK_DELAY };
+        self.solo.tcp_mut().set_ack_delay(Some(delay));
+        let clamped = is_syn.then(|| self.wire.received_syn(packet, tcp_start));
+        let shown = clamped.as_deref().unwrap_or(packet);
+        let was_empty = self.solo.tcp().recv_queue() == 0;
+        let mut sink =
+            ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
+        engine.receive(now, shown, self.solo.set_mut(), &mut sink);
+        self.last_heard = now;
+
+        if is_reset && before != State::Closed && self.is_finished() {
+            self.failure = Some(match before {
+                State::SynSent => Error::Refused,
+                _ => Error::Reset,
+            });
+        }
+        if let Some(chunk) = chunk
+            && payload_len >= KEEP_BYTES
+            && was_empty
+            && self.wire.next_expected() == Some(sequence)
+        {
+            self.keep_payload(chunk.slice(payload_start..), wakes);
+        }
+    }
+
+    /// Shows the first SYN to the socket, which listens and takes `isn` as its sequence number.
+    pub(crate) fn receive_syn<L: Link>(
+        &mut self,
+        isn: u32,
+        now: Instant,
+        packet: &[u8],
+        tcp_start: usize,
+        output: &mut Output<'_, L>,
+    ) {
+        let shown = self.wire.received_syn(packet, tcp_start);
+        let mut sink =
+            ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
+        Engine::receive_syn(isn, now, &shown, self.solo.set_mut(), &mut sink);
+    }
+
+    /// Hands the payload of the packet that smoltcp has just taken to the queue as it is, instead
+    /// of a copy out of the receive buffer.
+    fn keep_payload(&mut self, mut payload: Bytes, wakes: &mut Vec<Waker>) {
+        let Some(queue) = self.queue().cloned() else {
+            return;
+        };
+        let taken = payload.len().min(self.solo.tcp().recv_queue()).min(queue.recv_room());
+        payload.truncate(taken);
+        if taken > 0 {
+            queue.push_received(Received::Chunk(payload), wakes);
+            self.discard_received(taken);
+        }
+    }
+
+    fn discard_received(&mut self, mut bytes: usize) {
+        self.wire.took(bytes);
+        while bytes > 0 {
+            let skip = |buffer: &mut [u8]| (buffer.len().min(bytes), buffer.len().min(bytes));
+            bytes -= self.solo.tcp_mut().recv(skip).expect("so much was received");
+        }
+    }
+
+    /// Moves received bytes to the handle, as far as it has room.
+    pub(crate) fn pump_received(&mut self, wakes: &mut Vec<Waker>) {
+        let Some(queue) = self.queue().cloned() else {
+            return;
+        };
+        while self.solo.tcp().can_recv() {
+            let room = queue.recv_room();
+            let moved = self.solo.tcp_mut().recv(|buffer| {
+                let bytes = &buffer[..buffer.len().min(room)];
+                push_copy(&queue, bytes, wakes);
+                (bytes.len(), bytes.len())
+            });
+            match moved {
+                Ok(moved) if moved > 0 => self.wire.took(moved),
+                _ => break,
+            }
+        }
+    }
+
+    /// Moves all received bytes to the handle, whether or not it has room.
+    pub(crate) fn drain_received(&mut self, wakes: &mut Vec<Waker>) {
+        let Some(queue) = self.queue().cloned() else {
+            return;
+        };
+        let tcp = self.solo.tcp_mut();
+        while tcp.can_recv() {
+            let moved = tcp.recv(|buffer| {
+                push_copy(&queue, buffer, wakes);
+                (buffer.len(), ())
+            });
+            if moved.is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Moves what the handle wants sent into the send buffer, as far as it has room, and the end
+    /// of the stream after it.
+    pub(crate) fn pump_to_send(&mut self, now: Instant, wakes: &mut Vec<Waker>) {
+        let Some(queue) = self.queue().cloned() else {
+            return;
+        };
+        if self.is_send_done || !self.solo.tcp().may_send() {
+            return;
+        }
+        let tcp = self.solo.tcp_mut();
+        loop {
+            let room = tcp.send_capacity() - tcp.send_queue();
+            let Some(chunk) = (room > 0).then(|| queue.take_to_send(room, wakes)).flatten() else {
+                break;
+            };
+            if tcp.send_queue() == 0 {
+                self.last_heard = now;
+            }
+            let sent = tcp.send_slice(&chunk).expect("may_send was asked");
+            debug_assert_eq!(sent, chunk.len(), "take_to_send was told the room");
+        }
+        if queue.is_send_finished() {
+            tcp.close();
+            self.is_send_done = true;
+        }
+    }
+
+    /// Lets smoltcp send, up to the quantum; returns whether it may want to send more at once.
+    pub(crate) fn emit<L: Link>(
+        &mut self,
+        engine: &mut Engine,
+        now: Instant,
+        output: &mut Output<'_, L>,
+    ) -> bool {
+        let segments = match (self.way, output.state.capabilities.segment_bytes_max) {
+            (NextHop::Link(_), Some(_)) => Segments::Jumbo,
+            _ => Segments::Mss,
+        };
+        let mut sink =
+            ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
+        while sink.sent_bytes < QUANTUM_BYTES {
+            if !engine.emit(now, segments, self.solo.set_mut(), &mut sink) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Resets the connection: nothing that is queued is sent, and the peer is told.
+    pub(crate) fn abort(&mut self, reason: Error) {
+        self.failure.get_or_insert(reason);
+        self.solo.tcp_mut().abort();
+    }
+
+    /// Takes the options that the handle has changed.
+    pub(crate) fn apply_options(&mut self) {
+        if let Some(options) = self.queue().map(|queue| queue.options()) {
+            apply(&options, self.solo.tcp_mut());
+        }
+    }
+
+    /// Marks the end of the handshake and hands out the options, which are the handle's from now
+    /// on.
+    pub(crate) fn establish(&mut self) -> Options {
+        self.expires = None;
+        self.options.take().map(|options| *options).unwrap_or_default()
+    }
+
+    /// Looks at the deadlines that smoltcp knows nothing of; returns whether one has passed.
+    pub(crate) fn is_given_up(&mut self, now: Instant, config: &Config) -> bool {
+        self.set_expiry(now, config);
+        self.gives_up_at(config).is_some_and(|at| at <= now)
+    }
+
+    /// When the next of these deadlines passes.
+    pub(crate) fn gives_up_at(&self, config: &Config) -> Option<Instant> {
+        let is_unanswered = self.solo.tcp().send_queue() > 0;
+        let silence = self.last_heard + Duration::from(config.retransmit_timeout);
+        self.expires.into_iter().chain(is_unanswered.then_some(silence)).min()
+    }
+
+    fn set_expiry(&mut self, now: Instant, config: &Config) {
+        let timeout = match &self.stage {
+            Stage::Connecting { .. } => {
+                let chosen = self.options.as_ref().and_then(|options| options.connect_timeout);
+                chosen.unwrap_or(config.connect_timeout)
+            }
+            Stage::HalfOpen { .. } => config.handshake_timeout,
+            Stage::Open(_) if !self.is_orphan => return,
+            Stage::Open(_) => {
+                // A peer that goes on taking what was sent gets the time to take the rest.
+                let unsent = self.solo.tcp().send_queue();
+                if unsent < self.unsent {
+                    self.expires = None;
+                }
+                self.unsent = unsent;
+                config.close_timeout
+            }
+        };
+        self.expires.get_or_insert(now + Duration::from(timeout));
+    }
+
+    /// Whether there is something that the handle will never read, now that it is gone.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.solo.tcp().can_recv() || self.queue().is_some_and(|queue| queue.has_unread())
+    }
+
+    /// Whether the peer has sent its last byte and all of it was moved to the handle.
+    pub(crate) fn is_receive_finished(&self) -> bool {
+        let is_past_fin = matches!(
+            self.state(),
+            State::CloseWait | State::LastAck | State::Closing | State::TimeWait
+        );
+        is_past_fin && !self.solo.tcp().can_recv()
+    }
+}
+
+fn apply(options: &Options, tcp: &mut tcp::Socket<'static>) {
+    tcp.set_nagle_enabled(!options.nodelay);
+    tcp.set_hop_limit(options.hop_limit.filter(|hops| *hops > 0));
+    tcp.set_keep_alive(options.keep_alive.map(Duration::from));
+}
+
+fn push_copy(queue: &StreamQueue, bytes: &[u8], wakes: &mut Vec<Waker>) {
+    match bytes.len() {
+        0 => {}
+        1..KEEP_BYTES => queue.push_received(Received::Copy(bytes), wakes),
+        // A large copy is made before the lock is taken.
+        _ => queue.push_received(Received::Chunk(Bytes::copy_from_slice(bytes)), wakes),
+    }
+}
+
+/// Where the packets of one connection go.
+struct ConnectionSink<'a, 'o, L> {
+    wire: &'a mut Wire,
+    way: NextHop,
+    output: &'a mut Output<'o, L>,
+    sent_bytes: usize,
+}
+
+impl<L: Link> Sink for ConnectionSink<'_, '_, L> {
+    fn has_room(&mut self) -> bool {
+        self.output.has_room(self.way)
+    }
+
+    fn take<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        self.sent_bytes += len;
+        let capabilities = self.output.state.capabilities;
+        let mut fill = Some(fill);
+        let sent = self.output.send(self.way, len, |packet, checksums| {
+            let fill = fill.take().expect("called once");
+            let result = fill(packet);
+            (result, self.wire.finish(packet, checksums, &capabilities))
+        });
+        if let Some(result) = sent {
+            return result;
+        }
+        // An immediate answer that found no room: lost, as on a wire. TCP recovers.
+        self.output.state.counters.drop(DropReason::ReplyQueueFull);
+        let fill = fill.take().expect("`send` did not call it");
+        fill(&mut vec![0; len])
+    }
+}

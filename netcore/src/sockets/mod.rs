@@ -1,0 +1,91 @@
+//! The sockets of a stack.
+
+pub(crate) mod connection;
+pub(crate) mod datagram;
+pub(crate) mod listener;
+pub(crate) mod time_wait;
+pub(crate) mod wire;
+
+use crate::error::Error;
+use crate::id::SocketId;
+use connection::Connection;
+use datagram::DatagramSocket;
+use listener::Listener;
+use slotmap::SlotMap;
+
+/// One socket. Boxed, so that the table stays small and growing it moves little.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Connection(Box<Connection>),
+    Listener(Box<Listener>),
+    Datagram(Box<DatagramSocket>),
+}
+
+/// All sockets of a stack by their ids.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    slots: SlotMap<SocketId, Socket>,
+    max: usize,
+}
+
+impl Sockets {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { slots: SlotMap::with_key(), max }
+    }
+
+    /// Adds the socket that `make` makes for its id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LimitReached`] if there are too many; what `make` fails with.
+    pub(crate) fn insert(
+        &mut self,
+        make: impl FnOnce(SocketId) -> Result<Socket, Error>,
+    ) -> Result<SocketId, Error> {
+        if self.slots.len() >= self.max {
+            return Err(Error::LimitReached);
+        }
+        self.slots.try_insert_with_key(make)
+    }
+
+    pub(crate) fn remove(&mut self, id: SocketId) -> Option<Socket> {
+        self.slots.remove(id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
+        self.slots.get_mut(id)
+    }
+
+    pub(crate) fn connection_mut(&mut self, id: SocketId) -> Option<&mut Connection> {
+        match self.slots.get_mut(id)? {
+            Socket::Connection(connection) => Some(connection),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn listener_mut(&mut self, id: SocketId) -> Option<&mut Listener> {
+        match self.slots.get_mut(id)? {
+            Socket::Listener(listener) => Some(listener),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn datagram_mut(&mut self, id: SocketId) -> Option<&mut DatagramSocket> {
+        match self.slots.get_mut(id)? {
+            Socket::Datagram(socket) => Some(socket),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SocketId, &Socket)> {
+        self.slots.iter()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<SocketId> {
+        self.slots.keys().collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}

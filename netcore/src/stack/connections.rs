@@ -1,0 +1,544 @@
+//! TCP: from SYN to TIME-WAIT.
+
+use super::Netstack;
+use super::datagrams::mapped;
+use super::ingress::Packet;
+use crate::addressing::NextHop;
+use crate::buffer::SoloSocket;
+use crate::channel::Responder;
+use crate::command::tcp;
+use crate::counters::DropReason;
+use crate::doorbell::{Bell, Events};
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::flow_table::{Flow, FlowKey};
+use crate::id::SocketId;
+use crate::link::Link;
+use crate::output::Output;
+use crate::ports::{self, Protocol};
+use crate::queue::{SocketQueue, StreamQueue};
+use crate::sockets::Socket;
+use crate::sockets::connection::{Connection, Stage};
+use crate::sockets::wire::Wire;
+use crate::sync::Arc;
+use smoltcp::socket::tcp::State;
+use smoltcp::time::Duration;
+use smoltcp::wire::{TcpControl, TcpPacket, TcpSeqNumber};
+use std::net::{IpAddr, SocketAddr};
+
+/// The MTU between two sockets of the same stack, as Linux has it on its loopback link.
+const LOOPBACK_MTU: usize = 65_535;
+/// When smoltcp says that it wants to be polled now, and yet does nothing when it is, it is polled
+/// again after this time and not at once: a mistake there must not cost a processor.
+const RELUCTANCE: Duration = Duration::from_millis(10);
+
+impl Netstack {
+    /// Takes a segment: to its connection, to a listener, or to nobody.
+    pub(super) fn receive_tcp<L: Link>(
+        &mut self,
+        mut packet: Packet,
+        link: &mut L,
+    ) -> Result<(), DropReason> {
+        // A segment to many has no connection (RFC 9293 section 3.9.2.3, MUST-57).
+        if !self.addressing.is_own(packet.header.destination) {
+            return Err(DropReason::NotForUs);
+        }
+        if packet.header.has_extensions {
+            packet.strip_extensions();
+        }
+        let segment =
+            TcpPacket::new_checked(packet.payload()).map_err(|_| DropReason::Malformed)?;
+        let ends = (packet.header.source.into(), packet.header.destination.into());
+        if !packet.is_checksum_good && !segment.verify_checksum(&ends.0, &ends.1) {
+            return Err(DropReason::Checksum);
+        }
+        if segment.src_port() == 0 || segment.dst_port() == 0 {
+            return Err(DropReason::Malformed);
+        }
+        let flow = FlowKey::new(
+            SocketAddr::new(packet.header.destination, segment.dst_port()),
+            SocketAddr::new(packet.header.source, segment.src_port()),
+        );
+        let is_first = segment.syn() && !segment.ack() && !segment.rst();
+        match self.flows.get(&flow).copied() {
+            Some(Flow::Connection(id)) => self.receive_segment(id, &packet, link),
+            Some(Flow::TimeWait) => self.receive_late_segment(flow, &packet, link),
+            None if is_first => self.receive_syn(flow, &packet, link),
+            None => {
+                self.answer_reset(&packet, link);
+                Err(DropReason::NoListener)
+            }
+        }
+    }
+
+    fn receive_segment<L: Link>(
+        &mut self,
+        id: SocketId,
+        packet: &Packet,
+        link: &mut L,
+    ) -> Result<(), DropReason> {
+        let connection = self.sockets.connection_mut(id).expect("the flow table has living ids");
+        if let Stage::HalfOpen { listener, .. } = connection.stage {
+            // With the accept queue full the last step of the handshake is not taken, so that the
+            // peer repeats it.
+            let is_full = self.sockets.listener_mut(listener).is_none_or(|l| l.is_full());
+            let segment = TcpPacket::new_unchecked(packet.payload());
+            if is_full && !segment.rst() && !segment.syn() {
+                return Err(DropReason::BacklogFull);
+            }
+        }
+        let connection = self.sockets.connection_mut(id).expect("it was just there");
+        let mut output = Output { link, state: &mut self.outgoing };
+        connection.receive(
+            &mut self.engine,
+            self.now,
+            &packet.bytes,
+            (packet.header.payload.start, Some(&packet.bytes)),
+            &mut output,
+            &mut self.wakes,
+        );
+        self.mark(id);
+        Ok(())
+    }
+
+    /// Takes a segment for a connection in TIME-WAIT.
+    fn receive_late_segment<L: Link>(
+        &mut self,
+        flow: FlowKey,
+        packet: &Packet,
+        link: &mut L,
+    ) -> Result<(), DropReason> {
+        let segment = TcpPacket::new_unchecked(packet.payload());
+        let Some(entry) = self.time_wait.get(&flow) else {
+            self.flows.remove(&flow);
+            return Err(DropReason::NoListener);
+        };
+        // A reset does not end TIME-WAIT (RFC 1337).
+        if segment.rst() {
+            return Err(DropReason::Unacceptable);
+        }
+        let sequence = segment.seq_number();
+        let expected = TcpSeqNumber(entry.acknowledgement as i32);
+        if segment.syn() && !segment.ack() && sequence > expected {
+            // A new connection, recognisable by a sequence number that the old one has not used
+            // (RFC 9293 section 3.10.7.4, RFC 6191).
+            self.time_wait.remove(&flow);
+            self.flows.remove(&flow);
+            return self.receive_syn(flow, packet, link);
+        }
+        if segment.segment_len() == 0 && sequence == expected {
+            return Ok(());
+        }
+        // The peer may have missed the last acknowledgement.
+        let sequences = (TcpSeqNumber(entry.sequence as i32), Some(expected));
+        if segment.fin() {
+            self.keep_in_time_wait(flow, (entry.sequence, entry.acknowledgement));
+        }
+        let ports = (segment.dst_port(), segment.src_port());
+        self.send_control(packet, ports, TcpControl::None, sequences, link);
+        Ok(())
+    }
+
+    /// Takes a SYN for a pair of ends that has no connection.
+    fn receive_syn<L: Link>(
+        &mut self,
+        flow: FlowKey,
+        packet: &Packet,
+        link: &mut L,
+    ) -> Result<(), DropReason> {
+        let found = self.ports.find(Protocol::Tcp, flow.local());
+        let Some((listener_id, listener)) =
+            found.and_then(|id| Some((id, self.sockets.listener_mut(id)?)))
+        else {
+            self.answer_reset(packet, link);
+            return Err(DropReason::NoListener);
+        };
+        if listener.is_full() {
+            return Err(DropReason::BacklogFull);
+        }
+        let options = listener.options.clone();
+        let way = self.addressing.next_hop(flow.remote().ip()).map_err(|_| DropReason::NoRoute)?;
+        if listener.half_open.len() >= self.config.half_open_per_listener_max.max(1) {
+            let oldest = listener.half_open.oldest();
+            self.evict_half_open(oldest);
+        }
+        if self.half_open.len() >= self.config.half_open_max.max(1) {
+            self.evict_half_open(self.half_open.oldest());
+        }
+        let stage = Stage::HalfOpen { listener: listener_id, tickets: (0, 0) };
+        let id = self
+            .insert_connection(flow, way, options, stage)
+            .map_err(|_| DropReason::TooManySockets)?;
+        let ticket = self.sockets.listener_mut(listener_id).map_or(0, |l| l.half_open.insert(id));
+        let tickets = (ticket, self.half_open.insert(id));
+        let isn = self.random.initial_sequence(&flow, self.now);
+        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
+        connection.stage = Stage::HalfOpen { listener: listener_id, tickets };
+        let endpoint = (IpAddr::from(flow.local().ip()), flow.local().port());
+        connection.solo.tcp_mut().listen(endpoint).expect("a closed socket and a port");
+        let mut output = Output { link, state: &mut self.outgoing };
+        connection.receive_syn(
+            isn,
+            self.now,
+            &packet.bytes,
+            packet.header.payload.start,
+            &mut output,
+        );
+        self.mark(id);
+        Ok(())
+    }
+
+    /// Ends a connect that an ICMP error speaks of. Established connections pass over such errors
+    /// (RFC 5461 section 4.1): anybody could send one.
+    pub(super) fn connecting_failed(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        error: Error,
+    ) {
+        let Some(Flow::Connection(id)) = self.flows.get(&FlowKey::new(local, remote)) else {
+            return;
+        };
+        let Some(connection) = self.sockets.connection_mut(*id) else {
+            return;
+        };
+        if matches!(connection.stage, Stage::Connecting { .. }) {
+            self.remove_connection(*id, error);
+        }
+    }
+
+    fn evict_half_open(&mut self, oldest: Option<SocketId>) {
+        if let Some(id) = oldest {
+            self.outgoing.counters.drop(DropReason::HalfOpenEvicted);
+            self.remove_connection(id, Error::Aborted);
+        }
+    }
+
+    /// Starts to connect. The answer goes to `responder` when the outcome is known.
+    pub(super) fn connect(
+        &mut self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        options: tcp::Options,
+        responder: Option<Responder>,
+    ) {
+        let mut responder = responder;
+        if let Err(error) = self.try_connect(remote, local, options, &mut responder) {
+            self.reply(None, responder, Err(error));
+        }
+    }
+
+    fn try_connect(
+        &mut self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        options: tcp::Options,
+        responder: &mut Option<Responder>,
+    ) -> Result<(), Error> {
+        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+        if remote.port() == 0 {
+            return Err(Error::ZeroPort);
+        }
+        if remote.ip().is_unspecified() {
+            return Err(Error::UnspecifiedAddress);
+        }
+        if remote.ip().is_multicast() || self.addressing.is_broadcast(remote.ip()) {
+            return Err(Error::NetworkUnreachable);
+        }
+        let way = self.addressing.next_hop(remote.ip())?;
+        let local = self.connect_from(remote, local)?;
+        let flow = FlowKey::new(local, remote);
+        let stage = Stage::Connecting { responder: None };
+        let id = self.insert_connection(flow, way, options, stage)?;
+        let isn = self.random.initial_sequence(&flow, self.now);
+        let mut interface = Engine::for_handshake(isn, self.now);
+        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
+        let socket = connection.solo.tcp_mut();
+        let ends = ((remote.ip(), remote.port()), (local.ip(), local.port()));
+        socket.connect(interface.context(), ends.0, ends.1).expect("the ends were checked");
+        let responder = responder.take();
+        if let Some(responder) = &responder {
+            responder.park_on(id);
+        }
+        connection.stage = Stage::Connecting { responder };
+        self.mark(id);
+        Ok(())
+    }
+
+    /// The address and port to connect from.
+    fn connect_from(
+        &mut self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+    ) -> Result<SocketAddr, Error> {
+        let (address, port) = local.map_or((None, 0), |local| {
+            let address = local.ip().to_canonical();
+            (Some(address).filter(|address| !address.is_unspecified()), local.port())
+        });
+        let address = match address {
+            Some(address) if address.is_ipv4() != remote.is_ipv4() => {
+                return Err(Error::WrongFamily);
+            }
+            Some(address) if !self.addressing.is_own(address) => {
+                return Err(Error::AddressNotAvailable);
+            }
+            Some(address) => address,
+            None => self.addressing.source_for(remote.ip())?,
+        };
+        let is_free = |port| {
+            let flow = FlowKey::new(SocketAddr::new(address, port), remote);
+            !self.flows.contains_key(&flow) && !self.ports.is_bound(Protocol::Tcp, port)
+        };
+        let port = match port {
+            0 => ports::pick(&mut self.random, is_free).ok_or(Error::NoFreePort)?,
+            port if is_free(port) => port,
+            _ => return Err(Error::AddressInUse),
+        };
+        Ok(SocketAddr::new(address, port))
+    }
+
+    fn insert_connection(
+        &mut self,
+        flow: FlowKey,
+        way: NextHop,
+        options: tcp::Options,
+        stage: Stage,
+    ) -> Result<SocketId, Error> {
+        if self.is_shut_down {
+            return Err(Error::StackGone);
+        }
+        let recv_bytes = options.recv_buffer_bytes.unwrap_or(self.config.recv_buffer_bytes);
+        let send_bytes = options.send_buffer_bytes.unwrap_or(self.config.send_buffer_bytes);
+        let mtu = match way {
+            NextHop::Own => LOOPBACK_MTU,
+            NextHop::Link(_) => self.outgoing.capabilities.mtu,
+        };
+        let (arena, now) = (&mut self.arena, self.now);
+        let id = self.sockets.insert(|_| {
+            let solo =
+                SoloSocket::new(arena, recv_bytes, send_bytes).map_err(|_| Error::LimitReached)?;
+            let connection =
+                Connection::new(solo, Wire::new(flow, mtu), stage, (way, now), options);
+            Ok(Socket::Connection(Box::new(connection)))
+        })?;
+        self.flows.insert(flow, Flow::Connection(id));
+        Ok(id)
+    }
+
+    /// Looks at what the handle of a connection rang for.
+    pub(super) fn attend_connection(&mut self, id: SocketId) {
+        let Some(connection) = self.sockets.connection_mut(id) else {
+            return;
+        };
+        match &connection.stage {
+            Stage::Open(queue) => {
+                let events = queue.bell().take();
+                if events.contains(Events::OPTIONS) {
+                    connection.apply_options();
+                }
+                if events.contains(Events::ABORT) {
+                    connection.abort(Error::Aborted);
+                }
+                if events.contains(Events::CLOSE) {
+                    self.orphan(id);
+                }
+            }
+            // Whoever waited for the connection has given up.
+            Stage::Connecting { responder: Some(responder) } if responder.is_abandoned() => {
+                self.remove_connection(id, Error::Aborted);
+            }
+            _ => {}
+        }
+        self.mark(id);
+    }
+
+    /// Goes on without the handle: sends what is queued and closes, or resets if there is
+    /// something that nobody will read (RFC 2525 section 2.17).
+    pub(super) fn orphan(&mut self, id: SocketId) {
+        let Some(connection) = self.sockets.connection_mut(id) else {
+            return;
+        };
+        let Some(queue) = connection.queue().cloned() else {
+            return;
+        };
+        connection.is_orphan = true;
+        let resets = queue.options().linger.is_some_and(|linger| linger.is_zero());
+        if resets || connection.has_unread() {
+            connection.abort(Error::Aborted);
+        } else {
+            // Fails only if the connection has ended already.
+            let _ = queue.shutdown_send();
+        }
+        self.mark(id);
+    }
+
+    /// Moves bytes between a connection, its handle and the link.
+    pub(super) fn serve_connection<L: Link>(&mut self, id: SocketId, link: &mut L) -> bool {
+        let now = self.now;
+        let Some(connection) = self.sockets.connection_mut(id) else {
+            return false;
+        };
+        connection.is_dirty = false;
+        connection.pump_received(&mut self.wakes);
+        connection.pump_to_send(now, &mut self.wakes);
+        if connection.is_given_up(now, &self.config) {
+            if !matches!(connection.stage, Stage::Open(_)) {
+                // Silently: the peer never answered, or was never there.
+                self.remove_connection(id, Error::TimedOut);
+                return true;
+            }
+            connection.abort(Error::TimedOut);
+        }
+        let mut output = Output { link, state: &mut self.outgoing };
+        let has_more = connection.emit(&mut self.engine, now, &mut output);
+        self.advance(id);
+        self.retry_parked(id);
+        let Some(connection) = self.sockets.connection_mut(id) else {
+            return true;
+        };
+        if has_more {
+            self.mark(id);
+            return true;
+        }
+        let mut due = self.engine.poll_at(now, connection.solo.set());
+        if due.is_some_and(|due| due <= now) {
+            if self.outgoing.link_is_full {
+                self.mark(id);
+                return false;
+            }
+            due = Some(now + RELUCTANCE);
+        }
+        let gives_up = connection.gives_up_at(&self.config);
+        let due = due.into_iter().chain(gives_up).min();
+        connection.armed.set(&mut self.deadlines, id, due);
+        true
+    }
+
+    /// Follows what smoltcp has made of a connection.
+    fn advance(&mut self, id: SocketId) {
+        let Some(connection) = self.sockets.connection_mut(id) else {
+            return;
+        };
+        if connection.is_finished() {
+            let reason = connection.failure.unwrap_or(Error::Shutdown);
+            self.remove_connection(id, reason);
+            return;
+        }
+        let state = connection.state();
+        if !matches!(state, State::SynSent | State::SynReceived | State::Closed | State::Listen)
+            && !matches!(connection.stage, Stage::Open(_))
+        {
+            self.establish(id);
+        }
+        let Some(connection) = self.sockets.connection_mut(id) else {
+            return;
+        };
+        // Bytes came with the handshake's last segment, or while there was no queue for them.
+        connection.pump_received(&mut self.wakes);
+        if connection.is_orphan && connection.solo.tcp().can_recv() && state != State::Closed {
+            // Data for nobody (RFC 1122 section 4.2.2.13).
+            connection.abort(Error::Aborted);
+            self.mark(id);
+            return;
+        }
+        if let (true, Stage::Open(queue)) = (connection.is_receive_finished(), &connection.stage) {
+            queue.clone().finish_recv(Ok(()), &mut self.wakes);
+        }
+        if state == State::TimeWait && !self.outgoing.link_is_full {
+            let flow = connection.wire.flow();
+            let sequences = connection.wire.sent();
+            self.remove_connection(id, Error::Shutdown);
+            if let Some(sequences) = sequences {
+                self.keep_in_time_wait(flow, sequences);
+            }
+        }
+    }
+
+    fn keep_in_time_wait(&mut self, flow: FlowKey, sequences: (u32, u32)) {
+        self.flows.insert(flow, Flow::TimeWait);
+        if let Some(oldest) = self.time_wait.insert(flow, sequences, self.now) {
+            self.flows.remove(&oldest);
+        }
+    }
+
+    /// Hands a connection whose handshake is done to whoever waits for it.
+    fn establish(&mut self, id: SocketId) {
+        let limits = (self.config.stream_queue_bytes, self.config.stream_queue_bytes);
+        let bell = Bell::new(id, self.doorbell.clone());
+        let Some(connection) = self.sockets.connection_mut(id) else {
+            return;
+        };
+        let options = connection.establish();
+        let flow = connection.wire.flow();
+        let ends = (flow.local(), flow.remote());
+        self.outgoing.counters.connections_established += 1;
+        match &mut connection.stage {
+            Stage::Connecting { responder } => {
+                let responder = responder.take();
+                let queue = Arc::new(StreamQueue::new(bell, ends, limits, options));
+                connection.stage = Stage::Open(queue.clone());
+                let response =
+                    tcp::Response::Connected { handle: id, local: ends.0, remote: ends.1 };
+                self.reply(
+                    None,
+                    responder,
+                    Ok((response.into(), Some(SocketQueue::Stream(queue)))),
+                );
+            }
+            Stage::HalfOpen { listener, tickets } => {
+                let (listener, tickets) = (*listener, *tickets);
+                self.half_open.remove(tickets.1);
+                let listener = self.sockets.listener_mut(listener);
+                let listener = listener.expect("half-open connections go with their listener");
+                listener.half_open.remove(tickets.0);
+                let accept = listener.queue.clone();
+                let ends = match accept.local_address() {
+                    SocketAddr::V4(_) => ends,
+                    SocketAddr::V6(_) => (mapped(ends.0), mapped(ends.1)),
+                };
+                let queue = Arc::new(StreamQueue::new(bell, ends, limits, options));
+                let connection = self.sockets.connection_mut(id).expect("it was just there");
+                connection.stage = Stage::Open(queue.clone());
+                accept.push(queue, &mut self.wakes);
+                self.retry_accept(accept.id());
+            }
+            Stage::Open(_) => unreachable!("a connection is established once"),
+        }
+    }
+
+    /// Removes a connection and everything that leads to it. Its handle keeps what was received
+    /// and learns why it ended.
+    pub(super) fn remove_connection(&mut self, id: SocketId, reason: Error) {
+        let Some(Socket::Connection(mut connection)) = self.sockets.remove(id) else {
+            return;
+        };
+        connection.armed.set(&mut self.deadlines, id, None);
+        self.flows.remove(&connection.wire.flow());
+        match &mut connection.stage {
+            Stage::Connecting { responder } => {
+                let responder = responder.take();
+                self.reply(None, responder, Err(reason));
+            }
+            Stage::HalfOpen { listener, tickets } => {
+                self.half_open.remove(tickets.1);
+                if let Some(listener) = self.sockets.listener_mut(*listener) {
+                    listener.half_open.remove(tickets.0);
+                }
+            }
+            Stage::Open(queue) => {
+                let queue = queue.clone();
+                connection.drain_received(&mut self.wakes);
+                let end = match connection.is_receive_finished() || reason == Error::Shutdown {
+                    true => Ok(()),
+                    false => Err(reason),
+                };
+                queue.finish_recv(end, &mut self.wakes);
+                queue.finish_send(reason, &mut self.wakes);
+                if let Some(parked) = connection.parked.take() {
+                    super::commands::finish_parked(&queue, *parked);
+                }
+            }
+        }
+        connection.solo.release(&mut self.arena);
+    }
+}

@@ -1,0 +1,572 @@
+//! UDP, ping and raw sockets.
+
+use super::Netstack;
+use super::ingress::Packet;
+use crate::addressing::NextHop;
+use crate::command::raw::Version;
+use crate::command::tcp::Families;
+use crate::command::{icmp, raw, udp};
+use crate::counters::DropReason;
+use crate::doorbell::{Bell, Events};
+use crate::error::Error;
+use crate::id::SocketId;
+use crate::ip;
+use crate::link::{Link, Offload};
+use crate::output::{Checksums, Output, write_checksum};
+use crate::ports::{BoundTo, Protocol};
+use crate::queue::{Datagram, DatagramQueue};
+use crate::sockets::Socket;
+use crate::sockets::datagram::{DatagramSocket, Kind};
+use crate::sync::Arc;
+use bytes::Bytes;
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{
+    Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv6Message, Icmpv6Packet, Icmpv6Repr, IpProtocol,
+    UdpPacket,
+};
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The largest payload of a UDP datagram over IPv4: 65,535 bytes without the two headers.
+const UDP_PAYLOAD_MAX: usize = 65_507;
+/// The largest IP packet.
+const PACKET_MAX: usize = 65_535;
+const UDP_HEADER: usize = 8;
+const ECHO_HEADER: usize = 8;
+/// Datagrams that one socket may send before it is another's turn.
+const QUANTUM_DATAGRAMS: usize = 64;
+/// A payload that fills at least this part of the buffer it came in may hold on to it.
+const KEEP_DIVISOR: usize = 4;
+
+/// Sockets.
+impl Netstack {
+    /// Makes a UDP socket; returns its id, its address and its queue.
+    pub(super) fn bind_udp(
+        &mut self,
+        endpoint: SocketAddr,
+        families: Families,
+    ) -> Result<(udp::Response, Arc<DatagramQueue>), Error> {
+        let to = self.bindable(endpoint.ip(), families)?;
+        let mut port = 0;
+        let (ports, random) = (&mut self.ports, &mut self.random);
+        let (doorbell, bytes_max) = (&self.doorbell, self.config.datagram_queue_bytes);
+        let id = self.sockets.insert(|id| {
+            port = ports.bind(Protocol::Udp, to, endpoint.port(), id, random)?;
+            let local = SocketAddr::new(endpoint.ip(), port);
+            let bell = Bell::new(id, doorbell.clone());
+            let queue = DatagramQueue::new(bell, local, UDP_PAYLOAD_MAX, bytes_max);
+            Ok(datagram_socket(queue, Kind::Udp { to, port, is_v6: endpoint.is_ipv6() }))
+        })?;
+        let queue = self.datagram_queue(id);
+        let local = queue.local_address();
+        Ok((udp::Response::Bound { handle: id, local }, queue))
+    }
+
+    /// Makes a ping socket.
+    pub(super) fn open_ping(
+        &mut self,
+        local: IpAddr,
+    ) -> Result<(icmp::Response, Arc<DatagramQueue>), Error> {
+        self.bindable(local, Families::V6Only)?;
+        let version = version_of(local);
+        let identifier = {
+            let start = self.random.next_u16();
+            let mut all = (0..=u16::MAX).map(|step| start.wrapping_add(step));
+            all.find(|id| !self.echoes.contains_key(&(version, *id))).ok_or(Error::NoFreePort)?
+        };
+        let (doorbell, bytes_max) = (&self.doorbell, self.config.datagram_queue_bytes);
+        let id = self.sockets.insert(|id| {
+            let bell = Bell::new(id, doorbell.clone());
+            let address = SocketAddr::new(local, identifier);
+            let payload_max = UDP_PAYLOAD_MAX + UDP_HEADER - ECHO_HEADER;
+            let queue = DatagramQueue::new(bell, address, payload_max, bytes_max);
+            Ok(datagram_socket(queue, Kind::Ping { local, identifier }))
+        })?;
+        self.echoes.insert((version, identifier), id);
+        Ok((icmp::Response::Opened { handle: id, identifier }, self.datagram_queue(id)))
+    }
+
+    /// Makes a raw socket.
+    pub(super) fn open_raw(
+        &mut self,
+        version: Version,
+        protocol: u8,
+    ) -> Result<(raw::Response, Arc<DatagramQueue>), Error> {
+        self.check_running()?;
+        let (doorbell, bytes_max) = (&self.doorbell, self.config.datagram_queue_bytes);
+        let id = self.sockets.insert(|id| {
+            let bell = Bell::new(id, doorbell.clone());
+            let unspecified = match version {
+                Version::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                Version::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            };
+            let address = SocketAddr::new(unspecified, 0);
+            let queue = DatagramQueue::new(bell, address, PACKET_MAX, bytes_max);
+            Ok(datagram_socket(queue, Kind::Raw { version, protocol }))
+        })?;
+        self.raw.entry((version, protocol)).or_default().push(id);
+        Ok((raw::Response::Opened { handle: id }, self.datagram_queue(id)))
+    }
+
+    /// What a socket bound to `address` covers, if it is one of the stack's or stands for all.
+    pub(super) fn bindable(&self, address: IpAddr, families: Families) -> Result<BoundTo, Error> {
+        self.check_running()?;
+        let to = BoundTo::new(address, families);
+        match to {
+            BoundTo::One(address)
+                if !self.addressing.is_own(address)
+                    && !self.addressing.is_broadcast(address)
+                    && !address.is_multicast() =>
+            {
+                Err(Error::AddressNotAvailable)
+            }
+            to => Ok(to),
+        }
+    }
+
+    pub(super) fn check_running(&self) -> Result<(), Error> {
+        if self.is_shut_down { Err(Error::StackGone) } else { Ok(()) }
+    }
+
+    fn datagram_queue(&mut self, id: SocketId) -> Arc<DatagramQueue> {
+        self.sockets.datagram_mut(id).expect("it was just inserted").queue.clone()
+    }
+
+    /// Looks at what the handle of a datagram socket rang for.
+    pub(super) fn attend_datagram(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.datagram_mut(id) else {
+            return;
+        };
+        socket.parked.retain(|(_, responder)| !responder.is_abandoned());
+        if socket.queue.bell().take().contains(Events::CLOSE) {
+            socket.is_orphan = true;
+        }
+        self.mark(id);
+    }
+
+    /// Removes a datagram socket and everything that leads to it.
+    pub(super) fn remove_datagram(&mut self, id: SocketId, reason: Error) {
+        let Some(Socket::Datagram(socket)) = self.sockets.remove(id) else {
+            return;
+        };
+        match socket.kind {
+            Kind::Udp { port, .. } => self.ports.release(Protocol::Udp, port, id),
+            Kind::Ping { local, identifier } => {
+                self.echoes.remove(&(version_of(local), identifier));
+            }
+            Kind::Raw { version, protocol } => {
+                if let Some(sockets) = self.raw.get_mut(&(version, protocol)) {
+                    sockets.retain(|known| *known != id);
+                    if sockets.is_empty() {
+                        self.raw.remove(&(version, protocol));
+                    }
+                }
+            }
+        }
+        socket.queue.finish(reason, &mut self.wakes);
+        for (_, responder) in socket.parked {
+            // Nobody to tell is nothing to undo.
+            let _ = responder.answer(Err(reason));
+        }
+    }
+}
+
+/// Receiving.
+impl Netstack {
+    /// Shows a packet to the raw sockets of its protocol; returns whether there are any.
+    pub(super) fn deliver_raw(&mut self, packet: &Packet) -> bool {
+        if self.raw.is_empty() {
+            return false;
+        }
+        let key = (packet.version(), u8::from(packet.header.protocol));
+        let Some(sockets) = self.raw.get(&key) else {
+            return false;
+        };
+        let bytes = Bytes::copy_from_slice(&packet.bytes);
+        for id in sockets.clone() {
+            let datagram = Datagram {
+                peer: SocketAddr::new(packet.header.source, 0),
+                local: Some(packet.header.destination),
+                hop_limit: Some(packet.header.hop_limit),
+                payload: bytes.clone(),
+            };
+            self.deliver(id, datagram);
+        }
+        true
+    }
+
+    pub(super) fn receive_udp<L: Link>(
+        &mut self,
+        packet: Packet,
+        is_raw: bool,
+        link: &mut L,
+    ) -> Result<(), DropReason> {
+        let datagram =
+            UdpPacket::new_checked(packet.payload()).map_err(|_| DropReason::Malformed)?;
+        let (source, destination) = (packet.header.source, packet.header.destination);
+        if !packet.is_checksum_good {
+            // Only IPv4 may do without (RFC 8200 section 8.1).
+            if destination.is_ipv6() && datagram.checksum() == 0 {
+                return Err(DropReason::Checksum);
+            }
+            if !datagram.verify_checksum(&source.into(), &destination.into()) {
+                return Err(DropReason::Checksum);
+            }
+        }
+        let (from, port) = (datagram.src_port(), datagram.dst_port());
+        if port == 0 {
+            return Err(DropReason::Malformed);
+        }
+        let start = packet.header.payload.start + UDP_HEADER;
+        let end = packet.header.payload.start + usize::from(datagram.len());
+        let payload = packet.bytes.slice(start..end);
+        let payload = match payload.len() < packet.bytes.len() / KEEP_DIVISOR {
+            true => Bytes::copy_from_slice(&payload),
+            false => payload,
+        };
+        let received = Datagram {
+            peer: SocketAddr::new(source, from),
+            local: Some(destination),
+            hop_limit: Some(packet.header.hop_limit),
+            payload,
+        };
+        if !self.addressing.is_own(destination) {
+            // To many: every socket on the port gets one.
+            let sockets: Vec<_> = self.ports.all(Protocol::Udp, port).collect();
+            let takes = |to: BoundTo| match to {
+                BoundTo::One(address) => address == destination,
+                to => to.covers(destination),
+            };
+            let mut taken = false;
+            for (_, id) in sockets.into_iter().filter(|(to, _)| takes(*to)) {
+                taken = true;
+                self.deliver(id, received.clone());
+            }
+            return if taken { Ok(()) } else { Err(DropReason::NoListener) };
+        }
+        match self.ports.find(Protocol::Udp, SocketAddr::new(destination, port)) {
+            Some(id) => self.deliver(id, received),
+            None if is_raw => {}
+            None => {
+                self.answer_port_unreachable(&packet, link)?;
+                return Err(DropReason::NoListener);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an ICMP message: answers echo requests, and takes replies and errors to their
+    /// sockets.
+    pub(super) fn receive_icmp<L: Link>(
+        &mut self,
+        packet: &Packet,
+        link: &mut L,
+    ) -> Result<(), DropReason> {
+        let payload = packet.payload();
+        let (source, destination) = (packet.header.source, packet.header.destination);
+        match (packet.header.protocol, source, destination) {
+            (IpProtocol::Icmp, IpAddr::V4(_), IpAddr::V4(_)) => {
+                let message =
+                    Icmpv4Packet::new_checked(payload).map_err(|_| DropReason::Malformed)?;
+                if !message.verify_checksum() {
+                    return Err(DropReason::Checksum);
+                }
+                match message.msg_type() {
+                    Icmpv4Message::EchoRequest => self.answer_echo(packet, link),
+                    Icmpv4Message::EchoReply => {
+                        let ends = (message.echo_ident(), message.echo_seq_no());
+                        return self.deliver_echo(packet, ends);
+                    }
+                    Icmpv4Message::DstUnreachable | Icmpv4Message::TimeExceeded => {
+                        let error = match (message.msg_type(), message.msg_code()) {
+                            (Icmpv4Message::DstUnreachable, 2 | 3) => Error::Refused,
+                            (Icmpv4Message::DstUnreachable, 0) => Error::NetworkUnreachable,
+                            _ => Error::HostUnreachable,
+                        };
+                        self.deliver_error(payload.get(8..).unwrap_or_default(), error);
+                    }
+                    _ => {}
+                }
+            }
+            (IpProtocol::Icmpv6, IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let message =
+                    Icmpv6Packet::new_checked(payload).map_err(|_| DropReason::Malformed)?;
+                if !message.verify_checksum(&source, &destination) {
+                    return Err(DropReason::Checksum);
+                }
+                match message.msg_type() {
+                    Icmpv6Message::EchoRequest => self.answer_echo(packet, link),
+                    Icmpv6Message::EchoReply => {
+                        let ends = (message.echo_ident(), message.echo_seq_no());
+                        return self.deliver_echo(packet, ends);
+                    }
+                    Icmpv6Message::DstUnreachable | Icmpv6Message::TimeExceeded => {
+                        let error = match (message.msg_type(), message.msg_code()) {
+                            (Icmpv6Message::DstUnreachable, 4) => Error::Refused,
+                            (Icmpv6Message::DstUnreachable, 0) => Error::NetworkUnreachable,
+                            _ => Error::HostUnreachable,
+                        };
+                        self.deliver_error(payload.get(8..).unwrap_or_default(), error);
+                    }
+                    _ => {}
+                }
+            }
+            _ => return Err(DropReason::Malformed),
+        }
+        Ok(())
+    }
+
+    fn deliver_echo(
+        &mut self,
+        packet: &Packet,
+        (identifier, sequence): (u16, u16),
+    ) -> Result<(), DropReason> {
+        let found = self.echoes.get(&(packet.version(), identifier)).copied();
+        let id = found.ok_or(DropReason::NoListener)?;
+        let payload = packet.payload().get(ECHO_HEADER..).unwrap_or_default();
+        let datagram = Datagram {
+            peer: SocketAddr::new(packet.header.source, sequence),
+            local: Some(packet.header.destination),
+            hop_limit: Some(packet.header.hop_limit),
+            payload: Bytes::copy_from_slice(payload),
+        };
+        self.deliver(id, datagram);
+        Ok(())
+    }
+
+    /// Tells the socket whose packet is quoted in an ICMP error.
+    fn deliver_error(&mut self, quoted: &[u8], error: Error) {
+        let Some(quoted) = ip::parse_quoted(quoted) else {
+            return;
+        };
+        let local = SocketAddr::new(quoted.source, quoted.source_port);
+        let remote = SocketAddr::new(quoted.destination, quoted.destination_port);
+        match quoted.protocol {
+            IpProtocol::Udp => {
+                let Some(id) = self.ports.find(Protocol::Udp, local) else {
+                    return;
+                };
+                let Some(socket) = self.sockets.datagram_mut(id) else {
+                    return;
+                };
+                // Only a connected socket knows what the error is about.
+                if socket.queue.peer().map(canonical) == Some(remote) {
+                    socket.queue.set_error(error, &mut self.wakes);
+                }
+            }
+            IpProtocol::Tcp => self.connecting_failed(local, remote, error),
+            IpProtocol::Icmp | IpProtocol::Icmpv6 => {
+                let key = (version_of(quoted.source), quoted.echo_identifier);
+                let Some(id) = self.echoes.get(&key).copied() else {
+                    return;
+                };
+                if let Some(socket) = self.sockets.datagram_mut(id) {
+                    socket.queue.set_error(error, &mut self.wakes);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Puts a datagram into a socket's queue, or drops it.
+    fn deliver(&mut self, id: SocketId, mut datagram: Datagram) {
+        let Some(socket) = self.sockets.datagram_mut(id) else {
+            return;
+        };
+        if let Kind::Udp { is_v6: true, .. } = socket.kind {
+            datagram.peer = mapped(datagram.peer);
+            datagram.local = datagram.local.map(|local| mapped(SocketAddr::new(local, 0)).ip());
+        }
+        if socket.queue.peer().is_some_and(|peer| peer != datagram.peer) || socket.is_orphan {
+            self.outgoing.counters.drop(DropReason::NoListener);
+        } else if !socket.queue.push_received(datagram, &mut self.wakes) {
+            self.outgoing.counters.drop(DropReason::QueueFull);
+        } else if !socket.parked.is_empty() {
+            self.retry_parked_datagram(id);
+        }
+    }
+}
+
+/// Sending.
+impl Netstack {
+    /// Sends what a socket's handle has queued, up to its quantum.
+    pub(super) fn serve_datagram<L: Link>(&mut self, id: SocketId, link: &mut L) -> bool {
+        let Some(socket) = self.sockets.datagram_mut(id) else {
+            return false;
+        };
+        socket.is_dirty = false;
+        let (queue, kind) = (socket.queue.clone(), socket.kind);
+        for _ in 0..QUANTUM_DATAGRAMS {
+            // Asked first: what was taken out of the queue must be sent.
+            let link_way = NextHop::Link(queue.local_address().ip());
+            let mut output = Output { link, state: &mut self.outgoing };
+            if !output.has_room(link_way) || !output.has_room(NextHop::Own) {
+                self.mark(id);
+                return false;
+            }
+            let Some(datagram) = queue.take_to_send(&mut self.wakes) else {
+                if self.sockets.datagram_mut(id).is_some_and(|socket| socket.is_orphan) {
+                    self.remove_datagram(id, Error::Closed);
+                }
+                self.retry_parked_datagram(id);
+                return true;
+            };
+            if let Err(error) = self.send_datagram(kind, &queue, datagram, link) {
+                // As on a kernel: the sender learns of it with its next call.
+                queue.set_error(error, &mut self.wakes);
+            }
+        }
+        self.mark(id);
+        true
+    }
+
+    fn send_datagram<L: Link>(
+        &mut self,
+        kind: Kind,
+        queue: &DatagramQueue,
+        datagram: Datagram,
+        link: &mut L,
+    ) -> Result<(), Error> {
+        let hop_limit = datagram.hop_limit.or(queue.settings().hop_limit).unwrap_or(ip::HOP_LIMIT);
+        if let Kind::Raw { version, protocol } = kind {
+            return self.send_raw(&datagram.payload, version, protocol, link);
+        }
+        let peer = canonical(datagram.peer);
+        let way = self.addressing.next_hop(peer.ip())?;
+        let bound = datagram.local.unwrap_or(queue.local_address().ip()).to_canonical();
+        let source = match bound {
+            bound if bound.is_unspecified() || bound.is_multicast() => {
+                self.addressing.source_for(peer.ip())?
+            }
+            bound if self.addressing.is_broadcast(bound) => {
+                self.addressing.source_for(peer.ip())?
+            }
+            bound => bound,
+        };
+        if source.is_ipv4() != peer.is_ipv4() {
+            return Err(Error::WrongFamily);
+        }
+        let ends = (source, peer.ip());
+        let payload = &datagram.payload;
+        match kind {
+            Kind::Udp { port, .. } => {
+                let len = UDP_HEADER + payload.len();
+                let header = (ends, IpProtocol::Udp, hop_limit);
+                self.send_transport(way, header, len, link, |buffer| {
+                    let mut out = UdpPacket::new_unchecked(buffer);
+                    out.set_src_port(port);
+                    out.set_dst_port(peer.port());
+                    out.set_len(len as u16);
+                    out.set_checksum(0);
+                    out.payload_mut().copy_from_slice(payload);
+                })
+            }
+            Kind::Ping { identifier, .. } => {
+                let (protocol, sequence) = match source {
+                    IpAddr::V4(_) => (IpProtocol::Icmp, peer.port()),
+                    IpAddr::V6(_) => (IpProtocol::Icmpv6, peer.port()),
+                };
+                let header = (ends, protocol, hop_limit);
+                self.send_transport(way, header, ECHO_HEADER + payload.len(), link, |buffer| {
+                    write_echo_request(buffer, protocol, (identifier, sequence), payload);
+                })
+            }
+            Kind::Raw { .. } => unreachable!("sent above"),
+        }
+    }
+
+    /// Sends one transport packet, in fragments if need be.
+    fn send_transport<L: Link>(
+        &mut self,
+        way: NextHop,
+        (ends, protocol, hop_limit): ((IpAddr, IpAddr), IpProtocol, u8),
+        len: usize,
+        link: &mut L,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), Error> {
+        let header = ip::repr(ends.0, ends.1, protocol, len, hop_limit);
+        let start = header.header_len();
+        let total = start + len;
+        if total > PACKET_MAX {
+            return Err(Error::MessageTooLarge);
+        }
+        let write = |packet: &mut [u8], checksums| {
+            header.emit(&mut packet[..], &ip::header_checksums_only());
+            fill(&mut packet[start..]);
+            write_checksum(packet, start, ends, protocol, checksums)
+        };
+        if way != NextHop::Own && total > self.outgoing.capabilities.mtu {
+            let mut packet = vec![0; total];
+            write(&mut packet, Checksums::Whole);
+            self.send_whole(way, &packet, link);
+            return Ok(());
+        }
+        let mut output = Output { link, state: &mut self.outgoing };
+        output.send(way, total, |packet, checksums| {
+            let checksum = write(packet, checksums);
+            ((), Offload { checksum, segment_bytes: None })
+        });
+        Ok(())
+    }
+
+    fn send_raw<L: Link>(
+        &mut self,
+        packet: &[u8],
+        version: Version,
+        protocol: u8,
+        link: &mut L,
+    ) -> Result<(), Error> {
+        let packet = ip::complete_raw(packet, version, protocol)?;
+        let header = ip::parse(&packet).map_err(|_| Error::Malformed)?;
+        let way = self.addressing.next_hop(header.destination)?;
+        if packet.len() > self.outgoing.capabilities.mtu && header.has_extensions {
+            return Err(Error::MessageTooLarge);
+        }
+        self.send_whole(way, &packet, link);
+        Ok(())
+    }
+}
+
+fn datagram_socket(queue: DatagramQueue, kind: Kind) -> Socket {
+    Socket::Datagram(Box::new(DatagramSocket {
+        queue: Arc::new(queue),
+        kind,
+        is_dirty: false,
+        is_orphan: false,
+        parked: VecDeque::new(),
+    }))
+}
+
+fn write_echo_request(
+    buffer: &mut [u8],
+    protocol: IpProtocol,
+    (ident, seq_no): (u16, u16),
+    data: &[u8],
+) {
+    let ignored = ChecksumCapabilities::ignored();
+    if protocol == IpProtocol::Icmp {
+        let request = Icmpv4Repr::EchoRequest { ident, seq_no, data };
+        let mut out = Icmpv4Packet::new_unchecked(buffer);
+        request.emit(&mut out, &ChecksumCapabilities::default());
+    } else {
+        let request = Icmpv6Repr::EchoRequest { ident, seq_no, data };
+        let (source, destination) = (Ipv6Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
+        request.emit(&source, &destination, &mut Icmpv6Packet::new_unchecked(buffer), &ignored);
+    }
+}
+
+fn version_of(address: IpAddr) -> Version {
+    if address.is_ipv4() { Version::V4 } else { Version::V6 }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// The address as a socket on `[::]` sees it.
+pub(super) fn mapped(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
+}

@@ -1,0 +1,386 @@
+//! The stack itself: what it owns, and the order in which it looks at things.
+
+mod answers;
+mod commands;
+mod connections;
+mod datagrams;
+mod ingress;
+
+use crate::addressing::{Addressing, Route};
+use crate::buffer::Arena;
+use crate::channel::{Channel, HasChannel, Request};
+use crate::command::raw::Version;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::deadlines::Deadlines;
+use crate::doorbell::Doorbell;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::flow_table::FlowTable;
+use crate::fragments::Reassembly;
+use crate::id::SocketId;
+use crate::link::{DeviceLink, Link};
+use crate::output::{Outgoing, Output};
+use crate::ports::Ports;
+use crate::random::Random;
+use crate::sockets::listener::HalfOpen;
+use crate::sockets::time_wait::TimeWait;
+use crate::sockets::{Socket, Sockets};
+use crate::sync::Arc;
+use bytes::BytesMut;
+use ipnet::IpNet;
+use smoltcp::phy::Device;
+use smoltcp::time::Instant;
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::task::Waker;
+use std::time::Duration;
+
+/// A userspace TCP/IP stack that does what commands and packets tell it, and nothing by itself.
+///
+/// It owns its sockets. Others reach them through its [`Channel`]. Time is what the caller says it
+/// is, and packets go where the caller takes them: see the [crate documentation](crate) for how to
+/// drive it.
+#[derive(Debug)]
+pub struct Netstack {
+    config: Config,
+    requests: flume::Receiver<Request>,
+    channel: Channel,
+    doorbell: Arc<Doorbell>,
+    now: Instant,
+    engine: Engine,
+    random: Random,
+    addressing: Addressing,
+    arena: Arena,
+    reassembly: Reassembly,
+
+    sockets: Sockets,
+    flows: FlowTable,
+    time_wait: TimeWait,
+    ports: Ports,
+    /// Ping sockets by family and identifier.
+    echoes: HashMap<(Version, u16), SocketId, ahash::RandomState>,
+    /// Raw sockets by what they want to see.
+    raw: HashMap<(Version, u8), Vec<SocketId>, ahash::RandomState>,
+    half_open: HalfOpen,
+
+    /// Sockets to be served, each once, in turn.
+    dirty: VecDeque<SocketId>,
+    deadlines: Deadlines,
+    outgoing: Outgoing,
+    /// Whom to wake at the end of the turn: one wake-up for however much has come.
+    wakes: Vec<Waker>,
+    /// Sockets that handles rang for; kept to reuse its memory.
+    rung: Vec<SocketId>,
+    is_shut_down: bool,
+    chunk: BytesMut,
+}
+
+/// Frames taken from the link in one round, so that sending and waking are not put off for ever.
+const FRAMES_PER_ROUND: usize = 256;
+/// Sockets served in one round, for the same reason.
+const SOCKETS_PER_ROUND: usize = 256;
+/// Rounds of one [`Netstack::poll_device_io`]. A device that answers what it is sent could
+/// otherwise keep it for ever.
+const ROUNDS_MAX: usize = 1024;
+
+impl Netstack {
+    /// A stack without addresses other than the loopback ones. `now` is where its time begins.
+    ///
+    /// # Panics
+    ///
+    /// If the operating system has no randomness to give.
+    pub fn new(config: Config, now: Instant) -> Self {
+        let (sender, requests) = flume::bounded(config.commands_max.max(1));
+        let doorbell = Arc::new(Doorbell::new(sender.clone()));
+        let mut random = Random::new(config.entropy);
+        Self {
+            channel: Channel::new(sender, doorbell.clone()),
+            doorbell,
+            requests,
+            now,
+            engine: Engine::new(now),
+            addressing: Addressing::default(),
+            arena: Arena::default(),
+            reassembly: Reassembly::new(config.fragments_bytes_max, config.fragment_timeout),
+            sockets: Sockets::new(config.sockets_max),
+            flows: FlowTable::with_hasher(random.hash_keys()),
+            time_wait: TimeWait::new(config.time_wait, config.time_wait_max),
+            ports: Ports::default(),
+            echoes: HashMap::default(),
+            raw: HashMap::default(),
+            half_open: HalfOpen::default(),
+            dirty: VecDeque::new(),
+            deadlines: Deadlines::default(),
+            outgoing: Outgoing::new(config.loopback_packets_max, config.replies_max),
+            wakes: Vec::new(),
+            rung: Vec::new(),
+            is_shut_down: false,
+            chunk: BytesMut::new(),
+            random,
+            config,
+        }
+    }
+
+    /// Carries out all commands that wait in the channel now.
+    ///
+    /// A poll is due afterwards if [`poll_at`](Self::poll_at) says so.
+    pub fn process_cmds(&mut self) {
+        for _ in 0..self.requests.len() {
+            let Ok(request) = self.requests.try_recv() else {
+                break;
+            };
+            self.execute(request);
+        }
+        self.attend();
+    }
+
+    /// Carries out one command.
+    ///
+    /// A poll is due afterwards if [`poll_at`](Self::poll_at) says so.
+    pub fn process_one_cmd(&mut self, cmd: Request) {
+        self.execute(cmd);
+        self.attend();
+    }
+
+    /// Blocks the calling thread until there is a command, for at most `timeout`; `None` if that
+    /// passed without one.
+    ///
+    /// A read, write or close of a handle counts as a command too, and comes as one that does
+    /// nothing but arrive.
+    pub fn wait_for_cmd_blocking(&mut self, timeout: Option<Duration>) -> Option<Request> {
+        if !self.doorbell.fall_asleep() {
+            return Some(Request::wake());
+        }
+        let request = match timeout {
+            None => self.requests.recv().ok(),
+            Some(timeout) => self.requests.recv_timeout(timeout).ok(),
+        };
+        self.doorbell.wake_up();
+        request
+    }
+
+    /// Waits until there is a command. Does not borrow the stack, so that it may be polled beside
+    /// other things.
+    ///
+    /// A read, write or close of a handle counts as a command too, and comes as one that does
+    /// nothing but arrive.
+    ///
+    /// # Cancel safety
+    ///
+    /// A command is taken only when the future is ready: dropping it before loses none.
+    pub fn wait_for_cmd(&self) -> impl Future<Output = Request> + Send + use<> {
+        let (requests, doorbell) = (self.requests.clone(), self.doorbell.clone());
+        async move {
+            if !doorbell.fall_asleep() {
+                return Request::wake();
+            }
+            let request = requests.recv_async().await;
+            doorbell.wake_up();
+            request.unwrap_or_else(|_| Request::wake())
+        }
+    }
+
+    /// Moves packets both ways and does all that is due at `now`, until nothing is left to be done
+    /// without waiting; returns whether anything was done.
+    ///
+    /// Does not look into the command channel. `now` must not go back.
+    pub fn poll_device_io(&mut self, now: Instant, device: &mut impl Device) -> bool {
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let mut worked = false;
+        for _ in 0..ROUNDS_MAX {
+            if !self.poll_link(now, &mut DeviceLink::new(device, now, &mut chunk)) {
+                break;
+            }
+            worked = true;
+        }
+        self.chunk = chunk;
+        worked
+    }
+
+    /// One round: moves a bounded number of packets both ways and does what is due at `now`;
+    /// returns whether anything was done, and so another round may find more.
+    ///
+    /// Does not look into the command channel. `now` must not go back.
+    pub fn poll_link<L: Link>(&mut self, now: Instant, link: &mut L) -> bool {
+        self.now = now;
+        self.outgoing.capabilities = link.capabilities();
+        self.outgoing.link_is_full = false;
+        let mut worked = self.attend();
+        Output { link, state: &mut self.outgoing }.flush_replies();
+        worked |= self.receive_frames(link);
+        worked |= self.expire();
+        worked |= self.serve(link);
+        self.wake();
+        worked
+    }
+
+    /// When the stack wants to be polled next, if nothing else happens; not after `now` if it has
+    /// work at hand.
+    ///
+    /// Packets that found the link full do not count: poll again when it has room.
+    pub fn poll_at(&mut self, now: Instant) -> Option<Instant> {
+        let waits_for_room = self.outgoing.link_is_full;
+        if (!self.dirty.is_empty() && !waits_for_room) || self.outgoing.loopback_len() > 0 {
+            return Some(now);
+        }
+        let timers = [self.deadlines.next(), self.time_wait.next(), self.reassembly.next()];
+        timers.into_iter().flatten().min()
+    }
+
+    /// How long from `now` until the stack wants to be polled next, if nothing else happens;
+    /// `None` for as long as nothing happens.
+    pub fn poll_delay(&mut self, now: Instant) -> Option<Duration> {
+        let at = self.poll_at(now)?;
+        Some(if at > now { (at - now).into() } else { Duration::ZERO })
+    }
+
+    /// Whether packets wait for the link to have room.
+    pub fn wants_room(&self) -> bool {
+        self.outgoing.link_is_full && (!self.dirty.is_empty() || self.outgoing.has_replies())
+    }
+
+    /// Gives the stack an address. Its prefix is the network on the link.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressNotAvailable`] if no host can have this address.
+    pub fn add_address(&mut self, address: IpNet) -> Result<(), Error> {
+        self.addressing.add_address(address)
+    }
+
+    /// Adds a route, in place of one to the same destinations.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongFamily`] if the gateway is of another family than the destinations;
+    /// [`Error::AddressNotAvailable`] if no host can have its address.
+    pub fn add_route(&mut self, route: Route) -> Result<(), Error> {
+        self.addressing.add_route(route)
+    }
+
+    /// Makes `gateway` the default route of its family.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressNotAvailable`] if no host can have this address.
+    pub fn add_gateway(&mut self, gateway: IpAddr) -> Result<(), Error> {
+        self.add_route(Route::default_via(gateway))
+    }
+
+    /// The stack's addresses, without the loopback ones.
+    pub fn addresses(&self) -> &[IpNet] {
+        self.addressing.addresses()
+    }
+
+    /// The stack's routes, without those that its addresses imply.
+    pub fn routes(&self) -> &[Route] {
+        self.addressing.routes()
+    }
+
+    /// What the stack has counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.outgoing.counters
+    }
+
+    /// Whether a [shutdown](crate::control::Command::Shutdown) is done: no socket is left.
+    pub fn is_drained(&self) -> bool {
+        self.is_shut_down && self.sockets.len() == 0
+    }
+
+    /// Looks at the sockets that handles rang for, and takes back what nobody received.
+    fn attend(&mut self) -> bool {
+        let mut rung = std::mem::take(&mut self.rung);
+        self.doorbell.take_ready(&mut rung);
+        let worked = !rung.is_empty();
+        for id in rung.drain(..) {
+            match self.sockets.get_mut(id) {
+                Some(Socket::Connection(_)) => self.attend_connection(id),
+                Some(Socket::Listener(_)) => self.attend_listener(id),
+                Some(Socket::Datagram(_)) => self.attend_datagram(id),
+                None => {}
+            }
+        }
+        self.rung = rung;
+        for undelivered in self.doorbell.take_undelivered() {
+            self.take_back(undelivered);
+        }
+        worked
+    }
+
+    /// Marks the sockets whose time has come.
+    fn expire(&mut self) -> bool {
+        let mut worked = false;
+        while let Some(id) = self.deadlines.pop(self.now) {
+            worked = true;
+            let Some(connection) = self.sockets.connection_mut(id) else {
+                continue;
+            };
+            if connection.armed.fired(&mut self.deadlines, id, self.now) {
+                self.mark(id);
+            }
+        }
+        while let Some(flow) = self.time_wait.pop_expired(self.now) {
+            self.flows.remove(&flow);
+        }
+        for _ in 0..self.reassembly.expire(self.now) {
+            self.outgoing.counters.drop(crate::DropReason::FragmentExpired);
+        }
+        worked
+    }
+
+    /// Serves marked sockets, each once at most.
+    fn serve<L: Link>(&mut self, link: &mut L) -> bool {
+        let mut worked = false;
+        for _ in 0..self.dirty.len().min(SOCKETS_PER_ROUND) {
+            let Some(id) = self.dirty.pop_front() else {
+                break;
+            };
+            worked |= match self.sockets.get_mut(id) {
+                Some(Socket::Connection(_)) => self.serve_connection(id, link),
+                Some(Socket::Datagram(_)) => self.serve_datagram(id, link),
+                _ => false,
+            };
+        }
+        worked
+    }
+
+    /// Puts a socket on the list of those to be served, if it is not there yet.
+    fn mark(&mut self, id: SocketId) {
+        let is_dirty = match self.sockets.get_mut(id) {
+            Some(Socket::Connection(connection)) => &mut connection.is_dirty,
+            Some(Socket::Datagram(socket)) => &mut socket.is_dirty,
+            _ => return,
+        };
+        if !std::mem::replace(is_dirty, true) {
+            self.dirty.push_back(id);
+        }
+    }
+
+    /// Wakes everybody who has something to do. No lock is held here, and the stack is whole.
+    fn wake(&mut self) {
+        for waker in self.wakes.drain(..) {
+            waker.wake();
+        }
+    }
+}
+
+impl HasChannel for Netstack {
+    fn command_channel(&self) -> Channel {
+        self.channel.clone()
+    }
+}
+
+impl Drop for Netstack {
+    /// Every pending operation fails with [`Error::StackGone`].
+    fn drop(&mut self) {
+        // A request that is sent from now on is seen as lost by whoever sent it; one that was sent
+        // before is found here. Flume keeps what is in a channel without receivers.
+        self.doorbell.close();
+        self.requests.drain();
+        for id in self.sockets.ids() {
+            self.end_socket(id, Error::StackGone);
+        }
+        self.wake();
+    }
+}
