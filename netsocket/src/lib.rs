@@ -1,1 +1,27 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
 
+pub mod blocking;
+
+mod address;
+mod net;
+mod ping_socket;
+mod raw_socket;
+mod stream;
+mod tcp_listener;
+mod tcp_stream;
+mod udp_socket;
+mod wait;
+
+pub use address::ToSocketAddrs;
+pub use net::Net;
+pub use ping_socket::{PingReply, PingSocket};
+pub use raw_socket::RawSocket;
+pub use tcp_listener::TcpListener;
+pub use tcp_stream::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpStream, WriteHalf};
+pub use udp_socket::UdpSocket;
+
+pub use netcore;
+pub use netcore::raw::Version;
+pub use netcore::tcp::{Families, ListenOptions, Options};

@@ -1,1 +1,16 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
 
+mod builder;
+mod clock;
+pub mod device;
+mod pool;
+mod runtime;
+mod stack;
+
+pub use builder::{Builder, Pair, pair};
+pub use stack::Stack;
+
+pub use ipnet::IpNet;
+pub use netcore::{Config, Entropy, Error, Route};
+pub use netsocket::{self, Net, blocking};

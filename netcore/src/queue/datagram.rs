@@ -4,6 +4,7 @@ use super::waiters::{WaitKey, Waiters};
 use crate::doorbell::{Bell, Events};
 use crate::error::Error;
 use crate::id::SocketId;
+use crate::sockets::datagram::Kind;
 use crate::sync::{Mutex, MutexGuard};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -35,7 +36,7 @@ pub struct Datagram {
 pub struct DatagramQueue {
     bell: Bell,
     local: SocketAddr,
-    payload_max: usize,
+    kind: Kind,
     recv: Mutex<Side>,
     send: Mutex<Side>,
     settings: Mutex<Settings>,
@@ -80,6 +81,15 @@ impl DatagramQueue {
         self.local
     }
 
+    /// Whether datagrams can be sent to `peer` at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ZeroPort`], [`Error::UnspecifiedAddress`] or [`Error::WrongFamily`].
+    pub fn check_peer(&self, peer: SocketAddr) -> Result<(), Error> {
+        self.kind.check_peer(peer)
+    }
+
     /// Takes the oldest received datagram.
     ///
     /// # Errors
@@ -118,13 +128,15 @@ impl DatagramQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::MessageTooLarge`] if it can never be sent; [`Error::WouldBlock`] without room;
-    /// an error that the network reported for something sent earlier, once; why the socket ended.
-    /// Nothing is queued then.
+    /// [`Error::MessageTooLarge`], [`Error::ZeroPort`], [`Error::UnspecifiedAddress`] or
+    /// [`Error::WrongFamily`] if it can never be sent; [`Error::WouldBlock`] without room; an error
+    /// that the network reported for something sent earlier, once; why the socket ended. Nothing
+    /// is queued then.
     pub fn try_send(&self, datagram: Datagram) -> Result<(), Error> {
-        if datagram.payload.len() > self.payload_max {
+        if datagram.payload.len() > self.kind.payload_max() {
             return Err(Error::MessageTooLarge);
         }
+        self.kind.check_peer(datagram.peer)?;
         let mut send = self.send.lock();
         if let Some(reason) = send.closed {
             return Err(reason);
@@ -145,7 +157,7 @@ impl DatagramQueue {
     /// that may have changed.
     pub fn poll_writable(&self, len: usize, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut send = self.send.lock();
-        if send.closed.is_some() || send.has_room(len.min(self.payload_max)) {
+        if send.closed.is_some() || send.has_room(len.min(self.kind.payload_max())) {
             return Poll::Ready(());
         }
         send.waiters.register(key, waker);
@@ -190,13 +202,13 @@ impl DatagramQueue {
 
 /// The stack.
 impl DatagramQueue {
-    pub(crate) fn new(bell: Bell, local: SocketAddr, payload_max: usize, bytes_max: usize) -> Self {
+    pub(crate) fn new(bell: Bell, local: SocketAddr, kind: Kind, bytes_max: usize) -> Self {
         // One datagram of the largest size must always fit.
-        let bytes_max = bytes_max.max(payload_max + OVERHEAD);
+        let bytes_max = bytes_max.max(kind.payload_max() + OVERHEAD);
         Self {
             bell,
             local,
-            payload_max,
+            kind,
             recv: Mutex::new(Side::new(bytes_max)),
             send: Mutex::new(Side::new(bytes_max)),
             settings: Mutex::default(),
@@ -205,6 +217,10 @@ impl DatagramQueue {
 
     pub(crate) fn bell(&self) -> &Bell {
         &self.bell
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     pub(crate) fn peer(&self) -> Option<SocketAddr> {

@@ -8,9 +8,14 @@ use std::task::Waker;
 pub struct WaitKey(u64);
 
 impl WaitKey {
-    /// The one waiter of the `poll_*` methods: as with tokio, only the last caller is woken.
-    pub const POLL: Self = Self(1);
+    /// The one waiter of all `poll_*` methods: as with tokio, only the last caller is woken.
+    pub fn poll() -> Self {
+        Self(POLL)
+    }
 }
+
+/// The key of the `poll_*` methods. Those of others come after it; 0 has not been given one yet.
+const POLL: u64 = 1;
 
 /// The wakers of one side. Waking takes all of them: each looks for itself whether there is
 /// something left to do.
@@ -23,7 +28,7 @@ pub(crate) struct Waiters {
 impl Waiters {
     pub(crate) fn register(&mut self, key: &mut WaitKey, waker: &Waker) {
         if key.0 == 0 {
-            self.last_key = self.last_key.max(WaitKey::POLL.0) + 1;
+            self.last_key = self.last_key.max(POLL) + 1;
             key.0 = self.last_key;
         }
         match self.wakers.iter_mut().find(|(known, _)| *known == key.0) {

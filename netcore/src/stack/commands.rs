@@ -473,12 +473,8 @@ impl Netstack {
         fits: impl Fn(Kind) -> bool,
         datagram: Datagram,
     ) -> Outcome {
-        let sent = self.find_datagram(handle, fits).and_then(|(_, kind, queue)| {
-            if !matches!(kind, Kind::Raw { .. }) {
-                check_destination(kind, datagram.peer)?;
-            }
-            queue.try_send(datagram)
-        });
+        let found = self.find_datagram(handle, fits);
+        let sent = found.and_then(|(_, queue)| queue.try_send(datagram));
         Outcome::from(sent.map(|()| Response::Done))
     }
 
@@ -515,7 +511,7 @@ impl Netstack {
             let Some((max_len, responder)) = socket.parked.pop_front() else {
                 return;
             };
-            let (kind, queue) = (socket.kind, SocketQueue::Datagram(socket.queue.clone()));
+            let (kind, queue) = (socket.queue.kind(), SocketQueue::Datagram(socket.queue.clone()));
             let answer =
                 received.map(|datagram| (describe_received(kind, datagram, max_len), Some(queue)));
             self.reply(Some(id), Some(responder), answer);
@@ -537,12 +533,12 @@ impl Netstack {
         &mut self,
         handle: Option<SocketId>,
         fits: impl Fn(Kind) -> bool,
-    ) -> Result<(SocketId, Kind, Arc<DatagramQueue>), Error> {
+    ) -> Result<(SocketId, Arc<DatagramQueue>), Error> {
         let id = handle.ok_or(Error::Closed)?;
         match self.sockets.get_mut(id) {
             Some(Socket::Datagram(socket)) if socket.is_orphan => Err(Error::Closed),
-            Some(Socket::Datagram(socket)) if fits(socket.kind) => {
-                Ok((id, socket.kind, socket.queue.clone()))
+            Some(Socket::Datagram(socket)) if fits(socket.queue.kind()) => {
+                Ok((id, socket.queue.clone()))
             }
             Some(_) => Err(Error::WrongSocket),
             None => Err(Error::Closed),
@@ -576,17 +572,6 @@ fn try_receive(stream: &Arc<StreamQueue>, max_len: Option<usize>) -> Answer {
         tcp::Response::Received { buf }
     };
     Ok((response.into(), Some(SocketQueue::Stream(stream.clone()))))
-}
-
-/// Whether datagrams can be sent to `peer` at all.
-pub(crate) fn check_destination(kind: Kind, peer: SocketAddr) -> Result<(), Error> {
-    if matches!(kind, Kind::Udp { .. }) && peer.port() == 0 {
-        return Err(Error::ZeroPort);
-    }
-    if peer.ip().to_canonical().is_unspecified() {
-        return Err(Error::UnspecifiedAddress);
-    }
-    Ok(())
 }
 
 fn datagram(peer: SocketAddr, payload: Bytes) -> Datagram {
@@ -642,7 +627,7 @@ fn describe(id: SocketId, socket: &Socket) -> SocketInfo {
             let (receive_queue, send_queue) = socket.queue.queued();
             SocketInfo {
                 id,
-                kind: match socket.kind {
+                kind: match socket.queue.kind() {
                     Kind::Udp { .. } => "udp",
                     Kind::Ping { .. } => "ping",
                     Kind::Raw { .. } => "raw",

@@ -16,7 +16,7 @@ use crate::output::{Checksums, Output, write_checksum};
 use crate::ports::{BoundTo, Protocol};
 use crate::queue::{Datagram, DatagramQueue};
 use crate::sockets::Socket;
-use crate::sockets::datagram::{DatagramSocket, Kind};
+use crate::sockets::datagram::{DatagramSocket, Kind, PACKET_BYTES_MAX};
 use crate::sync::Arc;
 use bytes::Bytes;
 use smoltcp::phy::ChecksumCapabilities;
@@ -27,10 +27,6 @@ use smoltcp::wire::{
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The largest payload of a UDP datagram over IPv4: 65,535 bytes without the two headers.
-const UDP_PAYLOAD_MAX: usize = 65_507;
-/// The largest IP packet.
-const PACKET_MAX: usize = 65_535;
 const UDP_HEADER: usize = 8;
 const ECHO_HEADER: usize = 8;
 /// Datagrams that one socket may send before it is another's turn.
@@ -54,8 +50,8 @@ impl Netstack {
             port = ports.bind(Protocol::Udp, to, endpoint.port(), id, random)?;
             let local = SocketAddr::new(endpoint.ip(), port);
             let bell = Bell::new(id, doorbell.clone());
-            let queue = DatagramQueue::new(bell, local, UDP_PAYLOAD_MAX, bytes_max);
-            Ok(datagram_socket(queue, Kind::Udp { to, port, is_v6: endpoint.is_ipv6() }))
+            let kind = Kind::Udp { to, port, is_v6: endpoint.is_ipv6() };
+            Ok(datagram_socket(DatagramQueue::new(bell, local, kind, bytes_max)))
         })?;
         let queue = self.datagram_queue(id);
         let local = queue.local_address();
@@ -78,9 +74,8 @@ impl Netstack {
         let id = self.sockets.insert(|id| {
             let bell = Bell::new(id, doorbell.clone());
             let address = SocketAddr::new(local, identifier);
-            let payload_max = UDP_PAYLOAD_MAX + UDP_HEADER - ECHO_HEADER;
-            let queue = DatagramQueue::new(bell, address, payload_max, bytes_max);
-            Ok(datagram_socket(queue, Kind::Ping { local, identifier }))
+            let kind = Kind::Ping { local, identifier };
+            Ok(datagram_socket(DatagramQueue::new(bell, address, kind, bytes_max)))
         })?;
         self.echoes.insert((version, identifier), id);
         Ok((icmp::Response::Opened { handle: id, identifier }, self.datagram_queue(id)))
@@ -101,8 +96,8 @@ impl Netstack {
                 Version::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             };
             let address = SocketAddr::new(unspecified, 0);
-            let queue = DatagramQueue::new(bell, address, PACKET_MAX, bytes_max);
-            Ok(datagram_socket(queue, Kind::Raw { version, protocol }))
+            let kind = Kind::Raw { version, protocol };
+            Ok(datagram_socket(DatagramQueue::new(bell, address, kind, bytes_max)))
         })?;
         self.raw.entry((version, protocol)).or_default().push(id);
         Ok((raw::Response::Opened { handle: id }, self.datagram_queue(id)))
@@ -149,7 +144,7 @@ impl Netstack {
         let Some(Socket::Datagram(socket)) = self.sockets.remove(id) else {
             return;
         };
-        match socket.kind {
+        match socket.queue.kind() {
             Kind::Udp { port, .. } => self.ports.release(Protocol::Udp, port, id),
             Kind::Ping { local, identifier } => {
                 self.echoes.remove(&(version_of(local), identifier));
@@ -373,7 +368,7 @@ impl Netstack {
         let Some(socket) = self.sockets.datagram_mut(id) else {
             return;
         };
-        if let Kind::Udp { is_v6: true, .. } = socket.kind {
+        if let Kind::Udp { is_v6: true, .. } = socket.queue.kind() {
             datagram.peer = mapped(datagram.peer);
             datagram.local = datagram.local.map(|local| mapped(SocketAddr::new(local, 0)).ip());
         }
@@ -395,7 +390,7 @@ impl Netstack {
             return false;
         };
         socket.is_dirty = false;
-        let (queue, kind) = (socket.queue.clone(), socket.kind);
+        let queue = socket.queue.clone();
         for _ in 0..QUANTUM_DATAGRAMS {
             // Asked first: what was taken out of the queue must be sent.
             let link_way = NextHop::Link(queue.local_address().ip());
@@ -411,7 +406,7 @@ impl Netstack {
                 self.retry_parked_datagram(id);
                 return true;
             };
-            if let Err(error) = self.send_datagram(kind, &queue, datagram, link) {
+            if let Err(error) = self.send_datagram(&queue, datagram, link) {
                 // As on a kernel: the sender learns of it with its next call.
                 queue.set_error(error, &mut self.wakes);
             }
@@ -422,12 +417,12 @@ impl Netstack {
 
     fn send_datagram<L: Link>(
         &mut self,
-        kind: Kind,
         queue: &DatagramQueue,
         datagram: Datagram,
         link: &mut L,
     ) -> Result<(), Error> {
         let hop_limit = datagram.hop_limit.or(queue.settings().hop_limit).unwrap_or(ip::HOP_LIMIT);
+        let kind = queue.kind();
         if let Kind::Raw { version, protocol } = kind {
             return self.send_raw(&datagram.payload, version, protocol, link);
         }
@@ -487,7 +482,7 @@ impl Netstack {
         let header = ip::repr(ends.0, ends.1, protocol, len, hop_limit);
         let start = header.header_len();
         let total = start + len;
-        if total > PACKET_MAX {
+        if total > PACKET_BYTES_MAX {
             return Err(Error::MessageTooLarge);
         }
         let write = |packet: &mut [u8], checksums| {
@@ -527,10 +522,9 @@ impl Netstack {
     }
 }
 
-fn datagram_socket(queue: DatagramQueue, kind: Kind) -> Socket {
+fn datagram_socket(queue: DatagramQueue) -> Socket {
     Socket::Datagram(Box::new(DatagramSocket {
         queue: Arc::new(queue),
-        kind,
         is_dirty: false,
         is_orphan: false,
         parked: VecDeque::new(),

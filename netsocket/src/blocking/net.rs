@@ -1,0 +1,123 @@
+//! The way to a stack's sockets, for plain threads.
+
+use super::{TcpListener, TcpStream, UdpSocket};
+use crate::address::ToSocketAddrs;
+use crate::wait;
+use netcore::tcp::{ListenOptions, Options};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// A stack, as plain threads see it. See [`Net`](crate::Net).
+#[derive(Debug, Clone)]
+pub struct Net {
+    net: crate::Net,
+}
+
+impl Net {
+    pub(crate) fn new(net: crate::Net) -> Self {
+        Self { net }
+    }
+
+    /// Opens a TCP connection. If there are several addresses, they are tried in order.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Net::tcp_connect`].
+    pub fn tcp_connect(&self, addr: impl ToSocketAddrs) -> io::Result<TcpStream> {
+        self.tcp_connect_with(addr, Options::default())
+    }
+
+    /// As [`tcp_connect`](Self::tcp_connect), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`tcp_connect`](Self::tcp_connect).
+    pub fn tcp_connect_with(
+        &self,
+        addr: impl ToSocketAddrs,
+        options: Options,
+    ) -> io::Result<TcpStream> {
+        pollster::block_on(self.net.tcp_connect_with(addr, options)).map(TcpStream::from)
+    }
+
+    /// Opens a TCP connection, within `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`tcp_connect`](Self::tcp_connect); `TimedOut` if it took longer; `InvalidInput` if the
+    /// timeout is zero.
+    pub fn tcp_connect_timeout(
+        &self,
+        addr: &SocketAddr,
+        timeout: Duration,
+    ) -> io::Result<TcpStream> {
+        if timeout.is_zero() {
+            let message = "a timeout of zero would never let a connection be made";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        let deadline = Instant::now().checked_add(timeout);
+        match wait::block_on(self.net.tcp_connect(addr), deadline) {
+            Some(connected) => connected.map(TcpStream::from),
+            None => Err(netcore::Error::TimedOut.into()),
+        }
+    }
+
+    /// Listens for TCP connections. Port 0 lets the stack choose; `[::]` takes IPv4 too.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Net::tcp_listen`].
+    pub fn tcp_listen(&self, addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
+        self.tcp_listen_with(addr, ListenOptions::default())
+    }
+
+    /// As [`tcp_listen`](Self::tcp_listen), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`tcp_listen`](Self::tcp_listen).
+    pub fn tcp_listen_with(
+        &self,
+        addr: impl ToSocketAddrs,
+        options: ListenOptions,
+    ) -> io::Result<TcpListener> {
+        pollster::block_on(self.net.tcp_listen_with(addr, options)).map(TcpListener::from)
+    }
+
+    /// Binds a UDP socket. Port 0 lets the stack choose; `[::]` takes IPv4 too.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Net::udp_bind`].
+    pub fn udp_bind(&self, addr: impl ToSocketAddrs) -> io::Result<UdpSocket> {
+        pollster::block_on(self.net.udp_bind(addr)).map(UdpSocket::from)
+    }
+
+    /// Sends one echo request and returns how long the reply took.
+    ///
+    /// # Errors
+    ///
+    /// As [`PingSocket::ping`](crate::PingSocket::ping); `TimedOut` if it took longer than
+    /// `timeout`.
+    pub fn ping(&self, target: IpAddr, timeout: Duration) -> io::Result<Duration> {
+        let deadline = Instant::now().checked_add(timeout);
+        let round_trip = async { self.net.ping(target).await?.ping(1, &[0; 56]).await };
+        match wait::block_on(round_trip, deadline) {
+            Some(replied) => replied.map(|(_, round_trip)| round_trip),
+            None => Err(netcore::Error::TimedOut.into()),
+        }
+    }
+}
+
+impl From<crate::Net> for Net {
+    fn from(net: crate::Net) -> Self {
+        Self { net }
+    }
+}
+
+impl From<Net> for crate::Net {
+    fn from(net: Net) -> Self {
+        net.net
+    }
+}

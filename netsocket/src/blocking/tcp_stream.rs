@@ -1,0 +1,257 @@
+//! Blocking TCP connections.
+
+use crate::stream::Stream;
+use crate::tcp_stream::{read_vectored, write_vectored};
+use crate::wait;
+use netcore::Error;
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A TCP connection, with the methods of `std::net::TcpStream`.
+///
+/// The connection closes when the last clone is dropped, as described at
+/// [`crate::TcpStream`].
+pub struct TcpStream {
+    stream: Arc<Stream>,
+}
+
+impl TcpStream {
+    pub(crate) fn into_stream(self) -> Arc<Stream> {
+        self.stream
+    }
+
+    /// This end's address.
+    ///
+    /// # Errors
+    ///
+    /// None; as everywhere in this module the result is `std::net`'s.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.stream.local_addr())
+    }
+
+    /// The other end's address.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.stream.peer_addr())
+    }
+
+    /// Shuts the read half, the write half or both down.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the connection has ended.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        crate::TcpStream::shut_down(&self.stream, how)
+    }
+
+    /// A second handle to the same connection, which shares its timeouts and mode.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { stream: self.stream.clone() })
+    }
+
+    /// How long a read may wait; `None` for ever.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.stream.blocking.read_timeout())
+    }
+
+    /// How long a write may wait; `None` for ever.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.stream.blocking.write_timeout())
+    }
+
+    /// Sets how long a read may wait; it fails with `TimedOut` then, and loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.stream.blocking.set_read_timeout(timeout)
+    }
+
+    /// Sets how long a write may wait; it fails with `TimedOut` then, and has written nothing.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.stream.blocking.set_write_timeout(timeout)
+    }
+
+    /// Makes reads and writes fail with `WouldBlock` instead of waiting.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.stream.blocking.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// Copies received bytes into `buf` and leaves them to be read; returns how many, 0 at the end
+    /// of the stream.
+    ///
+    /// # Errors
+    ///
+    /// As a read.
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_with(|| self.stream.try_peek(buf))
+    }
+
+    /// Whether small segments are sent at once. Off at first, as on the kernel.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        Ok(self.stream.options().nodelay)
+    }
+
+    /// Sends small segments at once, or gathers them while data is in flight (RFC 896).
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.stream.set_option(|options| options.nodelay = nodelay);
+        Ok(())
+    }
+
+    /// The time to live or hop limit of what is sent.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn ttl(&self) -> io::Result<u32> {
+        Ok(self.stream.ttl())
+    }
+
+    /// Sets the time to live or hop limit of what is sent, from 1 to 255.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for any other value.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.stream.set_ttl(ttl)
+    }
+
+    /// Why the connection failed, if it did. Unlike the kernel's, the answer stays.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(self.stream.take_error())
+    }
+
+    fn read_with<T>(&self, attempt: impl FnMut() -> Result<T, Error>) -> io::Result<T> {
+        let mut attempt = attempt;
+        if self.stream.blocking.is_nonblocking() {
+            return attempt().map_err(io::Error::from);
+        }
+        wait::block(&self.stream.reads(), deadline(self.stream.blocking.read_timeout()), attempt)
+    }
+
+    fn write_with(&self, buf: &[u8]) -> io::Result<usize> {
+        let attempt = || self.stream.try_send(buf);
+        if self.stream.blocking.is_nonblocking() {
+            return attempt().map_err(io::Error::from);
+        }
+        wait::block(&self.stream.writes(), deadline(self.stream.blocking.write_timeout()), attempt)
+    }
+}
+
+/// When a call that begins now and may take so long is over. A timeout past the end of time is
+/// none.
+pub(super) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+impl Read for &TcpStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_with(|| self.stream.try_recv(buf))
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.read_with(|| Ok(self.stream.try_peek(&mut [0])?))?;
+        read_vectored(bufs, |buf| Ok(self.stream.try_recv(buf)?))
+    }
+}
+
+impl Write for &TcpStream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_with(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let Some(first) = bufs.iter().position(|buf| !buf.is_empty()) else { return Ok(0) };
+        let written = self.write_with(&bufs[first])?;
+        if written < bufs[first].len() {
+            return Ok(written);
+        }
+        // The rest as far as there is room: what was written must be told.
+        let rest = write_vectored(&bufs[first + 1..], |buf| Ok(self.stream.try_send(buf)?));
+        Ok(written + rest.unwrap_or(0))
+    }
+
+    /// What was written is on its way already.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for TcpStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(bufs)
+    }
+}
+
+impl Write for TcpStream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self).write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpStream")
+            .field("local_addr", &self.stream.local_addr())
+            .field("peer_addr", &self.stream.peer_addr())
+            .finish()
+    }
+}
+
+impl From<crate::TcpStream> for TcpStream {
+    fn from(stream: crate::TcpStream) -> Self {
+        Self { stream: stream.into_stream() }
+    }
+}

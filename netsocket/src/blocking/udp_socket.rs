@@ -1,0 +1,206 @@
+//! Blocking UDP sockets.
+
+use super::tcp_stream::deadline;
+use crate::address::{ToSocketAddrs, none_given};
+use crate::udp_socket::Socket;
+use crate::wait;
+use bytes::Bytes;
+use netcore::Error;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A UDP socket, with the methods of `std::net::UdpSocket`. See also [`crate::UdpSocket`].
+pub struct UdpSocket {
+    socket: Arc<Socket>,
+}
+
+impl UdpSocket {
+    pub(crate) fn into_socket(self) -> Arc<Socket> {
+        self.socket
+    }
+
+    /// The address that the socket is bound to.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.socket.local_addr())
+    }
+
+    /// The address that the socket is connected to.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` without one.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.socket.peer_addr()?)
+    }
+
+    /// Sets the peer; see [`crate::UdpSocket::connect`].
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if datagrams can never be sent there.
+    pub fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
+        let peer = addr.addresses()?.into_iter().next().ok_or_else(none_given)?;
+        Ok(self.socket.connect(peer)?)
+    }
+
+    /// Sends a datagram to the peer, once there is room for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::UdpSocket::send`]; `TimedOut` after the write timeout.
+    pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.send_to(buf, self.socket.peer_addr()?)
+    }
+
+    /// Sends a datagram, once there is room for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::UdpSocket::send_to`]; `TimedOut` after the write timeout.
+    pub fn send_to(&self, buf: &[u8], addr: impl ToSocketAddrs) -> io::Result<usize> {
+        let target = addr.addresses()?.into_iter().next().ok_or_else(none_given)?;
+        let payload = Bytes::copy_from_slice(buf);
+        let attempt = || self.socket.try_send_to(payload.clone(), target);
+        if self.socket.blocking.is_nonblocking() {
+            return Ok(attempt()?);
+        }
+        let deadline = deadline(self.socket.blocking.write_timeout());
+        wait::block(&self.socket.writes(buf.len()), deadline, attempt)
+    }
+
+    /// Receives a datagram from the peer; the part that `buf` has no room for is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::UdpSocket::recv`]; `TimedOut` after the read timeout.
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.recv_from(buf).map(|(n, _)| n)
+    }
+
+    /// Receives a datagram and who sent it; the part that `buf` has no room for is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.read_with(|| self.socket.try_recv_from(buf))
+    }
+
+    /// Copies the next datagram into `buf` and leaves it to be received.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.read_with(|| self.socket.try_peek_from(buf))
+    }
+
+    /// A second handle to the same socket, which shares its timeouts and mode.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.clone() })
+    }
+
+    /// How long a receive may wait; `None` for ever.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.blocking.read_timeout())
+    }
+
+    /// How long a send may wait; `None` for ever.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.blocking.write_timeout())
+    }
+
+    /// Sets how long a receive may wait; it fails with `TimedOut` then, and loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.blocking.set_read_timeout(timeout)
+    }
+
+    /// Sets how long a send may wait; it fails with `TimedOut` then, and has sent nothing.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.blocking.set_write_timeout(timeout)
+    }
+
+    /// Makes sends and receives fail with `WouldBlock` instead of waiting.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.socket.blocking.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// The time to live or hop limit of what is sent.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn ttl(&self) -> io::Result<u32> {
+        Ok(self.socket.ttl())
+    }
+
+    /// Sets the time to live or hop limit of what is sent, from 1 to 255.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for any other value.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.socket.set_ttl(ttl)
+    }
+
+    /// Takes the error that the network reported for an earlier datagram.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(self.socket.queue().take_error().map(io::Error::from))
+    }
+
+    fn read_with<T>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> io::Result<T> {
+        if self.socket.blocking.is_nonblocking() {
+            return Ok(attempt()?);
+        }
+        let deadline = deadline(self.socket.blocking.read_timeout());
+        wait::block(&self.socket.reads(), deadline, attempt)
+    }
+}
+
+impl fmt::Debug for UdpSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UdpSocket").field("local_addr", &self.socket.local_addr()).finish()
+    }
+}
+
+impl From<crate::UdpSocket> for UdpSocket {
+    fn from(socket: crate::UdpSocket) -> Self {
+        Self { socket: socket.into_socket() }
+    }
+}

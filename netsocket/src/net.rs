@@ -1,0 +1,253 @@
+//! The way to a stack's sockets.
+
+use crate::address::{ToSocketAddrs, none_given};
+use crate::blocking;
+use crate::ping_socket::PingSocket;
+use crate::raw_socket::RawSocket;
+use crate::tcp_listener::TcpListener;
+use crate::tcp_stream::TcpStream;
+use crate::udp_socket::UdpSocket;
+use netcore::queue::SocketQueue;
+use netcore::raw::Version;
+use netcore::tcp::{Families, ListenOptions, Options};
+use netcore::{
+    Channel, Command, Error, HasChannel, Response, Snapshot, control, icmp, raw, tcp, udp,
+};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// A stack, as its users see it: where its sockets come from.
+///
+/// Made of a stack's command channel, and cheap to clone. It does not keep the stack alive: once
+/// that is gone, every call fails with [`io::ErrorKind::BrokenPipe`].
+#[derive(Debug, Clone)]
+pub struct Net {
+    channel: Channel,
+}
+
+impl Net {
+    /// Makes one from what leads to a command channel.
+    pub fn new(stack: &impl HasChannel) -> Self {
+        Self { channel: stack.command_channel() }
+    }
+
+    /// The same stack for plain threads.
+    pub fn blocking(&self) -> blocking::Net {
+        blocking::Net::new(self.clone())
+    }
+
+    /// Opens a TCP connection. If there are several addresses, they are tried in order.
+    ///
+    /// # Errors
+    ///
+    /// Of the last address: `ConnectionRefused`, `TimedOut`, `NetworkUnreachable`,
+    /// `AddrNotAvailable` (no address of this family, no free port), `InvalidInput`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the attempt up: its socket and port are free again.
+    pub async fn tcp_connect(&self, addr: impl ToSocketAddrs) -> io::Result<TcpStream> {
+        self.tcp_connect_with(addr, Options::default()).await
+    }
+
+    /// As [`tcp_connect`](Self::tcp_connect), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`tcp_connect`](Self::tcp_connect).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`tcp_connect`](Self::tcp_connect).
+    pub async fn tcp_connect_with(
+        &self,
+        addr: impl ToSocketAddrs,
+        options: Options,
+    ) -> io::Result<TcpStream> {
+        let mut last = none_given();
+        for remote in addr.addresses()? {
+            match self.connect(remote, None, options.clone()).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+
+    /// Opens a TCP connection from an address and port of the stack; port 0 lets the stack choose.
+    ///
+    /// # Errors
+    ///
+    /// As [`tcp_connect`](Self::tcp_connect), and `AddrInUse` if there is such a connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`tcp_connect`](Self::tcp_connect).
+    pub async fn tcp_connect_from(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        options: Options,
+    ) -> io::Result<TcpStream> {
+        Ok(self.connect(remote, Some(local), options).await?)
+    }
+
+    /// Listens for TCP connections. Port 0 lets the stack choose; `[::]` takes IPv4 too.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse`; `AddrNotAvailable` if the address is none of the stack's.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the port is free again.
+    pub async fn tcp_listen(&self, addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
+        self.tcp_listen_with(addr, ListenOptions::default()).await
+    }
+
+    /// As [`tcp_listen`](Self::tcp_listen), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`tcp_listen`](Self::tcp_listen).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`tcp_listen`](Self::tcp_listen).
+    pub async fn tcp_listen_with(
+        &self,
+        addr: impl ToSocketAddrs,
+        options: ListenOptions,
+    ) -> io::Result<TcpListener> {
+        let mut last = none_given();
+        for local in addr.addresses()? {
+            let command = tcp::Command::Listen { local, options: options.clone() };
+            match self.open(command).await {
+                Ok((_, SocketQueue::Accept(queue))) => return Ok(TcpListener::new(queue)),
+                Ok(_) => return Err(Error::WrongSocket.into()),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+
+    /// Binds a UDP socket. Port 0 lets the stack choose; `[::]` takes IPv4 too.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse`; `AddrNotAvailable` if the address is none of the stack's.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the port is free again.
+    pub async fn udp_bind(&self, addr: impl ToSocketAddrs) -> io::Result<UdpSocket> {
+        self.udp_bind_with(addr, Families::Both).await
+    }
+
+    /// As [`udp_bind`](Self::udp_bind), with a say in which families a socket on `[::]` takes.
+    ///
+    /// # Errors
+    ///
+    /// As [`udp_bind`](Self::udp_bind).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`udp_bind`](Self::udp_bind).
+    pub async fn udp_bind_with(
+        &self,
+        addr: impl ToSocketAddrs,
+        families: Families,
+    ) -> io::Result<UdpSocket> {
+        let mut last = none_given();
+        for endpoint in addr.addresses()? {
+            let command = match families {
+                Families::Both => udp::Command::Bind { endpoint },
+                Families::V6Only => udp::Command::BindV6Only { endpoint },
+            };
+            match self.open(command).await {
+                Ok((_, SocketQueue::Datagram(queue))) => return Ok(UdpSocket::new(queue)),
+                Ok(_) => return Err(Error::WrongSocket.into()),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+
+    /// Makes a socket that sends ICMP echo requests to `target`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if nobody can have this address.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, nothing is left behind.
+    pub async fn ping(&self, target: IpAddr) -> io::Result<PingSocket> {
+        let local = match target.to_canonical() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        match self.open(icmp::Command::Open { local }).await? {
+            (
+                Response::Icmp(icmp::Response::Opened { identifier, .. }),
+                SocketQueue::Datagram(queue),
+            ) => PingSocket::new(queue, target.to_canonical(), identifier),
+            _ => Err(Error::WrongSocket.into()),
+        }
+    }
+
+    /// Makes a socket that receives all IP packets of a protocol, and sends such.
+    ///
+    /// # Errors
+    ///
+    /// `QuotaExceeded` if the stack has too many sockets.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, nothing is left behind.
+    pub async fn raw(&self, version: Version, protocol: u8) -> io::Result<RawSocket> {
+        match self.open(raw::Command::Open { version, protocol }).await? {
+            (_, SocketQueue::Datagram(queue)) => Ok(RawSocket::new(queue)),
+            _ => Err(Error::WrongSocket.into()),
+        }
+    }
+
+    /// All sockets of the stack and its counters, at this moment.
+    ///
+    /// # Errors
+    ///
+    /// `BrokenPipe` if the stack is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub async fn snapshot(&self) -> io::Result<Snapshot> {
+        match self.channel.request(None, control::Command::Snapshot).await?.try_into()? {
+            control::Response::Snapshot(snapshot) => Ok(*snapshot),
+        }
+    }
+
+    async fn connect(
+        &self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        options: Options,
+    ) -> Result<TcpStream, Error> {
+        match self.open(tcp::Command::Connect { remote, local, options }).await? {
+            (_, SocketQueue::Stream(queue)) => Ok(TcpStream::new(queue)),
+            _ => Err(Error::WrongSocket),
+        }
+    }
+
+    /// Carries out a command that makes a socket.
+    async fn open(&self, command: impl Into<Command>) -> Result<(Response, SocketQueue), Error> {
+        let (response, queue) = self.channel.open(None, command).await?;
+        Ok((response, queue.ok_or(Error::WrongSocket)?))
+    }
+}
+
+impl HasChannel for Net {
+    fn command_channel(&self) -> Channel {
+        self.channel.clone()
+    }
+}

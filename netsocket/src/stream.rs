@@ -1,0 +1,158 @@
+//! What all handles of one TCP connection share.
+
+use crate::wait::Waitable;
+use netcore::queue::{StreamQueue, WaitKey};
+use netcore::tcp::Options;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// A TCP connection's queue, closed when the last handle is dropped.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    queue: Arc<StreamQueue>,
+    /// Of the blocking handles, which share them as clones of one descriptor do.
+    pub(crate) blocking: BlockingMode,
+}
+
+/// How blocking calls behave.
+#[derive(Debug, Default)]
+pub(crate) struct BlockingMode {
+    read_timeout: Mutex<Option<Duration>>,
+    write_timeout: Mutex<Option<Duration>>,
+    is_nonblocking: AtomicBool,
+}
+
+impl BlockingMode {
+    pub(crate) fn read_timeout(&self) -> Option<Duration> {
+        *self.read_timeout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write_timeout(&self) -> Option<Duration> {
+        *self.write_timeout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        set_timeout(&self.read_timeout, timeout)
+    }
+
+    pub(crate) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        set_timeout(&self.write_timeout, timeout)
+    }
+
+    pub(crate) fn is_nonblocking(&self) -> bool {
+        self.is_nonblocking.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_nonblocking(&self, is_nonblocking: bool) {
+        self.is_nonblocking.store(is_nonblocking, Ordering::Relaxed);
+    }
+}
+
+fn set_timeout(slot: &Mutex<Option<Duration>>, timeout: Option<Duration>) -> io::Result<()> {
+    if timeout == Some(Duration::ZERO) {
+        let message = "a timeout of zero would never let anything happen";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    *slot.lock().unwrap_or_else(PoisonError::into_inner) = timeout;
+    Ok(())
+}
+
+impl Stream {
+    pub(crate) fn new(queue: Arc<StreamQueue>) -> Self {
+        Self { queue, blocking: BlockingMode::default() }
+    }
+
+    pub(crate) fn reads(&self) -> Reads<'_> {
+        Reads(&self.queue)
+    }
+
+    pub(crate) fn writes(&self) -> Writes<'_> {
+        Writes(&self.queue)
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.queue.local_address()
+    }
+
+    pub(crate) fn peer_addr(&self) -> SocketAddr {
+        self.queue.peer_address()
+    }
+
+    /// The error that ended the connection, as the handles report it.
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        self.queue.error().map(io::Error::from)
+    }
+
+    pub(crate) fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        let ttl = valid_ttl(ttl)?;
+        self.queue.set_options(|options| options.hop_limit = Some(ttl));
+        Ok(())
+    }
+
+    pub(crate) fn ttl(&self) -> u32 {
+        self.queue.options().hop_limit.map_or(DEFAULT_TTL, u32::from)
+    }
+
+    pub(crate) fn set_option(&self, change: impl FnOnce(&mut Options)) {
+        self.queue.set_options(change);
+    }
+}
+
+/// The time to live of a socket that was not told otherwise.
+pub(crate) const DEFAULT_TTL: u32 = 64;
+
+pub(crate) fn valid_ttl(ttl: u32) -> io::Result<u8> {
+    match u8::try_from(ttl) {
+        Ok(ttl) if ttl > 0 => Ok(ttl),
+        _ => {
+            let message = "a time to live is from 1 to 255";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+        }
+    }
+}
+
+impl Deref for Stream {
+    type Target = StreamQueue;
+
+    fn deref(&self) -> &StreamQueue {
+        &self.queue
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// The receive side of a connection.
+pub(crate) struct Reads<'a>(&'a StreamQueue);
+
+impl Waitable for Reads<'_> {
+    fn poll(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        self.0.poll_readable(key, waker)
+    }
+
+    fn forget(&self, key: &WaitKey) {
+        self.0.forget_reader(key);
+    }
+}
+
+/// The send side of a connection.
+pub(crate) struct Writes<'a>(&'a StreamQueue);
+
+impl Waitable for Writes<'_> {
+    fn poll(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        self.0.poll_writable(key, waker)
+    }
+
+    fn forget(&self, key: &WaitKey) {
+        self.0.forget_writer(key);
+    }
+}

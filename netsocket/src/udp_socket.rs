@@ -1,0 +1,400 @@
+//! Async UDP sockets.
+
+use crate::address::{ToSocketAddrs, none_given};
+use crate::blocking;
+use crate::stream::{BlockingMode, DEFAULT_TTL, valid_ttl};
+use crate::wait::{self, Waitable};
+use bytes::Bytes;
+use netcore::Error;
+use netcore::queue::{Datagram, DatagramQueue, WaitKey};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use tokio::io::ReadBuf;
+
+/// A UDP socket, with the methods of `tokio::net::UdpSocket`.
+///
+/// Datagrams keep their boundaries: a buffer that is too short gets the beginning of one, and the
+/// rest is gone. Those that are larger than the link's MTU are sent in fragments, up to 65,507
+/// bytes; larger ones fail with [`io::ErrorKind::InvalidInput`].
+pub struct UdpSocket {
+    socket: Arc<Socket>,
+}
+
+/// A datagram socket's queue, closed when the last handle is dropped.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    queue: Arc<DatagramQueue>,
+    pub(crate) blocking: BlockingMode,
+}
+
+impl Socket {
+    pub(crate) fn new(queue: Arc<DatagramQueue>) -> Self {
+        Self { queue, blocking: BlockingMode::default() }
+    }
+
+    pub(crate) fn queue(&self) -> &DatagramQueue {
+        &self.queue
+    }
+
+    pub(crate) fn reads(&self) -> Reads<'_> {
+        Reads(&self.queue)
+    }
+
+    /// To wait for room for a datagram of `len` bytes.
+    pub(crate) fn writes(&self, len: usize) -> Writes<'_> {
+        Writes(&self.queue, len)
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.queue.local_address()
+    }
+
+    pub(crate) fn peer_addr(&self) -> Result<SocketAddr, Error> {
+        self.queue.settings().peer.ok_or(Error::NoPeer)
+    }
+
+    pub(crate) fn connect(&self, peer: SocketAddr) -> Result<(), Error> {
+        self.queue.check_peer(peer)?;
+        // The form in which this socket's received datagrams say it.
+        let ip = match (self.local_addr().is_ipv6(), peer.ip().to_canonical()) {
+            (true, IpAddr::V4(ip)) => ip.to_ipv6_mapped().into(),
+            (_, ip) => ip,
+        };
+        let peer = SocketAddr::new(ip, peer.port());
+        self.queue.set_settings(|settings| settings.peer = Some(peer));
+        Ok(())
+    }
+
+    pub(crate) fn try_send_to(&self, payload: Bytes, peer: SocketAddr) -> Result<usize, Error> {
+        let len = payload.len();
+        self.queue.try_send(Datagram { peer, local: None, hop_limit: None, payload })?;
+        Ok(len)
+    }
+
+    pub(crate) fn try_recv_from(&self, buf: &mut [u8]) -> Result<(usize, SocketAddr), Error> {
+        let datagram = self.queue.try_recv()?;
+        Ok((copy(&datagram, buf), datagram.peer))
+    }
+
+    pub(crate) fn try_peek_from(&self, buf: &mut [u8]) -> Result<(usize, SocketAddr), Error> {
+        self.queue.try_peek(|datagram| (copy(datagram, buf), datagram.peer))
+    }
+
+    pub(crate) fn ttl(&self) -> u32 {
+        self.queue.settings().hop_limit.map_or(DEFAULT_TTL, u32::from)
+    }
+
+    pub(crate) fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        let ttl = valid_ttl(ttl)?;
+        self.queue.set_settings(|settings| settings.hop_limit = Some(ttl));
+        Ok(())
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+fn copy(datagram: &Datagram, buf: &mut [u8]) -> usize {
+    let n = datagram.payload.len().min(buf.len());
+    buf[..n].copy_from_slice(&datagram.payload[..n]);
+    n
+}
+
+/// The receive side of a socket.
+pub(crate) struct Reads<'a>(&'a DatagramQueue);
+
+impl Waitable for Reads<'_> {
+    fn poll(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        self.0.poll_readable(key, waker)
+    }
+
+    fn forget(&self, key: &WaitKey) {
+        self.0.forget_reader(key);
+    }
+}
+
+/// The send side of a socket, for a datagram of some length.
+pub(crate) struct Writes<'a>(&'a DatagramQueue, usize);
+
+impl Waitable for Writes<'_> {
+    fn poll(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        self.0.poll_writable(self.1, key, waker)
+    }
+
+    fn forget(&self, key: &WaitKey) {
+        self.0.forget_writer(key);
+    }
+}
+
+impl UdpSocket {
+    pub(crate) fn new(queue: Arc<DatagramQueue>) -> Self {
+        Self { socket: Arc::new(Socket::new(queue)) }
+    }
+
+    pub(crate) fn from_socket(socket: Arc<Socket>) -> Self {
+        Self { socket }
+    }
+
+    pub(crate) fn into_socket(self) -> Arc<Socket> {
+        self.socket
+    }
+
+    /// The address that the socket is bound to.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.socket.local_addr())
+    }
+
+    /// The address that the socket is connected to.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` without one.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.socket.peer_addr()?)
+    }
+
+    /// Sets the peer: only its datagrams are received from now on, [`send`](Self::send) sends to
+    /// it, and a port of its that nobody listens on shows as `ConnectionRefused`. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if datagrams can never be sent there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Never waits.
+    pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
+        let peer = addr.addresses()?.into_iter().next().ok_or_else(none_given)?;
+        Ok(self.socket.connect(peer)?)
+    }
+
+    /// Sends a datagram to the peer, once there is room for it.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` without a peer; `InvalidInput` if it is too large; an error that the network
+    /// reported for an earlier datagram, once; `BrokenPipe` if the stack is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready has sent nothing.
+    pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        let peer = self.socket.peer_addr()?;
+        self.send_to(buf, peer).await
+    }
+
+    /// Sends a datagram, once there is room for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and `InvalidInput` if nothing can be sent to `target`. A missing
+    /// route shows with the next call.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready has sent nothing.
+    pub async fn send_to(&self, buf: &[u8], target: impl ToSocketAddrs) -> io::Result<usize> {
+        let target = target.addresses()?.into_iter().next().ok_or_else(none_given)?;
+        let payload = Bytes::copy_from_slice(buf);
+        wait::retry(&self.socket.writes(buf.len()), || {
+            self.socket.try_send_to(payload.clone(), target)
+        })
+        .await
+    }
+
+    /// Receives a datagram from the peer; the part that `buf` has no room for is gone.
+    ///
+    /// # Errors
+    ///
+    /// An error that the network reported for an earlier datagram, once; `BrokenPipe` if the stack
+    /// is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready loses no datagram.
+    pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.recv_from(buf).await.map(|(n, _)| n)
+    }
+
+    /// Receives a datagram and who sent it; the part that `buf` has no room for is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready loses no datagram.
+    pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        wait::retry(&self.socket.reads(), || self.socket.try_recv_from(buf)).await
+    }
+
+    /// Receives a datagram whole, and who sent it, without a copy.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready loses no datagram.
+    pub async fn recv_bytes_from(&self) -> io::Result<(Bytes, SocketAddr)> {
+        wait::retry(&self.socket.reads(), || {
+            let datagram = self.socket.queue().try_recv()?;
+            Ok((datagram.payload, datagram.peer))
+        })
+        .await
+    }
+
+    /// Copies the next datagram into `buf` and leaves it to be received.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub async fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        wait::retry(&self.socket.reads(), || self.socket.try_peek_from(buf)).await
+    }
+
+    /// Sends a datagram to the peer if there is room.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and `WouldBlock` without room.
+    pub fn try_send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.try_send_to(buf, self.socket.peer_addr()?)
+    }
+
+    /// Sends a datagram if there is room.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to), and `WouldBlock` without room.
+    pub fn try_send_to(&self, buf: &[u8], target: SocketAddr) -> io::Result<usize> {
+        Ok(self.socket.try_send_to(Bytes::copy_from_slice(buf), target)?)
+    }
+
+    /// Receives a datagram if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    pub fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        Ok(self.socket.try_recv_from(buf)?.0)
+    }
+
+    /// Receives a datagram and who sent it, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    pub fn try_recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        Ok(self.socket.try_recv_from(buf)?)
+    }
+
+    /// Waits until there is a datagram, or an error, to receive.
+    ///
+    /// # Errors
+    ///
+    /// None: an error is found by receiving.
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub async fn readable(&self) -> io::Result<()> {
+        wait::ready(&self.socket.reads()).await;
+        Ok(())
+    }
+
+    /// Waits until there is room for a small datagram.
+    ///
+    /// # Errors
+    ///
+    /// None: an error is found by sending.
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub async fn writable(&self) -> io::Result<()> {
+        wait::ready(&self.socket.writes(0)).await;
+        Ok(())
+    }
+
+    /// As [`recv_from`](Self::recv_from); only the last task that asked is woken.
+    pub fn poll_recv_from(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<SocketAddr>> {
+        wait::poll_retry(&self.socket.reads(), cx, || {
+            let (n, peer) = self.socket.try_recv_from(buf.initialize_unfilled())?;
+            buf.advance(n);
+            Ok(peer)
+        })
+    }
+
+    /// As [`send_to`](Self::send_to); only the last task that asked is woken.
+    pub fn poll_send_to(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+        target: SocketAddr,
+    ) -> Poll<io::Result<usize>> {
+        let payload = Bytes::copy_from_slice(buf);
+        wait::poll_retry(&self.socket.writes(buf.len()), cx, || {
+            self.socket.try_send_to(payload.clone(), target)
+        })
+    }
+
+    /// The time to live or hop limit of what is sent.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn ttl(&self) -> io::Result<u32> {
+        Ok(self.socket.ttl())
+    }
+
+    /// Sets the time to live or hop limit of what is sent, from 1 to 255.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for any other value.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.socket.set_ttl(ttl)
+    }
+
+    /// Takes the error that the network reported for an earlier datagram.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(self.socket.queue().take_error().map(io::Error::from))
+    }
+}
+
+impl fmt::Debug for UdpSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UdpSocket").field("local_addr", &self.socket.local_addr()).finish()
+    }
+}
+
+impl From<blocking::UdpSocket> for UdpSocket {
+    fn from(socket: blocking::UdpSocket) -> Self {
+        Self::from_socket(socket.into_socket())
+    }
+}

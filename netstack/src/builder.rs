@@ -1,0 +1,252 @@
+//! Making stacks.
+
+use crate::clock::Clock;
+use crate::device::{self, Device};
+use crate::runtime::Driver;
+use crate::stack::{Running, Stack};
+use ipnet::IpNet;
+use netcore::{Config, Netstack, Route};
+use netsocket::Net;
+use std::io;
+use std::net::IpAddr;
+use tokio::sync::oneshot;
+
+/// Says what a stack is to be, and starts it.
+///
+/// ```no_run
+/// # fn device() -> netstack::device::PipeDevice { unimplemented!() }
+/// # async fn make() -> std::io::Result<()> {
+/// let stack = netstack::Builder::new()
+///     .address("10.0.0.2/24".parse().unwrap())
+///     .address("fd00::2/64".parse().unwrap())
+///     .gateway("10.0.0.1".parse().unwrap())
+///     .spawn(device())?;
+/// let stream = stack.net().tcp_connect("10.0.0.1:80").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Builder {
+    addresses: Vec<IpNet>,
+    gateways: Vec<IpAddr>,
+    routes: Vec<Route>,
+    config: Config,
+}
+
+/// The name of the thread of [`Builder::spawn_thread`].
+const THREAD_NAME: &str = "netstack";
+/// How many frames a pipe between two stacks holds in each direction.
+const PAIR_FRAMES: usize = 512;
+
+impl Builder {
+    /// A stack without addresses, with the default limits.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an address; its prefix is the network on the link.
+    #[must_use]
+    pub fn address(mut self, address: IpNet) -> Self {
+        self.addresses.push(address);
+        self
+    }
+
+    /// Adds the default gateway of its family.
+    #[must_use]
+    pub fn gateway(mut self, gateway: IpAddr) -> Self {
+        self.gateways.push(gateway);
+        self
+    }
+
+    /// Adds a route.
+    #[must_use]
+    pub fn route(mut self, route: Route) -> Self {
+        self.routes.push(route);
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Starts the stack as a task on the current tokio runtime.
+    ///
+    /// A round trip to a task of the same runtime costs fewest wake-ups so: choose this if the
+    /// sockets are used there. A runtime with the time driver is needed, and the I/O driver for a
+    /// TUN.
+    ///
+    /// # Errors
+    ///
+    /// `AddrNotAvailable` if an address or gateway cannot be a host's; `InvalidInput` if the MTU is
+    /// too small; what the device fails with.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn spawn(self, mut device: impl Device) -> io::Result<Stack> {
+        device.attach()?;
+        let clock = Clock::new();
+        let (stop, stopped) = oneshot::channel();
+        let core = self.make(&device, &clock)?;
+        let net = Net::new(&core);
+        let task = tokio::spawn(Driver::new(core, device, clock, stopped).run());
+        Ok(Stack::new(net, stop, Running::Task(task)))
+    }
+
+    /// Starts the stack on a thread of its own.
+    ///
+    /// Bulk data moves fastest so, since the stack and its users work at the same time: choose this
+    /// for blocking sockets, and for few streams with much data.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn), and what keeps the thread from being made.
+    pub fn spawn_thread(self, mut device: impl Device) -> io::Result<Stack> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let context = runtime.enter();
+        device.attach()?;
+        let clock = Clock::new();
+        let (stop, stopped) = oneshot::channel();
+        let core = self.make(&device, &clock)?;
+        let net = Net::new(&core);
+        drop(context);
+        let (done, outcome) = oneshot::channel();
+        std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
+            let result = runtime.block_on(Driver::new(core, device, clock, stopped).run());
+            // Fails if nobody waits, which is nobody's loss.
+            let _ = done.send(result);
+        })?;
+        Ok(Stack::new(net, stop, Running::Thread(outcome)))
+    }
+
+    /// Makes the stack without starting it.
+    fn make(self, device: &impl Device, clock: &Clock) -> io::Result<Netstack> {
+        let mtu = device.capabilities().mtu;
+        let has_v6 = self.addresses.iter().any(|address| address.addr().is_ipv6());
+        check_mtu(mtu, has_v6)?;
+        let mut core = Netstack::new(self.config, clock.now());
+        for address in self.addresses {
+            core.add_address(address).map_err(|error| refuse(error, address))?;
+        }
+        for gateway in self.gateways {
+            core.add_gateway(gateway).map_err(|error| refuse(error, gateway))?;
+        }
+        for route in self.routes {
+            core.add_route(route).map_err(|error| refuse(error, route.destination))?;
+        }
+        Ok(core)
+    }
+}
+
+/// Every IPv6 link must carry packets of this size (RFC 8200 section 5).
+const MTU_MIN_V6: usize = 1280;
+/// Every IPv4 host must take packets of this size (RFC 791); less leaves no room for TCP.
+const MTU_MIN_V4: usize = 576;
+
+fn check_mtu(mtu: usize, has_v6: bool) -> io::Result<()> {
+    let (min, version) = if has_v6 { (MTU_MIN_V6, "IPv6") } else { (MTU_MIN_V4, "IPv4") };
+    if mtu < min {
+        let message = format!("an MTU of {mtu} is too small: {version} needs at least {min}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(())
+}
+
+fn refuse(error: netcore::Error, what: impl std::fmt::Display) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+/// Two stacks joined in memory, as tasks on the current tokio runtime: 10.0.0.1 and fd00::1 on one,
+/// 10.0.0.2 and fd00::2 on the other.
+///
+/// # Errors
+///
+/// None that depends on the caller.
+///
+/// # Panics
+///
+/// Outside of a tokio runtime.
+pub fn pair() -> io::Result<(Stack, Stack)> {
+    Pair::new().spawn()
+}
+
+/// Says what two joined stacks are to be, and starts them.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    config: Config,
+    mtu: usize,
+    jumbo: bool,
+}
+
+impl Pair {
+    /// Two stacks with default limits and an MTU of 1,500.
+    pub fn new() -> Self {
+        Self { config: Config::default(), mtu: 1500, jumbo: true }
+    }
+
+    /// Sets the limits of both.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets the MTU of the link between them.
+    #[must_use]
+    pub fn mtu(mut self, mtu: usize) -> Self {
+        self.mtu = mtu;
+        self
+    }
+
+    /// Whether TCP may send packets of up to 64 KiB whatever the MTU, without checksums, since both
+    /// ends are in this process. On at first; off where packets are to be as on a wire.
+    #[must_use]
+    pub fn jumbo(mut self, jumbo: bool) -> Self {
+        self.jumbo = jumbo;
+        self
+    }
+
+    /// Starts both on the current tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the MTU is too small.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn spawn(self) -> io::Result<(Stack, Stack)> {
+        let ((near, near_device), (far, far_device)) = self.make();
+        Ok((near.spawn(near_device)?, far.spawn(far_device)?))
+    }
+
+    /// Starts both on threads of their own.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the MTU is too small; what keeps a thread from being made.
+    pub fn spawn_threads(self) -> io::Result<(Stack, Stack)> {
+        let ((near, near_device), (far, far_device)) = self.make();
+        Ok((near.spawn_thread(near_device)?, far.spawn_thread(far_device)?))
+    }
+
+    fn make(self) -> ((Builder, device::PipeDevice), (Builder, device::PipeDevice)) {
+        let (near, far) = device::join(PAIR_FRAMES, self.mtu, self.jumbo);
+        let builder = |host: u8| {
+            let v4 = ipnet::Ipv4Net::new_assert([10, 0, 0, host].into(), 24);
+            let v6 = [0xfd00, 0, 0, 0, 0, 0, 0, u16::from(host)];
+            let v6 = ipnet::Ipv6Net::new_assert(v6.into(), 64);
+            Builder::new().config(self.config.clone()).address(v4.into()).address(v6.into())
+        };
+        ((builder(1), near), (builder(2), far))
+    }
+}
+
+impl Default for Pair {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,38 @@
+//! What carries frames to and from a stack.
+
+mod pipe;
+
+pub(crate) use pipe::join;
+pub use pipe::{PipeDevice, PipeEnd, pipe};
+
+use netcore::Link;
+use std::io;
+use std::task::{Context, Poll};
+
+/// A [`Link`] that can be waited for.
+///
+/// [`Builder::spawn`](crate::Builder::spawn) drives one: it receives and transmits until there is
+/// nothing more to do, calls [`flush`](Self::flush), and then waits.
+pub trait Device: Link + Send + 'static {
+    /// Waits until [`receive`](Link::receive) may give a frame.
+    ///
+    /// An error ends the stack. [`io::ErrorKind::UnexpectedEof`] says that no frame will ever come
+    /// again, which is an end in good order.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Waits until [`transmit`](Link::transmit) may have room.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Sends what was transmitted so far, for devices that gather frames.
+    fn flush(&mut self) {}
+
+    /// Called once, in the context of the runtime that will drive the device, before anything
+    /// else.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the device from being used; the stack does not start then.
+    fn attach(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

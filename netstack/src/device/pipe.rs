@@ -1,0 +1,347 @@
+//! A pipe in memory, between two stacks or between a stack and a program.
+
+use super::Device;
+use crate::pool::{Buffer, Pool};
+use bytes::Bytes;
+use netcore::smoltcp::phy::Medium;
+use netcore::{Frame, FrameChecksum, Link, LinkCapabilities, Offload, Slot};
+use std::collections::VecDeque;
+use std::future;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// A pipe for IP packets of up to `mtu` bytes, which holds at most `frames_max` of them in each
+/// direction.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// let (device, far) = netstack::device::pipe(16, 1500);
+/// let stack = netstack::Builder::new().address("10.0.0.2/24".parse().unwrap()).spawn(device)?;
+/// let socket = stack.net().udp_bind("10.0.0.2:1000").await?;
+/// socket.send_to(b"hello", "10.0.0.1:80").await?;
+///
+/// let packet = far.recv().await.expect("the stack is there");
+/// assert!(packet.ends_with(b"hello"));
+/// # Ok(())
+/// # }
+/// ```
+pub fn pipe(frames_max: usize, mtu: usize) -> (PipeDevice, PipeEnd) {
+    let there = Arc::new(Direction::new(frames_max));
+    let back = Arc::new(Direction::new(frames_max));
+    let near = PipeDevice::new(there.clone(), back.clone(), capabilities(mtu, false));
+    (near, PipeEnd { outgoing: back, incoming: there })
+}
+
+/// A pipe between two stacks. With `jumbo` TCP sends segments of up to 64 KiB through it as one
+/// frame each, and no checksums are computed: both ends are in this process.
+pub(crate) fn join(frames_max: usize, mtu: usize, jumbo: bool) -> (PipeDevice, PipeDevice) {
+    let there = Arc::new(Direction::new(frames_max));
+    let back = Arc::new(Direction::new(frames_max));
+    let capabilities = capabilities(mtu, jumbo);
+    let near = PipeDevice::new(there.clone(), back.clone(), capabilities);
+    (near, PipeDevice::new(back, there, capabilities))
+}
+
+fn capabilities(mtu: usize, jumbo: bool) -> LinkCapabilities {
+    LinkCapabilities {
+        medium: Medium::Ip,
+        mtu,
+        checksum_offload: jumbo,
+        segment_bytes_max: jumbo.then_some(JUMBO_BYTES_MAX),
+    }
+}
+
+/// The largest IP packet.
+const JUMBO_BYTES_MAX: usize = 65_535;
+/// Frames are carved from buffers of this size: one jumbo packet, or a batch of ordinary ones.
+const CHUNK_BYTES: usize = 68 * 1024;
+/// What was gathered is passed on at this many frames, so that the other end can begin.
+const BATCH_FRAMES: usize = 32;
+
+/// Frames on their way in one direction.
+#[derive(Debug)]
+struct Direction {
+    frames_max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: VecDeque<Frame>,
+    /// One end is gone.
+    is_closed: bool,
+    receiver: Option<Waker>,
+    sender: Option<Waker>,
+}
+
+impl Direction {
+    fn new(frames_max: usize) -> Self {
+        Self { frames_max: frames_max.max(1), state: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn room(&self) -> usize {
+        self.frames_max.saturating_sub(self.lock().frames.len())
+    }
+
+    fn push(&self, frames: impl Iterator<Item = Frame>) {
+        let mut state = self.lock();
+        if state.is_closed {
+            return;
+        }
+        state.frames.extend(frames);
+        let receiver = state.receiver.take();
+        drop(state);
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+    }
+
+    /// Swaps the frames with `into`, which must be empty.
+    fn take(&self, into: &mut VecDeque<Frame>) {
+        let mut state = self.lock();
+        std::mem::swap(&mut state.frames, into);
+        let sender = state.sender.take_if(|_| !into.is_empty());
+        drop(state);
+        if let Some(sender) = sender {
+            sender.wake();
+        }
+    }
+
+    fn pop(&self) -> Option<Frame> {
+        let mut state = self.lock();
+        let frame = state.frames.pop_front()?;
+        let sender = state.sender.take();
+        drop(state);
+        if let Some(sender) = sender {
+            sender.wake();
+        }
+        Some(frame)
+    }
+
+    fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        if !state.frames.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        if state.is_closed {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        state.receiver = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        if state.is_closed || state.frames.len() < self.frames_max {
+            return Poll::Ready(Ok(()));
+        }
+        state.sender = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn close(&self) {
+        let mut state = self.lock();
+        state.is_closed = true;
+        let wakers = (state.receiver.take(), state.sender.take());
+        drop(state);
+        for waker in [wakers.0, wakers.1].into_iter().flatten() {
+            waker.wake();
+        }
+    }
+}
+
+/// The end of a pipe that a stack drives.
+#[derive(Debug)]
+pub struct PipeDevice {
+    outgoing: Arc<Direction>,
+    incoming: Arc<Direction>,
+    capabilities: LinkCapabilities,
+    received: VecDeque<Frame>,
+    batch: Batch,
+    /// How many frames fit before the pipe is asked again.
+    room: usize,
+}
+
+impl PipeDevice {
+    fn new(
+        outgoing: Arc<Direction>,
+        incoming: Arc<Direction>,
+        capabilities: LinkCapabilities,
+    ) -> Self {
+        let batch = Batch { pool: Pool::new(CHUNK_BYTES), chunk: None, frames: Vec::new() };
+        Self { outgoing, incoming, capabilities, received: VecDeque::new(), batch, room: 0 }
+    }
+
+    fn pass_on(&mut self) {
+        self.outgoing.push(self.batch.take());
+    }
+}
+
+impl Link for PipeDevice {
+    type Slot<'a> = PipeSlot<'a>;
+
+    fn capabilities(&self) -> LinkCapabilities {
+        self.capabilities
+    }
+
+    fn receive(&mut self) -> Option<Frame> {
+        if self.received.is_empty() {
+            self.incoming.take(&mut self.received);
+        }
+        self.received.pop_front()
+    }
+
+    fn transmit(&mut self) -> Option<PipeSlot<'_>> {
+        if self.batch.frames.len() >= BATCH_FRAMES {
+            self.pass_on();
+        }
+        if self.room == 0 {
+            self.pass_on();
+            self.room = self.outgoing.room();
+        }
+        (self.room > 0).then_some(PipeSlot(self))
+    }
+}
+
+impl Device for PipeDevice {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.received.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.incoming.poll_receive(cx)
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outgoing.poll_room(cx)
+    }
+
+    fn flush(&mut self) {
+        if !self.batch.frames.is_empty() {
+            self.pass_on();
+        }
+    }
+}
+
+impl Drop for PipeDevice {
+    fn drop(&mut self) {
+        self.pass_on();
+        self.outgoing.close();
+        self.incoming.close();
+    }
+}
+
+/// Frames that were sent and not yet passed on.
+#[derive(Debug)]
+struct Batch {
+    pool: Pool,
+    /// The buffer that they are in, and how much of it they fill.
+    chunk: Option<(Buffer, usize)>,
+    /// Where they end, and whether the link vouches for their checksums.
+    frames: Vec<(usize, FrameChecksum)>,
+}
+
+impl Batch {
+    fn take(&mut self) -> impl Iterator<Item = Frame> {
+        let chunk = self.chunk.take().map(|(chunk, _)| chunk.freeze()).unwrap_or_default();
+        let mut start = 0;
+        std::mem::take(&mut self.frames).into_iter().map(move |(end, checksum)| {
+            let data = chunk.slice(start..end);
+            start = end;
+            Frame { data, checksum }
+        })
+    }
+}
+
+/// The place for one frame in a pipe.
+#[derive(Debug)]
+pub struct PipeSlot<'a>(&'a mut PipeDevice);
+
+impl Slot for PipeSlot<'_> {
+    fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
+        let device = self.0;
+        let fits = |(buffer, used): &(Buffer, usize)| used + len <= buffer.len();
+        if !device.batch.chunk.as_ref().is_some_and(fits) {
+            device.pass_on();
+        }
+        let pool = &device.batch.pool;
+        let (buffer, used) = device.batch.chunk.get_or_insert_with(|| (pool.take(), 0));
+        let (result, offload) = fill(buffer.slice_mut(*used..*used + len));
+        *used += len;
+        let checksum = match offload.checksum {
+            Some(_) => FrameChecksum::Good,
+            None => FrameChecksum::Unknown,
+        };
+        device.batch.frames.push((*used, checksum));
+        device.room -= 1;
+        result
+    }
+}
+
+/// The end of a pipe that a program holds: a test that drives a stack by hand, or a tunnel that
+/// carries its packets somewhere else.
+///
+/// Dropping it ends the stack at the other end.
+#[derive(Debug)]
+pub struct PipeEnd {
+    outgoing: Arc<Direction>,
+    incoming: Arc<Direction>,
+}
+
+impl PipeEnd {
+    /// Sends an IP packet to the stack, once there is room; returns whether it is still there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready has sent nothing.
+    pub async fn send(&self, packet: Bytes) -> bool {
+        let room = future::poll_fn(|cx| self.outgoing.poll_room(cx)).await;
+        room.is_ok() && self.try_send(packet)
+    }
+
+    /// Sends an IP packet to the stack; returns whether there was room.
+    pub fn try_send(&self, packet: Bytes) -> bool {
+        let has_room = self.outgoing.room() > 0 && !self.outgoing.lock().is_closed;
+        if has_room {
+            let frame = Frame { data: packet, checksum: FrameChecksum::Unknown };
+            self.outgoing.push(std::iter::once(frame));
+        }
+        has_room
+    }
+
+    /// Receives the next packet of the stack; `None` once it is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready loses no packet.
+    pub async fn recv(&self) -> Option<Bytes> {
+        loop {
+            if let Some(packet) = self.try_recv() {
+                return Some(packet);
+            }
+            future::poll_fn(|cx| self.incoming.poll_receive(cx)).await.ok()?;
+        }
+    }
+
+    /// As [`recv`](Self::recv), blocking the thread.
+    pub fn recv_blocking(&self) -> Option<Bytes> {
+        pollster::block_on(self.recv())
+    }
+
+    /// The next packet of the stack, if there is one now.
+    pub fn try_recv(&self) -> Option<Bytes> {
+        self.incoming.pop().map(|frame| frame.data)
+    }
+}
+
+impl Drop for PipeEnd {
+    fn drop(&mut self) {
+        self.outgoing.close();
+        self.incoming.close();
+    }
+}
