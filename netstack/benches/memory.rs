@@ -53,8 +53,18 @@ async fn conn(near: &Stack, listener: TcpListener, time: Duration) -> f64 {
     let task = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
     let (mut made, start) = (0u32, Instant::now());
     while start.elapsed() < time {
+        let t = Instant::now();
         drop(near.net().tcp_connect("10.0.0.2:80").await.unwrap());
+        if t.elapsed() > Duration::from_millis(2) {
+            println!("slow {made} {:?}", t.elapsed());
+            if made < 20 {
+                println!("{}", near.net().snapshot().await.unwrap());
+            }
+        }
         made += 1;
+        if made > 10000 {
+            break;
+        }
     }
     task.abort();
     made as f64 / start.elapsed().as_secs_f64()
@@ -63,8 +73,19 @@ async fn conn(near: &Stack, listener: TcpListener, time: Duration) -> f64 {
 fn main() {
     let time = Duration::from_secs(2);
     let mode = std::env::args().nth(1).unwrap_or_default();
-    let mode = &*mode.leak(); for (threads, jumbo, idles) in [(false, true, 0), (false, false, 0), (true, true, 0), (true, false, 0), (false, true, 10000)] {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mode = &*mode.leak();
+    for (threads, jumbo, idles) in [
+        (false, true, 0),
+        (false, false, 0),
+        (true, true, 0),
+        (true, false, 0),
+        (false, true, 10000),
+    ] {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             tokio::spawn(async move {
             let pair = Pair::new().jumbo(jumbo);

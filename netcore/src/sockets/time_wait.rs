@@ -4,6 +4,11 @@ use crate::flow_table::FlowKey;
 use smoltcp::time::{Duration, Instant};
 use std::collections::{HashMap, VecDeque};
 
+/// A client that makes many connections to one server runs out of ports in TIME-WAIT. It may reuse
+/// one after this time, with a sequence number past the old ones (as Linux does with
+/// `tcp_tw_reuse`): by then the peer has repeated its FIN if it missed the last acknowledgement.
+const REUSE_AFTER: Duration = Duration::from_secs(1);
+
 /// Connections in TIME-WAIT: what is needed to answer for them, and no buffers.
 #[derive(Debug)]
 pub(crate) struct TimeWait {
@@ -50,6 +55,12 @@ impl TimeWait {
 
     pub(crate) fn get(&self, flow: &FlowKey) -> Option<Entry> {
         self.entries.get(flow).copied()
+    }
+
+    /// Whether this end may begin a new connection between the same ends already.
+    pub(crate) fn is_reusable(&self, flow: &FlowKey, now: Instant) -> bool {
+        let began = |entry: &Entry| entry.ends - self.duration;
+        self.entries.get(flow).is_some_and(|entry| began(entry) + REUSE_AFTER <= now)
     }
 
     /// Ends an entry early.

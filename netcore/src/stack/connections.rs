@@ -113,12 +113,19 @@ impl Netstack {
             self.flows.remove(&flow);
             return Err(DropReason::NoListener);
         };
-        // A reset does not end TIME-WAIT (RFC 1337).
-        if segment.rst() {
-            return Err(DropReason::Unacceptable);
-        }
         let sequence = segment.seq_number();
         let expected = TcpSeqNumber(entry.acknowledgement as i32);
+        if segment.rst() {
+            // Only one that knows the exact number (RFC 5961 section 3). A peer that wants to
+            // begin anew with an older number sends it, in answer to the acknowledgement below;
+            // without it, it would be kept out until the time is over (against RFC 1337).
+            if sequence != expected {
+                return Err(DropReason::Unacceptable);
+            }
+            self.time_wait.remove(&flow);
+            self.flows.remove(&flow);
+            return Ok(());
+        }
         if segment.syn() && !segment.ack() && sequence > expected {
             // A new connection, recognisable by a sequence number that the old one has not used
             // (RFC 9293 section 3.10.7.4, RFC 6191).
@@ -250,7 +257,14 @@ impl Netstack {
         let flow = FlowKey::new(local, remote);
         let stage = Stage::Connecting { responder: None };
         let id = self.insert_connection(flow, way, options, stage)?;
-        let isn = self.random.initial_sequence(&flow, self.now);
+        let mut isn = self.random.initial_sequence(&flow, self.now);
+        if let Some(old) = self.time_wait.get(&flow) {
+            self.time_wait.remove(&flow);
+            // Past everything that the old connection sent.
+            if (isn.wrapping_sub(old.sequence) as i32) <= 0 {
+                isn = old.sequence.wrapping_add(u32::from(self.random.next_u16()) + 1);
+            }
+        }
         let mut interface = Engine::for_handshake(isn, self.now);
         let connection = self.sockets.connection_mut(id).expect("it was just inserted");
         let socket = connection.solo.tcp_mut();
@@ -287,7 +301,12 @@ impl Netstack {
         };
         let is_free = |port| {
             let flow = FlowKey::new(SocketAddr::new(address, port), remote);
-            !self.flows.contains_key(&flow) && !self.ports.is_bound(Protocol::Tcp, port)
+            let is_taken = match self.flows.get(&flow) {
+                None => false,
+                Some(Flow::TimeWait) => !self.time_wait.is_reusable(&flow, self.now),
+                Some(Flow::Connection(_)) => true,
+            };
+            !is_taken && !self.ports.is_bound(Protocol::Tcp, port)
         };
         let port = match port {
             0 => ports::pick(&mut self.random, is_free).ok_or(Error::NoFreePort)?,
