@@ -100,3 +100,22 @@ impl From<blocking::TcpListener> for TcpListener {
         Self { listener: listener.into_listener() }
     }
 }
+
+#[cfg(feature = "axum")]
+impl axum::serve::Listener for TcpListener {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    /// Once the stack is gone no connection ever comes: waits for ever then, since axum asks again
+    /// after any error.
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        match TcpListener::accept(self).await {
+            Ok(accepted) => accepted,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        TcpListener::local_addr(self)
+    }
+}

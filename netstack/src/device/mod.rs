@@ -1,9 +1,16 @@
 //! What carries frames to and from a stack.
 
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod host;
 mod pipe;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod tun;
 
 pub(crate) use pipe::join;
 pub use pipe::{PipeDevice, PipeEnd, pipe};
+
+#[cfg(all(target_os = "linux", feature = "tun"))]
+pub use tun::{Tun, TunConfig};
 
 use netcore::Link;
 use std::io;

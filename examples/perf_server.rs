@@ -1,0 +1,81 @@
+//! The server of the performance comparison: the first byte of a connection says what to do.
+//!
+//! | byte | the server |
+//! |---|---|
+//! | `U` | reads and throws away until the end of the stream |
+//! | `D` | writes 64 KiB blocks until the client goes away |
+//! | `R` | echoes |
+//! | `X` | shuts its side down at once |
+//! | `I` | reads and waits |
+
+#![allow(clippy::print_stdout)]
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use examples::Network;
+use netstack::netsocket::TcpStream;
+use std::process::ExitCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Serves the performance tests on a stack on a TUN
+#[derive(clap::Parser)]
+struct Args {
+    #[command(flatten)]
+    network: Network,
+    /// The port to listen on
+    #[arg(long, value_name = "N", default_value_t = 80)]
+    port: u16,
+    /// Run the stack on a thread of its own instead of as a task
+    #[arg(long)]
+    thread: bool,
+}
+
+fn main() -> ExitCode {
+    examples::run(async |args: Args| -> Result<()> {
+        let (builder, tun) = args.network.prepare()?;
+        let stack = match args.thread {
+            true => builder.spawn_thread(tun),
+            false => builder.spawn(tun),
+        }
+        .context("starting the stack")?;
+        let listener = stack.net().tcp_listen(("::", args.port)).await?;
+        println!("serving on port {}", args.port);
+        let serving = async {
+            loop {
+                let (stream, _) = listener.accept().await?;
+                // A client that goes away ends its connection and nothing else.
+                tokio::spawn(async { serve(stream).await.ok() });
+            }
+        };
+        tokio::select! {
+            served = serving => served,
+            result = examples::interrupted() => result,
+        }
+    })
+}
+
+const BLOCK: usize = 64 * 1024;
+
+async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
+    match stream.read_u8().await? {
+        b'U' => while !stream.recv_bytes(BLOCK).await?.is_empty() {},
+        b'D' => {
+            let block = Bytes::from(vec![0; BLOCK]);
+            loop {
+                stream.send_bytes(block.clone()).await?;
+            }
+        }
+        b'R' => {
+            let mut block = vec![0; BLOCK];
+            loop {
+                match stream.read(&mut block).await? {
+                    0 => break,
+                    n => stream.write_all(&block[..n]).await?,
+                }
+            }
+        }
+        b'I' => while !stream.recv_bytes(1).await?.is_empty() {},
+        _ => {}
+    }
+    stream.shutdown().await
+}

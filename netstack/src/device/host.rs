@@ -1,0 +1,112 @@
+//! The kernel's end of a TUN: its addresses, its MTU, and whether it is up.
+
+use ipnet::IpNet;
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use std::io;
+use std::net::IpAddr;
+
+/// Gives an interface of the kernel an MTU.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub(super) fn set_mtu(name: &str, mtu: u32) -> io::Result<()> {
+    let mut link = LinkMessage::default();
+    link.header.index = index(name)?;
+    link.attributes.push(LinkAttribute::Mtu(mtu));
+    request(RouteNetlinkMessage::SetLink(link), 0).map(drop)
+}
+
+/// Gives an interface of the kernel addresses, and brings it up.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub(super) fn bring_up(name: &str, addresses: &[IpNet]) -> io::Result<()> {
+    let index = index(name)?;
+    for address in addresses {
+        add_address(index, *address)
+            .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
+    }
+    let mut link = LinkMessage::default();
+    link.header.index = index;
+    link.header.flags = LinkFlags::Up;
+    link.header.change_mask = LinkFlags::Up;
+    request(RouteNetlinkMessage::SetLink(link), 0).map(drop)
+}
+
+fn add_address(index: u32, address: IpNet) -> io::Result<()> {
+    let mut message = AddressMessage::default();
+    message.header.index = index;
+    message.header.prefix_len = address.prefix_len();
+    message.header.family = match address.addr() {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    // Nobody else is on this link: the address need not wait for duplicates to show up.
+    message.header.flags = AddressHeaderFlags::Nodad;
+    message.attributes.push(AddressAttribute::Local(address.addr()));
+    message.attributes.push(AddressAttribute::Address(address.addr()));
+    if let IpNet::V4(network) = address
+        && network.prefix_len() < 31
+    {
+        message.attributes.push(AddressAttribute::Broadcast(network.broadcast()));
+    }
+    let flags = NLM_F_CREATE | NLM_F_EXCL;
+    request(RouteNetlinkMessage::NewAddress(message), flags).map(drop)
+}
+
+fn index(name: &str) -> io::Result<u32> {
+    let mut link = LinkMessage::default();
+    link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    match request(RouteNetlinkMessage::GetLink(link), 0)? {
+        Some(RouteNetlinkMessage::NewLink(link)) => Ok(link.header.index),
+        _ => Err(io::Error::other("the kernel did not say which interface this is")),
+    }
+}
+
+/// Sends one request to the kernel and returns what it answers, if it does so with more than an
+/// acknowledgement.
+fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<Option<RouteNetlinkMessage>> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
+    message.finalize();
+    let mut buffer = vec![0; message.buffer_len()];
+    message.serialize(&mut buffer);
+    socket.send(&buffer, 0)?;
+
+    let mut answer = None;
+    loop {
+        let (bytes, _) = socket.recv_from_full()?;
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                .map_err(io::Error::other)?;
+            let len = (message.header.length as usize).next_multiple_of(4).min(rest.len());
+            rest = &rest[len..];
+            match message.payload {
+                NetlinkPayload::InnerMessage(message) => answer = Some(message),
+                // An error of 0 is the acknowledgement.
+                NetlinkPayload::Error(error) => {
+                    return match error.code {
+                        None => Ok(answer),
+                        Some(_) => Err(error.to_io()),
+                    };
+                }
+                _ => {}
+            }
+        }
+    }
+}
