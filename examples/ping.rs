@@ -62,7 +62,9 @@ async fn ping(socket: &PingSocket, args: &Args) -> Result<()> {
             Ok(Ok((reply, time))) => {
                 let (bytes, from, ttl) = (reply.payload.len() + 8, reply.from, reply.hop_limit);
                 let time = time.as_secs_f64() * 1e3;
-                println!("{bytes} bytes from {from}: icmp_seq={sequence} ttl={ttl} time={time:.3} ms");
+                println!(
+                    "{bytes} bytes from {from}: icmp_seq={sequence} ttl={ttl} time={time:.3} ms"
+                );
                 times.push(time);
             }
             Ok(Err(error)) => println!("icmp_seq={sequence} {error}"),

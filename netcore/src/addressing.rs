@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(addressing.source_for(ip("fd00::9")), Ok(ip("fd00::2")));
         assert_eq!(addressing.source_for(ip("2001:db8::1")), Ok(ip("fd00::2")));
         assert_eq!(
-            super::Addressing::default().source_for(ip("10.0.0.1")),
+            Addressing::default().source_for(ip("10.0.0.1")),
             Err(Error::AddressNotAvailable)
         );
     }

@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::device::Device;
-use netcore::{HasChannel, Netstack, Request, control};
+use netcore::{Netstack, Request};
 use std::future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -39,50 +39,65 @@ impl<D: Device> Driver<D> {
         Self { stack, device, clock, stop }
     }
 
-    /// Runs until it is told to stop, or the device ends. What is left then is dropped with the
-    /// stack, and everybody who waits learns of it.
+    /// Runs until it is told to stop, or the device ends. Everybody who still waits then learns of
+    /// it.
     pub(crate) async fn run(mut self) -> io::Result<()> {
         let mut finish_by = None;
         loop {
-            self.work().await;
+            self.stack.process_cmds();
+            let worked = self.stack.poll_link(self.clock.now(), &mut self.device);
+            self.device.flush();
             if finish_by.is_some() && self.stack.is_drained() {
-                self.device.flush();
                 return Ok(());
             }
-            match self.wait(finish_by).await {
-                Event::Command(command) => self.stack.process_one_cmd(command),
-                Event::Device => {}
-                Event::Time if finish_by.is_some_and(|by| by <= Instant::now()) => return Ok(()),
-                Event::Time => {}
-                Event::Stop(None) => return Ok(()),
-                Event::Stop(Some(deadline)) => {
-                    finish_by = Some(Instant::now() + deadline);
-                    // Carried out with the other commands, after all that came before it.
-                    let shutdown = control::Command::Shutdown;
-                    self.stack.process_cmds();
-                    if self.stack.request_nonblocking(None, shutdown).is_ok() {
-                        self.stack.process_cmds();
-                    }
-                }
-                Event::DeviceEnded(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            let event = if worked {
+                // Others on this runtime get their turn as often as with any other busy task.
+                tokio::task::consume_budget().await;
+                self.busy_event(finish_by)
+            } else {
+                Some(self.wait(finish_by).await)
+            };
+            match event {
+                None | Some(Event::Device) => {}
+                Some(Event::Command(command)) => self.stack.process_one_cmd(command),
+                Some(Event::Time) if finish_by.is_none_or(|by| by > Instant::now()) => {}
+                Some(Event::Time | Event::Stop(None)) => {
+                    self.cut_off();
                     return Ok(());
                 }
-                Event::DeviceEnded(error) => return Err(error),
+                Some(Event::Stop(Some(deadline))) => {
+                    finish_by = Some(Instant::now() + deadline);
+                    // After all commands that came before it.
+                    self.stack.process_cmds();
+                    self.stack.shut_down();
+                }
+                Some(Event::DeviceEnded(error)) => {
+                    return match error.kind() {
+                        io::ErrorKind::UnexpectedEof => Ok(()),
+                        _ => Err(error),
+                    };
+                }
             }
         }
     }
 
-    /// Does everything that can be done without waiting.
-    async fn work(&mut self) {
-        loop {
-            self.stack.process_cmds();
-            if !self.stack.poll_link(self.clock.now(), &mut self.device) {
-                break;
-            }
-            self.device.flush();
-            // Others on this runtime get their turn as often as with any other busy task.
-            tokio::task::consume_budget().await;
+    /// What there is besides more work, for a stack that always has some.
+    fn busy_event(&mut self, finish_by: Option<Instant>) -> Option<Event> {
+        match finish_by {
+            Some(by) if by <= Instant::now() => Some(Event::Time),
+            Some(_) => None,
+            None => match self.stop.try_recv() {
+                Ok(deadline) => Some(Event::Stop(Some(deadline))),
+                Err(oneshot::error::TryRecvError::Closed) => Some(Event::Stop(None)),
+                Err(oneshot::error::TryRecvError::Empty) => None,
+            },
         }
+    }
+
+    /// Ends what is left, and tells the peers.
+    fn cut_off(&mut self) {
+        self.stack.abort_all();
+        self.stack.poll_link(self.clock.now(), &mut self.device);
         self.device.flush();
     }
 

@@ -150,7 +150,9 @@ impl Connection {
         let delay =
             if payload_len > self.wire.segment_bytes() { Duration::ZERO } else { ACK_DELAY };
         self.solo.tcp_mut().set_ack_delay(Some(delay));
-        let clamped = is_syn.then(|| self.wire.received_syn(packet, tcp_start));
+        // Only the SYN that answers ours says anything; any other may be anybody's.
+        let is_answer = is_syn && before == State::SynSent;
+        let clamped = is_answer.then(|| self.wire.received_syn(packet, tcp_start));
         let shown = clamped.as_deref().unwrap_or(packet);
         let was_empty = self.solo.tcp().recv_queue() == 0;
         let mut sink =
@@ -210,8 +212,11 @@ impl Connection {
         }
     }
 
-    /// Moves received bytes to the handle, as far as it has room.
+    /// Moves received bytes to the handle, if there still is one, as far as it has room.
     pub(crate) fn pump_received(&mut self, wakes: &mut Vec<Waker>) {
+        if self.is_orphan {
+            return;
+        }
         let Some(queue) = self.queue().cloned() else {
             return;
         };
@@ -322,6 +327,10 @@ impl Connection {
 
     /// When the next of these deadlines passes.
     pub(crate) fn gives_up_at(&self, config: &Config) -> Option<Instant> {
+        if self.state() == State::Closed {
+            // Given up already; only the reset has to leave.
+            return None;
+        }
         let is_unanswered = self.solo.tcp().send_queue() > 0;
         let silence = self.last_heard + Duration::from(config.retransmit_timeout);
         self.expires.into_iter().chain(is_unanswered.then_some(silence)).min()

@@ -126,8 +126,9 @@ impl Netstack {
         Outcome::Now(Ok((response, None)))
     }
 
-    /// Refuses what is new and closes everything that is there.
-    fn shut_down(&mut self) {
+    /// Refuses what is new from now on and closes everything that is there, as if all handles had
+    /// been dropped; [`is_drained`](Self::is_drained) tells when that is done.
+    pub fn shut_down(&mut self) {
         self.is_shut_down = true;
         for id in self.sockets.ids() {
             match self.sockets.get_mut(id) {
@@ -143,6 +144,22 @@ impl Netstack {
                 None => {}
             }
         }
+    }
+
+    /// Ends every socket at once. Connections are reset, which their peers learn with the next
+    /// poll.
+    pub fn abort_all(&mut self) {
+        self.is_shut_down = true;
+        for id in self.sockets.ids() {
+            match self.sockets.connection_mut(id) {
+                Some(connection) if matches!(connection.stage, Stage::Open(_)) => {
+                    connection.abort(Error::StackGone);
+                    self.mark(id);
+                }
+                _ => self.end_socket(id, Error::StackGone),
+            }
+        }
+        self.wake();
     }
 
     /// Ends a socket at once, and tells everybody who waits for it why.

@@ -482,7 +482,9 @@ impl Netstack {
         let header = ip::repr(ends.0, ends.1, protocol, len, hop_limit);
         let start = header.header_len();
         let total = start + len;
-        if total > PACKET_BYTES_MAX {
+        // IPv4 counts its header in the length, IPv6 does not.
+        let counted = if ends.0.is_ipv4() { total } else { len };
+        if counted > PACKET_BYTES_MAX {
             return Err(Error::MessageTooLarge);
         }
         let write = |packet: &mut [u8], checksums| {

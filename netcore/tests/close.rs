@@ -1,0 +1,252 @@
+//! How connections end.
+
+mod harness;
+
+use harness::{Pair, Side, read};
+use netcore::smoltcp::time::Duration;
+use netcore::{Command, Error, HasChannel, tcp};
+use std::task::Waker;
+
+#[test]
+fn what_was_written_before_closing_arrives_then_the_end() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+    let data: Vec<u8> = (0..200_000u32).map(|index| (index * 7) as u8).collect();
+
+    assert_eq!(near.try_send(&data), Ok(data.len()));
+    near.close();
+    let mut received = Vec::new();
+    pair.advance_until(|_| {
+        while let Ok(bytes) = read(&far, 10_000) {
+            if bytes.is_empty() {
+                return true;
+            }
+            received.extend(bytes);
+        }
+        false
+    });
+
+    assert!(received == data, "{} bytes", received.len());
+    far.close();
+    close(&mut pair, listener);
+}
+
+#[test]
+fn half_closed_the_other_direction_goes_on() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+
+    near.try_send(b"request").expect("credit");
+    near.shutdown_send().expect("open");
+    pair.run();
+    assert_eq!(read(&far, 20), Ok(b"request".to_vec()));
+    assert_eq!(read(&far, 20), Ok(Vec::new()));
+    assert_eq!(near.try_send(b"more"), Err(Error::Shutdown));
+    pair.advance(Duration::from_secs(300));
+    far.try_send(b"response").expect("credit");
+    far.close();
+    pair.run();
+
+    assert_eq!(read(&near, 20), Ok(b"response".to_vec()));
+    assert_eq!(read(&near, 20), Ok(Vec::new()));
+    near.close();
+    close(&mut pair, listener);
+}
+
+#[test]
+fn closing_with_unread_bytes_resets() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+    far.try_send(b"already there").expect("credit");
+    near.try_send(b"never read").expect("credit");
+    pair.run();
+
+    far.close();
+    pair.run();
+
+    assert_eq!(read(&near, 20), Ok(b"already there".to_vec()), "what came before is still there");
+    assert_eq!(read(&near, 20), Err(Error::Reset));
+    assert_eq!(near.try_send(b"x"), Err(Error::Reset));
+    assert_eq!(pair.states(Side::Near), (vec![], 0));
+    assert_eq!(pair.states(Side::Far), (vec![], 0));
+    near.close();
+    close(&mut pair, listener);
+}
+
+#[test]
+fn data_for_a_handle_that_is_gone_is_reset() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+
+    far.close();
+    pair.run();
+    assert_eq!(read(&near, 20), Ok(Vec::new()));
+    near.try_send(b"too late").expect("credit");
+    pair.run();
+
+    assert_eq!(near.try_send(b"x"), Err(Error::Reset));
+    near.close();
+    close(&mut pair, listener);
+}
+
+#[test]
+fn lingering_for_no_time_resets() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+
+    near.set_options(|options| options.linger = Some(std::time::Duration::ZERO));
+    near.close();
+    pair.run();
+
+    assert_eq!(read(&far, 20), Err(Error::Reset));
+    far.close();
+    close(&mut pair, listener);
+}
+
+#[test]
+fn whoever_closes_first_waits_without_a_socket() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+
+    near.close();
+    pair.run();
+    assert_eq!(pair.states(Side::Near), (vec!["FIN-WAIT-2"], 0));
+    assert_eq!(pair.states(Side::Far), (vec!["CLOSE-WAIT"], 0));
+    far.close();
+    pair.run();
+
+    assert_eq!(pair.states(Side::Near), (vec![], 1));
+    assert_eq!(pair.states(Side::Far), (vec![], 0));
+    pair.advance(Duration::from_secs(59));
+    assert_eq!(pair.states(Side::Near), (vec![], 1));
+    pair.advance(Duration::from_secs(2));
+    assert_eq!(pair.states(Side::Near), (vec![], 0));
+    close(&mut pair, listener);
+}
+
+#[test]
+fn both_closing_at_once_ends_as_well() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+
+    near.close();
+    far.close();
+    pair.run();
+
+    assert_eq!((pair.states(Side::Near).0, pair.states(Side::Far).0), (vec![], vec![]));
+    close(&mut pair, listener);
+}
+
+#[test]
+fn a_peer_that_vanishes_after_our_close_is_given_up() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+    far.close();
+    pair.run();
+    pair.wire = Box::new(|_| None);
+
+    near.close();
+    pair.run();
+    assert_eq!(pair.states(Side::Near).0, ["LAST-ACK"]);
+    assert_eq!(pair.states(Side::Far).0, ["FIN-WAIT-2"]);
+    pair.advance(Duration::from_secs(61));
+
+    assert_eq!((pair.states(Side::Near).0, pair.states(Side::Far).0), (vec![], vec![]));
+    close(&mut pair, listener);
+}
+
+#[test]
+fn an_established_peer_that_vanishes_times_out() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+    pair.wire = Box::new(|_| None);
+
+    near.try_send(b"anybody there?").expect("credit");
+    pair.advance_until(|_| near.poll_readable(&mut Default::default(), Waker::noop()).is_ready());
+
+    assert_eq!(read(&near, 10), Err(Error::TimedOut));
+    assert_eq!(near.try_send(b"x"), Err(Error::TimedOut));
+    near.close();
+    far.close();
+    close(&mut pair, listener);
+}
+
+#[test]
+fn an_idle_connection_lives_for_ever() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+
+    pair.advance(Duration::from_secs(100_000));
+    near.try_send(b"still there").expect("credit");
+    pair.run();
+
+    assert_eq!(read(&far, 20), Ok(b"still there".to_vec()));
+    near.close();
+    far.close();
+    close(&mut pair, listener);
+}
+
+#[test]
+fn closing_is_not_lost_when_the_command_channel_is_full() {
+    let mut pair = Pair::with(netcore::Config { commands_max: 4, ..Default::default() }, 1500);
+    let (near, far, listener) = pair.connected();
+    let channel = pair.near.stack.command_channel();
+    let full = (0..100)
+        .map(|_| channel.request_nonblocking(None, netcore::control::Command::Snapshot))
+        .find_map(Result::err);
+    assert_eq!(full, Some(Error::WouldBlock));
+
+    near.close();
+    pair.run();
+
+    assert_eq!(pair.states(Side::Near).0, ["FIN-WAIT-2"]);
+    far.close();
+    close(&mut pair, listener);
+}
+
+#[test]
+fn a_new_connection_may_take_over_a_pair_of_ends_in_time_wait() {
+    let mut pair = Pair::new();
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let connect: Command = tcp::Command::Connect {
+        remote: harness::addr("10.0.0.2:80"),
+        local: Some(harness::addr("10.0.0.1:5000")),
+        options: tcp::Options::default(),
+    }
+    .into();
+    for _ in 0..10 {
+        let (_, queue) = pair.call(Side::Near, None, connect.clone()).expect("the ends are free");
+        let Some(netcore::queue::SocketQueue::Stream(near)) = queue else { panic!("{queue:?}") };
+        let far = pair.accept(Side::Far, listener).expect("a connection");
+        // The listener's side closes first, and has TIME-WAIT.
+        far.close();
+        pair.run();
+        near.close();
+        pair.run();
+        assert_eq!((pair.states(Side::Near).1, pair.states(Side::Far).1), (0, 1));
+    }
+    close(&mut pair, listener);
+}
+
+#[test]
+fn handles_outlive_their_stack() {
+    let mut pair = Pair::new();
+    let (near, far, _) = pair.connected();
+    near.try_send(b"last words").expect("credit");
+    pair.run();
+    let channel = pair.far.stack.command_channel();
+    pair.far.stack = netcore::Netstack::new(netcore::Config::default(), pair.now);
+
+    assert_eq!(read(&far, 20), Ok(b"last words".to_vec()));
+    assert_eq!(read(&far, 20), Err(Error::StackGone));
+    assert_eq!(far.try_send(b"x"), Err(Error::StackGone));
+    let request = channel.request_blocking(None, netcore::control::Command::Wake);
+    assert_eq!(request.err(), Some(Error::StackGone));
+    far.close();
+    near.close();
+    pair.advance(Duration::from_secs(100));
+}
+
+fn close(pair: &mut Pair, listener: netcore::SocketId) {
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}

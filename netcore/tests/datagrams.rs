@@ -1,0 +1,311 @@
+//! UDP, ping and raw sockets.
+
+mod harness;
+
+use bytes::Bytes;
+use harness::{Pair, Side, addr};
+use netcore::queue::{Datagram, DatagramQueue, SocketQueue};
+use netcore::raw::Version;
+use netcore::{Config, DropReason, Error, Response, icmp, raw, udp};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+#[test]
+fn a_datagram_comes_with_the_address_it_was_sent_from() {
+    let mut pair = Pair::new();
+    for (from, to, reported) in [
+        ("10.0.0.1:1000", "10.0.0.2:2000", "10.0.0.1:1000"),
+        ("[fd00::1]:1000", "[fd00::2]:2000", "[fd00::1]:1000"),
+    ] {
+        let (near, far) = (bind(&mut pair, Side::Near, from), bind(&mut pair, Side::Far, to));
+
+        send(&near, to, b"hello").expect("room");
+        send(&near, to, b"").expect("room");
+        pair.run();
+
+        let first = far.try_recv().expect("a datagram");
+        assert_eq!((first.peer, &first.payload[..]), (addr(reported), &b"hello"[..]));
+        assert_eq!(first.local, Some(addr(to).ip()));
+        assert_eq!(far.try_recv().expect("an empty datagram is one").payload, "");
+        assert_eq!(far.try_recv().err(), Some(Error::WouldBlock));
+        near.close();
+        far.close();
+    }
+}
+
+#[test]
+fn a_dual_stack_socket_sees_ipv4_as_the_kernel_shows_it() {
+    let mut pair = Pair::new();
+    let near = bind(&mut pair, Side::Near, "10.0.0.1:1000");
+    let far = bind(&mut pair, Side::Far, "[::]:2000");
+
+    send(&near, "10.0.0.2:2000", b"ping").expect("room");
+    pair.run();
+    let received = far.try_recv().expect("a datagram");
+    assert_eq!(received.peer, addr("[::ffff:10.0.0.1]:1000"));
+    send(&far, &received.peer.to_string(), b"pong").expect("room");
+    pair.run();
+
+    let answer = near.try_recv().expect("a datagram");
+    assert_eq!((answer.peer, &answer.payload[..]), (addr("10.0.0.2:2000"), &b"pong"[..]));
+    near.close();
+    far.close();
+}
+
+#[test]
+fn large_datagrams_are_fragmented_in_both_families() {
+    let mut pair = Pair::new();
+    for (from, to) in [("10.0.0.1:0", "10.0.0.2:2000"), ("[fd00::1]:0", "[fd00::2]:2000")] {
+        let (near, far) = (bind(&mut pair, Side::Near, from), bind(&mut pair, Side::Far, to));
+        for len in [1472, 1473, 10_000, 65_507] {
+            let payload: Vec<u8> = (0..len).map(|index| (index * 3) as u8).collect();
+
+            send(&near, to, &payload).expect("room");
+            pair.run();
+
+            let received = far.try_recv().expect("the whole datagram");
+            assert!(received.payload == payload, "{len} bytes to {to}");
+        }
+        assert_eq!(send(&near, to, &[0; 65_508]), Err(Error::MessageTooLarge));
+        near.close();
+        far.close();
+    }
+    assert_eq!(pair.far.stack.counters().drops().count(), 0);
+}
+
+#[test]
+fn what_cannot_be_sent_fails_at_once() {
+    let mut pair = Pair::new();
+    let v4 = bind(&mut pair, Side::Near, "10.0.0.1:0");
+    let v6 = bind(&mut pair, Side::Near, "[fd00::1]:0");
+    let dual = bind(&mut pair, Side::Near, "[::]:0");
+
+    for (socket, to, error) in [
+        (&v4, "10.0.0.2:0", Error::ZeroPort),
+        (&v4, "0.0.0.0:1", Error::UnspecifiedAddress),
+        (&v4, "[fd00::2]:1", Error::WrongFamily),
+        (&v6, "10.0.0.2:1", Error::WrongFamily),
+        (&dual, "[::]:1", Error::UnspecifiedAddress),
+    ] {
+        assert_eq!(send(socket, to, b"x"), Err(error), "{to}");
+    }
+    send(&v4, "192.0.2.1:1", b"x").expect("the handle knows no routes");
+    pair.run();
+    assert_eq!(v4.try_recv().err(), Some(Error::NetworkUnreachable), "told by the next call");
+    for socket in [v4, v6, dual] {
+        socket.close();
+    }
+}
+
+#[test]
+fn a_connected_socket_hears_only_its_peer_and_learns_of_closed_ports() {
+    let mut pair = Pair::new();
+    let near = bind(&mut pair, Side::Near, "10.0.0.1:1000");
+    let far = bind(&mut pair, Side::Far, "10.0.0.2:2000");
+    let other = bind(&mut pair, Side::Far, "10.0.0.2:2001");
+    near.set_settings(|settings| settings.peer = Some(addr("10.0.0.2:2000")));
+
+    send(&other, "10.0.0.1:1000", b"stranger").expect("room");
+    send(&far, "10.0.0.1:1000", b"peer").expect("room");
+    pair.run();
+    assert_eq!(near.try_recv().expect("a datagram").payload, "peer");
+    assert_eq!(near.try_recv().err(), Some(Error::WouldBlock));
+
+    far.close();
+    pair.run();
+    send(&near, "10.0.0.2:2000", b"anybody?").expect("room");
+    pair.run();
+    assert_eq!(near.try_recv().err(), Some(Error::Refused));
+    assert_eq!(near.try_recv().err(), Some(Error::WouldBlock), "told once");
+    near.close();
+    other.close();
+}
+
+#[test]
+fn ports_conflict_as_addresses_overlap() {
+    let mut pair = Pair::new();
+    let first = bind(&mut pair, Side::Near, "10.0.0.1:1000");
+    for (address, expected) in [
+        ("10.0.0.1:1000", Err(Error::AddressInUse)),
+        ("0.0.0.0:1000", Err(Error::AddressInUse)),
+        ("[::]:1000", Err(Error::AddressInUse)),
+        ("10.0.0.9:1000", Err(Error::AddressNotAvailable)),
+        ("127.0.0.1:1000", Ok(())),
+        ("[fd00::1]:1000", Ok(())),
+    ] {
+        let endpoint = addr(address);
+        match pair.call(Side::Near, None, udp::Command::Bind { endpoint }) {
+            Ok((_, Some(SocketQueue::Datagram(queue)))) => {
+                assert_eq!(expected, Ok(()), "{address}");
+                queue.close();
+            }
+            result => assert_eq!(result.map(drop), expected, "{address}"),
+        }
+    }
+    // TCP's ports are others.
+    let listener = pair.listen(Side::Near, "10.0.0.1:1000").expect("free for TCP");
+    pair.call(Side::Near, Some(listener), netcore::tcp::Command::Close).expect("a listener");
+    first.close();
+}
+
+#[test]
+fn a_full_queue_drops_and_counts() {
+    let config = Config { datagram_queue_bytes: 1, ..Config::default() };
+    let mut pair = Pair::with(config, 1500);
+    let near = bind(&mut pair, Side::Near, "10.0.0.1:0");
+    let far = bind(&mut pair, Side::Far, "10.0.0.2:2000");
+
+    for _ in 0..2000 {
+        while send(&near, "10.0.0.2:2000", &[7; 1000]) == Err(Error::WouldBlock) {
+            pair.run();
+        }
+    }
+    pair.run();
+
+    let mut received = 0;
+    while far.try_recv().is_ok() {
+        received += 1;
+    }
+    let dropped = pair.far.stack.counters().dropped(DropReason::QueueFull);
+    assert_eq!(received + dropped, 2000);
+    assert!((30..=66).contains(&received), "{received} fit into one datagram of the largest size");
+    near.close();
+    far.close();
+}
+
+#[test]
+fn echo_requests_are_answered_and_replies_find_their_socket() {
+    let mut pair = Pair::new();
+    for (unspecified, target) in [("0.0.0.0", "10.0.0.2"), ("::", "fd00::2")] {
+        let (local, remote) = (ip(unspecified), ip(target));
+        let first = open_ping(&mut pair, local);
+        let second = open_ping(&mut pair, local);
+        for (size, socket) in [(0, &first), (56, &second), (1473, &first), (60_000, &second)] {
+            let payload: Bytes = vec![size as u8; size].into();
+            let command = icmp::Command::Send { remote, sequence: 7, buf: payload.clone() };
+            pair.call(Side::Near, Some(socket.id()), command).expect("room");
+
+            let answer = pair.call(Side::Near, Some(socket.id()), icmp::Command::Recv);
+
+            let Ok((Response::Icmp(reply), _)) = answer else { panic!("{answer:?}") };
+            let expected =
+                icmp::Response::Received { remote, sequence: 7, hop_limit: 64, buf: payload };
+            assert_eq!(reply, expected);
+        }
+        first.close();
+        second.close();
+    }
+}
+
+#[test]
+fn a_raw_socket_sees_and_sends_whole_packets() {
+    let mut pair = Pair::new();
+    let open = raw::Command::Open { version: Version::V4, protocol: 253 };
+    let [near, far] =
+        [Side::Near, Side::Far].map(|side| match pair.call(side, None, open.clone()) {
+            Ok((_, Some(SocketQueue::Datagram(queue)))) => queue,
+            other => panic!("{other:?}"),
+        });
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 253, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    packet.extend(b"experiment");
+    let packet = Bytes::from(packet);
+
+    let send = raw::Command::Send { packet };
+    pair.call(Side::Near, Some(near.id()), send).expect("room");
+    let answer = pair.call(Side::Far, Some(far.id()), raw::Command::Recv);
+
+    let Ok((Response::Raw(raw::Response::Received { packet }), _)) = answer else {
+        panic!("{answer:?}")
+    };
+    assert!(packet.ends_with(b"experiment"));
+    assert_eq!(packet[2..4], [0, 30], "the length was filled in");
+    near.close();
+    far.close();
+}
+
+#[test]
+fn a_protocol_that_nobody_speaks_is_told_so() {
+    let mut pair = Pair::new();
+    let open = raw::Command::Open { version: Version::V4, protocol: 253 };
+    let Ok((_, Some(SocketQueue::Datagram(near)))) = pair.call(Side::Near, None, open) else {
+        panic!("no raw socket")
+    };
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 253, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    packet.extend(b"hello");
+    let send = raw::Command::Send { packet: packet.into() };
+    pair.call(Side::Near, Some(near.id()), send).expect("room");
+    pair.run();
+
+    assert_eq!(pair.far.stack.counters().icmp_sent, 1);
+    near.close();
+}
+
+#[test]
+fn a_dropped_receive_loses_no_datagram() {
+    use netcore::HasChannel;
+    let mut pair = Pair::new();
+    let near = bind(&mut pair, Side::Near, "10.0.0.1:0");
+    let far = bind(&mut pair, Side::Far, "10.0.0.2:2000");
+    let channel = pair.far.stack.command_channel();
+    {
+        let receive = udp::Command::Recv { max_len: None };
+        let mut receiving = std::pin::pin!(channel.request(Some(far.id()), receive));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(receiving.as_mut().poll(&mut context).is_pending());
+        pair.run();
+        // It is answered, and the answer never taken.
+        send(&near, "10.0.0.2:2000", b"first").expect("room");
+        send(&near, "10.0.0.2:2000", b"second").expect("room");
+        pair.run();
+    }
+    pair.run();
+
+    assert_eq!(far.try_recv().expect("given back").payload, "first");
+    assert_eq!(far.try_recv().expect("behind it").payload, "second");
+    near.close();
+    far.close();
+}
+
+#[test]
+fn commands_for_the_wrong_or_a_closed_socket_fail() {
+    let mut pair = Pair::new();
+    let socket = bind(&mut pair, Side::Near, "10.0.0.1:0");
+    let id = socket.id();
+
+    let wrong = pair.call(Side::Near, Some(id), raw::Command::Recv).err();
+    let none = pair.call(Side::Near, None, udp::Command::Recv { max_len: None }).err();
+    socket.close();
+    pair.run();
+    let closed = pair.call(Side::Near, Some(id), udp::Command::Recv { max_len: None }).err();
+    let again = bind(&mut pair, Side::Near, "10.0.0.1:0");
+    let stale = pair.call(Side::Near, Some(id), udp::Command::Recv { max_len: None }).err();
+
+    assert_eq!((wrong, none), (Some(Error::WrongSocket), Some(Error::Closed)));
+    assert_eq!((closed, stale), (Some(Error::Closed), Some(Error::Closed)));
+    again.close();
+}
+
+fn bind(pair: &mut Pair, side: Side, endpoint: &str) -> Arc<DatagramQueue> {
+    let endpoint = addr(endpoint);
+    match pair.call(side, None, udp::Command::Bind { endpoint }) {
+        Ok((_, Some(SocketQueue::Datagram(queue)))) => queue,
+        other => panic!("binding {endpoint} gave {other:?}"),
+    }
+}
+
+fn open_ping(pair: &mut Pair, local: IpAddr) -> Arc<DatagramQueue> {
+    match pair.call(Side::Near, None, icmp::Command::Open { local }) {
+        Ok((_, Some(SocketQueue::Datagram(queue)))) => queue,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn send(socket: &DatagramQueue, to: &str, payload: &[u8]) -> Result<(), Error> {
+    let peer: SocketAddr = addr(to);
+    let payload = Bytes::copy_from_slice(payload);
+    socket.try_send(Datagram { peer, local: None, hop_limit: None, payload })
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}

@@ -1,0 +1,211 @@
+//! How connections begin.
+
+mod harness;
+
+use harness::{Pair, Side, addr, read};
+use netcore::smoltcp::time::{Duration, Instant};
+use netcore::smoltcp::wire::{Ipv4Packet, TcpPacket};
+use netcore::{Config, DropReason, Error, HasChannel, Response, tcp};
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+#[test]
+fn both_ends_agree_on_their_addresses() {
+    let mut pair = Pair::new();
+
+    let (near, far, listener) = pair.connected();
+
+    assert_eq!(near.local_address(), far.peer_address());
+    assert_eq!(near.peer_address(), far.local_address());
+    assert_eq!(far.local_address(), addr("10.0.0.2:80"));
+    near.close();
+    far.close();
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}
+
+#[test]
+fn a_wildcard_listener_reports_the_address_that_was_dialled() {
+    let mut pair = Pair::new();
+    for (wildcard, dialled, reported) in [
+        ("0.0.0.0:80", "10.0.0.2:80", "10.0.0.2:80"),
+        ("[::]:81", "[fd00::2]:81", "[fd00::2]:81"),
+        // A socket on [::] sees IPv4 as the kernel shows it.
+        ("[::]:82", "10.0.0.2:82", "[::ffff:10.0.0.2]:82"),
+    ] {
+        let listener = pair.listen(Side::Far, wildcard).expect("a free port");
+        let near = pair.connect(Side::Near, dialled).expect("a listener");
+        let far = pair.accept(Side::Far, listener).expect("a connection");
+
+        assert_eq!(far.local_address(), addr(reported), "{wildcard}");
+
+        near.close();
+        far.close();
+        pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+    }
+}
+
+#[test]
+fn a_closed_port_refuses_at_once() {
+    let mut pair = Pair::new();
+
+    for remote in ["10.0.0.2:80", "[fd00::2]:80"] {
+        let before = pair.now;
+        assert_eq!(pair.connect(Side::Near, remote).err(), Some(Error::Refused));
+        assert!(pair.now - before < Duration::from_millis(50));
+    }
+
+    assert_eq!(pair.far.stack.counters().resets_sent, 2);
+    assert_eq!(pair.far.stack.counters().dropped(DropReason::NoListener), 2);
+}
+
+#[test]
+fn a_black_hole_times_out_and_leaves_nothing_behind() {
+    let timeout = std::time::Duration::from_secs(10);
+    let mut pair = Pair::with(Config { connect_timeout: timeout, ..Config::default() }, 1500);
+    pair.wire = Box::new(|_| None);
+
+    assert_eq!(pair.connect(Side::Near, "10.0.0.2:80").err(), Some(Error::TimedOut));
+
+    assert!(pair.now >= Instant::from_secs(10));
+    assert!(pair.near.stack.snapshot().sockets.is_empty());
+}
+
+#[test]
+fn every_lost_packet_of_the_handshake_only_delays_it() {
+    for lost in 0..3 {
+        let mut pair = Pair::new();
+        let mut index = 0;
+        pair.wire = Box::new(move |packet| {
+            index += 1;
+            (index != lost + 1).then_some(packet)
+        });
+
+        let (near, far, listener) = pair.connected();
+        far.try_send(b"first").expect("credit");
+        pair.advance_until(|_| {
+            near.poll_readable(&mut Default::default(), Waker::noop()).is_ready()
+        });
+
+        assert_eq!(read(&near, 10), Ok(b"first".to_vec()), "packet {lost} lost");
+        near.close();
+        far.close();
+        pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+    }
+}
+
+#[test]
+fn what_cannot_be_connected_to_fails_at_once() {
+    let mut pair = Pair::new();
+    for (remote, error) in [
+        ("10.0.0.2:0", Error::ZeroPort),
+        ("0.0.0.0:80", Error::UnspecifiedAddress),
+        ("[::]:80", Error::UnspecifiedAddress),
+        ("192.0.2.1:80", Error::NetworkUnreachable),
+        ("224.0.0.1:80", Error::NetworkUnreachable),
+        ("255.255.255.255:80", Error::NetworkUnreachable),
+        ("10.0.0.255:80", Error::NetworkUnreachable),
+    ] {
+        assert_eq!(pair.connect(Side::Near, remote).err(), Some(error), "{remote}");
+    }
+    for (local, error) in
+        [("10.0.0.7:0", Error::AddressNotAvailable), ("[fd00::1]:0", Error::WrongFamily)]
+    {
+        let command = tcp::Command::Connect {
+            remote: addr("10.0.0.2:80"),
+            local: Some(addr(local)),
+            options: tcp::Options::default(),
+        };
+        assert_eq!(pair.call(Side::Near, None, command).err(), Some(error), "{local}");
+    }
+}
+
+#[test]
+fn a_dropped_connect_frees_its_socket_and_a_late_answer_is_reset() {
+    let mut pair = Pair::new();
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let channel = pair.near.stack.command_channel();
+    {
+        let (remote, options) = (addr("10.0.0.2:80"), tcp::Options::default());
+        let command = tcp::Command::Connect { remote, local: None, options };
+        let mut connecting = pin!(channel.request(None, command));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(connecting.as_mut().poll(&mut context).is_pending());
+        pair.near.stack.process_cmds();
+        pair.near.stack.poll_device_io(pair.now, &mut pair.near.device);
+        assert_eq!(pair.states(Side::Near).0, ["SYN-SENT"]);
+    }
+
+    pair.near.stack.process_cmds();
+
+    assert!(pair.states(Side::Near).0.is_empty());
+    pair.run();
+    assert_eq!(pair.near.stack.counters().resets_sent, 1);
+    assert!(pair.states(Side::Far).0.is_empty(), "the reset ended the other end too");
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}
+
+#[test]
+fn a_connection_to_an_own_address_never_leaves_the_stack() {
+    let mut pair = Pair::new();
+    pair.wire = Box::new(|packet| panic!("on the wire: {packet:?}"));
+    for address in ["10.0.0.1:80", "127.0.0.1:81", "[::1]:82", "[fd00::1]:83"] {
+        let listener = pair.listen(Side::Near, address).expect("a free port");
+        let client = pair.connect(Side::Near, address).expect("a listener");
+        let server = pair.accept(Side::Near, listener).expect("a connection");
+
+        client.try_send(&[7; 100_000]).expect("credit");
+        pair.run();
+
+        assert_eq!(read(&server, 200_000).map(|data| data.len()), Ok(100_000));
+        client.close();
+        server.close();
+        pair.call(Side::Near, Some(listener), tcp::Command::Close).expect("a listener");
+    }
+}
+
+#[test]
+fn the_mss_is_the_mtus_whatever_the_peer_says() {
+    let mut pair = Pair::with(Config::default(), 1280);
+    pair.wire = Box::new(|packet| {
+        let ip = Ipv4Packet::new_checked(&packet[..]).expect("a packet");
+        assert!(packet.len() <= 1280, "{} bytes", packet.len());
+        let segment = TcpPacket::new_checked(ip.payload()).expect("a segment");
+        if segment.syn() {
+            assert_eq!(segment.options()[..4], [2, 4, (1240u16 >> 8) as u8, 1240u16 as u8]);
+        }
+        assert!(segment.verify_checksum(&ip.src_addr().into(), &ip.dst_addr().into()));
+        Some(packet)
+    });
+
+    let (near, far, listener) = pair.connected();
+    near.try_send(&[7; 50_000]).expect("credit");
+    pair.run();
+
+    assert_eq!(read(&far, 100_000).map(|data| data.len()), Ok(50_000));
+    near.close();
+    far.close();
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}
+
+#[test]
+fn an_explicit_local_port_is_honoured_once() {
+    let mut pair = Pair::new();
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let connect = tcp::Command::Connect {
+        remote: addr("10.0.0.2:80"),
+        local: Some(addr("10.0.0.1:5000")),
+        options: tcp::Options::default(),
+    };
+
+    let first = pair.call(Side::Near, None, connect.clone()).expect("free").0;
+    let second = pair.call(Side::Near, None, connect);
+
+    let Response::Tcp(tcp::Response::Connected { handle, local, .. }) = first else {
+        panic!("{first:?}")
+    };
+    assert_eq!(local, addr("10.0.0.1:5000"));
+    assert_eq!(second.err(), Some(Error::AddressInUse));
+    pair.call(Side::Near, Some(handle), tcp::Command::Close).expect("a connection");
+    pair.accept(Side::Far, listener).expect("a connection").close();
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}
