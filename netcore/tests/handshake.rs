@@ -154,7 +154,7 @@ fn a_connection_to_an_own_address_never_leaves_the_stack() {
         let server = pair.accept(Side::Near, listener).expect("a connection");
 
         client.try_send(&[7; 100_000]).expect("credit");
-        pair.run();
+        pair.advance(Duration::from_secs(1));
 
         assert_eq!(read(&server, 200_000).map(|data| data.len()), Ok(100_000));
         client.close();
@@ -179,7 +179,7 @@ fn the_mss_is_the_mtus_whatever_the_peer_says() {
 
     let (near, far, listener) = pair.connected();
     near.try_send(&[7; 50_000]).expect("credit");
-    pair.run();
+    pair.advance(Duration::from_secs(1));
 
     assert_eq!(read(&far, 100_000).map(|data| data.len()), Ok(50_000));
     near.close();

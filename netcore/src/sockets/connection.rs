@@ -46,6 +46,8 @@ pub(crate) struct Connection {
     last_heard: Instant,
     /// Bytes not yet acknowledged when that last became less, for a connection without handle.
     unsent: usize,
+    /// Segments still to be acknowledged at once, since the peer's window is small at first.
+    quick_acks: u8,
     /// Commands that wait, which only those have who drive the stack by hand.
     pub(crate) parked: Option<Box<Parked>>,
 }
@@ -77,6 +79,9 @@ const KEEP_BYTES: usize = 8 * 1024;
 /// How long a lone segment may wait for its acknowledgement (RFC 9293 section 3.8.6.3).
 const ACK_DELAY: Duration = Duration::from_millis(10);
 
+/// How many segments of a new connection are acknowledged at once (Linux: `TCP_MAX_QUICKACKS`).
+const QUICK_ACKS: u8 = 16;
+
 impl Connection {
     pub(crate) fn new(
         mut solo: SoloSocket,
@@ -103,6 +108,7 @@ impl Connection {
             expires: None,
             last_heard: now,
             unsent: 0,
+            quick_acks: QUICK_ACKS,
             parked: None,
         }
     }
@@ -147,8 +153,9 @@ impl Connection {
         let before = self.state();
 
         // A packet of several segments is acknowledged at once, as the several would be.
-        let delay =
-            if payload_len > self.wire.segment_bytes() { Duration::ZERO } else { ACK_DELAY };
+        let is_quick = self.quick_acks > 0 || payload_len > self.wire.segment_bytes();
+        self.quick_acks -= u8::from(payload_len > 0).min(self.quick_acks);
+        let delay = if is_quick { Duration::ZERO } else { ACK_DELAY };
         self.solo.tcp_mut().set_ack_delay(Some(delay));
         // Only the SYN that answers ours says anything; any other may be anybody's.
         let is_answer = is_syn && before == State::SynSent;
