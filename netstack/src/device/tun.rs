@@ -5,8 +5,11 @@ use bytes::BytesMut;
 use ipnet::IpNet;
 use netcore::smoltcp::phy::Medium;
 use netcore::{CHUNK_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Offload, Slot};
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -35,7 +38,6 @@ impl Default for TunConfig {
 ///
 /// Making one needs the capability `CAP_NET_ADMIN` in the network namespace, which root has, and
 /// everybody in a namespace of their own (`unshare --user --net --map-root-user`).
-#[derive(Debug)]
 pub struct Tun {
     interface: Interface,
     mtu: usize,
@@ -49,13 +51,17 @@ pub struct Tun {
     is_stuck: bool,
     /// Why the device is of no more use.
     failure: Option<io::Error>,
+    /// A wait for the next packet that has begun.
+    waiting: Option<Waiting>,
 }
+
+type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// The interface before and after a runtime is there to wait with.
 #[derive(Debug)]
 enum Interface {
     Plain(Iface),
-    Attached(AsyncFd<Descriptor>),
+    Attached(Arc<AsyncFd<Descriptor>>),
     Gone,
 }
 
@@ -113,6 +119,7 @@ impl Tun {
             outgoing: Vec::new(),
             is_stuck: false,
             failure: None,
+            waiting: None,
         })
     }
 
@@ -142,6 +149,12 @@ impl Tun {
             Err(error) if error.raw_os_error() == Some(EIO) => {}
             Err(error) => tracing::debug!(%error, "the kernel refused a packet"),
         }
+    }
+}
+
+impl fmt::Debug for Tun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tun").field("name", &self.name()).field("mtu", &self.mtu).finish()
     }
 }
 
@@ -193,7 +206,7 @@ impl Device for Tun {
             // while `AsyncFd` has it.
             #[allow(unsafe_code)]
             let attached = unsafe { AsyncFd::register(Descriptor(iface)) }?;
-            self.interface = Interface::Attached(attached);
+            self.interface = Interface::Attached(Arc::new(attached));
         }
         Ok(())
     }
@@ -218,7 +231,10 @@ impl Device for Tun {
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(fd.poll_read_ready(cx))?.retain_ready();
+                    let waiting = self.waiting.get_or_insert_with(|| Box::pin(wait(fd.clone())));
+                    let waited = ready!(waiting.as_mut().poll(cx));
+                    self.waiting = None;
+                    waited?;
                 }
                 Err(error) if is_deleted(&error) => return Poll::Ready(Err(ended(error))),
                 Err(error) => return Poll::Ready(Err(error)),
@@ -247,6 +263,15 @@ impl Slot for TunSlot<'_> {
         self.0.push();
         result
     }
+}
+
+/// Waits until there is a packet, or the interface is gone. The latter shows as an error of the
+/// descriptor, for which `AsyncFd::poll_read_ready` does not wait.
+async fn wait(fd: Arc<AsyncFd<Descriptor>>) -> io::Result<()> {
+    let mut guard = fd.ready(Interest::READABLE | Interest::ERROR).await?;
+    let is_gone = guard.ready().is_error();
+    guard.retain_ready();
+    if is_gone { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
 /// Reads one packet.

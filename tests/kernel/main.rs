@@ -1,0 +1,34 @@
+//! The stack on a TUN, against the kernel's sockets and real programs.
+//!
+//! Each test runs in a process of its own, in a user and network namespace that it makes itself:
+//! no root is needed, and nothing outside is touched. What cannot run says why and counts as
+//! ignored; with `NETSTACK_TEST_REQUIRE_ALL=1` in the environment it fails instead.
+
+mod namespace;
+mod programs;
+mod sockets;
+
+use namespace::Test;
+use std::process::ExitCode;
+
+const TESTS: &[Test] = &[
+    Test::new("kernel_clients_reach_the_stack_over_ipv4_and_ipv6", sockets::clients),
+    Test::new("the_stack_reaches_kernel_servers_over_ipv4_and_ipv6", sockets::servers),
+    Test::new("datagrams_of_all_sizes_go_both_ways", sockets::datagrams),
+    Test::new("closed_ports_refuse_in_both_directions", sockets::refusals),
+    Test::new("both_directions_close_independently", sockets::half_close),
+    Test::new("a_thousand_connections_leave_nothing_behind", sockets::many_connections),
+    Test::new("a_deleted_interface_ends_the_stack", sockets::deleted_interface),
+    Test::new("an_idle_stack_uses_no_processor", sockets::idle),
+    Test::new("ping_is_answered", programs::ping),
+    Test::new("curl_moves_100_mib_each_way_over_both_families", programs::curl),
+    Test::new("eight_curls_at_once", programs::eight_curls),
+    Test::new("nc_is_echoed", programs::netcat),
+    Test::new("the_ping_example_pings_the_kernel", programs::ping_example),
+    Test::new("the_connect_example_talks_to_the_kernel", programs::connect_example),
+    Test::new("bad_input_is_one_line_and_status_1", programs::bad_input),
+];
+
+fn main() -> ExitCode {
+    namespace::run(TESTS)
+}

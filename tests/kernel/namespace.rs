@@ -1,0 +1,147 @@
+//! A namespace for each test.
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use std::env;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a test ends with: done, or why not.
+pub(crate) type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// A test, and what runs it inside its namespace.
+#[derive(Clone, Copy)]
+pub(crate) struct Test {
+    name: &'static str,
+    run: fn() -> Outcome,
+}
+
+/// Says which test to run, to the process inside.
+const INSIDE: &str = "NETSTACK_TEST_INSIDE";
+/// Makes tests fail that cannot run.
+const REQUIRE_ALL: &str = "NETSTACK_TEST_REQUIRE_ALL";
+/// How a test inside says that it cannot run.
+const CANNOT_RUN: &str = "cannot run: ";
+/// After this long a test inside is killed.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+impl Test {
+    pub(crate) const fn new(name: &'static str, run: fn() -> Outcome) -> Self {
+        Self { name, run }
+    }
+
+    /// Runs the test in a process and a namespace of its own.
+    fn in_namespace(self) -> Result<Completion, Failed> {
+        let program = env::current_exe()?;
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--net", "--kill-child", "--pid", "--fork"]);
+        unshare.arg(program).env(INSIDE, self.name);
+        unshare.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = match unshare.spawn() {
+            Ok(child) => child,
+            Err(error) => return cannot_run(&format!("unshare: {error}")),
+        };
+        let (succeeded, output) = wait(child)?;
+        if succeeded {
+            return Ok(Completion::Completed);
+        }
+        if let Some(reason) = output.lines().find_map(|line| line.strip_prefix(CANNOT_RUN)) {
+            return cannot_run(reason);
+        }
+        if output.starts_with("unshare: ") {
+            return cannot_run(output.trim());
+        }
+        Err(output.into())
+    }
+}
+
+/// Runs the tests, or inside a namespace one of them.
+pub(crate) fn run(tests: &'static [Test]) -> ExitCode {
+    if let Ok(name) = env::var(INSIDE) {
+        let test = tests.iter().find(|test| test.name == name).expect("a test of this name");
+        return match (test.run)() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let trial = |test: &'static Test| Trial::ignorable_test(test.name, || test.in_namespace());
+    let mut arguments = Arguments::from_args();
+    // Each is a process with threads of its own, and some measure time.
+    arguments.test_threads.get_or_insert(2);
+    libtest_mimic::run(&arguments, tests.iter().map(trial).collect()).exit_code()
+}
+
+/// Says, inside a namespace, that this test cannot run here.
+pub(crate) fn skip(reason: &str) -> Outcome {
+    Err(format!("{CANNOT_RUN}{reason}").into())
+}
+
+fn cannot_run(reason: &str) -> Result<Completion, Failed> {
+    if env::var_os(REQUIRE_ALL).is_some_and(|value| value == "1") {
+        return Err(format!("cannot run: {reason}").into());
+    }
+    Ok(Completion::ignored_with(reason))
+}
+
+/// Waits for a process and returns whether it succeeded, and all that it printed.
+fn wait(mut child: Child) -> Result<(bool, String), Failed> {
+    let mut readers = Vec::new();
+    let streams: [Option<Box<dyn Read + Send>>; 2] = [
+        child.stdout.take().map(|stream| Box::new(stream) as _),
+        child.stderr.take().map(|stream| Box::new(stream) as _),
+    ];
+    for mut stream in streams.into_iter().flatten() {
+        readers.push(std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stream.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        }));
+    }
+    let start = Instant::now();
+    let status = loop {
+        match child.try_wait()? {
+            Some(status) => break Some(status),
+            None if start.elapsed() > PATIENCE => {
+                child.kill()?;
+                child.wait()?;
+                break None;
+            }
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    };
+    let mut output: String =
+        readers.into_iter().map(|reader| reader.join().unwrap_or_default()).collect();
+    if status.is_none() {
+        output.push_str("\nkilled: it took too long");
+    }
+    Ok((status.is_some_and(|status| status.success()), output))
+}
+
+/// A program that is installed, or why the test cannot run.
+pub(crate) fn program(name: &str) -> Result<Command, Box<dyn std::error::Error + Send + Sync>> {
+    let paths = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&paths).any(|folder| folder.join(name).is_file());
+    if found {
+        Ok(Command::new(name))
+    } else {
+        Err(skip(&format!("{name} is not installed")).unwrap_err())
+    }
+}
+
+/// An example of this workspace, built with the tests.
+pub(crate) fn example(name: &str) -> Result<Command, Box<dyn std::error::Error + Send + Sync>> {
+    let path: PathBuf = env::current_exe()?
+        .parent()
+        .and_then(|folder| folder.parent())
+        .map(|folder| folder.join("examples").join(name))
+        .ok_or("the test program is in no folder")?;
+    if !path.is_file() {
+        let reason = format!("example {name} is not built: run cargo test --workspace");
+        return Err(skip(&reason).unwrap_err());
+    }
+    Ok(Command::new(path))
+}

@@ -1,0 +1,228 @@
+//! The examples, against programs that everybody has.
+
+use crate::namespace::{Outcome, example, program, skip};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use tests::{noise, sha256};
+
+/// An example that serves, until the test ends.
+struct Server(Child);
+
+impl Server {
+    /// Starts an example on a TUN with both families, and waits until it says that it serves.
+    fn start(name: &str, flags: &[&str]) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let mut command = example(name)?;
+        command.args(["--tun", "tun0"]);
+        command.args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24"]);
+        command.args(["--host-address", "fd00::1/64", "--address", "fd00::2/64"]);
+        let mut child =
+            command.args(flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().ok_or("no output")?;
+        let mut line = String::new();
+        let mut lines = BufReader::new(stdout);
+        lines.read_line(&mut line)?;
+        if line.is_empty() {
+            let mut reason = String::new();
+            child.stderr.take().ok_or("no output")?.read_to_string(&mut reason)?;
+            child.wait()?;
+            skip(&format!("{name}: {}", reason.trim()))?;
+        }
+        // Whatever else it prints must not fill the pipe.
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        Ok(Self(child))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs a program to its end and returns what it printed.
+fn output(command: &mut Command) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let output = command.stderr(Stdio::piped()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        let reason = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(format!("{command:?}: {}\n{text}{reason}", output.status).into());
+    }
+    Ok(text)
+}
+
+/// A file with random content, and its SHA-256.
+fn noise_file(
+    len: usize,
+) -> Result<(tempfile::NamedTempFile, String), Box<dyn std::error::Error + Send + Sync>> {
+    let (noise, mut file) = (noise(len), tempfile::NamedTempFile::new()?);
+    file.write_all(&noise)?;
+    Ok((file, sha256(&noise)))
+}
+
+const MIB: usize = 1 << 20;
+
+pub(crate) fn ping() -> Outcome {
+    let mut programs = [program("ping")?, program("ping")?];
+    let _server = Server::start("httpd", &["--port", "80"])?;
+    for (ping, target) in programs.iter_mut().zip(["10.9.0.2", "fd00::2"]) {
+        let text = output(ping.args(["-c", "20", "-i", "0.05", target]))?;
+        assert!(text.contains("20 received, 0% packet loss"), "{text}");
+    }
+    Ok(())
+}
+
+pub(crate) fn curl() -> Outcome {
+    program("curl")?;
+    let _server = Server::start("httpd", &["--port", "80"])?;
+    let (file, hash) = noise_file(100 * MIB)?;
+    for host in ["10.9.0.2", "[fd00::2]"] {
+        let page = output(program("curl")?.args(["-sS", &format!("http://{host}/")]))?;
+        assert_eq!(page, "hello\n");
+
+        let upload = output(
+            program("curl")?.arg("-sST").arg(file.path()).arg(format!("http://{host}/sink")),
+        )?;
+        assert_eq!(upload, format!("{} {}\n", 100 * MIB, hash));
+
+        let url = format!("http://{host}/bytes/{}", 100 * MIB);
+        let download = program("curl")?.args(["-sS", &url]).output()?;
+        assert!(download.status.success());
+        assert_eq!(sha256(&download.stdout), sha256(&counting(100 * MIB)));
+    }
+    Ok(())
+}
+
+/// What `/bytes/N` answers.
+fn counting(len: usize) -> Vec<u8> {
+    (0..len).map(|index| index as u8).collect()
+}
+
+pub(crate) fn eight_curls() -> Outcome {
+    program("curl")?;
+    let _server = Server::start("httpd", &["--port", "80"])?;
+    let (file, hash) = noise_file(10 * MIB)?;
+    let mut children = Vec::new();
+    for index in 0..16 {
+        let host = if index % 2 == 0 { "10.9.0.2" } else { "[fd00::2]" };
+        let mut curl = program("curl")?;
+        if index < 8 {
+            curl.arg("-sST").arg(file.path()).arg(format!("http://{host}/sink"));
+        } else {
+            curl.args(["-sS", &format!("http://{host}/bytes/{}", 10 * MIB)]);
+        }
+        children.push(curl.stdout(Stdio::piped()).spawn()?);
+    }
+    let expected_up = format!("{} {}\n", 10 * MIB, hash).into_bytes();
+    let expected_down = counting(10 * MIB);
+    let mut readers = Vec::new();
+    for child in children {
+        readers.push(std::thread::spawn(move || child.wait_with_output()));
+    }
+    for (index, reader) in readers.into_iter().enumerate() {
+        let output = reader.join().map_err(|_| "a reader panicked")??;
+        assert!(output.status.success(), "curl {index}");
+        let expected = if index < 8 { &expected_up } else { &expected_down };
+        assert!(&output.stdout == expected, "curl {index} got {} bytes", output.stdout.len());
+    }
+    Ok(())
+}
+
+pub(crate) fn netcat() -> Outcome {
+    program("nc")?;
+    let _server = Server::start("echo", &["--port", "7"])?;
+    for host in ["10.9.0.2", "fd00::2"] {
+        let mut nc = program("nc")?
+            .args(["-N", "-w", "10", host, "7"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut stdin = nc.stdin.take().ok_or("no input")?;
+        stdin.write_all(b"first line\nsecond line\n")?;
+        drop(stdin);
+        let output = nc.wait_with_output()?;
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "first line\nsecond line\n", "{host}");
+    }
+    Ok(())
+}
+
+pub(crate) fn ping_example() -> Outcome {
+    for target in ["10.9.0.1", "fd00::1"] {
+        let mut ping = example("ping")?;
+        ping.args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24"]);
+        ping.args(["--host-address", "fd00::1/64", "--address", "fd00::2/64"]);
+        ping.args(["--count", "5", "--interval", "0.05", target]);
+        let text = output(&mut ping).or_else(|error| without_tun(&error.to_string()))?;
+        assert!(
+            text.contains(&format!("64 bytes from {target}: icmp_seq=5 ttl=64 time=")),
+            "{text}"
+        );
+        assert!(text.contains("5 packets transmitted, 5 received, 0% packet loss"), "{text}");
+    }
+    Ok(())
+}
+
+pub(crate) fn connect_example() -> Outcome {
+    let mut connect = example("connect")?
+        .args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24", "10.9.0.1:7777"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // Everything, so that it is there before the interface is.
+    let listener = TcpListener::bind("0.0.0.0:7777")?;
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept()?;
+        let mut request = String::new();
+        stream.read_to_string(&mut request)?;
+        stream.write_all(request.to_uppercase().as_bytes())
+    });
+    let mut stdin = connect.stdin.take().ok_or("no input")?;
+    stdin.write_all(b"hello kernel\n")?;
+    drop(stdin);
+    let output = connect.wait_with_output()?;
+    if !output.status.success() {
+        without_tun(&String::from_utf8_lossy(&output.stderr))?;
+    }
+    server.join().map_err(|_| "the server panicked")??;
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "HELLO KERNEL\n");
+    Ok(())
+}
+
+/// Tells "there is no TUN to be had" from everything else.
+fn without_tun(reason: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    if reason.contains("CAP_NET_ADMIN") || reason.contains("/dev/net/tun") {
+        skip(reason.trim())?;
+    }
+    Err(reason.to_owned().into())
+}
+
+pub(crate) fn bad_input() -> Outcome {
+    let taken = Server::start("echo", &["--port", "7"])?;
+    for (name, flags, expected) in [
+        ("httpd", &["--tun", "tun0"][..], "tun0 is in use"),
+        ("httpd", &["--tun", "lo"], "lo is taken"),
+        ("httpd", &["--tun", "a name that is too long"], "cannot be the name of an interface"),
+        ("httpd", &["--tun", "tun1", "--address", "10.9.0.2"], "invalid value '10.9.0.2'"),
+        ("httpd", &["--tun", "tun1", "--address", "10.9.0.999/24"], "invalid value"),
+        ("httpd", &["--tun", "tun1", "--address", "224.0.0.1/24"], "224.0.0.1/24: address not"),
+        ("httpd", &["--tun", "tun1", "--port", "70000"], "invalid value '70000'"),
+        ("httpd", &["--tun", "tun1", "--address", "fd00::2/64", "--mtu", "1279"], "at least 1280"),
+        ("httpd", &["--tun", "tun1", "--mtu", "10"], "from 68 to 65535, not 10"),
+        ("httpd", &["--tun", "tun1", "--mtu", "99999"], "from 68 to 65535, not 99999"),
+        ("connect", &["--tun", "tun1", "--address", "10.8.0.2/24", "192.0.2.1:1"], "no route"),
+        ("connect", &["--tun", "tun1", "--address", "10.8.0.2/24", "10.8.0.2:1"], "refused"),
+        ("ping", &["--tun", "tun1", "--address", "10.8.0.2/24", "0.0.0.0"], "not a valid"),
+        ("echo", &["--no-such-flag"], "unexpected argument"),
+    ] {
+        let mut command = example(name)?;
+        let output = command.args(flags).stdin(Stdio::null()).output()?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{name} {flags:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "{name} {flags:?}: {text}");
+        assert!(text.contains(expected), "{name} {flags:?}: {text}");
+    }
+    drop(taken);
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! The kernel's sockets on one end, the stack's on the other.
+
+use crate::namespace::{Outcome, skip};
+use netstack::device::{Tun, TunConfig};
+use netstack::netsocket::TcpStream;
+use netstack::{Builder, Stack};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream as KernelStream, UdpSocket};
+use std::time::{Duration, Instant};
+use tests::{noise, sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Runtime;
+
+/// The two ends of the TUN, in both families.
+const KERNEL: [&str; 2] = ["10.9.0.1", "fd00::1"];
+const STACK: [&str; 2] = ["10.9.0.2", "fd00::2"];
+
+fn at(address: &str, port: u16) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
+/// Runs a test with a stack on a TUN.
+fn with_stack(test: impl AsyncFnOnce(Stack) -> Outcome) -> Outcome {
+    let tun = match Tun::open(&TunConfig {
+        name: "tun0".into(),
+        host_addresses: vec!["10.9.0.1/24".parse()?, "fd00::1/64".parse()?],
+        ..TunConfig::default()
+    }) {
+        Ok(tun) => tun,
+        Err(error) => return skip(&error.to_string()),
+    };
+    Runtime::new()?.block_on(async {
+        let builder = Builder::new().address("10.9.0.2/24".parse()?).address("fd00::2/64".parse()?);
+        test(builder.spawn(tun)?).await
+    })
+}
+
+/// Runs blocking calls on kernel sockets beside the stack.
+async fn kernel<T: Send + 'static>(
+    calls: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
+    Ok(tokio::task::spawn_blocking(calls).await??)
+}
+
+pub(crate) fn clients() -> Outcome {
+    with_stack(async |stack| {
+        let listener = stack.net().tcp_listen("[::]:7").await?;
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(echo(stream));
+            }
+        });
+        for address in STACK {
+            let data = noise(10 << 20);
+            let expected = sha256(&data);
+            let received = kernel(move || {
+                let mut stream = KernelStream::connect(at(address, 7))?;
+                let mut writer = stream.try_clone()?;
+                let writing = std::thread::spawn(move || {
+                    writer.write_all(&data)?;
+                    writer.shutdown(Shutdown::Write)
+                });
+                let mut received = Vec::new();
+                stream.read_to_end(&mut received)?;
+                writing.join().expect("no panic")?;
+                Ok(received)
+            });
+            assert_eq!(sha256(&received.await?), expected, "{address}");
+        }
+        Ok(())
+    })
+}
+
+async fn echo(mut stream: TcpStream) -> std::io::Result<u64> {
+    let (mut from, mut to) = stream.split();
+    tokio::io::copy(&mut from, &mut to).await
+}
+
+pub(crate) fn servers() -> Outcome {
+    with_stack(async |stack| {
+        for address in KERNEL {
+            let listener = TcpListener::bind(at(address, 0))?;
+            let port = listener.local_addr()?.port();
+            let serving = kernel(move || {
+                let (mut stream, _) = listener.accept()?;
+                let mut received = Vec::new();
+                stream.read_to_end(&mut received)?;
+                stream.write_all(sha256(&received).as_bytes())
+            });
+            let data = noise(10 << 20);
+            let mut stream = stack.net().tcp_connect(at(address, port)).await?;
+
+            let answering = async {
+                stream.write_all(&data).await?;
+                stream.shutdown().await?;
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await?;
+                Ok(answer)
+            };
+            let (answer, served) = tokio::join!(answering, serving);
+
+            served?;
+            let answer: std::io::Result<String> = answer;
+            assert_eq!(answer?, sha256(&data), "{address}");
+        }
+        Ok(())
+    })
+}
+
+pub(crate) fn datagrams() -> Outcome {
+    with_stack(async |stack| {
+        for (ours, kernels) in STACK.into_iter().zip(KERNEL) {
+            let socket = stack.net().udp_bind(at(ours, 9)).await?;
+            let peer = UdpSocket::bind(at(kernels, 0))?;
+            let peer_address = peer.local_addr()?;
+            for len in [0, 1, 1400, 1472, 1473, 5000, 65_000] {
+                let data = noise(len);
+                let (sent, target) = (data.clone(), at(ours, 9));
+                let sender = peer.try_clone()?;
+                kernel(move || sender.send_to(&sent, target)).await?;
+                let (received, from) = socket.recv_bytes_from().await?;
+                assert_eq!((received.len(), from), (len, peer_address));
+                assert!(received == data, "{len} bytes to {ours}");
+
+                socket.send_to(&received, from).await?;
+                let receiver = peer.try_clone()?;
+                receiver.set_read_timeout(Some(Duration::from_secs(10)))?;
+                let back = kernel(move || {
+                    let mut back = vec![0; 70_000];
+                    let (n, from) = receiver.recv_from(&mut back)?;
+                    back.truncate(n);
+                    Ok((back, from))
+                });
+                let (back, from) = back.await?;
+                assert_eq!((back.len(), from.to_string()), (len, at(ours, 9)));
+                assert!(back == data, "{len} bytes from {ours}");
+            }
+        }
+        Ok(())
+    })
+}
+
+pub(crate) fn refusals() -> Outcome {
+    with_stack(async |stack| {
+        for (ours, kernels) in STACK.into_iter().zip(KERNEL) {
+            let to_us = kernel(move || {
+                Ok(KernelStream::connect(at(ours, 1234)).map_err(|error| error.kind()).err())
+            });
+            assert_eq!(to_us.await?, Some(ErrorKind::ConnectionRefused));
+            let to_kernel = stack.net().tcp_connect(at(kernels, 1234)).await;
+            assert_eq!(to_kernel.map_err(|e| e.kind()).err(), Some(ErrorKind::ConnectionRefused));
+
+            let socket = stack.net().udp_bind(at(ours, 0)).await?;
+            socket.connect(at(kernels, 1234)).await?;
+            socket.send(b"anybody?").await?;
+            let answer = socket.recv(&mut [0; 10]).await;
+            assert_eq!(answer.map_err(|e| e.kind()).err(), Some(ErrorKind::ConnectionRefused));
+
+            let peer = UdpSocket::bind(at(kernels, 0))?;
+            peer.connect(at(ours, 1234))?;
+            peer.set_read_timeout(Some(Duration::from_secs(10)))?;
+            let answer = kernel(move || {
+                peer.send(b"anybody?")?;
+                Ok(peer.recv(&mut [0; 10]).map_err(|error| error.kind()).err())
+            });
+            assert_eq!(answer.await?, Some(ErrorKind::ConnectionRefused));
+        }
+        Ok(())
+    })
+}
+
+pub(crate) fn half_close() -> Outcome {
+    with_stack(async |stack| {
+        let listener = stack.net().tcp_listen("10.9.0.2:80").await?;
+        let client = kernel(|| {
+            let mut stream = KernelStream::connect("10.9.0.2:80")?;
+            stream.write_all(b"request")?;
+            stream.shutdown(Shutdown::Write)?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        });
+        let server = async {
+            let (mut stream, _) = listener.accept().await?;
+            let mut request = String::new();
+            stream.read_to_string(&mut request).await?;
+            // The other half is open for as long as it takes.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            stream.write_all(format!("answer to {request}").as_bytes()).await?;
+            stream.shutdown().await
+        };
+        let (answer, served) = tokio::join!(client, server);
+        served?;
+        assert_eq!(answer?, "answer to request");
+        Ok(())
+    })
+}
+
+pub(crate) fn many_connections() -> Outcome {
+    with_stack(async |stack| {
+        let listener = stack.net().tcp_listen("10.9.0.2:80").await?;
+        let server = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).await?;
+                    stream.write_all(&byte).await
+                });
+            }
+        });
+        kernel(|| {
+            for index in 0..1000u32 {
+                let mut stream = KernelStream::connect("10.9.0.2:80")?;
+                stream.write_all(&[index as u8])?;
+                let mut answer = Vec::new();
+                stream.read_to_end(&mut answer)?;
+                assert_eq!(answer, [index as u8]);
+            }
+            Ok(())
+        })
+        .await?;
+        server.abort();
+        let _ = server.await;
+
+        // The last acknowledgements are on their way.
+        let start = Instant::now();
+        loop {
+            let snapshot = stack.net().snapshot().await?;
+            if snapshot.sockets.is_empty() && snapshot.buffer_bytes == 0 {
+                return Ok(());
+            }
+            assert!(start.elapsed() < Duration::from_secs(5), "left behind:\n{snapshot}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+}
+
+pub(crate) fn deleted_interface() -> Outcome {
+    let mut ip = crate::namespace::program("ip")?;
+    with_stack(async |stack| {
+        let listener = stack.net().tcp_listen("10.9.0.2:80").await?;
+        assert!(ip.args(["link", "delete", "tun0"]).status()?.success());
+
+        let accepted = tokio::time::timeout(Duration::from_secs(10), listener.accept()).await?;
+
+        assert_eq!(accepted.map_err(|error| error.kind()).err(), Some(ErrorKind::BrokenPipe));
+        assert!(stack.ended().await.is_ok());
+        Ok(())
+    })
+}
+
+pub(crate) fn idle() -> Outcome {
+    with_stack(async |stack| {
+        let listener = stack.net().tcp_listen("10.9.0.2:80").await?;
+        let held = kernel(|| (0..1000).map(|_| KernelStream::connect("10.9.0.2:80")).collect());
+        let held: Vec<KernelStream> = held.await?;
+        let mut accepted = Vec::new();
+        for _ in 0..1000 {
+            accepted.push(listener.accept().await?);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+
+        let before = processor_ticks()?;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+
+        assert_eq!(processor_ticks()? - before, 0);
+        assert_eq!((held.len(), accepted.len()), (1000, 1000));
+        Ok(())
+    })
+}
+
+/// The processor time that this process has used, in ticks of 10 ms.
+fn processor_ticks() -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
+}
