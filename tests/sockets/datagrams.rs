@@ -1,0 +1,70 @@
+//! UDP, ping and raw sockets on running stacks.
+
+use super::{all_is_gone, pair};
+use std::io::ErrorKind;
+use std::time::Duration;
+
+#[tokio::test(start_paused = true)]
+async fn short_buffers_cut_a_datagram_and_not_the_next() {
+    let (near, far) = pair();
+    let sender = near.net().udp_bind("[::]:0").await.expect("free");
+    let receiver = far.net().udp_bind("0.0.0.0:9").await.expect("free");
+    for datagram in [&b"a long one"[..], b"", b"short"] {
+        sender.send_to(datagram, "10.0.0.2:9").await.expect("room");
+    }
+
+    let mut buffer = [0; 6];
+    assert_eq!(receiver.recv_from(&mut buffer).await.expect("a datagram").0, 6);
+    assert_eq!(&buffer, b"a long");
+    assert_eq!(receiver.recv_from(&mut buffer).await.expect("an empty one").0, 0);
+    assert_eq!(receiver.recv_from(&mut buffer).await.expect("a datagram").0, 5);
+    assert_eq!(&buffer[..5], b"short");
+
+    drop((sender, receiver));
+    all_is_gone([&near, &far]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn sending_without_a_peer_fails() {
+    let (near, _far) = pair();
+    let socket = near.net().udp_bind("10.0.0.1:0").await.expect("free");
+
+    assert_eq!(socket.send(b"x").await.map_err(|e| e.kind()).err(), Some(ErrorKind::NotConnected));
+    assert_eq!(socket.peer_addr().map_err(|e| e.kind()).err(), Some(ErrorKind::NotConnected));
+    let too_large = socket.send_to(&[0; 65_508], "10.0.0.2:9").await;
+    assert_eq!(too_large.map_err(|e| e.kind()).err(), Some(ErrorKind::InvalidInput));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fast_sender_waits_for_room() {
+    let (near, far) = pair();
+    let sender = near.net().udp_bind("10.0.0.1:0").await.expect("free");
+    for _ in 0..5000 {
+        sender.send_to(&[7; 1000], "10.0.0.2:9").await.or_else(refused).expect("room comes");
+    }
+    drop(sender);
+    all_is_gone([&near, &far]).await;
+    let sent = near.net().snapshot().await.expect("running").counters.frames_sent;
+    assert_eq!(sent, 5000);
+}
+
+/// An unconnected socket hears of no closed port, but be sure.
+fn refused(error: std::io::Error) -> std::io::Result<usize> {
+    Err(error)
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_are_answered_and_lost_ones_never() {
+    let (near, far) = pair();
+    for target in ["10.0.0.2", "fd00::2"] {
+        let socket = near.net().ping(target.parse().expect("an address")).await.expect("free");
+        let (reply, _) = socket.ping(1, b"payload").await.expect("an answer");
+        assert_eq!((reply.sequence, &reply.payload[..], reply.hop_limit), (1, &b"payload"[..], 64));
+        assert_eq!(reply.from.to_string(), target);
+    }
+    let socket = near.net().ping("10.0.0.99".parse().expect("an address")).await.expect("free");
+    let nothing = tokio::time::timeout(Duration::from_secs(60), socket.ping(1, b"")).await;
+    assert!(nothing.is_err());
+    drop(socket);
+    all_is_gone([&near, &far]).await;
+}
