@@ -229,9 +229,7 @@ impl SoloSocket {
             tcp::SocketBuffer::new(send_bytes),
         );
         // Exactly one slot: a set that grows would reserve four.
-        let mut slots = Vec::with_capacity(1);
-        slots.push(SocketStorage::EMPTY);
-        let mut set = SocketSet::new(slots);
+        let mut set = SocketSet::new(vec![SocketStorage::EMPTY]);
         let handle = set.add(socket);
         Ok(Self { set, handle, recv, send })
     }

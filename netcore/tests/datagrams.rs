@@ -103,7 +103,7 @@ fn a_connected_socket_hears_only_its_peer_and_learns_of_closed_ports() {
     let near = bind(&mut pair, Side::Near, "10.0.0.1:1000");
     let far = bind(&mut pair, Side::Far, "10.0.0.2:2000");
     let other = bind(&mut pair, Side::Far, "10.0.0.2:2001");
-    near.set_settings(|settings| settings.peer = Some(addr("10.0.0.2:2000")));
+    near.set_peer(Some(addr("10.0.0.2:2000")));
 
     send(&other, "10.0.0.1:1000", b"stranger").expect("room");
     send(&far, "10.0.0.1:1000", b"peer").expect("room");

@@ -1,6 +1,5 @@
 //! Echo requests and replies.
 
-use crate::stream::valid_ttl;
 use crate::udp_socket::Socket;
 use crate::wait;
 use bytes::Bytes;
@@ -58,9 +57,7 @@ impl PingSocket {
     ///
     /// `InvalidInput` for any other value.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        let ttl = valid_ttl(ttl)?;
-        self.socket.queue().set_settings(|settings| settings.hop_limit = Some(ttl));
-        Ok(())
+        self.socket.set_ttl(ttl)
     }
 
     /// Sends a request, once there is room for it.

@@ -53,7 +53,7 @@ impl Socket {
     }
 
     pub(crate) fn peer_addr(&self) -> Result<SocketAddr, Error> {
-        self.queue.settings().peer.ok_or(Error::NoPeer)
+        self.queue.peer().ok_or(Error::NoPeer)
     }
 
     pub(crate) fn connect(&self, peer: SocketAddr) -> Result<(), Error> {
@@ -64,7 +64,7 @@ impl Socket {
             (_, ip) => ip,
         };
         let peer = SocketAddr::new(ip, peer.port());
-        self.queue.set_settings(|settings| settings.peer = Some(peer));
+        self.queue.set_peer(Some(peer));
         Ok(())
     }
 
@@ -84,12 +84,12 @@ impl Socket {
     }
 
     pub(crate) fn ttl(&self) -> u32 {
-        self.queue.settings().hop_limit.map_or(DEFAULT_TTL, u32::from)
+        self.queue.hop_limit().map_or(DEFAULT_TTL, u32::from)
     }
 
     pub(crate) fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         let ttl = valid_ttl(ttl)?;
-        self.queue.set_settings(|settings| settings.hop_limit = Some(ttl));
+        self.queue.set_hop_limit(Some(ttl));
         Ok(())
     }
 }

@@ -4,6 +4,8 @@
 //! no root is needed, and nothing outside is touched. What cannot run says why and counts as
 //! ignored; with `NETSTACK_TEST_REQUIRE_ALL=1` in the environment it fails instead.
 
+#![allow(clippy::print_stderr)]
+
 mod namespace;
 mod programs;
 mod sockets;

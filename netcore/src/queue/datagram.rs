@@ -5,7 +5,7 @@ use crate::doorbell::{Bell, Events};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::sockets::datagram::Kind;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::Mutex;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -37,29 +37,36 @@ pub struct DatagramQueue {
     bell: Bell,
     local: SocketAddr,
     kind: Kind,
-    recv: Mutex<Side>,
-    send: Mutex<Side>,
-    settings: Mutex<Settings>,
+    recv: Mutex<RecvSide>,
+    send: Mutex<SendSide>,
 }
 
 #[derive(Debug)]
-struct Side {
-    datagrams: VecDeque<Datagram>,
-    bytes: usize,
-    bytes_max: usize,
+struct RecvSide {
+    queue: Bounded,
+    /// Only datagrams from here are taken.
+    peer: Option<SocketAddr>,
     /// An error that the network reported; told once.
     error: Option<Error>,
     closed: Option<Error>,
     waiters: Waiters,
 }
 
-/// What handles may change on a living datagram socket.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// Only datagrams from here are received, and errors that concern them are told.
-    pub peer: Option<SocketAddr>,
-    /// Time to live or hop limit of outgoing datagrams; `None` is 64.
-    pub hop_limit: Option<u8>,
+#[derive(Debug)]
+struct SendSide {
+    queue: Bounded,
+    /// The time to live of datagrams that do not bring their own.
+    hop_limit: Option<u8>,
+    closed: Option<Error>,
+    waiters: Waiters,
+}
+
+/// Datagrams up to a number of bytes.
+#[derive(Debug)]
+struct Bounded {
+    datagrams: VecDeque<Datagram>,
+    bytes: usize,
+    bytes_max: usize,
 }
 
 /// What one queued datagram costs besides its payload, for the bound on the queue's bytes: without
@@ -98,8 +105,8 @@ impl DatagramQueue {
     /// sent earlier, once; why the socket ended.
     pub fn try_recv(&self) -> Result<Datagram, Error> {
         let mut recv = self.recv.lock();
-        recv.check_front()?;
-        Ok(recv.pop().expect("check_front found a datagram"))
+        recv.check()?;
+        Ok(recv.queue.pop().expect("check found a datagram"))
     }
 
     /// Shows the oldest received datagram to `look` and leaves it queued.
@@ -109,15 +116,15 @@ impl DatagramQueue {
     /// As [`try_recv`](Self::try_recv).
     pub fn try_peek<R>(&self, look: impl FnOnce(&Datagram) -> R) -> Result<R, Error> {
         let mut recv = self.recv.lock();
-        recv.check_front()?;
-        Ok(look(recv.datagrams.front().expect("check_front found a datagram")))
+        recv.check()?;
+        Ok(look(recv.queue.datagrams.front().expect("check found a datagram")))
     }
 
     /// Whether [`try_recv`](Self::try_recv) would give something else than
     /// [`Error::WouldBlock`]; if not, `waker` is kept and woken when that may have changed.
     pub fn poll_readable(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut recv = self.recv.lock();
-        if !recv.datagrams.is_empty() || recv.error.is_some() || recv.closed.is_some() {
+        if !recv.queue.is_empty() || recv.error.is_some() || recv.closed.is_some() {
             return Poll::Ready(());
         }
         recv.waiters.register(key, waker);
@@ -144,10 +151,10 @@ impl DatagramQueue {
         if let Some(error) = self.recv.lock().error.take() {
             return Err(error);
         }
-        if !send.has_room(datagram.payload.len()) {
+        if !send.queue.has_room(datagram.payload.len()) {
             return Err(Error::WouldBlock);
         }
-        send.push(datagram);
+        send.queue.push(datagram);
         drop(send);
         self.bell.ring(Events::SEND);
         Ok(())
@@ -157,7 +164,7 @@ impl DatagramQueue {
     /// that may have changed.
     pub fn poll_writable(&self, len: usize, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut send = self.send.lock();
-        if send.closed.is_some() || send.has_room(len.min(self.kind.payload_max())) {
+        if send.closed.is_some() || send.queue.has_room(len.min(self.kind.payload_max())) {
             return Poll::Ready(());
         }
         send.waiters.register(key, waker);
@@ -179,19 +186,29 @@ impl DatagramQueue {
         self.recv.lock().error.take()
     }
 
-    /// A copy of the settings.
-    pub fn settings(&self) -> Settings {
-        self.settings.lock().clone()
+    /// Whom the socket is connected to.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.recv.lock().peer
     }
 
-    /// Changes the settings, at once and for all datagrams not yet sent. With a peer set, received
-    /// datagrams from others that are still queued are dropped.
-    pub fn set_settings(&self, change: impl FnOnce(&mut Settings)) {
-        let mut settings = self.settings.lock();
-        change(&mut settings);
-        if let Some(peer) = settings.peer {
-            self.recv.lock().retain(|datagram| datagram.peer == peer);
+    /// Connects the socket: only datagrams from `peer` are received, and errors that concern it are
+    /// told. Received datagrams from others that are still queued are dropped.
+    pub fn set_peer(&self, peer: Option<SocketAddr>) {
+        let mut recv = self.recv.lock();
+        recv.peer = peer;
+        if let Some(peer) = peer {
+            recv.queue.retain(|datagram| datagram.peer == peer);
         }
+    }
+
+    /// The time to live or hop limit of outgoing datagrams; `None` is 64.
+    pub fn hop_limit(&self) -> Option<u8> {
+        self.send.lock().hop_limit
+    }
+
+    /// Sets the time to live or hop limit of all datagrams not yet sent.
+    pub fn set_hop_limit(&self, hop_limit: Option<u8>) {
+        self.send.lock().hop_limit = hop_limit;
     }
 
     /// Gives the socket up to the stack, which sends what is queued and closes it.
@@ -209,9 +226,19 @@ impl DatagramQueue {
             bell,
             local,
             kind,
-            recv: Mutex::new(Side::new(bytes_max)),
-            send: Mutex::new(Side::new(bytes_max)),
-            settings: Mutex::default(),
+            recv: Mutex::new(RecvSide {
+                queue: Bounded::new(bytes_max),
+                peer: None,
+                error: None,
+                closed: None,
+                waiters: Waiters::default(),
+            }),
+            send: Mutex::new(SendSide {
+                queue: Bounded::new(bytes_max),
+                hop_limit: None,
+                closed: None,
+                waiters: Waiters::default(),
+            }),
         }
     }
 
@@ -223,32 +250,31 @@ impl DatagramQueue {
         self.kind
     }
 
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.settings.lock().peer
-    }
-
-    /// Appends a received datagram and collects whom to wake; returns whether there was room.
-    pub(crate) fn push_received(&self, datagram: Datagram, wakes: &mut Vec<Waker>) -> bool {
+    /// Appends a received datagram and collects whom to wake.
+    pub(crate) fn push_received(&self, datagram: Datagram, wakes: &mut Vec<Waker>) -> Pushed {
         let mut recv = self.recv.lock();
-        if !recv.has_room(datagram.payload.len()) {
-            return false;
+        if recv.peer.is_some_and(|peer| peer != datagram.peer) {
+            return Pushed::Stranger;
         }
-        recv.push(datagram);
+        if !recv.queue.has_room(datagram.payload.len()) {
+            return Pushed::Full;
+        }
+        recv.queue.push(datagram);
         recv.waiters.wake(wakes);
-        true
+        Pushed::Taken
     }
 
     /// Puts a datagram that was taken but never reached anybody back in front.
     pub(crate) fn unread(&self, datagram: Datagram, wakes: &mut Vec<Waker>) {
         let mut recv = self.recv.lock();
-        recv.bytes += OVERHEAD + datagram.payload.len();
-        recv.datagrams.push_front(datagram);
+        recv.queue.bytes += OVERHEAD + datagram.payload.len();
+        recv.queue.datagrams.push_front(datagram);
         recv.waiters.wake(wakes);
     }
 
     /// Bytes received and not read, and bytes written and not sent, with their overhead.
     pub(crate) fn queued(&self) -> (usize, usize) {
-        (self.recv.lock().bytes, self.send.lock().bytes)
+        (self.recv.lock().queue.bytes, self.send.lock().queue.bytes)
     }
 
     pub(crate) fn set_error(&self, error: Error, wakes: &mut Vec<Waker>) {
@@ -260,31 +286,54 @@ impl DatagramQueue {
     /// Takes the oldest datagram to send and collects writers to wake.
     pub(crate) fn take_to_send(&self, wakes: &mut Vec<Waker>) -> Option<Datagram> {
         let mut send = self.send.lock();
-        let datagram = send.pop()?;
+        let mut datagram = send.queue.pop()?;
+        datagram.hop_limit = datagram.hop_limit.or(send.hop_limit);
         send.waiters.wake(wakes);
         Some(datagram)
     }
 
     /// The socket is gone.
     pub(crate) fn finish(&self, reason: Error, wakes: &mut Vec<Waker>) {
-        for side in [&self.recv, &self.send] {
-            let mut side: MutexGuard<'_, Side> = side.lock();
-            side.closed = Some(reason);
-            side.waiters.wake(wakes);
-        }
+        let mut recv = self.recv.lock();
+        recv.closed = Some(reason);
+        recv.waiters.wake(wakes);
+        drop(recv);
+        let mut send = self.send.lock();
+        send.closed = Some(reason);
+        send.waiters.wake(wakes);
     }
 }
 
-impl Side {
-    fn new(bytes_max: usize) -> Self {
-        Self {
-            datagrams: VecDeque::new(),
-            bytes: 0,
-            bytes_max,
-            error: None,
-            closed: None,
-            waiters: Waiters::default(),
+/// What became of a received datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    Taken,
+    /// There was no room.
+    Full,
+    /// It came from somebody else than the socket's peer.
+    Stranger,
+}
+
+impl RecvSide {
+    /// `Ok` if there is a datagram.
+    fn check(&mut self) -> Result<(), Error> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
         }
+        if !self.queue.is_empty() {
+            return Ok(());
+        }
+        Err(self.closed.unwrap_or(Error::WouldBlock))
+    }
+}
+
+impl Bounded {
+    fn new(bytes_max: usize) -> Self {
+        Self { datagrams: VecDeque::new(), bytes: 0, bytes_max }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.datagrams.is_empty()
     }
 
     fn has_room(&self, len: usize) -> bool {
@@ -299,7 +348,7 @@ impl Side {
     fn pop(&mut self) -> Option<Datagram> {
         let datagram = self.datagrams.pop_front()?;
         self.bytes -= OVERHEAD + datagram.payload.len();
-        if self.datagrams.is_empty() && self.datagrams.capacity() > IDLE_CAPACITY {
+        if self.is_empty() && self.datagrams.capacity() > IDLE_CAPACITY {
             // An idle socket gives the room of its last burst back.
             self.datagrams = VecDeque::new();
         }
@@ -309,16 +358,5 @@ impl Side {
     fn retain(&mut self, keep: impl Fn(&Datagram) -> bool) {
         self.datagrams.retain(|datagram| keep(datagram));
         self.bytes = self.datagrams.iter().map(|d| OVERHEAD + d.payload.len()).sum();
-    }
-
-    /// `Ok` if there is a datagram.
-    fn check_front(&mut self) -> Result<(), Error> {
-        if let Some(error) = self.error.take() {
-            return Err(error);
-        }
-        if !self.datagrams.is_empty() {
-            return Ok(());
-        }
-        Err(self.closed.unwrap_or(Error::WouldBlock))
     }
 }

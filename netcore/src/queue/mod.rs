@@ -15,6 +15,7 @@ pub use datagram::{Datagram, DatagramQueue};
 pub use stream::StreamQueue;
 pub use waiters::WaitKey;
 
+pub(crate) use datagram::Pushed;
 pub(crate) use stream::Received;
 
 use crate::sync::Arc;

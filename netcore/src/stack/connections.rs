@@ -24,7 +24,7 @@ use crate::sync::Arc;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Duration;
 use smoltcp::wire::{TcpControl, TcpPacket, TcpSeqNumber};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// The MTU between two sockets of the same stack, as Linux has it on its loopback link.
 const LOOPBACK_MTU: usize = 65_535;
@@ -181,7 +181,7 @@ impl Netstack {
         let isn = self.random.initial_sequence(&flow, self.now);
         let connection = self.sockets.connection_mut(id).expect("it was just inserted");
         connection.stage = Stage::HalfOpen { listener: listener_id, tickets };
-        let endpoint = (IpAddr::from(flow.local().ip()), flow.local().port());
+        let endpoint = (flow.local().ip(), flow.local().port());
         connection.solo.tcp_mut().listen(endpoint).expect("a closed socket and a port");
         let mut output = Output { link, state: &mut self.outgoing };
         connection.receive_syn(

@@ -14,7 +14,7 @@ use crate::ip;
 use crate::link::{Link, Offload};
 use crate::output::{Checksums, Output, write_checksum};
 use crate::ports::{BoundTo, Protocol};
-use crate::queue::{Datagram, DatagramQueue};
+use crate::queue::{Datagram, DatagramQueue, Pushed};
 use crate::sockets::Socket;
 use crate::sockets::datagram::{DatagramSocket, Kind, PACKET_BYTES_MAX};
 use crate::sync::Arc;
@@ -372,12 +372,15 @@ impl Netstack {
             datagram.peer = mapped(datagram.peer);
             datagram.local = datagram.local.map(|local| mapped(SocketAddr::new(local, 0)).ip());
         }
-        if socket.queue.peer().is_some_and(|peer| peer != datagram.peer) || socket.is_orphan {
-            self.outgoing.counters.drop(DropReason::NoListener);
-        } else if !socket.queue.push_received(datagram, &mut self.wakes) {
-            self.outgoing.counters.drop(DropReason::QueueFull);
-        } else if !socket.parked.is_empty() {
-            self.retry_parked_datagram(id);
+        let pushed = match socket.is_orphan {
+            true => Pushed::Stranger,
+            false => socket.queue.push_received(datagram, &mut self.wakes),
+        };
+        match pushed {
+            Pushed::Taken if socket.parked.is_empty() => {}
+            Pushed::Taken => self.retry_parked_datagram(id),
+            Pushed::Full => self.outgoing.counters.drop(DropReason::QueueFull),
+            Pushed::Stranger => self.outgoing.counters.drop(DropReason::NoListener),
         }
     }
 }
@@ -421,7 +424,7 @@ impl Netstack {
         datagram: Datagram,
         link: &mut L,
     ) -> Result<(), Error> {
-        let hop_limit = datagram.hop_limit.or(queue.settings().hop_limit).unwrap_or(ip::HOP_LIMIT);
+        let hop_limit = datagram.hop_limit.unwrap_or(ip::HOP_LIMIT);
         let kind = queue.kind();
         if let Kind::Raw { version, protocol } = kind {
             return self.send_raw(&datagram.payload, version, protocol, link);

@@ -190,7 +190,7 @@ impl Read for &TcpStream {
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.read_with(|| Ok(self.stream.try_peek(&mut [0])?))?;
+        self.read_with(|| self.stream.try_peek(&mut [0]))?;
         read_vectored(bufs, |buf| Ok(self.stream.try_recv(buf)?))
     }
 }
