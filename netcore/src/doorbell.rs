@@ -82,8 +82,8 @@ impl Doorbell {
 
     fn wake(&self) {
         if self.asleep.swap(false, Ordering::SeqCst) {
-            // A full channel wakes the stack just as well: it looks at the list after every
-            // command.
+            // A full channel wakes the stack just as well: it looks at the list again before it
+            // waits.
             let _ = self.requests.try_send(Request::wake());
         }
     }

@@ -10,6 +10,7 @@ use crate::addressing::{Addressing, Route};
 use crate::buffer::Arena;
 use crate::channel::{Channel, HasChannel, Request};
 use crate::command::raw::Version;
+use crate::command::{Command, control};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::deadlines::Deadlines;
@@ -139,8 +140,12 @@ impl Netstack {
     ///
     /// A poll is due afterwards if [`poll_at`](Self::poll_at) says so.
     pub fn process_one_cmd(&mut self, cmd: Request) {
+        // What handles rang for comes as a command of its own, so that each can be counted on.
+        let is_wake = matches!(cmd.command, Command::Control(control::Command::Wake));
         self.execute(cmd);
-        self.attend();
+        if is_wake {
+            self.attend();
+        }
     }
 
     /// Blocks the calling thread until there is a command, for at most `timeout`; `None` if that
