@@ -1,23 +1,24 @@
 //! Async TCP connections.
 
 use crate::blocking;
+use crate::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::stream::Stream;
+use crate::stream_io::implements;
 use crate::wait;
 use bytes::{Buf, BufMut, Bytes};
 use netcore::Error;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 
 /// A TCP connection, with the methods of `tokio::net::TcpStream`.
 ///
-/// Read and write it through tokio's [`AsyncRead`] and [`AsyncWrite`], or those of futures-io with
-/// the feature of that name. Dropping it closes the connection: what was written is still sent, in
+/// Read and write it through tokio's [`AsyncRead`](tokio::io::AsyncRead) and
+/// [`AsyncWrite`](tokio::io::AsyncWrite), or those of futures-io with the feature of that name. Dropping it closes the connection: what was written is still sent, in
 /// the background; with received bytes unread the peer is reset instead, so that it knows.
 pub struct TcpStream {
     stream: Arc<Stream>,
@@ -30,6 +31,10 @@ impl TcpStream {
 
     pub(crate) fn from_stream(stream: Arc<Stream>) -> Self {
         Self { stream }
+    }
+
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
     }
 
     pub(crate) fn into_stream(self) -> Arc<Stream> {
@@ -116,7 +121,7 @@ impl TcpStream {
     ///
     /// As [`try_read`](Self::try_read).
     pub fn try_read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        read_vectored(bufs, |buf| self.try_read(buf))
+        Ok(self.stream.try_recv_vectored(bufs)?)
     }
 
     /// As [`try_read`](Self::try_read), into the free room of `buf`.
@@ -148,7 +153,7 @@ impl TcpStream {
     ///
     /// As [`try_write`](Self::try_write).
     pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        write_vectored(bufs, |buf| self.try_write(buf))
+        Ok(self.stream.try_send_vectored(bufs)?)
     }
 
     /// Copies received bytes into `buf` and leaves them to be read; returns how many, 0 at the end
@@ -326,302 +331,5 @@ impl From<blocking::TcpStream> for TcpStream {
     }
 }
 
-/// The reading half of a [`TcpStream`], which it borrows.
-#[derive(Debug)]
-pub struct ReadHalf<'a>(&'a TcpStream);
-
-/// The writing half of a [`TcpStream`], which it borrows.
-#[derive(Debug)]
-pub struct WriteHalf<'a>(&'a TcpStream);
-
-impl AsRef<TcpStream> for ReadHalf<'_> {
-    fn as_ref(&self) -> &TcpStream {
-        self.0
-    }
-}
-
-impl AsRef<TcpStream> for WriteHalf<'_> {
-    fn as_ref(&self) -> &TcpStream {
-        self.0
-    }
-}
-
-/// The reading half of a [`TcpStream`].
-#[derive(Debug)]
-pub struct OwnedReadHalf {
-    stream: Arc<Stream>,
-}
-
-/// The writing half of a [`TcpStream`]. Dropping it shuts it down.
-#[derive(Debug)]
-pub struct OwnedWriteHalf {
-    stream: Arc<Stream>,
-    shuts_down: bool,
-}
-
-/// The two halves are not of the same stream; here they are again.
-#[derive(Debug)]
-pub struct ReuniteError(pub OwnedReadHalf, pub OwnedWriteHalf);
-
-impl fmt::Display for ReuniteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("tried to reunite halves that are not from the same stream")
-    }
-}
-
-impl std::error::Error for ReuniteError {}
-
-impl OwnedReadHalf {
-    /// Makes the two halves one stream again.
-    ///
-    /// # Errors
-    ///
-    /// Gives the halves back if they are of different streams.
-    pub fn reunite(self, other: OwnedWriteHalf) -> Result<TcpStream, ReuniteError> {
-        if Arc::ptr_eq(&self.stream, &other.stream) {
-            other.forget();
-            Ok(TcpStream::from_stream(self.stream))
-        } else {
-            Err(ReuniteError(self, other))
-        }
-    }
-
-    /// This end's address.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.stream.local_addr())
-    }
-
-    /// The other end's address.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.stream.peer_addr())
-    }
-}
-
-impl OwnedWriteHalf {
-    /// Makes the two halves one stream again.
-    ///
-    /// # Errors
-    ///
-    /// Gives the halves back if they are of different streams.
-    pub fn reunite(self, other: OwnedReadHalf) -> Result<TcpStream, ReuniteError> {
-        other.reunite(self)
-    }
-
-    /// Drops the half without shutting it down.
-    pub fn forget(mut self) {
-        self.shuts_down = false;
-    }
-
-    /// This end's address.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.stream.local_addr())
-    }
-
-    /// The other end's address.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.stream.peer_addr())
-    }
-}
-
-impl Drop for OwnedWriteHalf {
-    fn drop(&mut self) {
-        if self.shuts_down {
-            // Fails only if there is nothing left to shut down.
-            let _ = self.stream.shutdown_send();
-        }
-    }
-}
-
-fn poll_read(stream: &Stream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-    wait::poll_retry(&stream.reads(), cx, || {
-        let n = stream.try_recv(buf.initialize_unfilled())?;
-        buf.advance(n);
-        Ok(())
-    })
-}
-
-fn poll_write(stream: &Stream, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-    wait::poll_retry(&stream.writes(), cx, || stream.try_send(buf))
-}
-
-fn poll_write_vectored(
-    stream: &Stream,
-    cx: &mut Context<'_>,
-    bufs: &[IoSlice<'_>],
-) -> Poll<io::Result<usize>> {
-    wait::poll_retry(&stream.writes(), cx, || {
-        let mut written = 0;
-        for buf in bufs.iter().filter(|buf| !buf.is_empty()) {
-            match stream.try_send(buf) {
-                Ok(n) => {
-                    written += n;
-                    if n < buf.len() {
-                        break;
-                    }
-                }
-                Err(_) if written > 0 => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(written)
-    })
-}
-
-/// Shutting down what was shut down, or has ended in good order, is no error.
-fn poll_shutdown(stream: &Stream) -> Poll<io::Result<()>> {
-    match stream.shutdown_send() {
-        Ok(()) | Err(Error::Shutdown) => Poll::Ready(Ok(())),
-        Err(error) => Poll::Ready(Err(error.into())),
-    }
-}
-
-/// Reads into several buffers in turn, until one is not filled.
-pub(crate) fn read_vectored(
-    bufs: &mut [IoSliceMut<'_>],
-    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
-) -> io::Result<usize> {
-    let mut filled = 0;
-    for buf in bufs.iter_mut().filter(|buf| !buf.is_empty()) {
-        match read(buf) {
-            Ok(n) => {
-                filled += n;
-                if n < buf.len() {
-                    break;
-                }
-            }
-            Err(_) if filled > 0 => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
-/// Writes from several buffers in turn, until one is not taken whole.
-pub(crate) fn write_vectored(
-    bufs: &[IoSlice<'_>],
-    mut write: impl FnMut(&[u8]) -> io::Result<usize>,
-) -> io::Result<usize> {
-    let mut written = 0;
-    for buf in bufs.iter().filter(|buf| !buf.is_empty()) {
-        match write(buf) {
-            Ok(n) => {
-                written += n;
-                if n < buf.len() {
-                    break;
-                }
-            }
-            Err(_) if written > 0 => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(written)
-}
-
-/// Implements the traits of tokio and of futures-io for something that has a stream.
-macro_rules! implements {
-    (read $kind:ty, $self:ident => $stream:expr) => {
-        impl AsyncRead for $kind {
-            fn poll_read(
-                $self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buf: &mut ReadBuf<'_>,
-            ) -> Poll<io::Result<()>> {
-                poll_read($stream, cx, buf)
-            }
-        }
-
-        #[cfg(feature = "futures-io")]
-        impl futures_io::AsyncRead for $kind {
-            fn poll_read(
-                $self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buf: &mut [u8],
-            ) -> Poll<io::Result<usize>> {
-                let stream = $stream;
-                wait::poll_retry(&stream.reads(), cx, || stream.try_recv(buf))
-            }
-        }
-    };
-    (write $kind:ty, $self:ident => $stream:expr) => {
-        impl AsyncWrite for $kind {
-            fn poll_write(
-                $self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buf: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                poll_write($stream, cx, buf)
-            }
-
-            fn poll_write_vectored(
-                $self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bufs: &[IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                poll_write_vectored($stream, cx, bufs)
-            }
-
-            fn is_write_vectored(&self) -> bool {
-                true
-            }
-
-            /// What was written is on its way already.
-            fn poll_flush($self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-
-            fn poll_shutdown($self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                poll_shutdown($stream)
-            }
-        }
-
-        #[cfg(feature = "futures-io")]
-        impl futures_io::AsyncWrite for $kind {
-            fn poll_write(
-                $self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buf: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                poll_write($stream, cx, buf)
-            }
-
-            fn poll_write_vectored(
-                $self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bufs: &[IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                poll_write_vectored($stream, cx, bufs)
-            }
-
-            fn poll_flush($self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-
-            fn poll_close($self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                poll_shutdown($stream)
-            }
-        }
-    };
-}
-
-implements!(read TcpStream, self => &self.stream);
-implements!(write TcpStream, self => &self.stream);
-implements!(read ReadHalf<'_>, self => &self.0.stream);
-implements!(write WriteHalf<'_>, self => &self.0.stream);
-implements!(read OwnedReadHalf, self => &self.stream);
-implements!(write OwnedWriteHalf, self => &self.stream);
+implements!(read TcpStream, self => self.stream);
+implements!(write TcpStream, self => self.stream);

@@ -2,26 +2,20 @@
 
 use super::Netstack;
 use crate::channel::{Answer, Request, Responder, Undelivered};
-use crate::command::tcp::{Families, ListenOptions};
+use crate::command::tcp::Families;
 use crate::command::{Command, Response, control, icmp, raw, tcp, udp};
-use crate::doorbell::{Bell, Events};
 use crate::error::Error;
 use crate::id::SocketId;
-use crate::ports::Protocol;
 use crate::queue::{AcceptQueue, Datagram, DatagramQueue, SocketQueue, StreamQueue};
-use crate::snapshot::{Snapshot, SocketInfo};
 use crate::sockets::Socket;
 use crate::sockets::connection::{Parked, Stage};
 use crate::sockets::datagram::Kind;
-use crate::sockets::listener::{HalfOpen, Listener};
 use crate::sync::Arc;
 use bytes::Bytes;
-use smoltcp::socket::tcp::State;
-use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 /// What becomes of a command.
-enum Outcome {
+pub(super) enum Outcome {
     /// It is done, or failed.
     Now(Answer),
     /// Whoever holds the responder answers later.
@@ -171,18 +165,6 @@ impl Netstack {
             None => {}
         }
     }
-
-    /// All sockets and counters at this moment.
-    pub fn snapshot(&self) -> Snapshot {
-        let time_wait = self.time_wait.flows().map(|flow| (flow.local(), flow.remote()));
-        Snapshot {
-            sockets: self.sockets.iter().map(|(id, socket)| describe(id, socket)).collect(),
-            time_wait: time_wait.collect(),
-            buffer_bytes: self.arena.leased_bytes(),
-            timers: self.deadlines.len(),
-            counters: self.outgoing.counters.clone(),
-        }
-    }
 }
 
 /// TCP.
@@ -311,99 +293,6 @@ impl Netstack {
             && let Some(connection) = self.sockets.connection_mut(id)
         {
             connection.parked = Some(parked);
-        }
-    }
-
-    fn listen(
-        &mut self,
-        local: SocketAddr,
-        options: ListenOptions,
-    ) -> Result<Arc<AcceptQueue>, Error> {
-        let to = self.bindable(local.ip(), options.families)?;
-        let (ports, random, doorbell) = (&mut self.ports, &mut self.random, &self.doorbell);
-        let backlog_max = options.backlog_max.unwrap_or(self.config.backlog_max).max(1);
-        let id = self.sockets.insert(|id| {
-            let port = ports.bind(Protocol::Tcp, to, local.port(), id, random)?;
-            let bell = Bell::new(id, doorbell.clone());
-            let queue = AcceptQueue::new(bell, SocketAddr::new(local.ip(), port));
-            Ok(Socket::Listener(Box::new(Listener {
-                queue: Arc::new(queue),
-                port,
-                options: options.connection,
-                backlog_max,
-                half_open: HalfOpen::default(),
-                parked: VecDeque::new(),
-            })))
-        })?;
-        Ok(self.sockets.listener_mut(id).expect("it was just inserted").queue.clone())
-    }
-
-    fn accept(&mut self, handle: Option<SocketId>, responder: &mut Option<Responder>) -> Outcome {
-        let Some(id) = handle else {
-            return Outcome::Now(Err(Error::Closed));
-        };
-        let Some(listener) = self.sockets.listener_mut(id) else {
-            let error = match self.sockets.get_mut(id) {
-                Some(_) => Error::WrongSocket,
-                None => Error::Closed,
-            };
-            return Outcome::Now(Err(error));
-        };
-        if let Some(responder) = responder.take() {
-            responder.park_on(id);
-            listener.parked.push_back(responder);
-            self.retry_accept(id);
-        }
-        Outcome::Later
-    }
-
-    /// Answers the accept commands that wait for a listener, as far as there are connections.
-    pub(super) fn retry_accept(&mut self, id: SocketId) {
-        while let Some(listener) = self.sockets.listener_mut(id) {
-            listener.parked.retain(|responder| !responder.is_abandoned());
-            if listener.parked.is_empty() {
-                return;
-            }
-            let Ok(stream) = listener.queue.try_accept() else {
-                return;
-            };
-            let responder = listener.parked.pop_front();
-            let response = tcp::Response::Accepted {
-                handle: stream.id(),
-                local: stream.local_address(),
-                remote: stream.peer_address(),
-            };
-            let answer = Ok((response.into(), Some(SocketQueue::Stream(stream))));
-            self.reply(Some(id), responder, answer);
-        }
-    }
-
-    /// Looks at what the handle of a listener rang for.
-    pub(super) fn attend_listener(&mut self, id: SocketId) {
-        let Some(listener) = self.sockets.listener_mut(id) else {
-            return;
-        };
-        listener.parked.retain(|responder| !responder.is_abandoned());
-        if listener.queue.bell().take().contains(Events::CLOSE) {
-            self.remove_listener(id, Error::Closed);
-        }
-    }
-
-    /// Removes a listener, with the connections that nobody has accepted.
-    pub(super) fn remove_listener(&mut self, id: SocketId, reason: Error) {
-        let Some(Socket::Listener(listener)) = self.sockets.remove(id) else {
-            return;
-        };
-        self.ports.release(Protocol::Tcp, listener.port, id);
-        for half_open in listener.half_open.ids() {
-            self.remove_connection(half_open, Error::Aborted);
-        }
-        for stream in listener.queue.finish(reason, &mut self.wakes) {
-            stream.abort();
-        }
-        for responder in listener.parked {
-            // Nobody to tell is nothing to undo.
-            let _ = responder.answer(Err(reason));
         }
     }
 
@@ -612,65 +501,5 @@ fn describe_received(kind: Kind, datagram: Datagram, max_len: Option<usize>) -> 
         }
         .into(),
         Kind::Raw { .. } => raw::Response::Received { packet: buf }.into(),
-    }
-}
-
-fn describe(id: SocketId, socket: &Socket) -> SocketInfo {
-    match socket {
-        Socket::Connection(connection) => {
-            let flow = connection.wire.flow();
-            let tcp = connection.solo.tcp();
-            let queued = connection.queue().map_or((0, 0), |queue| queue.queued());
-            SocketInfo {
-                id,
-                kind: "tcp",
-                local: flow.local(),
-                peer: Some(flow.remote()),
-                state: state_name(tcp.state()),
-                receive_queue: tcp.recv_queue() + queued.0,
-                send_queue: tcp.send_queue() + queued.1,
-            }
-        }
-        Socket::Listener(listener) => SocketInfo {
-            id,
-            kind: "tcp",
-            local: listener.queue.local_address(),
-            peer: None,
-            state: "LISTEN",
-            receive_queue: listener.queue.len(),
-            send_queue: listener.half_open.len(),
-        },
-        Socket::Datagram(socket) => {
-            let (receive_queue, send_queue) = socket.queue.queued();
-            SocketInfo {
-                id,
-                kind: match socket.queue.kind() {
-                    Kind::Udp { .. } => "udp",
-                    Kind::Ping { .. } => "ping",
-                    Kind::Raw { .. } => "raw",
-                },
-                local: socket.queue.local_address(),
-                peer: socket.queue.peer(),
-                state: "",
-                receive_queue,
-                send_queue,
-            }
-        }
-    }
-}
-
-fn state_name(state: State) -> &'static str {
-    match state {
-        State::Closed => "CLOSED",
-        State::Listen => "LISTEN",
-        State::SynSent => "SYN-SENT",
-        State::SynReceived => "SYN-RECEIVED",
-        State::Established => "ESTABLISHED",
-        State::FinWait1 => "FIN-WAIT-1",
-        State::FinWait2 => "FIN-WAIT-2",
-        State::CloseWait => "CLOSE-WAIT",
-        State::Closing => "CLOSING",
-        State::LastAck => "LAST-ACK",
-        State::TimeWait => "TIME-WAIT",
     }
 }

@@ -5,6 +5,8 @@ mod commands;
 mod connections;
 mod datagrams;
 mod ingress;
+mod listeners;
+mod picture;
 
 use crate::addressing::{Addressing, Route};
 use crate::buffer::Arena;

@@ -1,7 +1,6 @@
 //! Blocking TCP connections.
 
 use crate::stream::Stream;
-use crate::tcp_stream::{read_vectored, write_vectored};
 use crate::wait;
 use netcore::Error;
 use std::fmt;
@@ -161,16 +160,14 @@ impl TcpStream {
         Ok(self.stream.take_error())
     }
 
-    fn read_with<T>(&self, attempt: impl FnMut() -> Result<T, Error>) -> io::Result<T> {
-        let mut attempt = attempt;
+    fn read_with<T>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> io::Result<T> {
         if self.stream.blocking.is_nonblocking() {
             return attempt().map_err(io::Error::from);
         }
         wait::block(&self.stream.reads(), deadline(self.stream.blocking.read_timeout()), attempt)
     }
 
-    fn write_with(&self, buf: &[u8]) -> io::Result<usize> {
-        let attempt = || self.stream.try_send(buf);
+    fn write_with<T>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> io::Result<T> {
         if self.stream.blocking.is_nonblocking() {
             return attempt().map_err(io::Error::from);
         }
@@ -190,25 +187,17 @@ impl Read for &TcpStream {
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.read_with(|| self.stream.try_peek(&mut [0]))?;
-        read_vectored(bufs, |buf| Ok(self.stream.try_recv(buf)?))
+        self.read_with(|| self.stream.try_recv_vectored(bufs))
     }
 }
 
 impl Write for &TcpStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.write_with(buf)
+        self.write_with(|| self.stream.try_send(buf))
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        let Some(first) = bufs.iter().position(|buf| !buf.is_empty()) else { return Ok(0) };
-        let written = self.write_with(&bufs[first])?;
-        if written < bufs[first].len() {
-            return Ok(written);
-        }
-        // The rest as far as there is room: what was written must be told.
-        let rest = write_vectored(&bufs[first + 1..], |buf| Ok(self.stream.try_send(buf)?));
-        Ok(written + rest.unwrap_or(0))
+        self.write_with(|| self.stream.try_send_vectored(bufs))
     }
 
     /// What was written is on its way already.

@@ -1,0 +1,82 @@
+//! The picture that a stack gives of itself.
+
+use super::Netstack;
+use crate::id::SocketId;
+use crate::snapshot::{Snapshot, SocketInfo};
+use crate::sockets::Socket;
+use crate::sockets::datagram::Kind;
+use smoltcp::socket::tcp::State;
+
+impl Netstack {
+    /// All sockets and counters at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let time_wait = self.time_wait.flows().map(|flow| (flow.local(), flow.remote()));
+        Snapshot {
+            sockets: self.sockets.iter().map(|(id, socket)| describe(id, socket)).collect(),
+            time_wait: time_wait.collect(),
+            buffer_bytes: self.arena.leased_bytes(),
+            timers: self.deadlines.len(),
+            counters: self.outgoing.counters.clone(),
+        }
+    }
+}
+
+fn describe(id: SocketId, socket: &Socket) -> SocketInfo {
+    match socket {
+        Socket::Connection(connection) => {
+            let flow = connection.wire.flow();
+            let tcp = connection.solo.tcp();
+            let queued = connection.queue().map_or((0, 0), |queue| queue.queued());
+            SocketInfo {
+                id,
+                kind: "tcp",
+                local: flow.local(),
+                peer: Some(flow.remote()),
+                state: state_name(tcp.state()),
+                receive_queue: tcp.recv_queue() + queued.0,
+                send_queue: tcp.send_queue() + queued.1,
+            }
+        }
+        Socket::Listener(listener) => SocketInfo {
+            id,
+            kind: "tcp",
+            local: listener.queue.local_address(),
+            peer: None,
+            state: "LISTEN",
+            receive_queue: listener.queue.len(),
+            send_queue: listener.half_open.len(),
+        },
+        Socket::Datagram(socket) => {
+            let (receive_queue, send_queue) = socket.queue.queued();
+            SocketInfo {
+                id,
+                kind: match socket.queue.kind() {
+                    Kind::Udp { .. } => "udp",
+                    Kind::Ping { .. } => "ping",
+                    Kind::Raw { .. } => "raw",
+                },
+                local: socket.queue.local_address(),
+                peer: socket.queue.peer(),
+                state: "",
+                receive_queue,
+                send_queue,
+            }
+        }
+    }
+}
+
+fn state_name(state: State) -> &'static str {
+    match state {
+        State::Closed => "CLOSED",
+        State::Listen => "LISTEN",
+        State::SynSent => "SYN-SENT",
+        State::SynReceived => "SYN-RECEIVED",
+        State::Established => "ESTABLISHED",
+        State::FinWait1 => "FIN-WAIT-1",
+        State::FinWait2 => "FIN-WAIT-2",
+        State::CloseWait => "CLOSE-WAIT",
+        State::Closing => "CLOSING",
+        State::LastAck => "LAST-ACK",
+        State::TimeWait => "TIME-WAIT",
+    }
+}

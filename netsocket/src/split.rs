@@ -1,0 +1,136 @@
+//! The two halves of an async TCP connection.
+
+use crate::stream::Stream;
+use crate::stream_io::implements;
+use crate::tcp_stream::TcpStream;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The reading half of a [`TcpStream`], which it borrows.
+#[derive(Debug)]
+pub struct ReadHalf<'a>(pub(crate) &'a TcpStream);
+
+/// The writing half of a [`TcpStream`], which it borrows.
+#[derive(Debug)]
+pub struct WriteHalf<'a>(pub(crate) &'a TcpStream);
+
+impl AsRef<TcpStream> for ReadHalf<'_> {
+    fn as_ref(&self) -> &TcpStream {
+        self.0
+    }
+}
+
+impl AsRef<TcpStream> for WriteHalf<'_> {
+    fn as_ref(&self) -> &TcpStream {
+        self.0
+    }
+}
+
+/// The reading half of a [`TcpStream`].
+#[derive(Debug)]
+pub struct OwnedReadHalf {
+    pub(crate) stream: Arc<Stream>,
+}
+
+/// The writing half of a [`TcpStream`]. Dropping it shuts it down.
+#[derive(Debug)]
+pub struct OwnedWriteHalf {
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) shuts_down: bool,
+}
+
+/// The two halves are not of the same stream; here they are again.
+#[derive(Debug)]
+pub struct ReuniteError(pub OwnedReadHalf, pub OwnedWriteHalf);
+
+impl fmt::Display for ReuniteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tried to reunite halves that are not from the same stream")
+    }
+}
+
+impl std::error::Error for ReuniteError {}
+
+impl OwnedReadHalf {
+    /// Makes the two halves one stream again.
+    ///
+    /// # Errors
+    ///
+    /// Gives the halves back if they are of different streams.
+    pub fn reunite(self, other: OwnedWriteHalf) -> Result<TcpStream, ReuniteError> {
+        if Arc::ptr_eq(&self.stream, &other.stream) {
+            other.forget();
+            Ok(TcpStream::from_stream(self.stream))
+        } else {
+            Err(ReuniteError(self, other))
+        }
+    }
+
+    /// This end's address.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.stream.local_addr())
+    }
+
+    /// The other end's address.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.stream.peer_addr())
+    }
+}
+
+impl OwnedWriteHalf {
+    /// Makes the two halves one stream again.
+    ///
+    /// # Errors
+    ///
+    /// Gives the halves back if they are of different streams.
+    pub fn reunite(self, other: OwnedReadHalf) -> Result<TcpStream, ReuniteError> {
+        other.reunite(self)
+    }
+
+    /// Drops the half without shutting it down.
+    pub fn forget(mut self) {
+        self.shuts_down = false;
+    }
+
+    /// This end's address.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.stream.local_addr())
+    }
+
+    /// The other end's address.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.stream.peer_addr())
+    }
+}
+
+impl Drop for OwnedWriteHalf {
+    fn drop(&mut self) {
+        if self.shuts_down {
+            // Fails only if there is nothing left to shut down.
+            let _ = self.stream.shutdown_send();
+        }
+    }
+}
+
+implements!(read ReadHalf<'_>, self => self.0.stream());
+implements!(write WriteHalf<'_>, self => self.0.stream());
+implements!(read OwnedReadHalf, self => self.stream);
+implements!(write OwnedWriteHalf, self => self.stream);

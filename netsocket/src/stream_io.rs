@@ -1,0 +1,155 @@
+//! Reading and writing a stream, and the traits of tokio and futures-io for whatever has one.
+
+use crate::stream::Stream;
+use crate::wait;
+use netcore::Error;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::task::{Context, Poll};
+
+impl Stream {
+    pub(crate) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        wait::poll_retry(&self.reads(), cx, || self.try_recv(buf))
+    }
+
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        wait::poll_retry(&self.writes(), cx, || self.try_send(buf))
+    }
+
+    pub(crate) fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        wait::poll_retry(&self.writes(), cx, || self.try_send_vectored(bufs))
+    }
+
+    /// Shutting down what was shut down, or has ended in good order, is no error.
+    pub(crate) fn poll_shutdown(&self) -> Poll<io::Result<()>> {
+        match self.shutdown_send() {
+            Ok(()) | Err(Error::Shutdown) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+
+    /// Reads into several buffers in turn, until one is not filled.
+    pub(crate) fn try_recv_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> Result<usize, Error> {
+        in_turn(bufs.iter_mut().map(|buf| &mut **buf), |buf| (buf.len(), self.try_recv(buf)))
+    }
+
+    /// Writes from several buffers in turn, until one is not taken whole.
+    pub(crate) fn try_send_vectored(&self, bufs: &[IoSlice<'_>]) -> Result<usize, Error> {
+        in_turn(bufs.iter().map(|buf| &**buf), |buf| (buf.len(), self.try_send(buf)))
+    }
+}
+
+/// Moves several buffers in turn until one is not moved whole. An error after the first buffer is
+/// left for the next call: what was moved must be told.
+fn in_turn<B>(
+    bufs: impl Iterator<Item = B>,
+    mut transfer: impl FnMut(B) -> (usize, Result<usize, Error>),
+) -> Result<usize, Error> {
+    let mut total = 0;
+    for buf in bufs {
+        match transfer(buf) {
+            // Nothing to do says nothing about the others.
+            (0, _) => {}
+            (len, Ok(n)) => {
+                total += n;
+                if n < len {
+                    break;
+                }
+            }
+            (_, Err(_)) if total > 0 => break,
+            (_, Err(error)) => return Err(error),
+        }
+    }
+    Ok(total)
+}
+
+/// Implements the traits of tokio, and of futures-io, for something that leads to a [`Stream`].
+macro_rules! implements {
+    (read $kind:ty, $self:ident => $stream:expr) => {
+        impl tokio::io::AsyncRead for $kind {
+            fn poll_read(
+                $self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                buf: &mut tokio::io::ReadBuf<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                let n = std::task::ready!($stream.poll_read(cx, buf.initialize_unfilled()))?;
+                buf.advance(n);
+                std::task::Poll::Ready(Ok(()))
+            }
+        }
+
+        #[cfg(feature = "futures-io")]
+        impl futures_io::AsyncRead for $kind {
+            fn poll_read(
+                $self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                buf: &mut [u8],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                $stream.poll_read(cx, buf)
+            }
+        }
+    };
+    (write $kind:ty, $self:ident => $stream:expr) => {
+        impl tokio::io::AsyncWrite for $kind {
+            $crate::stream_io::implements!(writing $self => $stream);
+
+            fn is_write_vectored(&self) -> bool {
+                true
+            }
+
+            fn poll_shutdown(
+                $self: std::pin::Pin<&mut Self>,
+                _cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                $stream.poll_shutdown()
+            }
+        }
+
+        #[cfg(feature = "futures-io")]
+        impl futures_io::AsyncWrite for $kind {
+            $crate::stream_io::implements!(writing $self => $stream);
+
+            fn poll_close(
+                $self: std::pin::Pin<&mut Self>,
+                _cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                $stream.poll_shutdown()
+            }
+        }
+    };
+    // What the two `AsyncWrite`s have in common.
+    (writing $self:ident => $stream:expr) => {
+        fn poll_write(
+            $self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+            buf: &[u8],
+        ) -> std::task::Poll<std::io::Result<usize>> {
+            $stream.poll_write(cx, buf)
+        }
+
+        fn poll_write_vectored(
+            $self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+            bufs: &[std::io::IoSlice<'_>],
+        ) -> std::task::Poll<std::io::Result<usize>> {
+            $stream.poll_write_vectored(cx, bufs)
+        }
+
+        /// What was written is on its way already.
+        fn poll_flush(
+            $self: std::pin::Pin<&mut Self>,
+            _cx: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+    };
+}
+
+pub(crate) use implements;
