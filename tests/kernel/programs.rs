@@ -224,5 +224,12 @@ pub(crate) fn bad_input() -> Outcome {
         assert!(text.contains(expected), "{name} {flags:?}: {text}");
     }
     drop(taken);
+
+    let mut unprivileged = program("setpriv")?;
+    unprivileged.arg("--bounding-set=-net_admin").arg(example("httpd")?.get_program());
+    let output = unprivileged.output()?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), text.lines().count()), (Some(1), 1), "{text}");
+    assert!(text.contains("CAP_NET_ADMIN"), "{text}");
     Ok(())
 }

@@ -261,7 +261,7 @@ pub(crate) fn idle() -> Outcome {
         tokio::time::sleep(Duration::from_secs(1)).await;
 
         let before = processor_ticks()?;
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
 
         assert_eq!(processor_ticks()? - before, 0);
         assert_eq!((held.len(), accepted.len()), (1000, 1000));
