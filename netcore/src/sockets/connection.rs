@@ -278,11 +278,28 @@ impl Connection {
             }
             let sent = tcp.send_slice(&chunk).expect("may_send was asked");
             debug_assert_eq!(sent, chunk.len(), "take_to_send was told the room");
+            self.wire.put(sent);
         }
-        if queue.is_send_finished() {
-            tcp.close();
-            self.is_send_done = true;
+        self.finish_sending();
+    }
+
+    /// Closes the send side once everything for it has been given to smoltcp, if the time has come;
+    /// returns whether it came now.
+    ///
+    /// In LAST-ACK smoltcp passes over window updates, so a connection that got there with unsent
+    /// bytes and a closed window would never send them. After the peer has closed, the end
+    /// therefore waits until all bytes have left once.
+    pub(crate) fn finish_sending(&mut self) -> bool {
+        let Some(queue) = self.queue() else { return false };
+        if self.is_send_done || !queue.is_send_finished() || !self.solo.tcp().may_send() {
+            return false;
         }
+        if self.state() == State::CloseWait && !self.wire.has_sent_all() {
+            return false;
+        }
+        self.solo.tcp_mut().close();
+        self.is_send_done = true;
+        true
     }
 
     /// Lets smoltcp send, up to the quantum; returns whether it may want to send more at once.

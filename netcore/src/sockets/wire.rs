@@ -3,7 +3,7 @@
 use crate::flow_table::FlowKey;
 use crate::link::{LinkCapabilities, Offload};
 use crate::output::{Checksums, write_checksum};
-use smoltcp::wire::{IpProtocol, TcpPacket};
+use smoltcp::wire::{IpProtocol, TcpPacket, TcpSeqNumber};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
@@ -19,6 +19,10 @@ pub(crate) struct Wire {
     remote_isn: Option<u32>,
     /// Bytes that were taken out of the receive buffer so far.
     taken: u32,
+    /// This end's initial sequence number, once it was sent.
+    local_isn: Option<u32>,
+    /// Bytes that were put into the send buffer so far.
+    put: u32,
     /// One past the highest sequence number sent.
     sent_end: Option<u32>,
     /// The last acknowledgement sent.
@@ -42,6 +46,8 @@ impl Wire {
             segment_bytes: MSS_DEFAULT.min(local_mss),
             remote_isn: None,
             taken: 0,
+            local_isn: None,
+            put: 0,
             sent_end: None,
             acknowledged: None,
         }
@@ -84,12 +90,55 @@ impl Wire {
         Some(self.remote_isn?.wrapping_add(1).wrapping_add(self.taken))
     }
 
+    /// Notes that bytes were put into the send buffer.
+    pub(crate) fn put(&mut self, bytes: usize) {
+        self.put = self.put.wrapping_add(bytes as u32);
+    }
+
+    /// Whether everything that was put into the send buffer has left at least once.
+    pub(crate) fn has_sent_all(&self) -> bool {
+        let data_end = self.local_isn.map(|isn| isn.wrapping_add(1).wrapping_add(self.put));
+        self.sent_end == data_end
+    }
+
     /// One past the highest sequence number sent, and the last acknowledgement sent.
     pub(crate) fn sent(&self) -> Option<(u32, u32)> {
         Some((self.sent_end?, self.acknowledged?))
     }
 
+    /// Corrects what smoltcp says in a segment that it wrote.
+    fn correct(&self, segment: &mut TcpPacket<&mut [u8]>) {
+        if segment.syn() {
+            if let Some(mss) = mss_option(segment.options_mut()) {
+                *mss = self.local_mss.to_be_bytes();
+            }
+            return;
+        }
+        // smoltcp rounds its window down to whole units and takes nothing behind its end, which so
+        // moves back a little when data arrives (RFC 7323 section 2.4). A peer that has yet to hear
+        // of that may fill the window that it was told before. One unit less is always taken.
+        segment.set_window_len(segment.window_len().saturating_sub(1));
+        // After a timeout smoltcp sends its acknowledgements from where it goes on to retransmit. A
+        // peer that has received more takes none of those, and if both ends do so, neither ever
+        // learns that all has arrived. They belong at SND.NXT (RFC 9293 section 3.10.7.4).
+        let sequence = segment.seq_number().0 as u32;
+        if segment.segment_len() == 0
+            && segment.ack()
+            && let Some(end) = self.sent_end
+            && (end.wrapping_sub(sequence) as i32) > 0
+        {
+            segment.set_seq_number(TcpSeqNumber(end as i32));
+        }
+    }
+
     fn note_sent(&mut self, segment: &TcpPacket<&mut [u8]>) {
+        if segment.rst() {
+            // It says nothing of this connection: it may answer a segment of an earlier one.
+            return;
+        }
+        if segment.syn() {
+            self.local_isn = Some(segment.seq_number().0 as u32);
+        }
         let end = (segment.seq_number() + segment.segment_len()).0 as u32;
         if self.sent_end.is_none_or(|before| (end.wrapping_sub(before) as i32) > 0) {
             self.sent_end = Some(end);
@@ -109,11 +158,7 @@ impl Wire {
         let (local, remote) = (self.flow.local(), self.flow.remote());
         let start = ip_header_len(local);
         let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
-        if segment.syn()
-            && let Some(mss) = mss_option(segment.options_mut())
-        {
-            *mss = self.local_mss.to_be_bytes();
-        }
+        self.correct(&mut segment);
         self.note_sent(&segment);
         let payload = segment.payload_mut().len();
         let is_jumbo = payload > self.segment_bytes() && capabilities.segment_bytes_max.is_some();

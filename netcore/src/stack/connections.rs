@@ -409,7 +409,10 @@ impl Netstack {
             connection.abort(Error::TimedOut);
         }
         let mut output = Output { link, state: &mut self.outgoing };
-        let has_more = connection.emit(&mut self.engine, now, &mut output);
+        let mut has_more = connection.emit(&mut self.engine, now, &mut output);
+        if connection.finish_sending() {
+            has_more |= connection.emit(&mut self.engine, now, &mut output);
+        }
         self.advance(id);
         self.retry_parked(id);
         let Some(connection) = self.sockets.connection_mut(id) else {
