@@ -7,11 +7,14 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use std::io;
 use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Gives an interface of the kernel an MTU.
 ///
@@ -25,7 +28,7 @@ pub(super) fn set_mtu(name: &str, mtu: u32) -> io::Result<()> {
     request(RouteNetlinkMessage::SetLink(link), 0).map(drop)
 }
 
-/// Gives an interface of the kernel addresses, and brings it up.
+/// Gives an interface of the kernel addresses, brings it up and waits until it takes packets.
 ///
 /// # Errors
 ///
@@ -40,7 +43,39 @@ pub(super) fn bring_up(name: &str, addresses: &[IpNet]) -> io::Result<()> {
     link.header.index = index;
     link.header.flags = LinkFlags::Up;
     link.header.change_mask = LinkFlags::Up;
-    request(RouteNetlinkMessage::SetLink(link), 0).map(drop)
+    request(RouteNetlinkMessage::SetLink(link), 0)?;
+    addresses.iter().try_for_each(|address| wait_until_local(address.addr()))
+}
+
+/// Waits until the kernel takes packets to an address. It makes an IPv6 address its own in the
+/// background, some time after it has accepted it and the link is up.
+fn wait_until_local(address: IpAddr) -> io::Result<()> {
+    // The kernel looks at new links once a second if there are many.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !is_local(address)? {
+        if Instant::now() > deadline {
+            let message = format!("{address}: the link does not come up");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Whether the kernel's routes lead from `address` to the kernel itself.
+fn is_local(address: IpAddr) -> io::Result<bool> {
+    let mut route = RouteMessage::default();
+    (route.header.address_family, route.header.destination_prefix_length) = match address {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    };
+    route.attributes.push(RouteAttribute::Destination(address.into()));
+    match request(RouteNetlinkMessage::GetRoute(route), 0) {
+        Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(route.header.kind == RouteType::Local),
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NetworkUnreachable => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn add_address(index: u32, address: IpNet) -> io::Result<()> {
