@@ -36,6 +36,8 @@ pub struct Config {
     /// Bytes of datagrams that may wait on each side of a UDP, ping or raw socket, a fixed
     /// overhead for each included; at least one datagram of the largest size always fits.
     pub datagram_queue_bytes: usize,
+    /// Multicast groups that one UDP socket may be in (Linux: `igmp_max_memberships`).
+    pub groups_per_socket_max: usize,
     /// Packets under way between sockets of this same stack.
     pub loopback_packets_max: usize,
     /// Answers of the stack itself (resets, ICMP messages) that may wait for room on the link.
@@ -88,6 +90,7 @@ impl Default for Config {
             half_open_per_listener_max: 2048,
             half_open_max: 8192,
             datagram_queue_bytes: 256 * 1024,
+            groups_per_socket_max: 20,
             loopback_packets_max: 1024,
             replies_max: 256,
             fragments_bytes_max: 4 * 1024 * 1024,

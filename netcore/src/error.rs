@@ -20,6 +20,7 @@ use std::io;
 /// | [`NetworkUnreachable`](Self::NetworkUnreachable) | `NetworkUnreachable` |
 /// | [`HostUnreachable`](Self::HostUnreachable) | `HostUnreachable` |
 /// | [`WrongFamily`](Self::WrongFamily), [`ZeroPort`](Self::ZeroPort), [`UnspecifiedAddress`](Self::UnspecifiedAddress), [`MessageTooLarge`](Self::MessageTooLarge), [`Malformed`](Self::Malformed), [`WrongSocket`](Self::WrongSocket) | `InvalidInput` |
+/// | [`BroadcastForbidden`](Self::BroadcastForbidden) | `PermissionDenied` |
 /// | [`WouldBlock`](Self::WouldBlock) | `WouldBlock` |
 /// | [`LimitReached`](Self::LimitReached) | `QuotaExceeded` |
 ///
@@ -79,6 +80,9 @@ pub enum Error {
     /// The message does not fit into one datagram of the protocol, or into the socket's buffer.
     #[error("message too large for one datagram")]
     MessageTooLarge,
+    /// A datagram was to be sent to everybody, on a socket that does not allow it.
+    #[error("broadcasting is not allowed on this socket")]
+    BroadcastForbidden,
     /// A packet or an option given by the caller is not well-formed.
     #[error("malformed packet or option value")]
     Malformed,
@@ -113,6 +117,7 @@ impl Error {
             | Self::MessageTooLarge
             | Self::Malformed
             | Self::WrongSocket => io::ErrorKind::InvalidInput,
+            Self::BroadcastForbidden => io::ErrorKind::PermissionDenied,
             Self::WouldBlock => io::ErrorKind::WouldBlock,
             Self::LimitReached => io::ErrorKind::QuotaExceeded,
         }

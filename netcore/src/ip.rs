@@ -179,6 +179,18 @@ pub(crate) fn repr(
     )
 }
 
+/// Marks an outgoing packet with what routers are asked for (RFC 2474). The two lowest bits belong
+/// to the network and stay 0.
+pub(crate) fn set_traffic_class(packet: &mut [u8], class: u8) {
+    if packet[0] >> 4 == 4 {
+        let mut packet = Ipv4Packet::new_unchecked(packet);
+        packet.set_dscp(class >> 2);
+        packet.fill_checksum();
+    } else {
+        Ipv6Packet::new_unchecked(packet).set_traffic_class(class & !0b11);
+    }
+}
+
 /// Checksums as this crate has them: the IPv4 header's is written by whoever writes the header,
 /// the transport's by whoever knows what the link can do.
 pub(crate) fn header_checksums_only() -> ChecksumCapabilities {

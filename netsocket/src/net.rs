@@ -5,6 +5,7 @@ use crate::blocking;
 use crate::ping_socket::PingSocket;
 use crate::raw_socket::RawSocket;
 use crate::tcp_listener::TcpListener;
+use crate::tcp_socket::TcpSocket;
 use crate::tcp_stream::TcpStream;
 use crate::udp_socket::UdpSocket;
 use netcore::queue::SocketQueue;
@@ -129,6 +130,17 @@ impl Net {
             }
         }
         Err(last)
+    }
+
+    /// A socket for IPv4 that neither listens nor is connected yet, for options that must be set
+    /// before.
+    pub fn tcp_socket_v4(&self) -> TcpSocket {
+        TcpSocket::v4(self)
+    }
+
+    /// The same for IPv6.
+    pub fn tcp_socket_v6(&self) -> TcpSocket {
+        TcpSocket::v6(self)
     }
 
     /// Binds a UDP socket. Port 0 lets the stack choose; `[::]` takes IPv4 too.

@@ -37,7 +37,7 @@ impl PingSocket {
         identifier: u16,
     ) -> io::Result<Self> {
         let socket = Socket::new(queue);
-        socket.queue().check_peer(SocketAddr::new(target, 0))?;
+        socket.check_peer(SocketAddr::new(target, 0))?;
         Ok(Self { socket, target, identifier })
     }
 
@@ -78,7 +78,7 @@ impl PingSocket {
             payload: Bytes::copy_from_slice(payload),
         };
         wait::retry(&self.socket.writes(payload.len()), || {
-            self.socket.queue().try_send(request.clone())
+            self.socket.try_send(request.clone())
         })
         .await
     }
@@ -95,7 +95,7 @@ impl PingSocket {
     /// Dropping the future before it is ready loses no reply.
     pub async fn recv(&self) -> io::Result<PingReply> {
         wait::retry(&self.socket.reads(), || {
-            let datagram = self.socket.queue().try_recv()?;
+            let datagram = self.socket.try_recv()?;
             Ok(PingReply {
                 from: datagram.peer.ip(),
                 sequence: datagram.peer.port(),

@@ -42,7 +42,7 @@ impl RawSocket {
             payload: Bytes::copy_from_slice(packet),
         };
         wait::retry(&self.socket.writes(packet.payload.len()), || {
-            self.socket.queue().try_send(packet.clone())
+            self.socket.try_send(packet.clone())
         })
         .await
     }
@@ -57,7 +57,7 @@ impl RawSocket {
     ///
     /// Dropping the future before it is ready loses no packet.
     pub async fn recv(&self) -> io::Result<Bytes> {
-        wait::retry(&self.socket.reads(), || Ok(self.socket.queue().try_recv()?.payload)).await
+        wait::retry(&self.socket.reads(), || Ok(self.socket.try_recv()?.payload)).await
     }
 }
 

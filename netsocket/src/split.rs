@@ -2,10 +2,9 @@
 
 use crate::stream::Stream;
 use crate::stream_io::implements;
+use crate::stream_methods::{address_methods, readiness_methods, reading_methods, writing_methods};
 use crate::tcp_stream::TcpStream;
 use std::fmt;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The reading half of a [`TcpStream`], which it borrows.
@@ -15,6 +14,18 @@ pub struct ReadHalf<'a>(pub(crate) &'a TcpStream);
 /// The writing half of a [`TcpStream`], which it borrows.
 #[derive(Debug)]
 pub struct WriteHalf<'a>(pub(crate) &'a TcpStream);
+
+impl ReadHalf<'_> {
+    address_methods!(self => self.0.stream());
+    readiness_methods!(self => self.0.stream());
+    reading_methods!(self => self.0.stream());
+}
+
+impl WriteHalf<'_> {
+    address_methods!(self => self.0.stream());
+    readiness_methods!(self => self.0.stream());
+    writing_methods!(self => self.0.stream());
+}
 
 impl AsRef<TcpStream> for ReadHalf<'_> {
     fn as_ref(&self) -> &TcpStream {
@@ -68,23 +79,9 @@ impl OwnedReadHalf {
         }
     }
 
-    /// This end's address.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.stream.local_addr())
-    }
-
-    /// The other end's address.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.stream.peer_addr())
-    }
+    address_methods!(self => self.stream);
+    readiness_methods!(self => self.stream);
+    reading_methods!(self => self.stream);
 }
 
 impl OwnedWriteHalf {
@@ -102,23 +99,9 @@ impl OwnedWriteHalf {
         self.shuts_down = false;
     }
 
-    /// This end's address.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.stream.local_addr())
-    }
-
-    /// The other end's address.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.stream.peer_addr())
-    }
+    address_methods!(self => self.stream);
+    readiness_methods!(self => self.stream);
+    writing_methods!(self => self.stream);
 }
 
 impl Drop for OwnedWriteHalf {

@@ -1,8 +1,9 @@
 //! What all handles of one TCP connection share.
 
-use crate::wait::Waitable;
+use crate::readiness::{Interest, Ready};
+use crate::wait::{self, Waitable};
 use netcore::queue::{StreamQueue, WaitKey};
-use netcore::tcp::Options;
+use netcore::tcp::KeepAlive;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -99,9 +100,38 @@ impl Stream {
         self.queue.options().hop_limit.map_or(DEFAULT_TTL, u32::from)
     }
 
-    pub(crate) fn set_option(&self, change: impl FnOnce(&mut Options)) {
-        self.queue.set_options(change);
+    /// What the stream is ready for now.
+    pub(crate) fn readiness(&self) -> Ready {
+        let (recv, send) = (self.queue.recv_state(), self.queue.send_state());
+        let mut ready = Ready::EMPTY;
+        ready.set(Ready::READABLE, recv.is_ready);
+        ready.set(Ready::READ_CLOSED, recv.is_closed);
+        ready.set(Ready::WRITABLE, send.is_ready);
+        ready.set(Ready::WRITE_CLOSED, send.is_closed);
+        ready.set(Ready::ERROR, self.queue.error().is_some());
+        ready
     }
+
+    /// Waits until the stream is ready for something that `interest` names.
+    pub(crate) async fn ready(&self, interest: Interest) -> Ready {
+        wait::ready_for(interest, &self.reads(), &self.writes(), || self.readiness()).await
+    }
+}
+
+pub(crate) fn valid_keepalive(keepalive: KeepAlive) -> io::Result<KeepAlive> {
+    let KeepAlive { idle, interval, count } = keepalive;
+    if idle.is_zero() || interval.is_zero() || count == 0 {
+        let message = "a peer cannot be probed after no time, or given up without a probe";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(keepalive)
+}
+
+pub(crate) fn valid_byte(value: u32) -> io::Result<u8> {
+    u8::try_from(value).map_err(|_| {
+        let message = "the field has one byte, from 0 to 255";
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    })
 }
 
 /// The time to live of a socket that was not told otherwise.

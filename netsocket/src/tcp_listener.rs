@@ -1,6 +1,7 @@
 //! Async TCP listeners.
 
 use crate::blocking;
+use crate::stream::{BlockingMode, DEFAULT_TTL, valid_ttl};
 use crate::tcp_stream::TcpStream;
 use crate::wait::{self, Waitable};
 use netcore::queue::{AcceptQueue, WaitKey};
@@ -8,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Waker};
 
 /// A TCP listener, with the methods of `tokio::net::TcpListener`.
@@ -21,18 +23,36 @@ pub struct TcpListener {
 /// A listener's queue, closed when the last handle is dropped.
 pub(crate) struct Listener {
     queue: Arc<AcceptQueue>,
-    pub(crate) blocking: crate::stream::BlockingMode,
+    pub(crate) blocking: BlockingMode,
+    /// The time to live of accepted connections; 0 if nobody has set it.
+    ttl: AtomicU8,
 }
 
 impl Listener {
     pub(crate) fn try_accept(&self) -> Result<(TcpStream, SocketAddr), netcore::Error> {
         let queue = self.queue.try_accept()?;
+        let ttl = self.ttl.load(Ordering::Relaxed);
+        if ttl != 0 {
+            queue.set_options(|options| options.hop_limit = Some(ttl));
+        }
         let peer = queue.peer_address();
         Ok((TcpStream::new(queue), peer))
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.queue.local_address()
+    }
+
+    pub(crate) fn ttl(&self) -> u32 {
+        match self.ttl.load(Ordering::Relaxed) {
+            0 => DEFAULT_TTL,
+            ttl => u32::from(ttl),
+        }
+    }
+
+    pub(crate) fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.ttl.store(valid_ttl(ttl)?, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -54,7 +74,8 @@ impl Drop for Listener {
 
 impl TcpListener {
     pub(crate) fn new(queue: Arc<AcceptQueue>) -> Self {
-        Self { listener: Arc::new(Listener { queue, blocking: Default::default() }) }
+        let blocking = BlockingMode::default();
+        Self { listener: Arc::new(Listener { queue, blocking, ttl: AtomicU8::new(0) }) }
     }
 
     pub(crate) fn into_listener(self) -> Arc<Listener> {
@@ -86,6 +107,24 @@ impl TcpListener {
     /// None.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.listener.local_addr())
+    }
+
+    /// The time to live or hop limit of accepted connections.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn ttl(&self) -> io::Result<u32> {
+        Ok(self.listener.ttl())
+    }
+
+    /// Sets the time to live or hop limit of connections accepted from now on, from 1 to 255.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for any other value.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.listener.set_ttl(ttl)
     }
 }
 

@@ -2,14 +2,17 @@
 
 use crate::address::{ToSocketAddrs, none_given};
 use crate::blocking;
+use crate::readiness::{Interest, Ready};
 use crate::stream::{BlockingMode, DEFAULT_TTL, valid_ttl};
+use crate::udp_methods::udp_option_methods;
 use crate::wait::{self, Waitable};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use netcore::Error;
 use netcore::queue::{Datagram, DatagramQueue, WaitKey};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::io::ReadBuf;
@@ -33,10 +36,6 @@ pub(crate) struct Socket {
 impl Socket {
     pub(crate) fn new(queue: Arc<DatagramQueue>) -> Self {
         Self { queue, blocking: BlockingMode::default() }
-    }
-
-    pub(crate) fn queue(&self) -> &DatagramQueue {
-        &self.queue
     }
 
     pub(crate) fn reads(&self) -> Reads<'_> {
@@ -83,14 +82,41 @@ impl Socket {
         self.queue.try_peek(|datagram| (copy(datagram, buf), datagram.peer))
     }
 
+    pub(crate) fn try_recv_buf_from(
+        &self,
+        buf: &mut impl BufMut,
+    ) -> Result<(usize, SocketAddr), Error> {
+        let mut datagram = self.queue.try_recv()?;
+        datagram.payload.truncate(buf.remaining_mut());
+        let n = datagram.payload.len();
+        buf.put(datagram.payload);
+        Ok((n, datagram.peer))
+    }
+
+    /// What the socket is ready for now.
+    pub(crate) fn readiness(&self) -> Ready {
+        let mut ready = Ready::EMPTY;
+        ready.set(Ready::READABLE, self.queue.is_readable());
+        ready.set(Ready::WRITABLE, self.queue.is_writable(0));
+        ready
+    }
+
     pub(crate) fn ttl(&self) -> u32 {
-        self.queue.hop_limit().map_or(DEFAULT_TTL, u32::from)
+        self.queue.options().hop_limit.map_or(DEFAULT_TTL, u32::from)
     }
 
     pub(crate) fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         let ttl = valid_ttl(ttl)?;
-        self.queue.set_hop_limit(Some(ttl));
+        self.queue.set_options(|options| options.hop_limit = Some(ttl));
         Ok(())
+    }
+}
+
+impl Deref for Socket {
+    type Target = DatagramQueue;
+
+    fn deref(&self) -> &DatagramQueue {
+        &self.queue
     }
 }
 
@@ -250,7 +276,7 @@ impl UdpSocket {
     /// Dropping the future before it is ready loses no datagram.
     pub async fn recv_bytes_from(&self) -> io::Result<(Bytes, SocketAddr)> {
         wait::retry(&self.socket.reads(), || {
-            let datagram = self.socket.queue().try_recv()?;
+            let datagram = self.socket.try_recv()?;
             Ok((datagram.payload, datagram.peer))
         })
         .await
@@ -303,6 +329,158 @@ impl UdpSocket {
     /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
     pub fn try_recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         Ok(self.socket.try_recv_from(buf)?)
+    }
+
+    /// Receives a datagram from the peer into the free room of `buf`; what has no room is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready loses no datagram.
+    pub async fn recv_buf<B: BufMut>(&self, buf: &mut B) -> io::Result<usize> {
+        self.recv_buf_from(buf).await.map(|(n, _)| n)
+    }
+
+    /// As [`recv_buf`](Self::recv_buf), and tells who sent it.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready loses no datagram.
+    pub async fn recv_buf_from<B: BufMut>(&self, buf: &mut B) -> io::Result<(usize, SocketAddr)> {
+        wait::retry(&self.socket.reads(), || self.socket.try_recv_buf_from(buf)).await
+    }
+
+    /// As [`recv_buf`](Self::recv_buf), if there is a datagram.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    pub fn try_recv_buf<B: BufMut>(&self, buf: &mut B) -> io::Result<usize> {
+        Ok(self.socket.try_recv_buf_from(buf)?.0)
+    }
+
+    /// As [`recv_buf_from`](Self::recv_buf_from), if there is a datagram.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    pub fn try_recv_buf_from<B: BufMut>(&self, buf: &mut B) -> io::Result<(usize, SocketAddr)> {
+        Ok(self.socket.try_recv_buf_from(buf)?)
+    }
+
+    /// Copies the next datagram of the peer into `buf` and leaves it to be received.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.peek_from(buf).await.map(|(n, _)| n)
+    }
+
+    /// Waits for a datagram, leaves it to be received and tells who sent it.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub async fn peek_sender(&self) -> io::Result<SocketAddr> {
+        self.peek_from(&mut []).await.map(|(_, sender)| sender)
+    }
+
+    /// As [`peek`](Self::peek), if there is a datagram.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    pub fn try_peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        Ok(self.socket.try_peek_from(buf)?.0)
+    }
+
+    /// As [`peek_from`](Self::peek_from), if there is a datagram.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    pub fn try_peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        Ok(self.socket.try_peek_from(buf)?)
+    }
+
+    /// As [`peek_sender`](Self::peek_sender), if there is a datagram.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    pub fn try_peek_sender(&self) -> io::Result<SocketAddr> {
+        Ok(self.socket.try_peek_from(&mut [])?.1)
+    }
+
+    /// Waits until the socket is ready for something that `interest` names, and returns all of it
+    /// that is so.
+    ///
+    /// # Errors
+    ///
+    /// None: an error is found by sending or receiving.
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        let (reads, writes) = (self.socket.reads(), self.socket.writes(0));
+        Ok(wait::ready_for(interest, &reads, &writes, || self.socket.readiness()).await)
+    }
+
+    /// Calls `operation` if the socket is ready for what `interest` names.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if it is not; what `operation` returns.
+    pub fn try_io<R>(
+        &self,
+        interest: Interest,
+        operation: impl FnOnce() -> io::Result<R>,
+    ) -> io::Result<R> {
+        match interest.answers(self.socket.readiness()).is_empty() {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => operation(),
+        }
+    }
+
+    /// Calls `operation` whenever the socket is ready for what `interest` names, until it returns
+    /// something else than `WouldBlock`.
+    ///
+    /// # Errors
+    ///
+    /// What `operation` returns.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, `operation` has not done anything but say `WouldBlock`.
+    pub async fn async_io<R>(
+        &self,
+        interest: Interest,
+        mut operation: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        loop {
+            self.ready(interest).await?;
+            match operation() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
     }
 
     /// Waits until there is a datagram, or an error, to receive.
@@ -359,31 +537,79 @@ impl UdpSocket {
         })
     }
 
-    /// The time to live or hop limit of what is sent.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn ttl(&self) -> io::Result<u32> {
-        Ok(self.socket.ttl())
+    /// As [`recv`](Self::recv); only the last task that asked is woken.
+    pub fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll_recv_from(cx, buf).map_ok(|_| ())
     }
 
-    /// Sets the time to live or hop limit of what is sent, from 1 to 255.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for any other value.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.socket.set_ttl(ttl)
+    /// As [`send`](Self::send); only the last task that asked is woken.
+    pub fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.socket.peer_addr() {
+            Ok(peer) => self.poll_send_to(cx, buf, peer),
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
     }
 
-    /// Takes the error that the network reported for an earlier datagram.
+    /// As [`peek`](Self::peek); only the last task that asked is woken.
+    pub fn poll_peek(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let before = buf.filled().len();
+        self.poll_peek_from(cx, buf).map_ok(|_| buf.filled().len() - before)
+    }
+
+    /// As [`peek_from`](Self::peek_from); only the last task that asked is woken.
+    pub fn poll_peek_from(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<SocketAddr>> {
+        wait::poll_retry(&self.socket.reads(), cx, || {
+            let (n, peer) = self.socket.try_peek_from(buf.initialize_unfilled())?;
+            buf.advance(n);
+            Ok(peer)
+        })
+    }
+
+    /// As [`peek_sender`](Self::peek_sender); only the last task that asked is woken.
+    pub fn poll_peek_sender(&self, cx: &mut Context<'_>) -> Poll<io::Result<SocketAddr>> {
+        wait::poll_retry(&self.socket.reads(), cx, || Ok(self.socket.try_peek_from(&mut [])?.1))
+    }
+
+    /// As [`readable`](Self::readable); only the last task that asked is woken.
+    pub fn poll_recv_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        wait::poll_ready(&self.socket.reads(), cx).map(Ok)
+    }
+
+    /// As [`writable`](Self::writable); only the last task that asked is woken.
+    pub fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        wait::poll_ready(&self.socket.writes(0), cx).map(Ok)
+    }
+
+    udp_option_methods!(self => self.socket);
+
+    /// Joins an IPv4 group: datagrams to it and to this socket's port are received. A stack has one
+    /// link, so `interface` says nothing.
     ///
     /// # Errors
     ///
-    /// None.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        Ok(self.socket.queue().take_error().map(io::Error::from))
+    /// `InvalidInput` if it is no group; `AddrInUse` if the socket is in it; `QuotaExceeded` if it
+    /// is in too many.
+    pub fn join_multicast_v4(&self, multiaddr: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
+        let _ = interface;
+        Ok(self.socket.join(multiaddr.into())?)
+    }
+
+    /// Leaves an IPv4 group.
+    ///
+    /// # Errors
+    ///
+    /// `AddrNotAvailable` if the socket is not in it.
+    pub fn leave_multicast_v4(&self, multiaddr: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
+        let _ = interface;
+        Ok(self.socket.leave(multiaddr.into())?)
     }
 }
 

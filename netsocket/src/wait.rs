@@ -1,9 +1,11 @@
 //! Waiting for a queue, in a task or in a thread.
 
+use crate::readiness::{Interest, Ready};
 use netcore::queue::WaitKey;
 use std::cell::RefCell;
 use std::future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -49,6 +51,29 @@ impl<W: Waitable> Drop for Registration<'_, W> {
 pub(crate) async fn ready<W: Waitable>(side: &W) {
     let mut registration = Registration::new(side);
     future::poll_fn(|cx| cooperate(cx, |cx| registration.poll(cx.waker()))).await;
+}
+
+/// Waits until `readiness` says something that answers `interest`.
+pub(crate) async fn ready_for<R: Waitable, W: Waitable>(
+    interest: Interest,
+    reads: &R,
+    writes: &W,
+    readiness: impl Fn() -> Ready,
+) -> Ready {
+    loop {
+        let (mut readable, mut writable) = (pin!(ready(reads)), pin!(ready(writes)));
+        future::poll_fn(|cx| {
+            let is_ready = interest.is_readable() && readable.as_mut().poll(cx).is_ready()
+                || interest.is_writable() && writable.as_mut().poll(cx).is_ready();
+            if is_ready { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        // Another task may have been faster.
+        let answer = interest.answers(readiness());
+        if !answer.is_empty() {
+            return answer;
+        }
+    }
 }
 
 /// Tries until the answer is something else than "would block".
@@ -141,7 +166,7 @@ pub(crate) fn block<W: Waitable, T>(
 
 /// Blocks the thread until the future is done, or the deadline has passed.
 pub(crate) fn block_on<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Output> {
-    let mut future = std::pin::pin!(future);
+    let mut future = pin!(future);
     Parker::with(|parker, waker| {
         let mut cx = Context::from_waker(waker);
         loop {

@@ -99,8 +99,16 @@ pub struct Options {
     pub nodelay: bool,
     /// Time to live or hop limit of every segment; `None` is 64. Never 0.
     pub hop_limit: Option<u8>,
-    /// Probe an idle peer after this time, and then as often; `None` never does.
-    pub keep_alive: Option<Duration>,
+    /// When an idle peer is probed, and given up; `None` never does.
+    pub keep_alive: Option<KeepAlive>,
+    /// How long data may remain unacknowledged before the connection is given up (RFC 5482);
+    /// `None` takes [`Config::retransmit_timeout`](crate::Config::retransmit_timeout).
+    pub user_timeout: Option<Duration>,
+    /// Acknowledge every segment at once, instead of waiting a moment for one to go along with.
+    pub quickack: bool,
+    /// The byte of the IP header that asks routers for a treatment: the differentiated services
+    /// field (RFC 2474), without its two lowest bits.
+    pub traffic_class: u8,
     /// The most that the peer may send ahead of the reader, in bytes; `None` takes
     /// [`Config::recv_buffer_bytes`](crate::Config::recv_buffer_bytes). Fixed once the connection
     /// is made.
@@ -114,6 +122,24 @@ pub struct Options {
     /// How long a connect may take; `None` takes
     /// [`Config::connect_timeout`](crate::Config::connect_timeout).
     pub connect_timeout: Option<Duration>,
+}
+
+/// When the peer of an idle connection is probed (RFC 9293 section 3.8.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// How long nothing must have been heard of the peer before the first probe.
+    pub idle: Duration,
+    /// The time between two probes.
+    pub interval: Duration,
+    /// After how many probes without an answer the connection is given up; at least 1.
+    pub count: u32,
+}
+
+impl Default for KeepAlive {
+    /// Linux's values: two hours, 75 s and 9.
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(7200), interval: Duration::from_secs(75), count: 9 }
+    }
 }
 
 /// Options of a TCP listener.

@@ -35,6 +35,38 @@ pub enum Command {
     Close,
 }
 
+/// Options of a UDP socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Time to live or hop limit of every datagram to a single host; `None` is 64. Never 0.
+    pub hop_limit: Option<u8>,
+    /// Time to live or hop limit of datagrams to a group. 1 at first: they stay on the link.
+    pub multicast_hop_limit: u8,
+    /// Whether datagrams to an IPv4 group come back to sockets of this stack that are in it. So at
+    /// first.
+    pub multicast_loop_v4: bool,
+    /// The same for IPv6.
+    pub multicast_loop_v6: bool,
+    /// Whether datagrams may be sent to broadcast addresses. Not at first, so that nobody does so
+    /// unawares.
+    pub broadcast: bool,
+    /// The differentiated services field (RFC 2474), without its two lowest bits.
+    pub traffic_class: u8,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            hop_limit: None,
+            multicast_hop_limit: 1,
+            multicast_loop_v4: true,
+            multicast_loop_v6: true,
+            broadcast: false,
+            traffic_class: 0,
+        }
+    }
+}
+
 /// What a UDP socket answers.
 #[derive(Clone, PartialEq, Eq, derive_more::Debug)]
 pub enum Response {

@@ -1,14 +1,16 @@
 //! The datagrams between a UDP, ping or raw socket and its handle.
 
 use super::waiters::{WaitKey, Waiters};
+use crate::config::Config;
 use crate::doorbell::{Bell, Events};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::sockets::datagram::Kind;
 use crate::sync::Mutex;
+use crate::udp::Options;
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::task::{Poll, Waker};
 
 /// One datagram on its way in or out.
@@ -46,6 +48,9 @@ struct RecvSide {
     queue: Bounded,
     /// Only datagrams from here are taken.
     peer: Option<SocketAddr>,
+    /// The multicast groups that the socket is in.
+    groups: Vec<IpAddr>,
+    groups_max: usize,
     /// An error that the network reported; told once.
     error: Option<Error>,
     closed: Option<Error>,
@@ -55,8 +60,7 @@ struct RecvSide {
 #[derive(Debug)]
 struct SendSide {
     queue: Bounded,
-    /// The time to live of datagrams that do not bring their own.
-    hop_limit: Option<u8>,
+    options: Options,
     closed: Option<Error>,
     waiters: Waiters,
 }
@@ -135,8 +139,9 @@ impl DatagramQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::MessageTooLarge`], [`Error::ZeroPort`], [`Error::UnspecifiedAddress`] or
-    /// [`Error::WrongFamily`] if it can never be sent; [`Error::WouldBlock`] without room; an error
+    /// [`Error::MessageTooLarge`], [`Error::ZeroPort`], [`Error::UnspecifiedAddress`],
+    /// [`Error::WrongFamily`] or [`Error::BroadcastForbidden`] if it can never be sent;
+    /// [`Error::WouldBlock`] without room; an error
     /// that the network reported for something sent earlier, once; why the socket ended. Nothing
     /// is queued then.
     pub fn try_send(&self, datagram: Datagram) -> Result<(), Error> {
@@ -147,6 +152,9 @@ impl DatagramQueue {
         let mut send = self.send.lock();
         if let Some(reason) = send.closed {
             return Err(reason);
+        }
+        if datagram.peer.ip().to_canonical() == Ipv4Addr::BROADCAST && !send.options.broadcast {
+            return Err(Error::BroadcastForbidden);
         }
         if let Some(error) = self.recv.lock().error.take() {
             return Err(error);
@@ -169,6 +177,19 @@ impl DatagramQueue {
         }
         send.waiters.register(key, waker);
         Poll::Pending
+    }
+
+    /// Whether [`try_recv`](Self::try_recv) would give something else than
+    /// [`Error::WouldBlock`].
+    pub fn is_readable(&self) -> bool {
+        let recv = self.recv.lock();
+        !recv.queue.is_empty() || recv.error.is_some() || recv.closed.is_some()
+    }
+
+    /// Whether a datagram of `len` bytes can be queued now, or sending fails.
+    pub fn is_writable(&self, len: usize) -> bool {
+        let send = self.send.lock();
+        send.closed.is_some() || send.queue.has_room(len.min(self.kind.payload_max()))
     }
 
     /// Forgets a waiter of the receive side.
@@ -201,14 +222,53 @@ impl DatagramQueue {
         }
     }
 
-    /// The time to live or hop limit of outgoing datagrams; `None` is 64.
-    pub fn hop_limit(&self) -> Option<u8> {
-        self.send.lock().hop_limit
+    /// The options as last set.
+    pub fn options(&self) -> Options {
+        self.send.lock().options
     }
 
-    /// Sets the time to live or hop limit of all datagrams not yet sent.
-    pub fn set_hop_limit(&self, hop_limit: Option<u8>) {
-        self.send.lock().hop_limit = hop_limit;
+    /// Changes options, for all datagrams not yet sent.
+    pub fn set_options(&self, change: impl FnOnce(&mut Options)) {
+        change(&mut self.send.lock().options);
+    }
+
+    /// Takes the socket into a multicast group: it receives what is sent to the group and the
+    /// socket's port.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if `group` is no group; [`Error::AddressInUse`] if the socket is in it;
+    /// [`Error::LimitReached`] at
+    /// [`Config::groups_per_socket_max`](crate::Config::groups_per_socket_max).
+    pub fn join(&self, group: IpAddr) -> Result<(), Error> {
+        if !group.is_multicast() {
+            return Err(Error::Malformed);
+        }
+        let mut recv = self.recv.lock();
+        if recv.groups.contains(&group) {
+            return Err(Error::AddressInUse);
+        }
+        if recv.groups.len() >= recv.groups_max {
+            return Err(Error::LimitReached);
+        }
+        recv.groups.push(group);
+        drop(recv);
+        self.bell.ring(Events::OPTIONS);
+        Ok(())
+    }
+
+    /// Takes the socket out of a multicast group.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressNotAvailable`] if it is not in it.
+    pub fn leave(&self, group: IpAddr) -> Result<(), Error> {
+        let mut recv = self.recv.lock();
+        let at = recv.groups.iter().position(|known| *known == group);
+        recv.groups.swap_remove(at.ok_or(Error::AddressNotAvailable)?);
+        drop(recv);
+        self.bell.ring(Events::OPTIONS);
+        Ok(())
     }
 
     /// Gives the socket up to the stack, which sends what is queued and closes it.
@@ -219,9 +279,9 @@ impl DatagramQueue {
 
 /// The stack.
 impl DatagramQueue {
-    pub(crate) fn new(bell: Bell, local: SocketAddr, kind: Kind, bytes_max: usize) -> Self {
+    pub(crate) fn new(bell: Bell, local: SocketAddr, kind: Kind, config: &Config) -> Self {
         // One datagram of the largest size must always fit.
-        let bytes_max = bytes_max.max(kind.payload_max() + OVERHEAD);
+        let bytes_max = config.datagram_queue_bytes.max(kind.payload_max() + OVERHEAD);
         Self {
             bell,
             local,
@@ -229,13 +289,15 @@ impl DatagramQueue {
             recv: Mutex::new(RecvSide {
                 queue: Bounded::new(bytes_max),
                 peer: None,
+                groups: Vec::new(),
+                groups_max: config.groups_per_socket_max,
                 error: None,
                 closed: None,
                 waiters: Waiters::default(),
             }),
             send: Mutex::new(SendSide {
                 queue: Bounded::new(bytes_max),
-                hop_limit: None,
+                options: Options::default(),
                 closed: None,
                 waiters: Waiters::default(),
             }),
@@ -283,13 +345,17 @@ impl DatagramQueue {
         recv.waiters.wake(wakes);
     }
 
-    /// Takes the oldest datagram to send and collects writers to wake.
-    pub(crate) fn take_to_send(&self, wakes: &mut Vec<Waker>) -> Option<Datagram> {
+    /// Takes the oldest datagram to send, with the options for it, and collects writers to wake.
+    pub(crate) fn take_to_send(&self, wakes: &mut Vec<Waker>) -> Option<(Datagram, Options)> {
         let mut send = self.send.lock();
-        let mut datagram = send.queue.pop()?;
-        datagram.hop_limit = datagram.hop_limit.or(send.hop_limit);
+        let datagram = send.queue.pop()?;
         send.waiters.wake(wakes);
-        Some(datagram)
+        Some((datagram, send.options))
+    }
+
+    /// The multicast groups that the socket is in.
+    pub(crate) fn groups(&self) -> Vec<IpAddr> {
+        self.recv.lock().groups.clone()
     }
 
     /// The socket is gone.

@@ -12,7 +12,7 @@ mod waiters;
 
 pub use accept::AcceptQueue;
 pub use datagram::{Datagram, DatagramQueue};
-pub use stream::StreamQueue;
+pub use stream::{SideState, StreamQueue};
 pub use waiters::WaitKey;
 
 pub(crate) use datagram::Pushed;

@@ -29,6 +29,15 @@ pub struct StreamQueue {
     options: Mutex<tcp::Options>,
 }
 
+/// How one side of a stream stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SideState {
+    /// A `try_*` call would give something else than [`Error::WouldBlock`].
+    pub is_ready: bool,
+    /// No more comes, or can be sent, besides what is queued.
+    pub is_closed: bool,
+}
+
 #[derive(Debug)]
 struct RecvSide {
     data: ByteQueue,
@@ -189,6 +198,19 @@ impl StreamQueue {
         }
         send.waiters.register(key, waker);
         Poll::Pending
+    }
+
+    /// How the receive side stands.
+    pub fn recv_state(&self) -> SideState {
+        let recv = self.recv.lock();
+        SideState { is_ready: recv.is_ready(), is_closed: recv.end.is_some() || recv.shutdown }
+    }
+
+    /// How the send side stands.
+    pub fn send_state(&self) -> SideState {
+        let send = self.send.lock();
+        let is_closed = send.check().is_err();
+        SideState { is_ready: is_closed || send.credit().is_ok(), is_closed }
     }
 
     /// Forgets a waiter of the receive side.

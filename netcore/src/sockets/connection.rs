@@ -1,5 +1,6 @@
 //! One TCP connection: smoltcp's state machine, and the queues between it and its handle.
 
+use super::patience::{Activity, Patience};
 use super::wire::Wire;
 use crate::addressing::NextHop;
 use crate::buffer::SoloSocket;
@@ -16,7 +17,7 @@ use crate::output::Output;
 use crate::queue::{Received, StreamQueue};
 use crate::sync::Arc;
 use bytes::Bytes;
-use smoltcp::socket::tcp::{self, CongestionControl, State};
+use smoltcp::socket::tcp::{CongestionControl, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::TcpPacket;
 use std::collections::VecDeque;
@@ -44,6 +45,12 @@ pub(crate) struct Connection {
     expires: Option<Instant>,
     /// When the peer was last heard, or was first sent something that it should answer.
     last_heard: Instant,
+    /// When it last acknowledged something new, or was first sent something.
+    progressed: Instant,
+    /// What the application wants of a silent peer, if anything.
+    patience: Option<Box<Patience>>,
+    /// The peer is silent and smoltcp probes it.
+    is_probing: bool,
     /// Bytes not yet acknowledged when that last became less, for a connection without handle.
     unsent: usize,
     /// Segments still to be acknowledged at once, since the peer's window is small at first.
@@ -81,6 +88,8 @@ const ACK_DELAY: Duration = Duration::from_millis(10);
 
 /// How many segments of a new connection are acknowledged at once (Linux: `TCP_MAX_QUICKACKS`).
 const QUICK_ACKS: u8 = 16;
+/// As many as come.
+const QUICK_ACKS_ALL: u8 = u8::MAX;
 
 impl Connection {
     pub(crate) fn new(
@@ -93,8 +102,7 @@ impl Connection {
         let tcp = solo.tcp_mut();
         tcp.set_congestion_control(CongestionControl::Cubic);
         tcp.set_ack_delay(Some(ACK_DELAY));
-        apply(&options, tcp);
-        Self {
+        let mut connection = Self {
             solo,
             wire,
             stage,
@@ -104,13 +112,19 @@ impl Connection {
             is_orphan: false,
             is_send_done: false,
             failure: None,
-            options: Some(Box::new(options)),
+            options: None,
             expires: None,
             last_heard: now,
+            progressed: now,
+            patience: None,
+            is_probing: false,
             unsent: 0,
             quick_acks: QUICK_ACKS,
             parked: None,
-        }
+        };
+        connection.apply(&options);
+        connection.options = Some(Box::new(options));
+        connection
     }
 
     pub(crate) fn queue(&self) -> Option<&Arc<StreamQueue>> {
@@ -154,7 +168,14 @@ impl Connection {
 
         // A packet of several segments is acknowledged at once, as the several would be.
         let is_quick = self.quick_acks > 0 || payload_len > self.wire.segment_bytes();
-        self.quick_acks -= u8::from(payload_len > 0).min(self.quick_acks);
+        if payload_len > 0 && (1..QUICK_ACKS_ALL).contains(&self.quick_acks) {
+            self.quick_acks -= 1;
+        }
+        if self.is_probing {
+            self.is_probing = false;
+            self.solo.tcp_mut().set_keep_alive(None);
+        }
+        let unacknowledged = self.solo.tcp().send_queue();
         let delay = if is_quick { Duration::ZERO } else { ACK_DELAY };
         self.solo.tcp_mut().set_ack_delay(Some(delay));
         // Only the SYN that answers ours says anything; any other may be anybody's.
@@ -166,6 +187,9 @@ impl Connection {
             ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
         engine.receive(now, shown, self.solo.set_mut(), &mut sink);
         self.last_heard = now;
+        if self.solo.tcp().send_queue() < unacknowledged {
+            self.progressed = now;
+        }
 
         if is_reset && before != State::Closed && self.is_finished() {
             self.failure = Some(match before {
@@ -275,6 +299,7 @@ impl Connection {
             };
             if tcp.send_queue() == 0 {
                 self.last_heard = now;
+                self.progressed = now;
             }
             let sent = tcp.send_slice(&chunk).expect("may_send was asked");
             debug_assert_eq!(sent, chunk.len(), "take_to_send was told the room");
@@ -332,8 +357,21 @@ impl Connection {
     /// Takes the options that the handle has changed.
     pub(crate) fn apply_options(&mut self) {
         if let Some(options) = self.queue().map(|queue| queue.options()) {
-            apply(&options, self.solo.tcp_mut());
+            self.apply(&options);
         }
+    }
+
+    fn apply(&mut self, options: &Options) {
+        let tcp = self.solo.tcp_mut();
+        tcp.set_nagle_enabled(!options.nodelay);
+        tcp.set_hop_limit(options.hop_limit.filter(|hops| *hops > 0));
+        self.wire.traffic_class = options.traffic_class;
+        self.quick_acks = match (options.quickack, self.quick_acks) {
+            (true, _) => QUICK_ACKS_ALL,
+            (false, QUICK_ACKS_ALL) => 0,
+            (false, left) => left,
+        };
+        self.patience = Patience::new(options).map(Box::new);
     }
 
     /// Marks the end of the handshake and hands out the options, which are the handle's from now
@@ -349,15 +387,49 @@ impl Connection {
         self.gives_up_at(config).is_some_and(|at| at <= now)
     }
 
-    /// When the next of these deadlines passes.
-    pub(crate) fn gives_up_at(&self, config: &Config) -> Option<Instant> {
+    /// When the stack has to look after this connection, whatever smoltcp thinks.
+    pub(crate) fn attention_at(&self, config: &Config) -> Option<Instant> {
+        let probes_from = self.probes_from().map(|(at, _)| at);
+        self.gives_up_at(config).into_iter().chain(probes_from).min()
+    }
+
+    /// Has smoltcp probe a peer that has been silent for long enough.
+    pub(crate) fn probe_if_idle(&mut self, now: Instant) {
+        if let Some((at, interval)) = self.probes_from()
+            && at <= now
+        {
+            self.is_probing = true;
+            // Sends the first probe at once.
+            self.solo.tcp_mut().set_keep_alive(Some(interval));
+        }
+    }
+
+    fn probes_from(&self) -> Option<(Instant, Duration)> {
+        if self.is_probing || !matches!(self.stage, Stage::Open(_)) {
+            return None;
+        }
+        self.patience.as_ref()?.probes_from(self.activity())
+    }
+
+    fn gives_up_at(&self, config: &Config) -> Option<Instant> {
         if self.state() == State::Closed {
             // Given up already; only the reset has to leave.
             return None;
         }
-        let is_unanswered = self.solo.tcp().send_queue() > 0;
-        let silence = self.last_heard + Duration::from(config.retransmit_timeout);
-        self.expires.into_iter().chain(is_unanswered.then_some(silence)).min()
+        let (activity, timeout) = (self.activity(), Duration::from(config.retransmit_timeout));
+        let silence = match &self.patience {
+            Some(patience) => patience.ends_at(activity, timeout),
+            None => activity.is_unanswered.then_some(activity.heard + timeout),
+        };
+        self.expires.into_iter().chain(silence).min()
+    }
+
+    fn activity(&self) -> Activity {
+        Activity {
+            heard: self.last_heard,
+            progressed: self.progressed,
+            is_unanswered: self.solo.tcp().send_queue() > 0,
+        }
     }
 
     fn set_expiry(&mut self, now: Instant, config: &Config) {
@@ -394,12 +466,6 @@ impl Connection {
         );
         is_past_fin && !self.solo.tcp().can_recv()
     }
-}
-
-fn apply(options: &Options, tcp: &mut tcp::Socket<'static>) {
-    tcp.set_nagle_enabled(!options.nodelay);
-    tcp.set_hop_limit(options.hop_limit.filter(|hops| *hops > 0));
-    tcp.set_keep_alive(options.keep_alive.map(Duration::from));
 }
 
 fn push_copy(queue: &StreamQueue, bytes: &[u8], wakes: &mut Vec<Waker>) {

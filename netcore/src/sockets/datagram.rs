@@ -16,6 +16,8 @@ pub(crate) struct DatagramSocket {
     pub(crate) is_dirty: bool,
     /// The handle is gone: the socket goes once its queue is sent.
     pub(crate) is_orphan: bool,
+    /// The multicast groups that the stack knows it to be in.
+    pub(crate) groups: Vec<IpAddr>,
     /// Receive commands that wait, with the length they cut at.
     pub(crate) parked: VecDeque<(Option<usize>, Responder)>,
 }

@@ -3,6 +3,7 @@
 pub(crate) mod connection;
 pub(crate) mod datagram;
 pub(crate) mod listener;
+pub(crate) mod patience;
 pub(crate) mod time_wait;
 pub(crate) mod wire;
 

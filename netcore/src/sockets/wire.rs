@@ -1,6 +1,7 @@
 //! What a connection's segments look like on the wire, and what smoltcp may see of them.
 
 use crate::flow_table::FlowKey;
+use crate::ip;
 use crate::link::{LinkCapabilities, Offload};
 use crate::output::{Checksums, write_checksum};
 use smoltcp::wire::{IpProtocol, TcpPacket, TcpSeqNumber};
@@ -15,6 +16,8 @@ pub(crate) struct Wire {
     local_mss: u16,
     /// The payload of a full segment to the peer.
     segment_bytes: u16,
+    /// What routers are asked for; see [`Options::traffic_class`](crate::tcp::Options).
+    pub(crate) traffic_class: u8,
     /// The peer's initial sequence number, once it is known.
     remote_isn: Option<u32>,
     /// Bytes that were taken out of the receive buffer so far.
@@ -44,6 +47,7 @@ impl Wire {
             flow,
             local_mss,
             segment_bytes: MSS_DEFAULT.min(local_mss),
+            traffic_class: 0,
             remote_isn: None,
             taken: 0,
             local_isn: None,
@@ -157,6 +161,9 @@ impl Wire {
     ) -> Offload {
         let (local, remote) = (self.flow.local(), self.flow.remote());
         let start = ip_header_len(local);
+        if self.traffic_class != 0 {
+            ip::set_traffic_class(packet, self.traffic_class);
+        }
         let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
         self.correct(&mut segment);
         self.note_sent(&segment);

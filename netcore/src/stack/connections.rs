@@ -408,6 +408,7 @@ impl Netstack {
             }
             connection.abort(Error::TimedOut);
         }
+        connection.probe_if_idle(now);
         let mut output = Output { link, state: &mut self.outgoing };
         let mut has_more = connection.emit(&mut self.engine, now, &mut output);
         if connection.finish_sending() {
@@ -430,8 +431,8 @@ impl Netstack {
             }
             due = Some(now + RELUCTANCE);
         }
-        let gives_up = connection.gives_up_at(&self.config);
-        let due = due.into_iter().chain(gives_up).min();
+        let attention = connection.attention_at(&self.config);
+        let due = due.into_iter().chain(attention).min();
         connection.armed.set(&mut self.deadlines, id, due);
         true
     }

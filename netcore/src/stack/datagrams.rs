@@ -1,7 +1,7 @@
 //! UDP, ping and raw sockets.
 
 use super::Netstack;
-use super::ingress::Packet;
+use super::ingress::{Packet, is_all_hosts};
 use crate::addressing::NextHop;
 use crate::command::raw::Version;
 use crate::command::tcp::Families;
@@ -45,13 +45,13 @@ impl Netstack {
         let to = self.bindable(endpoint.ip(), families)?;
         let mut port = 0;
         let (ports, random) = (&mut self.ports, &mut self.random);
-        let (doorbell, bytes_max) = (&self.doorbell, self.config.datagram_queue_bytes);
+        let (doorbell, config) = (&self.doorbell, &self.config);
         let id = self.sockets.insert(|id| {
             port = ports.bind(Protocol::Udp, to, endpoint.port(), id, random)?;
             let local = SocketAddr::new(endpoint.ip(), port);
             let bell = Bell::new(id, doorbell.clone());
             let kind = Kind::Udp { to, port, is_v6: endpoint.is_ipv6() };
-            Ok(datagram_socket(DatagramQueue::new(bell, local, kind, bytes_max)))
+            Ok(datagram_socket(DatagramQueue::new(bell, local, kind, config)))
         })?;
         let queue = self.datagram_queue(id);
         let local = queue.local_address();
@@ -70,12 +70,12 @@ impl Netstack {
             let mut all = (0..=u16::MAX).map(|step| start.wrapping_add(step));
             all.find(|id| !self.echoes.contains_key(&(version, *id))).ok_or(Error::NoFreePort)?
         };
-        let (doorbell, bytes_max) = (&self.doorbell, self.config.datagram_queue_bytes);
+        let (doorbell, config) = (&self.doorbell, &self.config);
         let id = self.sockets.insert(|id| {
             let bell = Bell::new(id, doorbell.clone());
             let address = SocketAddr::new(local, identifier);
             let kind = Kind::Ping { local, identifier };
-            Ok(datagram_socket(DatagramQueue::new(bell, address, kind, bytes_max)))
+            Ok(datagram_socket(DatagramQueue::new(bell, address, kind, config)))
         })?;
         self.echoes.insert((version, identifier), id);
         Ok((icmp::Response::Opened { handle: id, identifier }, self.datagram_queue(id)))
@@ -88,7 +88,7 @@ impl Netstack {
         protocol: u8,
     ) -> Result<(raw::Response, Arc<DatagramQueue>), Error> {
         self.check_running()?;
-        let (doorbell, bytes_max) = (&self.doorbell, self.config.datagram_queue_bytes);
+        let (doorbell, config) = (&self.doorbell, &self.config);
         let id = self.sockets.insert(|id| {
             let bell = Bell::new(id, doorbell.clone());
             let unspecified = match version {
@@ -97,7 +97,7 @@ impl Netstack {
             };
             let address = SocketAddr::new(unspecified, 0);
             let kind = Kind::Raw { version, protocol };
-            Ok(datagram_socket(DatagramQueue::new(bell, address, kind, bytes_max)))
+            Ok(datagram_socket(DatagramQueue::new(bell, address, kind, config)))
         })?;
         self.raw.entry((version, protocol)).or_default().push(id);
         Ok((raw::Response::Opened { handle: id }, self.datagram_queue(id)))
@@ -133,10 +133,40 @@ impl Netstack {
             return;
         };
         socket.parked.retain(|(_, responder)| !responder.is_abandoned());
-        if socket.queue.bell().take().contains(Events::CLOSE) {
+        let events = socket.queue.bell().take();
+        if events.contains(Events::CLOSE) {
             socket.is_orphan = true;
         }
+        if events.contains(Events::OPTIONS) {
+            let groups = socket.queue.groups();
+            self.set_groups(id, groups);
+        }
         self.mark(id);
+    }
+
+    /// Takes a socket into exactly these multicast groups.
+    fn set_groups(&mut self, id: SocketId, groups: Vec<IpAddr>) {
+        let Some(socket) = self.sockets.datagram_mut(id) else {
+            return;
+        };
+        for left in std::mem::take(&mut socket.groups) {
+            self.leave_group(left, id);
+        }
+        for joined in &groups {
+            self.groups.entry(*joined).or_default().push(id);
+        }
+        if let Some(socket) = self.sockets.datagram_mut(id) {
+            socket.groups = groups;
+        }
+    }
+
+    fn leave_group(&mut self, group: IpAddr, id: SocketId) {
+        if let Some(members) = self.groups.get_mut(&group) {
+            members.retain(|member| *member != id);
+            if members.is_empty() {
+                self.groups.remove(&group);
+            }
+        }
     }
 
     /// Removes a datagram socket and everything that leads to it.
@@ -157,6 +187,9 @@ impl Netstack {
                     }
                 }
             }
+        }
+        for group in &socket.groups {
+            self.leave_group(*group, id);
         }
         socket.queue.finish(reason, &mut self.wakes);
         for (_, responder) in socket.parked {
@@ -226,14 +259,20 @@ impl Netstack {
             payload,
         };
         if !self.addressing.is_own(destination) {
-            // To many: every socket on the port gets one.
-            let sockets: Vec<_> = self.ports.all(Protocol::Udp, port).collect();
-            let takes = |to: BoundTo| match to {
-                BoundTo::One(address) => address == destination,
-                to => to.covers(destination),
+            // To many: every socket on the port gets one, of a group every member.
+            let members = self.groups.get(&destination);
+            let takes = |to: BoundTo, id: SocketId| {
+                let is_member = members.is_some_and(|members| members.contains(&id));
+                (is_member || !destination.is_multicast() || is_all_hosts(destination))
+                    && match to {
+                        BoundTo::One(address) => address == destination,
+                        to => to.covers(destination),
+                    }
             };
+            let sockets: Vec<_> =
+                self.ports.all(Protocol::Udp, port).filter(|(to, id)| takes(*to, *id)).collect();
             let mut taken = false;
-            for (_, id) in sockets.into_iter().filter(|(to, _)| takes(*to)) {
+            for (_, id) in sockets {
                 taken = true;
                 self.deliver(id, received.clone());
             }
@@ -402,14 +441,14 @@ impl Netstack {
                 self.mark(id);
                 return false;
             }
-            let Some(datagram) = queue.take_to_send(&mut self.wakes) else {
+            let Some((datagram, options)) = queue.take_to_send(&mut self.wakes) else {
                 if self.sockets.datagram_mut(id).is_some_and(|socket| socket.is_orphan) {
                     self.remove_datagram(id, Error::Closed);
                 }
                 self.retry_parked_datagram(id);
                 return true;
             };
-            if let Err(error) = self.send_datagram(&queue, datagram, link) {
+            if let Err(error) = self.send_datagram(&queue, datagram, options, link) {
                 // As on a kernel: the sender learns of it with its next call.
                 queue.set_error(error, &mut self.wakes);
             }
@@ -422,15 +461,23 @@ impl Netstack {
         &mut self,
         queue: &DatagramQueue,
         datagram: Datagram,
+        options: udp::Options,
         link: &mut L,
     ) -> Result<(), Error> {
-        let hop_limit = datagram.hop_limit.unwrap_or(ip::HOP_LIMIT);
         let kind = queue.kind();
         if let Kind::Raw { version, protocol } = kind {
             return self.send_raw(&datagram.payload, version, protocol, link);
         }
         let peer = canonical(datagram.peer);
         let way = self.addressing.next_hop(peer.ip())?;
+        if !options.broadcast && self.addressing.is_broadcast(peer.ip()) {
+            return Err(Error::BroadcastForbidden);
+        }
+        let own_limit = match peer.ip().is_multicast() {
+            true => Some(options.multicast_hop_limit),
+            false => options.hop_limit,
+        };
+        let hop_limit = datagram.hop_limit.or(own_limit).unwrap_or(ip::HOP_LIMIT);
         let bound = datagram.local.unwrap_or(queue.local_address().ip()).to_canonical();
         let source = match bound {
             bound if bound.is_unspecified() || bound.is_multicast() => {
@@ -449,22 +496,26 @@ impl Netstack {
         match kind {
             Kind::Udp { port, .. } => {
                 let len = UDP_HEADER + payload.len();
-                let header = (ends, IpProtocol::Udp, hop_limit);
-                self.send_transport(way, header, len, link, |buffer| {
+                let header = (ends, IpProtocol::Udp, hop_limit, options.traffic_class);
+                let write = |buffer: &mut [u8]| {
                     let mut out = UdpPacket::new_unchecked(buffer);
                     out.set_src_port(port);
                     out.set_dst_port(peer.port());
                     out.set_len(len as u16);
                     out.set_checksum(0);
                     out.payload_mut().copy_from_slice(payload);
-                })
+                };
+                if self.has_members(peer.ip(), options) {
+                    self.send_transport(NextHop::Own, header, len, link, write)?;
+                }
+                self.send_transport(way, header, len, link, write)
             }
             Kind::Ping { identifier, .. } => {
                 let (protocol, sequence) = match source {
                     IpAddr::V4(_) => (IpProtocol::Icmp, peer.port()),
                     IpAddr::V6(_) => (IpProtocol::Icmpv6, peer.port()),
                 };
-                let header = (ends, protocol, hop_limit);
+                let header = (ends, protocol, hop_limit, options.traffic_class);
                 self.send_transport(way, header, ECHO_HEADER + payload.len(), link, |buffer| {
                     write_echo_request(buffer, protocol, (identifier, sequence), payload);
                 })
@@ -473,11 +524,20 @@ impl Netstack {
         }
     }
 
+    /// Whether sockets of this stack are to hear what is sent to `group`.
+    fn has_members(&self, group: IpAddr, options: udp::Options) -> bool {
+        let comes_back = match group {
+            IpAddr::V4(_) => options.multicast_loop_v4,
+            IpAddr::V6(_) => options.multicast_loop_v6,
+        };
+        comes_back && self.groups.contains_key(&group)
+    }
+
     /// Sends one transport packet, in fragments if need be.
     fn send_transport<L: Link>(
         &mut self,
         way: NextHop,
-        (ends, protocol, hop_limit): ((IpAddr, IpAddr), IpProtocol, u8),
+        (ends, protocol, hop_limit, traffic_class): ((IpAddr, IpAddr), IpProtocol, u8, u8),
         len: usize,
         link: &mut L,
         fill: impl FnOnce(&mut [u8]),
@@ -492,6 +552,9 @@ impl Netstack {
         }
         let write = |packet: &mut [u8], checksums| {
             header.emit(&mut packet[..], &ip::header_checksums_only());
+            if traffic_class != 0 {
+                ip::set_traffic_class(packet, traffic_class);
+            }
             fill(&mut packet[start..]);
             write_checksum(packet, start, ends, protocol, checksums)
         };
@@ -532,6 +595,7 @@ fn datagram_socket(queue: DatagramQueue) -> Socket {
         queue: Arc::new(queue),
         is_dirty: false,
         is_orphan: false,
+        groups: Vec::new(),
         parked: VecDeque::new(),
     }))
 }

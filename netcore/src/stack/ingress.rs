@@ -151,7 +151,8 @@ impl Netstack {
         }
         let is_for_us = self.addressing.is_own(destination)
             || self.addressing.is_broadcast(destination)
-            || is_all_hosts(destination);
+            || is_all_hosts(destination)
+            || self.groups.contains_key(&destination);
         if is_for_us { Ok(()) } else { Err(DropReason::NotForUs) }
     }
 }
@@ -161,7 +162,7 @@ fn is_v4_mapped(address: IpAddr) -> bool {
 }
 
 /// The multicast groups that every host is in (RFC 1112 section 4, RFC 4291 section 2.7.1).
-fn is_all_hosts(address: IpAddr) -> bool {
+pub(super) fn is_all_hosts(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.octets() == [224, 0, 0, 1],
         IpAddr::V6(address) => address.segments() == [0xff02, 0, 0, 0, 0, 0, 0, 1],

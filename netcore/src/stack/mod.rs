@@ -65,6 +65,8 @@ pub struct Netstack {
     echoes: HashMap<(Version, u16), SocketId, ahash::RandomState>,
     /// Raw sockets by what they want to see.
     raw: HashMap<(Version, u8), Vec<SocketId>, ahash::RandomState>,
+    /// Which sockets are in which multicast group.
+    groups: HashMap<IpAddr, Vec<SocketId>, ahash::RandomState>,
     half_open: HalfOpen,
 
     /// Sockets to be served, each once, in turn.
@@ -112,6 +114,7 @@ impl Netstack {
             ports: Ports::default(),
             echoes: HashMap::default(),
             raw: HashMap::default(),
+            groups: HashMap::default(),
             half_open: HalfOpen::default(),
             dirty: VecDeque::new(),
             deadlines: Deadlines::default(),

@@ -47,6 +47,34 @@ impl TcpListener {
         Ok(self.listener.local_addr())
     }
 
+    /// The time to live or hop limit of accepted connections.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn ttl(&self) -> io::Result<u32> {
+        Ok(self.listener.ttl())
+    }
+
+    /// Sets the time to live or hop limit of connections accepted from now on, from 1 to 255.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for any other value.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.listener.set_ttl(ttl)
+    }
+
+    /// The listener's error, of which it has none: what goes wrong is told by
+    /// [`accept`](Self::accept).
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
+
     /// A second handle to the same listener.
     ///
     /// # Errors

@@ -1,11 +1,12 @@
 //! Blocking TCP connections.
 
 use crate::stream::Stream;
+use crate::stream_methods::{address_methods, option_methods};
 use crate::wait;
 use netcore::Error;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,23 +23,8 @@ impl TcpStream {
         self.stream
     }
 
-    /// This end's address.
-    ///
-    /// # Errors
-    ///
-    /// None; as everywhere in this module the result is `std::net`'s.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.stream.local_addr())
-    }
-
-    /// The other end's address.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.stream.peer_addr())
-    }
+    address_methods!(self => self.stream);
+    option_methods!(self => self.stream);
 
     /// Shuts the read half, the write half or both down.
     ///
@@ -112,52 +98,6 @@ impl TcpStream {
     /// As a read.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.read_with(|| self.stream.try_peek(buf))
-    }
-
-    /// Whether small segments are sent at once. Off at first, as on the kernel.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn nodelay(&self) -> io::Result<bool> {
-        Ok(self.stream.options().nodelay)
-    }
-
-    /// Sends small segments at once, or gathers them while data is in flight (RFC 896).
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.stream.set_option(|options| options.nodelay = nodelay);
-        Ok(())
-    }
-
-    /// The time to live or hop limit of what is sent.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn ttl(&self) -> io::Result<u32> {
-        Ok(self.stream.ttl())
-    }
-
-    /// Sets the time to live or hop limit of what is sent, from 1 to 255.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for any other value.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.stream.set_ttl(ttl)
-    }
-
-    /// Why the connection failed, if it did. Unlike the kernel's, the answer stays.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        Ok(self.stream.take_error())
     }
 
     fn read_with<T>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> io::Result<T> {

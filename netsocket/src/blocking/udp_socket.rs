@@ -2,13 +2,14 @@
 
 use super::tcp_stream::deadline;
 use crate::address::{ToSocketAddrs, none_given};
+use crate::udp_methods::udp_option_methods;
 use crate::udp_socket::Socket;
 use crate::wait;
 use bytes::Bytes;
 use netcore::Error;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,6 +94,15 @@ impl UdpSocket {
         self.read_with(|| self.socket.try_recv_from(buf))
     }
 
+    /// Copies the next datagram of the peer into `buf` and leaves it to be received.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.peek_from(buf).map(|(n, _)| n)
+    }
+
     /// Copies the next datagram into `buf` and leaves it to be received.
     ///
     /// # Errors
@@ -157,31 +167,28 @@ impl UdpSocket {
         Ok(())
     }
 
-    /// The time to live or hop limit of what is sent.
+    udp_option_methods!(self => self.socket);
+
+    /// Joins an IPv4 group: datagrams to it and to this socket's port are received. A stack has one
+    /// link, so `interface` says nothing.
     ///
     /// # Errors
     ///
-    /// None.
-    pub fn ttl(&self) -> io::Result<u32> {
-        Ok(self.socket.ttl())
+    /// `InvalidInput` if it is no group; `AddrInUse` if the socket is in it; `QuotaExceeded` if it
+    /// is in too many.
+    pub fn join_multicast_v4(&self, multiaddr: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
+        let _ = interface;
+        Ok(self.socket.join((*multiaddr).into())?)
     }
 
-    /// Sets the time to live or hop limit of what is sent, from 1 to 255.
+    /// Leaves an IPv4 group.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for any other value.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.socket.set_ttl(ttl)
-    }
-
-    /// Takes the error that the network reported for an earlier datagram.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        Ok(self.socket.queue().take_error().map(io::Error::from))
+    /// `AddrNotAvailable` if the socket is not in it.
+    pub fn leave_multicast_v4(&self, multiaddr: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
+        let _ = interface;
+        Ok(self.socket.leave((*multiaddr).into())?)
     }
 
     fn read_with<T>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> io::Result<T> {

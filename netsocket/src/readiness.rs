@@ -1,0 +1,176 @@
+//! What a socket can be waited for, and what it was found to be ready for.
+
+use std::ops::{BitAnd, BitOr, BitOrAssign, Sub};
+
+/// What to wait for with `ready`, as `tokio::io::Interest`. A socket that has failed is ready for
+/// both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interest(u8);
+
+/// What a socket was found to be ready for, as `tokio::io::Ready`.
+///
+/// A socket that is ready may not be so any more when it is used: another task may have been
+/// faster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ready(u8);
+
+const READABLE: u8 = 1;
+const WRITABLE: u8 = 1 << 1;
+const READ_CLOSED: u8 = 1 << 2;
+const WRITE_CLOSED: u8 = 1 << 3;
+const ERROR: u8 = 1 << 4;
+
+impl Interest {
+    /// Reading would not wait.
+    pub const READABLE: Self = Self(READABLE);
+    /// Writing would not wait.
+    pub const WRITABLE: Self = Self(WRITABLE);
+
+    /// Whether reading is among it.
+    pub const fn is_readable(self) -> bool {
+        self.0 & READABLE != 0
+    }
+
+    /// Whether writing is among it.
+    pub const fn is_writable(self) -> bool {
+        self.0 & WRITABLE != 0
+    }
+
+    /// Both.
+    #[must_use]
+    pub const fn add(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// This without the other; `None` if nothing is left.
+    #[must_use]
+    pub const fn remove(self, other: Self) -> Option<Self> {
+        match self.0 & !other.0 {
+            0 => None,
+            left => Some(Self(left)),
+        }
+    }
+
+    /// What of `ready` answers this interest. The end of a direction answers an interest in it, and
+    /// a failure comes with any answer.
+    pub(crate) fn answers(self, ready: Ready) -> Ready {
+        let mut answers = self.0;
+        answers |= if self.is_readable() { READ_CLOSED } else { 0 };
+        answers |= if self.is_writable() { WRITE_CLOSED } else { 0 };
+        match ready.0 & answers {
+            0 => Ready::EMPTY,
+            answered => Ready(answered | ready.0 & ERROR),
+        }
+    }
+}
+
+impl BitOr for Interest {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        self.add(other)
+    }
+}
+
+impl BitOrAssign for Interest {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = self.add(other);
+    }
+}
+
+impl Ready {
+    /// Nothing.
+    pub const EMPTY: Self = Self(0);
+    /// Reading would not wait.
+    pub const READABLE: Self = Self(READABLE);
+    /// Writing would not wait.
+    pub const WRITABLE: Self = Self(WRITABLE);
+    /// The peer will send no more than what is there.
+    pub const READ_CLOSED: Self = Self(READ_CLOSED);
+    /// Nothing can be written any more.
+    pub const WRITE_CLOSED: Self = Self(WRITE_CLOSED);
+    /// The socket has failed.
+    pub const ERROR: Self = Self(ERROR);
+    /// All of it.
+    pub const ALL: Self = Self(READABLE | WRITABLE | READ_CLOSED | WRITE_CLOSED | ERROR);
+
+    /// Whether it is nothing.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether reading would not wait, be it for the end of the stream.
+    pub fn is_readable(self) -> bool {
+        self.0 & (READABLE | READ_CLOSED) != 0
+    }
+
+    /// Whether writing would not wait, be it for an error.
+    pub fn is_writable(self) -> bool {
+        self.0 & (WRITABLE | WRITE_CLOSED) != 0
+    }
+
+    /// Whether the peer will send no more than what is there.
+    pub fn is_read_closed(self) -> bool {
+        self.0 & READ_CLOSED != 0
+    }
+
+    /// Whether nothing can be written any more.
+    pub fn is_write_closed(self) -> bool {
+        self.0 & WRITE_CLOSED != 0
+    }
+
+    /// Whether the socket has failed.
+    pub fn is_error(self) -> bool {
+        self.0 & ERROR != 0
+    }
+
+    pub(crate) fn set(&mut self, flag: Self, is_set: bool) {
+        self.0 |= if is_set { flag.0 } else { 0 };
+    }
+}
+
+impl BitOr for Ready {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Ready {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+impl BitAnd for Ready {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+impl Sub for Ready {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_direction_answers_an_interest_in_it() {
+        let ready = Ready::WRITABLE | Ready::READ_CLOSED;
+
+        assert_eq!(Interest::READABLE.answers(ready), Ready::READ_CLOSED);
+        assert!(Interest::READABLE.answers(ready).is_readable());
+        assert_eq!((Interest::READABLE | Interest::WRITABLE).answers(ready), ready);
+        assert_eq!(Interest::WRITABLE.answers(Ready::READ_CLOSED), Ready::EMPTY);
+        assert_eq!(Interest::READABLE.remove(Interest::READABLE), None);
+    }
+}

@@ -1,0 +1,328 @@
+//! The methods that several handles of a TCP connection have: the stream itself and its halves,
+//! and for the options the blocking stream too.
+
+/// Waiting for a stream and using it when it is ready.
+macro_rules! readiness_methods {
+    ($self:ident => $stream:expr) => {
+        /// Waits until the stream is ready for something that `interest` names, and returns all of
+        /// it that is so.
+        ///
+        /// # Errors
+        ///
+        /// None: an error is found by reading or writing.
+        ///
+        /// # Cancel safety
+        ///
+        /// Changes nothing.
+        pub async fn ready(&$self, interest: $crate::Interest) -> std::io::Result<$crate::Ready> {
+            Ok($stream.ready(interest).await)
+        }
+    };
+}
+
+/// The ends of a connection.
+macro_rules! address_methods {
+    ($self:ident => $stream:expr) => {
+        /// This end's address.
+        ///
+        /// # Errors
+        ///
+        /// None; as everywhere in this crate the result is that of the kernel's sockets.
+        pub fn local_addr(&$self) -> std::io::Result<std::net::SocketAddr> {
+            Ok($stream.local_addr())
+        }
+
+        /// The other end's address.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn peer_addr(&$self) -> std::io::Result<std::net::SocketAddr> {
+            Ok($stream.peer_addr())
+        }
+    };
+}
+
+/// Reading without a trait.
+macro_rules! reading_methods {
+    ($self:ident => $stream:expr) => {
+        /// Waits until there is something to read: bytes, the end of the stream, or an error.
+        ///
+        /// # Errors
+        ///
+        /// None: an error is found by reading.
+        ///
+        /// # Cancel safety
+        ///
+        /// Changes nothing.
+        pub async fn readable(&$self) -> std::io::Result<()> {
+            $crate::wait::ready(&$stream.reads()).await;
+            Ok(())
+        }
+
+        /// Reads what is there; 0 bytes are the end of the stream, or an empty `buf`.
+        ///
+        /// # Errors
+        ///
+        /// `WouldBlock` if nothing is there; why the connection ended.
+        pub fn try_read(&$self, buf: &mut [u8]) -> std::io::Result<usize> {
+            Ok($stream.try_recv(buf)?)
+        }
+
+        /// As [`try_read`](Self::try_read), into several buffers in turn.
+        ///
+        /// # Errors
+        ///
+        /// As [`try_read`](Self::try_read).
+        pub fn try_read_vectored(
+            &$self,
+            bufs: &mut [std::io::IoSliceMut<'_>],
+        ) -> std::io::Result<usize> {
+            Ok($stream.try_recv_vectored(bufs)?)
+        }
+
+        /// As [`try_read`](Self::try_read), into the free room of `buf`.
+        ///
+        /// # Errors
+        ///
+        /// As [`try_read`](Self::try_read).
+        pub fn try_read_buf<B: bytes::BufMut>(&$self, buf: &mut B) -> std::io::Result<usize> {
+            let chunk = $stream.try_recv_bytes(buf.remaining_mut())?;
+            let n = chunk.len();
+            buf.put(chunk);
+            Ok(n)
+        }
+
+        /// Copies received bytes into `buf` and leaves them to be read; returns how many, 0 at the
+        /// end of the stream.
+        ///
+        /// # Errors
+        ///
+        /// Why the connection ended.
+        ///
+        /// # Cancel safety
+        ///
+        /// Changes nothing.
+        pub async fn peek(&$self, buf: &mut [u8]) -> std::io::Result<usize> {
+            $crate::wait::retry(&$stream.reads(), || $stream.try_peek(buf)).await
+        }
+
+        /// As [`peek`](Self::peek); only the last task that asked is woken.
+        pub fn poll_peek(
+            &$self,
+            cx: &mut std::task::Context<'_>,
+            buf: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<std::io::Result<usize>> {
+            $crate::wait::poll_retry(&$stream.reads(), cx, || {
+                let n = $stream.try_peek(buf.initialize_unfilled())?;
+                buf.advance(n);
+                Ok(n)
+            })
+        }
+    };
+}
+
+/// Writing without a trait.
+macro_rules! writing_methods {
+    ($self:ident => $stream:expr) => {
+        /// Waits until something can be written, or writing fails.
+        ///
+        /// # Errors
+        ///
+        /// None: an error is found by writing.
+        ///
+        /// # Cancel safety
+        ///
+        /// Changes nothing.
+        pub async fn writable(&$self) -> std::io::Result<()> {
+            $crate::wait::ready(&$stream.writes()).await;
+            Ok(())
+        }
+
+        /// Writes what there is room for and returns how much that was.
+        ///
+        /// # Errors
+        ///
+        /// `WouldBlock` without room; `BrokenPipe` after the write half was shut down; why the
+        /// connection ended.
+        pub fn try_write(&$self, buf: &[u8]) -> std::io::Result<usize> {
+            Ok($stream.try_send(buf)?)
+        }
+
+        /// As [`try_write`](Self::try_write), from several buffers in turn.
+        ///
+        /// # Errors
+        ///
+        /// As [`try_write`](Self::try_write).
+        pub fn try_write_vectored(
+            &$self,
+            bufs: &[std::io::IoSlice<'_>],
+        ) -> std::io::Result<usize> {
+            Ok($stream.try_send_vectored(bufs)?)
+        }
+    };
+}
+
+/// What can be set while a connection is open.
+macro_rules! option_methods {
+    ($self:ident => $stream:expr) => {
+        /// Whether small segments are sent at once. Off at first, as on the kernel.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn nodelay(&$self) -> std::io::Result<bool> {
+            Ok($stream.options().nodelay)
+        }
+
+        /// Sends small segments at once, or gathers them while data is in flight (RFC 896).
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn set_nodelay(&$self, nodelay: bool) -> std::io::Result<()> {
+            $stream.set_options(|options| options.nodelay = nodelay);
+            Ok(())
+        }
+
+        /// Whether every segment is acknowledged at once. Off at first.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn quickack(&$self) -> std::io::Result<bool> {
+            Ok($stream.options().quickack)
+        }
+
+        /// Acknowledges every segment at once, or waits a moment for one to go along with. Unlike
+        /// the kernel's, the setting stays.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn set_quickack(&$self, quickack: bool) -> std::io::Result<()> {
+            $stream.set_options(|options| options.quickack = quickack);
+            Ok(())
+        }
+
+        /// The time to live or hop limit of what is sent.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn ttl(&$self) -> std::io::Result<u32> {
+            Ok($stream.ttl())
+        }
+
+        /// Sets the time to live or hop limit of what is sent, from 1 to 255.
+        ///
+        /// # Errors
+        ///
+        /// `InvalidInput` for any other value.
+        pub fn set_ttl(&$self, ttl: u32) -> std::io::Result<()> {
+            $stream.set_ttl(ttl)
+        }
+
+        /// How dropping the stream behaves; see [`set_linger`](Self::set_linger).
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn linger(&$self) -> std::io::Result<Option<std::time::Duration>> {
+            Ok($stream.options().linger)
+        }
+
+        /// Zero makes dropping the stream reset the connection; anything else sends what was
+        /// written, in the background. Dropping never blocks.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn set_linger(&$self, linger: Option<std::time::Duration>) -> std::io::Result<()> {
+            $stream.set_options(|options| options.linger = linger);
+            Ok(())
+        }
+
+        /// When an idle peer is probed, and given up; `None`, the default, for never.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn keepalive(&$self) -> std::io::Result<Option<$crate::KeepAlive>> {
+            Ok($stream.options().keep_alive)
+        }
+
+        /// Probes the peer when it has been silent for some time; one that does not answer ends
+        /// the connection with `TimedOut`. [`KeepAlive::default`](crate::KeepAlive) has the
+        /// kernel's times.
+        ///
+        /// # Errors
+        ///
+        /// `InvalidInput` if one of its values is zero.
+        pub fn set_keepalive(
+            &$self,
+            keepalive: Option<$crate::KeepAlive>,
+        ) -> std::io::Result<()> {
+            let keepalive = keepalive.map($crate::stream::valid_keepalive).transpose()?;
+            $stream.set_options(|options| options.keep_alive = keepalive);
+            Ok(())
+        }
+
+        /// How long data may remain unacknowledged; `None`, the default, for the stack's own limit.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn user_timeout(&$self) -> std::io::Result<Option<std::time::Duration>> {
+            Ok($stream.options().user_timeout)
+        }
+
+        /// Ends the connection with `TimedOut` once data has been unacknowledged for so long
+        /// (RFC 5482, Linux's `TCP_USER_TIMEOUT`). A peer that keeps its window closed counts too.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn set_user_timeout(
+            &$self,
+            timeout: Option<std::time::Duration>,
+        ) -> std::io::Result<()> {
+            $stream.set_options(|options| options.user_timeout = timeout);
+            Ok(())
+        }
+
+        /// The differentiated services field of what is sent (RFC 2474), without its two lowest
+        /// bits.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn tos(&$self) -> std::io::Result<u32> {
+            Ok(u32::from($stream.options().traffic_class))
+        }
+
+        /// Sets the differentiated services field of what is sent, IPv4 or IPv6.
+        ///
+        /// # Errors
+        ///
+        /// `InvalidInput` above 255.
+        pub fn set_tos(&$self, tos: u32) -> std::io::Result<()> {
+            let class = $crate::stream::valid_byte(tos)?;
+            $stream.set_options(|options| options.traffic_class = class);
+            Ok(())
+        }
+
+        /// Why the connection failed, if it did. Unlike the kernel's, the answer stays.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn take_error(&$self) -> std::io::Result<Option<std::io::Error>> {
+            Ok($stream.take_error())
+        }
+    };
+}
+
+pub(crate) use {
+    address_methods, option_methods, readiness_methods, reading_methods, writing_methods,
+};

@@ -1,0 +1,363 @@
+//! TCP sockets before they listen or connect.
+
+use crate::net::Net;
+use crate::stream::{DEFAULT_TTL, valid_byte, valid_keepalive, valid_ttl};
+use crate::tcp_listener::TcpListener;
+use crate::tcp_stream::TcpStream;
+use netcore::Error;
+use netcore::tcp::{Families, KeepAlive, ListenOptions, Options};
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A TCP socket that neither listens nor is connected yet, with the methods of
+/// `tokio::net::TcpSocket`: for options that must be set before. Made by [`Net::tcp_socket_v4`] and
+/// [`Net::tcp_socket_v6`].
+///
+/// The stack knows nothing of it until it [listens](Self::listen) or [connects](Self::connect), so
+/// those also tell what the kernel's `bind` would have told, and a port that the stack is to choose
+/// is 0 until then.
+pub struct TcpSocket {
+    net: Net,
+    family: Family,
+    settings: Mutex<Settings>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Settings {
+    local: Option<SocketAddr>,
+    families: Families,
+    connection: Options,
+}
+
+impl TcpSocket {
+    pub(crate) fn v4(net: &Net) -> Self {
+        Self::new(net, Family::V4)
+    }
+
+    pub(crate) fn v6(net: &Net) -> Self {
+        Self::new(net, Family::V6)
+    }
+
+    fn new(net: &Net, family: Family) -> Self {
+        Self { net: net.clone(), family, settings: Mutex::default() }
+    }
+
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Chooses the address and port of this end; port 0 lets the stack choose.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the socket has an address, or is of the other family. That the address is
+    /// not the stack's, or in use, is told by [`listen`](Self::listen) and
+    /// [`connect`](Self::connect).
+    pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
+        self.check_family(addr)?;
+        let mut settings = self.settings();
+        if settings.local.is_some() {
+            let message = "the socket is bound already";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        settings.local = Some(addr);
+        Ok(())
+    }
+
+    /// Connects to `addr`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Net::tcp_connect_from`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the attempt up: its socket and port are free again.
+    pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
+        self.check_family(addr)?;
+        let Settings { local, connection, .. } = self.settings().clone();
+        match local {
+            Some(local) => self.net.tcp_connect_from(local, addr, connection).await,
+            None => self.net.tcp_connect_with(addr, connection).await,
+        }
+    }
+
+    /// Listens, with room for `backlog` connections that nobody has accepted yet. Unlike tokio's it
+    /// asks somebody, the stack, and so has to be awaited.
+    ///
+    /// # Errors
+    ///
+    /// As [`Net::tcp_listen`].
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the port is free again.
+    pub async fn listen(self, backlog: u32) -> io::Result<TcpListener> {
+        let Settings { local, families, connection } = self.settings().clone();
+        let unspecified = match self.family {
+            Family::V4 => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            Family::V6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        let options = ListenOptions { backlog_max: Some(backlog as usize), families, connection };
+        self.net.tcp_listen_with(local.unwrap_or(unspecified), options).await
+    }
+
+    /// The address that was chosen with [`bind`](Self::bind), or the unspecified one.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.settings().local.unwrap_or(match self.family {
+            Family::V4 => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            Family::V6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        }))
+    }
+
+    /// The socket's error, of which it has none before it is used.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
+
+    /// Does nothing: a listener may always take the place of one that is gone, whatever is left of
+    /// that one's connections.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn set_reuseaddr(&self, _reuseaddr: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Always so; see [`set_reuseaddr`](Self::set_reuseaddr).
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn reuseaddr(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    /// Whether a listener on `[::]` leaves IPv4 to others. Not so at first.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn only_v6(&self) -> io::Result<bool> {
+        Ok(self.settings().families == Families::V6Only)
+    }
+
+    /// Has a listener on `[::]` leave IPv4 to others, or take it too.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn set_only_v6(&self, only_v6: bool) -> io::Result<()> {
+        self.settings().families = if only_v6 { Families::V6Only } else { Families::Both };
+        Ok(())
+    }
+
+    /// The most that may be in flight, in bytes; 0 for the stack's default.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn send_buffer_size(&self) -> io::Result<u32> {
+        Ok(saturated(self.settings().connection.send_buffer_bytes))
+    }
+
+    /// Sets the most that may be in flight, in bytes; rounded up to whole pages.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_send_buffer_size(&self, size: u32) -> io::Result<()> {
+        self.settings().connection.send_buffer_bytes = Some(valid_size(size)?);
+        Ok(())
+    }
+
+    /// The most that the peer may send ahead of the reader, in bytes; 0 for the stack's default.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn recv_buffer_size(&self) -> io::Result<u32> {
+        Ok(saturated(self.settings().connection.recv_buffer_bytes))
+    }
+
+    /// Sets the most that the peer may send ahead of the reader, in bytes; rounded up to whole
+    /// pages. It is the largest window that the connection offers.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_recv_buffer_size(&self, size: u32) -> io::Result<()> {
+        self.settings().connection.recv_buffer_bytes = Some(valid_size(size)?);
+        Ok(())
+    }
+
+    /// Whether an idle peer is probed.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn keepalive(&self) -> io::Result<bool> {
+        Ok(self.settings().connection.keep_alive.is_some())
+    }
+
+    /// Probes an idle peer, with the kernel's default times, or does not.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn set_keepalive(&self, keepalive: bool) -> io::Result<()> {
+        self.settings().connection.keep_alive = keepalive.then(KeepAlive::default);
+        Ok(())
+    }
+
+    /// Probes an idle peer at the given times, as socket2's method of this name.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if one of the values is zero.
+    pub fn set_tcp_keepalive(&self, keepalive: &KeepAlive) -> io::Result<()> {
+        self.settings().connection.keep_alive = Some(valid_keepalive(*keepalive)?);
+        Ok(())
+    }
+
+    /// Sets how long data may remain unacknowledged; see [`TcpStream::set_user_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn set_tcp_user_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.settings().connection.user_timeout = timeout;
+        Ok(())
+    }
+
+    /// How dropping the stream behaves; see [`TcpStream::set_linger`].
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        Ok(self.settings().connection.linger)
+    }
+
+    /// Sets how dropping the stream behaves; see [`TcpStream::set_linger`].
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        self.settings().connection.linger = linger;
+        Ok(())
+    }
+
+    /// Makes dropping the stream reset the connection.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn set_zero_linger(&self) -> io::Result<()> {
+        self.set_linger(Some(Duration::ZERO))
+    }
+
+    /// Whether small segments are sent at once.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        Ok(self.settings().connection.nodelay)
+    }
+
+    /// Sends small segments at once, or gathers them while data is in flight (RFC 896).
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.settings().connection.nodelay = nodelay;
+        Ok(())
+    }
+
+    /// The time to live or hop limit of what will be sent.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn ttl(&self) -> io::Result<u32> {
+        Ok(self.settings().connection.hop_limit.map_or(DEFAULT_TTL, u32::from))
+    }
+
+    /// Sets the time to live or hop limit of what will be sent, from 1 to 255.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for any other value.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.settings().connection.hop_limit = Some(valid_ttl(ttl)?);
+        Ok(())
+    }
+
+    /// The differentiated services field of what will be sent (RFC 2474).
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn tos(&self) -> io::Result<u32> {
+        Ok(u32::from(self.settings().connection.traffic_class))
+    }
+
+    /// Sets the differentiated services field of what will be sent, IPv4 or IPv6.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` above 255.
+    pub fn set_tos(&self, tos: u32) -> io::Result<()> {
+        self.settings().connection.traffic_class = valid_byte(tos)?;
+        Ok(())
+    }
+
+    fn check_family(&self, addr: SocketAddr) -> io::Result<()> {
+        match (self.family, addr) {
+            (Family::V4, SocketAddr::V4(_)) | (Family::V6, SocketAddr::V6(_)) => Ok(()),
+            _ => Err(Error::WrongFamily.into()),
+        }
+    }
+}
+
+fn saturated(size: Option<usize>) -> u32 {
+    size.map_or(0, |size| u32::try_from(size).unwrap_or(u32::MAX))
+}
+
+fn valid_size(size: u32) -> io::Result<usize> {
+    if size == 0 {
+        let message = "a buffer of no bytes would never let anything happen";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(size as usize)
+}
+
+impl fmt::Debug for TcpSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpSocket")
+            .field("family", &self.family)
+            .field("local", &self.settings().local)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,165 @@
+//! The options of UDP sockets, which the async and the blocking one have in common.
+
+/// What can be set on a UDP socket.
+macro_rules! udp_option_methods {
+    ($self:ident => $socket:expr) => {
+        /// The time to live or hop limit of what is sent to a single host.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn ttl(&$self) -> std::io::Result<u32> {
+            Ok($socket.ttl())
+        }
+
+        /// Sets the time to live or hop limit of what is sent to a single host, from 1 to 255.
+        ///
+        /// # Errors
+        ///
+        /// `InvalidInput` for any other value.
+        pub fn set_ttl(&$self, ttl: u32) -> std::io::Result<()> {
+            $socket.set_ttl(ttl)
+        }
+
+        /// Whether datagrams may be sent to broadcast addresses. Not so at first.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn broadcast(&$self) -> std::io::Result<bool> {
+            Ok($socket.options().broadcast)
+        }
+
+        /// Allows datagrams to broadcast addresses, or forbids them: sending one fails with
+        /// `PermissionDenied` then, for a subnet's with the next call.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn set_broadcast(&$self, broadcast: bool) -> std::io::Result<()> {
+            $socket.set_options(|options| options.broadcast = broadcast);
+            Ok(())
+        }
+
+        /// Whether datagrams to an IPv4 group come back to this stack's members. So at first.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn multicast_loop_v4(&$self) -> std::io::Result<bool> {
+            Ok($socket.options().multicast_loop_v4)
+        }
+
+        /// Sets whether datagrams to an IPv4 group come back to this stack's members.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn set_multicast_loop_v4(&$self, multicast_loop: bool) -> std::io::Result<()> {
+            $socket.set_options(|options| options.multicast_loop_v4 = multicast_loop);
+            Ok(())
+        }
+
+        /// Whether datagrams to an IPv6 group come back to this stack's members. So at first.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn multicast_loop_v6(&$self) -> std::io::Result<bool> {
+            Ok($socket.options().multicast_loop_v6)
+        }
+
+        /// Sets whether datagrams to an IPv6 group come back to this stack's members.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn set_multicast_loop_v6(&$self, multicast_loop: bool) -> std::io::Result<()> {
+            $socket.set_options(|options| options.multicast_loop_v6 = multicast_loop);
+            Ok(())
+        }
+
+        /// The time to live of datagrams to a group, which is IPv6's hop limit too. 1 at first:
+        /// they stay on the link.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn multicast_ttl_v4(&$self) -> std::io::Result<u32> {
+            Ok(u32::from($socket.options().multicast_hop_limit))
+        }
+
+        /// Sets the time to live of datagrams to a group, and their hop limit, from 0 to 255.
+        ///
+        /// # Errors
+        ///
+        /// `InvalidInput` for any other value.
+        pub fn set_multicast_ttl_v4(&$self, ttl: u32) -> std::io::Result<()> {
+            let ttl = $crate::stream::valid_byte(ttl)?;
+            $socket.set_options(|options| options.multicast_hop_limit = ttl);
+            Ok(())
+        }
+
+        /// The differentiated services field of what is sent (RFC 2474), without its two lowest
+        /// bits.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn tos(&$self) -> std::io::Result<u32> {
+            Ok(u32::from($socket.options().traffic_class))
+        }
+
+        /// Sets the differentiated services field of what is sent, IPv4 or IPv6.
+        ///
+        /// # Errors
+        ///
+        /// `InvalidInput` above 255.
+        pub fn set_tos(&$self, tos: u32) -> std::io::Result<()> {
+            let class = $crate::stream::valid_byte(tos)?;
+            $socket.set_options(|options| options.traffic_class = class);
+            Ok(())
+        }
+
+        /// Joins an IPv6 group: datagrams to it and to this socket's port are received. A stack has
+        /// one link, so `interface` says nothing.
+        ///
+        /// # Errors
+        ///
+        /// `InvalidInput` if it is no group; `AddrInUse` if the socket is in it; `QuotaExceeded` if
+        /// it is in too many.
+        pub fn join_multicast_v6(
+            &$self,
+            multiaddr: &std::net::Ipv6Addr,
+            interface: u32,
+        ) -> std::io::Result<()> {
+            let _ = interface;
+            Ok($socket.join((*multiaddr).into())?)
+        }
+
+        /// Leaves an IPv6 group.
+        ///
+        /// # Errors
+        ///
+        /// `AddrNotAvailable` if the socket is not in it.
+        pub fn leave_multicast_v6(
+            &$self,
+            multiaddr: &std::net::Ipv6Addr,
+            interface: u32,
+        ) -> std::io::Result<()> {
+            let _ = interface;
+            Ok($socket.leave((*multiaddr).into())?)
+        }
+
+        /// Takes the error that the network reported for an earlier datagram.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn take_error(&$self) -> std::io::Result<Option<std::io::Error>> {
+            Ok($socket.take_error().map(std::io::Error::from))
+        }
+    };
+}
+
+pub(crate) use udp_option_methods;
