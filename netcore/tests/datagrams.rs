@@ -122,6 +122,87 @@ fn a_connected_socket_hears_only_its_peer_and_learns_of_closed_ports() {
 }
 
 #[test]
+fn members_of_a_group_hear_it_and_nobody_else_does() {
+    for (group, from, local) in
+        [("224.0.0.200", "10.0.0.1:0", "0.0.0.0:2000"), ("ff02::200", "[fd00::1]:0", "[::]:2000")]
+    {
+        let mut pair = Pair::new();
+        let sender = bind(&mut pair, Side::Near, from);
+        let (member, other) =
+            (bind(&mut pair, Side::Far, local), bind(&mut pair, Side::Near, local));
+        let to = match group.contains(':') {
+            true => format!("[{group}]:2000"),
+            false => format!("{group}:2000"),
+        };
+        let hears = |pair: &mut Pair, socket: &DatagramQueue| {
+            send(&sender, &to, b"all").expect("room");
+            pair.run();
+            socket.try_recv().map(|datagram| datagram.hop_limit)
+        };
+
+        assert_eq!(hears(&mut pair, &member), Err(Error::WouldBlock), "before it joins");
+        assert_eq!(member.join(ip(group)), Ok(()));
+        pair.run();
+        assert_eq!(hears(&mut pair, &member), Ok(Some(1)), "they stay on the link");
+        assert_eq!(other.try_recv().err(), Some(Error::WouldBlock));
+
+        // One on the sender's own stack.
+        assert_eq!(other.join(ip(group)), Ok(()));
+        pair.run();
+        sender.set_options(|options| options.multicast_hop_limit = 9);
+        assert_eq!(hears(&mut pair, &other), Ok(Some(9)));
+        sender.set_options(|options| {
+            options.multicast_loop_v4 = false;
+            options.multicast_loop_v6 = false;
+        });
+        assert_eq!(hears(&mut pair, &other), Err(Error::WouldBlock));
+
+        while member.try_recv().is_ok() {}
+        assert_eq!(member.leave(ip(group)), Ok(()));
+        pair.run();
+        assert_eq!(hears(&mut pair, &member), Err(Error::WouldBlock), "after it has left");
+        [sender, member, other].iter().for_each(|socket| socket.close());
+    }
+}
+
+#[test]
+fn joining_is_bounded_and_says_what_is_wrong() {
+    let mut pair = Pair::with(Config { groups_per_socket_max: 2, ..Config::default() }, 1500);
+    let socket = bind(&mut pair, Side::Near, "0.0.0.0:0");
+
+    assert_eq!(socket.join(ip("10.0.0.2")), Err(Error::Malformed));
+    assert_eq!(socket.leave(ip("224.0.0.5")), Err(Error::AddressNotAvailable));
+    assert_eq!(socket.join(ip("224.0.0.5")), Ok(()));
+    assert_eq!(socket.join(ip("224.0.0.5")), Err(Error::AddressInUse));
+    assert_eq!(socket.join(ip("224.0.0.6")), Ok(()));
+    assert_eq!(socket.join(ip("224.0.0.7")), Err(Error::LimitReached));
+    socket.close();
+}
+
+#[test]
+fn broadcasting_must_be_allowed() {
+    let mut pair = Pair::new();
+    let near = bind(&mut pair, Side::Near, "10.0.0.1:0");
+    let far = bind(&mut pair, Side::Far, "0.0.0.0:2000");
+
+    assert_eq!(send(&near, "255.255.255.255:2000", b"x"), Err(Error::BroadcastForbidden));
+    // Only the stack knows that this is one.
+    assert_eq!(send(&near, "10.0.0.255:2000", b"x"), Ok(()));
+    pair.run();
+    assert_eq!(near.take_error(), Some(Error::BroadcastForbidden));
+    assert_eq!(far.try_recv().err(), Some(Error::WouldBlock));
+
+    near.set_options(|options| options.broadcast = true);
+    for to in ["255.255.255.255:2000", "10.0.0.255:2000"] {
+        send(&near, to, b"all").expect("room");
+        pair.run();
+        assert_eq!(far.try_recv().expect("a datagram").payload, "all");
+    }
+    near.close();
+    far.close();
+}
+
+#[test]
 fn ports_conflict_as_addresses_overlap() {
     let mut pair = Pair::new();
     let first = bind(&mut pair, Side::Near, "10.0.0.1:1000");

@@ -16,6 +16,7 @@ mod stream_methods;
 mod tcp_listener;
 mod tcp_socket;
 mod tcp_stream;
+mod traffic_class;
 mod udp_methods;
 mod udp_socket;
 mod wait;

@@ -77,10 +77,8 @@ impl PingSocket {
             hop_limit: None,
             payload: Bytes::copy_from_slice(payload),
         };
-        wait::retry(&self.socket.writes(payload.len()), || {
-            self.socket.try_send(request.clone())
-        })
-        .await
+        wait::retry(&self.socket.writes(payload.len()), || self.socket.try_send(request.clone()))
+            .await
     }
 
     /// Receives a reply.

@@ -291,26 +291,10 @@ macro_rules! option_methods {
             Ok(())
         }
 
-        /// The differentiated services field of what is sent (RFC 2474), without its two lowest
-        /// bits.
-        ///
-        /// # Errors
-        ///
-        /// None.
-        pub fn tos(&$self) -> std::io::Result<u32> {
-            Ok(u32::from($stream.options().traffic_class))
-        }
-
-        /// Sets the differentiated services field of what is sent, IPv4 or IPv6.
-        ///
-        /// # Errors
-        ///
-        /// `InvalidInput` above 255.
-        pub fn set_tos(&$self, tos: u32) -> std::io::Result<()> {
-            let class = $crate::stream::valid_byte(tos)?;
-            $stream.set_options(|options| options.traffic_class = class);
-            Ok(())
-        }
+        $crate::traffic_class::traffic_class_methods!(
+            $self => $stream.options().traffic_class,
+            class => $stream.set_options(|options| options.traffic_class = class)
+        );
 
         /// Why the connection failed, if it did. Unlike the kernel's, the answer stays.
         ///

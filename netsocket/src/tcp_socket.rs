@@ -1,9 +1,10 @@
 //! TCP sockets before they listen or connect.
 
 use crate::net::Net;
-use crate::stream::{DEFAULT_TTL, valid_byte, valid_keepalive, valid_ttl};
+use crate::stream::{DEFAULT_TTL, valid_keepalive, valid_ttl};
 use crate::tcp_listener::TcpListener;
 use crate::tcp_stream::TcpStream;
+use crate::traffic_class::traffic_class_methods;
 use netcore::Error;
 use netcore::tcp::{Families, KeepAlive, ListenOptions, Options};
 use std::fmt;
@@ -314,24 +315,10 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// The differentiated services field of what will be sent (RFC 2474).
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub fn tos(&self) -> io::Result<u32> {
-        Ok(u32::from(self.settings().connection.traffic_class))
-    }
-
-    /// Sets the differentiated services field of what will be sent, IPv4 or IPv6.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` above 255.
-    pub fn set_tos(&self, tos: u32) -> io::Result<()> {
-        self.settings().connection.traffic_class = valid_byte(tos)?;
-        Ok(())
-    }
+    traffic_class_methods!(
+        self => self.settings().connection.traffic_class,
+        class => self.settings().connection.traffic_class = class
+    );
 
     fn check_family(&self, addr: SocketAddr) -> io::Result<()> {
         match (self.family, addr) {

@@ -100,26 +100,10 @@ macro_rules! udp_option_methods {
             Ok(())
         }
 
-        /// The differentiated services field of what is sent (RFC 2474), without its two lowest
-        /// bits.
-        ///
-        /// # Errors
-        ///
-        /// None.
-        pub fn tos(&$self) -> std::io::Result<u32> {
-            Ok(u32::from($socket.options().traffic_class))
-        }
-
-        /// Sets the differentiated services field of what is sent, IPv4 or IPv6.
-        ///
-        /// # Errors
-        ///
-        /// `InvalidInput` above 255.
-        pub fn set_tos(&$self, tos: u32) -> std::io::Result<()> {
-            let class = $crate::stream::valid_byte(tos)?;
-            $socket.set_options(|options| options.traffic_class = class);
-            Ok(())
-        }
+        $crate::traffic_class::traffic_class_methods!(
+            $self => $socket.options().traffic_class,
+            class => $socket.set_options(|options| options.traffic_class = class)
+        );
 
         /// Joins an IPv6 group: datagrams to it and to this socket's port are received. A stack has
         /// one link, so `interface` says nothing.

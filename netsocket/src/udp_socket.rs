@@ -551,13 +551,8 @@ impl UdpSocket {
     }
 
     /// As [`peek`](Self::peek); only the last task that asked is woken.
-    pub fn poll_peek(
-        &self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<usize>> {
-        let before = buf.filled().len();
-        self.poll_peek_from(cx, buf).map_ok(|_| buf.filled().len() - before)
+    pub fn poll_peek(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll_peek_from(cx, buf).map_ok(|_| ())
     }
 
     /// As [`peek_from`](Self::peek_from); only the last task that asked is woken.

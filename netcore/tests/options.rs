@@ -1,0 +1,183 @@
+//! Options that show on the wire, or in when a peer is given up.
+
+mod harness;
+
+use bytes::Bytes;
+use harness::{Pair, Side, read};
+use netcore::smoltcp::time::{Duration, Instant};
+use netcore::smoltcp::wire::{Ipv4Packet, Ipv6Packet};
+use netcore::{Error, tcp};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration as StdDuration;
+
+const KEEP_ALIVE: tcp::KeepAlive = tcp::KeepAlive {
+    idle: StdDuration::from_secs(10),
+    interval: StdDuration::from_secs(2),
+    count: 3,
+};
+
+/// Keeps what crosses the wire from here on.
+fn record(pair: &mut Pair) -> Rc<RefCell<Vec<Bytes>>> {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let sink = seen.clone();
+    pair.wire = Box::new(move |packet| {
+        sink.borrow_mut().push(packet.clone());
+        Some(packet)
+    });
+    seen
+}
+
+fn secs(from: Instant, to: Instant) -> u64 {
+    (to - from).secs()
+}
+
+#[test]
+fn a_silent_peer_is_given_up_after_as_many_probes() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+    near.set_options(|options| options.keep_alive = Some(KEEP_ALIVE));
+    pair.run();
+    let start = pair.now;
+    let probes = Rc::new(RefCell::new(0));
+    let count = probes.clone();
+    pair.wire = Box::new(move |_| {
+        *count.borrow_mut() += 1;
+        None
+    });
+
+    pair.advance_until(|_| near.recv_state().is_closed);
+
+    assert_eq!((read(&near, 10), secs(start, pair.now)), (Err(Error::TimedOut), 16));
+    // The reset that tells the peer, should it be there, comes last.
+    assert_eq!(*probes.borrow(), 3 + 1);
+    near.close();
+    far.abort();
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}
+
+#[test]
+fn a_peer_that_answers_probes_is_kept() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+    near.set_options(|options| options.keep_alive = Some(KEEP_ALIVE));
+    pair.run();
+    let packets = record(&mut pair);
+
+    pair.advance(Duration::from_secs(1005));
+
+    // One probe and its answer every ten seconds.
+    assert_eq!(packets.borrow().len(), 200);
+    near.try_send(b"still there").expect("credit");
+    pair.run();
+    assert_eq!(read(&far, 20), Ok(b"still there".to_vec()));
+    near.set_options(|options| options.keep_alive = None);
+    pair.run();
+    packets.borrow_mut().clear();
+    pair.advance(Duration::from_secs(1000));
+    assert!(packets.borrow().len() <= 1, "only the acknowledgement");
+    near.close();
+    far.close();
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}
+
+#[test]
+fn unacknowledged_data_ends_a_connection_after_the_user_timeout() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+    near.set_options(|options| options.user_timeout = Some(StdDuration::from_secs(7)));
+    pair.advance(Duration::from_secs(1000));
+    let start = pair.now;
+    pair.wire = Box::new(|_| None);
+
+    near.try_send(b"anybody there?").expect("credit");
+    pair.advance_until(|_| near.recv_state().is_closed);
+
+    assert_eq!((read(&near, 10), secs(start, pair.now)), (Err(Error::TimedOut), 7));
+    near.close();
+    far.abort();
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}
+
+#[test]
+fn a_window_that_stays_closed_counts_for_the_user_timeout() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+    near.set_options(|options| options.user_timeout = Some(StdDuration::from_secs(30)));
+    while near.try_send(&[7; 50_000]).is_ok() {
+        pair.advance(Duration::from_millis(100));
+    }
+    let start = pair.now;
+
+    // The far end answers every probe, but nobody reads there. It takes the byte of a probe for as
+    // long as its window is less than the unit that it could announce.
+    pair.advance_until(|_| near.recv_state().is_closed);
+
+    assert_eq!(read(&near, 10), Err(Error::TimedOut));
+    assert!((30..60).contains(&secs(start, pair.now)), "{} s", secs(start, pair.now));
+    near.close();
+    far.abort();
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}
+
+#[test]
+fn the_header_says_what_was_asked_for() {
+    for (remote, header) in [("10.0.0.2:80", v4 as fn(&[u8]) -> _), ("[fd00::2]:80", v6)] {
+        let mut pair = Pair::new();
+        let listener = pair.listen(Side::Far, "[::]:80").expect("a free port");
+        let near = pair.connect(Side::Near, remote).expect("a listener");
+        let far = pair.accept(Side::Far, listener).expect("a connection");
+        near.set_options(|options| {
+            options.traffic_class = 0xb8 | 0b11;
+            options.hop_limit = Some(7);
+        });
+        pair.run();
+        let packets = record(&mut pair);
+
+        near.try_send(b"expedited").expect("credit");
+        pair.run();
+
+        // The two lowest bits are the network's.
+        assert_eq!(header(&packets.borrow()[0]), (0xb8, 7), "{remote}");
+        assert_eq!(read(&far, 20), Ok(b"expedited".to_vec()));
+        near.close();
+        far.close();
+        pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+    }
+}
+
+fn v4(packet: &[u8]) -> (u8, u8) {
+    let packet = Ipv4Packet::new_checked(packet).expect("an IPv4 packet");
+    (packet.dscp() << 2 | packet.ecn(), packet.hop_limit())
+}
+
+fn v6(packet: &[u8]) -> (u8, u8) {
+    let packet = Ipv6Packet::new_checked(packet).expect("an IPv6 packet");
+    (packet.traffic_class(), packet.hop_limit())
+}
+
+#[test]
+fn quick_acknowledgements_do_not_wait() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+    let acknowledged_at_once = |pair: &mut Pair| {
+        let packets = record(pair);
+        near.try_send(b"x").expect("credit");
+        pair.run();
+        let count = packets.borrow().len();
+        pair.advance(Duration::from_secs(1));
+        count == 2
+    };
+
+    // So is every connection at first.
+    let first: Vec<_> = (0..20).map(|_| acknowledged_at_once(&mut pair)).collect();
+    far.set_options(|options| options.quickack = true);
+    pair.run();
+    let then: Vec<_> = (0..40).map(|_| acknowledged_at_once(&mut pair)).collect();
+
+    assert_eq!(first, [[true; 16].as_slice(), &[false; 4]].concat());
+    assert_eq!(then, [true; 40]);
+    near.close();
+    far.abort();
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}
