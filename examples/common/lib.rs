@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::Parser;
 use clap::error::ErrorKind;
-use netstack::device::{Tun, TunConfig};
+use netstack::device::{Tun, TunConfig, TunOffload};
 use netstack::{Builder, IpNet, Stack};
 use std::net::IpAddr;
 use std::process::ExitCode;
@@ -28,6 +28,9 @@ pub struct Network {
     /// The largest IP packet, in bytes
     #[arg(long, value_name = "N", default_value_t = 1500)]
     pub mtu: usize,
+    /// Have every packet on the TUN as it is on a wire, without segmentation offload
+    #[arg(long)]
+    pub no_offload: bool,
 }
 
 impl Network {
@@ -48,6 +51,10 @@ impl Network {
             name: network.tun,
             mtu: network.mtu,
             host_addresses: network.host_addresses,
+            offload: match network.no_offload {
+                true => TunOffload::Off,
+                false => TunOffload::Preferred,
+            },
         })?;
         let builder = network.addresses.into_iter().fold(Builder::new(), Builder::address);
         Ok((network.gateways.into_iter().fold(builder, Builder::gateway), tun))

@@ -1,7 +1,7 @@
 //! The kernel's sockets on one end, the stack's on the other.
 
 use crate::namespace::{Outcome, skip};
-use netstack::device::{Tun, TunConfig};
+use netstack::device::{Tun, TunConfig, TunOffload};
 use netstack::netsocket::TcpStream;
 use netstack::{Builder, Stack};
 use std::io::{ErrorKind, Read, Write};
@@ -20,9 +20,14 @@ fn at(address: &str, port: u16) -> String {
 
 /// Runs a test with a stack on a TUN.
 fn with_stack(test: impl AsyncFnOnce(Stack) -> Outcome) -> Outcome {
+    with_stack_on(TunOffload::Preferred, test)
+}
+
+fn with_stack_on(offload: TunOffload, test: impl AsyncFnOnce(Stack) -> Outcome) -> Outcome {
     let tun = match Tun::open(&TunConfig {
         name: "tun0".into(),
         host_addresses: vec!["10.9.0.1/24".parse()?, "fd00::1/64".parse()?],
+        offload,
         ..TunConfig::default()
     }) {
         Ok(tun) => tun,
@@ -45,7 +50,15 @@ async fn kernel<T: Send + 'static>(
 }
 
 pub(crate) fn clients() -> Outcome {
-    with_stack(async |stack| {
+    clients_on(TunOffload::Preferred)
+}
+
+pub(crate) fn clients_without_offload() -> Outcome {
+    clients_on(TunOffload::Off)
+}
+
+fn clients_on(offload: TunOffload) -> Outcome {
+    with_stack_on(offload, async |stack| {
         let listener = stack.net().tcp_listen("[::]:7").await?;
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -79,7 +92,15 @@ async fn echo(mut stream: TcpStream) -> std::io::Result<u64> {
 }
 
 pub(crate) fn servers() -> Outcome {
-    with_stack(async |stack| {
+    servers_on(TunOffload::Preferred)
+}
+
+pub(crate) fn servers_without_offload() -> Outcome {
+    servers_on(TunOffload::Off)
+}
+
+fn servers_on(offload: TunOffload) -> Outcome {
+    with_stack_on(offload, async |stack| {
         for address in KERNEL {
             let listener = TcpListener::bind(at(address, 0))?;
             let port = listener.local_addr()?.port();
@@ -110,7 +131,15 @@ pub(crate) fn servers() -> Outcome {
 }
 
 pub(crate) fn datagrams() -> Outcome {
-    with_stack(async |stack| {
+    datagrams_on(TunOffload::Preferred)
+}
+
+pub(crate) fn datagrams_without_offload() -> Outcome {
+    datagrams_on(TunOffload::Off)
+}
+
+fn datagrams_on(offload: TunOffload) -> Outcome {
+    with_stack_on(offload, async |stack| {
         for (ours, kernels) in STACK.into_iter().zip(KERNEL) {
             let socket = stack.net().udp_bind(at(ours, 9)).await?;
             let peer = UdpSocket::bind(at(kernels, 0))?;

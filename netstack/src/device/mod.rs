@@ -2,15 +2,19 @@
 
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod host;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod interface;
 mod pipe;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod tun;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod virtio;
 
 pub(crate) use pipe::join;
 pub use pipe::{PipeDevice, PipeEnd, pipe};
 
 #[cfg(all(target_os = "linux", feature = "tun"))]
-pub use tun::{Tun, TunConfig};
+pub use tun::{Tun, TunConfig, TunOffload};
 
 use netcore::Link;
 use std::io;

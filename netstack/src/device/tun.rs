@@ -1,19 +1,19 @@
 //! A TUN device.
 
-use super::{Device, host};
-use bytes::BytesMut;
+use super::interface::Interface;
+use super::{Device, host, virtio};
+use crate::pool::Pool;
 use ipnet::IpNet;
 use netcore::smoltcp::phy::Medium;
-use netcore::{CHUNK_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Offload, Slot};
+use netcore::{Frame, FrameChecksum, Link, LinkCapabilities, Offload, Slot};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tun_tap::{Iface, Mode};
 
 /// What a TUN device is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,27 +26,45 @@ pub struct TunConfig {
     /// Addresses for the kernel's end. With any, it is brought up; without, that is left to
     /// somebody else (`ip address add`, `ip link set up`).
     pub host_addresses: Vec<IpNet>,
+    /// Who cuts TCP data into packets and sums them up.
+    pub offload: TunOffload,
+}
+
+/// Who cuts TCP data into packets of the MTU, joins them, and computes checksums.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TunOffload {
+    /// The kernel, if it can; then a packet on the device may have up to 64 KiB. Only what leaves
+    /// the machine is ever cut.
+    #[default]
+    Preferred,
+    /// The stack: every packet is as it is on a wire.
+    Off,
 }
 
 impl Default for TunConfig {
     fn default() -> Self {
-        Self { name: String::new(), mtu: 1500, host_addresses: Vec::new() }
+        Self {
+            name: String::new(),
+            mtu: 1500,
+            host_addresses: Vec::new(),
+            offload: TunOffload::default(),
+        }
     }
 }
 
-/// A TUN device of the Linux kernel, through the `tun-tap` crate: one system call a packet.
+/// A TUN device of the Linux kernel: through the `tun-rs` crate with segmentation and checksum
+/// offload, or through `tun-tap` with one packet as it is on a wire for each system call.
 ///
 /// Making one needs the capability `CAP_NET_ADMIN` in the network namespace, which root has, and
 /// everybody in a namespace of their own (`unshare --user --net --map-root-user`).
 pub struct Tun {
-    interface: Interface,
+    interface: State,
     mtu: usize,
-    /// Received packets are carved from this buffer.
-    chunk: BytesMut,
-    /// A packet that was received while waiting for one.
-    received: Option<Frame>,
-    /// Packets are written here before they are sent.
-    outgoing: Vec<u8>,
+    receiver: Receiver,
+    /// The packet to be sent, behind its header if there is offload; only the first
+    /// `outgoing_len` bytes count.
+    outgoing: Box<[u8]>,
+    outgoing_len: usize,
     /// `outgoing` found no room in the kernel.
     is_stuck: bool,
     /// Why the device is of no more use.
@@ -58,23 +76,26 @@ pub struct Tun {
 type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// The interface before and after a runtime is there to wait with.
-#[derive(Debug)]
-enum Interface {
-    Plain(Iface),
-    Attached(Arc<AsyncFd<Descriptor>>),
+enum State {
+    Open(Interface),
+    Attached(Arc<AsyncFd<Interface>>),
     Gone,
 }
 
-/// What tokio can wait for.
-#[derive(Debug)]
-struct Descriptor(Iface);
-
-impl AsRawFd for Descriptor {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
+/// Reads packets, several before anybody looks at them.
+struct Receiver {
+    pool: Pool,
+    /// The most that one read gives.
+    packet_bytes_max: usize,
+    frames: VecDeque<Frame>,
 }
 
+/// Packets are read into buffers of at least this size, as many as fit.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// Packets read at most before the first of them is handled.
+const BATCH_PACKETS: usize = 64;
+/// The largest IP packet.
+const PACKET_BYTES_MAX: usize = 65_535;
 /// An interface's name has at most this many bytes: `IFNAMSIZ` without the final zero.
 const NAME_BYTES_MAX: usize = 15;
 /// The descriptor of an interface that was deleted gives this error.
@@ -97,9 +118,7 @@ impl Tun {
             let message = format!("an MTU is from 68 to 65535, not {}", config.mtu);
             io::Error::new(io::ErrorKind::InvalidInput, message)
         })?;
-        let interface = Iface::without_packet_info(&config.name, Mode::Tun)
-            .map_err(|error| explain(error, &config.name))?;
-        interface.set_non_blocking()?;
+        let interface = open(config).map_err(|error| explain(error, &config.name))?;
         let name = interface.name();
         let configure = || {
             host::set_mtu(name, u32::from(mtu))?;
@@ -111,35 +130,44 @@ impl Tun {
         configure().map_err(|error: io::Error| {
             io::Error::new(error.kind(), format!("setting up {name}: {error}"))
         })?;
+        let packet_bytes_max = match interface.has_offload() {
+            true => virtio::HEADER_BYTES + PACKET_BYTES_MAX,
+            false => config.mtu,
+        };
         Ok(Self {
-            interface: Interface::Plain(interface),
+            interface: State::Open(interface),
             mtu: config.mtu,
-            chunk: BytesMut::new(),
-            received: None,
-            outgoing: Vec::new(),
+            receiver: Receiver::new(packet_bytes_max),
+            outgoing: vec![0; packet_bytes_max].into_boxed_slice(),
+            outgoing_len: 0,
             is_stuck: false,
             failure: None,
             waiting: None,
         })
     }
 
-    /// The name of the kernel's interface.
-    pub fn name(&self) -> &str {
-        self.iface().map_or("", Iface::name)
+    /// Whether the kernel cuts and joins packets; see [`TunOffload`].
+    pub fn has_offload(&self) -> bool {
+        self.open_interface().is_some_and(Interface::has_offload)
     }
 
-    fn iface(&self) -> Option<&Iface> {
+    /// The name of the kernel's interface.
+    pub fn name(&self) -> &str {
+        self.open_interface().map_or("", Interface::name)
+    }
+
+    fn open_interface(&self) -> Option<&Interface> {
         match &self.interface {
-            Interface::Plain(iface) => Some(iface),
-            Interface::Attached(fd) => Some(&fd.get_ref().0),
-            Interface::Gone => None,
+            State::Open(interface) => Some(interface),
+            State::Attached(fd) => Some(fd.get_ref()),
+            State::Gone => None,
         }
     }
 
     /// Sends the packet in `outgoing`.
     fn push(&mut self) {
-        let Some(iface) = self.iface() else { return };
-        let sent = iface.send(&self.outgoing);
+        let Some(interface) = self.open_interface() else { return };
+        let sent = interface.send(&self.outgoing[..self.outgoing_len]);
         self.is_stuck = false;
         match sent {
             Ok(_) => {}
@@ -165,30 +193,26 @@ impl Link for Tun {
         LinkCapabilities {
             medium: Medium::Ip,
             mtu: self.mtu,
-            checksum_offload: false,
-            segment_bytes_max: None,
+            checksum_offload: self.has_offload(),
+            segment_bytes_max: self.has_offload().then_some(PACKET_BYTES_MAX),
         }
     }
 
     fn receive(&mut self) -> Option<Frame> {
-        if let Some(frame) = self.received.take() {
+        if let Some(frame) = self.receiver.frames.pop_front() {
             return Some(frame);
         }
-        let mut chunk = std::mem::take(&mut self.chunk);
-        let received = match self.iface() {
-            Some(iface) => read_packet(iface, &mut chunk, self.mtu),
-            None => Err(io::ErrorKind::NotConnected.into()),
+        let read = match &self.interface {
+            State::Open(interface) => self.receiver.read(interface),
+            State::Attached(fd) => self.receiver.read(fd.get_ref()),
+            State::Gone => Err(io::ErrorKind::NotConnected.into()),
         };
-        self.chunk = chunk;
-        match received {
-            Ok(frame) => Some(frame),
-            Err(error) => {
-                if is_deleted(&error) {
-                    self.failure = Some(error);
-                }
-                None
-            }
+        if let Err(error) = read
+            && is_deleted(&error)
+        {
+            self.failure = Some(error);
         }
+        self.receiver.frames.pop_front()
     }
 
     fn transmit(&mut self) -> Option<TunSlot<'_>> {
@@ -201,35 +225,32 @@ impl Link for Tun {
 
 impl Device for Tun {
     fn attach(&mut self) -> io::Result<()> {
-        if let Interface::Plain(iface) = std::mem::replace(&mut self.interface, Interface::Gone) {
+        if let State::Open(interface) = std::mem::replace(&mut self.interface, State::Gone) {
             // SAFETY: the interface owns its open descriptor, and neither closes nor replaces it
             // while `AsyncFd` has it.
             #[allow(unsafe_code)]
-            let attached = unsafe { AsyncFd::register(Descriptor(iface)) }?;
-            self.interface = Interface::Attached(Arc::new(attached));
+            let attached = unsafe { AsyncFd::register(interface) }?;
+            self.interface = State::Attached(Arc::new(attached));
         }
         Ok(())
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.received.is_some() {
+        if !self.receiver.frames.is_empty() {
             return Poll::Ready(Ok(()));
         }
         if let Some(failure) = self.failure.take() {
             return Poll::Ready(Err(ended(failure)));
         }
-        let Interface::Attached(fd) = &self.interface else {
+        let State::Attached(fd) = &self.interface else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
         // `receive` found nothing, but tokio does not know that. It learns it from an attempt that
-        // it watches; should that find a packet after all, it is kept.
+        // it watches; should that find packets after all, they are kept.
         loop {
-            let (chunk, mtu) = (&mut self.chunk, self.mtu);
-            match fd.try_io(Interest::READABLE, |fd| read_packet(&fd.0, chunk, mtu)) {
-                Ok(frame) => {
-                    self.received = Some(frame);
-                    return Poll::Ready(Ok(()));
-                }
+            let receiver = &mut self.receiver;
+            match fd.try_io(Interest::READABLE, |interface| receiver.read(interface)) {
+                Ok(()) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let waiting = self.waiting.get_or_insert_with(|| Box::pin(wait(fd.clone())));
                     let waited = ready!(waiting.as_mut().poll(cx));
@@ -243,7 +264,7 @@ impl Device for Tun {
     }
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Interface::Attached(fd) = &self.interface else {
+        let State::Attached(fd) = &self.interface else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
         let mut guard = ready!(fd.poll_write_ready(cx))?;
@@ -258,32 +279,85 @@ pub struct TunSlot<'a>(&'a mut Tun);
 
 impl Slot for TunSlot<'_> {
     fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
-        self.0.outgoing.resize(len, 0);
-        let (result, _) = fill(&mut self.0.outgoing);
-        self.0.push();
+        let tun = self.0;
+        let start = if tun.has_offload() { virtio::HEADER_BYTES } else { 0 };
+        tun.outgoing_len = start + len;
+        let buffer = &mut tun.outgoing[..start + len];
+        let (result, offload) = fill(&mut buffer[start..]);
+        if start > 0 {
+            virtio::write_header(buffer, offload);
+        }
+        tun.push();
         result
     }
 }
 
 /// Waits until there is a packet, or the interface is gone. The latter shows as an error of the
 /// descriptor, for which `AsyncFd::poll_read_ready` does not wait.
-async fn wait(fd: Arc<AsyncFd<Descriptor>>) -> io::Result<()> {
+async fn wait(fd: Arc<AsyncFd<Interface>>) -> io::Result<()> {
     let mut guard = fd.ready(Interest::READABLE | Interest::ERROR).await?;
     let is_gone = guard.ready().is_error();
     guard.retain_ready();
     if is_gone { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
-/// Reads one packet.
-fn read_packet(iface: &Iface, chunk: &mut BytesMut, mtu: usize) -> io::Result<Frame> {
-    if chunk.capacity() < mtu {
-        *chunk = BytesMut::with_capacity(CHUNK_BYTES.max(mtu));
+impl Receiver {
+    fn new(packet_bytes_max: usize) -> Self {
+        let pool = Pool::new(BUFFER_BYTES.max(packet_bytes_max));
+        Self { pool, packet_bytes_max, frames: VecDeque::new() }
     }
-    chunk.resize(mtu, 0);
-    let received = iface.recv(chunk);
-    chunk.truncate(received.as_ref().map_or(0, |len| *len));
-    received?;
-    Ok(Frame { data: chunk.split().freeze(), checksum: FrameChecksum::Unknown })
+
+    /// Reads what is there, as far as one buffer holds it. `Ok` if that was anything.
+    fn read(&mut self, interface: &Interface) -> io::Result<()> {
+        let mut buffer = self.pool.take();
+        let (mut end, mut ends) = (0, [0; BATCH_PACKETS]);
+        let (mut packets, mut failure) = (0, None);
+        while packets < BATCH_PACKETS && end + self.packet_bytes_max <= buffer.len() {
+            match interface.recv(buffer.slice_mut(end..end + self.packet_bytes_max)) {
+                Ok(len) => {
+                    end += len;
+                    ends[packets] = end;
+                    packets += 1;
+                }
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        if let (0, Some(failure)) = (packets, failure) {
+            return Err(failure);
+        }
+        let whole = buffer.freeze();
+        let mut start = 0;
+        for end in &ends[..packets] {
+            let packet = whole.slice(start..*end);
+            start = *end;
+            if interface.has_offload() {
+                virtio::read_frames(packet, &mut |frame| self.frames.push_back(frame));
+            } else {
+                let checksum = FrameChecksum::Unknown;
+                self.frames.push_back(Frame { data: packet, checksum });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens the interface as it is wanted, or as the kernel can do it.
+fn open(config: &TunConfig) -> io::Result<Interface> {
+    if config.offload == TunOffload::Preferred {
+        match Interface::offload(&config.name) {
+            // What the kernel says if it has no offload, or the interface is of another kind.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                let interface = Interface::plain(&config.name)?;
+                tracing::warn!(name = interface.name(), %error, "this TUN has no offload");
+                return Ok(interface);
+            }
+            result => return result,
+        }
+    }
+    Interface::plain(&config.name)
 }
 
 fn check_name(name: &str) -> io::Result<()> {

@@ -1,0 +1,166 @@
+//! The header in front of each packet of a TUN with offload, as virtio-net has it.
+
+use bytes::{Bytes, BytesMut};
+use netcore::smoltcp::wire::{Ipv4Packet, Ipv6Packet, UdpPacket};
+use netcore::{Frame, FrameChecksum, Offload};
+use tun_rs::{
+    VIRTIO_NET_HDR_GSO_TCPV4, VIRTIO_NET_HDR_GSO_TCPV6, VIRTIO_NET_HDR_GSO_UDP_L4,
+    VIRTIO_NET_HDR_LEN, VirtioNetHdr,
+};
+
+pub(super) const HEADER_BYTES: usize = VIRTIO_NET_HDR_LEN;
+/// Flags: the checksum is still to be completed, or the kernel has verified it.
+const NEEDS_CHECKSUM: u8 = 1;
+const DATA_VALID: u8 = 2;
+/// A bit of the segmentation type: TCP's congestion notification is on.
+const GSO_ECN: u8 = 0x80;
+
+/// Writes the header for the packet that follows it in `buffer`.
+pub(super) fn write_header(buffer: &mut [u8], offload: Offload) {
+    let (header, packet) = buffer.split_at_mut(HEADER_BYTES);
+    let mut virtio = VirtioNetHdr::default();
+    if let Some(checksum) = offload.checksum {
+        virtio.flags = NEEDS_CHECKSUM;
+        virtio.csum_start = checksum.start;
+        virtio.csum_offset = checksum.offset;
+        if let Some(segment_bytes) = offload.segment_bytes {
+            let is_v4 = packet[0] >> 4 == 4;
+            virtio.gso_type =
+                if is_v4 { VIRTIO_NET_HDR_GSO_TCPV4 } else { VIRTIO_NET_HDR_GSO_TCPV6 };
+            virtio.gso_size = segment_bytes.get();
+            // The high half of this byte is the TCP header's length in words.
+            let tcp_len = packet[usize::from(checksum.start) + 12] >> 4;
+            virtio.hdr_len = checksum.start + u16::from(tcp_len) * 4;
+        }
+    }
+    virtio.encode(header).expect("the buffer has room for it");
+}
+
+/// Takes the header off a packet and gives the frames that it stands for to `sink`. A TCP packet
+/// stays whole, however large; UDP's boundaries matter, so several datagrams in one are parted.
+pub(super) fn read_frames(packet: Bytes, sink: &mut impl FnMut(Frame)) {
+    let Ok(virtio) = VirtioNetHdr::decode(&packet) else {
+        return;
+    };
+    let data = packet.slice(HEADER_BYTES..);
+    let checksum = match virtio.flags & (NEEDS_CHECKSUM | DATA_VALID) {
+        0 => FrameChecksum::Unknown,
+        _ => FrameChecksum::Good,
+    };
+    if virtio.gso_type & !GSO_ECN == VIRTIO_NET_HDR_GSO_UDP_L4 {
+        let (start, size) = (usize::from(virtio.csum_start), usize::from(virtio.gso_size));
+        part_datagrams(&data, start, size, &mut |data| sink(Frame { data, checksum }));
+    } else {
+        sink(Frame { data, checksum });
+    }
+}
+
+const UDP_HEADER: usize = 8;
+
+/// Parts a packet whose UDP header is at `start` into datagrams of `size` bytes of payload. Their
+/// checksums stay incomplete, which the kernel vouches for.
+fn part_datagrams(packet: &[u8], start: usize, size: usize, sink: &mut impl FnMut(Bytes)) {
+    let payload_start = start + UDP_HEADER;
+    let Some((headers, payload)) = packet.split_at_checked(payload_start) else {
+        return;
+    };
+    if start < 20 || size == 0 {
+        return;
+    }
+    for chunk in payload.chunks(size) {
+        let mut datagram = BytesMut::with_capacity(payload_start + chunk.len());
+        datagram.extend_from_slice(headers);
+        datagram.extend_from_slice(chunk);
+        let total = datagram.len();
+        let mut udp = UdpPacket::new_unchecked(&mut datagram[start..]);
+        udp.set_len((UDP_HEADER + chunk.len()) as u16);
+        if headers[0] >> 4 == 4 {
+            let mut ip = Ipv4Packet::new_unchecked(&mut datagram[..]);
+            ip.set_total_len(total as u16);
+            ip.fill_checksum();
+        } else {
+            // IPv6 does not count its own header.
+            let mut ip = Ipv6Packet::new_unchecked(&mut datagram[..]);
+            ip.set_payload_len((total - 40) as u16);
+        }
+        sink(datagram.freeze());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netcore::PartialChecksum;
+    use std::num::NonZeroU16;
+
+    fn udp_v4(payload: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0; 28 + payload.len()];
+        packet[0] = 0x45;
+        packet[9] = 17;
+        packet[28..].copy_from_slice(payload);
+        packet
+    }
+
+    #[test]
+    fn joined_datagrams_are_parted() {
+        let mut buffer = vec![0; HEADER_BYTES];
+        let virtio = VirtioNetHdr {
+            flags: NEEDS_CHECKSUM,
+            gso_type: VIRTIO_NET_HDR_GSO_UDP_L4,
+            gso_size: 4,
+            csum_start: 20,
+            csum_offset: 6,
+            ..VirtioNetHdr::default()
+        };
+        virtio.encode(&mut buffer).expect("room");
+        buffer.extend(udp_v4(b"aaaabbbbcc"));
+
+        let mut frames = Vec::new();
+        read_frames(buffer.into(), &mut |frame| frames.push(frame));
+
+        let payloads: Vec<_> = frames.iter().map(|frame| frame.data.slice(28..)).collect();
+        assert_eq!(payloads, ["aaaa", "bbbb", "cc"]);
+        for frame in &frames {
+            let ip = Ipv4Packet::new_checked(&frame.data[..]).expect("whole");
+            assert!(ip.verify_checksum());
+            let udp = UdpPacket::new_checked(ip.payload()).expect("whole");
+            assert_eq!(usize::from(udp.len()), frame.data.len() - 20);
+            assert_eq!(frame.checksum, FrameChecksum::Good);
+        }
+    }
+
+    #[test]
+    fn nonsense_gives_nothing() {
+        let virtio = VirtioNetHdr {
+            gso_type: VIRTIO_NET_HDR_GSO_UDP_L4,
+            csum_start: 60_000,
+            ..VirtioNetHdr::default()
+        };
+        let mut buffer = vec![0; HEADER_BYTES];
+        virtio.encode(&mut buffer).expect("room");
+        buffer.extend(udp_v4(b"abc"));
+        let mut frames = 0;
+
+        read_frames(buffer.into(), &mut |_| frames += 1);
+        read_frames(Bytes::from_static(b"short"), &mut |_| frames += 1);
+
+        assert_eq!(frames, 0);
+    }
+
+    #[test]
+    fn a_header_says_where_to_cut_and_what_to_sum() {
+        let mut buffer = vec![0; HEADER_BYTES + 40];
+        buffer[HEADER_BYTES] = 0x45;
+        buffer[HEADER_BYTES + 20 + 12] = 8 << 4;
+        let offload = Offload {
+            checksum: Some(PartialChecksum { start: 20, offset: 16 }),
+            segment_bytes: NonZeroU16::new(1460),
+        };
+
+        write_header(&mut buffer, offload);
+
+        let virtio = VirtioNetHdr::decode(&buffer).expect("whole");
+        assert_eq!((virtio.gso_type, virtio.gso_size), (VIRTIO_NET_HDR_GSO_TCPV4, 1460));
+        assert_eq!((virtio.csum_start, virtio.csum_offset, virtio.hdr_len), (20, 16, 52));
+    }
+}
