@@ -57,6 +57,8 @@ struct SendSide {
     queue: Bounded,
     /// The time to live of datagrams that do not bring their own.
     hop_limit: Option<u8>,
+    /// What is larger than the link's MTU is refused instead of sent in fragments.
+    dont_fragment: bool,
     closed: Option<Error>,
     waiters: Waiters,
 }
@@ -211,6 +213,17 @@ impl DatagramQueue {
         self.send.lock().hop_limit = hop_limit;
     }
 
+    /// Whether UDP datagrams larger than the link's MTU are refused instead of sent in fragments.
+    pub fn dont_fragment(&self) -> bool {
+        self.send.lock().dont_fragment
+    }
+
+    /// Sets whether UDP datagrams that are larger than the link's MTU are refused instead of sent
+    /// in fragments. The next call then fails with [`Error::MessageTooLarge`]. Off at first.
+    pub fn set_dont_fragment(&self, dont_fragment: bool) {
+        self.send.lock().dont_fragment = dont_fragment;
+    }
+
     /// Gives the socket up to the stack, which sends what is queued and closes it.
     pub fn close(&self) {
         self.bell.ring(Events::CLOSE);
@@ -236,6 +249,7 @@ impl DatagramQueue {
             send: Mutex::new(SendSide {
                 queue: Bounded::new(bytes_max),
                 hop_limit: None,
+                dont_fragment: false,
                 closed: None,
                 waiters: Waiters::default(),
             }),

@@ -21,8 +21,8 @@ use crate::sync::Arc;
 use bytes::Bytes;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv6Message, Icmpv6Packet, Icmpv6Repr, IpProtocol,
-    UdpPacket,
+    IPV4_HEADER_LEN, IPV6_HEADER_LEN, Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv6Message,
+    Icmpv6Packet, Icmpv6Repr, IpProtocol, UdpPacket,
 };
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -449,6 +449,9 @@ impl Netstack {
         match kind {
             Kind::Udp { port, .. } => {
                 let len = UDP_HEADER + payload.len();
+                if queue.dont_fragment() && way != NextHop::Own {
+                    self.check_fits(source, len)?;
+                }
                 let header = (ends, IpProtocol::Udp, hop_limit);
                 self.send_transport(way, header, len, link, |buffer| {
                     let mut out = UdpPacket::new_unchecked(buffer);
@@ -471,6 +474,15 @@ impl Netstack {
             }
             Kind::Raw { .. } => unreachable!("sent above"),
         }
+    }
+
+    /// Whether a transport packet of `len` bytes fits into one packet of the link.
+    fn check_fits(&self, source: IpAddr, len: usize) -> Result<(), Error> {
+        let header = if source.is_ipv4() { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN };
+        if header + len > self.outgoing.capabilities.mtu {
+            return Err(Error::MessageTooLarge);
+        }
+        Ok(())
     }
 
     /// Sends one transport packet, in fragments if need be.
