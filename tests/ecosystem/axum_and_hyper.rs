@@ -3,8 +3,9 @@
 use super::{FAR, pair};
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::Path;
+use axum::extract::{ConnectInfo, Path};
 use axum::routing::{get, post};
+use axum::serve::ListenerExt;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -80,6 +81,22 @@ async fn fifty_requests_at_once_all_get_their_own_answer() {
     futures::future::join_all(asking).await;
 
     drop(client);
+    server.abort();
+    all_is_gone([&near, &far]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn axum_tells_its_handlers_who_asks() {
+    let (near, far) = pair();
+    let whoami = get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.ip().to_string());
+    let app = Router::new().route("/", whoami).into_make_service_with_connect_info::<SocketAddr>();
+    let listener = far.net().tcp_listen("10.0.0.2:80").await.expect("a free port");
+    let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("open"));
+    let server = tokio::spawn(async { axum::serve(listener, app).await });
+
+    let peer = client(&near).get(Uri::from_static("http://10.0.0.2/")).await.expect("a server");
+
+    assert_eq!(whole(peer).await, "10.0.0.1");
     server.abort();
     all_is_gone([&near, &far]).await;
 }

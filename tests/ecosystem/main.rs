@@ -7,6 +7,7 @@ mod futures_io;
 mod quic;
 mod rustls;
 mod tokio_util;
+mod traits;
 mod ureq;
 mod websocket;
 
