@@ -45,15 +45,17 @@ async fn a_proxy_carries_both_directions_and_closes_each_on_its_own() {
 async fn a_proxy_learns_of_a_reset() {
     let (near, far) = pair();
     let origin = near.net().tcp_listen("10.0.0.1:80").await.expect("a free port");
-    let front = far.net().tcp_listen("10.0.0.2:8080").await.expect("a free port");
+    let listener = far.net().tcp_listen("10.0.0.2:8080").await.expect("a free port");
     let client = near.net().tcp_connect("10.0.0.2:8080").await.expect("a listener");
-    let (mut front, _) = front.accept().await.expect("a client");
+    let (mut front, _) = listener.accept().await.expect("a client");
     let mut back = far.net().tcp_connect("10.0.0.1:80").await.expect("a listener");
-    let (_server, _) = origin.accept().await.expect("a proxy");
+    let (server, _) = origin.accept().await.expect("a proxy");
 
     client.set_linger(Some(std::time::Duration::ZERO)).expect("open");
     drop(client);
 
     let carried = copy_bidirectional(&mut front, &mut back).await;
     assert_eq!(carried.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+    drop((front, back, server, origin, listener));
+    all_is_gone([&near, &far]).await;
 }

@@ -58,6 +58,21 @@ async fn send_and_compare(connection: &Connection, data: &[u8]) {
     assert!(received == data, "{} bytes", received.len());
 }
 
+/// Ends everything in good order, and nothing is left.
+async fn end(
+    stacks: [&Stack; 2],
+    connection: Connection,
+    client: Endpoint,
+    serving: JoinHandle<()>,
+) {
+    connection.close(0_u8.into(), b"done");
+    drop(connection);
+    client.wait_idle().await;
+    serving.await.expect("no panic");
+    drop(client);
+    all_is_gone(stacks).await;
+}
+
 #[tokio::test]
 async fn quinn_echoes_megabytes_over_both_families() {
     let data = noise(4_000_000);
@@ -75,12 +90,7 @@ async fn quinn_echoes_megabytes_over_both_families() {
 
         // The largest that quinn looks for; with IPv6's header it fills the link's MTU.
         assert_eq!(connection.stats().path.current_mtu, 1452, "{target}");
-        connection.close(0_u8.into(), b"done");
-        drop(connection);
-        client.wait_idle().await;
-        serving.await.expect("no panic");
-        drop(client);
-        all_is_gone([&near, &far]).await;
+        end([&near, &far], connection, client, serving).await;
     }
 }
 
@@ -94,9 +104,7 @@ async fn quinn_learns_what_the_path_carries_whole() {
 
     let mtu = connection.stats().path.current_mtu;
     assert!((1250..=1300 - 28).contains(&mtu), "{mtu}");
-    connection.close(0_u8.into(), b"done");
-    client.wait_idle().await;
-    serving.await.expect("no panic");
+    end([&near, &far], connection, client, serving).await;
 }
 
 #[tokio::test]
@@ -109,9 +117,24 @@ async fn a_hundred_streams_share_one_connection() {
     let sending = (0..100).map(|index| send_and_compare(&connection, &data[index * 100..]));
     futures::future::join_all(sending).await;
 
-    connection.close(0_u8.into(), b"done");
-    client.wait_idle().await;
-    serving.await.expect("no panic");
+    end([&near, &far], connection, client, serving).await;
+}
+
+#[tokio::test]
+async fn a_target_without_a_route_harms_no_other_connection() {
+    let (near, far) = Pair::new().spawn().expect("a runtime");
+    let (serving, client) = echo(&near, &far, "[::]:443", "[::]:0").await;
+    let connection = connect(&client, "10.0.0.2:443").await;
+    let data = noise(100_000);
+
+    let nowhere: SocketAddr = "192.0.2.1:443".parse().expect("an address");
+    let connecting = client.connect(nowhere, "far").expect("a target");
+    for _ in 0..10 {
+        send_and_compare(&connection, &data).await;
+    }
+
+    drop(connecting);
+    end([&near, &far], connection, client, serving).await;
 }
 
 #[tokio::test]

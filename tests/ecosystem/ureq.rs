@@ -72,3 +72,18 @@ async fn its_timeouts_and_refusals_are_ureqs_own() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutting_the_agent_down_ends_a_request_that_waits() {
+    let (agent, _near, far) = agent_and_server().await;
+    let listener = far.net().tcp_listen("10.0.0.2:81").await.expect("a free port");
+    let asking = agent.clone();
+    let asking = tokio::task::spawn_blocking(move || asking.get("http://10.0.0.2:81/").call());
+    let (server, _) = listener.accept().await.expect("a client");
+    server.readable().await.expect("a request");
+
+    blocking(move || agent.shutdown()).await;
+
+    let answer = asking.await.expect("no panic");
+    assert!(matches!(answer, Err(ureq::Error::Io(_))), "{answer:?}");
+}
