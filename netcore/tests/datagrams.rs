@@ -255,6 +255,28 @@ fn a_full_queue_drops_and_counts() {
 }
 
 #[test]
+fn a_socket_that_may_not_fragment_refuses_what_the_link_cannot_carry_whole() {
+    let mut pair = Pair::new();
+    for (near, far, largest) in
+        [("10.0.0.1:0", "10.0.0.2:2000", 1472), ("[fd00::1]:0", "[fd00::2]:2000", 1452)]
+    {
+        let near = bind(&mut pair, Side::Near, near);
+        let receiver = bind(&mut pair, Side::Far, far);
+        near.set_options(|options| options.dont_fragment = true);
+
+        send(&near, far, &vec![7; largest]).expect("room");
+        send(&near, far, &vec![7; largest + 1]).expect("room");
+        pair.run();
+
+        assert_eq!(near.take_error(), Some(Error::MessageTooLarge));
+        assert_eq!(receiver.try_recv().expect("the one that fits").payload.len(), largest);
+        assert_eq!(receiver.try_recv().err(), Some(Error::WouldBlock));
+        near.close();
+        receiver.close();
+    }
+}
+
+#[test]
 fn echo_requests_are_answered_and_replies_find_their_socket() {
     let mut pair = Pair::new();
     for (unspecified, target) in [("0.0.0.0", "10.0.0.2"), ("::", "fd00::2")] {

@@ -3,6 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub mod blocking;
+#[cfg(feature = "hyper")]
+pub mod hyper;
+#[cfg(feature = "quinn")]
+pub mod quinn;
+#[cfg(feature = "ureq")]
+pub mod ureq;
 
 mod address;
 mod net;

@@ -15,6 +15,16 @@ impl Stream {
         wait::poll_retry(&self.reads(), cx, || self.try_recv(buf))
     }
 
+    /// Takes the next piece, at most `max` bytes of it.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn poll_read_bytes(
+        &self,
+        cx: &mut Context<'_>,
+        max: usize,
+    ) -> Poll<io::Result<bytes::Bytes>> {
+        wait::poll_retry(&self.reads(), cx, || self.try_recv_bytes(max))
+    }
+
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         wait::poll_retry(&self.writes(), cx, || self.try_send(buf))
     }

@@ -126,7 +126,7 @@ impl Drop for Socket {
     }
 }
 
-fn copy(datagram: &Datagram, buf: &mut [u8]) -> usize {
+pub(crate) fn copy(datagram: &Datagram, buf: &mut [u8]) -> usize {
     let n = datagram.payload.len().min(buf.len());
     buf[..n].copy_from_slice(&datagram.payload[..n]);
     n

@@ -1,6 +1,9 @@
 //! What the tests have in common.
 
+use netstack::Stack;
 use sha2::{Digest, Sha256};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Bytes that look random and are the same each time.
 pub fn noise(len: usize) -> Vec<u8> {
@@ -19,6 +22,23 @@ pub fn noise(len: usize) -> Vec<u8> {
 /// The SHA-256 of some bytes, as sha256sum prints it.
 pub fn sha256(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
+}
+
+/// Waits until both socket tables are empty, and the buffers given back.
+pub async fn all_is_gone(stacks: [&Stack; 2]) {
+    for stack in stacks {
+        // Longer than any state that a connection can be left in.
+        let deadline = Instant::now() + Duration::from_secs(1000);
+        loop {
+            let snapshot = stack.net().snapshot().await.expect("a running stack");
+            let is_empty = snapshot.sockets.is_empty() && snapshot.time_wait.is_empty();
+            if is_empty && snapshot.buffer_bytes == 0 && snapshot.timers == 0 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "left behind:\n{snapshot}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
 }
 
 /// The programs in the README.

@@ -8,6 +8,7 @@
 
 mod namespace;
 mod programs;
+mod servers;
 mod sockets;
 
 use namespace::Test;
@@ -31,6 +32,11 @@ const TESTS: &[Test] = &[
     Test::new("nc_is_echoed", programs::netcat),
     Test::new("the_ping_example_pings_the_kernel", programs::ping_example),
     Test::new("the_connect_example_talks_to_the_kernel", programs::connect_example),
+    Test::new("openssl_checks_the_certificate_and_is_echoed", servers::tls),
+    Test::new("curl_goes_through_the_proxy_to_the_kernel", servers::proxy),
+    Test::new("the_proxy_forwards_to_one_target", servers::forward),
+    Test::new("what_one_nc_says_the_other_hears_from_tasks", servers::chat_in_tasks),
+    Test::new("what_one_nc_says_the_other_hears_from_threads", servers::chat_in_threads),
     Test::new("bad_input_is_one_line_and_status_1", programs::bad_input),
 ];
 

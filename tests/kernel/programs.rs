@@ -7,11 +7,14 @@ use std::process::{Child, Command, Stdio};
 use tests::{noise, sha256};
 
 /// An example that serves, until the test ends.
-struct Server(Child);
+pub(crate) struct Server(Child);
 
 impl Server {
     /// Starts an example on a TUN with both families, and waits until it says that it serves.
-    fn start(name: &str, flags: &[&str]) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    pub(crate) fn start(
+        name: &str,
+        flags: &[&str],
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let mut command = example(name)?;
         command.args(["--tun", "tun0"]);
         command.args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24"]);
@@ -42,7 +45,9 @@ impl Drop for Server {
 }
 
 /// Runs a program to its end and returns what it printed.
-fn output(command: &mut Command) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) fn output(
+    command: &mut Command,
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     let output = command.stderr(Stdio::piped()).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
@@ -214,6 +219,8 @@ pub(crate) fn bad_input() -> Outcome {
         ("connect", &["--tun", "tun1", "--address", "10.8.0.2/24", "192.0.2.1:1"], "no route"),
         ("connect", &["--tun", "tun1", "--address", "10.8.0.2/24", "10.8.0.2:1"], "refused"),
         ("ping", &["--tun", "tun1", "--address", "10.8.0.2/24", "0.0.0.0"], "not a valid"),
+        ("proxy", &["--tun", "tun1", "--forward", "host:80"], "invalid value 'host:80'"),
+        ("tls", &["--tun", "tun1", "--certificate", "/no/such/file"], "/no/such/file: No such"),
         ("echo", &["--no-such-flag"], "unexpected argument"),
     ] {
         let mut command = example(name)?;

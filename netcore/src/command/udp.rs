@@ -52,6 +52,9 @@ pub struct Options {
     pub broadcast: bool,
     /// The differentiated services field (RFC 2474), without its two lowest bits.
     pub traffic_class: u8,
+    /// Whether datagrams larger than the link's MTU are refused instead of sent in fragments: the
+    /// next call then fails with [`Error::MessageTooLarge`](crate::Error::MessageTooLarge).
+    pub dont_fragment: bool,
 }
 
 impl Default for Options {
@@ -63,6 +66,7 @@ impl Default for Options {
             multicast_loop_v6: true,
             broadcast: false,
             traffic_class: 0,
+            dont_fragment: false,
         }
     }
 }

@@ -21,8 +21,8 @@ use crate::sync::Arc;
 use bytes::Bytes;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv6Message, Icmpv6Packet, Icmpv6Repr, IpProtocol,
-    UdpPacket,
+    IPV4_HEADER_LEN, IPV6_HEADER_LEN, Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv6Message,
+    Icmpv6Packet, Icmpv6Repr, IpProtocol, UdpPacket,
 };
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -496,6 +496,9 @@ impl Netstack {
         match kind {
             Kind::Udp { port, .. } => {
                 let len = UDP_HEADER + payload.len();
+                if options.dont_fragment && way != NextHop::Own {
+                    self.check_fits(source, len)?;
+                }
                 let header = (ends, IpProtocol::Udp, hop_limit, options.traffic_class);
                 let write = |buffer: &mut [u8]| {
                     let mut out = UdpPacket::new_unchecked(buffer);
@@ -531,6 +534,15 @@ impl Netstack {
             IpAddr::V6(_) => options.multicast_loop_v6,
         };
         comes_back && self.groups.contains_key(&group)
+    }
+
+    /// Whether a transport packet of `len` bytes fits into one packet of the link.
+    fn check_fits(&self, source: IpAddr, len: usize) -> Result<(), Error> {
+        let header = if source.is_ipv4() { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN };
+        if header + len > self.outgoing.capabilities.mtu {
+            return Err(Error::MessageTooLarge);
+        }
+        Ok(())
     }
 
     /// Sends one transport packet, in fragments if need be.

@@ -1,0 +1,143 @@
+//! HTTP over the stack's blocking connections, with ureq.
+//!
+//! ```
+//! # fn agent(stack: &impl netcore::HasChannel) {
+//! use netsocket::{Net, ureq::Connector};
+//! use ureq::unversioned::resolver::DefaultResolver;
+//!
+//! let connector = Connector::new(Net::new(stack).blocking());
+//! let agent = ureq::Agent::with_parts(Default::default(), connector, DefaultResolver::default());
+//! let request = agent.get("http://10.0.0.2/");
+//! # }
+//! ```
+//!
+//! For `https` chain ureq's own connector for TLS behind it. ureq keeps the right to change these
+//! traits with each minor version, so this feature is bound to one.
+
+use crate::blocking::{Net, TcpStream};
+use ::ureq::Error;
+use ::ureq::unversioned::transport as traits;
+use ::ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Either, LazyBuffers, NextTimeout, ShutdownHandle,
+};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// Opens the connections of a ureq agent on a stack.
+///
+/// Names are looked up by the agent's resolver. The addresses found are tried in order, within the
+/// time that ureq gives for all of them.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    net: Net,
+}
+
+/// A connection of a ureq agent.
+#[derive(Debug)]
+pub struct Transport {
+    /// Shared with the agent, which may shut it down.
+    stream: Arc<TcpStream>,
+    buffers: LazyBuffers,
+}
+
+impl Connector {
+    /// Connects from this stack.
+    pub fn new(net: Net) -> Self {
+        Self { net }
+    }
+
+    fn open(&self, details: &ConnectionDetails<'_>) -> Result<TcpStream, Error> {
+        let start = Instant::now();
+        let timeout = limit(details.timeout)?;
+        let mut last = io::ErrorKind::InvalidInput.into();
+        for address in details.addrs.iter() {
+            let connected = match timeout.map(|timeout| timeout.saturating_sub(start.elapsed())) {
+                None => self.net.tcp_connect(address),
+                Some(Duration::ZERO) => return Err(Error::Timeout(details.timeout.reason)),
+                Some(left) => self.net.tcp_connect_timeout(address, left),
+            };
+            match connected {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(told(last, details.timeout))
+    }
+}
+
+impl<In: traits::Transport> traits::Connector<In> for Connector {
+    type Out = Either<In, Transport>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, Error> {
+        // A connector before this one has a connection already, perhaps to a proxy.
+        if let Some(chained) = chained {
+            return Ok(Some(Either::A(chained)));
+        }
+        let stream = Arc::new(self.open(details)?);
+        stream.set_nodelay(details.config.no_delay())?;
+        let shutdown: Weak<TcpStream> = Arc::downgrade(&stream);
+        (details.register_shutdown)(shutdown)?;
+        let (input, output) =
+            (details.config.input_buffer_size(), details.config.output_buffer_size());
+        let buffers = LazyBuffers::new(input, output);
+        Ok(Some(Either::B(Transport { stream, buffers })))
+    }
+}
+
+impl traits::Transport for Transport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        let timeout = timeout.for_write();
+        self.stream.set_write_timeout(limit(timeout)?)?;
+        let output = &self.buffers.output()[..amount];
+        (&*self.stream).write_all(output).map_err(|error| told(error, timeout))
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let timeout = timeout.for_read();
+        self.stream.set_read_timeout(limit(timeout)?)?;
+        let room = self.buffers.input_append_buf();
+        let n = (&*self.stream).read(room).map_err(|error| told(error, timeout))?;
+        self.buffers.input_appended(n);
+        Ok(n > 0)
+    }
+
+    /// Bytes that nobody asked for speak against using the connection again, as its end does.
+    fn is_open(&mut self) -> bool {
+        let peeked = self.stream.set_nonblocking(true).and_then(|()| self.stream.peek(&mut [0]));
+        let is_idle = peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        is_idle && self.stream.set_nonblocking(false).is_ok()
+    }
+}
+
+impl ShutdownHandle for TcpStream {
+    fn shutdown(&self) {
+        // Fails if there is nothing left to shut down.
+        let _ = Self::shutdown(self, Shutdown::Both);
+    }
+}
+
+/// How long something may take, unless the time is over already.
+fn limit(timeout: NextTimeout) -> Result<Option<Duration>, Error> {
+    if timeout.after.is_zero() {
+        return Err(Error::Timeout(timeout.reason));
+    }
+    Ok(timeout.not_zero().map(|timeout| *timeout))
+}
+
+/// The error as ureq's users know it.
+fn told(error: io::Error, timeout: NextTimeout) -> Error {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Error::Timeout(timeout.reason),
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,166 @@
+//! The examples `tls`, `proxy` and `chat`, with the clients that people have for such servers.
+
+use crate::namespace::{Outcome, program};
+use crate::programs::{Server, output};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, TcpListener};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread::{self, JoinHandle};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+pub(crate) fn tls() -> Outcome {
+    program("openssl")?;
+    let certificate = tempfile::NamedTempFile::new()?;
+    let file = certificate.path().to_str().ok_or("a path that is no text")?;
+    let _server = Server::start("tls", &["--certificate", file])?;
+    for (target, address) in [("10.9.0.2:443", "10.9.0.2"), ("[fd00::2]:443", "fd00::2")] {
+        let mut openssl = program("openssl")?;
+        openssl.args(["s_client", "-connect", target, "-CAfile", file, "-verify_ip", address]);
+        // Only what the server sends, and the end of the input is the end of the session.
+        openssl.args(["-verify_return_error", "-quiet", "-no_ign_eof"]);
+        let mut client = Talker::start(&mut openssl)?;
+
+        client.say("hello tls")?;
+
+        assert_eq!(client.hear()?, "hello tls");
+        client.leave()?;
+    }
+    Ok(())
+}
+
+const BACK: [&str; 8] = [
+    "--back-host-address",
+    "10.10.0.1/24",
+    "--back-address",
+    "10.10.0.2/24",
+    "--back-host-address",
+    "fd01::1/64",
+    "--back-address",
+    "fd01::2/64",
+];
+
+pub(crate) fn proxy() -> Outcome {
+    program("curl")?;
+    let _proxy = Server::start("proxy", &BACK)?;
+    for (front, target, back) in [
+        ("10.9.0.2", "10.10.0.1", "10.10.0.2"),
+        ("[fd00::2]", "[fd01::1]", "fd01::2"),
+        ("10.9.0.2", "[fd01::1]", "fd01::2"),
+    ] {
+        let (port, served) = serve_one_page(target)?;
+        let proxy = format!("http://{front}:8080");
+        let mut curl = program("curl")?;
+        curl.args(["-sS", "--proxytunnel", "-x", &proxy, &format!("http://{target}:{port}/")]);
+
+        let page = output(&mut curl)?;
+
+        assert_eq!(page, "a page\n", "{front} to {target}");
+        let client = served.join().map_err(|_| "the server panicked")??;
+        assert_eq!(client, back.parse::<IpAddr>()?, "it comes from the other stack");
+    }
+
+    for (path, flags, expected) in [
+        ("http://10.10.0.1:1/", &["--proxytunnel", "-w", "%{http_connect}"][..], "502"),
+        ("http://name/", &["--proxytunnel", "-w", "%{http_connect}"], "502"),
+        ("http://10.10.0.1/", &["-w", "%{http_code}"], "405"),
+    ] {
+        let mut curl = program("curl")?;
+        curl.args(["-s", "-o", "/dev/null", "-x", "http://10.9.0.2:8080", path]).args(flags);
+        let status = String::from_utf8(curl.output()?.stdout)?;
+        assert_eq!(status, expected, "{path}");
+    }
+    Ok(())
+}
+
+pub(crate) fn forward() -> Outcome {
+    program("curl")?;
+    // Listens on all addresses before the TUN is there.
+    let (port, served) = serve_one_page("[::]")?;
+    let target = format!("10.10.0.1:{port}");
+    let _proxy = Server::start("proxy", &[&BACK[..], &["--forward", &target]].concat())?;
+
+    let page = output(program("curl")?.args(["-sS", "http://[fd00::2]:8080/"]))?;
+
+    assert_eq!(page, "a page\n");
+    let client = served.join().map_err(|_| "the server panicked")??;
+    assert_eq!(client.to_canonical(), "10.10.0.2".parse::<IpAddr>()?);
+    Ok(())
+}
+
+/// Serves one page from the kernel, and tells its port and then who fetched it.
+fn serve_one_page(host: &str) -> Result<(u16, JoinHandle<std::io::Result<IpAddr>>)> {
+    let listener = TcpListener::bind(format!("{host}:0"))?;
+    let port = listener.local_addr()?.port();
+    let served = thread::spawn(move || {
+        let (mut stream, peer) = listener.accept()?;
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+        stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\na page\n")?;
+        Ok(peer.ip())
+    });
+    Ok((port, served))
+}
+
+pub(crate) fn chat_in_tasks() -> Outcome {
+    chat(&[])
+}
+
+pub(crate) fn chat_in_threads() -> Outcome {
+    chat(&["--blocking"])
+}
+
+fn chat(flags: &[&str]) -> Outcome {
+    program("nc")?;
+    let _server = Server::start("chat", flags)?;
+    let mut first = Talker::start(program("nc")?.args(["-N", "10.9.0.2", "6667"]))?;
+    assert!(first.hear()?.ends_with(" joined"));
+    let mut second = Talker::start(program("nc")?.args(["-N", "fd00::2", "6667"]))?;
+    let joined = second.hear()?;
+    assert!(joined.starts_with("[fd00::1]:") && joined.ends_with(" joined"), "{joined}");
+    assert_eq!(first.hear()?, joined);
+
+    first.say("hello")?;
+    let heard = second.hear()?;
+    assert!(heard.starts_with("[::ffff:10.9.0.1]:") && heard.ends_with(": hello"), "{heard}");
+    second.say("and hello to you")?;
+    assert!(first.hear()?.ends_with(": and hello to you"), "own lines do not come back");
+
+    second.leave()?;
+    let left = first.hear()?;
+    assert!(left.starts_with("[fd00::1]:") && left.ends_with(" left"), "{left}");
+    first.leave()
+}
+
+/// A program that is talked to line by line.
+struct Talker {
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Talker {
+    fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let to = child.stdin.take().ok_or("no input")?;
+        let from = BufReader::new(child.stdout.take().ok_or("no output")?);
+        Ok(Self { child, to, from })
+    }
+
+    fn say(&mut self, line: &str) -> Result<()> {
+        Ok(writeln!(self.to, "{line}")?)
+    }
+
+    fn hear(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.from.read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// Ends its input, and waits until it has ended well.
+    fn leave(mut self) -> Outcome {
+        drop(self.to);
+        let status = self.child.wait()?;
+        if status.success() { Ok(()) } else { Err(format!("it ended with {status}").into()) }
+    }
+}
