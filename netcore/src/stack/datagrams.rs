@@ -135,6 +135,11 @@ impl Netstack {
         socket.parked.retain(|(_, responder)| !responder.is_abandoned());
         if socket.queue.bell().take().contains(Events::CLOSE) {
             socket.is_orphan = true;
+            if socket.queue.queued().1 == 0 {
+                // Its port is free for whoever asks next.
+                self.remove_datagram(id, Error::Closed);
+                return;
+            }
         }
         self.mark(id);
     }
