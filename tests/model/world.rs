@@ -73,12 +73,13 @@ pub(crate) async fn live(mut random: StdRng, operations: u64, done: &Cell<u64>) 
     match world.random.random_range(0..4) {
         0 => {
             drop(near);
-            world.outlive(done).await;
+            let stopped = tokio::time::sleep(Duration::from_millis(1));
+            world.outlive(stopped, done).await;
         }
         1 => {
             let deadline = Duration::from_millis(world.random.random_range(0..2000));
-            tokio::spawn(near.shutdown(deadline));
-            world.outlive(done).await;
+            let stopped = tokio::spawn(near.shutdown(deadline));
+            world.outlive(stopped, done).await;
         }
         _ => {
             world.end().await;
@@ -478,7 +479,7 @@ impl World {
     }
 
     /// Goes on with stacks that stop: whatever waits must end, and nothing may be made up.
-    async fn outlive(&mut self, done: &Cell<u64>) {
+    async fn outlive(&mut self, stopped: impl Future, done: &Cell<u64>) {
         self.is_stopped = true;
         self.connections.iter_mut().for_each(Connection::stop);
         self.near_sockets.iter_mut().chain(&mut self.far_sockets).for_each(Socket::stop);
@@ -497,6 +498,7 @@ impl World {
                 while connection.read_on(side).await {}
             }
         }
+        must("the end of the stack", stopped).await;
         let gone = must("an answer", self.near.snapshot()).await;
         assert!(gone.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe));
         self.drop_all();
