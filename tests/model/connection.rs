@@ -25,6 +25,8 @@ pub(crate) struct Connection {
     flows: [Flow; 2],
     /// Something happened after which TCP may drop what is under way.
     pub(crate) may_fail: bool,
+    /// Its listener was closed while it was being made: it may never be accepted.
+    pub(crate) may_be_unheard: bool,
     /// Since when one end is gone.
     gone: Option<Instant>,
 }
@@ -99,12 +101,18 @@ impl Connection {
             ends: [End::Awaited, End::Awaited],
             flows: [flow(2 * number), flow(2 * number + 1)],
             may_fail: false,
+            may_be_unheard: false,
             gone: None,
         }
     }
 
     pub(crate) fn is_over(&self) -> bool {
         self.ends.iter().all(|end| matches!(end, End::Gone))
+    }
+
+    /// Whether the server has yet to accept it, and will.
+    pub(crate) fn must_be_accepted(&self) -> bool {
+        matches!(self.ends[SERVER], End::Awaited) && !self.may_be_unheard
     }
 
     /// What the next write of so many bytes carries.
@@ -224,10 +232,11 @@ impl Connection {
                     },)
                 })
                 .await;
+                // What was written to nobody may be why reading fails.
+                self.wrote(side, was_written, len);
                 if let Some(read) = was_read {
                     self.read(side, read.map(|n| &buffer[..n]), len);
                 }
-                self.wrote(side, was_written, len);
             }
             Operation::Shutdown => {
                 if let Some(result) = plan.run(stream.shutdown()).await {

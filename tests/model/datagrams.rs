@@ -28,9 +28,9 @@ const OVERHEAD: usize = 200;
 const NUMBER: usize = 8;
 
 impl Socket {
-    pub(crate) fn new(socket: UdpSocket) -> Self {
+    pub(crate) fn new(socket: UdpSocket, is_stopped: bool) -> Self {
         let address = socket.local_addr().expect("never fails");
-        Self { socket: Rc::new(socket), address, expected: VecDeque::new(), is_stopped: false }
+        Self { socket: Rc::new(socket), address, expected: VecDeque::new(), is_stopped }
     }
 
     pub(crate) fn has_room(&self, len: usize) -> bool {

@@ -158,7 +158,9 @@ impl World {
 
     /// The model of a connection that is about to be made.
     fn new_connection(&mut self) -> Option<SocketAddr> {
-        if self.connections.len() >= CONNECTIONS_MAX || self.next_port >= 49_152 {
+        let is_heard = |connection: &&Connection| !connection.may_be_unheard;
+        let heard = self.connections.iter().filter(is_heard).count();
+        if heard >= CONNECTIONS_MAX || self.next_port >= 49_152 {
             return None;
         }
         let address = SocketAddr::from((CLIENT_IP, self.next_port));
@@ -223,7 +225,9 @@ impl World {
             }
         };
         if self.given_up.remove(&address) {
+            // Nothing was written to it.
             let mut connection = Connection::new(self.next_number, address);
+            self.next_number += 1;
             connection.may_fail = true;
             connection.left(CLIENT);
             self.connections.push(connection);
@@ -338,7 +342,7 @@ impl World {
         let choice = self.random.random_range(0..12);
         if here.len() < SOCKETS_MAX && choice < 2 {
             match plan.run(net.udp_bind((ip, 0))).await {
-                Some(Ok(socket)) => here.push(Socket::new(socket)),
+                Some(Ok(socket)) => here.push(Socket::new(socket, self.is_stopped)),
                 Some(Err(error)) => assert!(self.is_stopped, "binding failed with {error}"),
                 None => {}
             }
@@ -428,7 +432,10 @@ impl World {
                 connection.may_fail = true;
                 match connection.ends[CLIENT] {
                     // It may still come to the next listener.
-                    End::Awaited => drop(self.may_be_refused.insert(connection.address)),
+                    End::Awaited => {
+                        connection.may_be_unheard = true;
+                        self.may_be_refused.insert(connection.address);
+                    }
                     _ => connection.left(SERVER),
                 }
             }
@@ -450,9 +457,8 @@ impl World {
                 self.gave_up_connecting(address);
             }
         }
-        let is_awaited = |connection: &Connection| matches!(connection.ends[SERVER], End::Awaited);
         while let Some(listener) = self.listener.clone()
-            && self.connections.iter().any(is_awaited)
+            && self.connections.iter().any(Connection::must_be_accepted)
         {
             let accepted = must("a connection to accept", listener.accept()).await;
             self.accepted(accepted);

@@ -409,7 +409,9 @@ impl Netstack {
             }
             let Some(datagram) = queue.take_to_send(&mut self.wakes) else {
                 if self.sockets.datagram_mut(id).is_some_and(|socket| socket.is_orphan) {
-                    self.remove_datagram(id, Error::Closed);
+                    // Without a shutdown there is no handle left to learn it.
+                    let reason = if self.is_shut_down { Error::StackGone } else { Error::Closed };
+                    self.remove_datagram(id, reason);
                 }
                 self.retry_parked_datagram(id);
                 return true;
