@@ -425,12 +425,13 @@ impl Connection {
     /// Reads what must come, which may be an error if it is allowed to be one.
     pub(crate) async fn read_on(&mut self, side: usize) -> bool {
         let mut buffer = vec![0; 64 * 1024];
+        let what = format!("a read at {side} of {self:?}");
         let result = match &mut self.ends[side] {
             End::Whole(stream) => {
                 let stream = Rc::get_mut(stream).expect("one owner");
-                must("a read", stream.read(&mut buffer)).await
+                must(&what, stream.read(&mut buffer)).await
             }
-            End::Halves(Some(read), _) => must("a read", read.read(&mut buffer)).await,
+            End::Halves(Some(read), _) => must(&what, read.read(&mut buffer)).await,
             End::Awaited | End::Halves(None, _) | End::Blocking(_) | End::Gone => return false,
         };
         let goes_on = matches!(result, Ok(1..));

@@ -168,7 +168,11 @@ impl World {
         if self.listener.is_none() {
             self.may_be_refused.insert(address);
         }
-        self.connections.push(Connection::new(self.next_number, address));
+        let mut connection = Connection::new(self.next_number, address);
+        if self.is_stopped {
+            connection.stop();
+        }
+        self.connections.push(connection);
         self.next_number += 1;
         Some(address)
     }
@@ -463,6 +467,8 @@ impl World {
             let accepted = must("a connection to accept", listener.accept()).await;
             self.accepted(accepted);
         }
+        // What is not accepted now was to be left to the listener's end.
+        self.close_listener();
         for connection in &mut self.connections {
             for side in [CLIENT, SERVER] {
                 let plan = Plan::random(&mut self.random);
