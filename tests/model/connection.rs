@@ -278,9 +278,8 @@ impl Connection {
             }
             (Operation::DropReadHalf, ..) => read = None,
             (Operation::DropWriteHalf, ..) => {
-                if write.take().is_some() {
-                    self.flows[side].is_finished = true;
-                }
+                let was_open = write.take().is_some();
+                self.flows[side].is_finished |= was_open;
             }
             (Operation::Drop, ..) => (read, write) = (None, None),
             _ => {}
@@ -354,7 +353,7 @@ impl Connection {
         self.grow_old();
         let flow = &self.flows[1 - side];
         match result {
-            Ok(bytes) if bytes.is_empty() => {
+            Ok([]) => {
                 let is_end = flow.is_finished && flow.read == flow.written;
                 let is_allowed = room == 0 || is_end || flow.is_unwanted;
                 assert!(is_allowed, "an end of the stream that is none: {self:#?}");
