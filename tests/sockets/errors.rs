@@ -95,3 +95,15 @@ async fn a_stack_that_is_gone_is_told_to_all() {
     assert_eq!(told(net.tcp_connect("10.0.0.2:80").await), gone);
     drop((server, listener));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stack_that_was_shut_down_is_told_to_datagram_sockets() {
+    let (near, _far) = pair();
+    let socket = near.net().udp_bind("10.0.0.1:9").await.expect("a free port");
+
+    near.shutdown(Duration::from_secs(1)).await.expect("a pipe does not fail");
+
+    let gone = (ErrorKind::BrokenPipe, Error::StackGone);
+    assert_eq!(told(socket.recv_from(&mut [0]).await), gone);
+    assert_eq!(told(socket.send_to(b"x", "10.0.0.2:9").await), gone);
+}
