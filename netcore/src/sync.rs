@@ -1,7 +1,7 @@
 //! The primitives shared between a stack and its handles.
 //!
 //! They come through this module so that a model checker's can take their place, as they do in unit
-//! tests: those that touch a queue or a stack run inside a [model](crate::models).
+//! tests: those that touch a queue or a stack run inside a model, as in `crate::models`.
 
 #[cfg(test)]
 use loom::sync as primitives;
