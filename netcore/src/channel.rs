@@ -68,7 +68,8 @@ impl Channel {
         reply.await
     }
 
-    fn prepare(&self, handle: Option<SocketId>, command: Command) -> (Request, Reply) {
+    /// A request that still has to be sent, and what its sender then waits for.
+    pub(crate) fn prepare(&self, handle: Option<SocketId>, command: Command) -> (Request, Reply) {
         let slot = Arc::new(Mutex::new(Slot::Waiting { waker: None, parked_on: None }));
         let responder = Some(Responder { slot: slot.clone(), answered: false });
         let reply = Reply { slot, handle, doorbell: self.doorbell.clone() };
@@ -206,9 +207,14 @@ impl Responder {
     }
 
     /// Says on which socket the request waits: the socket is rung for if the requester gives up.
-    pub(crate) fn park_on(&self, id: SocketId) {
-        if let Slot::Waiting { parked_on, .. } = &mut *self.slot.lock() {
-            *parked_on = Some(id);
+    /// Returns `false` if that has happened already; nobody rings then.
+    pub(crate) fn park_on(&self, id: SocketId) -> bool {
+        match &mut *self.slot.lock() {
+            Slot::Waiting { parked_on, .. } => {
+                *parked_on = Some(id);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -237,7 +243,7 @@ impl Drop for Responder {
 
 /// The requester's end of a request. Dropping it gives an answer that already came back to the
 /// stack, and withdraws a request that the stack still holds.
-struct Reply {
+pub(crate) struct Reply {
     slot: Arc<Mutex<Slot>>,
     handle: Option<SocketId>,
     doorbell: Arc<Doorbell>,

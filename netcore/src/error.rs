@@ -5,7 +5,8 @@ use std::io;
 /// Everything a command or a socket operation can fail with.
 ///
 /// Each variant has one [`io::ErrorKind`]; [`io::Error`] made from it keeps the variant as its
-/// cause, so [`io::Error::get_ref`] and `downcast_ref::<Error>()` give it back.
+/// cause, so [`io::Error::get_ref`] and `downcast_ref::<Error>()` give it back, except for
+/// [`WouldBlock`](Self::WouldBlock), which the kind says whole.
 ///
 /// | variant | [`io::ErrorKind`] |
 /// |---|---|
@@ -138,12 +139,99 @@ impl From<Error> for io::Error {
 mod tests {
     use super::*;
 
+    /// Every variant and its kind. A new variant does not compile until it has a row here.
+    fn expected(error: Error) -> (io::ErrorKind, &'static str) {
+        match error {
+            Error::Refused => (io::ErrorKind::ConnectionRefused, "Refused"),
+            Error::Reset => (io::ErrorKind::ConnectionReset, "Reset"),
+            Error::Aborted => (io::ErrorKind::ConnectionAborted, "Aborted"),
+            Error::TimedOut => (io::ErrorKind::TimedOut, "TimedOut"),
+            Error::Closed => (io::ErrorKind::NotConnected, "Closed"),
+            Error::NoPeer => (io::ErrorKind::NotConnected, "NoPeer"),
+            Error::Shutdown => (io::ErrorKind::BrokenPipe, "Shutdown"),
+            Error::StackGone => (io::ErrorKind::BrokenPipe, "StackGone"),
+            Error::AddressInUse => (io::ErrorKind::AddrInUse, "AddressInUse"),
+            Error::AddressNotAvailable => (io::ErrorKind::AddrNotAvailable, "AddressNotAvailable"),
+            Error::NoFreePort => (io::ErrorKind::AddrNotAvailable, "NoFreePort"),
+            Error::NetworkUnreachable => (io::ErrorKind::NetworkUnreachable, "NetworkUnreachable"),
+            Error::HostUnreachable => (io::ErrorKind::HostUnreachable, "HostUnreachable"),
+            Error::WrongFamily => (io::ErrorKind::InvalidInput, "WrongFamily"),
+            Error::ZeroPort => (io::ErrorKind::InvalidInput, "ZeroPort"),
+            Error::UnspecifiedAddress => (io::ErrorKind::InvalidInput, "UnspecifiedAddress"),
+            Error::MessageTooLarge => (io::ErrorKind::InvalidInput, "MessageTooLarge"),
+            Error::Malformed => (io::ErrorKind::InvalidInput, "Malformed"),
+            Error::WrongSocket => (io::ErrorKind::InvalidInput, "WrongSocket"),
+            Error::BroadcastForbidden => (io::ErrorKind::PermissionDenied, "BroadcastForbidden"),
+            Error::WouldBlock => (io::ErrorKind::WouldBlock, "WouldBlock"),
+            Error::LimitReached => (io::ErrorKind::QuotaExceeded, "LimitReached"),
+        }
+    }
+
+    const ALL: [Error; 22] = [
+        Error::Refused,
+        Error::Reset,
+        Error::Aborted,
+        Error::TimedOut,
+        Error::Closed,
+        Error::NoPeer,
+        Error::Shutdown,
+        Error::StackGone,
+        Error::AddressInUse,
+        Error::AddressNotAvailable,
+        Error::NoFreePort,
+        Error::NetworkUnreachable,
+        Error::HostUnreachable,
+        Error::WrongFamily,
+        Error::ZeroPort,
+        Error::UnspecifiedAddress,
+        Error::MessageTooLarge,
+        Error::Malformed,
+        Error::WrongSocket,
+        Error::BroadcastForbidden,
+        Error::WouldBlock,
+        Error::LimitReached,
+    ];
+
+    /// The rows of the table in the documentation: a variant and its kind.
+    fn documented() -> Vec<(&'static str, &'static str)> {
+        let rows = include_str!("error.rs").lines().take_while(|line| !line.contains("pub enum"));
+        let rows = rows.filter_map(|line| line.strip_prefix("/// | [`"));
+        rows.flat_map(|row| {
+            let (variants, kind) = row.split_once(" | `").expect("two columns");
+            let kind = kind.trim_end_matches("` |");
+            variants.split(", [`").map(move |variant| {
+                let (name, _) = variant.split_once('`').expect("a link");
+                (name, kind)
+            })
+        })
+        .collect()
+    }
+
+    #[test]
+    fn each_variant_has_its_kind_and_its_row_in_the_documentation() {
+        let mut rows = documented();
+        for error in ALL {
+            let (kind, name) = expected(error);
+            assert_eq!(error.kind(), kind, "{name}");
+            let row = rows.iter().position(|row| *row == (name, &*format!("{kind:?}")));
+            rows.remove(row.unwrap_or_else(|| panic!("the table lacks {name}, {kind:?}")));
+        }
+        assert_eq!(rows, [], "the table has rows that nothing stands for");
+        let variants =
+            include_str!("error.rs").lines().filter(|line| line.starts_with("    #[error("));
+        assert_eq!(variants.count(), ALL.len(), "a variant is not tested");
+    }
+
     #[test]
     fn io_error_keeps_the_cause() {
-        let io = io::Error::from(Error::StackGone);
+        for error in ALL {
+            let io = io::Error::from(error);
 
-        assert_eq!(io.kind(), io::ErrorKind::BrokenPipe);
-        let cause = io.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
-        assert_eq!(cause, Some(&Error::StackGone));
+            assert_eq!(io.kind(), error.kind());
+            let cause = io.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
+            // The kind says all that there is to say of this one, without an allocation.
+            let is_kept = error != Error::WouldBlock;
+            assert_eq!(cause, is_kept.then_some(&error));
+        }
     }
 }

@@ -16,6 +16,8 @@ mod fragments;
 mod id;
 mod ip;
 mod link;
+#[cfg(test)]
+mod models;
 mod output;
 mod pipe;
 mod ports;

@@ -1,20 +1,28 @@
 //! The primitives shared between a stack and its handles.
 //!
-//! They come through this module so that a model checker's can take their place.
+//! They come through this module so that a model checker's can take their place, as they do in unit
+//! tests: those that touch a queue or a stack run inside a model, as in `crate::models`.
 
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-pub(crate) use std::sync::{Arc, MutexGuard};
+#[cfg(test)]
+use loom::sync as primitives;
+#[cfg(not(test))]
+use std::sync as primitives;
+
+pub(crate) use primitives::MutexGuard;
+pub(crate) use primitives::atomic::{AtomicBool, AtomicU32, Ordering};
+/// Always std's: a count of references decides nothing in the protocol.
+pub(crate) use std::sync::Arc;
 
 /// A mutex that does not know poison.
 ///
 /// Every critical section in this crate leaves its data whole at each point where it could panic,
 /// so a panic elsewhere in the holder's thread must not make the other side panic too.
 #[derive(Debug, Default)]
-pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
+pub(crate) struct Mutex<T>(primitives::Mutex<T>);
 
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self(std::sync::Mutex::new(value))
+        Self(primitives::Mutex::new(value))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {

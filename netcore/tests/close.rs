@@ -250,3 +250,20 @@ fn handles_outlive_their_stack() {
 fn close(pair: &mut Pair, listener: netcore::SocketId) {
     pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
 }
+
+#[test]
+fn an_aborted_connection_says_so_here_and_is_reset_there() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+
+    near.abort();
+    pair.run();
+
+    assert_eq!(read(&near, 10), Err(Error::Aborted));
+    assert_eq!(near.try_send(b"x"), Err(Error::Aborted));
+    assert_eq!(read(&far, 10), Err(Error::Reset));
+    assert_eq!(far.try_send(b"x"), Err(Error::Reset));
+    near.close();
+    far.close();
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}

@@ -3,6 +3,7 @@
 mod blocking;
 mod cancel;
 mod datagrams;
+mod errors;
 mod lifetime;
 mod streams;
 

@@ -248,8 +248,7 @@ impl Netstack {
         let Some(connection) = self.sockets.connection_mut(id) else {
             return Outcome::Now(Err(Error::Closed));
         };
-        if let Some(responder) = responder.take() {
-            responder.park_on(id);
+        if let Some(responder) = responder.take().filter(|responder| responder.park_on(id)) {
             keep(connection.parked.get_or_insert_default(), responder);
         }
         Outcome::Later

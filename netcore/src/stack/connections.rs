@@ -271,11 +271,14 @@ impl Netstack {
         let ends = ((remote.ip(), remote.port()), (local.ip(), local.port()));
         socket.connect(interface.context(), ends.0, ends.1).expect("the ends were checked");
         let responder = responder.take();
-        if let Some(responder) = &responder {
-            responder.park_on(id);
-        }
+        let is_wanted = responder.as_ref().is_none_or(|responder| responder.park_on(id));
         connection.stage = Stage::Connecting { responder };
-        self.mark(id);
+        if is_wanted {
+            self.mark(id);
+        } else {
+            // Whoever asked has given up in the meantime, and will not ring.
+            self.remove_connection(id, Error::Aborted);
+        }
         Ok(())
     }
 

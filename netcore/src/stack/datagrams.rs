@@ -136,6 +136,11 @@ impl Netstack {
         let events = socket.queue.bell().take();
         if events.contains(Events::CLOSE) {
             socket.is_orphan = true;
+            if socket.queue.queued().1 == 0 {
+                // Its port is free for whoever asks next.
+                self.remove_datagram(id, Error::Closed);
+                return;
+            }
         }
         if events.contains(Events::OPTIONS) {
             let groups = socket.queue.groups();
@@ -443,7 +448,9 @@ impl Netstack {
             }
             let Some((datagram, options)) = queue.take_to_send(&mut self.wakes) else {
                 if self.sockets.datagram_mut(id).is_some_and(|socket| socket.is_orphan) {
-                    self.remove_datagram(id, Error::Closed);
+                    // Without a shutdown there is no handle left to learn it.
+                    let reason = if self.is_shut_down { Error::StackGone } else { Error::Closed };
+                    self.remove_datagram(id, reason);
                 }
                 self.retry_parked_datagram(id);
                 return true;

@@ -12,7 +12,6 @@ use crate::addressing::{Addressing, Route};
 use crate::buffer::Arena;
 use crate::channel::{Channel, HasChannel, Request};
 use crate::command::raw::Version;
-use crate::command::{Command, control};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::deadlines::Deadlines;
@@ -132,7 +131,10 @@ impl Netstack {
     ///
     /// A poll is due afterwards if [`poll_at`](Self::poll_at) says so.
     pub fn process_cmds(&mut self) {
-        for _ in 0..self.requests.len() {
+        let waiting = self.requests.len();
+        // A handle that was dropped before one of these was sent has given its port back.
+        self.attend();
+        for _ in 0..waiting {
             let Ok(request) = self.requests.try_recv() else {
                 break;
             };
@@ -145,12 +147,9 @@ impl Netstack {
     ///
     /// A poll is due afterwards if [`poll_at`](Self::poll_at) says so.
     pub fn process_one_cmd(&mut self, cmd: Request) {
-        // What handles rang for comes as a command of its own, so that each can be counted on.
-        let is_wake = matches!(cmd.command, Command::Control(control::Command::Wake));
+        // As in `process_cmds`.
+        self.attend();
         self.execute(cmd);
-        if is_wake {
-            self.attend();
-        }
     }
 
     /// Blocks the calling thread until there is a command, for at most `timeout`; `None` if that

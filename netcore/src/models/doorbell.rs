@@ -1,0 +1,72 @@
+//! Ringing, and falling asleep.
+
+use super::Core;
+use crate::channel::Undelivered;
+use crate::command::Response;
+use crate::doorbell::Events;
+use crate::sync::Arc;
+use loom::thread;
+
+#[test]
+fn a_stack_that_falls_asleep_is_woken_once_by_all_who_ring() {
+    loom::model(|| {
+        let core = Core::new();
+        let bells = [Arc::new(core.bell()), Arc::new(core.bell())];
+        let ringing = bells.clone().map(|bell| thread::spawn(move || bell.ring(Events::SEND)));
+
+        let sleeps = core.doorbell.fall_asleep();
+
+        ringing.into_iter().for_each(|ringing| ringing.join().expect("no panic"));
+        assert_woken(&core, sleeps);
+        let mut rung = Vec::new();
+        core.doorbell.take_ready(&mut rung);
+        assert_eq!(rung.len(), 2);
+    });
+}
+
+#[test]
+fn a_stack_that_falls_asleep_is_woken_by_an_answer_that_comes_back() {
+    loom::model(|| {
+        let core = Core::new();
+        let doorbell = core.doorbell.clone();
+        let giving = thread::spawn(move || {
+            doorbell.give_back(Undelivered { handle: None, response: Response::Done, queue: None });
+        });
+
+        let sleeps = core.doorbell.fall_asleep();
+
+        giving.join().expect("no panic");
+        assert_woken(&core, sleeps);
+        assert_eq!(core.doorbell.take_undelivered().len(), 1);
+    });
+}
+
+#[test]
+fn an_event_is_taken_once_whenever_it_is_rung_for() {
+    loom::model(|| {
+        let core = Core::new();
+        let bell = Arc::new(core.bell());
+        let ringing = [Events::SEND, Events::CLOSE].map(|event| {
+            let bell = bell.clone();
+            thread::spawn(move || bell.ring(event))
+        });
+
+        let during = core.attend(&bell);
+
+        ringing.into_iter().for_each(|ringing| ringing.join().expect("no panic"));
+        let after = core.attend(&bell);
+        for event in [Events::SEND, Events::CLOSE] {
+            let times = [during, after].into_iter().flatten().filter(|seen| seen.contains(event));
+            assert_eq!(times.count(), 1, "{during:?}, then {after:?}");
+        }
+    });
+}
+
+/// A stack that was about to sleep and then saw that it must not may be woken as well, for nothing.
+fn assert_woken(core: &Core, sleeps: bool) {
+    match core.requests.len() {
+        0 => assert!(!sleeps, "the wake-up was lost"),
+        1 => {}
+        wakes => panic!("{wakes} wake-ups"),
+    }
+}

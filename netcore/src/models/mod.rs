@@ -1,0 +1,58 @@
+//! The protocol between handles and a stack, in every order in which its steps can happen.
+//!
+//! Each model has handles on some threads and the stack on another, and loom runs it once for each
+//! interleaving of their locks and atomics that could make a difference. A wake-up that is lost
+//! shows as a deadlock; the rest is asserted when all threads are done.
+//!
+//! Flume's channel is not loom's: what it does is one step that cannot be interrupted, and nobody
+//! may block in it.
+
+mod accept;
+mod doorbell;
+mod reply;
+mod stack;
+mod stream;
+
+use crate::channel::Request;
+use crate::doorbell::{Bell, Doorbell, Events};
+use crate::id::SocketId;
+use crate::queue::StreamQueue;
+use crate::sync::Arc;
+use crate::tcp;
+use std::net::SocketAddr;
+
+/// The part of a stack that handles meet.
+struct Core {
+    doorbell: Arc<Doorbell>,
+    sender: flume::Sender<Request>,
+    requests: flume::Receiver<Request>,
+}
+
+impl Core {
+    fn new() -> Self {
+        let (sender, requests) = flume::unbounded();
+        Self { doorbell: Arc::new(Doorbell::new(sender.clone())), sender, requests }
+    }
+
+    fn bell(&self) -> Bell {
+        Bell::new(SocketId::default(), self.doorbell.clone())
+    }
+
+    /// A connection whose two queues hold up to `limit` bytes each.
+    fn stream(&self, limit: usize) -> Arc<StreamQueue> {
+        let options = tcp::Options::default();
+        Arc::new(StreamQueue::new(self.bell(), ends(), (limit, limit), options))
+    }
+
+    /// What the stack would be told about a socket that is now its turn; `None` if nobody rang.
+    fn attend(&self, bell: &Bell) -> Option<Events> {
+        let mut rung = Vec::new();
+        self.doorbell.take_ready(&mut rung);
+        assert!(rung.len() <= 1, "a socket stands in the list at most once");
+        rung.pop().map(|_| bell.take())
+    }
+}
+
+fn ends() -> (SocketAddr, SocketAddr) {
+    (SocketAddr::from(([10, 0, 0, 1], 1000)), SocketAddr::from(([10, 0, 0, 2], 80)))
+}

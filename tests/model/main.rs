@@ -1,0 +1,65 @@
+//! Random operations on the sockets of two stacks, against a model of what must come of them.
+//!
+//! Futures are polled a few times and dropped, handles and halves are dropped anywhere, listeners
+//! and stacks are stopped while others wait for them. Every stream carries a sequence that shows a
+//! byte lost, repeated or moved at once. Time is virtual, so a seed always does the same.
+//!
+//! ```sh
+//! NETSTACK_MODEL_SEEDS=100 NETSTACK_MODEL_OPERATIONS=100000 cargo test --release -p tests --test model
+//! ```
+
+mod connection;
+mod datagrams;
+mod plan;
+mod sequence;
+mod waiting;
+mod world;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+/// How many seeds are run, from 0 on.
+const SEEDS: u64 = 4;
+/// How many operations each does.
+const OPERATIONS: u64 = 25_000;
+
+#[test]
+fn random_operations_lose_nothing_and_repeat_nothing() {
+    let operations = number("NETSTACK_MODEL_OPERATIONS").unwrap_or(OPERATIONS);
+    let seeds = match number("NETSTACK_MODEL_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("NETSTACK_MODEL_SEEDS").unwrap_or(SEEDS),
+    };
+    for seed in seeds {
+        let done = Rc::new(Cell::new(0));
+        let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, operations, done.clone())));
+        assert!(
+            outcome.is_ok(),
+            "operation {} of seed {seed} failed; to repeat it:\n\
+             NETSTACK_MODEL_SEED={seed} NETSTACK_MODEL_OPERATIONS={operations} \
+             cargo test -p tests --test model",
+            done.get(),
+        );
+    }
+}
+
+/// One world after the other, until so many operations are done.
+fn run(seed: u64, operations: u64, done: Rc<Cell<u64>>) {
+    let mut random = StdRng::seed_from_u64(seed);
+    while done.get() < operations {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        random = runtime.block_on(world::live(random, operations - done.get(), &done));
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is to be a number, not {text:?}")))
+}
