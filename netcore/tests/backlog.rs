@@ -130,6 +130,25 @@ fn dropping_a_listener_resets_what_nobody_accepted_and_nothing_else() {
 }
 
 #[test]
+fn a_closed_listener_makes_way_for_the_next_at_once() {
+    let mut pair = Pair::new();
+    let listen = tcp::Command::Listen {
+        local: harness::addr("10.0.0.2:80"),
+        options: tcp::ListenOptions::default(),
+    };
+    let first = pair.call(Side::Far, None, listen.clone()).expect("a free port").1;
+    let Some(netcore::queue::SocketQueue::Accept(first)) = first else {
+        panic!("listening gives a queue")
+    };
+
+    // The stack has not run since, and carries out the command first.
+    first.close();
+    let second = pair.listen(Side::Far, "10.0.0.2:80").expect("the same port");
+
+    pair.call(Side::Far, Some(second), tcp::Command::Close).expect("a listener");
+}
+
+#[test]
 fn a_cancelled_accept_loses_no_connection() {
     let mut pair = Pair::new();
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");

@@ -135,6 +135,10 @@ impl Netstack {
         socket.parked.retain(|(_, responder)| !responder.is_abandoned());
         if socket.queue.bell().take().contains(Events::CLOSE) {
             socket.is_orphan = true;
+            // What is still to be sent keeps nobody else from the port.
+            if let Kind::Udp { port, .. } = socket.queue.kind() {
+                self.ports.release(Protocol::Udp, port, id);
+            }
         }
         self.mark(id);
     }

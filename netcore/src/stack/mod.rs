@@ -297,6 +297,10 @@ impl Netstack {
 
     /// Looks at the sockets that handles rang for, and takes back what nobody received.
     fn attend(&mut self) -> bool {
+        // Before the list of rung sockets is taken: what is undone rings.
+        for undelivered in self.doorbell.take_undelivered() {
+            self.take_back(undelivered);
+        }
         let mut rung = std::mem::take(&mut self.rung);
         self.doorbell.take_ready(&mut rung);
         let worked = !rung.is_empty();
@@ -309,9 +313,6 @@ impl Netstack {
             }
         }
         self.rung = rung;
-        for undelivered in self.doorbell.take_undelivered() {
-            self.take_back(undelivered);
-        }
         worked
     }
 
