@@ -21,9 +21,11 @@ use tokio::time::{Instant, sleep};
 pub(crate) const CASES: &[Case] = &[
     case!(14, "64 connections wait to be accepted, oldest first", ALL, Both, oldest_first),
     case!(15, "a client that has closed is still accepted, and read", ALL, Both, closed_before),
+    case!(15, "a client that has reset is still accepted, and read", ASYNC, Both, reset_before),
     case!(16, "with a full backlog a SYN is dropped until there is room", TOKIO, MINUTES, full),
     case!(17, "10,000 SYNs that nobody completes do no harm", TOKIO, BAD_NETWORK, flood),
     case!(18, "dropping a listener leaves its streams alone", ALL, Both, dropped_listener),
+    case!(18, "dropping a listener resets what nobody accepted", ALL, Both, resets_unaccepted),
     case!(19, "a dropped accept loses no connection", ASYNC, Both, dropped_accept),
     case!(19, "of many tasks that accept each gets one", ASYNC, Both, many_accept),
     case!(20, "stopping the stack ends a pending accept", ALL, STOPS, stopped),
@@ -52,6 +54,21 @@ async fn closed_before(world: World) {
     let (server, _) = listener.accept().await.expect("a client");
 
     assert_eq!(server.read_to_end().await.expect("open"), b"and goodbye");
+}
+
+async fn reset_before(world: World) {
+    let (listener, address) = world.listen().await;
+    let client = world.near.connect(address).await.expect("a listener");
+    client.set_zero_linger().expect("open");
+    client.write_all(b"and goodbye").await.expect("open");
+    // On its way, as what is not is lost with the reset.
+    tokio::task::yield_now().await;
+    drop(client);
+    world.settle().await;
+
+    let (server, _) = listener.accept().await.expect("a client");
+
+    assert_eq!(kind(server.read_to_end().await), Err(ErrorKind::ConnectionReset));
 }
 
 async fn full(world: World) {
@@ -159,6 +176,15 @@ async fn dropped_listener(world: World) {
     assert_eq!(kind(again), Err(ErrorKind::ConnectionRefused));
     client.write_all(b"still here").await.expect("open");
     assert_eq!(server.read_up_to(10).await.expect("open"), b"still here");
+}
+
+async fn resets_unaccepted(world: World) {
+    let (listener, address) = world.listen().await;
+    let client = world.near.connect(address).await.expect("a listener");
+
+    drop(listener);
+
+    assert_eq!(kind(client.read(&mut [0]).await), Err(ErrorKind::ConnectionReset));
 }
 
 async fn dropped_accept(world: World) {

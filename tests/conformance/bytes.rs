@@ -5,7 +5,7 @@ use crate::case::{ALL, ASYNC, BAD_NETWORK, Backends, Case, INSIDE, TOKIO, case};
 use crate::sockets::{Stream, kind};
 use crate::world::World;
 use futures::FutureExt;
-use netstack::sim::Link;
+use netstack::sim::{Direction, Link};
 use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use tokio::time::timeout;
 pub(crate) const CASES: &[Case] = &[
     case!(21, "a mebibyte in small pieces arrives whole, then the end", ALL, Both, mebibyte),
     case!(21, "a mebibyte arrives whole over a bad link", ASYNC, BAD_NETWORK, mebibyte_bad_link),
+    case!(21, "a lost segment only delays", ASYNC, BAD_NETWORK, lost_segments),
+    case!(21, "no packet is larger than the link takes", ASYNC, INSIDE, small_packets),
     case!(22, "a thousand round trips keep their order", ALL, Both, ping_pong),
     case!(23, "a read does not wait to fill its buffer", ALL, Both, short_read),
     case!(24, "an empty read gives 0 and takes nothing", ALL, Both, empty_read),
@@ -60,6 +62,30 @@ async fn mebibyte_bad_link(world: World) {
     transfer(client, server, 1 << 20).await;
 
     there.near.set_link(Link::new());
+}
+
+async fn lost_segments(world: World) {
+    let there = world.simulation();
+    let (client, server) = world.pair().await;
+    let mut large = 0;
+    there.near.set_filter(move |_, packet| {
+        large += u32::from(packet.len() > 1000);
+        packet.len() <= 1000 || ![1, 5, 6, 20].contains(&large)
+    });
+
+    transfer(client, server, 100_000).await;
+
+    assert_eq!(there.near.counters(Direction::FromHost).lost, 4);
+}
+
+async fn small_packets(world: World) {
+    let there = world.simulation();
+    let (client, server) = world.pair().await;
+
+    transfer(client, server, 100_000).await;
+
+    assert_eq!(there.near.counters(Direction::FromHost).lost_mtu, 0);
+    assert!(there.near.counters(Direction::FromHost).sent >= 100_000 / 1500);
 }
 
 async fn transfer(client: Stream, server: Stream, len: usize) {

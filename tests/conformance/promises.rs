@@ -67,7 +67,6 @@ async fn generations(world: World) {
         options: options.clone(),
     };
     let first = opened(channel.request(None, connect()).await);
-    let (mut reset, _) = far.accept().await.expect("the first");
     channel.request(Some(first), tcp::Command::Abort).await.expect("open");
     let second = opened(channel.request(None, connect()).await);
     assert_ne!(first, second);
@@ -88,6 +87,7 @@ async fn generations(world: World) {
         .request(Some(second), tcp::Command::Send { buf: b"mine"[..].into() })
         .await
         .expect("ok");
+    let (mut reset, _) = far.accept().await.expect("the first");
     assert_eq!(kind(reset.read(&mut [0]).await), Err(ErrorKind::ConnectionReset));
     let (mut server, _) = far.accept().await.expect("the second");
     let mut received = [0; 4];
