@@ -181,3 +181,38 @@ fn a_socket_that_outlives_the_run_is_found() {
         *kept = Some(host.net().udp_bind("10.0.0.1:9").await.expect("free"));
     });
 }
+
+#[test]
+fn a_hundred_seeds_of_a_bad_link_lose_no_byte() {
+    run_seeds(0..100, |sim| async move {
+        let link = Link::new().delay(20 * MILLISECOND).jitter(5 * MILLISECOND);
+        let (near, far) = sim.pair(link.loss(0.1).reorder(0.05).duplicate(0.05).corrupt(0.05));
+        let listener = far.net().tcp_listen("[::]:80").await.expect("free");
+        let data: Vec<u8> = (0..20_000u32).map(|index| (index ^ index >> 8) as u8).collect();
+        let echo = async {
+            let (mut server, _) = listener.accept().await.expect("a client");
+            let (mut from, mut to) = server.split();
+            tokio::io::copy(&mut from, &mut to).await.expect("open");
+            server.shutdown().await.expect("open");
+            server
+        };
+        let ask = async {
+            let to = if sim.seed() % 2 == 0 { "10.0.0.2:80" } else { "[fd00::2]:80" };
+            let mut client = near.net().tcp_connect(to).await.expect("a listener");
+            let (mut from, mut to) = client.split();
+            let send = async {
+                to.write_all(&data).await.expect("open");
+                to.shutdown().await.expect("open");
+            };
+            let mut received = Vec::new();
+            let ((), read) = tokio::join!(send, from.read_to_end(&mut received));
+            read.expect("open");
+            received
+        };
+
+        // The server waits: a connection without a handle has a minute to get rid of its bytes.
+        let (received, _server) = tokio::join!(ask, echo);
+
+        assert!(received == data, "{} bytes", received.len());
+    });
+}
