@@ -6,7 +6,7 @@ use crate::sockets::{Stream, kind};
 use crate::world::World;
 use futures::FutureExt;
 use netstack::sim::{Direction, Link};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::time::Duration;
 use tests::noise;
@@ -19,6 +19,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(21, "no packet is larger than the link takes", ASYNC, INSIDE, small_packets),
     case!(22, "a thousand round trips keep their order", ALL, Both, ping_pong),
     case!(23, "a read does not wait to fill its buffer", ALL, Both, short_read),
+    case!(23, "several buffers are read and written in turn", ALL, Both, vectored),
     case!(24, "an empty read gives 0 and takes nothing", ALL, Both, empty_read),
     case!(24, "an empty read does not wait for data", ALL, DOES_NOT_WAIT, empty_read_of_nothing),
     case!(24, "an empty write gives 0 and is not the end", ALL, Both, empty_write),
@@ -135,6 +136,22 @@ async fn short_read(world: World) {
     let n = server.read(&mut [0; 1000]).await.expect("open");
 
     assert_eq!(n, 1);
+}
+
+async fn vectored(world: World) {
+    let (client, server) = world.pair().await;
+    let pieces = [&b"one"[..], b"", b"two", b"three"].map(IoSlice::new);
+
+    assert_eq!(client.try_write_vectored(&pieces).expect("room"), 11);
+    // They may come in several segments.
+    while server.peek(&mut [0; 11]).await.expect("open") < 11 {
+        world.settle().await;
+    }
+    let (mut first, mut second, mut third) = ([0; 4], [0; 0], [0; 10]);
+    let mut buffers = [&mut first[..], &mut second, &mut third].map(IoSliceMut::new);
+
+    assert_eq!(server.try_read_vectored(&mut buffers).expect("data"), 11);
+    assert_eq!((&first, &third[..7]), (b"onet", &b"wothree"[..]));
 }
 
 async fn empty_read(world: World) {

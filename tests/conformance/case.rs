@@ -2,8 +2,10 @@
 
 use crate::world::{self, World};
 use futures::future::BoxFuture;
-use libtest_mimic::Trial;
+use libtest_mimic::{Completion, Failed, Trial};
+use std::env;
 use std::fmt;
+use std::net::{Ipv6Addr, UdpSocket};
 
 /// One behaviour, or a part of one.
 pub(crate) struct Case {
@@ -100,11 +102,28 @@ impl Case {
 
     fn trial(&'static self, backend: Backend, family: Family, face: Face) -> Trial {
         let name = format!("[{backend} {family} {face}] {} {}", self.number, self.sentence);
-        Trial::test(name, move || {
+        Trial::ignorable_test(name, move || {
+            if backend == Backend::Kernel && family == Family::Ipv6 && !kernel_has_ipv6() {
+                return cannot_run("this machine has no IPv6");
+            }
             world::run(self, backend, family, face);
-            Ok(())
+            Ok(Completion::Completed)
         })
     }
+}
+
+/// Makes tests fail that cannot run.
+const REQUIRE_ALL: &str = "NETSTACK_TEST_REQUIRE_ALL";
+
+fn cannot_run(reason: &str) -> Result<Completion, Failed> {
+    if env::var_os(REQUIRE_ALL).is_some_and(|value| value == "1") {
+        return Err(format!("cannot run: {reason}").into());
+    }
+    Ok(Completion::ignored_with(reason))
+}
+
+fn kernel_has_ipv6() -> bool {
+    UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
 impl fmt::Display for Backend {

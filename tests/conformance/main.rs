@@ -27,9 +27,9 @@ mod promises;
 mod sockets;
 mod world;
 
-use case::Case;
+use case::{Backends, Case};
 use libtest_mimic::{Arguments, Trial};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -45,13 +45,27 @@ fn main() -> ExitCode {
     ];
     let cases: Vec<&Case> = sections.into_iter().flatten().collect();
     let trials: Vec<Trial> = cases.iter().flat_map(|case| case.trials()).collect();
-    let behaviours = cases.iter().map(|case| case.number).collect::<BTreeSet<_>>().len();
     if !arguments.list {
-        println!(
-            "{behaviours} behaviours in {} cases x 2 families x their backends and faces: {} runs",
-            cases.len(),
-            trials.len()
-        );
+        print_what_runs(&cases, trials.len());
     }
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Says how much is covered, and what the kernel is spared and why.
+fn print_what_runs(cases: &[&Case], runs: usize) {
+    let behaviours = cases.iter().map(|case| case.number).collect::<BTreeSet<_>>().len();
+    println!(
+        "{behaviours} behaviours in {} cases, each x 2 families x its backends x its faces: \
+         {runs} runs",
+        cases.len()
+    );
+    let mut spared: BTreeMap<&str, usize> = BTreeMap::new();
+    for case in cases {
+        if let Backends::Ours(reason) = case.backends {
+            *spared.entry(reason).or_default() += 1;
+        }
+    }
+    for (reason, count) in spared {
+        println!("{count} not on the kernel: {reason}");
+    }
 }

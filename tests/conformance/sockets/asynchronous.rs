@@ -5,7 +5,7 @@ use super::{ListenerFace, Reply, Stream, StreamFace, UdpFace};
 use futures::FutureExt;
 use netstack::netsocket;
 use std::future::poll_fn;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -177,6 +177,14 @@ macro_rules! stream_face {
 
             fn try_peek(&self, buf: &mut [u8]) -> io::Result<usize> {
                 self.peek(buf).now_or_never().unwrap_or(Err(ErrorKind::WouldBlock.into()))
+            }
+
+            fn try_read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+                self.0.lock().whole().try_read_vectored(bufs)
+            }
+
+            fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+                self.0.lock().whole().try_write_vectored(bufs)
             }
 
             fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -2,7 +2,7 @@
 
 use super::{ListenerFace, Reply, Stream, StreamFace, UdpFace};
 use netstack::netsocket::blocking as ours;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{self, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +86,14 @@ macro_rules! faces {
 
             fn try_peek(&self, buf: &mut [u8]) -> io::Result<usize> {
                 self.at_once(|stream| stream.peek(buf))
+            }
+
+            fn try_read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+                self.at_once(|mut stream| stream.read_vectored(bufs))
+            }
+
+            fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+                self.at_once(|mut stream| stream.write_vectored(bufs))
             }
 
             fn local_addr(&self) -> io::Result<SocketAddr> {
