@@ -21,6 +21,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(37, "after a shutdown of reading what came is read, then 0", SYNC, Both, shutdown_read),
     case!(37, "a shutdown of reading wakes a reader", SYNC, Both, shutdown_read_wakes),
     case!(37, "a shutdown of reading sends nothing", TOKIO, INSIDE, shutdown_read_sends_nothing),
+    case!(37, "a shutdown of both ends both", SYNC, Both, shutdown_both),
     case!(38, "the end stays the end", ALL, Both, end_stays),
     case!(39, "dropping unread bytes resets, after what the peer has", ALL, Both, drop_unread),
     case!(40, "dropping with nothing unread ends, and then refuses", ALL, Both, drop_read),
@@ -130,6 +131,17 @@ async fn shutdown_read_sends_nothing(world: World) {
 
     assert_eq!(there.near.counters(Direction::FromHost).sent, sent);
     drop((client, accepted));
+}
+
+async fn shutdown_both(world: World) {
+    let (client, server) = world.pair().await;
+    client.write_all(b"last words").await.expect("open");
+
+    client.shutdown(Shutdown::Both).await.expect("open");
+
+    assert_eq!(client.read(&mut [0]).await.expect("the end"), 0);
+    assert_eq!(kind(client.write(b"x").await), Err(ErrorKind::BrokenPipe));
+    assert_eq!(server.read_to_end().await.expect("open"), b"last words");
 }
 
 async fn end_stays(world: World) {

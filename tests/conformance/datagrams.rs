@@ -22,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(58, "a connected socket hears only its peer", SYNC_AND_TOKIO, Both, only_its_peer),
     case!(58, "a connected socket hears of a closed port", SYNC_AND_TOKIO, Both, refused),
     case!(58, "connecting again changes the peer", SYNC_AND_TOKIO, Both, another_peer),
+    case!(58, "two tasks use one socket at once", SYNC_AND_TOKIO, Both, two_tasks),
     case!(59, "a time to live of a socket reads back", SYNC_AND_TOKIO, Both, ttl),
 ];
 
@@ -176,6 +177,33 @@ async fn another_peer(world: World) {
     far.send(b"x").await.expect("room");
     assert_eq!(other.recv_from(&mut [0]).await.expect("a datagram"), (1, far_address));
     assert_eq!(kind(near.try_recv_from(&mut [0])), Err(ErrorKind::WouldBlock));
+}
+
+async fn two_tasks(world: World) {
+    let ((near, near_address), (far, far_address)) = sockets(&world).await;
+    near.connect(far_address).await.expect("an address");
+    far.connect(near_address).await.expect("an address");
+    let ask = async {
+        for number in 0..100u8 {
+            near.send(&[number]).await.expect("room");
+        }
+    };
+    let answer = async {
+        for number in 0..100u8 {
+            let mut buf = [0; 2];
+            assert_eq!(far.recv(&mut buf).await.expect("a datagram"), 1);
+            assert_eq!(buf[0], number);
+            far.send(&buf[..1]).await.expect("room");
+        }
+    };
+
+    tokio::join!(ask, answer);
+
+    for number in 0..100u8 {
+        let mut buf = [0; 2];
+        assert_eq!(near.recv(&mut buf).await.expect("an answer"), 1);
+        assert_eq!(buf[0], number);
+    }
 }
 
 async fn ttl(world: World) {

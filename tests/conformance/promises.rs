@@ -4,7 +4,7 @@ use crate::case::{Case, INSIDE, TOKIO, case};
 use crate::sockets::kind;
 use crate::world::World;
 use netstack::Config;
-use netstack::netsocket::netcore::{Error, HasChannel, tcp};
+use netstack::netsocket::netcore::{Error, HasChannel, Response, Snapshot, SocketId, tcp};
 use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,6 +13,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(56, "1,000 drops at once reach a stack that is stalled", TOKIO, INSIDE, drops),
     case!(56, "a blocked socket delays no other", TOKIO, INSIDE, blocked),
     case!(57, "a closed handle names no other connection", TOKIO, INSIDE, generations),
+    case!(60, "a picture shows every socket", TOKIO, INSIDE, picture),
 ];
 
 async fn drops(world: World) {
@@ -57,6 +58,28 @@ async fn blocked(world: World) {
     writing.abort();
 }
 
+async fn picture(world: World) {
+    let (_listener, address) = world.listen().await;
+    let client = world.near.connect(address).await.expect("a listener");
+    let socket = world.near.bind_udp(world.near.address(0)).await.expect("a free port");
+    world.settle().await;
+
+    let near = world.near.net().snapshot().await.expect("running");
+    let far = world.far.net().snapshot().await.expect("running");
+
+    let find = |picture: &Snapshot, kind, state| {
+        let found = picture.sockets.iter().find(|s| (s.kind, s.state) == (kind, state));
+        found.map(|socket| (socket.local, socket.peer))
+    };
+    let own = client.local_addr().expect("connected");
+    assert_eq!(find(&near, "tcp", "ESTABLISHED"), Some((own, Some(address))));
+    assert_eq!(find(&near, "udp", ""), Some((socket.local_addr().expect("bound"), None)));
+    assert_eq!(find(&far, "tcp", "ESTABLISHED"), Some((address, Some(own))));
+    assert_eq!(find(&far, "tcp", "LISTEN"), Some((address, None)));
+    assert_eq!(near.sockets.len() + far.sockets.len(), 4);
+    assert!(near.to_string().contains("ESTABLISHED"), "it prints like netstat:\n{near}");
+}
+
 async fn generations(world: World) {
     let channel = world.near.net().command_channel();
     let far = world.far.net().tcp_listen(world.far.address(80)).await.expect("free");
@@ -97,13 +120,9 @@ async fn generations(world: World) {
     channel.request(Some(second), tcp::Command::Close).await.expect("open");
 }
 
-fn opened(
-    answer: Result<netstack::netsocket::netcore::Response, Error>,
-) -> netstack::netsocket::netcore::SocketId {
+fn opened(answer: Result<Response, Error>) -> SocketId {
     match answer.expect("a listener") {
-        netstack::netsocket::netcore::Response::Tcp(tcp::Response::Connected {
-            handle, ..
-        }) => handle,
+        Response::Tcp(tcp::Response::Connected { handle, .. }) => handle,
         other => panic!("connecting answered {other:?}"),
     }
 }

@@ -120,10 +120,6 @@ impl Link {
         self.is_down = true;
         self
     }
-
-    pub(super) fn mtu_bytes(&self) -> usize {
-        self.mtu
-    }
 }
 
 impl Default for Link {

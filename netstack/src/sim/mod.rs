@@ -194,7 +194,7 @@ impl Sim {
     ///
     /// If there are 65,534 hosts already, or the link's MTU is under 1,280 bytes.
     pub fn pair(&self, link: Link) -> (Host, Host) {
-        let mtu = link.mtu_bytes();
+        let mtu = link.mtu;
         let near = self.host().link(link).spawn();
         let far = self.host().link(Link::new().mtu(mtu)).spawn();
         (near.expect("a valid link"), far.expect("a valid link"))

@@ -216,3 +216,25 @@ fn a_hundred_seeds_of_a_bad_link_lose_no_byte() {
         assert!(received == data, "{} bytes", received.len());
     });
 }
+
+#[test]
+#[should_panic(expected = "a task's own")]
+fn a_panic_of_a_task_fails_the_run() {
+    run_exactly(1, |sim| async move {
+        sim.spawn(async { panic!("a task's own") });
+        tokio::time::sleep(MILLISECOND).await;
+    });
+}
+
+#[test]
+fn tasks_end_with_the_run() {
+    run_exactly(1, |sim| async move {
+        let host = sim.host().spawn().expect("addresses");
+        let listener = host.net().tcp_listen("10.0.0.1:80").await.expect("free");
+        sim.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                drop(stream);
+            }
+        });
+    });
+}
