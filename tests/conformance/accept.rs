@@ -4,6 +4,7 @@ use crate::case::Backends::Both;
 use crate::case::{ALL, ASYNC, BAD_NETWORK, Case, MINUTES, STOPS, TOKIO, case};
 use crate::sockets::kind;
 use crate::world::World;
+use bytes::Bytes;
 use futures::FutureExt;
 use netstack::netsocket::ListenOptions;
 use netstack::netsocket::netcore::DropReason;
@@ -140,7 +141,7 @@ async fn flood(world: World) {
 }
 
 /// A SYN.
-fn syn(from: SocketAddr, to: SocketAddr) -> ::bytes::Bytes {
+fn syn(from: SocketAddr, to: SocketAddr) -> Bytes {
     let segment = TcpRepr {
         src_port: from.port(),
         dst_port: to.port(),

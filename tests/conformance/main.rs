@@ -18,13 +18,13 @@
 
 mod accept;
 mod addresses;
-mod bytes;
 mod case;
 mod closing;
 mod datagrams;
 mod options;
 mod promises;
 mod sockets;
+mod streams;
 mod world;
 
 use case::{Backends, Case};
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let sections: [&[Case]; 7] = [
         addresses::CASES,
         accept::CASES,
-        bytes::CASES,
+        streams::CASES,
         closing::CASES,
         options::CASES,
         datagrams::CASES,

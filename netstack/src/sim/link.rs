@@ -114,10 +114,17 @@ impl Link {
         self
     }
 
-    /// A link that loses everything, until another takes its place.
+    /// Makes the link lose everything.
     #[must_use]
     pub fn down(mut self) -> Self {
         self.is_down = true;
+        self
+    }
+
+    /// Ends [`down`](Self::down).
+    #[must_use]
+    pub fn up(mut self) -> Self {
+        self.is_down = false;
         self
     }
 }

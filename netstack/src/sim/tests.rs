@@ -125,7 +125,7 @@ fn a_link_that_is_down_or_too_narrow_loses_all_until_it_is_changed() {
         let (near, far) = sim.pair(Link::new());
         near.set_link(near.link().down());
         assert_eq!(datagrams(&near, &far, 3).await, []);
-        near.set_link(Link::new().mtu(127));
+        near.set_link(near.link().up().mtu(127));
         assert_eq!(datagrams(&near, &far, 3).await, []);
 
         near.set_link(Link::new());
