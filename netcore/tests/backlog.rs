@@ -9,7 +9,9 @@ use netcore::smoltcp::wire::{
     IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 use netcore::{Config, DropReason, Error, HasChannel, tcp};
+use std::cell::RefCell;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 #[test]
@@ -44,6 +46,42 @@ fn a_connection_that_was_closed_before_it_was_accepted_keeps_its_bytes() {
     assert_eq!(read(&server, 10), Ok(b"hello".to_vec()));
     assert_eq!(read(&server, 10), Ok(Vec::new()));
     assert_eq!(read(&server, 10), Ok(Vec::new()), "the end of a stream stays");
+    server.close();
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}
+
+#[test]
+fn a_connection_that_is_reset_right_behind_its_handshake_is_accepted() {
+    let mut pair = Pair::new();
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    // Holds back what follows the SYN, so that it arrives at once.
+    let held = Rc::new(RefCell::new(Vec::new()));
+    let hold = held.clone();
+    pair.wire = Box::new(move |packet| {
+        let is_syn = packet[20 + 13] & 0x02 != 0;
+        match is_syn {
+            true => Some(packet),
+            false => {
+                hold.borrow_mut().push(packet);
+                None
+            }
+        }
+    });
+    let client = pair.connect(Side::Near, "10.0.0.2:80").expect("a listener");
+    client.set_options(|options| options.linger = Some(std::time::Duration::ZERO));
+    pair.run();
+    client.close();
+    pair.run();
+    assert_eq!(held.borrow().len(), 2, "the last step of the handshake, and a reset");
+
+    pair.wire = Box::new(Some);
+    for packet in held.take() {
+        pair.inject(Side::Far, packet.to_vec());
+    }
+    pair.run();
+
+    let server = pair.accept(Side::Far, listener).expect("a connection");
+    assert_eq!(read(&server, 10), Err(Error::Reset));
     server.close();
     pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
 }
@@ -127,6 +165,25 @@ fn dropping_a_listener_resets_what_nobody_accepted_and_nothing_else() {
     for stream in [accepted, server, unaccepted] {
         stream.close();
     }
+}
+
+#[test]
+fn a_closed_listener_makes_way_for_the_next_at_once() {
+    let mut pair = Pair::new();
+    let listen = tcp::Command::Listen {
+        local: harness::addr("10.0.0.2:80"),
+        options: tcp::ListenOptions::default(),
+    };
+    let first = pair.call(Side::Far, None, listen.clone()).expect("a free port").1;
+    let Some(netcore::queue::SocketQueue::Accept(first)) = first else {
+        panic!("listening gives a queue")
+    };
+
+    // The stack has not run since, and carries out the command first.
+    first.close();
+    let second = pair.listen(Side::Far, "10.0.0.2:80").expect("the same port");
+
+    pair.call(Side::Far, Some(second), tcp::Command::Close).expect("a listener");
 }
 
 #[test]

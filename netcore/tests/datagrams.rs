@@ -34,6 +34,21 @@ fn a_datagram_comes_with_the_address_it_was_sent_from() {
 }
 
 #[test]
+fn a_port_is_free_as_soon_as_its_handle_is_closed() {
+    let mut pair = Pair::new();
+    let first = bind(&mut pair, Side::Near, "10.0.0.1:1000");
+    send(&first, "10.0.0.2:2000", b"still to be sent").expect("room");
+
+    // The stack has not run since, and carries out the command first.
+    first.close();
+    let second = bind(&mut pair, Side::Near, "10.0.0.1:1000");
+
+    assert_eq!(second.local_address(), addr("10.0.0.1:1000"));
+    assert_eq!(pair.near.stack.counters().frames_sent, 1);
+    second.close();
+}
+
+#[test]
 fn a_dual_stack_socket_sees_ipv4_as_the_kernel_shows_it() {
     let mut pair = Pair::new();
     let near = bind(&mut pair, Side::Near, "10.0.0.1:1000");

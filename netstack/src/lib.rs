@@ -6,6 +6,8 @@ mod clock;
 pub mod device;
 mod pool;
 mod runtime;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod stack;
 
 pub use builder::{Builder, Pair, pair};

@@ -33,6 +33,10 @@ impl Netstack {
     pub(super) fn execute(&mut self, request: Request) {
         let Request { handle, command, mut responder } = request;
         tracing::trace!(?handle, ?command, "command");
+        if handle.is_none() {
+            // Handles that were dropped before the command was sent hold no address any more.
+            self.attend();
+        }
         let outcome = match command {
             Command::Control(command) => self.control(command),
             Command::Tcp(command) => self.tcp(handle, command, &mut responder),

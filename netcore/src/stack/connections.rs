@@ -97,6 +97,11 @@ impl Netstack {
             &mut output,
             &mut self.wakes,
         );
+        if !matches!(connection.stage, Stage::Open(_)) {
+            // The segment behind this one may be a reset, and the backlog is counted with the
+            // next SYN: a handshake that is done counts at once.
+            self.advance(id);
+        }
         self.mark(id);
         Ok(())
     }

@@ -141,6 +141,10 @@ impl Netstack {
                 self.remove_datagram(id, Error::Closed);
                 return;
             }
+            // What is still to be sent keeps nobody else from the port.
+            if let Kind::Udp { port, .. } = socket.queue.kind() {
+                self.ports.release(Protocol::Udp, port, id);
+            }
         }
         if events.contains(Events::OPTIONS) {
             let groups = socket.queue.groups();

@@ -131,10 +131,7 @@ impl Netstack {
     ///
     /// A poll is due afterwards if [`poll_at`](Self::poll_at) says so.
     pub fn process_cmds(&mut self) {
-        let waiting = self.requests.len();
-        // A handle that was dropped before one of these was sent has given its port back.
-        self.attend();
-        for _ in 0..waiting {
+        for _ in 0..self.requests.len() {
             let Ok(request) = self.requests.try_recv() else {
                 break;
             };
@@ -147,8 +144,6 @@ impl Netstack {
     ///
     /// A poll is due afterwards if [`poll_at`](Self::poll_at) says so.
     pub fn process_one_cmd(&mut self, cmd: Request) {
-        // As in `process_cmds`.
-        self.attend();
         self.execute(cmd);
     }
 
@@ -299,6 +294,10 @@ impl Netstack {
 
     /// Looks at the sockets that handles rang for, and takes back what nobody received.
     fn attend(&mut self) -> bool {
+        // Before the list of rung sockets is taken: what is undone rings.
+        for undelivered in self.doorbell.take_undelivered() {
+            self.take_back(undelivered);
+        }
         let mut rung = std::mem::take(&mut self.rung);
         self.doorbell.take_ready(&mut rung);
         let worked = !rung.is_empty();
@@ -311,9 +310,6 @@ impl Netstack {
             }
         }
         self.rung = rung;
-        for undelivered in self.doorbell.take_undelivered() {
-            self.take_back(undelivered);
-        }
         worked
     }
 

@@ -1,0 +1,138 @@
+//! Hosts on a simulated network.
+
+use super::link::{Counters, Link};
+use super::network::{Direction, Network};
+use crate::builder::Builder;
+use crate::device;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use netcore::{Config, Entropy};
+use netsocket::Net;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+/// Says what a host is to be; made by [`Sim::host`](super::Sim::host).
+#[derive(Debug)]
+#[must_use = "a host is there once it is spawned"]
+pub struct HostBuilder {
+    network: Arc<Network>,
+    addresses: Vec<IpNet>,
+    link: Link,
+    config: Config,
+}
+
+/// More than a link can bring at one instant of virtual time.
+const PIPE_FRAMES: usize = 1 << 16;
+
+impl HostBuilder {
+    pub(super) fn new(network: Arc<Network>) -> Self {
+        Self { network, addresses: Vec::new(), link: Link::new(), config: Config::default() }
+    }
+
+    /// Adds an address, in place of those that a host gets by itself.
+    pub fn address(mut self, address: IpNet) -> Self {
+        self.addresses.push(address);
+        self
+    }
+
+    /// Sets the host's link to the network.
+    pub fn link(mut self, link: Link) -> Self {
+        self.link = link;
+        self
+    }
+
+    /// Sets the limits of the host's stack. Its entropy becomes the seed of the run.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Makes the host.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::spawn`]; `AddrNotAvailable` if it is up to the network to find
+    /// addresses and it has had 65,534 hosts.
+    pub fn spawn(mut self) -> io::Result<Host> {
+        let number = self.network.next_host();
+        if self.addresses.is_empty() {
+            self.addresses = addresses(number)?.into();
+        }
+        let (device, pipe) = device::pipe(PIPE_FRAMES, self.link.mtu);
+        let entropy = Entropy::Seed(self.network.seed_of(number, 0));
+        let mut builder = Builder::new().config(Config { entropy, ..self.config });
+        for address in &self.addresses {
+            builder = builder.address(*address);
+        }
+        let stack = builder.spawn(device)?;
+        let net = stack.net().clone();
+        let own = self.addresses.iter().map(IpNet::addr);
+        let index = self.network.attach(stack, pipe, own, self.link);
+        Ok(Host { network: self.network, index, net, addresses: self.addresses.into() })
+    }
+}
+
+/// The addresses of the host of a number that was told none.
+fn addresses(number: usize) -> io::Result<[IpNet; 2]> {
+    let number = u16::try_from(number).ok().filter(|number| *number < u16::MAX);
+    let number = number.ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let [high, low] = number.to_be_bytes();
+    let v4 = Ipv4Net::new_assert(Ipv4Addr::new(10, 0, high, low), 16);
+    let v6 = Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number), 64);
+    Ok([v4.into(), v6.into()])
+}
+
+/// A host on a simulated network: a stack and its link. Cheap to clone; it runs until it is
+/// stopped or the run ends.
+#[derive(Debug, Clone)]
+pub struct Host {
+    network: Arc<Network>,
+    index: usize,
+    net: Net,
+    addresses: Arc<[IpNet]>,
+}
+
+impl Host {
+    /// Where its sockets come from.
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+
+    /// Its addresses.
+    pub fn addresses(&self) -> &[IpNet] {
+        &self.addresses
+    }
+
+    /// What its link is like now.
+    pub fn link(&self) -> Link {
+        self.network.link(self.index)
+    }
+
+    /// Changes its link. Packets under way arrive as if it had not.
+    pub fn set_link(&self, link: Link) {
+        self.network.set_link(self.index, link);
+    }
+
+    /// Shows every packet on its link to `filter`, before anything else happens to it; those for
+    /// which it says `false` are lost. Takes the place of an earlier one.
+    pub fn set_filter(&self, filter: impl FnMut(Direction, &[u8]) -> bool + Send + 'static) {
+        self.network.set_filter(self.index, Some(Box::new(filter)));
+    }
+
+    /// Ends [`set_filter`](Self::set_filter).
+    pub fn clear_filter(&self) {
+        self.network.set_filter(self.index, None);
+    }
+
+    /// What its link did so far.
+    pub fn counters(&self, direction: Direction) -> Counters {
+        self.network.counters(self.index, direction)
+    }
+
+    /// Stops its stack at once, as dropping a [`Stack`](crate::Stack) does: peers are told, pending
+    /// operations fail. For a host that vanishes without a word take its link
+    /// [down](Link::down).
+    pub fn stop(&self) {
+        drop(self.network.take_stack(self.index));
+    }
+}

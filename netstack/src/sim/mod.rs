@@ -1,0 +1,277 @@
+//! A simulated network: stacks on links that delay, lose and damage packets, in one thread and in
+//! virtual time.
+//!
+//! For tests of asynchronous programs. [`run`] gives the program a [`Sim`], whose hosts are whole
+//! stacks; nothing in it waits for real time, so minutes of retransmissions take milliseconds.
+//! Everything random follows from a seed: the links, and the stacks' own ports and sequence
+//! numbers. The same seed gives the same packets at the same times.
+//!
+//! ```
+//! use netstack::sim::{self, Link};
+//! use std::time::Duration;
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! let answer = sim::run(1, |sim| async move {
+//!     let link = Link::new().loss(0.03).delay(Duration::from_millis(40));
+//!     let (client, server) = sim.pair(link);
+//!     let listener = server.net().tcp_listen("10.0.0.2:80").await?;
+//!     sim.spawn(async move {
+//!         let (mut stream, _) = listener.accept().await?;
+//!         let (mut from, mut to) = stream.split();
+//!         tokio::io::copy(&mut from, &mut to).await
+//!     });
+//!
+//!     let mut stream = client.net().tcp_connect("10.0.0.2:80").await?;
+//!     stream.write_all(b"hello").await?;
+//!     stream.shutdown().await?;
+//!     let mut answer = String::new();
+//!     stream.read_to_string(&mut answer).await?;
+//!     Ok::<_, std::io::Error>(answer)
+//! });
+//! assert_eq!(answer.unwrap(), "hello");
+//! ```
+//!
+//! # The network
+//!
+//! Each host has a [`Link`] of its own to one network in the middle, which passes a packet on to
+//! the host that has its destination address, and multicast and broadcast to all others. A packet
+//! for an address that nobody has is never heard of again: that is a black hole. A packet meets
+//! the sender's link and then the receiver's. Links can be changed at any time.
+//!
+//! # A run that fails
+//!
+//! prints the line that repeats it with the same seed and writes what the hosts sent to a file
+//! that Wireshark reads. Two variables of the environment make it so: `NETSTACK_SIM_SEED` takes
+//! the place of the seeds in the program, and `NETSTACK_SIM_PCAP` names the file, which is written
+//! only if a run fails.
+//!
+//! # What it cannot do
+//!
+//! * tokio's timers have a grain of a millisecond, and so have arrivals.
+//! * `tokio::select!` without `biased` picks its branch by a generator of tokio's own, which has
+//!   another seed in each run.
+//! * Blocking sockets would stop the one thread that there is. Time is real for them: use
+//!   [`Pair::spawn_threads`](crate::Pair::spawn_threads).
+//! * There is no router that would tell a sender of a smaller MTU: what is too large is lost.
+
+mod host;
+mod lane;
+mod link;
+mod network;
+mod trace;
+
+pub use host::{Host, HostBuilder};
+pub use link::{Counters, Link};
+pub use network::Direction;
+
+use bytes::Bytes;
+use network::Network;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Takes the place of the seeds that a program names.
+const SEED_VARIABLE: &str = "NETSTACK_SIM_SEED";
+/// Where a failing run writes its packets.
+const PCAP_VARIABLE: &str = "NETSTACK_SIM_PCAP";
+
+/// Runs a future in a simulated network, in virtual time, and returns what it returns.
+///
+/// When the future is done, every task of [`Sim::spawn`] is aborted, and every stack must become
+/// empty by itself: no sockets, no connections in TIME-WAIT, no buffers, no timers.
+///
+/// # Panics
+///
+/// If the future does, or a task of [`Sim::spawn`]; if a stack is not empty 1,000 s after the end,
+/// because somebody still has a handle or a socket leaked. What repeats the run is printed first.
+pub fn run<F, Fut>(seed: u64, test: F) -> Fut::Output
+where
+    F: FnOnce(Sim) -> Fut,
+    Fut: Future,
+{
+    run_exactly(seed_asked_for().unwrap_or(seed), test)
+}
+
+/// As [`run`], with each of several seeds in turn.
+///
+/// ```
+/// netstack::sim::run_seeds(0..10, |sim| async move {
+///     let host = sim.host().spawn().expect("an address to spare");
+///     assert!(host.net().udp_bind("127.0.0.1:0").await.is_ok());
+/// });
+/// ```
+///
+/// # Panics
+///
+/// As [`run`], at the first seed that fails.
+pub fn run_seeds<F, Fut>(seeds: impl IntoIterator<Item = u64>, test: F)
+where
+    F: Fn(Sim) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    match seed_asked_for() {
+        Some(seed) => run_exactly(seed, test),
+        None => seeds.into_iter().for_each(|seed| run_exactly(seed, &test)),
+    }
+}
+
+fn seed_asked_for() -> Option<u64> {
+    let text = std::env::var(SEED_VARIABLE).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{SEED_VARIABLE}={text} is not a number")))
+}
+
+fn run_exactly<F, Fut>(seed: u64, test: F) -> Fut::Output
+where
+    F: FnOnce(Sim) -> Fut,
+    Fut: Future,
+{
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build();
+    let runtime = runtime.expect("the system has a descriptor for a runtime");
+    let sim = {
+        let _context = runtime.enter();
+        Sim::new(seed)
+    };
+    let whole = async {
+        let output = test(sim.clone()).await;
+        sim.finish().await;
+        output
+    };
+    catch_unwind(AssertUnwindSafe(|| runtime.block_on(whole))).unwrap_or_else(|panic| {
+        tell_how_to_repeat(&sim);
+        resume_unwind(panic)
+    })
+}
+
+/// A failing test is told about where the panic is: on standard error.
+#[allow(clippy::print_stderr)]
+fn tell_how_to_repeat(sim: &Sim) {
+    let seed = sim.seed();
+    if let Some(path) = std::env::var_os(PCAP_VARIABLE).map(PathBuf::from) {
+        match sim.write_pcap(&path) {
+            Ok(()) => eprintln!("the packets of seed {seed} are in {}", path.display()),
+            Err(error) => eprintln!("writing {}: {error}", path.display()),
+        }
+    }
+    let thread = std::thread::current();
+    let test = thread.name().filter(|name| *name != "main");
+    let test = test.map_or_else(String::new, |name| format!(" -- --exact '{name}'"));
+    eprintln!(
+        "to repeat this run: {SEED_VARIABLE}={seed} {PCAP_VARIABLE}=seed-{seed}.pcap cargo \
+         test{test}"
+    );
+}
+
+/// A simulated network, given to the future of [`run`]. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Sim {
+    network: Arc<Network>,
+    tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+/// Longer than any state that a connection can be left in.
+const DRAIN: Duration = Duration::from_secs(1000);
+
+impl Sim {
+    fn new(seed: u64) -> Self {
+        Self { network: Network::new(seed), tasks: Arc::default() }
+    }
+
+    /// Describes one more host.
+    ///
+    /// Unless it is told otherwise it gets the next addresses, with a link that does no harm: the
+    /// first host is 10.0.0.1 and fd00::1, the second 10.0.0.2 and fd00::2, and so on.
+    pub fn host(&self) -> HostBuilder {
+        HostBuilder::new(self.network.clone())
+    }
+
+    /// Makes two hosts with one link between them.
+    ///
+    /// # Panics
+    ///
+    /// If there are 65,534 hosts already, or the link's MTU is under 1,280 bytes.
+    pub fn pair(&self, link: Link) -> (Host, Host) {
+        let mtu = link.mtu;
+        let near = self.host().link(link).spawn();
+        let far = self.host().link(Link::new().mtu(mtu)).spawn();
+        (near.expect("a valid link"), far.expect("a valid link"))
+    }
+
+    /// Runs a task that is aborted when the future of [`run`] ends, such as a server's loop.
+    ///
+    /// What it returns is dropped; if it panics, the run fails.
+    pub fn spawn<Fut>(&self, task: Fut)
+    where
+        Fut: Future + Send + 'static,
+    {
+        self.tasks().spawn(async {
+            task.await;
+        });
+    }
+
+    /// Puts a packet on the network that no host has sent.
+    pub fn inject(&self, packet: Bytes) {
+        self.network.inject(packet);
+    }
+
+    /// How long the run has lasted, in virtual time.
+    pub fn elapsed(&self) -> Duration {
+        self.network.elapsed()
+    }
+
+    /// The seed of this run.
+    pub fn seed(&self) -> u64 {
+        self.network.seed()
+    }
+
+    /// A number that stands for all packets so far and their times: two runs of one program with
+    /// one seed have the same.
+    pub fn trace_hash(&self) -> u64 {
+        self.network.trace_hash()
+    }
+
+    /// Writes what the hosts have sent to a file that Wireshark and tcpdump read: the first 256
+    /// bytes of each of the last 65,536 packets.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the file from being written.
+    pub fn write_pcap(&self, path: &Path) -> io::Result<()> {
+        self.network.write_pcap(path)
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn finish(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks());
+        tasks.abort_all();
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended
+                && let Ok(panic) = error.try_into_panic()
+            {
+                resume_unwind(panic);
+            }
+        }
+        let deadline = tokio::time::Instant::now() + DRAIN;
+        for net in self.network.running() {
+            // A stack that has ended since has nothing left.
+            while let Ok(picture) = net.snapshot().await {
+                let is_empty = picture.sockets.is_empty() && picture.time_wait.is_empty();
+                if is_empty && picture.buffer_bytes == 0 && picture.timers == 0 {
+                    break;
+                }
+                assert!(tokio::time::Instant::now() < deadline, "left behind:\n{picture}");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+        self.network.stop_all();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+use super::*;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Sends so many datagrams of 100 bytes from near to far; returns when they came, and from which
+/// position.
+async fn datagrams(near: &Host, far: &Host, count: u32) -> Vec<(Duration, u32)> {
+    let receiver = far.net().udp_bind("10.0.0.2:9").await.expect("free");
+    let sender = near.net().udp_bind("10.0.0.1:0").await.expect("free");
+    let start = tokio::time::Instant::now();
+    let mut received = Vec::new();
+    let mut buffer = [0; 100];
+    for number in 0..count {
+        buffer[..4].copy_from_slice(&number.to_be_bytes());
+        sender.send_to(&buffer, "10.0.0.2:9").await.expect("room");
+        tokio::time::sleep(MILLISECOND).await;
+    }
+    let patience = Duration::from_secs(1);
+    while let Ok(got) = tokio::time::timeout(patience, receiver.recv_from(&mut buffer)).await {
+        got.expect("open");
+        let number = buffer[..4].try_into().expect("four bytes");
+        received.push((start.elapsed(), u32::from_be_bytes(number)));
+    }
+    received
+}
+
+/// Moves bytes over a bad link; returns the hash of the packets and how long it took.
+fn transfer(seed: u64) -> (u64, Duration) {
+    run_exactly(seed, |sim| async move {
+        let link = Link::new().delay(20 * MILLISECOND).jitter(5 * MILLISECOND);
+        let link = link.loss(0.05).reorder(0.05).duplicate(0.05).corrupt(0.05);
+        let (near, far) = sim.pair(link);
+        let listener = far.net().tcp_listen("10.0.0.2:80").await.expect("free");
+        let data: Vec<u8> = (0..100_000u32).map(|index| (index ^ index >> 8) as u8).collect();
+        let sent = data.clone();
+        sim.spawn(async move {
+            let (mut server, _) = listener.accept().await.expect("a client");
+            server.write_all(&sent).await.expect("open");
+        });
+
+        let mut client = near.net().tcp_connect("10.0.0.2:80").await.expect("a listener");
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.expect("open");
+
+        assert!(received == data, "{} bytes", received.len());
+        (sim.trace_hash(), sim.elapsed())
+    })
+}
+
+#[test]
+fn one_seed_gives_the_same_packets_each_time_and_another_others() {
+    let (first, again, other) = (transfer(7), transfer(7), transfer(8));
+
+    assert_eq!(first, again);
+    assert_ne!(first.0, other.0);
+}
+
+#[test]
+fn a_link_delays_each_way() {
+    run_exactly(1, |sim| async move {
+        let (near, _far) = sim.pair(Link::new().delay(40 * MILLISECOND));
+        let socket = near.net().ping("fd00::2".parse().expect("an address")).await.expect("free");
+
+        let (_, round_trip) = socket.ping(1, b"").await.expect("an answer");
+
+        assert!((80 * MILLISECOND..=82 * MILLISECOND).contains(&round_trip), "{round_trip:?}");
+    });
+}
+
+#[test]
+fn bandwidth_spreads_packets_and_a_short_queue_loses_them() {
+    run_exactly(1, |sim| async move {
+        // A datagram of 100 bytes and its 28 of headers take 10.24 ms.
+        let link = Link::new().bandwidth(100_000).queue(5);
+        let (near, far) = sim.pair(link);
+
+        let received = datagrams(&near, &far, 20).await;
+
+        let counters = near.counters(Direction::FromHost);
+        assert_eq!(counters.sent, 20);
+        assert_eq!(counters.lost_queue + counters.arrived, 20);
+        assert_eq!(counters.arrived, received.len() as u64);
+        assert!(counters.lost_queue > 10 && counters.arrived > 5, "{counters:?}");
+    });
+}
+
+#[test]
+fn probabilities_are_kept_and_what_happened_is_counted() {
+    run_exactly(1, |sim| async move {
+        let impaired = Link::new().loss(0.2).duplicate(0.2).corrupt(0.2).reorder(0.2);
+        let (near, far) = sim.pair(impaired.delay(MILLISECOND));
+
+        let received = datagrams(&near, &far, 1000).await;
+
+        let counters = near.counters(Direction::FromHost);
+        let near_200 = |count: u64| (120..280).contains(&count);
+        assert_eq!(counters.sent, 1000);
+        assert!(near_200(counters.lost), "{counters:?}");
+        assert!(near_200(counters.duplicated) && near_200(counters.corrupted), "{counters:?}");
+        assert!(near_200(counters.reordered), "{counters:?}");
+        assert_eq!(counters.arrived, 1000 - counters.lost + counters.duplicated);
+        // The stack drops what was damaged, as its checksums say.
+        assert!(received.len() as u64 <= counters.arrived - counters.corrupted);
+        assert!(received.windows(2).any(|pair| pair[0].1 > pair[1].1), "some were overtaken");
+    });
+}
+
+#[test]
+fn jitter_keeps_the_order() {
+    run_exactly(1, |sim| async move {
+        let (near, far) = sim.pair(Link::new().jitter(50 * MILLISECOND));
+
+        let received = datagrams(&near, &far, 200).await;
+
+        assert_eq!(received.len(), 200);
+        assert!(received.is_sorted());
+    });
+}
+
+#[test]
+fn a_link_that_is_down_or_too_narrow_loses_all_until_it_is_changed() {
+    run_exactly(1, |sim| async move {
+        let (near, far) = sim.pair(Link::new());
+        near.set_link(near.link().down());
+        assert_eq!(datagrams(&near, &far, 3).await, []);
+        near.set_link(near.link().up().mtu(127));
+        assert_eq!(datagrams(&near, &far, 3).await, []);
+
+        near.set_link(Link::new());
+        assert_eq!(datagrams(&near, &far, 3).await.len(), 3);
+
+        let counters = near.counters(Direction::FromHost);
+        assert_eq!((counters.lost_down, counters.lost_mtu, counters.arrived), (3, 3, 3));
+    });
+}
+
+#[test]
+fn a_filter_loses_what_it_says() {
+    run_exactly(1, |sim| async move {
+        let (near, far) = sim.pair(Link::new());
+        let mut count = 0;
+        far.set_filter(move |direction, packet| {
+            assert_eq!((direction, packet.len()), (Direction::ToHost, 128));
+            count += 1;
+            count != 2
+        });
+
+        let received = datagrams(&near, &far, 3).await;
+
+        let numbers: Vec<u32> = received.into_iter().map(|(_, number)| number).collect();
+        assert_eq!(numbers, [0, 2]);
+        assert_eq!(far.counters(Direction::ToHost).lost, 1);
+    });
+}
+
+#[test]
+fn many_hosts_hear_a_packet_that_is_for_all() {
+    run_exactly(1, |sim| async move {
+        let hosts: Vec<_> = (0..300).map(|_| sim.host().spawn().expect("addresses")).collect();
+        let all = Bytes::from_static(&[
+            0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 255, 255, 255, 255,
+        ]);
+
+        sim.inject(all);
+
+        for host in hosts {
+            assert_eq!(host.counters(Direction::ToHost).arrived, 1);
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "left behind")]
+fn a_socket_that_outlives_the_run_is_found() {
+    let mut outside = None;
+    let kept = &mut outside;
+    run_exactly(1, |sim| async move {
+        let host = sim.host().spawn().expect("addresses");
+        *kept = Some(host.net().udp_bind("10.0.0.1:9").await.expect("free"));
+    });
+}
+
+#[test]
+fn a_hundred_seeds_of_a_bad_link_lose_no_byte() {
+    run_seeds(0..100, |sim| async move {
+        let link = Link::new().delay(20 * MILLISECOND).jitter(5 * MILLISECOND);
+        let (near, far) = sim.pair(link.loss(0.1).reorder(0.05).duplicate(0.05).corrupt(0.05));
+        let listener = far.net().tcp_listen("[::]:80").await.expect("free");
+        let data: Vec<u8> = (0..20_000u32).map(|index| (index ^ index >> 8) as u8).collect();
+        let echo = async {
+            let (mut server, _) = listener.accept().await.expect("a client");
+            let (mut from, mut to) = server.split();
+            tokio::io::copy(&mut from, &mut to).await.expect("open");
+            server.shutdown().await.expect("open");
+            server
+        };
+        let ask = async {
+            let to = if sim.seed() % 2 == 0 { "10.0.0.2:80" } else { "[fd00::2]:80" };
+            let mut client = near.net().tcp_connect(to).await.expect("a listener");
+            let (mut from, mut to) = client.split();
+            let send = async {
+                to.write_all(&data).await.expect("open");
+                to.shutdown().await.expect("open");
+            };
+            let mut received = Vec::new();
+            let ((), read) = tokio::join!(send, from.read_to_end(&mut received));
+            read.expect("open");
+            received
+        };
+
+        // The server waits: a connection without a handle has a minute to get rid of its bytes.
+        let (received, _server) = tokio::join!(ask, echo);
+
+        assert!(received == data, "{} bytes", received.len());
+    });
+}
+
+#[test]
+#[should_panic(expected = "a task's own")]
+fn a_panic_of_a_task_fails_the_run() {
+    run_exactly(1, |sim| async move {
+        sim.spawn(async { panic!("a task's own") });
+        tokio::time::sleep(MILLISECOND).await;
+    });
+}
+
+#[test]
+fn tasks_end_with_the_run() {
+    run_exactly(1, |sim| async move {
+        let host = sim.host().spawn().expect("addresses");
+        let listener = host.net().tcp_listen("10.0.0.1:80").await.expect("free");
+        sim.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                drop(stream);
+            }
+        });
+    });
+}
