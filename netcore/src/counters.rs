@@ -90,8 +90,20 @@ drop_reasons! {
     QueueFull => "queue full",
     /// Nobody listens, and the answer that this deserves was not sent.
     NoListener => "no listener",
-    /// A TCP segment that its connection cannot take.
+    /// A TCP segment that no state of its connection has a use for.
     Unacceptable => "unacceptable segment",
+    /// A TCP segment outside the receive window.
+    OutsideWindow => "outside the receive window",
+    /// An acknowledgement of what was never sent, or far too old.
+    BadAcknowledgement => "bad acknowledgement",
+    /// A segment with nothing but an acknowledgement that a newer one has overtaken.
+    OldAcknowledgement => "old acknowledgement",
+    /// A SYN for a connection that is there already (RFC 5961 section 4).
+    UnexpectedSyn => "unexpected SYN",
+    /// A reset without the exact sequence number (RFC 5961 section 3).
+    UnexpectedReset => "unexpected reset",
+    /// An answer was not sent because there were too many of its kind.
+    RateLimited => "answer rate-limited",
     /// An answer found no room on the link.
     ReplyQueueFull => "reply queue full",
     /// An outgoing packet has no route any more.

@@ -49,6 +49,11 @@ impl Random {
         self.generator.random()
     }
 
+    /// A number below `end`, which is not 0.
+    pub(crate) fn below(&mut self, end: u32) -> u32 {
+        self.generator.random_range(..end)
+    }
+
     pub(crate) fn hash_keys(&mut self) -> ahash::RandomState {
         let [a, b, c, d] = std::array::from_fn(|_| self.generator.random());
         ahash::RandomState::with_seeds(a, b, c, d)

@@ -19,6 +19,8 @@ use crate::ports::{self, Protocol};
 use crate::queue::{SocketQueue, StreamQueue};
 use crate::sockets::Socket;
 use crate::sockets::connection::{Connection, Stage};
+use crate::sockets::guard::Verdict;
+use crate::sockets::time_wait::LastWords;
 use crate::sockets::wire::Wire;
 use crate::sync::Arc;
 use smoltcp::socket::tcp::State;
@@ -64,6 +66,11 @@ impl Netstack {
             Some(Flow::Connection(id)) => self.receive_segment(id, &packet, link),
             Some(Flow::TimeWait) => self.receive_late_segment(flow, &packet, link),
             None if is_first => self.receive_syn(flow, &packet, link),
+            // What a listener cannot take for a segment of an older connection (RFC 9293 section
+            // 3.10.7.2).
+            None if !segment.ack() && self.ports.find(Protocol::Tcp, flow.local()).is_some() => {
+                Err(DropReason::Unacceptable)
+            }
             None => {
                 self.answer_reset(&packet, link);
                 Err(DropReason::NoListener)
@@ -88,15 +95,39 @@ impl Netstack {
             }
         }
         let connection = self.sockets.connection_mut(id).expect("it was just there");
+        let start = packet.header.payload.start;
+        let (engine, now, wakes) = (&mut self.engine, self.now, &mut self.wakes);
         let mut output = Output { link, state: &mut self.outgoing };
-        connection.receive(
-            &mut self.engine,
-            self.now,
-            &packet.bytes,
-            (packet.header.payload.start, Some(&packet.bytes)),
-            &mut output,
-            &mut self.wakes,
-        );
+        match connection.judge(&packet.bytes, start) {
+            Verdict::Take => {
+                let chunk = Some(&packet.bytes);
+                connection.receive(engine, now, &packet.bytes, (start, chunk), &mut output, wakes);
+            }
+            Verdict::TakePart(part) => {
+                let cut = part.cut(&packet.bytes, start);
+                connection.receive(engine, now, &cut, (start, None), &mut output, wakes);
+                if part.is_to_be_acknowledged {
+                    connection.acknowledge(engine, now, &mut output);
+                }
+            }
+            Verdict::Acknowledge(reason) => {
+                connection.acknowledge(engine, now, &mut output);
+                return Err(reason);
+            }
+            Verdict::Challenge(reason) => {
+                if connection.may_challenge(now) && self.challenges.allows(&mut self.random, now) {
+                    connection.acknowledge(engine, now, &mut output);
+                } else {
+                    self.outgoing.counters.drop(DropReason::RateLimited);
+                }
+                return Err(reason);
+            }
+            Verdict::Refuse(reason) => {
+                self.answer_reset(packet, link);
+                return Err(reason);
+            }
+            Verdict::Drop(reason) => return Err(reason),
+        }
         self.mark(id);
         Ok(())
     }
@@ -109,41 +140,83 @@ impl Netstack {
         link: &mut L,
     ) -> Result<(), DropReason> {
         let segment = TcpPacket::new_unchecked(packet.payload());
-        let Some(entry) = self.time_wait.get(&flow) else {
+        let Some(words) = self.time_wait.get(&flow) else {
             self.flows.remove(&flow);
             return Err(DropReason::NoListener);
         };
         let sequence = segment.seq_number();
-        let expected = TcpSeqNumber(entry.acknowledgement as i32);
+        let expected = TcpSeqNumber(words.acknowledgement as i32);
+        let start = (sequence.0 as u32).wrapping_sub(words.acknowledgement) as i32;
+        let room = words.edge.wrapping_sub(words.acknowledgement) as i32;
         if segment.rst() {
             // Only one that knows the exact number (RFC 5961 section 3). A peer that wants to
             // begin anew with an older number sends it, in answer to the acknowledgement below;
             // without it, it would be kept out until the time is over (against RFC 1337).
-            if sequence != expected {
-                return Err(DropReason::Unacceptable);
+            if start == 0 {
+                self.time_wait.remove(&flow);
+                self.flows.remove(&flow);
+                return Ok(());
             }
-            self.time_wait.remove(&flow);
-            self.flows.remove(&flow);
+            if 0 < start && start < room {
+                self.challenge_late(flow, words, packet, link);
+            }
+            return Err(DropReason::UnexpectedReset);
+        }
+        if segment.syn() {
+            let is_first = !segment.ack() && !segment.fin();
+            let listener = self.ports.find(Protocol::Tcp, flow.local());
+            if is_first && start > 0 && listener.is_some() {
+                // A new connection, recognisable by a sequence number that the old one has not
+                // used (RFC 9293 section 3.10.7.4, RFC 6191).
+                self.time_wait.remove(&flow);
+                self.flows.remove(&flow);
+                return self.receive_syn(flow, packet, link);
+            }
+            self.challenge_late(flow, words, packet, link);
+            return Err(DropReason::UnexpectedSyn);
+        }
+        if segment.segment_len() > 0 {
+            // The peer may have missed the last acknowledgement.
+            if segment.fin() && sequence + segment.segment_len() == expected {
+                self.keep_in_time_wait(flow, words);
+            }
+            self.answer_late(words, packet, link);
             return Ok(());
         }
-        if segment.syn() && !segment.ack() && sequence > expected {
-            // A new connection, recognisable by a sequence number that the old one has not used
-            // (RFC 9293 section 3.10.7.4, RFC 6191).
-            self.time_wait.remove(&flow);
-            self.flows.remove(&flow);
-            return self.receive_syn(flow, packet, link);
+        if start < 0 || start > room.max(0) {
+            self.challenge_late(flow, words, packet, link);
+            return Err(DropReason::OutsideWindow);
         }
-        if segment.segment_len() == 0 && sequence == expected {
-            return Ok(());
+        let acknowledgement = segment.ack_number();
+        if segment.ack() && acknowledgement > TcpSeqNumber(words.sequence as i32) {
+            self.challenge_late(flow, words, packet, link);
+            return Err(DropReason::BadAcknowledgement);
         }
-        // The peer may have missed the last acknowledgement.
-        let sequences = (TcpSeqNumber(entry.sequence as i32), Some(expected));
-        if segment.fin() {
-            self.keep_in_time_wait(flow, (entry.sequence, entry.acknowledgement));
-        }
-        let ports = (segment.dst_port(), segment.src_port());
-        self.send_control(packet, ports, TcpControl::None, sequences, link);
         Ok(())
+    }
+
+    /// Says for a connection in TIME-WAIT where its ends stand, unless that was often enough.
+    fn challenge_late<L: Link>(
+        &mut self,
+        flow: FlowKey,
+        words: LastWords,
+        packet: &Packet,
+        link: &mut L,
+    ) {
+        let may = self.time_wait.may_challenge(&flow, self.now);
+        if may && self.challenges.allows(&mut self.random, self.now) {
+            self.answer_late(words, packet, link);
+        } else {
+            self.outgoing.counters.drop(DropReason::RateLimited);
+        }
+    }
+
+    fn answer_late<L: Link>(&mut self, words: LastWords, packet: &Packet, link: &mut L) {
+        let segment = TcpPacket::new_unchecked(packet.payload());
+        let ports = (segment.dst_port(), segment.src_port());
+        let expected = TcpSeqNumber(words.acknowledgement as i32);
+        let sequences = (TcpSeqNumber(words.sequence as i32), Some(expected));
+        self.send_control(packet, ports, TcpControl::None, sequences, link);
     }
 
     /// Takes a SYN for a pair of ends that has no connection.
@@ -160,6 +233,10 @@ impl Netstack {
             self.answer_reset(packet, link);
             return Err(DropReason::NoListener);
         };
+        if TcpPacket::new_unchecked(packet.payload()).fin() {
+            // Nobody means it; Linux drops it as well.
+            return Err(DropReason::Unacceptable);
+        }
         if listener.is_full() {
             return Err(DropReason::BacklogFull);
         }
@@ -468,17 +545,17 @@ impl Netstack {
         }
         if state == State::TimeWait && !self.outgoing.link_is_full {
             let flow = connection.wire.flow();
-            let sequences = connection.wire.sent();
+            let words = connection.wire.last_words();
             self.remove_connection(id, Error::Shutdown);
-            if let Some(sequences) = sequences {
-                self.keep_in_time_wait(flow, sequences);
+            if let Some(words) = words {
+                self.keep_in_time_wait(flow, words);
             }
         }
     }
 
-    fn keep_in_time_wait(&mut self, flow: FlowKey, sequences: (u32, u32)) {
+    fn keep_in_time_wait(&mut self, flow: FlowKey, words: LastWords) {
         self.flows.insert(flow, Flow::TimeWait);
-        if let Some(oldest) = self.time_wait.insert(flow, sequences, self.now) {
+        if let Some(oldest) = self.time_wait.insert(flow, words, self.now) {
             self.flows.remove(&oldest);
         }
     }

@@ -26,6 +26,7 @@ use crate::link::{DeviceLink, Link};
 use crate::output::{Outgoing, Output};
 use crate::ports::Ports;
 use crate::random::Random;
+use crate::rate_limit::{Challenges, RateLimit};
 use crate::sockets::listener::HalfOpen;
 use crate::sockets::time_wait::TimeWait;
 use crate::sockets::{Socket, Sockets};
@@ -66,6 +67,9 @@ pub struct Netstack {
     /// Raw sockets by what they want to see.
     raw: HashMap<(Version, u8), Vec<SocketId>, ahash::RandomState>,
     half_open: HalfOpen,
+    challenges: Challenges,
+    resets: RateLimit,
+    icmp_errors: RateLimit,
 
     /// Sockets to be served, each once, in turn.
     dirty: VecDeque<SocketId>,
@@ -113,6 +117,9 @@ impl Netstack {
             echoes: HashMap::default(),
             raw: HashMap::default(),
             half_open: HalfOpen::default(),
+            challenges: Challenges::new(config.challenge_acks_per_second, now),
+            resets: RateLimit::new(config.resets_per_second, now),
+            icmp_errors: RateLimit::new(config.icmp_errors_per_second, now),
             dirty: VecDeque::new(),
             deadlines: Deadlines::default(),
             outgoing: Outgoing::new(config.loopback_packets_max, config.replies_max),

@@ -1,0 +1,290 @@
+//! What a connection takes from its peer, decided before smoltcp sees it.
+//!
+//! smoltcp is lenient where an attacker profits and strict where a peer suffers: it takes any reset
+//! in the window and acknowledgements of bytes that never left, and drops data whose
+//! acknowledgement is a little old. Some segments outside the window that was announced make it
+//! panic. So this end checks each segment against what has been on the wire, as RFC 9293 section
+//! 3.10.7 and RFC 5961 ask for, and shows smoltcp only what is beyond doubt: the part of a segment
+//! that fits into the announced window, with an acknowledgement of what was sent.
+
+use crate::counters::DropReason;
+use smoltcp::socket::tcp::State;
+use smoltcp::wire::{Ipv4Packet, Ipv6Packet, TcpPacket, TcpSeqNumber};
+use std::net::IpAddr;
+use std::ops::Range;
+
+/// Where a synchronised connection stands, as seen on the wire; the names are those of RFC 9293
+/// section 3.3.1.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sequences {
+    /// SND.UNA.
+    pub(crate) unacknowledged: u32,
+    /// SND.NXT, by what has left.
+    pub(crate) sent_end: u32,
+    /// One past the last byte that was given to smoltcp to send; the FIN comes here.
+    pub(crate) written_end: u32,
+    /// The largest window that the peer has offered, in bytes (MAX.SND.WND of RFC 5961).
+    pub(crate) offered_max: u32,
+    /// The window that the peer offered last, as its segment had it.
+    pub(crate) offered: u16,
+    /// RCV.NXT.
+    pub(crate) expected: u32,
+    /// The end of the receive window that was announced, not before `expected`.
+    pub(crate) edge: u32,
+}
+
+/// What of a segment matters here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Segment {
+    pub(crate) sequence: u32,
+    pub(crate) acknowledgement: Option<u32>,
+    pub(crate) window: u16,
+    pub(crate) payload_len: u32,
+    pub(crate) syn: bool,
+    pub(crate) fin: bool,
+    pub(crate) rst: bool,
+}
+
+/// What becomes of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The connection takes it as it is.
+    Take,
+    /// The connection takes a part of it.
+    TakePart(Part),
+    /// Dropped, and answered with an acknowledgement: the peer repeats what has arrived, or asks
+    /// about the window.
+    Acknowledge(DropReason),
+    /// Dropped, and answered with an acknowledgement unless there were many: a peer that meant it
+    /// proves with its answer that it knows the sequence numbers (RFC 5961).
+    Challenge(DropReason),
+    /// Dropped, and answered with a reset: there is no such connection (RFC 9293 section 3.10.7).
+    Refuse(DropReason),
+    /// Dropped.
+    Drop(DropReason),
+}
+
+/// The part of a segment that is taken, and what it says besides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    sequence: u32,
+    acknowledgement: Option<u32>,
+    window: u16,
+    /// Which bytes of the payload.
+    payload: Range<usize>,
+    fin: bool,
+    /// Whether the rest deserves an acknowledgement that smoltcp knows nothing of.
+    pub(crate) is_to_be_acknowledged: bool,
+}
+
+impl Segment {
+    pub(crate) fn new(segment: &TcpPacket<&[u8]>, payload_len: usize) -> Self {
+        Self {
+            sequence: segment.seq_number().0 as u32,
+            acknowledgement: segment.ack().then(|| segment.ack_number().0 as u32),
+            window: segment.window_len(),
+            payload_len: payload_len as u32,
+            syn: segment.syn(),
+            fin: segment.fin(),
+            rst: segment.rst(),
+        }
+    }
+
+    /// Whether nothing but its acknowledgement is in it.
+    fn is_empty(&self) -> bool {
+        self.payload_len == 0 && !self.fin
+    }
+}
+
+/// Judges a segment that comes to a connection in SYN-RECEIVED or later.
+pub(crate) fn judge(state: State, at: &Sequences, segment: &Segment) -> Verdict {
+    let is_past_fin = is_past_fin(state);
+    let room = at.edge.wrapping_sub(at.expected);
+    // Nearly all segments are the next one, with bytes for the window or an acknowledgement alone.
+    if let Segment { syn: false, fin: false, rst: false, .. } = segment
+        && segment.sequence == at.expected
+        && segment.payload_len <= if is_past_fin { 0 } else { room }
+        && segment.window != 0
+        && let Some(acknowledgement) = segment.acknowledgement
+        && acknowledgement.wrapping_sub(at.unacknowledged)
+            <= at.sent_end.wrapping_sub(at.unacknowledged)
+        && state != State::SynReceived
+    {
+        return Verdict::Take;
+    }
+
+    // The sequence number: where the segment begins and ends in the window (RFC 9293 section
+    // 3.10.7.4, first check).
+    let start = i64::from(segment.sequence.wrapping_sub(at.expected) as i32);
+    let room = i64::from(room);
+    if segment.rst {
+        return judge_reset(segment, start, room);
+    }
+    if segment.syn {
+        // Whatever its sequence number (RFC 5961 section 4.2). In SYN-RECEIVED too: RFC 9293 would
+        // let any SYN in the window end the handshake.
+        return Verdict::Challenge(DropReason::UnexpectedSyn);
+    }
+    let data_end = start + i64::from(segment.payload_len);
+    let end = data_end + i64::from(segment.fin);
+    // Beyond the RFC's test, a segment may begin at the very edge, as Linux has it: a peer that has
+    // filled the window acknowledges from there, and its FIN needs no room.
+    if start > room || (start < 0 && end <= 0) {
+        return match segment.is_empty() {
+            false => Verdict::Acknowledge(DropReason::OutsideWindow),
+            true => Verdict::Challenge(DropReason::OutsideWindow),
+        };
+    }
+
+    // The acknowledgement (fifth check, and RFC 5961 section 5.2).
+    let Some(acknowledgement) = segment.acknowledgement else {
+        return Verdict::Drop(DropReason::Unacceptable);
+    };
+    if state == State::SynReceived && acknowledgement != at.sent_end {
+        return Verdict::Refuse(DropReason::BadAcknowledgement);
+    }
+    let advance = i64::from(acknowledgement.wrapping_sub(at.unacknowledged) as i32);
+    let in_flight = i64::from(at.sent_end.wrapping_sub(at.unacknowledged));
+    if advance > in_flight || advance < -i64::from(at.offered_max) {
+        return Verdict::Challenge(DropReason::BadAcknowledgement);
+    }
+    let is_old = advance < 0;
+    if is_old && segment.is_empty() {
+        return Verdict::Drop(DropReason::OldAcknowledgement);
+    }
+
+    // What fits (seventh and eighth checks). Nothing comes after the peer's FIN.
+    let limit = if is_past_fin { 0 } else { room };
+    let first = start.max(0);
+    let last = data_end.min(limit).max(first);
+    let fin = segment.fin && !is_past_fin && first == 0 && data_end <= limit;
+    let is_empty = last == first;
+    let is_closing = matches!(
+        state,
+        State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::TimeWait
+    );
+    let window = if is_old {
+        at.offered
+    } else if is_closing
+        && segment.window == 0
+        && (acknowledgement.wrapping_sub(at.written_end) as i32) >= 0
+    {
+        // There is nothing left that a window is needed for, and without one smoltcp would probe
+        // for it for ever.
+        1
+    } else {
+        segment.window
+    };
+    let part = Part {
+        sequence: at.expected.wrapping_add(if is_empty { 0 } else { first as u32 }),
+        acknowledgement: Some(if is_old { at.unacknowledged } else { acknowledgement }),
+        window,
+        payload: (first - start) as usize..(last - start) as usize,
+        fin,
+        is_to_be_acknowledged: is_empty && !fin && !segment.is_empty(),
+    };
+    if part.is_all_of(segment) { Verdict::Take } else { Verdict::TakePart(part) }
+}
+
+/// RFC 5961 section 3.2: only a reset with the exact sequence number ends the connection.
+fn judge_reset(segment: &Segment, start: i64, room: i64) -> Verdict {
+    if start == 0 {
+        let part = Part {
+            sequence: segment.sequence,
+            acknowledgement: segment.acknowledgement,
+            window: segment.window,
+            payload: 0..0,
+            fin: false,
+            is_to_be_acknowledged: false,
+        };
+        let is_whole = part.is_all_of(segment) && !segment.syn;
+        return if is_whole { Verdict::Take } else { Verdict::TakePart(part) };
+    }
+    if 0 < start && start < room {
+        return Verdict::Challenge(DropReason::UnexpectedReset);
+    }
+    Verdict::Drop(DropReason::UnexpectedReset)
+}
+
+/// Judges a segment that comes in SYN-SENT (RFC 9293 section 3.10.7.3). `sent_end` is one past the
+/// SYN that was sent.
+pub(crate) fn judge_answer(sent_end: u32, segment: &Segment) -> Verdict {
+    match segment.acknowledgement {
+        Some(acknowledgement) if acknowledgement != sent_end => match segment.rst {
+            true => Verdict::Drop(DropReason::UnexpectedReset),
+            false => Verdict::Refuse(DropReason::BadAcknowledgement),
+        },
+        None if segment.rst => Verdict::Drop(DropReason::UnexpectedReset),
+        _ if segment.rst => judge_reset(segment, 0, 0),
+        // Nobody means a SYN with a FIN; Linux drops those as well.
+        _ if segment.syn && !segment.fin => Verdict::Take,
+        _ => Verdict::Drop(DropReason::Unacceptable),
+    }
+}
+
+/// Whether the peer has sent its FIN, and everything before it has arrived.
+pub(crate) fn is_past_fin(state: State) -> bool {
+    matches!(state, State::CloseWait | State::LastAck | State::Closing | State::TimeWait)
+}
+
+impl Part {
+    fn is_all_of(&self, segment: &Segment) -> bool {
+        self.sequence == segment.sequence
+            && self.acknowledgement == segment.acknowledgement
+            && self.window == segment.window
+            && self.payload.len() == segment.payload_len as usize
+            && self.fin == segment.fin
+    }
+
+    /// The packet that has just this part of the segment at `tcp_start`. Its checksums are wrong;
+    /// they have been verified.
+    pub(crate) fn cut(&self, packet: &[u8], tcp_start: usize) -> Vec<u8> {
+        let header_len = usize::from(TcpPacket::new_unchecked(&packet[tcp_start..]).header_len());
+        let payload_start = tcp_start + header_len;
+        let payload = &packet[payload_start..][self.payload.clone()];
+        let mut part = [&packet[..payload_start], payload].concat();
+        set_payload_len(&mut part, tcp_start);
+        let mut segment = TcpPacket::new_unchecked(&mut part[tcp_start..]);
+        segment.set_seq_number(TcpSeqNumber(self.sequence as i32));
+        if let Some(acknowledgement) = self.acknowledgement {
+            segment.set_ack_number(TcpSeqNumber(acknowledgement as i32));
+        }
+        segment.set_window_len(self.window);
+        segment.set_fin(self.fin);
+        segment.set_syn(false);
+        part
+    }
+}
+
+/// Writes the length of a packet into its IP header, which ends at `start`.
+fn set_payload_len(packet: &mut [u8], start: usize) {
+    let len = packet.len();
+    match packet[0] >> 4 {
+        4 => Ipv4Packet::new_unchecked(packet).set_total_len(len as u16),
+        _ => Ipv6Packet::new_unchecked(packet).set_payload_len((len - start) as u16),
+    }
+}
+
+/// A segment from `remote` to `local` that a connection can do nothing with but acknowledge: a byte
+/// before the next expected one.
+pub(crate) fn stale_byte(
+    (remote, local): (std::net::SocketAddr, std::net::SocketAddr),
+    expected: u32,
+    acknowledgement: u32,
+) -> Vec<u8> {
+    const TCP_HEADER: usize = 20;
+    let (source, destination): (IpAddr, IpAddr) = (remote.ip(), local.ip());
+    let protocol = smoltcp::wire::IpProtocol::Tcp;
+    let header = crate::ip::repr(source, destination, protocol, TCP_HEADER + 1, 1);
+    let start = header.header_len();
+    let mut packet = vec![0; start + TCP_HEADER + 1];
+    header.emit(&mut packet[..], &smoltcp::phy::ChecksumCapabilities::ignored());
+    let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
+    segment.set_header_len(TCP_HEADER as u8);
+    segment.set_src_port(remote.port());
+    segment.set_dst_port(local.port());
+    segment.set_seq_number(TcpSeqNumber(expected.wrapping_sub(1) as i32));
+    segment.set_ack_number(TcpSeqNumber(acknowledgement as i32));
+    segment.set_ack(true);
+    packet
+}
