@@ -179,6 +179,10 @@ impl Connection {
         now: Instant,
         output: &mut Output<'_, L>,
     ) {
+        if matches!(self.state(), State::Closed | State::Listen) {
+            // What was just received has ended it.
+            return;
+        }
         let Some(at) = self.wire.sequences(self.solo.tcp()) else { return };
         let flow = self.wire.flow();
         let ends = (flow.remote(), flow.local());
@@ -222,7 +226,8 @@ impl Connection {
             ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
         engine.receive(now, shown, self.solo.set_mut(), &mut sink);
         self.last_heard = now;
-        if is_fin && self.wire.sequences(self.solo.tcp()).is_some_and(|at| self.wire.is_past_edge(&at))
+        if is_fin
+            && self.wire.sequences(self.solo.tcp()).is_some_and(|at| self.wire.is_past_edge(&at))
         {
             // smoltcp takes a FIN for which the window has no room, and until that is acknowledged
             // its arithmetic is off: it would take segments from half the sequence space away.

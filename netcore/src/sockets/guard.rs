@@ -127,9 +127,12 @@ pub(crate) fn judge(state: State, at: &Sequences, segment: &Segment) -> Verdict 
     }
     let data_end = start + i64::from(segment.payload_len);
     let end = data_end + i64::from(segment.fin);
-    // Beyond the RFC's test, a segment may begin at the very edge, as Linux has it: a peer that has
-    // filled the window acknowledges from there, and its FIN needs no room.
-    if start > room || (start < 0 && end <= 0) {
+    // Beyond the RFC's test, an acknowledgement may come from the very edge, as Linux has it: a peer
+    // that has filled the window sends it from there. And if there is no window, what is at its
+    // edge is looked at for its acknowledgement, and for a FIN, which needs no room.
+    let is_at_edge = start == room && room > 0;
+    let is_pure = segment.is_empty() && segment.acknowledgement.is_some();
+    if start > room || (is_at_edge && !is_pure) || (start < 0 && end <= 0) {
         return match segment.is_empty() {
             false => Verdict::Acknowledge(DropReason::OutsideWindow),
             true => Verdict::Challenge(DropReason::OutsideWindow),

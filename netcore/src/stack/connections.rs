@@ -176,6 +176,9 @@ impl Netstack {
             return Err(DropReason::UnexpectedSyn);
         }
         if segment.segment_len() > 0 {
+            if !segment.ack() && 0 <= start && start < room {
+                return Err(DropReason::Unacceptable);
+            }
             // The peer may have missed the last acknowledgement.
             if segment.fin() && sequence + segment.segment_len() == expected {
                 self.keep_in_time_wait(flow, words);
