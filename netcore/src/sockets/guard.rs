@@ -291,3 +291,153 @@ pub(crate) fn stale_byte(
     segment.set_ack(true);
     packet
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const STATES: [State; 8] = [
+        State::SynReceived,
+        State::Established,
+        State::FinWait1,
+        State::FinWait2,
+        State::CloseWait,
+        State::Closing,
+        State::LastAck,
+        State::TimeWait,
+    ];
+
+    /// Numbers near the ones that matter, and far away from them.
+    fn distance() -> impl Strategy<Value = u32> {
+        prop_oneof![
+            (-5i32..5).prop_map(|near| near as u32),
+            (0u32..200_000),
+            any::<u32>(),
+            (-5i32..5).prop_map(|near| (near as u32).wrapping_add(1 << 31)),
+        ]
+    }
+
+    prop_compose! {
+        fn sequences()(
+            unacknowledged in any::<u32>(),
+            in_flight in 0u32..100_000,
+            unsent in 0u32..100_000,
+            expected in any::<u32>(),
+            room in prop_oneof![Just(0), Just(1), 0u32..100_000],
+            offered_max in 0u32..100_000,
+        ) -> Sequences {
+            let sent_end = unacknowledged.wrapping_add(in_flight);
+            Sequences {
+                unacknowledged,
+                sent_end,
+                written_end: sent_end.wrapping_add(unsent),
+                offered_max,
+                offered: 100,
+                expected,
+                edge: expected.wrapping_add(room),
+            }
+        }
+    }
+
+    prop_compose! {
+        /// A segment, by how far its numbers are from those of the connection.
+        fn segment()(
+            sequence in distance(),
+            acknowledgement in prop::option::weighted(0.9, distance()),
+            window in prop_oneof![Just(0), any::<u16>()],
+            payload_len in prop_oneof![Just(0), Just(1), 0u32..65_000],
+            (syn, fin, rst) in (any::<bool>(), any::<bool>(), prop::bool::weighted(0.1)),
+        ) -> Segment {
+            Segment { sequence, acknowledgement, window, payload_len, syn, fin, rst }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn only_what_fits_and_was_sent_is_taken(
+            state in prop::sample::select(&STATES[..]),
+            at in sequences(),
+            distances in segment(),
+        ) {
+            let segment = Segment {
+                sequence: at.expected.wrapping_add(distances.sequence),
+                acknowledgement: distances
+                    .acknowledgement
+                    .map(|distance| at.unacknowledged.wrapping_add(distance)),
+                ..distances
+            };
+
+            let part = match judge(state, &at, &segment) {
+                Verdict::Take => {
+                    prop_assert!(!segment.syn);
+                    Part {
+                        sequence: segment.sequence,
+                        acknowledgement: segment.acknowledgement,
+                        window: segment.window,
+                        payload: 0..segment.payload_len as usize,
+                        fin: segment.fin,
+                        is_to_be_acknowledged: false,
+                    }
+                }
+                Verdict::TakePart(part) => part,
+                _ => return Ok(()),
+            };
+
+            let start = part.sequence.wrapping_sub(at.expected);
+            let room = at.edge.wrapping_sub(at.expected);
+            prop_assert!(start <= room);
+            prop_assert!(start as usize + part.payload.len() <= room as usize);
+            if !part.payload.is_empty() {
+                let from = segment.sequence.wrapping_add(part.payload.start as u32);
+                prop_assert_eq!(part.sequence, from);
+                prop_assert!(part.payload.end <= segment.payload_len as usize);
+            }
+            if segment.rst {
+                prop_assert_eq!(segment.sequence, at.expected);
+                return Ok(());
+            }
+            let end = segment.sequence.wrapping_add(segment.payload_len);
+            prop_assert!(!part.fin || part.sequence.wrapping_add(part.payload.len() as u32) == end);
+            prop_assert!(!(is_past_fin(state) && (part.fin || !part.payload.is_empty())));
+            let acknowledged = part.acknowledgement.expect("nothing is taken without");
+            let in_flight = at.sent_end.wrapping_sub(at.unacknowledged);
+            prop_assert!(acknowledged.wrapping_sub(at.unacknowledged) <= in_flight);
+        }
+    }
+
+    #[test]
+    fn a_part_is_a_whole_packet() {
+        let local: std::net::SocketAddr = "[fd00::1]:80".parse().expect("an address");
+        for remote in ["10.0.0.1:9", "[fd00::2]:9"] {
+            let remote: std::net::SocketAddr = remote.parse().expect("an address");
+            let local = if remote.is_ipv4() { ([10, 0, 0, 2], 80).into() } else { local };
+            let mut packet = stale_byte((remote, local), 100, 200);
+            let start = packet.len() - 21;
+            packet.extend([1, 2, 3]);
+            let part = Part {
+                sequence: 7,
+                acknowledgement: Some(8),
+                window: 9,
+                payload: 1..3,
+                fin: true,
+                is_to_be_acknowledged: false,
+            };
+
+            let cut = part.cut(&packet, start);
+
+            let header = crate::ip::parse(&cut);
+            let segment = TcpPacket::new_checked(&cut[start..]).expect("a segment");
+            assert_eq!(segment.payload(), [1, 2]);
+            assert_eq!((segment.seq_number().0, segment.ack_number().0), (7, 8));
+            assert_eq!((segment.window_len(), segment.fin()), (9, true));
+            match remote.is_ipv4() {
+                // Whose checksum nobody looks at again.
+                true => assert_eq!(header, Err(DropReason::Checksum)),
+                false => assert_eq!(header.expect("a packet").payload, start..cut.len()),
+            }
+        }
+    }
+}
