@@ -17,6 +17,8 @@ pub struct Counters {
     pub resets_sent: u64,
     /// ICMP messages sent: errors and echo replies.
     pub icmp_sent: u64,
+    /// Connections that ended because the code that serves them panicked. Each is a bug.
+    pub panics_caught: u64,
     drops: [u64; DropReason::ALL.len()],
 }
 
@@ -67,10 +69,12 @@ drop_reasons! {
     Malformed => "malformed",
     /// A checksum does not fit.
     Checksum => "bad checksum",
+    /// A UDP datagram over IPv6 has no checksum.
+    NoChecksum => "no checksum",
     /// The frame or the packet is for somebody else.
     NotForUs => "not for us",
     /// A source address that cannot come from a wire: ours, loopback, multicast, broadcast,
-    /// unspecified, or IPv4 written as IPv6.
+    /// unspecified, reserved, or IPv4 written as IPv6.
     MartianSource => "martian source",
     /// A destination address that cannot come over a wire.
     MartianDestination => "martian destination",

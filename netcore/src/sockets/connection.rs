@@ -35,6 +35,11 @@ pub(crate) struct Connection {
     pub(crate) is_dirty: bool,
     /// The handle is gone: nobody will read.
     pub(crate) is_orphan: bool,
+    /// A panic has left its socket in any state whatever: it must not be used any more.
+    pub(crate) is_broken: bool,
+    /// Makes the next use of the socket panic.
+    #[cfg(test)]
+    pub(crate) is_to_panic: bool,
     /// No more bytes will be given to smoltcp: the FIN is its business now.
     is_send_done: bool,
     /// Why it ended, if it was not by closing.
@@ -65,6 +70,17 @@ pub(crate) enum Stage {
     HalfOpen { listener: SocketId, tickets: (u64, u64) },
     /// The handshake is done.
     Open(Arc<StreamQueue>),
+}
+
+/// What came of serving a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Served {
+    Done {
+        /// Whether it may want to send more at once.
+        has_more: bool,
+    },
+    /// Its handshake has taken too long.
+    Unanswered,
 }
 
 /// Commands that wait for a connection.
@@ -107,6 +123,9 @@ impl Connection {
             armed: Armed::default(),
             is_dirty: false,
             is_orphan: false,
+            is_broken: false,
+            #[cfg(test)]
+            is_to_panic: false,
             is_send_done: false,
             failure: None,
             options: Some(Box::new(options)),
@@ -202,6 +221,8 @@ impl Connection {
         output: &mut Output<'_, L>,
         wakes: &mut Vec<Waker>,
     ) {
+        #[cfg(test)]
+        assert!(!self.is_to_panic, "as the test wants");
         let segment = TcpPacket::new_unchecked(&packet[tcp_start..]);
         let (is_syn, is_fin, is_reset) = (segment.syn(), segment.fin(), segment.rst());
         let sequence = segment.seq_number().0 as u32;
@@ -262,6 +283,30 @@ impl Connection {
         let mut sink =
             ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
         Engine::receive_syn(isn, now, &shown, self.solo.set_mut(), &mut sink);
+    }
+
+    /// Moves bytes between the handle, smoltcp and the link, and looks at the deadlines.
+    pub(crate) fn serve<L: Link>(
+        &mut self,
+        engine: &mut Engine,
+        now: Instant,
+        config: &Config,
+        output: &mut Output<'_, L>,
+        wakes: &mut Vec<Waker>,
+    ) -> Served {
+        self.pump_received(wakes);
+        self.pump_to_send(now, wakes);
+        if self.is_given_up(now, config) {
+            if !matches!(self.stage, Stage::Open(_)) {
+                return Served::Unanswered;
+            }
+            self.abort(Error::TimedOut);
+        }
+        let mut has_more = self.emit(engine, now, output);
+        if self.finish_sending() {
+            has_more |= self.emit(engine, now, output);
+        }
+        Served::Done { has_more }
     }
 
     /// Hands the payload of the packet that smoltcp has just taken to the queue as it is, instead
@@ -376,6 +421,8 @@ impl Connection {
         now: Instant,
         output: &mut Output<'_, L>,
     ) -> bool {
+        #[cfg(test)]
+        assert!(!self.is_to_panic, "as the test wants");
         let segments = match (self.way, output.state.capabilities.segment_bytes_max) {
             (NextHop::Link(_), Some(_)) => Segments::Jumbo,
             _ => Segments::Mss,

@@ -3,6 +3,7 @@
 use super::Netstack;
 use super::datagrams::mapped;
 use super::ingress::Packet;
+use super::isolation::isolated;
 use crate::addressing::NextHop;
 use crate::buffer::SoloSocket;
 use crate::channel::Responder;
@@ -18,7 +19,7 @@ use crate::output::Output;
 use crate::ports::{self, Protocol};
 use crate::queue::{SocketQueue, StreamQueue};
 use crate::sockets::Socket;
-use crate::sockets::connection::{Connection, Stage};
+use crate::sockets::connection::{Connection, Served, Stage};
 use crate::sockets::guard::Verdict;
 use crate::sockets::time_wait::LastWords;
 use crate::sockets::wire::Wire;
@@ -98,7 +99,14 @@ impl Netstack {
         let start = packet.header.payload.start;
         let (engine, now, wakes) = (&mut self.engine, self.now, &mut self.wakes);
         let mut output = Output { link, state: &mut self.outgoing };
-        match connection.judge(&packet.bytes, start) {
+        let verdict = connection.judge(&packet.bytes, start);
+        let is_answered = match verdict {
+            Verdict::Challenge(_) => {
+                connection.may_challenge(now) && self.challenges.allows(&mut self.random, now)
+            }
+            _ => true,
+        };
+        let obeyed = isolated(|| match &verdict {
             Verdict::Take => {
                 let chunk = Some(&packet.bytes);
                 connection.receive(engine, now, &packet.bytes, (start, chunk), &mut output, wakes);
@@ -110,26 +118,25 @@ impl Netstack {
                     connection.acknowledge(engine, now, &mut output);
                 }
             }
-            Verdict::Acknowledge(reason) => {
+            Verdict::Acknowledge(_) | Verdict::Challenge(_) if is_answered => {
                 connection.acknowledge(engine, now, &mut output);
-                return Err(reason);
             }
-            Verdict::Challenge(reason) => {
-                if connection.may_challenge(now) && self.challenges.allows(&mut self.random, now) {
-                    connection.acknowledge(engine, now, &mut output);
-                } else {
-                    self.outgoing.counters.drop(DropReason::RateLimited);
-                }
-                return Err(reason);
-            }
-            Verdict::Refuse(reason) => {
-                self.answer_reset(packet, link);
-                return Err(reason);
-            }
-            Verdict::Drop(reason) => return Err(reason),
+            _ => {}
+        });
+        if let Err(panic) = obeyed {
+            self.end_broken(id, panic);
+            return Ok(());
         }
-        self.mark(id);
-        Ok(())
+        match verdict {
+            Verdict::Take | Verdict::TakePart(_) => {
+                self.mark(id);
+                return Ok(());
+            }
+            Verdict::Refuse(_) => self.answer_reset(packet, link),
+            _ if !is_answered => self.outgoing.counters.drop(DropReason::RateLimited),
+            _ => {}
+        }
+        verdict.reason().map_or(Ok(()), Err)
     }
 
     /// Takes a segment for a connection in TIME-WAIT.
@@ -478,21 +485,21 @@ impl Netstack {
             return false;
         };
         connection.is_dirty = false;
-        connection.pump_received(&mut self.wakes);
-        connection.pump_to_send(now, &mut self.wakes);
-        if connection.is_given_up(now, &self.config) {
-            if !matches!(connection.stage, Stage::Open(_)) {
+        let (engine, config, wakes) = (&mut self.engine, &self.config, &mut self.wakes);
+        let mut output = Output { link, state: &mut self.outgoing };
+        let has_more = match isolated(|| connection.serve(engine, now, config, &mut output, wakes))
+        {
+            Ok(Served::Done { has_more }) => has_more,
+            Ok(Served::Unanswered) => {
                 // Silently: the peer never answered, or was never there.
                 self.remove_connection(id, Error::TimedOut);
                 return true;
             }
-            connection.abort(Error::TimedOut);
-        }
-        let mut output = Output { link, state: &mut self.outgoing };
-        let mut has_more = connection.emit(&mut self.engine, now, &mut output);
-        if connection.finish_sending() {
-            has_more |= connection.emit(&mut self.engine, now, &mut output);
-        }
+            Err(panic) => {
+                self.end_broken(id, panic);
+                return true;
+            }
+        };
         self.advance(id);
         self.retry_parked(id);
         let Some(connection) = self.sockets.connection_mut(id) else {
@@ -502,7 +509,14 @@ impl Netstack {
             self.mark(id);
             return true;
         }
-        let mut due = self.engine.poll_at(now, connection.solo.set());
+        let (engine, set) = (&mut self.engine, connection.solo.set());
+        let mut due = match isolated(|| engine.poll_at(now, set)) {
+            Ok(due) => due,
+            Err(panic) => {
+                self.end_broken(id, panic);
+                return true;
+            }
+        };
         if due.is_some_and(|due| due <= now) {
             if self.outgoing.link_is_full {
                 self.mark(id);
@@ -629,11 +643,11 @@ impl Netstack {
             }
             Stage::Open(queue) => {
                 let queue = queue.clone();
-                connection.drain_received(&mut self.wakes);
-                let end = match connection.is_receive_finished() || reason == Error::Shutdown {
-                    true => Ok(()),
-                    false => Err(reason),
+                let is_whole = !connection.is_broken && {
+                    connection.drain_received(&mut self.wakes);
+                    connection.is_receive_finished() || reason == Error::Shutdown
                 };
+                let end = if is_whole { Ok(()) } else { Err(reason) };
                 queue.finish_recv(end, &mut self.wakes);
                 queue.finish_send(reason, &mut self.wakes);
                 if let Some(parked) = connection.parked.take() {

@@ -5,6 +5,7 @@ mod commands;
 mod connections;
 mod datagrams;
 mod ingress;
+mod isolation;
 mod listeners;
 mod picture;
 
