@@ -242,6 +242,8 @@ fn expected(state: State, segment: Flags, position: Position) -> ((Answer, State
     (expected, false)
 }
 
+type Connecting = Pin<Box<dyn Future<Output = Result<Response, Error>>>>;
+
 /// A connection of far in some state, and its peer.
 struct Bench {
     /// The state that it began in.
@@ -253,7 +255,7 @@ struct Bench {
     /// The end of far's window.
     edge: u32,
     /// Whoever waits for far to be connected.
-    connecting: Option<Pin<Box<dyn Future<Output = Result<Response, Error>>>>>,
+    connecting: Option<Connecting>,
 }
 
 impl Bench {
