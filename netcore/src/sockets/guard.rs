@@ -421,6 +421,77 @@ mod tests {
         }
     }
 
+    /// A connection at round numbers.
+    const AT: Sequences = Sequences {
+        unacknowledged: 1000,
+        sent_end: 2000,
+        written_end: 3000,
+        offered_max: 500,
+        offered: 9,
+        expected: 7000,
+        edge: 8000,
+    };
+    const NEXT: Segment = Segment {
+        sequence: 7000,
+        acknowledgement: Some(1000),
+        window: 100,
+        payload_len: 10,
+        syn: false,
+        fin: false,
+        rst: false,
+    };
+
+    #[test]
+    fn acknowledgements_are_good_from_one_window_back_to_what_was_sent() {
+        let judged = |acknowledgement| {
+            let segment = Segment { acknowledgement: Some(acknowledgement), ..NEXT };
+            judge(State::Established, &AT, &segment)
+        };
+        let as_the_newest = Verdict::TakePart(Part {
+            sequence: 7000,
+            acknowledgement: Some(1000),
+            window: 9,
+            payload: 0..10,
+            fin: false,
+            is_to_be_acknowledged: false,
+        });
+
+        for (acknowledgement, verdict) in [
+            (499, Verdict::Challenge(DropReason::BadAcknowledgement)),
+            (500, as_the_newest.clone()),
+            (999, as_the_newest),
+            (1000, Verdict::Take),
+            (2000, Verdict::Take),
+            (2001, Verdict::Challenge(DropReason::BadAcknowledgement)),
+        ] {
+            assert_eq!(judged(acknowledgement), verdict, "{acknowledgement}");
+        }
+    }
+
+    #[test]
+    fn a_handshake_takes_the_exact_acknowledgement_alone() {
+        let at = Sequences { unacknowledged: 1, sent_end: 1, written_end: 1, ..AT };
+        let refused = Verdict::Refuse(DropReason::BadAcknowledgement);
+        for (acknowledgement, verdict) in
+            [(0, refused.clone()), (1, Verdict::Take), (2, refused.clone())]
+        {
+            let segment = Segment { acknowledgement: Some(acknowledgement), ..NEXT };
+            assert_eq!(judge(State::SynReceived, &at, &segment), verdict, "{acknowledgement}");
+            let answer = Segment { syn: true, ..segment };
+            assert_eq!(judge_answer(1, &answer), verdict, "{acknowledgement}");
+        }
+        let dropped = Verdict::Drop(DropReason::UnexpectedReset);
+        for (acknowledgement, verdict) in [
+            (None, dropped.clone()),
+            (Some(0), dropped.clone()),
+            (Some(1), Verdict::Take),
+            (Some(2), dropped),
+        ] {
+            let reset = Segment { acknowledgement, rst: true, payload_len: 0, ..NEXT };
+            assert_eq!(judge_answer(1, &reset), verdict, "{acknowledgement:?}");
+        }
+    }
+
     #[test]
     fn a_part_is_a_whole_packet() {
         let local: std::net::SocketAddr = "[fd00::1]:80".parse().expect("an address");

@@ -8,6 +8,7 @@ mod ingress;
 mod isolation;
 mod listeners;
 mod picture;
+mod time_wait;
 
 use crate::addressing::{Addressing, Route};
 use crate::buffer::Arena;
