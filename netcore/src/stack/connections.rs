@@ -180,13 +180,13 @@ impl Netstack {
         let endpoint = (flow.local().ip(), flow.local().port());
         connection.solo.tcp_mut().listen(endpoint).expect("a closed socket and a port");
         let mut output = Output { link, state: &mut self.outgoing };
-        connection.receive_syn(
-            isn,
-            self.now,
-            &packet.bytes,
-            packet.header.payload.start,
-            &mut output,
-        );
+        let start = packet.header.payload.start;
+        let shown =
+            isolated(|| connection.receive_syn(isn, self.now, &packet.bytes, start, &mut output));
+        if let Err(panic) = shown {
+            self.end_broken(id, panic);
+            return Ok(());
+        }
         self.mark(id);
         Ok(())
     }
