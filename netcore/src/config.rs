@@ -42,6 +42,15 @@ pub struct Config {
     pub loopback_packets_max: usize,
     /// Answers of the stack itself (resets, ICMP messages) that may wait for room on the link.
     pub replies_max: usize,
+    /// Resets that the stack sends in a second to segments that no connection takes, and in a burst
+    /// after a silence. Those of connections that are aborted are not counted.
+    pub resets_per_second: u32,
+    /// ICMP errors that the stack sends in a second, and in a burst after a silence (RFC 4443
+    /// section 2.4(f); Linux: `icmp_msgs_per_sec`).
+    pub icmp_errors_per_second: u32,
+    /// Challenge acknowledgements that all connections together send in a second, on average; each
+    /// connection sends at most two (RFC 5961 section 7).
+    pub challenge_acks_per_second: u32,
     /// Bytes of incomplete fragmented packets; the oldest packet makes room for a new one.
     pub fragments_bytes_max: usize,
     /// Entries for connections in TIME-WAIT; the oldest makes room for a new one.
@@ -93,6 +102,9 @@ impl Default for Config {
             groups_per_socket_max: 20,
             loopback_packets_max: 1024,
             replies_max: 256,
+            resets_per_second: 1000,
+            icmp_errors_per_second: 1000,
+            challenge_acks_per_second: 1000,
             fragments_bytes_max: 4 * 1024 * 1024,
             time_wait_max: 1 << 18,
             connect_timeout: Duration::from_secs(127),

@@ -17,6 +17,8 @@ pub struct Counters {
     pub resets_sent: u64,
     /// ICMP messages sent: errors and echo replies.
     pub icmp_sent: u64,
+    /// Connections that ended because the code that serves them panicked. Each is a bug.
+    pub panics_caught: u64,
     drops: [u64; DropReason::ALL.len()],
 }
 
@@ -67,10 +69,12 @@ drop_reasons! {
     Malformed => "malformed",
     /// A checksum does not fit.
     Checksum => "bad checksum",
+    /// A UDP datagram over IPv6 has no checksum.
+    NoChecksum => "no checksum",
     /// The frame or the packet is for somebody else.
     NotForUs => "not for us",
     /// A source address that cannot come from a wire: ours, loopback, multicast, broadcast,
-    /// unspecified, or IPv4 written as IPv6.
+    /// unspecified, reserved, or IPv4 written as IPv6.
     MartianSource => "martian source",
     /// A destination address that cannot come over a wire.
     MartianDestination => "martian destination",
@@ -90,8 +94,20 @@ drop_reasons! {
     QueueFull => "queue full",
     /// Nobody listens, and the answer that this deserves was not sent.
     NoListener => "no listener",
-    /// A TCP segment that its connection cannot take.
+    /// A TCP segment that no state of its connection has a use for.
     Unacceptable => "unacceptable segment",
+    /// A TCP segment outside the receive window.
+    OutsideWindow => "outside the receive window",
+    /// An acknowledgement of what was never sent, or far too old.
+    BadAcknowledgement => "bad acknowledgement",
+    /// A segment with nothing but an acknowledgement that a newer one has overtaken.
+    OldAcknowledgement => "old acknowledgement",
+    /// A SYN for a connection that is there already (RFC 5961 section 4).
+    UnexpectedSyn => "unexpected SYN",
+    /// A reset without the exact sequence number (RFC 5961 section 3).
+    UnexpectedReset => "unexpected reset",
+    /// An answer was not sent because there were too many of its kind.
+    RateLimited => "answer rate-limited",
     /// An answer found no room on the link.
     ReplyQueueFull => "reply queue full",
     /// An outgoing packet has no route any more.

@@ -23,6 +23,7 @@ mod pipe;
 mod ports;
 pub mod queue;
 mod random;
+mod rate_limit;
 mod snapshot;
 mod sockets;
 mod stack;

@@ -49,6 +49,11 @@ impl Random {
         self.generator.random()
     }
 
+    /// A number below `end`, which is not 0.
+    pub(crate) fn below(&mut self, end: u32) -> u32 {
+        self.generator.random_range(..end)
+    }
+
     pub(crate) fn hash_keys(&mut self) -> ahash::RandomState {
         let [a, b, c, d] = std::array::from_fn(|_| self.generator.random());
         ahash::RandomState::with_seeds(a, b, c, d)
@@ -65,5 +70,67 @@ impl Random {
         // ticks 16 times a microsecond.
         let clock = now.total_micros().wrapping_mul(16);
         (hasher.finish() as u32).wrapping_add(clock as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports;
+    use smoltcp::time::Duration;
+    use std::net::SocketAddr;
+
+    fn flow(port: u16) -> FlowKey {
+        let remote: SocketAddr = "10.0.0.2:80".parse().expect("an address");
+        FlowKey::new(SocketAddr::from(([10, 0, 0, 1], port)), remote)
+    }
+
+    #[test]
+    fn sequence_numbers_of_one_pair_of_ends_move_on_with_time() {
+        let random = Random::new(Entropy::Os);
+        let (now, later) = (Instant::ZERO, Instant::ZERO + Duration::from_millis(1));
+
+        let step = random
+            .initial_sequence(&flow(1), later)
+            .wrapping_sub(random.initial_sequence(&flow(1), now));
+
+        assert_eq!(step, 16_000);
+    }
+
+    #[test]
+    fn sequence_numbers_of_other_ends_are_anywhere() {
+        let random = Random::new(Entropy::Seed(1));
+        let numbers = (0..16_384).map(|port| random.initial_sequence(&flow(port), Instant::ZERO));
+        let mut buckets = [0; 64];
+        for number in numbers {
+            buckets[(number >> 26) as usize] += 1;
+        }
+
+        // 63 is the mean for 64 buckets, and 11 the deviation.
+        assert!(chi_square(&buckets) < 63.0 + 6.0 * 11.0, "{buckets:?}");
+    }
+
+    #[test]
+    fn ephemeral_ports_are_picked_uniformly() {
+        let mut random = Random::new(Entropy::Seed(1));
+        let mut buckets = [0; 64];
+        let mut neighbours = 0;
+        let mut last = 0;
+        for _ in 0..16_384 {
+            let port = ports::pick(&mut random, |_| true).expect("all are free");
+            assert!(port >= 49_152);
+            buckets[usize::from(port - 49_152) / 256] += 1;
+            neighbours += u32::from(port.abs_diff(last) == 1);
+            last = port;
+        }
+
+        assert!(chi_square(&buckets) < 63.0 + 6.0 * 11.0, "{buckets:?}");
+        assert!(neighbours < 20, "{neighbours} of 16,384, where 2 are expected");
+    }
+
+    /// How far counts are from all being the same.
+    fn chi_square(counts: &[u32]) -> f64 {
+        let mean = f64::from(counts.iter().sum::<u32>()) / counts.len() as f64;
+        counts.iter().map(|count| (f64::from(*count) - mean).powi(2) / mean).sum()
     }
 }

@@ -3,11 +3,12 @@
 mod harness;
 
 use harness::{Pair, Side, addr, read};
+use netcore::queue::SocketQueue;
 use netcore::smoltcp::time::{Duration, Instant};
 use netcore::smoltcp::wire::{Ipv4Packet, TcpPacket};
 use netcore::{Config, DropReason, Error, HasChannel, Response, tcp};
 use std::pin::pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 #[test]
 fn both_ends_agree_on_their_addresses() {
@@ -208,4 +209,38 @@ fn an_explicit_local_port_is_honoured_once() {
     pair.call(Side::Near, Some(handle), tcp::Command::Close).expect("a connection");
     pair.accept(Side::Far, listener).expect("a connection").close();
     pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}
+
+#[test]
+fn two_ends_that_connect_to_each_other_are_connected() {
+    let mut pair = Pair::new();
+    let ends = [addr("10.0.0.1:5000"), addr("10.0.0.2:6000")];
+    let mut connecting = [(Side::Near, ends[0], ends[1]), (Side::Far, ends[1], ends[0])].map(
+        |(side, local, remote)| {
+            let options = tcp::Options::default();
+            let command = tcp::Command::Connect { remote, local: Some(local), options };
+            let channel = pair.host(side).stack.command_channel();
+            Box::pin(async move { channel.open(None, command).await })
+        },
+    );
+    let mut context = Context::from_waker(Waker::noop());
+    for connecting in &mut connecting {
+        assert!(connecting.as_mut().poll(&mut context).is_pending());
+    }
+
+    pair.advance(Duration::from_millis(100));
+    let streams =
+        connecting.each_mut().map(|connecting| match connecting.as_mut().poll(&mut context) {
+            Poll::Ready(Ok((_, Some(SocketQueue::Stream(stream))))) => stream,
+            other => panic!("{other:?}"),
+        });
+
+    for (from, to) in [(0, 1), (1, 0)] {
+        streams[from].try_send(b"hello").expect("room");
+        pair.advance(Duration::from_millis(50));
+        assert_eq!(read(&streams[to], 10), Ok(b"hello".to_vec()));
+    }
+    for stream in streams {
+        stream.close();
+    }
 }

@@ -2,20 +2,13 @@
 
 mod harness;
 
-use bytes::Bytes;
+use harness::raw_peer::RawPeer;
 use harness::{Pair, Side, read};
-use netcore::smoltcp::phy::ChecksumCapabilities;
 use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{
-    IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
-};
+use netcore::smoltcp::wire::{Ipv4Packet, TcpControl, TcpPacket, TcpRepr};
 use netcore::{Config, tcp};
-use std::cell::{Cell, RefCell};
-use std::net::Ipv4Addr;
+use std::cell::Cell;
 use std::rc::Rc;
-
-const NEAR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-const FAR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
 /// The source port, sequence number and payload length of a TCP packet.
 fn segment(packet: &[u8]) -> (u16, u32, u32) {
@@ -110,103 +103,4 @@ fn a_window_opens_for_the_last_bytes_of_a_connection_that_both_ends_have_closed(
     assert_eq!(peer.expected, before + 3000 + 1, "all bytes and the FIN");
     peer.send(&mut pair, 2, 0);
     pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
-}
-
-/// A peer of far that does as it likes. Its sequence numbers begin at 0.
-struct RawPeer {
-    received: Rc<RefCell<Vec<Bytes>>>,
-    /// The next sequence number that far has yet to send.
-    expected: u32,
-    /// What far has acknowledged last.
-    acknowledged: u32,
-    window: u32,
-    shift: u8,
-    /// The window that this end announces, in units of 128 bytes.
-    offered: u16,
-}
-
-impl RawPeer {
-    fn connect(pair: &mut Pair) -> Self {
-        let received = Rc::new(RefCell::new(Vec::new()));
-        let sink = received.clone();
-        pair.wire = Box::new(move |packet| {
-            if Ipv4Packet::new_unchecked(&packet[..]).src_addr() == FAR {
-                sink.borrow_mut().push(packet);
-                return None;
-            }
-            Some(packet)
-        });
-        let mut peer =
-            Self { received, expected: 0, acknowledged: 0, window: 0, shift: 0, offered: 1000 };
-        let mut syn = peer.segment(0, 0);
-        syn.control = TcpControl::Syn;
-        syn.ack_number = None;
-        syn.window_scale = Some(7);
-        peer.put(pair, &syn);
-        pair.run();
-        peer.collect();
-        peer.put(pair, &peer.segment(1, 0));
-        pair.run();
-        peer
-    }
-
-    /// The end of the window that was announced last.
-    fn edge(&self) -> u32 {
-        self.acknowledged + (self.window << self.shift)
-    }
-
-    fn send(&mut self, pair: &mut Pair, sequence: u32, len: usize) {
-        self.put(pair, &self.segment(sequence, len));
-        pair.advance(Duration::from_millis(20));
-        self.collect();
-    }
-
-    fn segment(&self, sequence: u32, len: usize) -> TcpRepr<'static> {
-        TcpRepr {
-            src_port: 1000,
-            dst_port: 80,
-            control: TcpControl::None,
-            seq_number: TcpSeqNumber(sequence as i32),
-            ack_number: Some(TcpSeqNumber(self.expected as i32)),
-            window_len: self.offered,
-            window_scale: None,
-            max_seg_size: None,
-            sack_permitted: false,
-            sack_ranges: [None; 3],
-            timestamp: None,
-            payload: &[7; 1460][..len],
-        }
-    }
-
-    fn put(&self, pair: &mut Pair, segment: &TcpRepr<'_>) {
-        let ip = Ipv4Repr {
-            src_addr: NEAR,
-            dst_addr: FAR,
-            next_header: IpProtocol::Tcp,
-            payload_len: segment.buffer_len(),
-            hop_limit: 64,
-        };
-        let mut packet = vec![0; ip.buffer_len() + segment.buffer_len()];
-        let checksums = ChecksumCapabilities::default();
-        ip.emit(&mut Ipv4Packet::new_unchecked(&mut packet), &checksums);
-        let mut transport = TcpPacket::new_unchecked(&mut packet[ip.buffer_len()..]);
-        segment.emit(&mut transport, &NEAR.into(), &FAR.into(), &checksums);
-        pair.inject(Side::Far, packet);
-    }
-
-    fn collect(&mut self) {
-        for packet in self.received.take() {
-            let ip = Ipv4Packet::new_checked(&packet[..]).expect("an IPv4 packet");
-            let segment = TcpPacket::new_checked(ip.payload()).expect("a segment");
-            assert!(!segment.rst());
-            self.expected = (segment.seq_number() + segment.segment_len()).0 as u32;
-            self.acknowledged = segment.ack_number().0 as u32;
-            self.window = u32::from(segment.window_len());
-            if segment.syn() {
-                let segment =
-                    TcpRepr::parse(&segment, &FAR.into(), &NEAR.into(), &Default::default());
-                self.shift = segment.expect("valid").window_scale.expect("announced");
-            }
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! One TCP connection: smoltcp's state machine, and the queues between it and its handle.
 
+use super::guard::{self, Segment, Verdict};
 use super::patience::{Activity, Patience};
 use super::wire::Wire;
 use crate::addressing::NextHop;
@@ -35,6 +36,11 @@ pub(crate) struct Connection {
     pub(crate) is_dirty: bool,
     /// The handle is gone: nobody will read.
     pub(crate) is_orphan: bool,
+    /// A panic has left its socket in any state whatever: it must not be used any more.
+    pub(crate) is_broken: bool,
+    /// Makes the next use of the socket panic.
+    #[cfg(test)]
+    pub(crate) is_to_panic: bool,
     /// No more bytes will be given to smoltcp: the FIN is its business now.
     is_send_done: bool,
     /// Why it ended, if it was not by closing.
@@ -55,6 +61,8 @@ pub(crate) struct Connection {
     unsent: usize,
     /// Segments still to be acknowledged at once, since the peer's window is small at first.
     quick_acks: u8,
+    /// When the peer may be sent the next challenge.
+    challenges_from: Instant,
     /// Commands that wait, which only those have who drive the stack by hand.
     pub(crate) parked: Option<Box<Parked>>,
 }
@@ -69,6 +77,17 @@ pub(crate) enum Stage {
     HalfOpen { listener: SocketId, tickets: (u64, u64) },
     /// The handshake is done.
     Open(Arc<StreamQueue>),
+}
+
+/// What came of serving a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Served {
+    Done {
+        /// Whether it may want to send more at once.
+        has_more: bool,
+    },
+    /// Its handshake has taken too long.
+    Unanswered,
 }
 
 /// Commands that wait for a connection.
@@ -86,6 +105,8 @@ const KEEP_BYTES: usize = 8 * 1024;
 /// How long a lone segment may wait for its acknowledgement (RFC 9293 section 3.8.6.3).
 const ACK_DELAY: Duration = Duration::from_millis(10);
 
+/// How far apart a connection's challenges are (Linux: `tcp_invalid_ratelimit`).
+pub(super) const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 /// How many segments of a new connection are acknowledged at once (Linux: `TCP_MAX_QUICKACKS`).
 const QUICK_ACKS: u8 = 16;
 /// As many as come.
@@ -110,6 +131,9 @@ impl Connection {
             armed: Armed::default(),
             is_dirty: false,
             is_orphan: false,
+            is_broken: false,
+            #[cfg(test)]
+            is_to_panic: false,
             is_send_done: false,
             failure: None,
             options: None,
@@ -120,6 +144,7 @@ impl Connection {
             is_probing: false,
             unsent: 0,
             quick_acks: QUICK_ACKS,
+            challenges_from: now,
             parked: None,
         };
         connection.apply(&options);
@@ -149,6 +174,57 @@ impl Connection {
         }
     }
 
+    /// Says what becomes of a segment, before anything is done with it.
+    pub(crate) fn judge(&self, packet: &[u8], tcp_start: usize) -> Verdict {
+        let segment = TcpPacket::new_unchecked(&packet[tcp_start..]);
+        let payload_len = packet.len() - tcp_start - usize::from(segment.header_len());
+        let segment = Segment::new(&segment, payload_len);
+        let tcp = self.solo.tcp();
+        match tcp.state() {
+            // Given up, and about to be removed.
+            State::Closed | State::Listen => Verdict::Drop(DropReason::Unacceptable),
+            State::SynSent => match self.wire.sent_end() {
+                Some(sent_end) => guard::judge_answer(sent_end, &segment),
+                None => Verdict::Drop(DropReason::Unacceptable),
+            },
+            state => match self.wire.sequences(tcp) {
+                Some(at) => guard::judge(state, &at, &segment),
+                None => Verdict::Drop(DropReason::Unacceptable),
+            },
+        }
+    }
+
+    /// Whether the peer may be sent a challenge again.
+    pub(crate) fn may_challenge(&mut self, now: Instant) -> bool {
+        let may = self.challenges_from <= now;
+        if may {
+            self.challenges_from = now + CHALLENGE_INTERVAL;
+        }
+        may
+    }
+
+    /// Tells the peer at once what has arrived and what the window is.
+    ///
+    /// Only smoltcp knows all of that, so it is shown a byte that it has already.
+    pub(crate) fn acknowledge<L: Link>(
+        &mut self,
+        engine: &mut Engine,
+        now: Instant,
+        output: &mut Output<'_, L>,
+    ) {
+        if matches!(self.state(), State::Closed | State::Listen) {
+            // What was just received has ended it.
+            return;
+        }
+        let Some(at) = self.wire.sequences(self.solo.tcp()) else { return };
+        let flow = self.wire.flow();
+        let ends = (flow.remote(), flow.local());
+        let byte = guard::stale_byte(ends, at.expected, at.unacknowledged);
+        let mut sink =
+            ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
+        engine.receive(now, &byte, self.solo.set_mut(), &mut sink);
+    }
+
     /// Shows a segment to the connection. `chunk` is the packet once more, if it may be kept.
     pub(crate) fn receive<L: Link>(
         &mut self,
@@ -159,8 +235,10 @@ impl Connection {
         output: &mut Output<'_, L>,
         wakes: &mut Vec<Waker>,
     ) {
+        #[cfg(test)]
+        assert!(!self.is_to_panic, "as the test wants");
         let segment = TcpPacket::new_unchecked(&packet[tcp_start..]);
-        let (is_syn, is_reset) = (segment.syn(), segment.rst());
+        let (is_syn, is_fin, is_reset) = (segment.syn(), segment.fin(), segment.rst());
         let sequence = segment.seq_number().0 as u32;
         let payload_start = tcp_start + usize::from(segment.header_len());
         let payload_len = packet.len() - payload_start;
@@ -180,6 +258,9 @@ impl Connection {
         self.solo.tcp_mut().set_ack_delay(Some(delay));
         // Only the SYN that answers ours says anything; any other may be anybody's.
         let is_answer = is_syn && before == State::SynSent;
+        if !is_syn && !is_reset {
+            self.wire.received(&segment);
+        }
         let clamped = is_answer.then(|| self.wire.received_syn(packet, tcp_start));
         let shown = clamped.as_deref().unwrap_or(packet);
         let was_empty = self.solo.tcp().recv_queue() == 0;
@@ -190,10 +271,17 @@ impl Connection {
         if self.solo.tcp().send_queue() < unacknowledged {
             self.progressed = now;
         }
+        if is_fin
+            && self.wire.sequences(self.solo.tcp()).is_some_and(|at| self.wire.is_past_edge(&at))
+        {
+            // smoltcp takes a FIN for which the window has no room, and until that is acknowledged
+            // its arithmetic is off: it would take segments from half the sequence space away.
+            self.acknowledge(engine, now, output);
+        }
 
         if is_reset && before != State::Closed && self.is_finished() {
-            self.failure = Some(match before {
-                State::SynSent => Error::Refused,
+            self.failure = Some(match self.stage {
+                Stage::Connecting { .. } => Error::Refused,
                 _ => Error::Reset,
             });
         }
@@ -219,6 +307,31 @@ impl Connection {
         let mut sink =
             ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
         Engine::receive_syn(isn, now, &shown, self.solo.set_mut(), &mut sink);
+    }
+
+    /// Moves bytes between the handle, smoltcp and the link, and looks at the deadlines.
+    pub(crate) fn serve<L: Link>(
+        &mut self,
+        engine: &mut Engine,
+        now: Instant,
+        config: &Config,
+        output: &mut Output<'_, L>,
+        wakes: &mut Vec<Waker>,
+    ) -> Served {
+        self.pump_received(wakes);
+        self.pump_to_send(now, wakes);
+        if self.is_given_up(now, config) {
+            if !matches!(self.stage, Stage::Open(_)) {
+                return Served::Unanswered;
+            }
+            self.abort(Error::TimedOut);
+        }
+        self.probe_if_idle(now);
+        let mut has_more = self.emit(engine, now, output);
+        if self.finish_sending() {
+            has_more |= self.emit(engine, now, output);
+        }
+        Served::Done { has_more }
     }
 
     /// Hands the payload of the packet that smoltcp has just taken to the queue as it is, instead
@@ -334,6 +447,8 @@ impl Connection {
         now: Instant,
         output: &mut Output<'_, L>,
     ) -> bool {
+        #[cfg(test)]
+        assert!(!self.is_to_panic, "as the test wants");
         let segments = match (self.way, output.state.capabilities.segment_bytes_max) {
             (NextHop::Link(_), Some(_)) => Segments::Jumbo,
             _ => Segments::Mss,

@@ -2,6 +2,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod datagram;
+pub(crate) mod guard;
 pub(crate) mod listener;
 pub(crate) mod patience;
 pub(crate) mod time_wait;

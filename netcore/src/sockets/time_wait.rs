@@ -1,5 +1,6 @@
 //! Closed connections whose ends are kept out of use for a while (RFC 9293 section 3.6.1).
 
+use super::connection::CHALLENGE_INTERVAL;
 use crate::flow_table::FlowKey;
 use smoltcp::time::{Duration, Instant};
 use std::collections::{HashMap, VecDeque};
@@ -21,12 +22,21 @@ pub(crate) struct TimeWait {
 
 /// What a connection in TIME-WAIT still says.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Entry {
+pub(crate) struct LastWords {
     /// The next sequence number of this end: one past its FIN.
     pub(crate) sequence: u32,
     /// The next expected of the peer: one past its FIN.
     pub(crate) acknowledgement: u32,
+    /// The end of the window that was announced last.
+    pub(crate) edge: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    words: LastWords,
     ends: Instant,
+    /// When the peer may be sent the next challenge.
+    challenges_from: Instant,
 }
 
 impl TimeWait {
@@ -39,11 +49,11 @@ impl TimeWait {
     pub(crate) fn insert(
         &mut self,
         flow: FlowKey,
-        (sequence, acknowledgement): (u32, u32),
+        words: LastWords,
         now: Instant,
     ) -> Option<FlowKey> {
         let ends = now + self.duration;
-        self.entries.insert(flow, Entry { sequence, acknowledgement, ends });
+        self.entries.insert(flow, Entry { words, ends, challenges_from: now });
         if self.order.len() > 2 * self.max {
             // Whoever reuses ends early must not make this list grow.
             let entries = &self.entries;
@@ -53,8 +63,20 @@ impl TimeWait {
         (self.entries.len() > self.max).then(|| self.pop_oldest()).flatten()
     }
 
-    pub(crate) fn get(&self, flow: &FlowKey) -> Option<Entry> {
-        self.entries.get(flow).copied()
+    pub(crate) fn get(&self, flow: &FlowKey) -> Option<LastWords> {
+        self.entries.get(flow).map(|entry| entry.words)
+    }
+
+    /// Whether the peer may be sent a challenge again.
+    pub(crate) fn may_challenge(&mut self, flow: &FlowKey, now: Instant) -> bool {
+        let Some(entry) = self.entries.get_mut(flow) else {
+            return false;
+        };
+        let may = entry.challenges_from <= now;
+        if may {
+            entry.challenges_from = now + CHALLENGE_INTERVAL;
+        }
+        may
     }
 
     /// Whether this end may begin a new connection between the same ends already.

@@ -1,9 +1,12 @@
 //! What a connection's segments look like on the wire, and what smoltcp may see of them.
 
+use super::guard::{self, Sequences};
+use super::time_wait::LastWords;
 use crate::flow_table::FlowKey;
 use crate::ip;
 use crate::link::{LinkCapabilities, Offload};
 use crate::output::{Checksums, write_checksum};
+use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::wire::{IpProtocol, TcpPacket, TcpSeqNumber};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -30,12 +33,29 @@ pub(crate) struct Wire {
     sent_end: Option<u32>,
     /// The last acknowledgement sent.
     acknowledged: Option<u32>,
+    /// The window that this end announced last, in bytes.
+    announced: u32,
+    /// The furthest end of a window that this end has announced.
+    edge: Option<u32>,
+    /// By how many bits the windows that this end announces are shifted.
+    local_shift: u8,
+    /// The same of the windows that the peer offers.
+    remote_shift: u8,
+    /// The window that the peer offered last, as its segment had it.
+    offered: u16,
+    /// The largest window that the peer has offered, in bytes.
+    offered_max: u32,
 }
 
 /// What the MSS is if a SYN does not say (RFC 9293 section 3.7.1).
 const MSS_DEFAULT: u16 = 536;
 /// Below this an MTU leaves too little room for data; Linux refuses smaller ones for IPv4.
 const MSS_MIN: u16 = 48;
+/// The largest shift of a window (RFC 7323 section 2.3).
+const WINDOW_SHIFT_MAX: u8 = 14;
+/// Kinds of TCP options.
+const MSS: u8 = 2;
+const WINDOW_SCALE: u8 = 3;
 /// The headers without options.
 const TCP_HEADER: usize = 20;
 
@@ -54,6 +74,12 @@ impl Wire {
             put: 0,
             sent_end: None,
             acknowledged: None,
+            announced: 0,
+            edge: None,
+            local_shift: 0,
+            remote_shift: 0,
+            offered: 0,
+            offered_max: 0,
         }
     }
 
@@ -71,7 +97,17 @@ impl Wire {
     pub(crate) fn received_syn(&mut self, packet: &[u8], tcp_start: usize) -> Vec<u8> {
         let mut packet = packet.to_vec();
         let mut segment = TcpPacket::new_unchecked(&mut packet[tcp_start..]);
-        self.remote_isn = Some(segment.seq_number().0 as u32);
+        let remote_isn = segment.seq_number().0 as u32;
+        self.remote_isn = Some(remote_isn);
+        // What this end's own SYN announced, if it was the first.
+        self.edge = Some(remote_isn.wrapping_add(1).wrapping_add(self.announced));
+        match option(segment.options_mut(), WINDOW_SCALE) {
+            Some([shift]) => self.remote_shift = (*shift).min(WINDOW_SHIFT_MAX),
+            // Both ends have to scale their windows, or neither does.
+            _ => (self.local_shift, self.remote_shift) = (0, 0),
+        }
+        self.offered = segment.window_len();
+        self.offered_max = u32::from(self.offered);
         if let Some(mss) = mss_option(segment.options_mut()) {
             // A zero is as good as none, to Linux and to smoltcp.
             let announced = match u16::from_be_bytes(*mss) {
@@ -82,6 +118,41 @@ impl Wire {
             *mss = self.segment_bytes.to_be_bytes();
         }
         packet
+    }
+
+    /// Notes a segment that is no SYN and was shown to smoltcp.
+    pub(crate) fn received(&mut self, segment: &TcpPacket<&[u8]>) {
+        self.offered = segment.window_len();
+        self.offered_max = self.offered_max.max(u32::from(self.offered) << self.remote_shift);
+    }
+
+    /// Where the connection stands, once both ends have sent a SYN.
+    pub(crate) fn sequences(&self, tcp: &Socket<'_>) -> Option<Sequences> {
+        let state = tcp.state();
+        let written_end = self.local_isn?.wrapping_add(1).wrapping_add(self.put);
+        let is_fin_acknowledged = matches!(state, State::FinWait2 | State::TimeWait);
+        let expected = self
+            .next_expected()?
+            .wrapping_add(tcp.recv_queue() as u32)
+            .wrapping_add(u32::from(guard::is_past_fin(state)));
+        let edge = self.edge?;
+        Some(Sequences {
+            unacknowledged: written_end
+                .wrapping_sub(tcp.send_queue() as u32)
+                .wrapping_add(u32::from(is_fin_acknowledged)),
+            sent_end: self.sent_end?,
+            written_end,
+            offered_max: self.offered_max,
+            offered: self.offered,
+            expected,
+            // The peer's FIN may lie behind it.
+            edge: if is_after(expected, edge) { expected } else { edge },
+        })
+    }
+
+    /// Whether the peer's FIN lies behind the end of the window that was announced.
+    pub(crate) fn is_past_edge(&self, at: &Sequences) -> bool {
+        self.edge.is_some_and(|edge| is_after(at.expected, edge))
     }
 
     /// Notes that bytes were taken out of the receive buffer.
@@ -105,9 +176,18 @@ impl Wire {
         self.sent_end == data_end
     }
 
-    /// One past the highest sequence number sent, and the last acknowledgement sent.
-    pub(crate) fn sent(&self) -> Option<(u32, u32)> {
-        Some((self.sent_end?, self.acknowledged?))
+    /// One past the highest sequence number sent.
+    pub(crate) fn sent_end(&self) -> Option<u32> {
+        self.sent_end
+    }
+
+    /// What is still to be said once both ends have closed.
+    pub(crate) fn last_words(&self) -> Option<LastWords> {
+        Some(LastWords {
+            sequence: self.sent_end?,
+            acknowledgement: self.acknowledged?,
+            edge: self.edge?,
+        })
     }
 
     /// Corrects what smoltcp says in a segment that it wrote.
@@ -129,26 +209,38 @@ impl Wire {
         if segment.segment_len() == 0
             && segment.ack()
             && let Some(end) = self.sent_end
-            && (end.wrapping_sub(sequence) as i32) > 0
+            && is_after(end, sequence)
         {
             segment.set_seq_number(TcpSeqNumber(end as i32));
         }
     }
 
-    fn note_sent(&mut self, segment: &TcpPacket<&mut [u8]>) {
+    fn note_sent(&mut self, segment: &mut TcpPacket<&mut [u8]>) {
         if segment.rst() {
             // It says nothing of this connection: it may answer a segment of an earlier one.
             return;
         }
+        self.announced = u32::from(segment.window_len());
         if segment.syn() {
             self.local_isn = Some(segment.seq_number().0 as u32);
+            if let Some([shift]) = option(segment.options_mut(), WINDOW_SCALE) {
+                self.local_shift = *shift;
+            }
+        } else {
+            // The window of a SYN is never scaled (RFC 7323 section 2.2).
+            self.announced <<= self.local_shift;
         }
         let end = (segment.seq_number() + segment.segment_len()).0 as u32;
-        if self.sent_end.is_none_or(|before| (end.wrapping_sub(before) as i32) > 0) {
+        if self.sent_end.is_none_or(|before| is_after(end, before)) {
             self.sent_end = Some(end);
         }
         if segment.ack() {
-            self.acknowledged = Some(segment.ack_number().0 as u32);
+            let acknowledgement = segment.ack_number().0 as u32;
+            self.acknowledged = Some(acknowledgement);
+            let edge = acknowledgement.wrapping_add(self.announced);
+            if self.edge.is_none_or(|before| is_after(edge, before)) {
+                self.edge = Some(edge);
+            }
         }
     }
 
@@ -166,7 +258,7 @@ impl Wire {
         }
         let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
         self.correct(&mut segment);
-        self.note_sent(&segment);
+        self.note_sent(&mut segment);
         let payload = segment.payload_mut().len();
         let is_jumbo = payload > self.segment_bytes() && capabilities.segment_bytes_max.is_some();
         let ends = (local.ip(), remote.ip());
@@ -181,19 +273,31 @@ pub(crate) fn ip_header_len(address: SocketAddr) -> usize {
     if address.is_ipv4() { 20 } else { 40 }
 }
 
+/// Whether sequence number `a` comes after `b` (RFC 9293 section 3.4).
+fn is_after(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) > 0
+}
+
 /// The value of the MSS option, if there is one and all options before it are well-formed.
-fn mss_option(mut options: &mut [u8]) -> Option<&mut [u8; 2]> {
+fn mss_option(options: &mut [u8]) -> Option<&mut [u8; 2]> {
+    option(options, MSS)?.try_into().ok()
+}
+
+/// The value of an option, if it is there and all options before it are well-formed.
+fn option(mut options: &mut [u8], wanted: u8) -> Option<&mut [u8]> {
     const END: u8 = 0;
     const NO_OPERATION: u8 = 1;
-    const MSS: u8 = 2;
     loop {
         match options {
             [] | [END, ..] => return None,
             [NO_OPERATION, rest @ ..] => options = rest,
-            [MSS, 4, value @ ..] => return value.first_chunk_mut(),
-            [_, len, ..] if *len >= 2 => {
-                let len = usize::from(*len);
-                options = options.get_mut(len..)?;
+            [kind, len, ..] if *len >= 2 => {
+                let (kind, len) = (*kind, usize::from(*len));
+                let (option, rest) = options.split_at_mut_checked(len)?;
+                if kind == wanted {
+                    return option.get_mut(2..);
+                }
+                options = rest;
             }
             _ => return None,
         }

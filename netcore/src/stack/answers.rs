@@ -21,6 +21,10 @@ impl Netstack {
         if segment.rst() {
             return;
         }
+        if !self.resets.allows(self.now) {
+            self.outgoing.counters.drop(DropReason::RateLimited);
+            return;
+        }
         let (sequence, acknowledgement) = if segment.ack() {
             (segment.ack_number(), None)
         } else {
@@ -122,6 +126,9 @@ impl Netstack {
     ) -> Result<(), DropReason> {
         if !self.addressing.is_own(packet.header.destination) {
             return Err(DropReason::NoListener);
+        }
+        if !self.icmp_errors.allows(self.now) {
+            return Err(DropReason::RateLimited);
         }
         let ends = (packet.header.destination, packet.header.source);
         let ignored = ChecksumCapabilities::ignored();

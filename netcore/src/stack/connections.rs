@@ -3,6 +3,7 @@
 use super::Netstack;
 use super::datagrams::mapped;
 use super::ingress::Packet;
+use super::isolation::isolated;
 use crate::addressing::NextHop;
 use crate::buffer::SoloSocket;
 use crate::channel::Responder;
@@ -18,12 +19,13 @@ use crate::output::Output;
 use crate::ports::{self, Protocol};
 use crate::queue::{SocketQueue, StreamQueue};
 use crate::sockets::Socket;
-use crate::sockets::connection::{Connection, Stage};
+use crate::sockets::connection::{Connection, Served, Stage};
+use crate::sockets::guard::Verdict;
 use crate::sockets::wire::Wire;
 use crate::sync::Arc;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Duration;
-use smoltcp::wire::{TcpControl, TcpPacket, TcpSeqNumber};
+use smoltcp::wire::TcpPacket;
 use std::net::SocketAddr;
 
 /// The MTU between two sockets of the same stack, as Linux has it on its loopback link.
@@ -64,6 +66,11 @@ impl Netstack {
             Some(Flow::Connection(id)) => self.receive_segment(id, &packet, link),
             Some(Flow::TimeWait) => self.receive_late_segment(flow, &packet, link),
             None if is_first => self.receive_syn(flow, &packet, link),
+            // What a listener cannot take for a segment of an older connection (RFC 9293 section
+            // 3.10.7.2).
+            None if !segment.ack() && self.ports.find(Protocol::Tcp, flow.local()).is_some() => {
+                Err(DropReason::Unacceptable)
+            }
             None => {
                 self.answer_reset(&packet, link);
                 Err(DropReason::NoListener)
@@ -88,71 +95,57 @@ impl Netstack {
             }
         }
         let connection = self.sockets.connection_mut(id).expect("it was just there");
+        let start = packet.header.payload.start;
+        let (engine, now, wakes) = (&mut self.engine, self.now, &mut self.wakes);
         let mut output = Output { link, state: &mut self.outgoing };
-        connection.receive(
-            &mut self.engine,
-            self.now,
-            &packet.bytes,
-            (packet.header.payload.start, Some(&packet.bytes)),
-            &mut output,
-            &mut self.wakes,
-        );
-        if !matches!(connection.stage, Stage::Open(_)) {
-            // The segment behind this one may be a reset, and the backlog is counted with the
-            // next SYN: a handshake that is done counts at once.
-            self.advance(id);
-        }
-        self.mark(id);
-        Ok(())
-    }
-
-    /// Takes a segment for a connection in TIME-WAIT.
-    fn receive_late_segment<L: Link>(
-        &mut self,
-        flow: FlowKey,
-        packet: &Packet,
-        link: &mut L,
-    ) -> Result<(), DropReason> {
-        let segment = TcpPacket::new_unchecked(packet.payload());
-        let Some(entry) = self.time_wait.get(&flow) else {
-            self.flows.remove(&flow);
-            return Err(DropReason::NoListener);
-        };
-        let sequence = segment.seq_number();
-        let expected = TcpSeqNumber(entry.acknowledgement as i32);
-        if segment.rst() {
-            // Only one that knows the exact number (RFC 5961 section 3). A peer that wants to
-            // begin anew with an older number sends it, in answer to the acknowledgement below;
-            // without it, it would be kept out until the time is over (against RFC 1337).
-            if sequence != expected {
-                return Err(DropReason::Unacceptable);
+        let is_handshake = !matches!(connection.stage, Stage::Open(_));
+        let verdict = connection.judge(&packet.bytes, start);
+        let is_answered = match verdict {
+            Verdict::Challenge(_) => {
+                connection.may_challenge(now) && self.challenges.allows(&mut self.random, now)
             }
-            self.time_wait.remove(&flow);
-            self.flows.remove(&flow);
+            _ => true,
+        };
+        let obeyed = isolated(|| match &verdict {
+            Verdict::Take => {
+                let chunk = Some(&packet.bytes);
+                connection.receive(engine, now, &packet.bytes, (start, chunk), &mut output, wakes);
+            }
+            Verdict::TakePart(part) => {
+                let cut = part.cut(&packet.bytes, start);
+                connection.receive(engine, now, &cut, (start, None), &mut output, wakes);
+                if part.is_to_be_acknowledged {
+                    connection.acknowledge(engine, now, &mut output);
+                }
+            }
+            Verdict::Acknowledge(_) | Verdict::Challenge(_) if is_answered => {
+                connection.acknowledge(engine, now, &mut output);
+            }
+            _ => {}
+        });
+        if let Err(panic) = obeyed {
+            self.end_broken(id, panic);
             return Ok(());
         }
-        if segment.syn() && !segment.ack() && sequence > expected {
-            // A new connection, recognisable by a sequence number that the old one has not used
-            // (RFC 9293 section 3.10.7.4, RFC 6191).
-            self.time_wait.remove(&flow);
-            self.flows.remove(&flow);
-            return self.receive_syn(flow, packet, link);
+        match verdict {
+            Verdict::Take | Verdict::TakePart(_) => {
+                if is_handshake {
+                    // The segment behind this one may be a reset, and the backlog is counted with
+                    // the next SYN: a handshake that is done counts at once.
+                    self.advance(id);
+                }
+                self.mark(id);
+                return Ok(());
+            }
+            Verdict::Refuse(_) => self.answer_reset(packet, link),
+            _ if !is_answered => self.outgoing.counters.drop(DropReason::RateLimited),
+            _ => {}
         }
-        if segment.segment_len() == 0 && sequence == expected {
-            return Ok(());
-        }
-        // The peer may have missed the last acknowledgement.
-        let sequences = (TcpSeqNumber(entry.sequence as i32), Some(expected));
-        if segment.fin() {
-            self.keep_in_time_wait(flow, (entry.sequence, entry.acknowledgement));
-        }
-        let ports = (segment.dst_port(), segment.src_port());
-        self.send_control(packet, ports, TcpControl::None, sequences, link);
-        Ok(())
+        verdict.reason().map_or(Ok(()), Err)
     }
 
     /// Takes a SYN for a pair of ends that has no connection.
-    fn receive_syn<L: Link>(
+    pub(super) fn receive_syn<L: Link>(
         &mut self,
         flow: FlowKey,
         packet: &Packet,
@@ -165,6 +158,10 @@ impl Netstack {
             self.answer_reset(packet, link);
             return Err(DropReason::NoListener);
         };
+        if TcpPacket::new_unchecked(packet.payload()).fin() {
+            // Nobody means it; Linux drops it as well.
+            return Err(DropReason::Unacceptable);
+        }
         if listener.is_full() {
             return Err(DropReason::BacklogFull);
         }
@@ -189,13 +186,13 @@ impl Netstack {
         let endpoint = (flow.local().ip(), flow.local().port());
         connection.solo.tcp_mut().listen(endpoint).expect("a closed socket and a port");
         let mut output = Output { link, state: &mut self.outgoing };
-        connection.receive_syn(
-            isn,
-            self.now,
-            &packet.bytes,
-            packet.header.payload.start,
-            &mut output,
-        );
+        let start = packet.header.payload.start;
+        let shown =
+            isolated(|| connection.receive_syn(isn, self.now, &packet.bytes, start, &mut output));
+        if let Err(panic) = shown {
+            self.end_broken(id, panic);
+            return Ok(());
+        }
         self.mark(id);
         Ok(())
     }
@@ -406,22 +403,21 @@ impl Netstack {
             return false;
         };
         connection.is_dirty = false;
-        connection.pump_received(&mut self.wakes);
-        connection.pump_to_send(now, &mut self.wakes);
-        if connection.is_given_up(now, &self.config) {
-            if !matches!(connection.stage, Stage::Open(_)) {
+        let (engine, config, wakes) = (&mut self.engine, &self.config, &mut self.wakes);
+        let mut output = Output { link, state: &mut self.outgoing };
+        let has_more = match isolated(|| connection.serve(engine, now, config, &mut output, wakes))
+        {
+            Ok(Served::Done { has_more }) => has_more,
+            Ok(Served::Unanswered) => {
                 // Silently: the peer never answered, or was never there.
                 self.remove_connection(id, Error::TimedOut);
                 return true;
             }
-            connection.abort(Error::TimedOut);
-        }
-        connection.probe_if_idle(now);
-        let mut output = Output { link, state: &mut self.outgoing };
-        let mut has_more = connection.emit(&mut self.engine, now, &mut output);
-        if connection.finish_sending() {
-            has_more |= connection.emit(&mut self.engine, now, &mut output);
-        }
+            Err(panic) => {
+                self.end_broken(id, panic);
+                return true;
+            }
+        };
         self.advance(id);
         self.retry_parked(id);
         let Some(connection) = self.sockets.connection_mut(id) else {
@@ -431,7 +427,14 @@ impl Netstack {
             self.mark(id);
             return true;
         }
-        let mut due = self.engine.poll_at(now, connection.solo.set());
+        let (engine, set) = (&mut self.engine, connection.solo.set());
+        let mut due = match isolated(|| engine.poll_at(now, set)) {
+            Ok(due) => due,
+            Err(panic) => {
+                self.end_broken(id, panic);
+                return true;
+            }
+        };
         if due.is_some_and(|due| due <= now) {
             if self.outgoing.link_is_full {
                 self.mark(id);
@@ -477,18 +480,11 @@ impl Netstack {
         }
         if state == State::TimeWait && !self.outgoing.link_is_full {
             let flow = connection.wire.flow();
-            let sequences = connection.wire.sent();
+            let words = connection.wire.last_words();
             self.remove_connection(id, Error::Shutdown);
-            if let Some(sequences) = sequences {
-                self.keep_in_time_wait(flow, sequences);
+            if let Some(words) = words {
+                self.keep_in_time_wait(flow, words);
             }
-        }
-    }
-
-    fn keep_in_time_wait(&mut self, flow: FlowKey, sequences: (u32, u32)) {
-        self.flows.insert(flow, Flow::TimeWait);
-        if let Some(oldest) = self.time_wait.insert(flow, sequences, self.now) {
-            self.flows.remove(&oldest);
         }
     }
 
@@ -558,11 +554,11 @@ impl Netstack {
             }
             Stage::Open(queue) => {
                 let queue = queue.clone();
-                connection.drain_received(&mut self.wakes);
-                let end = match connection.is_receive_finished() || reason == Error::Shutdown {
-                    true => Ok(()),
-                    false => Err(reason),
+                let is_whole = !connection.is_broken && {
+                    connection.drain_received(&mut self.wakes);
+                    connection.is_receive_finished() || reason == Error::Shutdown
                 };
+                let end = if is_whole { Ok(()) } else { Err(reason) };
                 queue.finish_recv(end, &mut self.wakes);
                 queue.finish_send(reason, &mut self.wakes);
                 if let Some(parked) = connection.parked.take() {

@@ -244,7 +244,7 @@ impl Netstack {
         if !packet.is_checksum_good {
             // Only IPv4 may do without (RFC 8200 section 8.1).
             if destination.is_ipv6() && datagram.checksum() == 0 {
-                return Err(DropReason::Checksum);
+                return Err(DropReason::NoChecksum);
             }
             if !datagram.verify_checksum(&source.into(), &destination.into()) {
                 return Err(DropReason::Checksum);
@@ -308,13 +308,18 @@ impl Netstack {
         let payload = packet.payload();
         let (source, destination) = (packet.header.source, packet.header.destination);
         match (packet.header.protocol, source, destination) {
-            (IpProtocol::Icmp, IpAddr::V4(_), IpAddr::V4(_)) => {
+            (IpProtocol::Icmp, IpAddr::V4(_), IpAddr::V4(destination)) => {
                 let message =
                     Icmpv4Packet::new_checked(payload).map_err(|_| DropReason::Malformed)?;
                 if !message.verify_checksum() {
                     return Err(DropReason::Checksum);
                 }
                 match message.msg_type() {
+                    // To many: what answers makes the stack a part of an attack on whoever is named
+                    // as the source (RFC 1122 section 3.2.2.6; so does Linux).
+                    Icmpv4Message::EchoRequest if !self.addressing.is_own(destination.into()) => {
+                        return Err(DropReason::NoListener);
+                    }
                     Icmpv4Message::EchoRequest => self.answer_echo(packet, link),
                     Icmpv4Message::EchoReply => {
                         let ends = (message.echo_ident(), message.echo_seq_no());

@@ -133,12 +133,13 @@ impl Netstack {
     }
 
     /// Whether a packet from the wire may come from `source` (RFC 1122 section 3.2.1.3, RFC 4291
-    /// section 2.5).
+    /// section 2.5). That it is none of the stack's own addresses keeps out LAND, too.
     fn check_source(&self, source: IpAddr) -> Result<(), DropReason> {
         let is_martian = source.is_loopback()
             || source.is_multicast()
             || source.is_unspecified()
             || is_v4_mapped(source)
+            || is_reserved(source)
             || self.addressing.is_own(source)
             || self.addressing.is_broadcast(source);
         if is_martian { Err(DropReason::MartianSource) } else { Ok(()) }
@@ -146,7 +147,11 @@ impl Netstack {
 
     /// Whether a packet from the wire to `destination` is for this stack.
     fn check_destination(&self, destination: IpAddr) -> Result<(), DropReason> {
-        if destination.is_loopback() || destination.is_unspecified() || is_v4_mapped(destination) {
+        let is_martian = destination.is_loopback()
+            || destination.is_unspecified()
+            || is_v4_mapped(destination)
+            || is_this_network(destination);
+        if is_martian {
             return Err(DropReason::MartianDestination);
         }
         let is_for_us = self.addressing.is_own(destination)
@@ -159,6 +164,16 @@ impl Netstack {
 
 fn is_v4_mapped(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if addressing::is_v4_mapped(address))
+}
+
+/// Whether no host has this address: 0.0.0.0/8 and 240.0.0.0/4 (RFC 6890 section 2.2.2).
+fn is_reserved(address: IpAddr) -> bool {
+    is_this_network(address) || matches!(address, IpAddr::V4(address) if address.octets()[0] >= 240)
+}
+
+/// 0.0.0.0/8.
+fn is_this_network(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(address) if address.octets()[0] == 0)
 }
 
 /// The multicast groups that every host is in (RFC 1112 section 4, RFC 4291 section 2.7.1).

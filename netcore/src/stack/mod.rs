@@ -5,8 +5,10 @@ mod commands;
 mod connections;
 mod datagrams;
 mod ingress;
+mod isolation;
 mod listeners;
 mod picture;
+mod time_wait;
 
 use crate::addressing::{Addressing, Route};
 use crate::buffer::Arena;
@@ -25,6 +27,7 @@ use crate::link::{DeviceLink, Link};
 use crate::output::{Outgoing, Output};
 use crate::ports::Ports;
 use crate::random::Random;
+use crate::rate_limit::{Challenges, RateLimit};
 use crate::sockets::listener::HalfOpen;
 use crate::sockets::time_wait::TimeWait;
 use crate::sockets::{Socket, Sockets};
@@ -67,6 +70,9 @@ pub struct Netstack {
     /// Which sockets are in which multicast group.
     groups: HashMap<IpAddr, Vec<SocketId>, ahash::RandomState>,
     half_open: HalfOpen,
+    challenges: Challenges,
+    resets: RateLimit,
+    icmp_errors: RateLimit,
 
     /// Sockets to be served, each once, in turn.
     dirty: VecDeque<SocketId>,
@@ -115,6 +121,9 @@ impl Netstack {
             raw: HashMap::default(),
             groups: HashMap::default(),
             half_open: HalfOpen::default(),
+            challenges: Challenges::new(config.challenge_acks_per_second, now),
+            resets: RateLimit::new(config.resets_per_second, now),
+            icmp_errors: RateLimit::new(config.icmp_errors_per_second, now),
             dirty: VecDeque::new(),
             deadlines: Deadlines::default(),
             outgoing: Outgoing::new(config.loopback_packets_max, config.replies_max),

@@ -1,0 +1,111 @@
+//! How many answers of a kind are sent in a second.
+
+use crate::random::Random;
+use smoltcp::time::{Duration, Instant};
+
+/// A token bucket: so many in a second, and no more than that at once.
+#[derive(Debug)]
+pub(crate) struct RateLimit {
+    per_second: u32,
+    /// In millionths of an answer, so that they are as fine as time.
+    tokens: u64,
+    filled_at: Instant,
+}
+
+/// The tokens that one answer takes.
+const ANSWER: u64 = 1_000_000;
+
+impl RateLimit {
+    pub(crate) fn new(per_second: u32, now: Instant) -> Self {
+        Self { per_second, tokens: u64::from(per_second) * ANSWER, filled_at: now }
+    }
+
+    /// Whether one more answer may be sent; counts it if so.
+    pub(crate) fn allows(&mut self, now: Instant) -> bool {
+        let per_second = u64::from(self.per_second);
+        let passed = (now - self.filled_at).total_micros();
+        self.filled_at = now;
+        let earned = passed.saturating_mul(per_second);
+        self.tokens = self.tokens.saturating_add(earned).min(per_second * ANSWER);
+        let may = self.tokens >= ANSWER;
+        if may {
+            self.tokens -= ANSWER;
+        }
+        may
+    }
+}
+
+/// The challenge acknowledgements of a stack (RFC 5961 section 7).
+///
+/// An exact limit that all connections share tells whoever uses it up, over a connection of their
+/// own, what goes on in the others (CVE-2016-5696). So each second has another one, between half
+/// and one and a half times the mean, as in Linux.
+#[derive(Debug)]
+pub(crate) struct Challenges {
+    per_second: u32,
+    left: u32,
+    refills_at: Instant,
+}
+
+impl Challenges {
+    pub(crate) fn new(per_second: u32, now: Instant) -> Self {
+        Self { per_second, left: 0, refills_at: now }
+    }
+
+    /// Whether one more challenge may be sent; counts it if so.
+    pub(crate) fn allows(&mut self, random: &mut Random, now: Instant) -> bool {
+        if self.refills_at <= now {
+            self.refills_at = now + Duration::from_secs(1);
+            self.left = match self.per_second {
+                0 => 0,
+                mean => (mean / 2).saturating_add(random.below(mean)).max(1),
+            };
+        }
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Entropy;
+
+    #[test]
+    fn a_burst_is_followed_by_the_rate() {
+        let start = Instant::from_secs(5);
+        let mut limit = RateLimit::new(10, start);
+        let mut allowed = |now| (0..100).filter(|_| limit.allows(now)).count();
+
+        assert_eq!(allowed(start), 10);
+        assert_eq!(allowed(start + Duration::from_millis(99)), 0);
+        assert_eq!(allowed(start + Duration::from_millis(100)), 1);
+        assert_eq!(allowed(start + Duration::from_millis(400)), 3);
+        assert_eq!(allowed(start + Duration::from_secs(1000)), 10);
+    }
+
+    #[test]
+    fn a_rate_of_nothing_allows_nothing() {
+        let mut limit = RateLimit::new(0, Instant::ZERO);
+
+        assert!(!limit.allows(Instant::from_secs(1000)));
+    }
+
+    #[test]
+    fn each_second_has_another_number_of_challenges() {
+        let mut random = Random::new(Entropy::Seed(1));
+        let mut challenges = Challenges::new(100, Instant::ZERO);
+
+        let numbers: Vec<_> = (0..50)
+            .map(|second| {
+                let now = Instant::from_secs(second);
+                (0..1000).filter(|_| challenges.allows(&mut random, now)).count()
+            })
+            .collect();
+
+        assert!(numbers.iter().all(|number| (50..150).contains(number)), "{numbers:?}");
+        assert!(numbers.iter().any(|number| *number < 80), "{numbers:?}");
+        assert!(numbers.iter().any(|number| *number > 120), "{numbers:?}");
+    }
+}

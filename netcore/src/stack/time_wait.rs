@@ -1,0 +1,110 @@
+//! What comes for connections in TIME-WAIT.
+
+use super::Netstack;
+use super::ingress::Packet;
+use crate::counters::DropReason;
+use crate::flow_table::{Flow, FlowKey};
+use crate::link::Link;
+use crate::ports::Protocol;
+use crate::sockets::time_wait::LastWords;
+use smoltcp::wire::{TcpControl, TcpPacket, TcpSeqNumber};
+
+impl Netstack {
+    /// Keeps the ends of a closed connection out of use.
+    pub(super) fn keep_in_time_wait(&mut self, flow: FlowKey, words: LastWords) {
+        self.flows.insert(flow, Flow::TimeWait);
+        if let Some(oldest) = self.time_wait.insert(flow, words, self.now) {
+            self.flows.remove(&oldest);
+        }
+    }
+
+    /// Takes a segment for a connection in TIME-WAIT.
+    pub(super) fn receive_late_segment<L: Link>(
+        &mut self,
+        flow: FlowKey,
+        packet: &Packet,
+        link: &mut L,
+    ) -> Result<(), DropReason> {
+        let segment = TcpPacket::new_unchecked(packet.payload());
+        let Some(words) = self.time_wait.get(&flow) else {
+            self.flows.remove(&flow);
+            return Err(DropReason::NoListener);
+        };
+        let sequence = segment.seq_number();
+        let expected = TcpSeqNumber(words.acknowledgement as i32);
+        let start = (sequence.0 as u32).wrapping_sub(words.acknowledgement) as i32;
+        let room = words.edge.wrapping_sub(words.acknowledgement) as i32;
+        if segment.rst() {
+            // Only one that knows the exact number (RFC 5961 section 3). A peer that wants to
+            // begin anew with an older number sends it, in answer to the acknowledgement below;
+            // without it, it would be kept out until the time is over (against RFC 1337).
+            if start == 0 {
+                self.time_wait.remove(&flow);
+                self.flows.remove(&flow);
+                return Ok(());
+            }
+            if 0 < start && start < room {
+                self.challenge_late(flow, words, packet, link);
+            }
+            return Err(DropReason::UnexpectedReset);
+        }
+        if segment.syn() {
+            let is_first = !segment.ack() && !segment.fin();
+            let listener = self.ports.find(Protocol::Tcp, flow.local());
+            if is_first && start > 0 && listener.is_some() {
+                // A new connection, recognisable by a sequence number that the old one has not
+                // used (RFC 9293 section 3.10.7.4, RFC 6191).
+                self.time_wait.remove(&flow);
+                self.flows.remove(&flow);
+                return self.receive_syn(flow, packet, link);
+            }
+            self.challenge_late(flow, words, packet, link);
+            return Err(DropReason::UnexpectedSyn);
+        }
+        if segment.segment_len() > 0 {
+            if !segment.ack() && 0 <= start && start < room {
+                return Err(DropReason::Unacceptable);
+            }
+            // The peer may have missed the last acknowledgement.
+            if segment.fin() && sequence + segment.segment_len() == expected {
+                self.keep_in_time_wait(flow, words);
+            }
+            self.answer_late(words, packet, link);
+            return Ok(());
+        }
+        if start < 0 || start > room.max(0) {
+            self.challenge_late(flow, words, packet, link);
+            return Err(DropReason::OutsideWindow);
+        }
+        let acknowledgement = segment.ack_number();
+        if segment.ack() && acknowledgement > TcpSeqNumber(words.sequence as i32) {
+            self.challenge_late(flow, words, packet, link);
+            return Err(DropReason::BadAcknowledgement);
+        }
+        Ok(())
+    }
+
+    /// Says for a connection in TIME-WAIT where its ends stand, unless that was often enough.
+    fn challenge_late<L: Link>(
+        &mut self,
+        flow: FlowKey,
+        words: LastWords,
+        packet: &Packet,
+        link: &mut L,
+    ) {
+        let may = self.time_wait.may_challenge(&flow, self.now);
+        if may && self.challenges.allows(&mut self.random, self.now) {
+            self.answer_late(words, packet, link);
+        } else {
+            self.outgoing.counters.drop(DropReason::RateLimited);
+        }
+    }
+
+    fn answer_late<L: Link>(&mut self, words: LastWords, packet: &Packet, link: &mut L) {
+        let segment = TcpPacket::new_unchecked(packet.payload());
+        let ports = (segment.dst_port(), segment.src_port());
+        let expected = TcpSeqNumber(words.acknowledgement as i32);
+        let sequences = (TcpSeqNumber(words.sequence as i32), Some(expected));
+        self.send_control(packet, ports, TcpControl::None, sequences, link);
+    }
+}

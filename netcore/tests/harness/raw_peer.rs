@@ -1,0 +1,210 @@
+//! A peer that does as it likes.
+
+use super::{Pair, Side, addr};
+use bytes::Bytes;
+use netcore::smoltcp::phy::ChecksumCapabilities;
+use netcore::smoltcp::time::Duration;
+use netcore::smoltcp::wire::{
+    IpProtocol, IpRepr, Ipv4Packet, Ipv6Packet, TcpControl, TcpOption, TcpPacket, TcpRepr,
+    TcpSeqNumber,
+};
+use std::cell::RefCell;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+/// A peer of far, in the place of near's stack. Its sequence numbers begin at 0.
+pub struct RawPeer {
+    received: Rc<RefCell<Vec<Bytes>>>,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// The next sequence number that far has yet to send.
+    pub expected: u32,
+    /// What far has acknowledged last.
+    pub acknowledged: u32,
+    /// The window that far has announced last, in bytes.
+    window: u32,
+    shift: u8,
+    /// The window that this end announces, in units of 128 bytes.
+    pub offered: u16,
+}
+
+/// A segment of far's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub syn: bool,
+    pub fin: bool,
+    pub rst: bool,
+    pub sequence: u32,
+    pub acknowledgement: Option<u32>,
+    pub payload: Vec<u8>,
+}
+
+impl RawPeer {
+    /// A peer at `local` of far's `remote`. From now on everything that far sends goes to it.
+    pub fn new(pair: &mut Pair, local: &str, remote: &str) -> Self {
+        let received = Rc::new(RefCell::new(Vec::new()));
+        let sink = received.clone();
+        let (local, remote) = (addr(local), addr(remote));
+        pair.wire = Box::new(move |packet| {
+            if source_of(&packet) == remote.ip() {
+                sink.borrow_mut().push(packet);
+                return None;
+            }
+            Some(packet)
+        });
+        Self {
+            received,
+            local,
+            remote,
+            expected: 0,
+            acknowledged: 0,
+            window: 0,
+            shift: 0,
+            offered: 1000,
+        }
+    }
+
+    /// A peer with a connection to far's port 80.
+    pub fn connect(pair: &mut Pair) -> Self {
+        let mut peer = Self::new(pair, "10.0.0.1:1000", "10.0.0.2:80");
+        peer.shake_hands(pair);
+        peer
+    }
+
+    /// Does what a client does.
+    pub fn shake_hands(&mut self, pair: &mut Pair) {
+        self.put_syn(pair, None);
+        pair.run();
+        self.collect();
+        self.put(pair, &self.segment(1, 0));
+        pair.run();
+    }
+
+    /// Sends a SYN, or a SYN|ACK if there is an acknowledgement.
+    pub fn put_syn(&self, pair: &mut Pair, acknowledgement: Option<u32>) {
+        let syn = TcpRepr {
+            control: TcpControl::Syn,
+            ack_number: acknowledgement.map(|number| TcpSeqNumber(number as i32)),
+            window_scale: Some(7),
+            max_seg_size: Some(1460),
+            ..self.segment(0, 0)
+        };
+        self.put(pair, &syn);
+    }
+
+    /// The end of the window that was announced last.
+    pub fn edge(&self) -> u32 {
+        self.acknowledged.wrapping_add(self.window)
+    }
+
+    pub fn send(&mut self, pair: &mut Pair, sequence: u32, len: usize) {
+        self.put(pair, &self.segment(sequence, len));
+        pair.advance(Duration::from_millis(20));
+        self.collect();
+    }
+
+    pub fn segment(&self, sequence: u32, len: usize) -> TcpRepr<'static> {
+        TcpRepr {
+            src_port: self.local.port(),
+            dst_port: self.remote.port(),
+            control: TcpControl::None,
+            seq_number: TcpSeqNumber(sequence as i32),
+            ack_number: Some(TcpSeqNumber(self.expected as i32)),
+            window_len: self.offered,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[7; 1460][..len],
+        }
+    }
+
+    /// Puts a segment on the wire to far.
+    pub fn put(&self, pair: &mut Pair, segment: &TcpRepr<'_>) {
+        self.put_altered(pair, segment, |_| {});
+    }
+
+    /// Puts a segment on the wire to far that no [`TcpRepr`] can describe.
+    pub fn put_altered(
+        &self,
+        pair: &mut Pair,
+        segment: &TcpRepr<'_>,
+        alter: impl FnOnce(&mut TcpPacket<&mut [u8]>),
+    ) {
+        let ends = (self.local.ip().into(), self.remote.ip().into());
+        let ip = IpRepr::new(ends.0, ends.1, IpProtocol::Tcp, segment.buffer_len(), 64);
+        let mut packet = vec![0; ip.buffer_len()];
+        let checksums = ChecksumCapabilities::default();
+        ip.emit(&mut packet[..], &checksums);
+        let mut transport = TcpPacket::new_unchecked(&mut packet[ip.header_len()..]);
+        segment.emit(&mut transport, &ends.0, &ends.1, &checksums);
+        alter(&mut transport);
+        transport.fill_checksum(&ends.0, &ends.1);
+        pair.inject(Side::Far, packet);
+    }
+
+    /// Takes note of what far has sent; there must be no reset.
+    pub fn collect(&mut self) {
+        for reply in self.replies() {
+            assert!(!reply.rst);
+        }
+    }
+
+    /// Takes note of what far has sent, and returns it.
+    pub fn replies(&mut self) -> Vec<Reply> {
+        let packets = self.received.take();
+        packets.iter().map(|packet| self.note(packet)).collect()
+    }
+
+    fn note(&mut self, packet: &[u8]) -> Reply {
+        let ends = (self.remote.ip().into(), self.local.ip().into());
+        let segment = TcpPacket::new_checked(transport_of(packet)).expect("a segment");
+        assert!(segment.verify_checksum(&ends.0, &ends.1));
+        let reply = Reply {
+            syn: segment.syn(),
+            fin: segment.fin(),
+            rst: segment.rst(),
+            sequence: segment.seq_number().0 as u32,
+            acknowledgement: segment.ack().then(|| segment.ack_number().0 as u32),
+            payload: segment.payload().to_vec(),
+        };
+        if reply.rst {
+            return reply;
+        }
+        self.expected = (segment.seq_number() + segment.segment_len()).0 as u32;
+        self.acknowledged = reply.acknowledgement.unwrap_or_default();
+        self.window = u32::from(segment.window_len());
+        if reply.syn {
+            // Its window is not scaled.
+            self.shift = window_shift(segment.options());
+        } else {
+            self.window <<= self.shift;
+        }
+        reply
+    }
+}
+
+fn window_shift(mut options: &[u8]) -> u8 {
+    while let Ok((rest, option)) = TcpOption::parse(options) {
+        if let TcpOption::WindowScale(shift) = option {
+            return shift;
+        }
+        options = rest;
+    }
+    0
+}
+
+fn source_of(packet: &[u8]) -> IpAddr {
+    match packet[0] >> 4 {
+        4 => Ipv4Packet::new_unchecked(packet).src_addr().into(),
+        _ => Ipv6Packet::new_unchecked(packet).src_addr().into(),
+    }
+}
+
+fn transport_of(packet: &[u8]) -> &[u8] {
+    match packet[0] >> 4 {
+        4 => Ipv4Packet::new_checked(packet).expect("an IPv4 packet").payload(),
+        _ => Ipv6Packet::new_checked(packet).expect("an IPv6 packet").payload(),
+    }
+}
