@@ -1,10 +1,11 @@
 //! Deadlines and options.
 
 use crate::case::Backends::Both;
-use crate::case::{ALL, ASYNC, BAD_NETWORK, Case, INSIDE, SYNC, case};
+use crate::case::{ALL, ASYNC, BAD_NETWORK, Case, INSIDE, MINUTES, SYNC, case};
 use crate::sockets::kind;
-use crate::world::World;
-use netstack::sim::Direction;
+use crate::world::{DELAY, World};
+use netstack::netsocket::KeepAlive;
+use netstack::sim::{Direction, Link};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,9 +18,25 @@ pub(crate) const CASES: &[Case] = &[
     case!(47, "a timeout of zero is refused", SYNC, Both, zero_timeout),
     case!(48, "a connect with a timeout reaches a listener", SYNC, Both, connect_timeout),
     case!(48, "a connect with a timeout gives a black hole up", SYNC, BAD_NETWORK, connect_nobody),
+    case!(49, "keep-alive ends a connection whose peer vanished", ASYNC, BAD_NETWORK, keep_alive),
+    case!(
+        49,
+        "keep-alive lets a peer live that is there",
+        ASYNC,
+        MINUTES,
+        keep_alive_of_the_living
+    ),
+    case!(
+        50,
+        "data is unacknowledged for no longer than the user timeout",
+        ASYNC,
+        BAD_NETWORK,
+        user_timeout
+    ),
     case!(51, "nodelay reads back what was set", ALL, Both, nodelay),
     case!(51, "a time to live is from 1 to 255 and reads back", ALL, Both, ttl),
     case!(51, "a time to live is on the wire", ASYNC, INSIDE, ttl_on_the_wire),
+    case!(51, "keep-alive and user timeout read back what was set", ASYNC, Both, patience),
     case!(51, "linger reads back what was set", ASYNC, Both, linger),
 ];
 
@@ -86,6 +103,60 @@ async fn connect_nobody(world: World) {
 
     assert_eq!(kind(connected.map(drop)), Err(ErrorKind::TimedOut));
     assert!(start.elapsed() >= SHORT);
+}
+
+const KEEP_ALIVE: KeepAlive =
+    KeepAlive { idle: Duration::from_secs(10), interval: Duration::from_secs(2), count: 3 };
+
+async fn keep_alive(world: World) {
+    let (client, _server) = world.pair().await;
+    client.set_keepalive(KEEP_ALIVE).expect("open");
+    let sim = world.simulation();
+    let start = sim.sim.elapsed();
+    sim.near.set_link(Link::new().loss(1.0));
+
+    assert_eq!(kind(client.read(&mut [0; 10]).await), Err(ErrorKind::TimedOut));
+
+    let waited = sim.sim.elapsed() - start;
+    let given = KEEP_ALIVE.idle + KEEP_ALIVE.interval * KEEP_ALIVE.count;
+    // It counts from the peer's last word, which was in the handshake.
+    assert!((given - 4 * DELAY..=given).contains(&waited), "{waited:?}");
+    sim.near.set_link(Link::new().delay(DELAY));
+}
+
+async fn keep_alive_of_the_living(world: World) {
+    let (client, server) = world.pair().await;
+    client.set_keepalive(KEEP_ALIVE).expect("open");
+
+    tokio::time::sleep(Duration::from_secs(10_000)).await;
+
+    server.write_all(b"still there").await.expect("open");
+    assert_eq!(client.read_up_to(11).await.expect("open"), b"still there");
+}
+
+async fn user_timeout(world: World) {
+    let (client, _server) = world.pair().await;
+    client.set_user_timeout(Duration::from_secs(7)).expect("open");
+    let sim = world.simulation();
+    sim.near.set_link(Link::new().loss(1.0));
+    let start = sim.sim.elapsed();
+
+    client.write_all(b"anybody there?").await.expect("room");
+    assert_eq!(kind(client.read(&mut [0; 10]).await), Err(ErrorKind::TimedOut));
+
+    let waited = sim.sim.elapsed() - start;
+    assert!((7..8).contains(&waited.as_secs()), "{waited:?}");
+    sim.near.set_link(Link::new().delay(DELAY));
+}
+
+async fn patience(world: World) {
+    let (client, _server) = world.pair().await;
+    assert_eq!(client.keepalive().expect("open"), None);
+    assert_eq!(client.user_timeout().expect("open"), None);
+    client.set_keepalive(KEEP_ALIVE).expect("valid");
+    client.set_user_timeout(Duration::from_secs(7)).expect("valid");
+    assert_eq!(client.keepalive().expect("open"), Some(KEEP_ALIVE));
+    assert_eq!(client.user_timeout().expect("open"), Some(Duration::from_secs(7)));
 }
 
 async fn nodelay(world: World) {

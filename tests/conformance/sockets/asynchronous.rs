@@ -3,7 +3,8 @@
 
 use super::{ListenerFace, Reply, Stream, StreamFace, UdpFace};
 use futures::FutureExt;
-use netstack::netsocket;
+use netstack::netsocket::{self, KeepAlive};
+use socket2::{SockRef, TcpKeepalive};
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
@@ -85,20 +86,57 @@ mod through_futures {
     }
 }
 
-/// tokio's name for resetting on drop, on both.
-trait ZeroLinger {
-    fn zero_linger(&self) -> io::Result<()>;
+/// The options that tokio leaves to socket2.
+trait Patience {
+    fn keepalive(&self) -> io::Result<Option<KeepAlive>>;
+    fn set_keepalive(&self, keepalive: KeepAlive) -> io::Result<()>;
+    fn user_timeout(&self) -> io::Result<Option<Duration>>;
+    fn set_user_timeout(&self, timeout: Duration) -> io::Result<()>;
 }
 
-impl ZeroLinger for tokio::net::TcpStream {
-    fn zero_linger(&self) -> io::Result<()> {
-        self.set_zero_linger()
+impl Patience for tokio::net::TcpStream {
+    fn keepalive(&self) -> io::Result<Option<KeepAlive>> {
+        let socket = SockRef::from(self);
+        Ok(match socket.keepalive()? {
+            true => Some(KeepAlive {
+                idle: socket.tcp_keepalive_time()?,
+                interval: socket.tcp_keepalive_interval()?,
+                count: socket.tcp_keepalive_retries()?,
+            }),
+            false => None,
+        })
+    }
+
+    fn set_keepalive(&self, keepalive: KeepAlive) -> io::Result<()> {
+        let KeepAlive { idle, interval, count } = keepalive;
+        let times = TcpKeepalive::new().with_time(idle).with_interval(interval);
+        SockRef::from(self).set_tcp_keepalive(&times.with_retries(count))
+    }
+
+    fn user_timeout(&self) -> io::Result<Option<Duration>> {
+        SockRef::from(self).tcp_user_timeout()
+    }
+
+    fn set_user_timeout(&self, timeout: Duration) -> io::Result<()> {
+        SockRef::from(self).set_tcp_user_timeout(Some(timeout))
     }
 }
 
-impl ZeroLinger for netsocket::TcpStream {
-    fn zero_linger(&self) -> io::Result<()> {
-        self.set_linger(Some(Duration::ZERO))
+impl Patience for netsocket::TcpStream {
+    fn keepalive(&self) -> io::Result<Option<KeepAlive>> {
+        self.keepalive()
+    }
+
+    fn set_keepalive(&self, keepalive: KeepAlive) -> io::Result<()> {
+        self.set_keepalive(Some(keepalive))
+    }
+
+    fn user_timeout(&self) -> io::Result<Option<Duration>> {
+        self.user_timeout()
+    }
+
+    fn set_user_timeout(&self, timeout: Duration) -> io::Result<()> {
+        self.set_user_timeout(Some(timeout))
     }
 }
 
@@ -216,7 +254,23 @@ macro_rules! stream_face {
             }
 
             fn set_zero_linger(&self) -> io::Result<()> {
-                self.0.lock().whole().zero_linger()
+                self.0.lock().whole().set_zero_linger()
+            }
+
+            fn keepalive(&self) -> io::Result<Option<KeepAlive>> {
+                Patience::keepalive(self.0.lock().whole())
+            }
+
+            fn set_keepalive(&self, keepalive: KeepAlive) -> io::Result<()> {
+                Patience::set_keepalive(self.0.lock().whole(), keepalive)
+            }
+
+            fn user_timeout(&self) -> io::Result<Option<Duration>> {
+                Patience::user_timeout(self.0.lock().whole())
+            }
+
+            fn set_user_timeout(&self, timeout: Duration) -> io::Result<()> {
+                Patience::set_user_timeout(self.0.lock().whole(), timeout)
             }
 
             fn set_read_timeout(&self, _timeout: Option<Duration>) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! `std::net` and our blocking sockets. Each call that may wait is made on a thread of its own.
 
 use super::{ListenerFace, Reply, Stream, StreamFace, UdpFace};
-use netstack::netsocket::blocking as ours;
+use netstack::netsocket::{KeepAlive, blocking as ours};
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{self, Shutdown, SocketAddr};
 use std::sync::Arc;
@@ -126,6 +126,22 @@ macro_rules! faces {
 
             fn set_zero_linger(&self) -> io::Result<()> {
                 panic!("std has it in no release")
+            }
+
+            fn keepalive(&self) -> io::Result<Option<KeepAlive>> {
+                panic!("std does not have it")
+            }
+
+            fn set_keepalive(&self, _keepalive: KeepAlive) -> io::Result<()> {
+                panic!("std does not have it")
+            }
+
+            fn user_timeout(&self) -> io::Result<Option<Duration>> {
+                panic!("std does not have it")
+            }
+
+            fn set_user_timeout(&self, _timeout: Duration) -> io::Result<()> {
+                panic!("std does not have it")
             }
 
             fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {

@@ -16,6 +16,7 @@ pub(crate) use blocking::{
 };
 
 use futures::future::BoxFuture;
+use netstack::netsocket::KeepAlive;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
@@ -46,6 +47,10 @@ pub(crate) trait StreamFace: Send + Sync {
     fn set_ttl(&self, ttl: u32) -> io::Result<()>;
     fn linger(&self) -> io::Result<Option<Duration>>;
     fn set_zero_linger(&self) -> io::Result<()>;
+    fn keepalive(&self) -> io::Result<Option<KeepAlive>>;
+    fn set_keepalive(&self, keepalive: KeepAlive) -> io::Result<()>;
+    fn user_timeout(&self) -> io::Result<Option<Duration>>;
+    fn set_user_timeout(&self, timeout: Duration) -> io::Result<()>;
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
     fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
 }
