@@ -1,11 +1,9 @@
 //! The two halves of an async TCP connection.
 
-use crate::stream::Stream;
 use crate::stream_io::implements;
 use crate::stream_methods::{address_methods, readiness_methods, reading_methods, writing_methods};
 use crate::tcp_stream::TcpStream;
 use std::fmt;
-use std::sync::Arc;
 
 /// The reading half of a [`TcpStream`], which it borrows.
 #[derive(Debug)]
@@ -42,13 +40,13 @@ impl AsRef<TcpStream> for WriteHalf<'_> {
 /// The reading half of a [`TcpStream`].
 #[derive(Debug)]
 pub struct OwnedReadHalf {
-    pub(crate) stream: Arc<Stream>,
+    pub(crate) whole: TcpStream,
 }
 
 /// The writing half of a [`TcpStream`]. Dropping it shuts it down.
 #[derive(Debug)]
 pub struct OwnedWriteHalf {
-    pub(crate) stream: Arc<Stream>,
+    pub(crate) whole: TcpStream,
     pub(crate) shuts_down: bool,
 }
 
@@ -64,6 +62,18 @@ impl fmt::Display for ReuniteError {
 
 impl std::error::Error for ReuniteError {}
 
+impl AsRef<TcpStream> for OwnedReadHalf {
+    fn as_ref(&self) -> &TcpStream {
+        &self.whole
+    }
+}
+
+impl AsRef<TcpStream> for OwnedWriteHalf {
+    fn as_ref(&self) -> &TcpStream {
+        &self.whole
+    }
+}
+
 impl OwnedReadHalf {
     /// Makes the two halves one stream again.
     ///
@@ -71,17 +81,17 @@ impl OwnedReadHalf {
     ///
     /// Gives the halves back if they are of different streams.
     pub fn reunite(self, other: OwnedWriteHalf) -> Result<TcpStream, ReuniteError> {
-        if Arc::ptr_eq(&self.stream, &other.stream) {
+        if self.whole.is_same(&other.whole) {
             other.forget();
-            Ok(TcpStream::from_stream(self.stream))
+            Ok(self.whole)
         } else {
             Err(ReuniteError(self, other))
         }
     }
 
-    address_methods!(self => self.stream);
-    readiness_methods!(self => self.stream);
-    reading_methods!(self => self.stream);
+    address_methods!(self => self.whole.stream());
+    readiness_methods!(self => self.whole.stream());
+    reading_methods!(self => self.whole.stream());
 }
 
 impl OwnedWriteHalf {
@@ -99,21 +109,21 @@ impl OwnedWriteHalf {
         self.shuts_down = false;
     }
 
-    address_methods!(self => self.stream);
-    readiness_methods!(self => self.stream);
-    writing_methods!(self => self.stream);
+    address_methods!(self => self.whole.stream());
+    readiness_methods!(self => self.whole.stream());
+    writing_methods!(self => self.whole.stream());
 }
 
 impl Drop for OwnedWriteHalf {
     fn drop(&mut self) {
         if self.shuts_down {
             // Fails only if there is nothing left to shut down.
-            let _ = self.stream.shutdown_send();
+            let _ = self.whole.stream().shutdown_send();
         }
     }
 }
 
 implements!(read ReadHalf<'_>, self => self.0.stream());
 implements!(write WriteHalf<'_>, self => self.0.stream());
-implements!(read OwnedReadHalf, self => self.stream);
-implements!(write OwnedWriteHalf, self => self.stream);
+implements!(read OwnedReadHalf, self => self.whole.stream());
+implements!(write OwnedWriteHalf, self => self.whole.stream());

@@ -41,6 +41,11 @@ impl TcpStream {
         &self.stream
     }
 
+    /// Whether both are handles of one connection.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.stream, &other.stream)
+    }
+
     pub(crate) fn into_stream(self) -> Arc<Stream> {
         self.stream
     }
@@ -163,8 +168,8 @@ impl TcpStream {
     /// Splits the stream into a half that reads and one that writes. Dropping the write half shuts
     /// it down: the peer sees the end of the stream.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
-        let read = OwnedReadHalf { stream: self.stream.clone() };
-        (read, OwnedWriteHalf { stream: self.stream, shuts_down: true })
+        let read = OwnedReadHalf { whole: Self::from_stream(self.stream.clone()) };
+        (read, OwnedWriteHalf { whole: self, shuts_down: true })
     }
 
     /// Shuts one half down, or both. Writing that may not fail is what

@@ -148,6 +148,8 @@ pub(super) async fn streams(mut client: TcpStream, mut server: TcpStream) -> io:
     wait_for(&server, 7).await?;
     #[allow(unused_mut, reason = "tokio's halves want it to peek")]
     let (mut read, mut write): (OwnedReadHalf, OwnedWriteHalf) = server.into_split();
+    let _: &TcpStream = read.as_ref();
+    let _: &TcpStream = write.as_ref();
     note!(seen, bool: read.local_addr()? == write.local_addr()?);
     note!(seen, bool: read.peer_addr()? == write.peer_addr()?);
     note!(seen, (): read.readable().await?);
