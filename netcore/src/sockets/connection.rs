@@ -305,7 +305,7 @@ impl Connection {
             debug_assert_eq!(sent, chunk.len(), "take_to_send was told the room");
             self.wire.put(sent);
         }
-        self.finish_sending();
+        self.finish_sending(now);
     }
 
     /// Closes the send side once everything for it has been given to smoltcp, if the time has come;
@@ -314,13 +314,17 @@ impl Connection {
     /// In LAST-ACK smoltcp passes over window updates, so a connection that got there with unsent
     /// bytes and a closed window would never send them. After the peer has closed, the end
     /// therefore waits until all bytes have left once.
-    pub(crate) fn finish_sending(&mut self) -> bool {
+    pub(crate) fn finish_sending(&mut self, now: Instant) -> bool {
         let Some(queue) = self.queue() else { return false };
         if self.is_send_done || !queue.is_send_finished() || !self.solo.tcp().may_send() {
             return false;
         }
         if self.state() == State::CloseWait && !self.wire.has_sent_all() {
             return false;
+        }
+        if self.solo.tcp().send_queue() == 0 {
+            self.last_heard = now;
+            self.progressed = now;
         }
         self.solo.tcp_mut().close();
         self.is_send_done = true;
@@ -428,8 +432,13 @@ impl Connection {
         Activity {
             heard: self.last_heard,
             progressed: self.progressed,
-            is_unanswered: self.solo.tcp().send_queue() > 0,
+            is_unanswered: self.solo.tcp().send_queue() > 0 || self.awaits_fin_ack(),
         }
+    }
+
+    /// Whether the FIN was given to smoltcp and the peer has not acknowledged it.
+    fn awaits_fin_ack(&self) -> bool {
+        matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck)
     }
 
     fn set_expiry(&mut self, now: Instant, config: &Config) {

@@ -411,7 +411,7 @@ impl Netstack {
         connection.probe_if_idle(now);
         let mut output = Output { link, state: &mut self.outgoing };
         let mut has_more = connection.emit(&mut self.engine, now, &mut output);
-        if connection.finish_sending() {
+        if connection.finish_sending(now) {
             has_more |= connection.emit(&mut self.engine, now, &mut output);
         }
         self.advance(id);

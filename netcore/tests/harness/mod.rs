@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod peer;
+
 use bytes::Bytes;
 use netcore::queue::{SocketQueue, StreamQueue};
 use netcore::smoltcp::phy::Medium;
