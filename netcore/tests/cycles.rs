@@ -5,6 +5,7 @@
 mod harness;
 
 use harness::peer::{Peer, Tap};
+use harness::resident::resident_bytes;
 use harness::{Pair, Side};
 use netcore::queue::StreamQueue;
 use netcore::smoltcp::time::Duration;
@@ -256,14 +257,4 @@ fn time_wait(bench: &mut Bench, index: usize) {
     bench.hear(&mut peer);
     peer.send(&mut bench.pair, TcpControl::Fin, &[]);
     bench.pair.run();
-}
-
-/// How much of this process is in memory; 0 where that is not known.
-fn resident_bytes() -> usize {
-    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else {
-        return 0;
-    };
-    let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<usize>().ok());
-    // The unit is the page, which is no smaller anywhere.
-    pages.expect("the second field of statm is a number") * 4096
 }

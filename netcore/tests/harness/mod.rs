@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 pub mod peer;
+pub mod resident;
 
 use bytes::Bytes;
 use netcore::queue::{SocketQueue, StreamQueue};
