@@ -1,0 +1,10 @@
+//! What is fuzzed: each target makes a story of bytes, plays it, and panics if something that must
+//! be true is not.
+//!
+//! `cargo fuzz` calls the targets with what its coverage suggests, the test `fuzz` of the package
+//! `tests` with the kept corpus and with noise.
+
+mod host;
+mod packets;
+
+pub use packets::packets;
