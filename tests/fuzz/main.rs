@@ -16,6 +16,16 @@ fn packets_of_any_kind_and_order_leave_every_byte_right() {
     println!("{segments} segments");
 }
 
+#[test]
+fn commands_in_any_order_do_what_the_model_says() {
+    play("commands", fuzz::commands);
+}
+
+#[test]
+fn frames_of_any_bytes_change_nothing() {
+    play("parser", fuzz::parser);
+}
+
 /// Plays the corpus of a target, and noise.
 fn play(target: &str, mut story: impl FnMut(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
