@@ -53,18 +53,23 @@ fn seeds() -> Range<u64> {
     first..first + number("NETSTACK_FUZZ_RUNS").unwrap_or(RUNS)
 }
 
-/// A story of up to 4 KiB. A few of them are short.
+/// A story of up to 4 KiB.
 fn noise(seed: u64) -> Vec<u8> {
-    // SplitMix64.
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    // Neighbouring seeds must not give stories that are parts of each other.
+    let mut state = mixed(seed ^ 0x5851_f42d_4c95_7f2d);
     let mut next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
+        mixed(state)
     };
     let words = next() % 512;
     (0..words).flat_map(|_| next().to_le_bytes()).collect()
+}
+
+/// What SplitMix64 makes of its state.
+fn mixed(state: u64) -> u64 {
+    let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
 }
 
 /// Tells which story went wrong.
