@@ -3,6 +3,9 @@
 //! `NETSTACK_FUZZ_RUNS=100000 cargo test --release -p tests --test fuzz -- --nocapture` is a long
 //! run; `NETSTACK_FUZZ_SEED` begins another one. A failing run prints its seed.
 
+// What repeats a failure, and how far a run has come.
+#![allow(clippy::print_stdout)]
+
 use std::ops::Range;
 use std::path::Path;
 
