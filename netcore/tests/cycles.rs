@@ -43,7 +43,7 @@ const CYCLES: [(&str, Cycle); 12] = [
 fn whatever_becomes_of_connections_a_minute_later_nothing_is_left() {
     let cycles: usize = match std::env::var("NETCORE_CYCLES") {
         Ok(cycles) => cycles.parse().expect("NETCORE_CYCLES is a number"),
-        Err(_) => 2 * BATCH,
+        Err(_) => BATCH,
     };
     for (name, cycle) in CYCLES {
         let mut bench = Bench::new();
