@@ -12,6 +12,7 @@ use crate::deadlines::Armed;
 use crate::engine::{Engine, Segments, Sink};
 use crate::error::Error;
 use crate::id::SocketId;
+use crate::ip;
 use crate::link::Link;
 use crate::output::Output;
 use crate::queue::{Received, StreamQueue};
@@ -19,7 +20,7 @@ use crate::sync::Arc;
 use bytes::Bytes;
 use smoltcp::socket::tcp::{CongestionControl, State};
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::TcpPacket;
+use smoltcp::wire::{IpProtocol, TcpPacket};
 use std::collections::VecDeque;
 use std::task::Waker;
 
@@ -181,7 +182,12 @@ impl Connection {
         // Only the SYN that answers ours says anything; any other may be anybody's.
         let is_answer = is_syn && before == State::SynSent;
         let clamped = is_answer.then(|| self.wire.received_syn(packet, tcp_start));
-        let shown = clamped.as_deref().unwrap_or(packet);
+        // Behind a FIN there is no text (RFC 9293 section 3.10.7.4); smoltcp would take it, one place
+        // too far to the front.
+        let stripped = (payload_len > 0 && self.has_received_fin())
+            .then(|| self.without_text(packet, tcp_start));
+        let chunk = chunk.filter(|_| stripped.is_none());
+        let shown = clamped.as_deref().or(stripped.as_deref()).unwrap_or(packet);
         let was_empty = self.solo.tcp().recv_queue() == 0;
         let mut sink =
             ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
@@ -219,6 +225,17 @@ impl Connection {
         let mut sink =
             ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
         Engine::receive_syn(isn, now, &shown, self.solo.set_mut(), &mut sink);
+    }
+
+    /// A segment as it would be with nothing but its header.
+    fn without_text(&self, packet: &[u8], tcp_start: usize) -> Vec<u8> {
+        let header_len = usize::from(TcpPacket::new_unchecked(&packet[tcp_start..]).header_len());
+        let (local, remote) = (self.wire.flow().local().ip(), self.wire.flow().remote().ip());
+        let repr = ip::repr(remote, local, IpProtocol::Tcp, header_len, ip::HOP_LIMIT);
+        let mut stripped = vec![0; repr.header_len()];
+        repr.emit(&mut stripped[..], &ip::header_checksums_only());
+        stripped.extend_from_slice(&packet[tcp_start..tcp_start + header_len]);
+        stripped
     }
 
     /// Hands the payload of the packet that smoltcp has just taken to the queue as it is, instead
@@ -469,11 +486,11 @@ impl Connection {
 
     /// Whether the peer has sent its last byte and all of it was moved to the handle.
     pub(crate) fn is_receive_finished(&self) -> bool {
-        let is_past_fin = matches!(
-            self.state(),
-            State::CloseWait | State::LastAck | State::Closing | State::TimeWait
-        );
-        is_past_fin && !self.solo.tcp().can_recv()
+        self.has_received_fin() && !self.solo.tcp().can_recv()
+    }
+
+    fn has_received_fin(&self) -> bool {
+        matches!(self.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait)
     }
 }
 
