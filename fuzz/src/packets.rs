@@ -19,9 +19,7 @@ use std::sync::Arc;
 /// * sequence numbers half the space away: with a full buffer and a FIN the difference panics;
 /// * a window of 0 after this end has closed: the probe timer is armed in FIN-WAIT-2, and the
 ///   connection never rests;
-/// * acknowledgements of what was not sent: bytes are skipped;
-/// * data behind a FIN: in CLOSE-WAIT it is taken, one place too far to the front (RFC 9293 section
-///   3.10.7.4 has it ignored).
+/// * acknowledgements of what was not sent: bytes are skipped.
 const IS_GUARDED: bool = false;
 
 /// Plays the story in `data` and returns how many segments were sent to the stack.
@@ -65,8 +63,6 @@ struct Connection {
     /// Which bytes of the peer's stream were ever said; all before `said_prefix` were.
     said: Vec<bool>,
     said_prefix: usize,
-    /// Where the peer said first that its stream ends.
-    fin: Option<u32>,
     /// What the program read and wrote.
     read: usize,
     written: usize,
@@ -243,10 +239,6 @@ impl Walk {
         len: usize,
     ) {
         let connection = &mut self.connections[index];
-        let len = if IS_GUARDED { len } else { connection.before_fin(sequence, len) };
-        if control == TcpControl::Fin {
-            connection.note_fin(sequence.wrapping_add(len as u32));
-        }
         let payload: Vec<u8> =
             (0..len).map(|at| peers_byte(sequence.wrapping_add(at as u32))).collect();
         connection.note_said(sequence, len);
@@ -355,23 +347,6 @@ impl Walk {
 }
 
 impl Connection {
-    /// Notes where a FIN stands, unless it is too old to be taken.
-    fn note_fin(&mut self, place: u32) {
-        let from_acknowledged = |place: u32| place.wrapping_sub(self.acknowledged) as i32;
-        let is_first = self.fin.is_none_or(|fin| from_acknowledged(place) < from_acknowledged(fin));
-        if from_acknowledged(place) >= 0 && is_first {
-            self.fin = Some(place);
-        }
-    }
-
-    /// How many bytes from `sequence` on stand before the FIN, `len` at most.
-    fn before_fin(&self, sequence: u32, len: usize) -> usize {
-        match self.fin {
-            None => len,
-            Some(fin) => usize::try_from(fin.wrapping_sub(sequence) as i32).unwrap_or(0).min(len),
-        }
-    }
-
     /// Notes bytes of the peer's stream. What lies far outside of any window is never taken.
     fn note_said(&mut self, sequence: u32, len: usize) {
         const FAR: usize = 1 << 24;
