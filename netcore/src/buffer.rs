@@ -16,12 +16,13 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// Hands out buffers and takes them back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Arena {
     /// One free list for each size; sizes come from configuration, so there are few.
     classes: HashMap<usize, Class>,
-    /// Bytes of buffers handed out.
+    /// Bytes of buffers handed out, and how many that may be.
     leased: usize,
+    leased_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -44,8 +45,21 @@ const PAGE_BYTES: usize = 4096;
 const BUFFER_BYTES_MAX: usize = 1 << 30;
 
 impl Arena {
+    /// An arena that hands out at most `leased_max` bytes at a time.
+    pub(crate) fn new(leased_max: usize) -> Self {
+        Self { classes: HashMap::new(), leased: 0, leased_max }
+    }
+
+    /// Whether buffers of these sizes can be handed out together.
+    pub(crate) fn has_room(&self, sizes: [usize; 2]) -> bool {
+        sizes.into_iter().map(rounded).sum::<usize>() <= self.leased_max - self.leased
+    }
+
     fn lease(&mut self, bytes: usize) -> io::Result<Lease> {
-        let len = bytes.clamp(1, BUFFER_BYTES_MAX).next_multiple_of(PAGE_BYTES);
+        let len = rounded(bytes);
+        if len > self.leased_max - self.leased {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
         let class = self.classes.entry(len).or_default();
         let lease = match class.warm.pop().or_else(|| class.cold.pop()) {
             Some(lease) => lease,
@@ -70,6 +84,10 @@ impl Arena {
     pub(crate) fn leased_bytes(&self) -> usize {
         self.leased
     }
+}
+
+fn rounded(bytes: usize) -> usize {
+    bytes.clamp(1, BUFFER_BYTES_MAX).next_multiple_of(PAGE_BYTES)
 }
 
 impl Class {
@@ -211,7 +229,8 @@ impl SoloSocket {
     ///
     /// # Errors
     ///
-    /// What the system says if it has no address space left.
+    /// [`io::ErrorKind::QuotaExceeded`] at the arena's bound; what the system says if it has no
+    /// address space left.
     pub(crate) fn new(arena: &mut Arena, recv_bytes: usize, send_bytes: usize) -> io::Result<Self> {
         let mut recv = arena.lease(recv_bytes)?;
         let mut send = match arena.lease(send_bytes) {
@@ -272,7 +291,7 @@ mod tests {
 
     #[test]
     fn leases_do_not_overlap() {
-        let mut arena = Arena::default();
+        let mut arena = Arena::new(usize::MAX);
 
         let mut leases: Vec<_> = (1..=8).map(|byte| fill(&mut arena, byte)).collect();
 
@@ -284,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_leased_again() {
-        let mut arena = Arena::default();
+        let mut arena = Arena::new(usize::MAX);
         let first = fill(&mut arena, 1);
         let (region, offset) = (Arc::as_ptr(&first.region), first.offset);
 
@@ -297,7 +316,7 @@ mod tests {
 
     #[test]
     fn forgotten_contents_read_as_zero() {
-        let mut arena = Arena::default();
+        let mut arena = Arena::new(usize::MAX);
         let mut lease = fill(&mut arena, 7);
 
         lease.forget_contents();
@@ -307,8 +326,23 @@ mod tests {
     }
 
     #[test]
+    fn at_the_bound_nothing_is_leased_until_something_comes_back() {
+        let mut arena = Arena::new(3 * PAGE_BYTES);
+        let first = SoloSocket::new(&mut arena, PAGE_BYTES, 1).expect("room");
+        assert!(!arena.has_room([1, 1]));
+
+        let refused = SoloSocket::new(&mut arena, 1, 1).map_err(|error| error.kind());
+
+        assert_eq!(refused.err(), Some(io::ErrorKind::QuotaExceeded));
+        assert_eq!(arena.leased_bytes(), 2 * PAGE_BYTES, "half a pair is given back");
+        first.release(&mut arena);
+        assert!(arena.has_room([1, PAGE_BYTES]));
+        SoloSocket::new(&mut arena, 1, PAGE_BYTES).expect("room again").release(&mut arena);
+    }
+
+    #[test]
     fn a_released_socket_leaves_nothing_leased() {
-        let mut arena = Arena::default();
+        let mut arena = Arena::new(usize::MAX);
 
         let solo = SoloSocket::new(&mut arena, 65536, 1).expect("address space");
         assert_eq!(solo.tcp().recv_capacity(), 65536);

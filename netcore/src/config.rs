@@ -23,6 +23,9 @@ pub struct Config {
     /// The send buffer of a TCP connection: the most it keeps in flight, in bytes. Rounded as
     /// [`recv_buffer_bytes`](Self::recv_buffer_bytes).
     pub send_buffer_bytes: usize,
+    /// Bytes of TCP buffers in all, as they are reserved: without room for the buffers of a new
+    /// connection a half-open one makes room, or else a connect fails and a SYN is dropped.
+    pub buffer_bytes_max: usize,
     /// Bytes of each direction that may wait between a TCP connection and its handle, besides
     /// what its buffers hold.
     pub stream_queue_bytes: usize,
@@ -94,6 +97,8 @@ impl Default for Config {
             // 100 Mbit/s at a round trip of 50 ms are 625,000 bytes in flight.
             recv_buffer_bytes: 640 * 1024,
             send_buffer_bytes: 640 * 1024,
+            // Address space, and so only what peers have filled is memory.
+            buffer_bytes_max: usize::try_from(1_u64 << 41).unwrap_or(usize::MAX),
             stream_queue_bytes: 256 * 1024,
             backlog_max: 1024,
             half_open_per_listener_max: 2048,

@@ -90,6 +90,8 @@ drop_reasons! {
     HalfOpenEvicted => "half-open connection evicted",
     /// A SYN came while the stack had no room for another socket.
     TooManySockets => "too many sockets",
+    /// A SYN came while the stack had no room for the buffers of another connection.
+    NoBuffers => "no room for buffers",
     /// A datagram came while its socket's queue was full.
     QueueFull => "queue full",
     /// Nobody listens, and the answer that this deserves was not sent.

@@ -264,7 +264,8 @@ mod tests {
     fn a_connection_begins_with_the_sequence_number_it_was_given() {
         let now = Instant::ZERO;
         for isn in [0, 1, 0x1234_5678, u32::MAX] {
-            let mut solo = SoloSocket::new(&mut Arena::default(), 4096, 4096).expect("memory");
+            let mut solo =
+                SoloSocket::new(&mut Arena::new(usize::MAX), 4096, 4096).expect("memory");
             let mut interface = Engine::for_handshake(isn, now);
             let remote = (IpAddress::v4(10, 0, 0, 2), 80);
             let local = (IpAddress::v4(10, 0, 0, 1), 50_000);

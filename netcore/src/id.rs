@@ -8,3 +8,27 @@ slotmap::new_key_type! {
     /// [`Error::Closed`](crate::Error::Closed). Ids of different stacks must not be mixed.
     pub struct SocketId;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slotmap::SlotMap;
+    use std::collections::HashSet;
+
+    #[test]
+    fn an_id_names_no_other_socket_in_the_same_slot() {
+        let mut slots = SlotMap::<SocketId, u32>::with_key();
+        let mut ids = HashSet::new();
+
+        for socket in 0..1000 {
+            let id = slots.insert(socket);
+            assert!(ids.insert(id), "{id:?} came twice");
+            assert_eq!(slots.remove(id), Some(socket));
+            assert_eq!(slots.get(id), None);
+        }
+        let last = slots.insert(1000);
+
+        assert!(ids.iter().all(|id| slots.get(*id).is_none()));
+        assert_eq!(slots[last], 1000);
+    }
+}

@@ -2,8 +2,10 @@
 
 mod harness;
 
+use harness::peer::{Peer, Tap};
 use harness::{Pair, Side, read};
 use netcore::smoltcp::time::Duration;
+use netcore::smoltcp::wire::TcpControl;
 use netcore::{Command, Error, HasChannel, tcp};
 use std::task::Waker;
 
@@ -86,6 +88,36 @@ fn data_for_a_handle_that_is_gone_is_reset() {
 
     assert_eq!(near.try_send(b"x"), Err(Error::Reset));
     near.close();
+    close(&mut pair, listener);
+}
+
+#[test]
+fn what_stands_behind_a_fin_is_ignored() {
+    let mut pair = Pair::new();
+    let tap = Tap::new(&mut pair);
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let mut peer = Peer::new([10, 0, 0, 3].into(), 1000);
+    peer.connect(&mut pair, &tap);
+    let far = pair.accept(Side::Far, listener).expect("a connection");
+    peer.send(&mut pair, TcpControl::None, b"all");
+    peer.send(&mut pair, TcpControl::Fin, &[]);
+    pair.run();
+
+    // Behind the FIN, across it, and with another.
+    peer.send(&mut pair, TcpControl::None, b"more");
+    peer.sequence -= 4 + 2;
+    peer.send(&mut pair, TcpControl::None, b"lmore");
+    peer.sequence -= 5 - 2;
+    peer.send(&mut pair, TcpControl::Fin, b"more");
+    pair.run();
+
+    assert_eq!(read(&far, 20), Ok(b"all".to_vec()));
+    assert_eq!(read(&far, 20), Ok(Vec::new()));
+    far.try_send(b"still open here").expect("credit");
+    pair.run();
+    let heard = peer.hear(&tap);
+    assert!(heard.iter().any(|heard| heard.len == 15), "{heard:?}");
+    far.abort();
     close(&mut pair, listener);
 }
 

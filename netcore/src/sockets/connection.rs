@@ -328,7 +328,7 @@ impl Connection {
         }
         self.probe_if_idle(now);
         let mut has_more = self.emit(engine, now, output);
-        if self.finish_sending() {
+        if self.finish_sending(now) {
             has_more |= self.emit(engine, now, output);
         }
         Served::Done { has_more }
@@ -418,7 +418,7 @@ impl Connection {
             debug_assert_eq!(sent, chunk.len(), "take_to_send was told the room");
             self.wire.put(sent);
         }
-        self.finish_sending();
+        self.finish_sending(now);
     }
 
     /// Closes the send side once everything for it has been given to smoltcp, if the time has come;
@@ -427,13 +427,17 @@ impl Connection {
     /// In LAST-ACK smoltcp passes over window updates, so a connection that got there with unsent
     /// bytes and a closed window would never send them. After the peer has closed, the end
     /// therefore waits until all bytes have left once.
-    pub(crate) fn finish_sending(&mut self) -> bool {
+    pub(crate) fn finish_sending(&mut self, now: Instant) -> bool {
         let Some(queue) = self.queue() else { return false };
         if self.is_send_done || !queue.is_send_finished() || !self.solo.tcp().may_send() {
             return false;
         }
         if self.state() == State::CloseWait && !self.wire.has_sent_all() {
             return false;
+        }
+        if self.solo.tcp().send_queue() == 0 {
+            self.last_heard = now;
+            self.progressed = now;
         }
         self.solo.tcp_mut().close();
         self.is_send_done = true;
@@ -543,8 +547,13 @@ impl Connection {
         Activity {
             heard: self.last_heard,
             progressed: self.progressed,
-            is_unanswered: self.solo.tcp().send_queue() > 0,
+            is_unanswered: self.solo.tcp().send_queue() > 0 || self.awaits_fin_ack(),
         }
+    }
+
+    /// Whether the FIN was given to smoltcp and the peer has not acknowledged it.
+    fn awaits_fin_ack(&self) -> bool {
+        matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck)
     }
 
     fn set_expiry(&mut self, now: Instant, config: &Config) {
@@ -575,11 +584,11 @@ impl Connection {
 
     /// Whether the peer has sent its last byte and all of it was moved to the handle.
     pub(crate) fn is_receive_finished(&self) -> bool {
-        let is_past_fin = matches!(
-            self.state(),
-            State::CloseWait | State::LastAck | State::Closing | State::TimeWait
-        );
-        is_past_fin && !self.solo.tcp().can_recv()
+        self.has_received_fin() && !self.solo.tcp().can_recv()
+    }
+
+    fn has_received_fin(&self) -> bool {
+        matches!(self.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait)
     }
 }
 

@@ -44,10 +44,14 @@ impl Sockets {
         &mut self,
         make: impl FnOnce(SocketId) -> Result<Socket, Error>,
     ) -> Result<SocketId, Error> {
-        if self.slots.len() >= self.max {
+        if self.is_full() {
             return Err(Error::LimitReached);
         }
         self.slots.try_insert_with_key(make)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.slots.len() >= self.max
     }
 
     pub(crate) fn remove(&mut self, id: SocketId) -> Option<Socket> {

@@ -175,9 +175,12 @@ impl Netstack {
             self.evict_half_open(self.half_open.oldest());
         }
         let stage = Stage::HalfOpen { listener: listener_id, tickets: (0, 0) };
-        let id = self
-            .insert_connection(flow, way, options, stage)
-            .map_err(|_| DropReason::TooManySockets)?;
+        let id = self.insert_connection(flow, way, options, stage).map_err(|_| {
+            match self.sockets.is_full() {
+                true => DropReason::TooManySockets,
+                false => DropReason::NoBuffers,
+            }
+        })?;
         let ticket = self.sockets.listener_mut(listener_id).map_or(0, |l| l.half_open.insert(id));
         let tickets = (ticket, self.half_open.insert(id));
         let isn = self.random.initial_sequence(&flow, self.now);
@@ -333,6 +336,10 @@ impl Netstack {
         }
         let recv_bytes = options.recv_buffer_bytes.unwrap_or(self.config.recv_buffer_bytes);
         let send_bytes = options.send_buffer_bytes.unwrap_or(self.config.send_buffer_bytes);
+        if self.sockets.is_full() || !self.arena.has_room([recv_bytes, send_bytes]) {
+            // Worth least, and a flood of SYNs must not keep everybody else out.
+            self.evict_half_open(self.half_open.oldest());
+        }
         let mtu = match way {
             NextHop::Own => LOOPBACK_MTU,
             NextHop::Link(_) => self.outgoing.capabilities.mtu,

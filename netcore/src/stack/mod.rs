@@ -111,7 +111,7 @@ impl Netstack {
             now,
             engine: Engine::new(now),
             addressing: Addressing::default(),
-            arena: Arena::default(),
+            arena: Arena::new(config.buffer_bytes_max),
             reassembly: Reassembly::new(config.fragments_bytes_max, config.fragment_timeout),
             sockets: Sockets::new(config.sockets_max),
             flows: FlowTable::with_hasher(random.hash_keys()),

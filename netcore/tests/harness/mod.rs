@@ -2,7 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod peer;
 pub mod raw_peer;
+pub mod resident;
 
 use bytes::Bytes;
 use netcore::queue::{SocketQueue, StreamQueue};

@@ -1,0 +1,428 @@
+//! A random walk of segments through live connections, and every byte of it accounted for.
+
+use crate::host::{Host, OWN, PEER};
+use arbitrary::Unstructured;
+use netcore::queue::{SocketQueue, StreamQueue};
+use netcore::smoltcp::phy::ChecksumCapabilities;
+use netcore::smoltcp::time::Duration;
+use netcore::smoltcp::wire::{
+    IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+};
+use netcore::{Config, Entropy, Error, FrameChecksum, SocketId, tcp};
+use std::sync::Arc;
+
+/// Plays the story in `data` and returns how many segments were sent to the stack.
+///
+/// What a program reads is what the peer has said at these sequence numbers, in order and complete;
+/// what the peer hears is what the program wrote; and when all is over nothing is left.
+///
+/// # Panics
+///
+/// If something of that is not so.
+pub fn packets(data: &[u8]) -> u64 {
+    let mut story = Unstructured::new(data);
+    let mut walk = Walk::new();
+    // An error is the end of the data.
+    while !story.is_empty() && walk.step(&mut story).is_ok() {}
+    walk.end()
+}
+
+struct Walk {
+    host: Host,
+    listener: SocketId,
+    connections: [Connection; 2],
+    next_port: u16,
+    segments: u64,
+}
+
+/// A connection and all that is known of it outside of the stack.
+#[derive(Default)]
+struct Connection {
+    port: u16,
+    /// Both ends' initial sequence numbers; the stack's once it was heard.
+    peer_isn: u32,
+    own_isn: Option<u32>,
+    /// The next sequence number of an honest peer.
+    next: u32,
+    /// What the stack has acknowledged, and the end of its window.
+    acknowledged: u32,
+    edge: u32,
+    /// One past the highest sequence number heard of the stack.
+    heard_end: u32,
+    /// Which bytes of the peer's stream were ever said; all before `said_prefix` were.
+    said: Vec<bool>,
+    said_prefix: usize,
+    /// What the program read and wrote.
+    read: usize,
+    written: usize,
+    stream: Option<Arc<StreamQueue>>,
+    is_accepted: bool,
+    is_shut_down: bool,
+}
+
+impl Walk {
+    fn new() -> Self {
+        let config = Config {
+            // So large that the window has to be scaled.
+            recv_buffer_bytes: 128 * 1024,
+            send_buffer_bytes: 16 * 1024,
+            stream_queue_bytes: 8 * 1024,
+            entropy: Entropy::Seed(1),
+            ..Config::default()
+        };
+        let mut host = Host::new(config, FrameChecksum::Unknown);
+        let local = (OWN, 80).into();
+        let options = tcp::ListenOptions::default();
+        let listening = host.call(None, tcp::Command::Listen { local, options });
+        let Some(Ok((_, Some(SocketQueue::Accept(queue))))) = listening else {
+            panic!("the port is free: {listening:?}")
+        };
+        let mut walk = Self {
+            host,
+            listener: queue.id(),
+            connections: Default::default(),
+            next_port: 1000,
+            segments: 0,
+        };
+        for index in 0..walk.connections.len() {
+            walk.meet(index);
+        }
+        walk
+    }
+
+    /// Begins a new connection with a SYN, in place of an old one.
+    fn meet(&mut self, index: usize) {
+        let port = self.next_port;
+        self.next_port = 1000 + (self.next_port - 1000 + 1) % PORTS;
+        let peer_isn = u32::from(port).wrapping_mul(0x9e37_79b1);
+        let peer_isn = peer_isn.wrapping_add((self.segments as u32).wrapping_mul(1 << 12));
+        let old = std::mem::take(&mut self.connections[index]);
+        if let Some(stream) = old.stream {
+            stream.close();
+        }
+        self.connections[index] =
+            Connection { port, peer_isn, next: peer_isn.wrapping_add(1), ..Default::default() };
+        self.say(index, TcpControl::Syn, peer_isn, None, 0xffff, 0);
+    }
+
+    fn step(&mut self, story: &mut Unstructured<'_>) -> arbitrary::Result<()> {
+        let index = story.int_in_range(0..=self.connections.len() - 1)?;
+        match story.arbitrary::<u8>()? {
+            // What an honest peer would say next, so that the walk gets far.
+            0..80 => {
+                let len = usize::from(story.arbitrary::<u16>()? % 1461);
+                let connection = &self.connections[index];
+                let room = connection.edge.wrapping_sub(connection.next) as i32;
+                let len = len.min(usize::try_from(room).unwrap_or(0));
+                let (next, heard) = (connection.next, self.heard(index));
+                self.say(index, TcpControl::Psh, next, heard, 0xffff, len);
+                self.connections[index].next = next.wrapping_add(len as u32);
+            }
+            80..90 => {
+                let (next, heard) = (self.connections[index].next, self.heard(index));
+                self.say(index, TcpControl::Fin, next, heard, 0xffff, 0);
+            }
+            90..190 => self.misspeak(index, story)?,
+            190..205 => {
+                let millis = story.arbitrary::<u16>()?;
+                self.host.advance(Duration::from_millis(u64::from(millis) / 8));
+                self.listen_to_stack();
+            }
+            205..220 => {
+                let max = usize::from(story.arbitrary::<u16>()?);
+                self.read(index, max);
+            }
+            220..240 => {
+                let len = usize::from(story.arbitrary::<u16>()?) % 20_000;
+                self.write(index, len);
+            }
+            240..244 => {
+                if let Some(stream) = &self.connections[index].stream {
+                    // Fails if the connection has ended.
+                    let _ = stream.shutdown_send();
+                    self.connections[index].is_shut_down = true;
+                }
+            }
+            244..248 => {
+                if let Some(stream) = self.connections[index].stream.take() {
+                    stream.close();
+                    self.connections[index].is_shut_down = true;
+                }
+            }
+            248..250 => {
+                if let Some(stream) = self.connections[index].stream.take() {
+                    stream.abort();
+                    stream.close();
+                }
+            }
+            250.. => self.meet(index),
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Any segment at any place.
+    fn misspeak(&mut self, index: usize, story: &mut Unstructured<'_>) -> arbitrary::Result<()> {
+        const CONTROLS: [TcpControl; 6] = [
+            TcpControl::None,
+            TcpControl::None,
+            TcpControl::Psh,
+            TcpControl::Fin,
+            TcpControl::Syn,
+            TcpControl::Rst,
+        ];
+        let control = *story.choose(&CONTROLS)?;
+        let connection = &self.connections[index];
+        let offset = u32::from(story.arbitrary::<u16>()?);
+        let sequence = match story.int_in_range(0..=9)? {
+            0..=2 => connection.acknowledged.wrapping_add(offset % 3000),
+            3 => connection.acknowledged.wrapping_sub(offset % 3000),
+            4 => connection.edge.wrapping_sub(offset % 3000),
+            5 => connection.edge.wrapping_add(offset % 3),
+            6 => connection.edge.wrapping_add(offset),
+            7 => connection.acknowledged,
+            8 => connection.peer_isn,
+            _ => connection.acknowledged.wrapping_add(0x8000_0000 - 2 + offset % 5),
+        };
+        let heard = connection.heard_end;
+        let acknowledgement = match story.int_in_range(0..=7)? {
+            0 => None,
+            1 => Some(heard.wrapping_sub(offset)),
+            2 => Some(heard.wrapping_sub(offset % 3)),
+            3 => Some(heard.wrapping_add(offset)),
+            4 => Some(heard.wrapping_add(0x8000_0000 - 2 + offset % 5)),
+            _ => Some(heard),
+        };
+        let window: u16 = match story.int_in_range(0..=3)? {
+            0 => 0,
+            1 => story.arbitrary::<u16>()? % 2000,
+            _ => 0xffff,
+        };
+        let len = match control {
+            TcpControl::Syn | TcpControl::Rst => 0,
+            _ => usize::from(story.arbitrary::<u16>()? % 1461),
+        };
+        let acknowledgement = acknowledgement.filter(|_| connection.own_isn.is_some());
+        self.say(index, control, sequence, acknowledgement, window, len);
+        Ok(())
+    }
+
+    /// What an honest peer acknowledges.
+    fn heard(&self, index: usize) -> Option<u32> {
+        let connection = &self.connections[index];
+        connection.own_isn.map(|_| connection.heard_end)
+    }
+
+    /// Puts a segment on the wire, and a note of its bytes into the books.
+    fn say(
+        &mut self,
+        index: usize,
+        control: TcpControl,
+        sequence: u32,
+        acknowledgement: Option<u32>,
+        window: u16,
+        len: usize,
+    ) {
+        let connection = &mut self.connections[index];
+        let payload: Vec<u8> =
+            (0..len).map(|at| peers_byte(sequence.wrapping_add(at as u32))).collect();
+        connection.note_said(sequence, len);
+        let is_syn = control == TcpControl::Syn;
+        let segment = TcpRepr {
+            src_port: connection.port,
+            dst_port: 80,
+            control,
+            seq_number: TcpSeqNumber(sequence as i32),
+            ack_number: acknowledgement.map(|number| TcpSeqNumber(number as i32)),
+            window_len: window,
+            window_scale: is_syn.then_some(0),
+            max_seg_size: is_syn.then_some(1460),
+            sack_permitted: is_syn,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &payload,
+        };
+        let ip = Ipv4Repr {
+            src_addr: PEER,
+            dst_addr: OWN,
+            next_header: IpProtocol::Tcp,
+            payload_len: segment.buffer_len(),
+            hop_limit: 64,
+        };
+        let mut packet = vec![0; ip.buffer_len() + segment.buffer_len()];
+        let checksums = ChecksumCapabilities::default();
+        ip.emit(&mut Ipv4Packet::new_unchecked(&mut packet), &checksums);
+        let mut transport = TcpPacket::new_unchecked(&mut packet[ip.buffer_len()..]);
+        segment.emit(&mut transport, &PEER.into(), &OWN.into(), &checksums);
+        self.host.wire.incoming.push_back(packet.into());
+        self.segments += 1;
+        self.settle();
+    }
+
+    /// Does what needs no time, and looks at what came of it.
+    fn settle(&mut self) {
+        self.host.run();
+        self.listen_to_stack();
+        while let Some(Ok((_, Some(SocketQueue::Stream(stream))))) =
+            self.host.call(Some(self.listener), tcp::Command::Accept)
+        {
+            let port = stream.peer_address().port();
+            match self.connections.iter_mut().find(|connection| connection.port == port) {
+                Some(connection) => {
+                    assert!(!connection.is_accepted, "a connection is accepted once");
+                    connection.is_accepted = true;
+                    connection.stream = Some(stream);
+                }
+                None => stream.abort(),
+            }
+        }
+    }
+
+    /// Looks at what the stack has sent.
+    fn listen_to_stack(&mut self) {
+        for packet in std::mem::take(&mut self.host.wire.outgoing) {
+            let ip = Ipv4Packet::new_checked(&packet[..]).expect("an IPv4 packet");
+            assert!(ip.verify_checksum());
+            let segment = TcpPacket::new_checked(ip.payload()).expect("a segment");
+            assert!(segment.verify_checksum(&OWN.into(), &PEER.into()));
+            let port = segment.dst_port();
+            if let Some(connection) = self.connections.iter_mut().find(|one| one.port == port) {
+                connection.note_heard(&segment);
+            }
+        }
+    }
+
+    fn read(&mut self, index: usize, max: usize) {
+        let connection = &mut self.connections[index];
+        let Some(stream) = &connection.stream else { return };
+        let mut buffer = vec![0; max];
+        if let Ok(len) = stream.try_recv(&mut buffer) {
+            for byte in &buffer[..len] {
+                let place = connection.peer_isn.wrapping_add(1 + connection.read as u32);
+                assert_eq!(*byte, peers_byte(place), "byte {}", connection.read);
+                connection.read += 1;
+            }
+            assert!(connection.read <= connection.said_prefix, "what was never said is read");
+        }
+    }
+
+    fn write(&mut self, index: usize, len: usize) {
+        let connection = &mut self.connections[index];
+        let Some(stream) = &connection.stream else { return };
+        let bytes: Vec<u8> =
+            (0..len).map(|at| own_byte((connection.written + at) as u32)).collect();
+        match stream.try_send(&bytes) {
+            Ok(sent) => connection.written += sent,
+            Err(error) => assert_ne!(error, Error::Closed, "the handle is there"),
+        }
+    }
+
+    fn end(mut self) -> u64 {
+        for index in 0..self.connections.len() {
+            self.read(index, usize::from(u16::MAX));
+            if let Some(stream) = self.connections[index].stream.take() {
+                stream.close();
+            }
+        }
+        self.host.call(Some(self.listener), tcp::Command::Close);
+        self.host.drain();
+        self.listen_to_stack();
+        self.segments
+    }
+}
+
+impl Connection {
+    /// Notes bytes of the peer's stream. What lies far outside of any window is never taken.
+    fn note_said(&mut self, sequence: u32, len: usize) {
+        const FAR: usize = 1 << 24;
+        let first = sequence.wrapping_sub(self.peer_isn).wrapping_sub(1) as i32;
+        // Part of it may lie before the first byte.
+        let end = usize::try_from(i64::from(first) + len as i64).unwrap_or(0);
+        let range = usize::try_from(first).unwrap_or(0)..end;
+        if range.is_empty() || end > FAR {
+            return;
+        }
+        if self.said.len() < range.end {
+            self.said.resize(range.end, false);
+        }
+        self.said[range].fill(true);
+        while self.said.get(self.said_prefix) == Some(&true) {
+            self.said_prefix += 1;
+        }
+    }
+
+    /// Notes what a SYN|ACK of the stack says. Unless it only repeats what it said in this handshake,
+    /// it speaks of a new connection, which one of the walk's SYNs has begun when the old one was
+    /// over.
+    fn begin(&mut self, next: u32, own_isn: u32) {
+        let peer_isn = next.wrapping_sub(1);
+        if self.own_isn == Some(own_isn) && self.peer_isn == peer_isn && !self.is_accepted {
+            return;
+        }
+        if let Some(stream) = &self.stream {
+            assert!(stream.recv_state().is_closed, "a SYN has ended a living connection");
+            stream.close();
+        }
+        *self = Self {
+            port: self.port,
+            peer_isn,
+            own_isn: Some(own_isn),
+            next,
+            acknowledged: next,
+            heard_end: own_isn.wrapping_add(1),
+            ..Self::default()
+        };
+    }
+
+    /// Checks a segment of the stack, and notes what it says.
+    fn note_heard(&mut self, segment: &TcpPacket<&[u8]>) {
+        if segment.rst() {
+            return;
+        }
+        let sequence = segment.seq_number().0 as u32;
+        if segment.syn() {
+            self.begin(segment.ack_number().0 as u32, sequence);
+        }
+        let Some(isn) = self.own_isn else {
+            // The last words of the connection that had this port before.
+            return;
+        };
+        let acknowledgement = segment.ack_number().0 as u32;
+        let acknowledged = acknowledgement.wrapping_sub(self.peer_isn).wrapping_sub(1);
+        assert!(
+            acknowledged as usize <= self.said_prefix + 1,
+            "{acknowledged} bytes are acknowledged, {} were said",
+            self.said_prefix,
+        );
+        for (at, byte) in segment.payload().iter().enumerate() {
+            let place = sequence.wrapping_sub(isn).wrapping_sub(1).wrapping_add(at as u32);
+            // smoltcp probes with a byte of its own choice only if there is none to send.
+            assert!((place as usize) < self.written, "byte {place} was never written");
+            assert_eq!(*byte, own_byte(place), "byte {place}");
+        }
+        let end = (segment.seq_number() + segment.segment_len()).0 as u32;
+        if (end.wrapping_sub(self.heard_end) as i32) > 0 {
+            self.heard_end = end;
+        }
+        self.acknowledged = acknowledgement;
+        let shift = if segment.syn() { 0 } else { WINDOW_SHIFT };
+        self.edge = acknowledgement.wrapping_add(u32::from(segment.window_len()) << shift);
+    }
+}
+
+/// On how many ports the peer's connections come. With few of them, the stack still remembers the
+/// last connection when the next one comes.
+const PORTS: u16 = 8;
+
+/// How the stack scales its window, which follows from the size of its receive buffer.
+const WINDOW_SHIFT: u32 = 2;
+
+/// What the peer says at this sequence number.
+fn peers_byte(sequence: u32) -> u8 {
+    (sequence.wrapping_mul(0x9e37_79b1) >> 21) as u8
+}
+
+/// What the program writes at this place of its stream.
+fn own_byte(place: u32) -> u8 {
+    (place.wrapping_mul(0x85eb_ca77) >> 19) as u8
+}

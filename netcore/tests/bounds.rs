@@ -1,0 +1,542 @@
+//! Every bound that `Config` names: what happens at it, and that it is over afterwards.
+
+mod harness;
+
+use bytes::Bytes;
+use harness::peer::{PORT, Peer, Tap};
+use harness::{Host, Pair, Side, addr, read};
+use netcore::queue::{Datagram, DatagramQueue, SocketQueue};
+use netcore::smoltcp::phy::Medium;
+use netcore::smoltcp::time::{Duration, Instant};
+use netcore::smoltcp::wire::TcpControl;
+use netcore::{
+    Command, Config, DropReason, Error, Frame, HasChannel, Link, LinkCapabilities, Netstack,
+    Offload, Pipe, PipeDev, Slot, SocketId, control, icmp, raw, tcp, udp,
+};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Each field of `Config` that is a bound, and its test.
+const TESTS: [(&str, fn()); 15] = [
+    ("commands_max", commands_wait_for_room),
+    ("sockets_max", without_room_for_a_socket_none_is_made),
+    ("recv_buffer_bytes", a_peer_fills_no_more_than_its_window),
+    ("send_buffer_bytes", no_more_is_in_flight_than_the_send_buffer_holds),
+    ("buffer_bytes_max", without_room_for_buffers_no_connection_is_made),
+    ("stream_queue_bytes", a_writer_gets_no_more_credit_than_the_queue_has_room),
+    ("backlog_max", a_full_backlog_drops_syns),
+    ("half_open_per_listener_max", the_oldest_half_open_connection_of_a_listener_makes_room),
+    ("half_open_max", the_oldest_half_open_connection_of_all_makes_room),
+    ("datagram_queue_bytes", full_datagram_queues_drop_what_comes_and_refuse_what_goes),
+    ("groups_per_socket_max", a_socket_is_in_no_more_groups_than_it_may),
+    ("loopback_packets_max", packets_to_oneself_wait_for_room),
+    ("replies_max", replies_that_find_no_room_are_dropped),
+    ("fragments_bytes_max", the_oldest_incomplete_packet_makes_room),
+    ("time_wait_max", the_oldest_closed_connection_makes_room),
+];
+
+#[test]
+fn every_bound_of_the_configuration_has_a_test() {
+    let source = include_str!("../src/config.rs");
+    let fields = source.lines().filter_map(|line| {
+        let name = line.trim().strip_prefix("pub ")?.split_once(':')?.0;
+        (name.ends_with("_max") || name.ends_with("_bytes")).then_some(name)
+    });
+
+    let tested: BTreeSet<_> = TESTS.iter().map(|(field, _)| *field).collect();
+
+    assert_eq!(fields.collect::<BTreeSet<_>>(), tested);
+}
+
+#[test]
+fn commands_wait_for_room() {
+    let mut pair = Pair::with(Config { commands_max: 3, ..Config::default() }, 1500);
+    let channel = pair.far.stack.command_channel();
+    let send = || channel.request_nonblocking(None, control::Command::Snapshot);
+
+    for _ in 0..2 {
+        assert_eq!([send(), send(), send(), send()], [Ok(()), Ok(()), Ok(()), would_block()]);
+        pair.run();
+    }
+}
+
+#[test]
+fn without_room_for_a_socket_none_is_made() {
+    let mut pair = Pair::with(Config { sockets_max: 2, ..Config::default() }, 1500);
+    let tap = Tap::new(&mut pair);
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("room");
+    let socket = bind(&mut pair, Side::Far, "10.0.0.2:2000");
+    let any = addr("10.0.0.2:0");
+    let commands: [Command; 5] = [
+        udp::Command::Bind { endpoint: any }.into(),
+        tcp::Command::Listen { local: any, options: Default::default() }.into(),
+        tcp::Command::Connect {
+            remote: addr("10.0.0.1:80"),
+            local: None,
+            options: Default::default(),
+        }
+        .into(),
+        icmp::Command::Open { local: any.ip() }.into(),
+        raw::Command::Open { version: raw::Version::V4, protocol: 253 }.into(),
+    ];
+
+    for command in commands {
+        let answer = pair.call(Side::Far, None, command.clone());
+        assert_eq!(answer.err(), Some(Error::LimitReached), "{command:?}");
+    }
+    let mut peer = Peer::new(Ipv4Addr::new(10, 0, 0, 3), 1000);
+    let syn = peer.segment(TcpControl::Syn, &[]);
+    pair.inject(Side::Far, syn);
+    pair.run();
+    assert_eq!(dropped(&pair, DropReason::TooManySockets), 1);
+
+    socket.close();
+    pair.run();
+    peer.connect(&mut pair, &tap);
+    pair.accept(Side::Far, listener).expect("there is room again").abort();
+    close(&mut pair, listener);
+}
+
+#[test]
+fn a_peer_fills_no_more_than_its_window() {
+    let (recv_buffer_bytes, stream_queue_bytes) = (64 * 1024, 16 * 1024);
+    let config = Config { recv_buffer_bytes, stream_queue_bytes, ..Config::default() };
+    let mut pair = Pair::with(config, 1500);
+    let (near, far, listener) = pair.connected();
+
+    let mut written = 0;
+    while let Ok(sent) = near.try_send(&[7; 1000]) {
+        written += sent;
+        pair.advance(Duration::from_millis(20));
+    }
+
+    let snapshot = pair.far.stack.snapshot();
+    let held: usize = snapshot.sockets.iter().map(|socket| socket.receive_queue).sum();
+    let bound = recv_buffer_bytes + stream_queue_bytes;
+    assert!((bound / 2..=bound).contains(&held), "{held} of {bound}");
+    let mut received = 0;
+    pair.advance_until(|_| {
+        received += read(&far, written).map_or(0, |bytes| bytes.len());
+        received == written
+    });
+    near.close();
+    far.close();
+    close(&mut pair, listener);
+}
+
+#[test]
+fn no_more_is_in_flight_than_the_send_buffer_holds() {
+    let (send_buffer_bytes, stream_queue_bytes) = (16 * 1024, 4096);
+    let config = Config { send_buffer_bytes, stream_queue_bytes, ..Config::default() };
+    let mut pair = Pair::with(config, 1500);
+    let (near, far, listener) = pair.connected();
+    let in_flight = Rc::new(RefCell::new(0));
+    let count = in_flight.clone();
+    pair.wire = Box::new(move |packet| {
+        *count.borrow_mut() += packet.len();
+        None
+    });
+
+    let mut written = 0;
+    while let Ok(sent) = near.try_send(&[7; 1000]) {
+        written += sent;
+        pair.run();
+    }
+
+    assert_eq!(written, send_buffer_bytes + stream_queue_bytes);
+    assert!(*in_flight.borrow() <= send_buffer_bytes * 1500 / 1460);
+    pair.wire = Box::new(Some);
+    let mut received = 0;
+    pair.advance_until(|_| {
+        received += read(&far, written).map_or(0, |bytes| bytes.len());
+        received == written
+    });
+    near.close();
+    far.close();
+    close(&mut pair, listener);
+}
+
+#[test]
+fn without_room_for_buffers_no_connection_is_made() {
+    let (recv_buffer_bytes, send_buffer_bytes) = (64 * 1024, 64 * 1024);
+    let buffer_bytes_max = 2 * (recv_buffer_bytes + send_buffer_bytes);
+    let config =
+        Config { recv_buffer_bytes, send_buffer_bytes, buffer_bytes_max, ..Config::default() };
+    let mut pair = Pair::with(config, 1500);
+    let tap = Tap::new(&mut pair);
+    let near_listener = pair.listen(Side::Near, "10.0.0.1:80").expect("a free port");
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let streams = [(); 2].map(|()| pair.connect(Side::Far, "10.0.0.1:80").expect("room"));
+    assert_eq!(pair.far.stack.snapshot().buffer_bytes, buffer_bytes_max);
+
+    assert_eq!(pair.connect(Side::Far, "10.0.0.1:80").err(), Some(Error::LimitReached));
+    let mut peer = Peer::new(Ipv4Addr::new(10, 0, 0, 3), 1000);
+    let syn = peer.segment(TcpControl::Syn, &[]);
+    pair.inject(Side::Far, syn);
+    pair.run();
+    assert_eq!(dropped(&pair, DropReason::NoBuffers), 1);
+
+    // One that is half open makes room for the next.
+    streams[0].abort();
+    pair.run();
+    Peer::new(Ipv4Addr::new(10, 0, 0, 4), 1000).send(&mut pair, TcpControl::Syn, &[]);
+    pair.run();
+    peer.connect(&mut pair, &tap);
+    assert_eq!(dropped(&pair, DropReason::HalfOpenEvicted), 1);
+    pair.accept(Side::Far, listener).expect("there was room").abort();
+    streams[1].abort();
+    for _ in 0..2 {
+        pair.accept(Side::Near, near_listener).expect("a connection").close();
+    }
+    pair.call(Side::Near, Some(near_listener), tcp::Command::Close).expect("a listener");
+    close(&mut pair, listener);
+}
+
+#[test]
+fn a_writer_gets_no_more_credit_than_the_queue_has_room() {
+    let mut pair = Pair::with(Config { stream_queue_bytes: 4096, ..Config::default() }, 1500);
+    let (near, far, listener) = pair.connected();
+
+    for _ in 0..3 {
+        assert_eq!(near.try_send(&[7; 5000]), Ok(4096));
+        assert_eq!(near.try_send(&[7]), Err(Error::WouldBlock));
+        pair.run();
+        assert_eq!(read(&far, 5000).map(|bytes| bytes.len()), Ok(4096));
+        pair.advance(Duration::from_millis(100));
+    }
+    near.close();
+    far.close();
+    close(&mut pair, listener);
+}
+
+#[test]
+fn a_full_backlog_drops_syns() {
+    let mut pair = Pair::with(Config { backlog_max: 2, ..Config::default() }, 1500);
+    let tap = Tap::new(&mut pair);
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let mut peers = peers(1000, 4);
+    for peer in &mut peers[..3] {
+        peer.connect(&mut pair, &tap);
+    }
+    assert_eq!(dropped(&pair, DropReason::BacklogFull), 1);
+    assert_eq!(pair.states(Side::Far).0.len(), 2);
+
+    pair.accept(Side::Far, listener).expect("the first").abort();
+    peers[3].connect(&mut pair, &tap);
+
+    for port in [1001, 1003] {
+        let stream = pair.accept(Side::Far, listener).expect("the others");
+        assert_eq!(stream.peer_address().port(), port);
+        stream.abort();
+    }
+    close(&mut pair, listener);
+}
+
+#[test]
+fn the_oldest_half_open_connection_of_a_listener_makes_room() {
+    let config = Config { half_open_per_listener_max: 2, ..Config::default() };
+    half_open_connections_are_two(config, [PORT, PORT, PORT]);
+}
+
+#[test]
+fn the_oldest_half_open_connection_of_all_makes_room() {
+    let config = Config { half_open_max: 2, ..Config::default() };
+    half_open_connections_are_two(config, [PORT, PORT + 1, PORT]);
+}
+
+fn half_open_connections_are_two(config: Config, ports: [u16; 3]) {
+    let mut pair = Pair::with(config, 1500);
+    let tap = Tap::new(&mut pair);
+    let listeners =
+        ["10.0.0.2:80", "10.0.0.2:81"].map(|at| pair.listen(Side::Far, at).expect("free"));
+    let mut peers = peers(1000, 3);
+    for (peer, port) in peers.iter_mut().zip(ports) {
+        peer.to = port;
+        peer.send(&mut pair, TcpControl::Syn, &[]);
+        pair.run();
+        peer.hear(&tap);
+    }
+    assert_eq!(pair.states(Side::Far).0.len(), 2);
+    assert_eq!(dropped(&pair, DropReason::HalfOpenEvicted), 1);
+
+    // The first is not known any more; the others are.
+    for peer in &mut peers {
+        peer.send(&mut pair, TcpControl::None, &[]);
+    }
+    pair.run();
+
+    assert_eq!(pair.states(Side::Far).0, ["ESTABLISHED"; 2]);
+    assert_eq!(pair.far.stack.counters().resets_sent, 1);
+    for (peer, port) in peers.iter().zip(ports).skip(1) {
+        let listener = listeners[usize::from(port - PORT)];
+        let stream = pair.accept(Side::Far, listener).expect("a connection");
+        assert_eq!(stream.peer_address().port(), peer.port);
+        stream.abort();
+    }
+    for listener in listeners {
+        close(&mut pair, listener);
+    }
+}
+
+#[test]
+fn full_datagram_queues_drop_what_comes_and_refuse_what_goes() {
+    static PAYLOAD: [u8; 60_000] = [7; 60_000];
+    // Two such datagrams fit, three do not.
+    let config = Config { datagram_queue_bytes: 150_000, ..Config::default() };
+    let mut pair = Pair::with(config, 65_535);
+    let open = raw::Command::Open { version: raw::Version::V4, protocol: 253 };
+    let mut raw_packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 253, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    raw_packet.extend(PAYLOAD);
+    let udp =
+        [bind(&mut pair, Side::Near, "10.0.0.1:2000"), bind(&mut pair, Side::Far, "10.0.0.2:2000")];
+    let raw = [Side::Near, Side::Far].map(|side| opened(&mut pair, side, open.clone()));
+    // The echo replies come back to the socket itself.
+    let ping = opened(&mut pair, Side::Near, icmp::Command::Open { local: [10, 0, 0, 1].into() });
+    let ping = [ping.clone(), ping];
+    let payload = Bytes::from_static(&PAYLOAD);
+
+    for ([from, to], side, payload) in [
+        (udp, Side::Far, payload.clone()),
+        (raw, Side::Far, raw_packet.into()),
+        (ping, Side::Near, payload),
+    ] {
+        let send = || {
+            let peer = addr("10.0.0.2:2000");
+            let payload = payload.clone();
+            from.try_send(Datagram { peer, local: None, hop_limit: None, payload })
+        };
+        let before = pair.host(side).stack.counters().dropped(DropReason::QueueFull);
+        for _ in 0..2 {
+            assert_eq!([send(), send(), send()], [Ok(()), Ok(()), would_block()]);
+            pair.run();
+        }
+        let received = std::iter::from_fn(|| to.try_recv().ok()).count();
+        let after = pair.host(side).stack.counters().dropped(DropReason::QueueFull);
+        assert_eq!((received, after - before), (2, 2), "{:?}", from.id());
+
+        send().expect("room again");
+        pair.run();
+        assert!(to.try_recv().is_ok());
+        from.close();
+        to.close();
+    }
+}
+
+#[test]
+fn a_socket_is_in_no_more_groups_than_it_may() {
+    let mut pair = Pair::with(Config { groups_per_socket_max: 2, ..Config::default() }, 1500);
+    let socket = bind(&mut pair, Side::Near, "0.0.0.0:0");
+    let group = |last| IpAddr::from([239, 0, 0, last]);
+    socket.join(group(1)).expect("room");
+    socket.join(group(2)).expect("room");
+
+    assert_eq!(socket.join(group(3)), Err(Error::LimitReached));
+
+    socket.leave(group(1)).expect("a member");
+    assert_eq!(socket.join(group(3)), Ok(()));
+    socket.close();
+}
+
+#[test]
+fn packets_to_oneself_wait_for_room() {
+    let mut pair = Pair::with(Config { loopback_packets_max: 4, ..Config::default() }, 1500);
+    let from = bind(&mut pair, Side::Near, "10.0.0.1:2000");
+    let to = bind(&mut pair, Side::Near, "10.0.0.1:2001");
+    for number in 0..100u8 {
+        send(&from, "10.0.0.1:2001", &[number]).expect("room in the queue");
+    }
+
+    let mut rounds = 0;
+    while pair.near.stack.poll_link(Instant::ZERO, &mut Nothing) {
+        rounds += 1;
+        assert!(pair.near.stack.counters().loopback_packets <= 4 * rounds);
+    }
+
+    let received: Vec<_> =
+        std::iter::from_fn(|| to.try_recv().ok()).map(|datagram| datagram.payload[0]).collect();
+    assert_eq!(received, (0..100).collect::<Vec<_>>());
+    from.close();
+    to.close();
+}
+
+#[test]
+fn replies_that_find_no_room_are_dropped() {
+    let (pipe, wire) = Pipe::bounded(1);
+    let config = Config { replies_max: 3, ..Config::default() };
+    let mut stack = Netstack::new(config, Instant::ZERO);
+    stack.add_address("10.0.0.2/24".parse().expect("a network")).expect("a host's");
+    let mut host = Host { stack, device: PipeDev { pipe, medium: Medium::Ip, mtu: 1500 } };
+    let mut peers = peers(1000, 6).into_iter();
+    // To a port that nobody listens on.
+    let mut knock = |host: &mut Host| {
+        let peer = peers.next().expect("there are enough");
+        wire.tx.try_send(peer.segment(TcpControl::Syn, &[]).into()).expect("room");
+        host.stack.poll_device_io(Instant::ZERO, &mut host.device);
+    };
+
+    // One is in the pipe, three wait, the fifth is one too many.
+    for _ in 0..5 {
+        knock(&mut host);
+    }
+    assert_eq!(host.stack.counters().dropped(DropReason::ReplyQueueFull), 1);
+
+    let mut answered = Vec::new();
+    while let Ok(reset) = wire.rx.try_recv() {
+        answered.push(u16::from_be_bytes([reset[22], reset[23]]));
+        host.stack.poll_device_io(Instant::ZERO, &mut host.device);
+    }
+    assert_eq!(answered, [1000, 1001, 1002, 1003]);
+    knock(&mut host);
+    assert_eq!(wire.rx.len(), 1, "and the next is answered again");
+    assert_eq!(host.stack.counters().dropped(DropReason::ReplyQueueFull), 1);
+}
+
+#[test]
+fn the_oldest_incomplete_packet_makes_room() {
+    for (local, remote) in
+        [("10.0.0.1:2000", "10.0.0.2:2000"), ("[fd00::1]:2000", "[fd00::2]:2000")]
+    {
+        let config = Config { fragments_bytes_max: 8 * 1024, ..Config::default() };
+        let mut pair = Pair::with(config, 1500);
+        let near = bind(&mut pair, Side::Near, local);
+        let far = bind(&mut pair, Side::Far, remote);
+        // Ten datagrams of two fragments each.
+        let fragments = Rc::new(RefCell::new(Vec::new()));
+        let sink = fragments.clone();
+        pair.wire = Box::new(move |packet| {
+            sink.borrow_mut().push(packet);
+            None
+        });
+        for number in 0..10 {
+            send(&near, remote, &[number; 2000]).expect("room");
+        }
+        pair.run();
+        let fragments = fragments.take();
+        let (first, second): (Vec<_>, Vec<_>) =
+            fragments.chunks(2).map(|pair| (pair[0].to_vec(), pair[1].to_vec())).unzip();
+        assert_eq!(first.len(), 10);
+        pair.wire = Box::new(Some);
+
+        for fragment in first {
+            pair.inject(Side::Far, fragment);
+        }
+        pair.run();
+        let evicted = dropped(&pair, DropReason::FragmentExpired);
+        // Five of about 1,500 bytes fit, with what each costs besides.
+        assert_eq!(evicted, 5, "{local}");
+
+        // The newest are whole once their other halves are there; those of the others wait.
+        for fragment in second.into_iter().rev() {
+            pair.inject(Side::Far, fragment);
+        }
+        pair.run();
+        let whole: Vec<_> = std::iter::from_fn(|| far.try_recv().ok())
+            .map(|datagram| datagram.payload[0])
+            .collect();
+        assert_eq!(whole, (5..10).rev().collect::<Vec<_>>(), "{local}");
+
+        pair.advance(Duration::from_secs(61));
+        assert_eq!(dropped(&pair, DropReason::FragmentExpired), 10);
+        send(&near, remote, &[10; 2000]).expect("room");
+        pair.run();
+        assert_eq!(far.try_recv().map(|datagram| datagram.payload.len()), Ok(2000));
+        near.close();
+        far.close();
+    }
+}
+
+#[test]
+fn the_oldest_closed_connection_makes_room() {
+    let mut pair = Pair::with(Config { time_wait_max: 2, ..Config::default() }, 1500);
+    let tap = Tap::new(&mut pair);
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let mut peers = peers(1000, 3);
+
+    for peer in &mut peers {
+        peer.connect(&mut pair, &tap);
+        pair.accept(Side::Far, listener).expect("a connection").close();
+        pair.run();
+        peer.hear(&tap);
+        peer.send(&mut pair, TcpControl::Fin, &[]);
+        pair.run();
+    }
+
+    let kept: BTreeSet<_> =
+        pair.far.stack.snapshot().time_wait.iter().map(|(_, peer)| peer.port()).collect();
+    assert_eq!(kept, BTreeSet::from([1001, 1002]));
+    // The ends of the first are like any others: an old SYN is as good as a new one.
+    let mut again = Peer::new(peers[0].address, 1000);
+    again.sequence -= 500;
+    again.connect(&mut pair, &tap);
+    pair.accept(Side::Far, listener).expect("a new connection").abort();
+    close(&mut pair, listener);
+}
+
+/// A link that nothing comes from and nothing leaves by.
+struct Nothing;
+
+impl Link for Nothing {
+    type Slot<'a> = Nowhere;
+
+    fn capabilities(&self) -> LinkCapabilities {
+        LinkCapabilities {
+            medium: Medium::Ip,
+            mtu: 1500,
+            checksum_offload: false,
+            segment_bytes_max: None,
+        }
+    }
+
+    fn receive(&mut self) -> Option<Frame> {
+        None
+    }
+
+    fn transmit(&mut self) -> Option<Nowhere> {
+        Some(Nowhere)
+    }
+}
+
+struct Nowhere;
+
+impl Slot for Nowhere {
+    fn send<R>(self, _: usize, _: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
+        panic!("packets to oneself do not leave");
+    }
+}
+
+fn would_block() -> Result<(), Error> {
+    Err(Error::WouldBlock)
+}
+
+fn dropped(pair: &Pair, reason: DropReason) -> u64 {
+    pair.far.stack.counters().dropped(reason)
+}
+
+fn close(pair: &mut Pair, listener: SocketId) {
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}
+
+/// Peers on ports from here on.
+fn peers(port: u16, count: u16) -> Vec<Peer> {
+    let address = Ipv4Addr::new(10, 0, 0, 3);
+    (port..port + count).map(|port| Peer::new(address, port)).collect()
+}
+
+fn bind(pair: &mut Pair, side: Side, endpoint: &str) -> Arc<DatagramQueue> {
+    opened(pair, side, udp::Command::Bind { endpoint: addr(endpoint) })
+}
+
+fn opened(pair: &mut Pair, side: Side, command: impl Into<Command>) -> Arc<DatagramQueue> {
+    match pair.call(side, None, command) {
+        Ok((_, Some(SocketQueue::Datagram(queue)))) => queue,
+        other => panic!("opening gave {other:?}"),
+    }
+}
+
+fn send(socket: &DatagramQueue, to: &str, payload: &[u8]) -> Result<(), Error> {
+    let payload = Bytes::copy_from_slice(payload);
+    socket.try_send(Datagram { peer: addr(to), local: None, hop_limit: None, payload })
+}

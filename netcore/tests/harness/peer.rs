@@ -1,0 +1,155 @@
+//! A peer without a stack: it says what it is told to say, and nothing by itself.
+
+use super::{Pair, Side};
+use bytes::Bytes;
+use netcore::smoltcp::phy::ChecksumCapabilities;
+use netcore::smoltcp::wire::{
+    IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+};
+use std::cell::RefCell;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+
+pub const NEAR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub const FAR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+/// The port of far that peers talk to.
+pub const PORT: u16 = 80;
+
+/// What far sends to anybody but near. It reaches nobody else.
+#[derive(Clone, Default)]
+pub struct Tap(Rc<RefCell<Vec<Bytes>>>);
+
+/// One segment of far's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    pub to: (Ipv4Addr, u16),
+    pub from_port: u16,
+    /// A push counts as nothing.
+    pub control: TcpControl,
+    pub sequence: u32,
+    pub acknowledgement: Option<u32>,
+    pub len: usize,
+}
+
+impl Tap {
+    /// Taps the wire of a pair from here on.
+    pub fn new(pair: &mut Pair) -> Self {
+        let tap = Self::default();
+        let sink = tap.clone();
+        pair.wire = Box::new(move |packet| {
+            let ip = Ipv4Packet::new_unchecked(&packet[..]);
+            if ip.src_addr() == FAR && ip.dst_addr() != NEAR {
+                sink.0.borrow_mut().push(packet);
+                return None;
+            }
+            Some(packet)
+        });
+        tap
+    }
+
+    /// What came since the last call.
+    pub fn take(&self) -> Vec<Heard> {
+        self.0.take().iter().map(|packet| heard(packet)).collect()
+    }
+}
+
+fn heard(packet: &[u8]) -> Heard {
+    let ip = Ipv4Packet::new_checked(packet).expect("an IPv4 packet");
+    let segment = TcpPacket::new_checked(ip.payload()).expect("a segment");
+    let control = match (segment.syn(), segment.fin(), segment.rst()) {
+        (true, ..) => TcpControl::Syn,
+        (_, true, _) => TcpControl::Fin,
+        (_, _, true) => TcpControl::Rst,
+        _ => TcpControl::None,
+    };
+    Heard {
+        to: (ip.dst_addr(), segment.dst_port()),
+        from_port: segment.src_port(),
+        control,
+        sequence: segment.seq_number().0 as u32,
+        acknowledgement: segment.ack().then(|| segment.ack_number().0 as u32),
+        len: segment.payload().len(),
+    }
+}
+
+/// One end of a connection to far.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub address: Ipv4Addr,
+    pub port: u16,
+    /// Far's port.
+    pub to: u16,
+    /// The next sequence number of this end.
+    pub sequence: u32,
+    /// The next sequence number that it expects of far, once it has heard of one.
+    pub expected: Option<u32>,
+    pub window: u16,
+}
+
+impl Peer {
+    pub fn new(address: Ipv4Addr, port: u16) -> Self {
+        Self { address, port, to: PORT, sequence: 1000, expected: None, window: 60_000 }
+    }
+
+    /// Completes a handshake with far's listener.
+    pub fn connect(&mut self, pair: &mut Pair, tap: &Tap) {
+        self.send(pair, TcpControl::Syn, &[]);
+        pair.run();
+        self.hear(tap);
+        self.send(pair, TcpControl::None, &[]);
+        pair.run();
+    }
+
+    /// Takes note of all that far has sent, and returns it.
+    pub fn hear(&mut self, tap: &Tap) -> Vec<Heard> {
+        let all = tap.take();
+        for heard in all.iter().filter(|heard| heard.to == (self.address, self.port)) {
+            let flag = matches!(heard.control, TcpControl::Syn | TcpControl::Fin);
+            let end = heard.sequence.wrapping_add((heard.len + usize::from(flag)) as u32);
+            if heard.control != TcpControl::Rst
+                && self.expected.is_none_or(|before| (end.wrapping_sub(before) as i32) > 0)
+            {
+                self.expected = Some(end);
+            }
+        }
+        all
+    }
+
+    /// Puts the next segment on the wire.
+    pub fn send(&mut self, pair: &mut Pair, control: TcpControl, payload: &[u8]) {
+        pair.inject(Side::Far, self.segment(control, payload));
+        let flag = matches!(control, TcpControl::Syn | TcpControl::Fin);
+        self.sequence = self.sequence.wrapping_add((payload.len() + usize::from(flag)) as u32);
+    }
+
+    /// The next segment.
+    pub fn segment(&self, control: TcpControl, payload: &[u8]) -> Vec<u8> {
+        let segment = TcpRepr {
+            src_port: self.port,
+            dst_port: self.to,
+            control,
+            seq_number: TcpSeqNumber(self.sequence as i32),
+            ack_number: self.expected.map(|expected| TcpSeqNumber(expected as i32)),
+            window_len: self.window,
+            window_scale: None,
+            max_seg_size: (control == TcpControl::Syn).then_some(1460),
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload,
+        };
+        let ip = Ipv4Repr {
+            src_addr: self.address,
+            dst_addr: FAR,
+            next_header: IpProtocol::Tcp,
+            payload_len: segment.buffer_len(),
+            hop_limit: 64,
+        };
+        let mut packet = vec![0; ip.buffer_len() + segment.buffer_len()];
+        let checksums = ChecksumCapabilities::default();
+        ip.emit(&mut Ipv4Packet::new_unchecked(&mut packet), &checksums);
+        let mut transport = TcpPacket::new_unchecked(&mut packet[ip.buffer_len()..]);
+        segment.emit(&mut transport, &self.address.into(), &FAR.into(), &checksums);
+        packet
+    }
+}

@@ -1,0 +1,88 @@
+//! The fuzz targets, without a fuzzer: with the kept corpus and with noise.
+//!
+//! `NETSTACK_FUZZ_RUNS=100000 cargo test --release -p tests --test fuzz -- --nocapture` is a long
+//! run; `NETSTACK_FUZZ_SEED` begins another one. A failing run prints its seed.
+
+// What repeats a failure, and how far a run has come.
+#![allow(clippy::print_stdout)]
+
+use std::ops::Range;
+use std::path::Path;
+
+/// How many stories of noise each target plays by default.
+const RUNS: u64 = 60;
+
+#[test]
+fn packets_of_any_kind_and_order_leave_every_byte_right() {
+    let mut segments = 0;
+    play("packets", |data| segments += fuzz::packets(data));
+    println!("{segments} segments");
+}
+
+#[test]
+fn commands_in_any_order_do_what_the_model_says() {
+    play("commands", fuzz::commands);
+}
+
+#[test]
+fn frames_of_any_bytes_change_nothing() {
+    play("parser", fuzz::parser);
+}
+
+/// Plays the corpus of a target, and noise.
+fn play(target: &str, mut story: impl FnMut(&[u8])) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+    let mut kept = 0;
+    for entry in std::fs::read_dir(&corpus).expect("the corpus is kept with the source") {
+        let path = entry.expect("a readable directory").path();
+        println!("{}", path.display());
+        story(&std::fs::read(path).expect("a readable file"));
+        kept += 1;
+    }
+    assert!(kept > 0, "no corpus in {}", corpus.display());
+    for seed in seeds() {
+        let _shown = OnPanic(target, seed);
+        story(&noise(seed));
+    }
+}
+
+/// Seeds from the environment, or the same ones each time.
+fn seeds() -> Range<u64> {
+    let number = |name| {
+        let text = std::env::var(name).ok()?;
+        Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")))
+    };
+    let first = number("NETSTACK_FUZZ_SEED").unwrap_or(0);
+    first..first + number("NETSTACK_FUZZ_RUNS").unwrap_or(RUNS)
+}
+
+/// A story of up to 4 KiB.
+fn noise(seed: u64) -> Vec<u8> {
+    // Neighbouring seeds must not give stories that are parts of each other.
+    let mut state = mixed(seed ^ 0x5851_f42d_4c95_7f2d);
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed(state)
+    };
+    let words = next() % 512;
+    (0..words).flat_map(|_| next().to_le_bytes()).collect()
+}
+
+/// What SplitMix64 makes of its state.
+fn mixed(state: u64) -> u64 {
+    let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}
+
+/// Tells which story went wrong.
+struct OnPanic<'a>(&'a str, u64);
+
+impl Drop for OnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self(target, seed) = self;
+            println!("{target}: NETSTACK_FUZZ_SEED={seed} NETSTACK_FUZZ_RUNS=1");
+        }
+    }
+}
