@@ -92,8 +92,13 @@ impl Walk {
 
     /// Begins a new connection with a SYN, in place of an old one.
     fn meet(&mut self, index: usize) {
+        let next = |port: u16| 1000 + (port - 1000 + 1) % PORTS;
+        // Two of the walk's peers on one port would be one to the stack.
+        while self.connections.iter().any(|connection| connection.port == self.next_port) {
+            self.next_port = next(self.next_port);
+        }
         let port = self.next_port;
-        self.next_port = 1000 + (self.next_port - 1000 + 1) % PORTS;
+        self.next_port = next(port);
         let peer_isn = u32::from(port).wrapping_mul(0x9e37_79b1);
         let peer_isn = peer_isn.wrapping_add((self.segments as u32).wrapping_mul(1 << 12));
         let old = std::mem::take(&mut self.connections[index]);
