@@ -216,7 +216,7 @@ impl Pair {
 
     /// Gives a stream a batch of segments to send.
     fn send(&mut self, stream: &StreamQueue) {
-        const DATA: [u8; BATCH * SEGMENT_BYTES] = [7; BATCH * SEGMENT_BYTES];
+        static DATA: [u8; BATCH * SEGMENT_BYTES] = [7; BATCH * SEGMENT_BYTES];
         let mut data = Bytes::from_static(&DATA);
         assert_eq!(stream.try_send_bytes(&mut data), Ok(DATA.len()));
     }
