@@ -235,10 +235,11 @@ impl Pair {
             }
             for far in opened.into_iter().map(Opened::stream) {
                 let near = self.near.listener.try_accept().expect("as many as were made");
+                // Accepted in the order in which they were made.
+                assert_eq!(near.peer_address(), far.local_address());
                 streams.push([near, far]);
             }
         }
-        // The newest are each other's ends: accepted in the order in which they were made.
         streams
     }
 
