@@ -175,10 +175,9 @@ impl Connection {
     }
 
     /// Says what becomes of a segment, before anything is done with it.
+    #[inline]
     pub(crate) fn judge(&self, packet: &[u8], tcp_start: usize) -> Verdict {
-        let segment = TcpPacket::new_unchecked(&packet[tcp_start..]);
-        let payload_len = packet.len() - tcp_start - usize::from(segment.header_len());
-        let segment = Segment::new(&segment, payload_len);
+        let segment = Segment::new(&packet[tcp_start..]);
         let tcp = self.solo.tcp();
         match tcp.state() {
             // Given up, and about to be removed.

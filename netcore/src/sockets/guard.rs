@@ -13,6 +13,9 @@ use smoltcp::wire::{Ipv4Packet, Ipv6Packet, TcpPacket, TcpSeqNumber};
 use std::net::IpAddr;
 use std::ops::Range;
 
+/// A TCP header without options.
+const TCP_HEADER: usize = 20;
+
 /// Where a synchronised connection stands, as seen on the wire; the names are those of RFC 9293
 /// section 3.3.1.
 #[derive(Debug, Clone, Copy)]
@@ -91,15 +94,20 @@ impl Verdict {
 }
 
 impl Segment {
-    pub(crate) fn new(segment: &TcpPacket<&[u8]>, payload_len: usize) -> Self {
+    /// Reads a segment that was found to be whole.
+    #[inline]
+    pub(crate) fn new(segment: &[u8]) -> Self {
+        // Of a known length: each field is then read without another look at that.
+        let header: &[u8; TCP_HEADER] = segment.first_chunk().expect("a whole segment");
+        let header = TcpPacket::new_unchecked(header);
         Self {
-            sequence: segment.seq_number().0 as u32,
-            acknowledgement: segment.ack().then(|| segment.ack_number().0 as u32),
-            window: segment.window_len(),
-            payload_len: payload_len as u32,
-            syn: segment.syn(),
-            fin: segment.fin(),
-            rst: segment.rst(),
+            sequence: header.seq_number().0 as u32,
+            acknowledgement: header.ack().then(|| header.ack_number().0 as u32),
+            window: header.window_len(),
+            payload_len: (segment.len() - usize::from(header.header_len())) as u32,
+            syn: header.syn(),
+            fin: header.fin(),
+            rst: header.rst(),
         }
     }
 
@@ -110,6 +118,7 @@ impl Segment {
 }
 
 /// Judges a segment that comes to a connection in SYN-RECEIVED or later.
+#[inline]
 pub(crate) fn judge(state: State, at: &Sequences, segment: &Segment) -> Verdict {
     let is_past_fin = is_past_fin(state);
     let room = at.edge.wrapping_sub(at.expected);
@@ -125,11 +134,17 @@ pub(crate) fn judge(state: State, at: &Sequences, segment: &Segment) -> Verdict 
     {
         return Verdict::Take;
     }
+    judge_unusual(state, at, segment)
+}
 
+/// Judges a segment in every way that RFC 9293 asks for.
+#[inline(never)]
+fn judge_unusual(state: State, at: &Sequences, segment: &Segment) -> Verdict {
+    let is_past_fin = is_past_fin(state);
     // The sequence number: where the segment begins and ends in the window (RFC 9293 section
     // 3.10.7.4, first check).
     let start = i64::from(segment.sequence.wrapping_sub(at.expected) as i32);
-    let room = i64::from(room);
+    let room = i64::from(at.edge.wrapping_sub(at.expected));
     if segment.rst {
         return judge_reset(segment, start, room);
     }
@@ -288,7 +303,6 @@ pub(crate) fn stale_byte(
     expected: u32,
     acknowledgement: u32,
 ) -> Vec<u8> {
-    const TCP_HEADER: usize = 20;
     let (source, destination): (IpAddr, IpAddr) = (remote.ip(), local.ip());
     let protocol = smoltcp::wire::IpProtocol::Tcp;
     let header = crate::ip::repr(source, destination, protocol, TCP_HEADER + 1, 1);

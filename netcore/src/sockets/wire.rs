@@ -127,6 +127,7 @@ impl Wire {
     }
 
     /// Where the connection stands, once both ends have sent a SYN.
+    #[inline]
     pub(crate) fn sequences(&self, tcp: &Socket<'_>) -> Option<Sequences> {
         let state = tcp.state();
         let written_end = self.local_isn?.wrapping_add(1).wrapping_add(self.put);

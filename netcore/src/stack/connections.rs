@@ -41,10 +41,6 @@ impl Netstack {
         mut packet: Packet,
         link: &mut L,
     ) -> Result<(), DropReason> {
-        // A segment to many has no connection (RFC 9293 section 3.9.2.3, MUST-57).
-        if !self.addressing.is_own(packet.header.destination) {
-            return Err(DropReason::NotForUs);
-        }
         if packet.header.has_extensions {
             packet.strip_extensions();
         }
@@ -65,6 +61,8 @@ impl Netstack {
         match self.flows.get(&flow).copied() {
             Some(Flow::Connection(id)) => self.receive_segment(id, &packet, link),
             Some(Flow::TimeWait) => self.receive_late_segment(flow, &packet, link),
+            // A segment to many has no connection (RFC 9293 section 3.9.2.3, MUST-57).
+            None if !self.addressing.is_own(packet.header.destination) => Err(DropReason::NotForUs),
             None if is_first => self.receive_syn(flow, &packet, link),
             // What a listener cannot take for a segment of an older connection (RFC 9293 section
             // 3.10.7.2).
