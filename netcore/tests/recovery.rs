@@ -104,3 +104,33 @@ fn a_window_opens_for_the_last_bytes_of_a_connection_that_both_ends_have_closed(
     peer.send(&mut pair, 2, 0);
     pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
 }
+
+#[test]
+fn a_window_that_has_closed_before_a_retransmission_is_probed() {
+    let mut pair = Pair::new();
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let mut peer = RawPeer::connect(&mut pair);
+    let far = pair.accept(Side::Far, listener).expect("a connection");
+    let first = peer.expected;
+    far.try_send(&[7; 2920]).expect("room");
+    pair.run();
+
+    // The data is lost, and an acknowledgement from before the window opened comes after it.
+    peer.offered = 0;
+    peer.put(&mut pair, &peer.segment(1, 0));
+    pair.advance(Duration::from_secs(5));
+    peer.collect();
+    peer.expected = first;
+    pair.advance(Duration::from_secs(60));
+    let probe = peer.replies().into_iter().next_back().expect("a probe");
+
+    assert_eq!((probe.sequence, probe.payload.len()), (first, 1));
+    peer.offered = 1000;
+    peer.expected = first;
+    for _ in 0..4 {
+        peer.send(&mut pair, 1, 0);
+    }
+    assert_eq!(peer.expected, first + 2920);
+    far.abort();
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}

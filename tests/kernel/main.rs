@@ -21,6 +21,7 @@ const TESTS: &[Test] = &[
     Test::new("kernel_clients_reach_the_stack_without_offload", sockets::clients_without_offload),
     Test::new("the_stack_reaches_kernel_servers_without_offload", sockets::servers_without_offload),
     Test::new("datagrams_go_both_ways_without_offload", sockets::datagrams_without_offload),
+    Test::new("a_megabyte_each_way_survives_a_bad_link_in_front_of_the_tun", sockets::impaired),
     Test::new("closed_ports_refuse_in_both_directions", sockets::refusals),
     Test::new("both_directions_close_independently", sockets::half_close),
     Test::new("a_thousand_connections_leave_nothing_behind", sockets::many_connections),

@@ -1,8 +1,9 @@
 //! The kernel's sockets on one end, the stack's on the other.
 
 use crate::namespace::{Outcome, skip};
-use netstack::device::{Tun, TunConfig, TunOffload};
+use netstack::device::{Device, Tun, TunConfig, TunOffload};
 use netstack::netsocket::TcpStream;
+use netstack::sim::{Direction, Impaired, Link};
 use netstack::{Builder, Stack};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream as KernelStream, UdpSocket};
@@ -24,6 +25,15 @@ fn with_stack(test: impl AsyncFnOnce(Stack) -> Outcome) -> Outcome {
 }
 
 fn with_stack_on(offload: TunOffload, test: impl AsyncFnOnce(Stack) -> Outcome) -> Outcome {
+    with_stack_behind(offload, |tun| tun, test)
+}
+
+/// As the others, with something between the stack and the TUN.
+fn with_stack_behind<D: Device>(
+    offload: TunOffload,
+    front: impl FnOnce(Tun) -> D,
+    test: impl AsyncFnOnce(Stack) -> Outcome,
+) -> Outcome {
     let tun = match Tun::open(&TunConfig {
         name: "tun0".into(),
         host_addresses: vec!["10.9.0.1/24".parse()?, "fd00::1/64".parse()?],
@@ -38,7 +48,7 @@ fn with_stack_on(offload: TunOffload, test: impl AsyncFnOnce(Stack) -> Outcome) 
     runtime.enable_all().thread_keep_alive(Duration::from_secs(3600));
     runtime.build()?.block_on(async {
         let builder = Builder::new().address("10.9.0.2/24".parse()?).address("fd00::2/64".parse()?);
-        test(builder.spawn(tun)?).await
+        test(builder.spawn(front(tun))?).await
     })
 }
 
@@ -128,6 +138,60 @@ fn servers_on(offload: TunOffload) -> Outcome {
         }
         Ok(())
     })
+}
+
+pub(crate) fn impaired() -> Outcome {
+    let link = Link::new().loss(0.05).delay(Duration::from_millis(10));
+    let mut impairment = None;
+    let front = |tun| {
+        let device = Impaired::new(tun, link, 1);
+        impairment = Some(device.impairment());
+        device
+    };
+    with_stack_behind(TunOffload::Off, front, async |stack| {
+        let listener = stack.net().tcp_listen("10.9.0.2:7").await?;
+        let (up, down) = (noise(1_000_000), noise(1_000_001));
+        let (expected_up, expected_down) = (sha256(&up), sha256(&down));
+        let client = kernel(move || {
+            let mut stream = KernelStream::connect("10.9.0.2:7")?;
+            let mut writer = stream.try_clone()?;
+            let writing = std::thread::spawn(move || {
+                writer.write_all(&up)?;
+                writer.shutdown(Shutdown::Write)
+            });
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received)?;
+            writing.join().expect("no panic")?;
+            Ok(received)
+        });
+        let server = async {
+            let (mut stream, _) = listener.accept().await?;
+            let (mut from, mut to) = stream.split();
+            let sending = async {
+                to.write_all(&down).await?;
+                to.shutdown().await
+            };
+            let mut received = Vec::new();
+            let (sent, read) = tokio::join!(sending, from.read_to_end(&mut received));
+            sent?;
+            read?;
+            // Until the peer has everything.
+            Ok((received, stream))
+        };
+
+        let (received, served) = tokio::join!(client, server);
+
+        let served: std::io::Result<_> = served;
+        assert_eq!(sha256(&served?.0), expected_up);
+        assert_eq!(sha256(&received?), expected_down);
+        Ok(())
+    })?;
+    let impairment = impairment.ok_or("the device was never made")?;
+    for direction in [Direction::FromHost, Direction::ToHost] {
+        let counters = impairment.counters(direction);
+        assert!(counters.lost > 10 && counters.lost < counters.sent / 10, "{counters:?}");
+    }
+    Ok(())
 }
 
 pub(crate) fn datagrams() -> Outcome {

@@ -224,6 +224,32 @@ impl Connection {
         engine.receive(now, &byte, self.solo.set_mut(), &mut sink);
     }
 
+    /// When smoltcp wants to be polled again.
+    ///
+    /// If a window closes while data is under way, smoltcp stops its timer when that is due to be
+    /// sent again, and waits for a peer that may have said already that the window is open. It is
+    /// the sender that has to ask (RFC 9293 section 3.8.6.1): smoltcp does once it is shown the
+    /// closed window again.
+    pub(crate) fn poll_at<L: Link>(
+        &mut self,
+        engine: &mut Engine,
+        now: Instant,
+        output: &mut Output<'_, L>,
+    ) -> Option<Instant> {
+        let due = engine.poll_at(now, self.solo.set());
+        if due.is_some() || self.solo.tcp().send_queue() == 0 {
+            return due;
+        }
+        let at = self.wire.sequences(self.solo.tcp())?;
+        let flow = self.wire.flow();
+        let ends = (flow.remote(), flow.local());
+        let segment = guard::closed_window(ends, at.expected, at.unacknowledged);
+        let mut sink =
+            ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
+        engine.receive(now, &segment, self.solo.set_mut(), &mut sink);
+        engine.poll_at(now, self.solo.set())
+    }
+
     /// Shows a segment to the connection. `chunk` is the packet once more, if it may be kept.
     pub(crate) fn receive<L: Link>(
         &mut self,

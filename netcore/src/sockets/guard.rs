@@ -299,21 +299,40 @@ fn set_payload_len(packet: &mut [u8], start: usize) {
 /// A segment from `remote` to `local` that a connection can do nothing with but acknowledge: a byte
 /// before the next expected one.
 pub(crate) fn stale_byte(
-    (remote, local): (std::net::SocketAddr, std::net::SocketAddr),
+    ends: (std::net::SocketAddr, std::net::SocketAddr),
     expected: u32,
     acknowledgement: u32,
 ) -> Vec<u8> {
+    segment(ends, expected.wrapping_sub(1), acknowledgement, 1)
+}
+
+/// A segment from `remote` to `local` that says nothing but that the window is closed.
+pub(crate) fn closed_window(
+    ends: (std::net::SocketAddr, std::net::SocketAddr),
+    expected: u32,
+    acknowledgement: u32,
+) -> Vec<u8> {
+    segment(ends, expected, acknowledgement, 0)
+}
+
+/// A segment with a window of zero, and so many bytes of payload.
+fn segment(
+    (remote, local): (std::net::SocketAddr, std::net::SocketAddr),
+    sequence: u32,
+    acknowledgement: u32,
+    payload_len: usize,
+) -> Vec<u8> {
     let (source, destination): (IpAddr, IpAddr) = (remote.ip(), local.ip());
     let protocol = smoltcp::wire::IpProtocol::Tcp;
-    let header = crate::ip::repr(source, destination, protocol, TCP_HEADER + 1, 1);
+    let header = crate::ip::repr(source, destination, protocol, TCP_HEADER + payload_len, 1);
     let start = header.header_len();
-    let mut packet = vec![0; start + TCP_HEADER + 1];
+    let mut packet = vec![0; start + TCP_HEADER + payload_len];
     header.emit(&mut packet[..], &smoltcp::phy::ChecksumCapabilities::ignored());
     let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
     segment.set_header_len(TCP_HEADER as u8);
     segment.set_src_port(remote.port());
     segment.set_dst_port(local.port());
-    segment.set_seq_number(TcpSeqNumber(expected.wrapping_sub(1) as i32));
+    segment.set_seq_number(TcpSeqNumber(sequence as i32));
     segment.set_ack_number(TcpSeqNumber(acknowledgement as i32));
     segment.set_ack(true);
     packet

@@ -432,8 +432,9 @@ impl Netstack {
             self.mark(id);
             return true;
         }
-        let (engine, set) = (&mut self.engine, connection.solo.set());
-        let mut due = match isolated(|| engine.poll_at(now, set)) {
+        let engine = &mut self.engine;
+        let mut output = Output { link, state: &mut self.outgoing };
+        let mut due = match isolated(|| connection.poll_at(engine, now, &mut output)) {
             Ok(due) => due,
             Err(panic) => {
                 self.end_broken(id, panic);

@@ -45,6 +45,10 @@
 //! the place of the seeds in the program, and `NETSTACK_SIM_PCAP` names the file, which is written
 //! only if a run fails.
 //!
+//! # In front of a real device
+//!
+//! [`Impaired`] puts a [`Link`] in front of any device, such as a TUN, in real time or virtual.
+//!
 //! # What it cannot do
 //!
 //! * tokio's timers have a grain of a millisecond, and so have arrivals.
@@ -55,12 +59,14 @@
 //! * There is no router that would tell a sender of a smaller MTU: what is too large is lost.
 
 mod host;
+mod impaired;
 mod lane;
 mod link;
 mod network;
 mod trace;
 
 pub use host::{Host, HostBuilder};
+pub use impaired::{Impaired, ImpairedSlot, Impairment};
 pub use link::{Counters, Link};
 pub use network::Direction;
 

@@ -1,0 +1,116 @@
+//! The kernel with itself, over a TUN that sends back what comes out of it.
+//!
+//! A client connects to the other address of the TUN's network, and what it sends comes back from
+//! there to its own: the two addresses of each packet change places, which leaves its checksums as
+//! they are. So one namespace has both ends. A packet passes the link twice, on its way out of
+//! the kernel and back, which is why each way has half the delay and about half the loss.
+
+use crate::{BITS_PER_SECOND, DELAY, LUCK, TIME, megabits_per_second, print_goodputs};
+use bytes::BytesMut;
+use netcore::{Link as _, Offload, Slot as _};
+use netstack::device::{Device, Tun, TunConfig, TunOffload};
+use netstack::sim::{Impaired, Link};
+use std::error::Error;
+use std::future::poll_fn;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::Instant;
+
+/// Says that this process is in a namespace of its own.
+const INSIDE: &str = "NETSTACK_BENCH_INSIDE";
+
+pub(crate) fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
+/// Measures in a namespace and prints what comes of it.
+pub(crate) fn print_row() {
+    let control = std::fs::read_to_string(CONGESTION_CONTROL).unwrap_or_default();
+    let name = format!("Linux, {}, in real time", control.trim());
+    let measure = || -> Result<String, Box<dyn Error>> {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--net"]).arg(std::env::current_exe()?);
+        let output = unshare.env(INSIDE, "1").output()?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).trim().into());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let goodputs = measure().map(|text| text.lines().flat_map(str::parse).collect::<Vec<f64>>());
+    match goodputs {
+        Ok(goodputs) => print_goodputs(&name, &goodputs),
+        Err(error) => println!("{name:<36}not measured: {error}"),
+    }
+}
+
+/// The congestion control that connections have if nobody chooses another.
+const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+
+/// Measures each case, inside.
+pub(crate) fn run() {
+    for (name, loss, reorder) in LUCK {
+        let each = |probability: f64| 1.0 - (1.0 - probability).sqrt();
+        let link = Link::new().delay(DELAY / 2).bandwidth(BITS_PER_SECOND);
+        let link = link.loss(each(loss)).reorder(each(reorder));
+        match stream(link) {
+            Ok(goodput) => println!("{goodput}"),
+            Err(error) => panic!("{name}: {error}"),
+        }
+    }
+}
+
+fn stream(link: Link) -> Result<f64, Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let tun = Tun::open(&TunConfig {
+        name: "tun0".into(),
+        host_addresses: vec!["10.9.0.1/24".parse()?],
+        offload: TunOffload::Off,
+        ..TunConfig::default()
+    })?;
+    let mut device = Impaired::new(tun, link, 1);
+    let context = runtime.enter();
+    device.attach()?;
+    drop(context);
+    let turning = runtime.spawn(turn(device));
+    let listener = TcpListener::bind("10.9.0.1:0")?;
+    let to = ("10.9.0.2", listener.local_addr()?.port());
+    let sending = std::thread::spawn(move || {
+        let Ok(mut sender) = TcpStream::connect(to) else { return };
+        let block = vec![7; 64 * 1024];
+        while sender.write_all(&block).is_ok() {}
+    });
+    let (mut receiver, _) = listener.accept()?;
+    receiver.set_read_timeout(Some(TIME))?;
+    let (mut block, mut bytes, start) = (vec![0; 64 * 1024], 0, Instant::now());
+    while start.elapsed() < TIME {
+        bytes += receiver.read(&mut block)?;
+    }
+    let goodput = megabits_per_second(bytes, start.elapsed());
+    // The sender ends with a reset, since there is more to read.
+    receiver.shutdown(Shutdown::Both)?;
+    drop(receiver);
+    sending.join().map_err(|_| "the sender panicked")?;
+    turning.abort();
+    runtime.shutdown_timeout(TIME);
+    Ok(goodput)
+}
+
+/// Sends packets back with their addresses in each other's place.
+async fn turn(mut device: Impaired<Tun>) -> std::io::Result<()> {
+    loop {
+        poll_fn(|cx| device.poll_receive(cx)).await?;
+        while let Some(frame) = device.receive() {
+            let mut packet = BytesMut::from(frame.data);
+            let Some(addresses) = packet.get_mut(12..20) else { continue };
+            addresses.rotate_left(4);
+            if let Some(slot) = device.transmit() {
+                slot.send(packet.len(), |buffer| {
+                    buffer.copy_from_slice(&packet);
+                    ((), Offload::default())
+                });
+            }
+        }
+        device.flush();
+    }
+}
