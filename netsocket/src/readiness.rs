@@ -159,6 +159,53 @@ impl Sub for Ready {
     }
 }
 
+/// Operations that are to be made when a socket is ready for them.
+macro_rules! operation_methods {
+    ($self:ident => $socket:expr) => {
+        /// Calls `operation` if the socket is ready for what `interest` names.
+        ///
+        /// # Errors
+        ///
+        /// `WouldBlock` if it is not; what `operation` returns.
+        pub fn try_io<R>(
+            &$self,
+            interest: $crate::Interest,
+            operation: impl FnOnce() -> std::io::Result<R>,
+        ) -> std::io::Result<R> {
+            match interest.answers($socket.readiness()).is_empty() {
+                true => Err(std::io::ErrorKind::WouldBlock.into()),
+                false => operation(),
+            }
+        }
+
+        /// Calls `operation` whenever the socket is ready for what `interest` names, until it
+        /// returns something else than `WouldBlock`.
+        ///
+        /// # Errors
+        ///
+        /// What `operation` returns.
+        ///
+        /// # Cancel safety
+        ///
+        /// If the future is dropped, `operation` has not done anything but say `WouldBlock`.
+        pub async fn async_io<R>(
+            &$self,
+            interest: $crate::Interest,
+            mut operation: impl FnMut() -> std::io::Result<R>,
+        ) -> std::io::Result<R> {
+            loop {
+                $socket.ready(interest).await;
+                match operation() {
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    result => return result,
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use operation_methods;
+
 #[cfg(test)]
 mod tests {
     use super::*;

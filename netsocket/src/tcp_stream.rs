@@ -1,7 +1,7 @@
 //! Async TCP connections.
 
 use crate::blocking;
-use crate::readiness::Interest;
+use crate::readiness::operation_methods;
 use crate::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::stream::Stream;
 use crate::stream_io::implements;
@@ -56,45 +56,7 @@ impl TcpStream {
     writing_methods!(self => self.stream);
     option_methods!(self => self.stream);
 
-    /// Calls `operation` if the stream is ready for what `interest` names.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` if it is not; what `operation` returns.
-    pub fn try_io<R>(
-        &self,
-        interest: Interest,
-        operation: impl FnOnce() -> io::Result<R>,
-    ) -> io::Result<R> {
-        match interest.answers(self.stream.readiness()).is_empty() {
-            true => Err(io::ErrorKind::WouldBlock.into()),
-            false => operation(),
-        }
-    }
-
-    /// Calls `operation` whenever the stream is ready for what `interest` names, until it returns
-    /// something else than `WouldBlock`.
-    ///
-    /// # Errors
-    ///
-    /// What `operation` returns.
-    ///
-    /// # Cancel safety
-    ///
-    /// If the future is dropped, `operation` has not done anything but say `WouldBlock`.
-    pub async fn async_io<R>(
-        &self,
-        interest: Interest,
-        mut operation: impl FnMut() -> io::Result<R>,
-    ) -> io::Result<R> {
-        loop {
-            self.stream.ready(interest).await;
-            match operation() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return result,
-            }
-        }
-    }
+    operation_methods!(self => self.stream);
 
     /// Makes dropping the stream reset the connection.
     ///

@@ -2,7 +2,7 @@
 
 use crate::address::{ToSocketAddrs, none_given};
 use crate::blocking;
-use crate::readiness::{Interest, Ready};
+use crate::readiness::{Interest, Ready, operation_methods};
 use crate::stream::{BlockingMode, DEFAULT_TTL, valid_ttl};
 use crate::udp_methods::udp_option_methods;
 use crate::wait::{self, Waitable};
@@ -99,6 +99,11 @@ impl Socket {
         ready.set(Ready::READABLE, self.queue.is_readable());
         ready.set(Ready::WRITABLE, self.queue.is_writable(0));
         ready
+    }
+
+    /// Waits until the socket is ready for something that `interest` names.
+    async fn ready(&self, interest: Interest) -> Ready {
+        wait::ready_for(interest, &self.reads(), &self.writes(0), || self.readiness()).await
     }
 
     pub(crate) fn ttl(&self) -> u32 {
@@ -439,49 +444,10 @@ impl UdpSocket {
     ///
     /// Changes nothing.
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        let (reads, writes) = (self.socket.reads(), self.socket.writes(0));
-        Ok(wait::ready_for(interest, &reads, &writes, || self.socket.readiness()).await)
+        Ok(self.socket.ready(interest).await)
     }
 
-    /// Calls `operation` if the socket is ready for what `interest` names.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` if it is not; what `operation` returns.
-    pub fn try_io<R>(
-        &self,
-        interest: Interest,
-        operation: impl FnOnce() -> io::Result<R>,
-    ) -> io::Result<R> {
-        match interest.answers(self.socket.readiness()).is_empty() {
-            true => Err(io::ErrorKind::WouldBlock.into()),
-            false => operation(),
-        }
-    }
-
-    /// Calls `operation` whenever the socket is ready for what `interest` names, until it returns
-    /// something else than `WouldBlock`.
-    ///
-    /// # Errors
-    ///
-    /// What `operation` returns.
-    ///
-    /// # Cancel safety
-    ///
-    /// If the future is dropped, `operation` has not done anything but say `WouldBlock`.
-    pub async fn async_io<R>(
-        &self,
-        interest: Interest,
-        mut operation: impl FnMut() -> io::Result<R>,
-    ) -> io::Result<R> {
-        loop {
-            self.ready(interest).await?;
-            match operation() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return result,
-            }
-        }
-    }
+    operation_methods!(self => self.socket);
 
     /// Waits until there is a datagram, or an error, to receive.
     ///
