@@ -80,6 +80,35 @@ fn whatever_window_was_announced_is_taken() {
 }
 
 #[test]
+fn a_lost_fin_is_sent_again_whatever_was_acknowledged_twice() {
+    let mut pair = Pair::new();
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let mut peer = RawPeer::connect(&mut pair);
+    let far = pair.accept(Side::Far, listener).expect("a connection");
+    far.try_send(&[7; 100]).expect("room");
+    far.close();
+    pair.run();
+    peer.collect();
+
+    // The peer has the data and not the FIN, and says so more than three times.
+    let after_fin = peer.expected;
+    peer.expected = after_fin.wrapping_sub(1);
+    for _ in 0..5 {
+        peer.put(&mut pair, &peer.segment(1, 0));
+        pair.run();
+    }
+    peer.replies();
+    pair.advance(Duration::from_secs(5));
+
+    assert!(peer.replies().iter().any(|reply| reply.fin), "the FIN never comes again");
+    peer.expected = after_fin;
+    let fin = TcpRepr { control: TcpControl::Fin, ..peer.segment(1, 0) };
+    peer.put(&mut pair, &fin);
+    pair.run();
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}
+
+#[test]
 fn a_window_opens_for_the_last_bytes_of_a_connection_that_both_ends_have_closed() {
     let mut pair = Pair::new();
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");

@@ -278,6 +278,11 @@ impl Connection {
             self.is_probing = false;
             self.solo.tcp_mut().set_keep_alive(None);
         }
+        if payload_len == 0 && !is_syn && !is_fin && !is_reset && self.waits_for_fin_alone(&segment)
+        {
+            self.last_heard = now;
+            return;
+        }
         let unacknowledged = self.solo.tcp().send_queue();
         let delay = if is_quick { Duration::ZERO } else { ACK_DELAY };
         self.solo.tcp_mut().set_ack_delay(Some(delay));
@@ -317,6 +322,19 @@ impl Connection {
         {
             self.keep_payload(chunk.slice(payload_start..), wakes);
         }
+    }
+
+    /// Whether a bare acknowledgement says nothing new, and nothing but the FIN is left for it to
+    /// acknowledge. For three of those smoltcp takes its timer away to retransmit data at once, of
+    /// which there is none, and the FIN is never sent again.
+    fn waits_for_fin_alone(&self, segment: &TcpPacket<&[u8]>) -> bool {
+        let tcp = self.solo.tcp();
+        matches!(tcp.state(), State::FinWait1 | State::Closing | State::LastAck)
+            && tcp.send_queue() == 0
+            && self
+                .wire
+                .sequences(tcp)
+                .is_some_and(|at| at.unacknowledged == segment.ack_number().0 as u32)
     }
 
     /// Shows the first SYN to the socket, which listens and takes `isn` as its sequence number.
