@@ -37,11 +37,11 @@ impl Stream {
         wait::poll_retry(&self.writes(), cx, || self.try_send_vectored(bufs))
     }
 
-    /// Shutting down what was shut down, or has ended in good order, is no error.
+    /// Shutting down what was shut down, or has ended by itself, is no error, as with tokio's.
     pub(crate) fn poll_shutdown(&self) -> Poll<io::Result<()>> {
         match self.shutdown_send() {
-            Ok(()) | Err(Error::Shutdown) => Poll::Ready(Ok(())),
-            Err(error) => Poll::Ready(Err(error.into())),
+            Err(error @ Error::StackGone) => Poll::Ready(Err(error.into())),
+            _ => Poll::Ready(Ok(())),
         }
     }
 
