@@ -2,6 +2,8 @@
 
 use crate::clock::Clock;
 use crate::device::{self, Device};
+use crate::dhcp;
+use crate::provided::Provider;
 use crate::runtime::Driver;
 use crate::stack::{Running, Stack};
 use ipnet::IpNet;
@@ -9,6 +11,8 @@ use netcore::{Config, Netstack, Route};
 use netsocket::Net;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// Says what a stack is to be, and starts it.
@@ -33,7 +37,14 @@ pub struct Builder {
     any_ip: bool,
     name_servers: Vec<IpAddr>,
     search_domains: Vec<String>,
+    dhcp: Option<dhcp::Config>,
     config: Config,
+}
+
+/// What runs beside a stack, until that ends.
+#[derive(Debug)]
+struct Clients {
+    dhcp: Option<dhcp::Client>,
 }
 
 /// The name of the thread of [`Builder::spawn_thread`].
@@ -90,6 +101,13 @@ impl Builder {
         self
     }
 
+    /// Asks a DHCP server for an IPv4 address, and for what goes with it; see [`dhcp`].
+    #[must_use]
+    pub fn dhcp(mut self, config: dhcp::Config) -> Self {
+        self.dhcp = Some(config);
+        self
+    }
+
     /// Sets the limits.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
@@ -115,10 +133,13 @@ impl Builder {
         device.attach()?;
         let clock = Clock::new();
         let (stop, stopped) = oneshot::channel();
+        let clients = self.clients();
         let core = self.make(&device, &clock)?;
         let net = Net::new(&core);
         let task = tokio::spawn(Driver::new(core, device, clock, stopped).run());
-        Ok(Stack::new(net, stop, Running::Task(task)))
+        let mut stack = Stack::new(net, stop, Running::Task(task));
+        stack.set_parting(clients(stack.net()).spawn(&Handle::current()));
+        Ok(stack)
     }
 
     /// Starts the stack on a thread of its own.
@@ -135,8 +156,11 @@ impl Builder {
         device.attach()?;
         let clock = Clock::new();
         let (stop, stopped) = oneshot::channel();
+        let clients = self.clients();
         let core = self.make(&device, &clock)?;
         let net = Net::new(&core);
+        // They run while the driver does.
+        let parting = clients(&net).spawn(runtime.handle());
         drop(context);
         let (done, outcome) = oneshot::channel();
         std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
@@ -144,7 +168,23 @@ impl Builder {
             // Fails if nobody waits, which is nobody's loss.
             let _ = done.send(result);
         })?;
-        Ok(Stack::new(net, stop, Running::Thread(outcome)))
+        let mut stack = Stack::new(net, stop, Running::Thread(outcome));
+        stack.set_parting(parting);
+        Ok(stack)
+    }
+
+    /// What makes the tasks that the stack is to have beside it.
+    fn clients(&self) -> impl FnOnce(&Net) -> Clients + use<> {
+        let (names_max, entropy) = (self.config.name_servers_max, self.config.entropy);
+        let dhcp = self.dhcp.clone();
+        move |net| {
+            let provider = Provider::new(net.control(), names_max);
+            Clients {
+                dhcp: dhcp.map(|config| {
+                    dhcp::Client::new(net.clone(), config, provider.clone(), entropy)
+                }),
+            }
+        }
     }
 
     /// Makes the stack without starting it.
@@ -166,6 +206,17 @@ impl Builder {
         core.set_name_servers(self.name_servers, self.search_domains)
             .map_err(|error| refuse(error, "the name servers"))?;
         Ok(core)
+    }
+}
+
+impl Clients {
+    /// Starts them; each ends by itself when its stack does. Returns what is to be said at the end.
+    fn spawn(self, runtime: &Handle) -> Option<Arc<dhcp::Parting>> {
+        let parting = self.dhcp.as_ref().map(dhcp::Client::parting);
+        if let Some(client) = self.dhcp {
+            runtime.spawn(client.run());
+        }
+        parting
     }
 }
 

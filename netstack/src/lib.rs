@@ -4,13 +4,19 @@
 mod builder;
 mod clock;
 pub mod device;
+pub mod dhcp;
+mod domains;
+mod hook;
 mod pool;
+mod provided;
+mod random;
 mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod stack;
 
 pub use builder::{Builder, Pair, pair};
+pub use hook::Hook;
 pub use stack::Stack;
 
 pub use ipnet::IpNet;

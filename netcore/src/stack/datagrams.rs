@@ -497,11 +497,9 @@ impl Netstack {
         let bound = datagram.local.unwrap_or(queue.local_address().ip()).to_canonical();
         let source = match bound {
             bound if bound.is_unspecified() || bound.is_multicast() => {
-                self.addressing.source_for(peer.ip())?
+                self.datagram_source(peer.ip())?
             }
-            bound if self.addressing.is_broadcast(bound) => {
-                self.addressing.source_for(peer.ip())?
-            }
+            bound if self.addressing.is_broadcast(bound) => self.datagram_source(peer.ip())?,
             bound if !self.addressing.is_local(bound) => return Err(Error::AddressNotAvailable),
             bound => bound,
         };
@@ -541,6 +539,18 @@ impl Netstack {
                 })
             }
             Kind::Raw { .. } => unreachable!("sent above"),
+        }
+    }
+
+    /// The address to send a datagram from. Who has none yet may ask everybody for one (RFC 1122
+    /// section 3.2.1.3(a)).
+    fn datagram_source(&self, destination: IpAddr) -> Result<IpAddr, Error> {
+        let source = self.addressing.source_for(destination);
+        match destination {
+            IpAddr::V4(Ipv4Addr::BROADCAST) => {
+                Ok(source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+            }
+            _ => source,
         }
     }
 
