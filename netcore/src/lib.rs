@@ -42,7 +42,7 @@ pub use link::{
     CHUNK_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Offload, PartialChecksum, Slot,
 };
 pub use pipe::{Pipe, PipeDev};
-pub use snapshot::{Snapshot, SocketInfo};
+pub use snapshot::{NeighbourInfo, Snapshot, SocketInfo};
 pub use stack::Netstack;
 
 pub use smoltcp;
