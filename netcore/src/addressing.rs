@@ -33,13 +33,15 @@ pub(crate) enum NextHop {
     Own,
     /// Over the link, to this neighbour.
     Link(IpAddr),
+    /// Nowhere, for now: there was a way when the connection began.
+    Nowhere,
 }
 
 /// The addresses and routes of a stack.
 ///
 /// The loopback addresses are always its own. A stack without any other address is *unnumbered*:
 /// whatever it sends goes over the link.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Addressing {
     addresses: Vec<IpNet>,
     /// The same, to be asked for each packet.
@@ -48,6 +50,23 @@ pub(crate) struct Addressing {
     /// are neither sent from nor answered for.
     tentative: Vec<IpAddr>,
     routes: Vec<Route>,
+    /// Whether the link leads anywhere.
+    pub(crate) is_link_up: bool,
+    /// Whether packets to any address are for this stack.
+    pub(crate) any_ip: bool,
+}
+
+impl Default for Addressing {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            own: HashSet::default(),
+            tentative: Vec::new(),
+            routes: Vec::new(),
+            is_link_up: true,
+            any_ip: false,
+        }
+    }
 }
 
 impl Addressing {
@@ -58,7 +77,7 @@ impl Addressing {
         if !is_host(address.addr()) || self.is_subnet_broadcast(&address, address.addr()) {
             return Err(Error::AddressNotAvailable);
         }
-        self.remove_address(address.addr());
+        self.addresses.retain(|known| known.addr() != address.addr());
         self.addresses.push(address);
         self.own.insert(address.addr());
         Ok(())
@@ -89,6 +108,13 @@ impl Addressing {
         Ok(())
     }
 
+    /// Removes the route to just these destinations; returns whether there was one.
+    pub(crate) fn remove_route(&mut self, destination: IpNet) -> bool {
+        let before = self.routes.len();
+        self.routes.retain(|known| known.destination != destination.trunc());
+        self.routes.len() < before
+    }
+
     pub(crate) fn addresses(&self) -> &[IpNet] {
         &self.addresses
     }
@@ -108,6 +134,11 @@ impl Addressing {
         if is_tentative {
             self.tentative.push(address);
         }
+    }
+
+    /// The addresses that another node may have.
+    pub(crate) fn tentative(&self) -> &[IpAddr] {
+        &self.tentative
     }
 
     pub(crate) fn is_tentative(&self, address: IpAddr) -> bool {
@@ -133,6 +164,11 @@ impl Addressing {
         })
     }
 
+    /// Whether a socket may be at `address`, and a packet to it is for one.
+    pub(crate) fn is_local(&self, address: IpAddr) -> bool {
+        self.is_own(address) || (self.any_ip && is_host(address) && !self.is_broadcast(address))
+    }
+
     /// Whether packets to `address` are for everybody on the link.
     pub(crate) fn is_broadcast(&self, address: IpAddr) -> bool {
         address == IpAddr::V4(Ipv4Addr::BROADCAST)
@@ -153,6 +189,9 @@ impl Addressing {
     pub(crate) fn next_hop(&self, destination: IpAddr) -> Result<NextHop, Error> {
         if self.is_own(destination) {
             return Ok(NextHop::Own);
+        }
+        if !self.is_link_up {
+            return Err(Error::NetworkUnreachable);
         }
         if self.is_broadcast(destination) {
             // Whatever the network, no single neighbour has it.

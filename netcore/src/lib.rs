@@ -19,6 +19,7 @@ mod ip;
 mod link;
 #[cfg(test)]
 mod models;
+mod network;
 mod output;
 mod pipe;
 mod ports;
@@ -41,6 +42,7 @@ pub use id::SocketId;
 pub use link::{
     CHUNK_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Offload, PartialChecksum, Slot,
 };
+pub use network::{LinkState, Network, NetworkWatch};
 pub use pipe::{Pipe, PipeDev};
 pub use snapshot::{NeighbourInfo, Snapshot, SocketInfo};
 pub use stack::Netstack;

@@ -8,7 +8,7 @@ use netcore::queue::{Datagram, DatagramQueue, SocketQueue};
 use netcore::smoltcp::time::{Duration, Instant};
 use netcore::smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    Icmpv6Packet, IpProtocol, Ipv6Packet, UdpPacket,
+    Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet, UdpPacket,
 };
 use netcore::{Config, DropReason, Error, HasChannel, MacAddr, NeighbourInfo, icmp, raw, tcp, udp};
 use proptest::prelude::*;
@@ -774,7 +774,7 @@ fn frames_for_others_and_of_other_kinds_are_dropped_and_counted() {
     let mut pair = settled();
     let datagram = |to: MacAddr, from: MacAddr, protocol| {
         let mut packet = vec![0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
-        netcore::smoltcp::wire::Ipv4Packet::new_unchecked(&mut packet[..]).fill_checksum();
+        Ipv4Packet::new_unchecked(&mut packet[..]).fill_checksum();
         packet.extend([0, 9, 7, 0xd0, 0, 9, 0, 0, b'x']);
         framed((from, to), protocol, &packet)
     };

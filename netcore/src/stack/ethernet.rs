@@ -55,10 +55,11 @@ impl Netstack {
         }
         self.outgoing.hardware_address = address;
         if let Some(old) = self.place.link_local.take() {
-            self.arrivals.cancel(old.into());
-            self.addressing.remove_address(old.into());
+            // It was there, so this cannot fail.
+            let _ = self.remove_address(old.into());
         }
         self.leave_ethernet();
+        self.publish();
         Ok(())
     }
 }
@@ -68,7 +69,7 @@ impl Netstack {
     /// Notes whether the stack is on an Ethernet link that is up, and introduces it there if that
     /// is new.
     pub(super) fn look_at_ethernet(&mut self) {
-        let is_there = self.outgoing.is_on_ethernet();
+        let is_there = self.outgoing.is_on_ethernet() && self.addressing.is_link_up;
         if is_there == self.place.is_there {
             return;
         }
@@ -88,6 +89,7 @@ impl Netstack {
         for address in own {
             self.address_arrived(address);
         }
+        self.ways_changed();
     }
 
     /// Forgets the neighbours; the next turn begins anew.
@@ -122,8 +124,8 @@ impl Netstack {
     fn address_is_taken(&mut self, address: Ipv6Addr, by: Option<MacAddr>) {
         tracing::warn!(%address, ?by, "another node has this address, which is given up");
         self.outgoing.counters.duplicate_addresses += 1;
-        self.address_left(address.into());
-        self.addressing.remove_address(address.into());
+        // It was there, so this cannot fail.
+        let _ = self.remove_address(address.into());
     }
 }
 
@@ -132,7 +134,8 @@ impl Netstack {
     /// When a question to a neighbour or a step of a new address is due.
     pub(super) fn ethernet_due(&self) -> Option<Instant> {
         if !self.place.is_there {
-            return self.outgoing.is_on_ethernet().then_some(self.now);
+            let is_to_begin = self.outgoing.is_on_ethernet() && self.addressing.is_link_up;
+            return is_to_begin.then_some(self.now);
         }
         self.outgoing.neighbours.next().into_iter().chain(self.arrivals.next()).min()
     }
@@ -169,7 +172,10 @@ impl Netstack {
                 self.send_to_group(group, &packet, link);
             }
             Step::Announce(address) => {
-                self.addressing.set_tentative(address, false);
+                if self.addressing.is_tentative(address) {
+                    self.addressing.set_tentative(address, false);
+                    self.publish();
+                }
                 self.announce(address, link);
             }
         }

@@ -70,6 +70,10 @@ impl Netstack {
             worked = true;
             self.outgoing.counters.frames_received += 1;
             let is_checksum_good = frame.checksum == FrameChecksum::Good;
+            if !self.addressing.is_link_up {
+                self.outgoing.counters.drop(DropReason::LinkDown);
+                continue;
+            }
             if self.outgoing.capabilities.medium == Medium::Ip {
                 self.receive_packet(frame.data, is_checksum_good, Origin::Link, link);
             } else if let Err(reason) = self.receive_ethernet(&frame, link) {
@@ -179,7 +183,7 @@ impl Netstack {
         if is_martian {
             return Err(DropReason::MartianDestination);
         }
-        let is_for_us = match self.addressing.is_own(destination) {
+        let is_for_us = match self.addressing.is_local(destination) {
             // What is for one comes in a frame for one (RFC 1122 section 3.3.6), and what another
             // node may have is not taken yet (RFC 4862 section 5.4).
             true => origin == Origin::Link && !self.addressing.is_tentative(destination),

@@ -8,10 +8,11 @@ mod ethernet;
 mod ingress;
 mod isolation;
 mod listeners;
+mod network;
 mod picture;
 mod time_wait;
 
-use crate::addressing::{Addressing, Route};
+use crate::addressing::Addressing;
 use crate::buffer::Arena;
 use crate::channel::{Channel, HasChannel, Request};
 use crate::command::raw::Version;
@@ -27,6 +28,7 @@ use crate::flow_table::FlowTable;
 use crate::fragments::Reassembly;
 use crate::id::SocketId;
 use crate::link::{DeviceLink, Link};
+use crate::network::{Network, Publisher};
 use crate::output::{Outgoing, Output};
 use crate::ports::Ports;
 use crate::random::Random;
@@ -36,7 +38,6 @@ use crate::sockets::time_wait::TimeWait;
 use crate::sockets::{Socket, Sockets};
 use crate::sync::Arc;
 use bytes::BytesMut;
-use ipnet::IpNet;
 use smoltcp::phy::Device;
 use smoltcp::time::Instant;
 use std::collections::{HashMap, VecDeque};
@@ -59,6 +60,12 @@ pub struct Netstack {
     engine: Engine,
     random: Random,
     addressing: Addressing,
+    /// The MTU that was set, and that of the link as of the last turn.
+    mtu: Option<usize>,
+    link_mtu: usize,
+    name_servers: Vec<IpAddr>,
+    search_domains: Vec<String>,
+    publisher: Publisher,
     arena: Arena,
     reassembly: Reassembly,
 
@@ -115,13 +122,21 @@ impl Netstack {
         let (max, queue_bytes) = (config.neighbours_max, config.neighbour_queue_bytes);
         let neighbours = Neighbours::new(max, queue_bytes, random.hash_keys());
         let limits = (config.loopback_packets_max, config.replies_max);
+        let outgoing = Outgoing::new(limits, hardware_address, neighbours, now);
+        let link_mtu = outgoing.capabilities.mtu;
+        let (publisher, network) = Publisher::new(Network::blank(link_mtu));
         Self {
-            channel: Channel::new(sender, doorbell.clone()),
+            channel: Channel::new(sender, doorbell.clone(), network),
             doorbell,
             requests,
             now,
             engine: Engine::new(now),
             addressing: Addressing::default(),
+            mtu: None,
+            link_mtu,
+            name_servers: Vec::new(),
+            search_domains: Vec::new(),
+            publisher,
             arena: Arena::new(config.buffer_bytes_max),
             reassembly: Reassembly::new(config.fragments_bytes_max, config.fragment_timeout),
             sockets: Sockets::new(config.sockets_max),
@@ -137,7 +152,7 @@ impl Netstack {
             icmp_errors: RateLimit::new(config.icmp_errors_per_second, now),
             dirty: VecDeque::new(),
             deadlines: Deadlines::default(),
-            outgoing: Outgoing::new(limits, hardware_address, neighbours, now),
+            outgoing,
             place: ethernet::Place::default(),
             arrivals: Arrivals::default(),
             wakes: Vec::new(),
@@ -231,7 +246,7 @@ impl Netstack {
     pub fn poll_link<L: Link>(&mut self, now: Instant, link: &mut L) -> bool {
         self.now = now;
         self.outgoing.now = now;
-        self.outgoing.capabilities = link.capabilities();
+        self.link_is(link.capabilities());
         self.outgoing.link_is_full = false;
         self.look_at_ethernet();
         let mut worked = self.attend();
@@ -271,46 +286,6 @@ impl Netstack {
             && (!self.dirty.is_empty()
                 || self.outgoing.has_replies()
                 || self.ethernet_due().is_some())
-    }
-
-    /// Gives the stack an address. Its prefix is the network on the link.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::AddressNotAvailable`] if no host can have this address.
-    pub fn add_address(&mut self, address: IpNet) -> Result<(), Error> {
-        self.addressing.add_address(address)?;
-        self.address_arrived(address.addr());
-        Ok(())
-    }
-
-    /// Adds a route, in place of one to the same destinations.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::WrongFamily`] if the gateway is of another family than the destinations;
-    /// [`Error::AddressNotAvailable`] if no host can have its address.
-    pub fn add_route(&mut self, route: Route) -> Result<(), Error> {
-        self.addressing.add_route(route)
-    }
-
-    /// Makes `gateway` the default route of its family.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::AddressNotAvailable`] if no host can have this address.
-    pub fn add_gateway(&mut self, gateway: IpAddr) -> Result<(), Error> {
-        self.add_route(Route::default_via(gateway))
-    }
-
-    /// The stack's addresses, without the loopback ones.
-    pub fn addresses(&self) -> &[IpNet] {
-        self.addressing.addresses()
-    }
-
-    /// The stack's routes, without those that its addresses imply.
-    pub fn routes(&self) -> &[Route] {
-        self.addressing.routes()
     }
 
     /// What the stack has counted so far.
