@@ -5,6 +5,7 @@ use crate::device::{self, Device};
 use crate::runtime::Driver;
 use crate::stack::{Running, Stack};
 use ipnet::IpNet;
+use netcore::smoltcp::phy::Medium;
 use netcore::{Config, Netstack, Route};
 use netsocket::Net;
 use std::io;
@@ -207,12 +208,13 @@ pub struct Pair {
     config: Config,
     mtu: usize,
     jumbo: bool,
+    medium: Medium,
 }
 
 impl Pair {
     /// Two stacks with default limits and an MTU of 1,500.
     pub fn new() -> Self {
-        Self { config: Config::default(), mtu: 1500, jumbo: true }
+        Self { config: Config::default(), mtu: 1500, jumbo: true, medium: Medium::Ip }
     }
 
     /// Sets the limits of both.
@@ -234,6 +236,14 @@ impl Pair {
     #[must_use]
     pub fn jumbo(mut self, jumbo: bool) -> Self {
         self.jumbo = jumbo;
+        self
+    }
+
+    /// Whether the link between them is Ethernet, where the two have to find each other first.
+    /// Off at first: bare IP packets.
+    #[must_use]
+    pub fn ethernet(mut self, ethernet: bool) -> Self {
+        self.medium = if ethernet { Medium::Ethernet } else { Medium::Ip };
         self
     }
 
@@ -262,7 +272,7 @@ impl Pair {
     }
 
     fn make(self) -> ((Builder, device::PipeDevice), (Builder, device::PipeDevice)) {
-        let (near, far) = device::join(PAIR_FRAMES, self.mtu, self.jumbo);
+        let (near, far) = device::join(PAIR_FRAMES, self.medium, self.mtu, self.jumbo);
         let builder = |host: u8| {
             let v4 = ipnet::Ipv4Net::new_assert([10, 0, 0, host].into(), 24);
             let v6 = [0xfd00, 0, 0, 0, 0, 0, 0, u16::from(host)];
