@@ -3,10 +3,12 @@
 use crate::clock::Clock;
 use crate::device::{self, Device};
 use crate::dhcp;
-use crate::provided::Provider;
+use crate::provided::{Place, Provider};
 use crate::runtime::Driver;
+use crate::slaac;
 use crate::stack::{Running, Stack};
 use ipnet::IpNet;
+use netcore::smoltcp::phy::Medium;
 use netcore::{Config, Netstack, Route};
 use netsocket::Net;
 use std::io;
@@ -38,6 +40,7 @@ pub struct Builder {
     name_servers: Vec<IpAddr>,
     search_domains: Vec<String>,
     dhcp: Option<dhcp::Config>,
+    slaac: Option<slaac::Config>,
     config: Config,
 }
 
@@ -45,6 +48,7 @@ pub struct Builder {
 #[derive(Debug)]
 struct Clients {
     dhcp: Option<dhcp::Client>,
+    slaac: Option<slaac::Client>,
 }
 
 /// The name of the thread of [`Builder::spawn_thread`].
@@ -108,6 +112,21 @@ impl Builder {
         self
     }
 
+    /// Whether to listen to IPv6 routers on the link, and to make addresses of what they say; see
+    /// [`slaac`]. Off at first.
+    #[must_use]
+    pub fn slaac(mut self, slaac: bool) -> Self {
+        self.slaac = slaac.then(slaac::Config::default);
+        self
+    }
+
+    /// The same, saying how.
+    #[must_use]
+    pub fn slaac_with(mut self, config: slaac::Config) -> Self {
+        self.slaac = Some(config);
+        self
+    }
+
     /// Sets the limits.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
@@ -133,12 +152,12 @@ impl Builder {
         device.attach()?;
         let clock = Clock::new();
         let (stop, stopped) = oneshot::channel();
-        let clients = self.clients();
+        let clients = self.clients(&device);
         let core = self.make(&device, &clock)?;
-        let net = Net::new(&core);
+        let (net, clients) = (Net::new(&core), clients(&core));
         let task = tokio::spawn(Driver::new(core, device, clock, stopped).run());
         let mut stack = Stack::new(net, stop, Running::Task(task));
-        stack.set_parting(clients(stack.net()).spawn(&Handle::current()));
+        stack.set_parting(clients.spawn(&Handle::current()));
         Ok(stack)
     }
 
@@ -156,11 +175,11 @@ impl Builder {
         device.attach()?;
         let clock = Clock::new();
         let (stop, stopped) = oneshot::channel();
-        let clients = self.clients();
+        let clients = self.clients(&device);
         let core = self.make(&device, &clock)?;
         let net = Net::new(&core);
         // They run while the driver does.
-        let parting = clients(&net).spawn(runtime.handle());
+        let parting = clients(&core).spawn(runtime.handle());
         drop(context);
         let (done, outcome) = oneshot::channel();
         std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
@@ -174,15 +193,21 @@ impl Builder {
     }
 
     /// What makes the tasks that the stack is to have beside it.
-    fn clients(&self) -> impl FnOnce(&Net) -> Clients + use<> {
+    fn clients<D: Device>(&self, device: &D) -> impl FnOnce(&Netstack) -> Clients + use<D> {
         let (names_max, entropy) = (self.config.name_servers_max, self.config.entropy);
-        let dhcp = self.dhcp.clone();
-        move |net| {
-            let provider = Provider::new(net.control(), names_max);
+        let has_address = device.capabilities().medium == Medium::Ethernet;
+        let (dhcp, slaac) = (self.dhcp.clone(), self.slaac.clone());
+        move |core| {
+            let net = Net::new(core);
+            let place = Place {
+                provider: Provider::new(net.control(), names_max),
+                hardware_address: has_address.then(|| core.hardware_address()),
+                net,
+                entropy,
+            };
             Clients {
-                dhcp: dhcp.map(|config| {
-                    dhcp::Client::new(net.clone(), config, provider.clone(), entropy)
-                }),
+                dhcp: dhcp.map(|config| dhcp::Client::new(place.clone(), config)),
+                slaac: slaac.map(|config| slaac::Client::new(place, config)),
             }
         }
     }
@@ -214,6 +239,9 @@ impl Clients {
     fn spawn(self, runtime: &Handle) -> Option<Arc<dhcp::Parting>> {
         let parting = self.dhcp.as_ref().map(dhcp::Client::parting);
         if let Some(client) = self.dhcp {
+            runtime.spawn(client.run());
+        }
+        if let Some(client) = self.slaac {
             runtime.spawn(client.run());
         }
         parting
@@ -258,12 +286,13 @@ pub struct Pair {
     config: Config,
     mtu: usize,
     jumbo: bool,
+    medium: Medium,
 }
 
 impl Pair {
     /// Two stacks with default limits and an MTU of 1,500.
     pub fn new() -> Self {
-        Self { config: Config::default(), mtu: 1500, jumbo: true }
+        Self { config: Config::default(), mtu: 1500, jumbo: true, medium: Medium::Ip }
     }
 
     /// Sets the limits of both.
@@ -285,6 +314,14 @@ impl Pair {
     #[must_use]
     pub fn jumbo(mut self, jumbo: bool) -> Self {
         self.jumbo = jumbo;
+        self
+    }
+
+    /// Whether the link between them is Ethernet, where the two have to find each other first.
+    /// Off at first: bare IP packets.
+    #[must_use]
+    pub fn ethernet(mut self, ethernet: bool) -> Self {
+        self.medium = if ethernet { Medium::Ethernet } else { Medium::Ip };
         self
     }
 
@@ -313,7 +350,7 @@ impl Pair {
     }
 
     fn make(self) -> ((Builder, device::PipeDevice), (Builder, device::PipeDevice)) {
-        let (near, far) = device::join(PAIR_FRAMES, self.mtu, self.jumbo);
+        let (near, far) = device::join(PAIR_FRAMES, self.medium, self.mtu, self.jumbo);
         let builder = |host: u8| {
             let v4 = ipnet::Ipv4Net::new_assert([10, 0, 0, host].into(), 24);
             let v6 = [0xfd00, 0, 0, 0, 0, 0, 0, u16::from(host)];

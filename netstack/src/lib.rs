@@ -13,6 +13,7 @@ mod random;
 mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod slaac;
 mod stack;
 
 pub use builder::{Builder, Pair, pair};

@@ -1,8 +1,8 @@
 //! What servers and routers of the link provide a stack with, and what of it is in force.
 
 use ipnet::IpNet;
-use netcore::Route;
-use netsocket::Control;
+use netcore::{Entropy, MacAddr, Route};
+use netsocket::{Control, Net};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,6 +16,16 @@ pub(crate) struct Provided {
     pub(crate) mtu: Option<usize>,
     pub(crate) name_servers: Vec<IpAddr>,
     pub(crate) search_domains: Vec<String>,
+}
+
+/// Where who asks for something is.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) net: Net,
+    pub(crate) provider: Provider,
+    /// The stack's, on an Ethernet link.
+    pub(crate) hardware_address: Option<MacAddr>,
+    pub(crate) entropy: Entropy,
 }
 
 /// Who provides.

@@ -343,6 +343,11 @@ impl Netstack {
                     return Err(DropReason::Checksum);
                 }
                 match message.msg_type() {
+                    Icmpv6Message::NeighborSolicit | Icmpv6Message::NeighborAdvert => {
+                        return self.receive_ndp(packet, link);
+                    }
+                    // Whoever sent anything else can be answered.
+                    _ if source.is_unspecified() => {}
                     Icmpv6Message::EchoRequest => self.answer_echo(packet, link),
                     Icmpv6Message::EchoReply => {
                         let ends = (message.echo_ident(), message.echo_seq_no());
@@ -383,7 +388,7 @@ impl Netstack {
     }
 
     /// Tells the socket whose packet is quoted in an ICMP error.
-    fn deliver_error(&mut self, quoted: &[u8], error: Error) {
+    pub(super) fn deliver_error(&mut self, quoted: &[u8], error: Error) {
         let Some(quoted) = ip::parse_quoted(quoted) else {
             return;
         };
@@ -500,6 +505,9 @@ impl Netstack {
                 self.datagram_source(peer.ip())?
             }
             bound if self.addressing.is_broadcast(bound) => self.datagram_source(peer.ip())?,
+            bound if self.addressing.is_tentative(bound) => {
+                return Err(Error::AddressNotAvailable);
+            }
             bound if !self.addressing.is_local(bound) => return Err(Error::AddressNotAvailable),
             bound => bound,
         };

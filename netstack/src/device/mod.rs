@@ -11,7 +11,7 @@ mod tun;
 mod virtio;
 
 pub(crate) use pipe::join;
-pub use pipe::{PipeDevice, PipeEnd, pipe};
+pub use pipe::{PipeDevice, PipeEnd, ethernet_pipe, pipe};
 
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use tun::{Tun, TunConfig, TunOffload};

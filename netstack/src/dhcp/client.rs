@@ -2,11 +2,10 @@
 
 use super::message::{self, Answer, CLIENT_PORT, Identity, Query, SERVER_PORT};
 use super::{Config, Event, Lease};
-use crate::provided::{Provided, Provider, Source, is_end};
+use crate::provided::{Place, Provided, Source, is_end};
 use crate::random::{self, Purpose};
-use netcore::Entropy;
 use netcore::smoltcp::wire::DhcpMessageType;
-use netsocket::{Net, UdpSocket};
+use netsocket::UdpSocket;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::convert::Infallible;
@@ -39,9 +38,8 @@ const MESSAGE_BYTES_MAX: usize = 1500;
 /// A client, which is a task beside its stack.
 #[derive(Debug)]
 pub(crate) struct Client {
-    net: Net,
+    place: Place,
     config: Config,
-    provider: Provider,
     parting: Arc<Parting>,
     random: StdRng,
 }
@@ -93,9 +91,9 @@ enum Extended {
 }
 
 impl Client {
-    pub(crate) fn new(net: Net, config: Config, provider: Provider, entropy: Entropy) -> Self {
-        let random = random::generator(entropy, Purpose::Dhcp);
-        Self { net, config, provider, parting: Arc::default(), random }
+    pub(crate) fn new(place: Place, config: Config) -> Self {
+        let random = random::generator(place.entropy, Purpose::Dhcp);
+        Self { place, config, parting: Arc::default(), random }
     }
 
     /// What is to be said at the end.
@@ -116,9 +114,13 @@ impl Client {
     }
 
     async fn start(mut self) -> io::Result<Session> {
-        let socket = self.net.udp_bind((Ipv4Addr::UNSPECIFIED, CLIENT_PORT)).await?;
+        let socket = self.place.net.udp_bind((Ipv4Addr::UNSPECIFIED, CLIENT_PORT)).await?;
         socket.set_broadcast(true)?;
-        let hardware_address = self.hardware_address();
+        // A server tells clients apart by it, whatever the link.
+        let hardware_address = match self.place.hardware_address {
+            Some(address) => address.octets(),
+            None => random::hardware_address(&mut self.random),
+        };
         // Hardware type and address (RFC 2132 section 9.14).
         let own_id = || [&[1][..], &hardware_address[..]].concat();
         let identity = Identity {
@@ -129,14 +131,6 @@ impl Client {
         let began = Instant::now();
         let socket = Arc::new(socket);
         Ok(Session { client: self, socket, identity, began, last: None, refusals: 0 })
-    }
-
-    /// The hardware address; on a link without any, one that was made up for this run.
-    fn hardware_address(&mut self) -> [u8; 6] {
-        let mut address: [u8; 6] = self.random.random();
-        // Locally administered, and not a group.
-        address[0] = address[0] & 0xfc | 0x02;
-        address
     }
 
     fn tell(&self, event: &Event) {
@@ -243,7 +237,7 @@ impl Session {
     async fn hold(&mut self, mut held: Held) -> io::Result<()> {
         loop {
             let lease = &held.lease;
-            self.client.provider.provide(Source::Dhcp, lease.provided()).await?;
+            self.client.place.provider.provide(Source::Dhcp, lease.provided()).await?;
             self.last = Some(lease.address.addr());
             self.prepare_parting(lease);
             self.tell(Event::Bound(lease.clone()));
@@ -259,7 +253,7 @@ impl Session {
             }
         }
         *self.client.parting.lock() = None;
-        self.client.provider.provide(Source::Dhcp, Provided::default()).await?;
+        self.client.place.provider.provide(Source::Dhcp, Provided::default()).await?;
         self.tell(Event::Lost);
         Ok(())
     }
@@ -331,7 +325,7 @@ impl Session {
 
     /// A message that says nothing in particular.
     fn query(&self, kind: DhcpMessageType) -> Query {
-        let mtu = self.client.net.network().link.mtu;
+        let mtu = self.client.place.net.network().link.mtu;
         Query {
             kind,
             transaction: 0,
