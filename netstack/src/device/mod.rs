@@ -4,7 +4,11 @@
 mod host;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod interface;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod kernel;
 mod pipe;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod tap;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod tun;
 #[cfg(all(target_os = "linux", feature = "tun"))]
@@ -13,6 +17,8 @@ mod virtio;
 pub(crate) use pipe::join;
 pub use pipe::{PipeDevice, PipeEnd, ethernet_pipe, pipe};
 
+#[cfg(all(target_os = "linux", feature = "tun"))]
+pub use tap::{Tap, TapConfig};
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use tun::{Tun, TunConfig, TunOffload};
 
