@@ -23,14 +23,15 @@ const HOUR: u32 = 3600;
 
 type Events = Arc<Mutex<Vec<Event>>>;
 
-/// A stack with a client, what it tells, and the far end of its link.
-fn start(seed: u64, config: Config) -> (Stack, Events, PipeEnd) {
+/// A stack with a client that listens, what it tells, and the far end of its link.
+async fn start(seed: u64, config: Config) -> (Stack, Events, PipeEnd) {
     let (device, far) = device::pipe(64, 1500);
     let events = Events::default();
     let told = events.clone();
     let config = config.on_event(move |event| told.lock().expect("no panic").push(event.clone()));
     let limits = netcore::Config { entropy: Entropy::Seed(seed), ..Default::default() };
     let stack = Builder::new().config(limits).slaac_with(config).spawn(device).expect("a stack");
+    sleep(Duration::from_millis(1)).await;
     (stack, events, far)
 }
 
@@ -105,7 +106,7 @@ async fn pass(seconds: u32) {
 
 #[tokio::test(start_paused = true)]
 async fn an_advertisement_is_put_into_force_and_is_over_in_time() {
-    let (stack, events, far) = start(1, Config::default());
+    let (stack, events, far) = start(1, Config::default()).await;
     let packet = far.recv().await.expect("a question");
     let ip = Ipv6Packet::new_checked(&packet).expect("IPv6");
     assert_eq!((ip.src_addr(), ip.hop_limit()), (Ipv6Addr::UNSPECIFIED, 255));
@@ -158,7 +159,7 @@ async fn an_advertisement_is_put_into_force_and_is_over_in_time() {
 
 #[tokio::test(start_paused = true)]
 async fn routers_are_asked_more_and_more_rarely_until_one_answers() {
-    let (_stack, _, far) = start(3, Config::default());
+    let (_stack, _, far) = start(3, Config::default()).await;
     let start = Instant::now();
     far.recv().await.expect("a question");
     assert!(start.elapsed() <= Duration::from_secs(1));
@@ -183,7 +184,7 @@ async fn routers_are_asked_more_and_more_rarely_until_one_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn the_best_router_is_the_default_and_a_lost_one_is_replaced() {
-    let (stack, events, far) = start(1, Config::default());
+    let (stack, events, far) = start(1, Config::default()).await;
     say(&far, advertisement(ROUTER, 600, MEDIUM, &[])).await;
     say(&far, advertisement(OTHER_ROUTER, 300, MEDIUM, &[])).await;
     assert_eq!(gateways(&stack), [IpAddr::V6(ROUTER)], "the first of equals");
@@ -217,7 +218,7 @@ async fn nobody_shortens_the_life_of_an_address_to_less_than_two_hours() {
         (HOUR, 60, HOUR),
         (HOUR, 90 * 60, 90 * 60),
     ] {
-        let (stack, _, far) = start(1, Config::default());
+        let (stack, _, far) = start(1, Config::default()).await;
         say(&far, of(first, first)).await;
         say(&far, of(then, then)).await;
         pass(left - 2).await;
@@ -229,7 +230,7 @@ async fn nobody_shortens_the_life_of_an_address_to_less_than_two_hours() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lifetime_of_zero_removes() {
-    let (stack, _, far) = start(1, Config::default());
+    let (stack, _, far) = start(1, Config::default()).await;
     let of = |lifetime| {
         let prefix = prefix("fd00:7::", 64, ON_LINK, lifetime, lifetime);
         let options = [prefix, name_servers(lifetime, &["fd00::53"]), search_domain(lifetime)];
@@ -245,7 +246,7 @@ async fn a_lifetime_of_zero_removes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hostile_link_cannot_fill_the_stack() {
-    let (stack, _, far) = start(1, Config::default());
+    let (stack, _, far) = start(1, Config::default()).await;
     for round in 0..100 {
         let network = format!("fd00:{round:x}::");
         let server = format!("fd00:{round:x}::53");
@@ -263,7 +264,7 @@ async fn a_hostile_link_cannot_fill_the_stack() {
 
 #[tokio::test(start_paused = true)]
 async fn what_no_router_should_say_changes_nothing() {
-    let (stack, _, far) = start(1, Config::default());
+    let (stack, _, far) = start(1, Config::default()).await;
     let flags = ON_LINK | FOR_ADDRESSES;
     let whole = |options: &[Vec<u8>]| advertisement(ROUTER, 1800, MEDIUM, options);
     let good = whole(&[prefix("fd00:7::", 64, flags, HOUR, HOUR)]);
@@ -310,7 +311,7 @@ async fn a_secret_gives_the_same_address_in_each_run() {
         [(1, 7, "fd00:7::"), (2, 7, "fd00:7::"), (3, 7, "fd00:8::"), (4, 8, "fd00:7::")]
     {
         let identifier = Identifier::StablePrivate { secret: [secret; 16] };
-        let (stack, _, far) = start(seed, Config { identifier, on_event: None });
+        let (stack, _, far) = start(seed, Config { identifier, on_event: None }).await;
         let option = prefix(network, 64, FOR_ADDRESSES, HOUR, HOUR);
         say(&far, advertisement(ROUTER, 1800, MEDIUM, &[option])).await;
         all.push(addresses(&stack).remove(0));
@@ -321,7 +322,7 @@ async fn a_secret_gives_the_same_address_in_each_run() {
 
 #[tokio::test(start_paused = true)]
 async fn an_address_that_is_removed_by_hand_stays_away() {
-    let (stack, events, far) = start(1, Config::default());
+    let (stack, events, far) = start(1, Config::default()).await;
     let said = advertisement(
         ROUTER,
         1800,
@@ -341,7 +342,7 @@ async fn clients_end_with_their_stacks() {
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
     for round in 0..1000 {
-        let (stack, _, far) = start(round, Config::default());
+        let (stack, _, far) = start(round, Config::default()).await;
         if round % 2 == 0 {
             say(&far, advertisement(ROUTER, 1800, MEDIUM, &[])).await;
         }
