@@ -10,7 +10,7 @@
 
 #![allow(clippy::print_stdout)]
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bytes::Bytes;
 use examples::Network;
 use netstack::netsocket::TcpStream;
@@ -32,12 +32,10 @@ struct Args {
 
 fn main() -> ExitCode {
     examples::run(async |args: Args| -> Result<()> {
-        let (builder, tun) = args.network.prepare()?;
         let stack = match args.thread {
-            true => builder.spawn_thread(tun),
-            false => builder.spawn(tun),
-        }
-        .context("starting the stack")?;
+            true => args.network.start_thread()?,
+            false => args.network.start()?,
+        };
         let listener = stack.net().tcp_listen(("::", args.port)).await?;
         println!("serving on port {}", args.port);
         let serving = async {
