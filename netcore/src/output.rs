@@ -63,6 +63,25 @@ impl Outgoing {
         self.capabilities.medium == Medium::Ethernet
     }
 
+    /// The header of a frame to a neighbour, if it is known where that is.
+    #[inline(never)]
+    fn header_to(&mut self, neighbour: IpAddr) -> Option<ethernet::Header> {
+        let destination = match MacAddr::of_group(neighbour) {
+            Some(group) => group,
+            None => self.neighbours.resolve(neighbour, self.now)?,
+        };
+        let protocol = match neighbour {
+            IpAddr::V4(_) => EthernetProtocol::Ipv4,
+            IpAddr::V6(_) => EthernetProtocol::Ipv6,
+        };
+        Some(ethernet::Header { destination, source: self.hardware_address, protocol })
+    }
+
+    /// Who completes the checksums of what goes over the link.
+    fn link_checksums(&self) -> Checksums {
+        if self.capabilities.checksum_offload { Checksums::Partial } else { Checksums::Whole }
+    }
+
     pub(crate) fn next_loopback(&mut self) -> Option<Bytes> {
         self.loopback.pop_front()
     }
@@ -104,78 +123,65 @@ impl<L: Link> Output<'_, L> {
         len: usize,
         fill: impl FnOnce(&mut [u8], Checksums) -> (R, Offload),
     ) -> Option<R> {
-        match way {
-            NextHop::Own => {
-                if self.state.loopback.len() >= self.state.loopback_max {
-                    return None;
+        let (header, header_bytes) = match way {
+            NextHop::Link(neighbour) if self.state.is_on_ethernet() => {
+                match self.state.header_to(neighbour) {
+                    Some(header) => (Some(header), HEADER_BYTES),
+                    None => return self.set_aside(way, len, fill),
                 }
-                let mut packet = BytesMut::zeroed(len);
-                let (result, _) = fill(&mut packet, Checksums::Partial);
-                self.state.loopback.push_back(packet.freeze());
-                self.state.counters.loopback_packets += 1;
-                Some(result)
             }
-            NextHop::Link(neighbour) => {
-                let checksums = match self.state.capabilities.checksum_offload {
-                    true => Checksums::Partial,
-                    false => Checksums::Whole,
-                };
-                if self.state.is_on_ethernet() {
-                    return self.send_framed(neighbour, len, |packet| fill(packet, checksums));
-                }
-                let Some(slot) = self.link.transmit() else {
-                    self.state.link_is_full = true;
-                    return None;
-                };
-                self.state.counters.frames_sent += 1;
-                Some(slot.send(len, |packet| fill(packet, checksums)))
-            }
-            NextHop::Nowhere => {
-                self.state.counters.drop(DropReason::NoRoute);
-                Some(fill(&mut vec![0; len], Checksums::Partial).0)
-            }
-        }
-    }
-
-    /// Sends one packet of `len` bytes, which `fill` writes, in a frame to a neighbour, or keeps it
-    /// until it is known where that is.
-    #[inline(never)]
-    fn send_framed<R>(
-        &mut self,
-        neighbour: IpAddr,
-        len: usize,
-        fill: impl FnOnce(&mut [u8]) -> (R, Offload),
-    ) -> Option<R> {
-        let now = self.state.now;
-        let destination =
-            MacAddr::of_group(neighbour).or_else(|| self.state.neighbours.resolve(neighbour, now));
-        let Some(destination) = destination else {
-            let mut packet = BytesMut::zeroed(len);
-            let (result, offload) = fill(&mut packet);
-            let waiting = Waiting { packet: packet.freeze(), offload };
-            for _ in 0..self.state.neighbours.wait(neighbour, waiting, now) {
-                self.state.counters.drop(DropReason::NeighbourUnknown);
-            }
-            return Some(result);
+            NextHop::Link(_) => (None, 0),
+            NextHop::Own | NextHop::Nowhere => return self.set_aside(way, len, fill),
         };
+        let checksums = self.state.link_checksums();
         let Some(slot) = self.link.transmit() else {
             self.state.link_is_full = true;
             return None;
         };
         self.state.counters.frames_sent += 1;
-        let source = self.state.hardware_address;
-        let protocol = match neighbour {
-            IpAddr::V4(_) => EthernetProtocol::Ipv4,
-            IpAddr::V6(_) => EthernetProtocol::Ipv6,
-        };
-        let header = ethernet::Header { destination, source, protocol };
-        Some(slot.send(HEADER_BYTES + len, |frame| {
-            let (result, mut offload) = fill(ethernet::write_header(frame, &header));
+        Some(slot.send(header_bytes + len, |frame| {
+            let packet = match &header {
+                Some(header) => ethernet::write_header(frame, header),
+                None => frame,
+            };
+            let (result, mut offload) = fill(packet, checksums);
             if let Some(checksum) = &mut offload.checksum {
-                checksum.start += HEADER_BYTES as u16;
+                checksum.start += header_bytes as u16;
             }
             (result, offload)
         }))
+    }
+
+    /// Writes a packet that does not leave now: it stays inside, it waits until it is known where
+    /// its neighbour is, or it goes nowhere.
+    fn set_aside<R>(
+        &mut self,
+        way: NextHop,
+        len: usize,
+        fill: impl FnOnce(&mut [u8], Checksums) -> (R, Offload),
+    ) -> Option<R> {
+        let state = &mut *self.state;
+        let checksums = match way {
+            NextHop::Own if state.loopback.len() >= state.loopback_max => return None,
+            NextHop::Own | NextHop::Nowhere => Checksums::Partial,
+            NextHop::Link(_) => state.link_checksums(),
+        };
+        let mut packet = BytesMut::zeroed(len);
+        let (result, offload) = fill(&mut packet, checksums);
+        match way {
+            NextHop::Own => {
+                state.loopback.push_back(packet.freeze());
+                state.counters.loopback_packets += 1;
+            }
+            NextHop::Nowhere => state.counters.drop(DropReason::NoRoute),
+            NextHop::Link(neighbour) => {
+                let waiting = Waiting { packet: packet.freeze(), offload };
+                for _ in 0..state.neighbours.wait(neighbour, waiting, state.now) {
+                    state.counters.drop(DropReason::NeighbourUnknown);
+                }
+            }
+        }
+        Some(result)
     }
 
     /// Sends something that is below IP to `destination`, if there is room.

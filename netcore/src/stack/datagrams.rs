@@ -153,7 +153,8 @@ impl Netstack {
         self.mark(id);
     }
 
-    /// Takes a socket into exactly these multicast groups.
+    /// Takes a socket into exactly these multicast groups. No router or switch is told (RFC 3376,
+    /// RFC 3810): what the link carries to a group is heard.
     fn set_groups(&mut self, id: SocketId, groups: Vec<IpAddr>) {
         let Some(socket) = self.sockets.datagram_mut(id) else {
             return;

@@ -68,11 +68,16 @@ impl Netstack {
 impl Netstack {
     /// Notes whether the stack is on an Ethernet link that is up, and introduces it there if that
     /// is new.
+    #[inline]
     pub(super) fn look_at_ethernet(&mut self) {
         let is_there = self.outgoing.is_on_ethernet() && self.addressing.is_link_up;
-        if is_there == self.place.is_there {
-            return;
+        if is_there != self.place.is_there {
+            self.link_changed(is_there);
         }
+    }
+
+    #[cold]
+    fn link_changed(&mut self, is_there: bool) {
         if !is_there {
             self.leave_ethernet();
             return;
@@ -140,12 +145,15 @@ impl Netstack {
         self.outgoing.neighbours.next().into_iter().chain(self.arrivals.next()).min()
     }
 
+    /// Whether there is anything to be attended to.
+    #[inline]
+    pub(super) fn is_on_ethernet_link(&self) -> bool {
+        self.place.is_there
+    }
+
     /// Asks neighbours, gives them up, and brings new addresses further; returns whether there was
     /// anything to be done.
     pub(super) fn attend_ethernet<L: Link>(&mut self, link: &mut L) -> bool {
-        if !self.place.is_there {
-            return false;
-        }
         for step in 0..STEPS_PER_ROUND {
             if self.ethernet_due().is_none_or(|due| due > self.now) {
                 return step > 0;

@@ -254,7 +254,7 @@ impl Netstack {
         worked |= self.receive_frames(link);
         worked |= self.expire();
         worked |= self.serve(link);
-        worked |= self.attend_ethernet(link);
+        worked |= self.is_on_ethernet_link() && self.attend_ethernet(link);
         self.wake();
         worked
     }
@@ -268,9 +268,12 @@ impl Netstack {
         if (!self.dirty.is_empty() && !waits_for_room) || self.outgoing.loopback_len() > 0 {
             return Some(now);
         }
-        let ethernet = self.ethernet_due().filter(|_| !waits_for_room);
         let timers = [self.deadlines.next(), self.time_wait.next(), self.reassembly.next()];
-        timers.into_iter().chain([ethernet]).flatten().min()
+        let due = timers.into_iter().flatten().min();
+        if !self.outgoing.is_on_ethernet() || waits_for_room {
+            return due;
+        }
+        due.into_iter().chain(self.ethernet_due()).min()
     }
 
     /// How long from `now` until the stack wants to be polled next, if nothing else happens;
