@@ -354,6 +354,53 @@ async fn clients_end_with_their_stacks() {
     assert_eq!(tasks(), before);
 }
 
+/// An advertisement of another node's that has this address (RFC 4861 section 4.4), in a frame.
+fn taken(address: Ipv6Addr) -> Vec<u8> {
+    let mut frame = vec![0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x86, 0xdd];
+    let mut packet =
+        advertisement(OTHER_ROUTER, 0, MEDIUM, &[vec![0; 8], vec![2, 1, 2, 0, 0, 0, 0, 9]]);
+    packet[40..48].copy_from_slice(&[136, 0, 0, 0, 0x20, 0, 0, 0]);
+    packet[48..64].copy_from_slice(&address.octets());
+    let mut ip = Ipv6Packet::new_unchecked(&mut packet[..]);
+    Icmpv6Packet::new_unchecked(ip.payload_mut()).fill_checksum(&OTHER_ROUTER, &ALL_NODES);
+    frame.extend(packet);
+    frame
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_another_node_has_is_replaced_if_it_is_made_of_a_secret() {
+    for (identifier, replacements) in
+        [(Identifier::HardwareAddress, 0), (Identifier::StablePrivate { secret: [7; 16] }, 3)]
+    {
+        let (device, far) = device::ethernet_pipe(64, 1500);
+        let config = Config { identifier, on_event: None };
+        let stack = Builder::new().slaac_with(config).spawn(device).expect("a stack");
+        sleep(Duration::from_secs(3)).await;
+        let said = advertisement(
+            ROUTER,
+            1800,
+            MEDIUM,
+            &[prefix("fd00:7::", 64, ON_LINK | FOR_ADDRESSES, HOUR, HOUR)],
+        );
+        let header = [0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, 1, 0x86, 0xdd];
+        far.send(Bytes::from([&header[..], &said].concat())).await;
+
+        let mut tried = Vec::new();
+        for _ in 0..10 {
+            sleep(Duration::from_millis(300)).await;
+            let own = stack.net().network().addresses.iter().map(|own| own.addr()).next_back();
+            if let Some(IpAddr::V6(own)) = own.filter(|own| own.to_string().starts_with("fd00:7")) {
+                assert!(!tried.contains(&own));
+                tried.push(own);
+                far.send(Bytes::from(taken(own))).await;
+            }
+        }
+
+        assert_eq!(tried.len(), 1 + replacements);
+        assert_eq!(stack.net().network().addresses.len(), 1, "the link-local one");
+    }
+}
+
 proptest! {
     #[test]
     fn no_packet_panics(
