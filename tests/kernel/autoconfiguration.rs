@@ -148,12 +148,14 @@ pub(crate) fn dhcp() -> Outcome {
     assert_serves(second)
 }
 
-/// Makes a TAP, runs `start` with it, and then a stack on it.
+/// Makes a TAP that outlives its stack, runs `start` with it, and then a stack on it.
 fn with_stack(
     builder: Builder,
     start: impl FnOnce() -> Result<Daemon, Failure>,
     test: impl AsyncFnOnce(Stack, &Daemon) -> Outcome,
 ) -> Outcome {
+    // Whether it is there is found out by opening it.
+    program("ip")?.args(["tuntap", "add", "dev", "tap0", "mode", "tap"]).output()?;
     let tap = match Tap::open(&TapConfig {
         name: "tap0".into(),
         host_addresses: vec!["10.7.0.1/24".parse()?, "fd00:7::1/64".parse()?],

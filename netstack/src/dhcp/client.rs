@@ -237,9 +237,10 @@ impl Session {
     async fn hold(&mut self, mut held: Held) -> io::Result<()> {
         loop {
             let lease = &held.lease;
+            // Whoever sees the address may shut the stack down at once.
+            self.prepare_parting(lease);
             self.client.place.provider.provide(Source::Dhcp, lease.provided()).await?;
             self.last = Some(lease.address.addr());
-            self.prepare_parting(lease);
             self.tell(Event::Bound(lease.clone()));
             if lease.duration.is_none() {
                 loop {

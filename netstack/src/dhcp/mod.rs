@@ -22,7 +22,8 @@
 //! What the client does not do: it asks nobody whether an address is in use before it takes it
 //! (DHCPDECLINE), does not remember a lease from one run to the next (INIT-REBOOT), and begins
 //! without the pause of up to ten seconds that RFC 2131 section 4.4.1 has against many hosts that
-//! start together. An address that the stack was given otherwise stays, and so do its routes.
+//! start together, and begins nothing anew when the link comes up again. An address that the stack was
+//! given otherwise stays, and so do its routes; messages to all then come from it.
 
 mod client;
 mod message;

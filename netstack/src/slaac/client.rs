@@ -143,13 +143,13 @@ impl Session {
                 Happened::Changed(network) => self.look_at(&network, &mut events),
                 Happened::Due => {}
             }
-            let had_router = events.iter().any(|event| *event == Event::Router(None));
+            let is_answer = |event: &Event| matches!(event, Event::Advertised { .. });
+            let is_answered = events.iter().any(is_answer) && self.learned.router().is_some();
             self.learned.pass(Instant::now(), &mut events);
-            let has_lost = events.iter().any(|event| *event == Event::Router(None)) && !had_router;
-            if self.learned.router().is_some() {
-                self.question = None;
-            } else if has_lost || had_router {
+            if events.contains(&Event::Router(None)) {
                 self.begin_to_ask();
+            } else if is_answered {
+                self.question = None;
             }
             self.put_into_force().await?;
             for event in &events {

@@ -306,6 +306,67 @@ async fn an_address_is_given_back_in_good_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn on_ethernet_an_address_is_given_back_once_the_server_is_found() {
+    let (device, far) = device::ethernet_pipe(64, 1500);
+    let stack = Builder::new().dhcp(Config::default()).spawn(device).expect("a stack");
+    let server_link = [2, 0, 0, 0, 0, 1];
+    let mut is_leased = false;
+    let serving = async {
+        while let Some(frame) = far.recv().await {
+            let asker = frame[6..12].to_vec();
+            let header = [&asker[..], &server_link, &frame[12..14]].concat();
+            let is_question = frame[12..14] == [8, 6] && frame[38..42] == SERVER.octets();
+            if is_question && is_leased {
+                let mut answer = [&header[..], &[0, 1, 8, 0, 6, 4, 0, 2], &server_link].concat();
+                answer.extend(SERVER.octets());
+                answer.extend(&frame[22..32]);
+                far.send(answer.into()).await;
+            }
+            let Some(asked) = Asked::read(&frame[14..]) else { continue };
+            let kind = match asked.kind {
+                Kind::Discover => Kind::Offer,
+                Kind::Request => Kind::Ack,
+                _ => return asked,
+            };
+            is_leased = kind == Kind::Ack;
+            let packet = asked.lease(kind, OWN).packet();
+            let header = [&[0xff; 6][..], &server_link, &[8, 0]].concat();
+            far.send([&header[..], &packet].concat().into()).await;
+        }
+        panic!("the stack has ended");
+    };
+    let stopping = async {
+        until_bound(&stack, OWN).await;
+        stack.shutdown(Duration::from_secs(5)).await
+    };
+
+    let (last, stopped) = tokio::join!(serving, stopping);
+
+    assert_eq!((last.kind, last.own, last.source), (Kind::Release, OWN, OWN));
+    stopped.expect("no failure");
+}
+
+#[tokio::test]
+async fn a_client_runs_on_the_thread_of_its_stack() {
+    let (device, far) = device::pipe(64, 1500);
+    let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let config = Config::default().on_event(move |event| {
+        let _ = sender.send(event.clone());
+    });
+    let stack = Builder::new().dhcp(config).spawn_thread(device).expect("a stack");
+    let server = Server(far);
+    server.lease(OWN).await;
+    while !matches!(events.recv().await.expect("a client"), Event::Bound(_)) {}
+
+    let stopping =
+        tokio::task::spawn_blocking(move || stack.shutdown_blocking(Duration::from_secs(10)));
+    let last = server.expect(Kind::Release).await;
+
+    assert_eq!(last.own, OWN);
+    stopping.await.expect("no panic").expect("no failure");
+}
+
+#[tokio::test(start_paused = true)]
 async fn clients_end_with_their_stacks() {
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
