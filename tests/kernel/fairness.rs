@@ -1,0 +1,185 @@
+//! Many connections over one TUN: each gets its share.
+
+use crate::namespace::Outcome;
+use crate::sockets::{kernel, with_stack};
+use netstack::Stack;
+use netstack::netsocket::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream as KernelStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const STREAMS: usize = 8;
+/// The beginning of a stream is slow start.
+const WARM_UP: Duration = Duration::from_millis(500);
+const TIME: Duration = Duration::from_secs(2);
+const BLOCK: usize = 64 * 1024;
+
+/// Which way bytes go, as the client sees it.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Up,
+    Down,
+}
+
+pub(crate) fn shares() -> Outcome {
+    with_stack(async |stack| {
+        for way in [Way::Up, Way::Down] {
+            let flood = Flood::start(&stack, way, STREAMS).await?;
+            tokio::time::sleep(WARM_UP).await;
+            let before = flood.counts();
+            tokio::time::sleep(TIME).await;
+            let after = flood.counts();
+            flood.stop().await?;
+
+            let shares: Vec<f64> =
+                after.iter().zip(&before).map(|(after, before)| (after - before) as f64).collect();
+            let fairness = jain(&shares);
+            eprintln!("{way:?}: fairness {fairness:.3} of {shares:?}");
+            assert!(fairness >= 0.95, "{way:?}: {fairness:.3} of {shares:?}");
+        }
+        Ok(())
+    })
+}
+
+/// Jain's index: 1 if all have the same, 1/n if one has everything.
+fn jain(shares: &[f64]) -> f64 {
+    let (sum, squares) =
+        shares.iter().fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
+    sum * sum / (shares.len() as f64 * squares)
+}
+
+pub(crate) fn delay() -> Outcome {
+    with_stack(async |stack| {
+        let listener = stack.net().tcp_listen("10.9.0.2:7").await?;
+        let echo = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await?;
+            let (mut from, mut to) = stream.split();
+            tokio::io::copy(&mut from, &mut to).await
+        });
+        let up = Flood::start(&stack, Way::Up, 2).await?;
+        let down = Flood::start(&stack, Way::Down, 2).await?;
+        tokio::time::sleep(WARM_UP).await;
+        let before = up.total() + down.total();
+
+        let ping_pong = kernel(|| {
+            let mut stream = KernelStream::connect("10.9.0.2:7")?;
+            stream.set_nodelay(true)?;
+            let mut times = Vec::new();
+            for _ in 0..300 {
+                let sent = Instant::now();
+                stream.write_all(&[7; 64])?;
+                stream.read_exact(&mut [0; 64])?;
+                times.push(sent.elapsed());
+            }
+            stream.shutdown(Shutdown::Write)?;
+            Ok(times)
+        });
+        let mut times = ping_pong.await?;
+
+        let moved = up.total() + down.total() - before;
+        up.stop().await?;
+        down.stop().await?;
+        assert_eq!(echo.await??, 300 * 64);
+        times.sort_unstable();
+        let (median, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+        eprintln!("median {median:?}, p99 {p99:?} beside {moved} bytes");
+        // Every time there was something in the way.
+        assert!(moved > 300 * BLOCK as u64 / 4, "only {moved} bytes have moved meanwhile");
+        assert!(median < Duration::from_millis(5), "median {median:?}, p99 {p99:?}");
+        Ok(())
+    })
+}
+
+/// Streams that carry as much as they can, until they are told to stop.
+struct Flood {
+    is_over: Arc<AtomicBool>,
+    /// Bytes that have arrived, of each stream.
+    counts: Vec<Arc<AtomicU64>>,
+    ends: Vec<tokio::task::JoinHandle<std::io::Result<()>>>,
+}
+
+impl Flood {
+    async fn start(stack: &Stack, way: Way, streams: usize) -> std::io::Result<Self> {
+        let listener = stack.net().tcp_listen("10.9.0.2:0").await?;
+        let address = listener.local_addr()?;
+        let mut flood = Self { is_over: Arc::default(), counts: Vec::new(), ends: Vec::new() };
+        for _ in 0..streams {
+            let count = Arc::new(AtomicU64::new(0));
+            flood.counts.push(count.clone());
+            let connecting = tokio::task::spawn_blocking(move || KernelStream::connect(address));
+            let (client, accepted) = tokio::join!(connecting, listener.accept());
+            let (client, server) = (client??, accepted?.0);
+            let (is_over, arrived) = (flood.is_over.clone(), count.clone());
+            flood.ends.push(tokio::task::spawn_blocking(move || match way {
+                Way::Up => send(client, &is_over),
+                Way::Down => receive(client, &arrived),
+            }));
+            let is_over = flood.is_over.clone();
+            flood.ends.push(tokio::spawn(async move {
+                match way {
+                    Way::Up => receive_here(server, &count).await,
+                    Way::Down => send_here(server, &is_over).await,
+                }
+            }));
+        }
+        Ok(flood)
+    }
+
+    fn counts(&self) -> Vec<u64> {
+        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
+    fn total(&self) -> u64 {
+        self.counts().iter().sum()
+    }
+
+    /// Ends the streams in good order.
+    async fn stop(self) -> std::io::Result<()> {
+        self.is_over.store(true, Ordering::Relaxed);
+        for end in self.ends {
+            end.await??;
+        }
+        Ok(())
+    }
+}
+
+fn send(mut stream: KernelStream, is_over: &AtomicBool) -> std::io::Result<()> {
+    let block = vec![7; BLOCK];
+    while !is_over.load(Ordering::Relaxed) {
+        stream.write_all(&block)?;
+    }
+    stream.shutdown(Shutdown::Write)
+}
+
+fn receive(mut stream: KernelStream, count: &AtomicU64) -> std::io::Result<()> {
+    let mut block = vec![0; BLOCK];
+    loop {
+        match stream.read(&mut block) {
+            Ok(0) => return Ok(()),
+            Ok(n) => count.fetch_add(n as u64, Ordering::Relaxed),
+            Err(error) if error.kind() == ErrorKind::Interrupted => 0,
+            Err(error) => return Err(error),
+        };
+    }
+}
+
+async fn send_here(mut stream: TcpStream, is_over: &AtomicBool) -> std::io::Result<()> {
+    let block = vec![7; BLOCK];
+    while !is_over.load(Ordering::Relaxed) {
+        stream.write_all(&block).await?;
+    }
+    stream.shutdown().await
+}
+
+async fn receive_here(mut stream: TcpStream, count: &AtomicU64) -> std::io::Result<()> {
+    let mut block = vec![0; BLOCK];
+    loop {
+        match stream.read(&mut block).await? {
+            0 => return Ok(()),
+            n => count.fetch_add(n as u64, Ordering::Relaxed),
+        };
+    }
+}
