@@ -36,9 +36,9 @@ impl<'a> Report<'a> {
 
     /// Every figure of every run.
     pub(crate) fn json(&self) -> Result<String> {
-        let candidates = self.candidates.iter().map(|one| {
-            serde_json::json!({ "name": one.name, "failure": one.failure, "runs": one.runs })
-        });
+        let candidates = self.candidates.iter().map(
+            |one| serde_json::json!({ "name": one.name, "failure": one.failure, "runs": one.runs }),
+        );
         let all = serde_json::json!({
             "processors": processors(),
             "runs": self.runs,
@@ -104,7 +104,8 @@ impl<'a> Report<'a> {
             self.of(group).filter(|one| one.name == KERNEL).map(|one| &one.runs[..]).collect();
         let mut rows = Vec::new();
         for one in self.of(group).filter(|one| one.name.starts_with(OURS) && !is_beside(one)) {
-            for (others, whom) in [(&kernel, "to the kernel"), (&peers, "to the best of the others")]
+            for (others, whom) in
+                [(&kernel, "to the kernel"), (&peers, "to the best of the others")]
             {
                 if !others.is_empty() {
                     let ratio = |figure: &Figure| {
@@ -113,7 +114,10 @@ impl<'a> Report<'a> {
                         // Against the best of them the ratio is the least.
                         all.map(|theirs| figure.ratio(ours, theirs)).min_by(f64::total_cmp)
                     };
-                    rows.push((format!("{} {whom}", one.name), figures.iter().map(ratio).collect()));
+                    rows.push((
+                        format!("{} {whom}", one.name),
+                        figures.iter().map(ratio).collect(),
+                    ));
                 }
             }
         }
