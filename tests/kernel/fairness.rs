@@ -16,6 +16,8 @@ const STREAMS: usize = 8;
 const WARM_UP: Duration = Duration::from_millis(500);
 const TIME: Duration = Duration::from_secs(2);
 const BLOCK: usize = 64 * 1024;
+const ROUND_TRIPS: usize = 300;
+const MESSAGE: usize = 64;
 
 /// Which way bytes go, as the client sees it.
 #[derive(Debug, Clone, Copy)]
@@ -62,33 +64,37 @@ pub(crate) fn delay() -> Outcome {
         let up = Flood::start(&stack, Way::Up, 2).await?;
         let down = Flood::start(&stack, Way::Down, 2).await?;
         tokio::time::sleep(WARM_UP).await;
-        let before = up.total() + down.total();
+        let counts: Vec<_> = up.counts.iter().chain(&down.counts).cloned().collect();
+        let arrived = move || counts.iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>();
 
-        let ping_pong = kernel(|| {
+        let ping_pong = kernel(move || {
             let mut stream = KernelStream::connect("10.9.0.2:7")?;
             stream.set_nodelay(true)?;
-            let mut times = Vec::new();
-            for _ in 0..300 {
-                let sent = Instant::now();
-                stream.write_all(&[7; 64])?;
-                stream.read_exact(&mut [0; 64])?;
+            let (mut times, mut bytes) = (Vec::new(), Vec::new());
+            for _ in 0..ROUND_TRIPS {
+                let (sent, before) = (Instant::now(), arrived());
+                stream.write_all(&[7; MESSAGE])?;
+                stream.read_exact(&mut [0; MESSAGE])?;
                 times.push(sent.elapsed());
+                bytes.push(arrived() - before);
             }
             stream.shutdown(Shutdown::Write)?;
-            Ok(times)
+            Ok((times, bytes))
         });
-        let mut times = ping_pong.await?;
+        let (mut times, mut bytes) = ping_pong.await?;
 
-        let moved = up.total() + down.total() - before;
         up.stop().await?;
         down.stop().await?;
-        assert_eq!(echo.await??, 300 * 64);
+        assert_eq!(echo.await??, (ROUND_TRIPS * MESSAGE) as u64);
         times.sort_unstable();
-        let (median, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
-        eprintln!("median {median:?}, p99 {p99:?} beside {moved} bytes");
-        // Every time there was something in the way.
-        assert!(moved > 300 * BLOCK as u64 / 4, "only {moved} bytes have moved meanwhile");
-        assert!(median < Duration::from_millis(5), "median {median:?}, p99 {p99:?}");
+        bytes.sort_unstable();
+        let at = |percent: usize| (ROUND_TRIPS - 1) * percent / 100;
+        let (median, p99, overtaken) = (times[at(50)], times[at(99)], bytes[at(50)]);
+        let found = format!("median {median:?}, p99 {p99:?}, {overtaken} bytes meanwhile");
+        eprintln!("{found}");
+        // There was a flood.
+        assert!(bytes.iter().sum::<u64>() > (ROUND_TRIPS * BLOCK / 4) as u64, "{found}");
+        assert!(median < Duration::from_millis(5), "{found}");
         Ok(())
     })
 }
@@ -130,10 +136,6 @@ impl Flood {
 
     fn counts(&self) -> Vec<u64> {
         self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect()
-    }
-
-    fn total(&self) -> u64 {
-        self.counts().iter().sum()
     }
 
     /// Ends the streams in good order.

@@ -115,8 +115,7 @@ impl Server {
     }
 
     fn resident_bytes(&self) -> Option<usize> {
-        // /proc is that of the processes outside, where this one is known by another number; but
-        // "self" is right, and so are the children of the thread that has started it.
+        // This /proc numbers processes as those outside do, and the child's id is another there.
         let children = std::fs::read_to_string("/proc/thread-self/children").ok()?;
         let pid: u32 = children.split_whitespace().next()?.parse().ok()?;
         let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
