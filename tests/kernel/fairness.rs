@@ -4,8 +4,9 @@ use crate::namespace::Outcome;
 use crate::sockets::{kernel, with_stack};
 use netstack::Stack;
 use netstack::netsocket::TcpStream;
+use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream as KernelStream};
+use std::net::{Shutdown, SocketAddr, TcpStream as KernelStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,8 +17,12 @@ const STREAMS: usize = 8;
 const WARM_UP: Duration = Duration::from_millis(500);
 const TIME: Duration = Duration::from_secs(2);
 const BLOCK: usize = 64 * 1024;
+const CLIENT_BUFFER: usize = 128 * 1024;
 const ROUND_TRIPS: usize = 300;
 const MESSAGE: usize = 64;
+/// How many bytes of a flood may arrive during one round trip, each stream's: what is under way when
+/// it begins, and as much again. At 10 Gbit/s that of four streams takes 5 ms.
+const OVERTAKING_MAX: u64 = 3 << 19;
 
 /// Which way bytes go, as the client sees it.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +99,8 @@ pub(crate) fn delay() -> Outcome {
         eprintln!("{found}");
         // There was a flood.
         assert!(bytes.iter().sum::<u64>() > (ROUND_TRIPS * BLOCK / 4) as u64, "{found}");
-        assert!(median < Duration::from_millis(5), "{found}");
+        // Not the times: on a machine with other things to do they are those of its scheduler.
+        assert!(overtaken <= 4 * OVERTAKING_MAX, "{found}");
         Ok(())
     })
 }
@@ -115,7 +121,7 @@ impl Flood {
         for _ in 0..streams {
             let count = Arc::new(AtomicU64::new(0));
             flood.counts.push(count.clone());
-            let connecting = tokio::task::spawn_blocking(move || KernelStream::connect(address));
+            let connecting = tokio::task::spawn_blocking(move || connect(address));
             let (client, accepted) = tokio::join!(connecting, listener.accept());
             let (client, server) = (client??, accepted?.0);
             let (is_over, arrived) = (flood.is_over.clone(), count.clone());
@@ -146,6 +152,14 @@ impl Flood {
         }
         Ok(())
     }
+}
+
+/// A client whose window is as large as the others': left alone, the kernel chooses for each.
+fn connect(address: SocketAddr) -> std::io::Result<KernelStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_recv_buffer_size(CLIENT_BUFFER)?;
+    socket.connect(&address.into())?;
+    Ok(socket.into())
 }
 
 fn send(mut stream: KernelStream, is_over: &AtomicBool) -> std::io::Result<()> {
