@@ -40,7 +40,7 @@ impl Programs {
                 &["bench", "--no-run", "-p", "netstack", "--bench", "memory"],
             ),
             peers: build(
-                needs(|place| matches!(place, Place::Peer { .. } | Place::TsPair { .. })),
+                needs(|place| matches!(place, Place::Peer { .. } | Place::TsPair)),
                 compare,
                 &["build", "--release", "-p", "peers"],
             ),
@@ -70,6 +70,6 @@ fn build(folder: &Path, arguments: &[&str]) -> Result<PathBuf> {
     lines
         .filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok())
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .last()
+        .next_back()
         .context("cargo has built no program")
 }
