@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stderr)]
 
+mod fairness;
 mod namespace;
 mod programs;
 mod servers;
@@ -25,6 +26,8 @@ const TESTS: &[Test] = &[
     Test::new("closed_ports_refuse_in_both_directions", sockets::refusals),
     Test::new("both_directions_close_independently", sockets::half_close),
     Test::new("a_thousand_connections_leave_nothing_behind", sockets::many_connections),
+    Test::new("eight_streams_share_the_way_up_and_the_way_down", fairness::shares),
+    Test::new("a_flood_holds_up_a_round_trip_no_longer_than_its_windows_take", fairness::delay),
     Test::new("a_deleted_interface_ends_the_stack", sockets::deleted_interface),
     Test::new("an_idle_stack_uses_no_processor", sockets::idle),
     Test::new("ping_is_answered", programs::ping),
