@@ -28,25 +28,40 @@ use std::task::{Context, Poll, Waker};
 /// # }
 /// ```
 pub fn pipe(frames_max: usize, mtu: usize) -> (PipeDevice, PipeEnd) {
-    let there = Arc::new(Direction::new(frames_max));
-    let back = Arc::new(Direction::new(frames_max));
-    let near = PipeDevice::new(there.clone(), back.clone(), capabilities(mtu, false));
-    (near, PipeEnd { outgoing: back, incoming: there })
+    to_program(frames_max, capabilities(Medium::Ip, mtu, false))
+}
+
+/// A pipe for Ethernet frames with IP packets of up to `mtu` bytes in them, behind a header of 14;
+/// otherwise as [`pipe()`].
+pub fn ethernet_pipe(frames_max: usize, mtu: usize) -> (PipeDevice, PipeEnd) {
+    to_program(frames_max, capabilities(Medium::Ethernet, mtu, false))
 }
 
 /// A pipe between two stacks. With `jumbo` TCP sends segments of up to 64 KiB through it as one
 /// frame each, and no checksums are computed: both ends are in this process.
-pub(crate) fn join(frames_max: usize, mtu: usize, jumbo: bool) -> (PipeDevice, PipeDevice) {
+pub(crate) fn join(
+    frames_max: usize,
+    medium: Medium,
+    mtu: usize,
+    jumbo: bool,
+) -> (PipeDevice, PipeDevice) {
     let there = Arc::new(Direction::new(frames_max));
     let back = Arc::new(Direction::new(frames_max));
-    let capabilities = capabilities(mtu, jumbo);
+    let capabilities = capabilities(medium, mtu, jumbo);
     let near = PipeDevice::new(there.clone(), back.clone(), capabilities);
     (near, PipeDevice::new(back, there, capabilities))
 }
 
-fn capabilities(mtu: usize, jumbo: bool) -> LinkCapabilities {
+fn to_program(frames_max: usize, capabilities: LinkCapabilities) -> (PipeDevice, PipeEnd) {
+    let there = Arc::new(Direction::new(frames_max));
+    let back = Arc::new(Direction::new(frames_max));
+    let near = PipeDevice::new(there.clone(), back.clone(), capabilities);
+    (near, PipeEnd { outgoing: back, incoming: there })
+}
+
+fn capabilities(medium: Medium, mtu: usize, jumbo: bool) -> LinkCapabilities {
     LinkCapabilities {
-        medium: Medium::Ip,
+        medium,
         mtu,
         checksum_offload: jumbo,
         segment_bytes_max: jumbo.then_some(JUMBO_BYTES_MAX),
@@ -55,7 +70,7 @@ fn capabilities(mtu: usize, jumbo: bool) -> LinkCapabilities {
 
 /// The largest IP packet.
 const JUMBO_BYTES_MAX: usize = 65_535;
-/// Frames are carved from buffers of this size: one jumbo packet, or a batch of ordinary ones.
+/// Frames are carved from buffers of this size: one jumbo packet with its header, or a batch of ordinary ones.
 const CHUNK_BYTES: usize = 68 * 1024;
 /// What was gathered is passed on at this many frames, so that the other end can begin.
 const BATCH_FRAMES: usize = 32;
@@ -294,7 +309,7 @@ pub struct PipeEnd {
 }
 
 impl PipeEnd {
-    /// Sends an IP packet to the stack, once there is room; returns whether it is still there.
+    /// Sends a packet, or a frame on Ethernet, to the stack, once there is room; returns whether it is still there.
     ///
     /// # Cancel safety
     ///
@@ -304,7 +319,7 @@ impl PipeEnd {
         room.is_ok() && self.try_send(packet)
     }
 
-    /// Sends an IP packet to the stack; returns whether there was room.
+    /// Sends a packet, or a frame on Ethernet, to the stack; returns whether there was room.
     pub fn try_send(&self, packet: Bytes) -> bool {
         let has_room = self.outgoing.room() > 0 && !self.outgoing.lock().is_closed;
         if has_room {
@@ -343,5 +358,40 @@ impl Drop for PipeEnd {
     fn drop(&mut self) {
         self.outgoing.close();
         self.incoming.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_ethernet_pass_whole() {
+        let (mut device, end) = ethernet_pipe(4, 1500);
+        let sent: Vec<u8> = (0..1514).map(|index| index as u8).collect();
+
+        let slot = device.transmit().expect("room");
+        slot.send(sent.len(), |frame| (frame.copy_from_slice(&sent), Offload::default()));
+        device.flush();
+        let received = end.try_recv().expect("it was sent");
+        assert!(end.try_send(received));
+
+        assert_eq!(device.capabilities().medium, Medium::Ethernet);
+        assert_eq!(device.capabilities().mtu, 1500);
+        assert_eq!(device.receive().expect("it came back").data, sent);
+    }
+
+    #[test]
+    fn the_largest_jumbo_frame_has_room_for_its_header() {
+        let (mut near, mut far) = join(4, Medium::Ethernet, 1500, true);
+
+        for _ in 0..2 {
+            let slot = near.transmit().expect("room");
+            slot.send(14 + JUMBO_BYTES_MAX, |frame| (frame.fill(7), Offload::default()));
+        }
+        near.flush();
+
+        assert_eq!(far.receive().expect("the first").data.len(), 14 + JUMBO_BYTES_MAX);
+        assert_eq!(far.receive().expect("the second").data.len(), 14 + JUMBO_BYTES_MAX);
     }
 }
