@@ -7,6 +7,7 @@ mod clock;
 pub mod device;
 mod pool;
 mod runtime;
+mod segment;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod stack;
