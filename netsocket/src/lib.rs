@@ -11,6 +11,7 @@ pub mod quinn;
 pub mod ureq;
 
 mod address;
+mod control;
 mod net;
 mod ping_socket;
 mod raw_socket;
@@ -28,6 +29,7 @@ mod udp_socket;
 mod wait;
 
 pub use address::ToSocketAddrs;
+pub use control::Control;
 pub use net::Net;
 pub use ping_socket::{PingReply, PingSocket};
 pub use raw_socket::RawSocket;
@@ -38,6 +40,8 @@ pub use tcp_socket::TcpSocket;
 pub use tcp_stream::TcpStream;
 pub use udp_socket::UdpSocket;
 
+pub use ipnet::IpNet;
 pub use netcore;
 pub use netcore::raw::Version;
 pub use netcore::tcp::{Families, KeepAlive, ListenOptions, Options};
+pub use netcore::{LinkState, Network, NetworkWatch, Route};

@@ -2,6 +2,7 @@
 
 use crate::address::{ToSocketAddrs, none_given};
 use crate::blocking;
+use crate::control::Control;
 use crate::ping_socket::PingSocket;
 use crate::raw_socket::RawSocket;
 use crate::tcp_listener::TcpListener;
@@ -12,10 +13,12 @@ use netcore::queue::SocketQueue;
 use netcore::raw::Version;
 use netcore::tcp::{Families, ListenOptions, Options};
 use netcore::{
-    Channel, Command, Error, HasChannel, Response, Snapshot, control, icmp, raw, tcp, udp,
+    Channel, Command, Error, HasChannel, Network, NetworkWatch, Response, Snapshot, control, icmp,
+    raw, tcp, udp,
 };
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 /// A stack, as its users see it: where its sockets come from.
 ///
@@ -224,6 +227,21 @@ impl Net {
         }
     }
 
+    /// Where the stack's addresses, routes and link are changed.
+    pub fn control(&self) -> Control {
+        Control::new(self.channel.clone())
+    }
+
+    /// The stack's place in the network at this moment: addresses, routes, link, name servers.
+    pub fn network(&self) -> Arc<Network> {
+        self.watch_network().current()
+    }
+
+    /// The same, now and whenever it changes from now on.
+    pub fn watch_network(&self) -> NetworkWatch {
+        self.channel.network()
+    }
+
     /// All sockets of the stack and its counters, at this moment.
     ///
     /// # Errors
@@ -236,6 +254,7 @@ impl Net {
     pub async fn snapshot(&self) -> io::Result<Snapshot> {
         match self.channel.request(None, control::Command::Snapshot).await?.try_into()? {
             control::Response::Snapshot(snapshot) => Ok(*snapshot),
+            control::Response::Network(_) => Err(Error::WrongSocket.into()),
         }
     }
 
