@@ -3,6 +3,8 @@
 
 mod batch;
 mod builder;
+#[cfg(feature = "capture")]
+pub mod capture;
 mod clock;
 pub mod device;
 mod pool;
@@ -11,6 +13,7 @@ mod segment;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod stack;
+pub mod switch;
 
 pub use builder::{Builder, Pair, pair};
 pub use stack::Stack;

@@ -114,6 +114,11 @@ impl Layout {
         self.end - self.payload
     }
 
+    /// Whether more follows behind the IP packet.
+    pub(crate) fn has_padding(&self, frame: &[u8]) -> bool {
+        self.end < frame.len()
+    }
+
     /// Writes a whole checksum.
     pub(crate) fn complete(&self, frame: &mut [u8]) {
         let (source, destination) = self.addresses(frame);

@@ -173,8 +173,12 @@ mod tests {
             let answer = advertisement(OTHER, OWN, LINK, is_solicited);
             let read = parse(icmp(&answer));
             let target_link = Some(LINK);
-            let written =
-                Message::Advertisement { target: OWN, target_link, is_solicited, is_override: true };
+            let written = Message::Advertisement {
+                target: OWN,
+                target_link,
+                is_solicited,
+                is_override: true,
+            };
             assert_eq!(read, Some(written));
         }
     }
