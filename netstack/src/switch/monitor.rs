@@ -82,7 +82,8 @@ impl Monitor {
                 .or_insert_with(|| recorder.interface(&seen.name, Medium::Ethernet));
             interface.record(seen.at, Direction::Inbound, &seen.frame);
         }
-        recorder.flush();
+        // Said by the recorder itself.
+        let _ = recorder.flush();
     }
 }
 
