@@ -119,11 +119,11 @@ drop_reasons! {
     RateLimited => "answer rate-limited",
     /// An answer found no room on the link.
     ReplyQueueFull => "reply queue full",
-    /// A frame came while the link was down.
-    LinkDown => "link down",
     /// An outgoing packet waited for a neighbour's hardware address, and made room for a newer one
     /// or was given up.
     NeighbourUnknown => "neighbour unknown",
+    /// A frame came while the link was down.
+    LinkDown => "link down",
     /// An outgoing packet has no route any more.
     NoRoute => "no route",
 }

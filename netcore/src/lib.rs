@@ -44,7 +44,7 @@ pub use link::{
 };
 pub use network::{LinkState, Network, NetworkWatch};
 pub use pipe::{Pipe, PipeDev};
-pub use snapshot::{Snapshot, SocketInfo};
+pub use snapshot::{NeighbourInfo, Snapshot, SocketInfo};
 pub use stack::Netstack;
 
 pub use smoltcp;
