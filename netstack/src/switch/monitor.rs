@@ -66,6 +66,11 @@ impl Monitor {
         self.queue.pop()
     }
 
+    /// How many frames found the monitor's queue full.
+    pub fn missed(&self) -> u64 {
+        self.queue.refused()
+    }
+
     /// Records every frame until the switch is gone; the ports are interfaces of the file.
     ///
     /// # Cancel safety

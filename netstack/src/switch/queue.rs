@@ -14,6 +14,8 @@ pub(super) struct Queue<T> {
 #[derive(Debug)]
 struct State<T> {
     items: VecDeque<T>,
+    /// How many items found no room.
+    refused: u64,
     is_closed: bool,
     receiver: Option<Waker>,
 }
@@ -27,7 +29,7 @@ pub(super) enum Pushed {
 
 impl<T> Queue<T> {
     pub(super) fn new(items_max: usize) -> Self {
-        let state = State { items: VecDeque::new(), is_closed: false, receiver: None };
+        let state = State { items: VecDeque::new(), refused: 0, is_closed: false, receiver: None };
         Self { items_max, state: Mutex::new(state) }
     }
 
@@ -41,6 +43,7 @@ impl<T> Queue<T> {
         }
         let taken = items.len().min(self.items_max.saturating_sub(state.items.len()));
         state.items.extend(items.drain(..taken));
+        state.refused += items.len() as u64;
         let receiver = state.receiver.take_if(|_| taken > 0);
         drop(state);
         items.clear();
@@ -80,6 +83,10 @@ impl<T> Queue<T> {
         }
         state.receiver = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        self.lock().refused
     }
 
     pub(super) fn is_closed(&self) -> bool {

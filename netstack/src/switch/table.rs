@@ -57,9 +57,11 @@ impl Table {
             entry.seen_at = now;
             return;
         }
-        if !self.has_room_for(&key, port.id)
-            && !(self.sweep(now) && self.has_room_for(&key, port.id))
-        {
+        let mut has_room = self.has_room_for(&key, port.id);
+        if !has_room && self.sweep(now) {
+            has_room = self.has_room_for(&key, port.id);
+        }
+        if !has_room {
             return;
         }
         *self.counts.entry(port.id).or_default() += 1;

@@ -73,6 +73,21 @@ async fn addresses_have_bounds_in_all_and_for_a_port() {
 }
 
 #[test]
+fn a_slow_monitor_misses_frames_and_says_so() {
+    let switch = Switch::new(SwitchConfig { monitor_frames_max: 3, ..SwitchConfig::default() });
+    let (a, b) = (port(&switch), port(&switch));
+    let monitor = switch.monitor();
+
+    for _ in 0..10 {
+        a.send(frame(ALL, mac(1), b"to all"));
+    }
+
+    assert_eq!(monitor.missed(), 7);
+    assert_eq!(std::iter::from_fn(|| monitor.try_recv()).count(), 3);
+    assert_eq!(received(&b).len(), 10);
+}
+
+#[test]
 fn ports_have_a_bound() {
     let switch = Switch::new(SwitchConfig { ports_max: 2, ..SwitchConfig::default() });
     let (_a, b) = (port(&switch), port(&switch));

@@ -11,7 +11,7 @@ fn what_is_for_an_unknown_address_goes_to_all_others_and_then_to_one() {
 
     let question = frame(mac(2), mac(1), b"question");
     assert!(a.send(question.clone()));
-    assert_eq!(received(&b), [question.clone()]);
+    assert_eq!(received(&b), std::slice::from_ref(&question));
     assert_eq!(received(&c), [question]);
 
     let answer = frame(mac(1), mac(2), b"answer");
@@ -165,4 +165,20 @@ async fn a_monitor_sees_every_frame_once() {
         assert_eq!((seen.port, &seen.frame[14..]), (port, content));
     }
     assert!(monitor.recv().await.is_none());
+}
+
+#[cfg(feature = "capture")]
+#[tokio::test]
+async fn what_a_monitor_sees_can_be_recorded() {
+    use netstack::capture::Recorder;
+    let switch = switch();
+    let (a, b) = (port(&switch), port(&switch));
+    let (monitor, recorder) = (switch.monitor(), Recorder::new(std::io::sink()));
+    a.send(frame(ALL, mac(1), b"to all"));
+    b.send(frame(mac(1), mac(2), b"to one"));
+    drop(switch);
+
+    monitor.record(&recorder).await;
+
+    assert_eq!(recorder.statistics().frames, 2);
 }
