@@ -65,6 +65,9 @@ impl Back {
     fn network(self, front: &Network) -> Result<Network> {
         let mut network = Network {
             tun: self.back_tun,
+            tap: None,
+            dhcp: false,
+            slaac: false,
             addresses: self.back_addresses,
             gateways: self.back_gateways,
             host_addresses: self.back_host_addresses,

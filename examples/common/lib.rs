@@ -8,6 +8,7 @@ use netstack::{Builder, Hook, IpNet, Stack, dhcp, slaac};
 use std::io;
 use std::net::IpAddr;
 use std::process::ExitCode;
+use tokio::runtime::Runtime;
 
 /// The stack's place in the network.
 ///
@@ -45,34 +46,43 @@ pub struct Network {
 }
 
 /// What the stack is on.
-enum Interface {
+#[derive(Debug)]
+pub enum Interface {
+    /// Packets.
     Tun(Tun),
+    /// Frames.
     Tap(Tap),
+}
+
+impl Interface {
+    /// Starts a stack on it, on the current runtime.
+    pub fn spawn(self, builder: Builder) -> Result<Stack> {
+        let started = match self {
+            Self::Tun(tun) => builder.spawn(tun),
+            Self::Tap(tap) => builder.spawn(tap),
+        };
+        started.context("starting the stack")
+    }
+
+    /// Starts a stack on it, on a thread of its own.
+    pub fn spawn_thread(self, builder: Builder) -> Result<Stack> {
+        let started = match self {
+            Self::Tun(tun) => builder.spawn_thread(tun),
+            Self::Tap(tap) => builder.spawn_thread(tap),
+        };
+        started.context("starting the stack")
+    }
 }
 
 impl Network {
     /// Makes the interface and starts a stack on it, on the current runtime.
     pub fn start(&self) -> Result<Stack> {
         let (builder, interface) = self.prepare()?;
-        let started = match interface {
-            Interface::Tun(tun) => builder.spawn(tun),
-            Interface::Tap(tap) => builder.spawn(tap),
-        };
-        started.context("starting the stack")
-    }
-
-    /// The same, on a thread of its own.
-    pub fn start_thread(&self) -> Result<Stack> {
-        let (builder, interface) = self.prepare()?;
-        let started = match interface {
-            Interface::Tun(tun) => builder.spawn_thread(tun),
-            Interface::Tap(tap) => builder.spawn_thread(tap),
-        };
-        started.context("starting the stack")
+        interface.spawn(builder)
     }
 
     /// Makes the interface and says what the stack is to be.
-    fn prepare(&self) -> Result<(Builder, Interface)> {
+    pub fn prepare(&self) -> Result<(Builder, Interface)> {
         let mut network = self.clone();
         let asks_nobody = !network.dhcp && !network.slaac;
         if asks_nobody && network.addresses.is_empty() && network.host_addresses.is_empty() {
@@ -138,7 +148,15 @@ fn tell_slaac(event: &slaac::Event) {
 
 /// Reads the flags and runs the example. What goes wrong is told in one line, with exit status 1.
 pub fn run<A: Parser>(example: impl AsyncFnOnce(A) -> Result<()>) -> ExitCode {
-    let args = match A::try_parse() {
+    run_on(|_| Runtime::new(), example)
+}
+
+/// The same on a runtime that depends on the flags.
+pub fn run_on<A: Parser>(
+    runtime: impl FnOnce(&A) -> io::Result<Runtime>,
+    example: impl AsyncFnOnce(A) -> Result<()>,
+) -> ExitCode {
+    let args: A = match A::try_parse() {
         Ok(args) => args,
         Err(error)
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
@@ -150,7 +168,7 @@ pub fn run<A: Parser>(example: impl AsyncFnOnce(A) -> Result<()>) -> ExitCode {
             return fail(text.lines().next().unwrap_or("error: wrong usage"));
         }
     };
-    let result = tokio::runtime::Runtime::new()
+    let result = runtime(&args)
         .context("starting tokio")
         .and_then(|runtime| runtime.block_on(example(args)));
     match result {

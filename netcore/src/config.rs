@@ -19,7 +19,8 @@ pub struct Config {
     /// Sockets of all kinds, half-open connections included.
     pub sockets_max: usize,
     /// The receive buffer of a TCP connection: the largest window it offers, in bytes. The memory
-    /// is address space only until data arrives. Rounded up to whole pages, at most 1 GiB.
+    /// is address space only until data arrives, and becomes that again a few seconds after it was
+    /// read. Rounded up to whole pages, at most 1 GiB.
     pub recv_buffer_bytes: usize,
     /// The send buffer of a TCP connection: the most it keeps in flight, in bytes. Rounded as
     /// [`recv_buffer_bytes`](Self::recv_buffer_bytes).

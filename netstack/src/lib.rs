@@ -1,7 +1,10 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+mod batch;
 mod builder;
+#[cfg(feature = "capture")]
+pub mod capture;
 mod clock;
 pub mod device;
 pub mod dhcp;
@@ -11,10 +14,12 @@ mod pool;
 mod provided;
 mod random;
 mod runtime;
+mod segment;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod slaac;
 mod stack;
+pub mod switch;
 
 pub use builder::{Builder, Pair, pair};
 pub use hook::Hook;

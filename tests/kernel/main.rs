@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr)]
 
 mod autoconfiguration;
+mod fairness;
 mod namespace;
 mod programs;
 mod servers;
@@ -27,6 +28,8 @@ const TESTS: &[Test] = &[
     Test::new("closed_ports_refuse_in_both_directions", sockets::refusals),
     Test::new("both_directions_close_independently", sockets::half_close),
     Test::new("a_thousand_connections_leave_nothing_behind", sockets::many_connections),
+    Test::new("eight_streams_share_the_way_up_and_the_way_down", fairness::shares),
+    Test::new("a_flood_holds_up_a_round_trip_no_longer_than_its_windows_take", fairness::delay),
     Test::new("a_deleted_interface_ends_the_stack", sockets::deleted_interface),
     Test::new("an_idle_stack_uses_no_processor", sockets::idle),
     Test::new("ping_is_answered", programs::ping),
@@ -35,6 +38,8 @@ const TESTS: &[Test] = &[
     Test::new("nc_is_echoed", programs::netcat),
     Test::new("the_ping_example_pings_the_kernel", programs::ping_example),
     Test::new("the_connect_example_talks_to_the_kernel", programs::connect_example),
+    Test::new("five_stacks_on_a_switch_find_each_other", programs::lan_example),
+    Test::new("tshark_reads_the_capture_of_a_switch", programs::lan_capture),
     Test::new("openssl_checks_the_certificate_and_is_echoed", servers::tls),
     Test::new("curl_goes_through_the_proxy_to_the_kernel", servers::proxy),
     Test::new("the_proxy_forwards_to_one_target", servers::forward),

@@ -1,6 +1,6 @@
 //! The way in: from a frame to the socket that it is for.
 
-use super::{FRAMES_PER_ROUND, Netstack};
+use super::{BYTES_PER_ROUND, FRAMES_PER_ROUND, Netstack};
 use crate::addressing;
 use crate::command::raw::Version;
 use crate::counters::DropReason;
@@ -64,10 +64,14 @@ impl Netstack {
     /// Takes a bounded number of frames from the link, and all packets from inside that are there
     /// now; returns whether there were any.
     pub(super) fn receive_frames<L: Link>(&mut self, link: &mut L) -> bool {
-        let mut worked = false;
+        let (mut worked, mut bytes) = (false, 0);
         for _ in 0..FRAMES_PER_ROUND {
+            if bytes >= BYTES_PER_ROUND {
+                break;
+            }
             let Some(frame) = link.receive() else { break };
             worked = true;
+            bytes += frame.data.len();
             self.outgoing.counters.frames_received += 1;
             let is_checksum_good = frame.checksum == FrameChecksum::Good;
             if !self.addressing.is_link_up {

@@ -93,6 +93,7 @@ pub struct Netstack {
     arrivals: Arrivals,
     /// Whom to wake at the end of the turn: one wake-up for however much has come.
     wakes: Vec<Waker>,
+    has_woken: bool,
     /// Sockets that handles rang for; kept to reuse its memory.
     rung: Vec<SocketId>,
     is_shut_down: bool,
@@ -101,6 +102,9 @@ pub struct Netstack {
 
 /// Frames taken from the link in one round, so that sending and waking are not put off for ever.
 const FRAMES_PER_ROUND: usize = 256;
+/// The same, in bytes: what has come is read by whom it is for while it is still in the cache, and
+/// before the queues are full.
+const BYTES_PER_ROUND: usize = 256 * 1024;
 /// Sockets served in one round, for the same reason.
 const SOCKETS_PER_ROUND: usize = 256;
 /// Rounds of one [`Netstack::poll_device_io`]. A device that answers what it is sent could
@@ -156,6 +160,7 @@ impl Netstack {
             place: ethernet::Place::default(),
             arrivals: Arrivals::default(),
             wakes: Vec::new(),
+            has_woken: false,
             rung: Vec::new(),
             is_shut_down: false,
             chunk: BytesMut::new(),
@@ -291,6 +296,12 @@ impl Netstack {
                 || self.ethernet_due().is_some())
     }
 
+    /// Whether the last round or command woke somebody, who may be given a turn before the next
+    /// round: queues are short then, and what arrives is handed on without a copy.
+    pub fn has_woken(&self) -> bool {
+        self.has_woken
+    }
+
     /// What the stack has counted so far.
     pub fn counters(&self) -> &Counters {
         &self.outgoing.counters
@@ -374,6 +385,7 @@ impl Netstack {
 
     /// Wakes everybody who has something to do. No lock is held here, and the stack is whole.
     fn wake(&mut self) {
+        self.has_woken = !self.wakes.is_empty();
         for waker in self.wakes.drain(..) {
             waker.wake();
         }

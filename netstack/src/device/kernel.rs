@@ -42,6 +42,8 @@ pub(super) struct KernelDevice {
     failure: Option<io::Error>,
     /// A wait for the next packet that has begun.
     waiting: Option<Waiting>,
+    /// Rounds until the kernel is asked for packets though the runtime has told of none.
+    look_in: u8,
 }
 
 type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
@@ -66,6 +68,9 @@ struct Receiver {
 const BUFFER_BYTES: usize = 256 * 1024;
 /// Packets read at most before the first of them is handled.
 const BATCH_PACKETS: usize = 64;
+/// A stack that is never done would not give the runtime a chance to look for packets: after so many
+/// rounds it looks itself.
+const LOOK_EVERY: u8 = 8;
 /// The largest IP packet.
 const PACKET_BYTES_MAX: usize = 65_535;
 /// An interface's name has at most this many bytes: `IFNAMSIZ` without the final zero.
@@ -109,6 +114,7 @@ impl KernelDevice {
             is_stuck: false,
             failure: None,
             waiting: None,
+            look_in: 0,
         })
     }
 
@@ -130,6 +136,8 @@ impl KernelDevice {
 
     /// Sends the packet in `outgoing`.
     fn push(&mut self) {
+        // What was sent often has an answer at once.
+        self.look_in = 0;
         let Some(interface) = self.open_interface() else { return };
         let sent = interface.send(&self.outgoing[..self.outgoing_len]);
         self.is_stuck = false;
@@ -168,7 +176,14 @@ impl Link for KernelDevice {
         }
         let read = match &self.interface {
             State::Open(interface) => self.receiver.read(interface),
-            State::Attached(fd) => self.receiver.read(fd.get_ref()),
+            State::Attached(fd) if self.look_in == 0 => {
+                self.look_in = LOOK_EVERY;
+                self.receiver.read(fd.get_ref())
+            }
+            State::Attached(fd) => {
+                let receiver = &mut self.receiver;
+                fd.try_io(Interest::READABLE, |interface| receiver.read(interface))
+            }
             State::Gone => Err(io::ErrorKind::NotConnected.into()),
         };
         if let Err(error) = read
@@ -209,11 +224,15 @@ impl Device for KernelDevice {
         let State::Attached(fd) = &self.interface else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        // `receive` found nothing, but tokio does not know that. It learns it from an attempt that
-        // it watches; should that find packets after all, they are kept.
+        // Tokio learns that there is nothing from an attempt that it watches; packets that it finds
+        // are kept.
         loop {
             let receiver = &mut self.receiver;
-            match fd.try_io(Interest::READABLE, |interface| receiver.read(interface)) {
+            let read = fd.try_io(Interest::READABLE, |interface| receiver.read(interface));
+            if !receiver.frames.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            match read {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let waiting = self.waiting.get_or_insert_with(|| Box::pin(wait(fd.clone())));
@@ -225,6 +244,14 @@ impl Device for KernelDevice {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    fn look(&mut self) {
+        self.look_in = 0;
+    }
+
+    fn flush(&mut self) {
+        self.look_in = self.look_in.saturating_sub(1);
     }
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -271,7 +298,7 @@ impl Receiver {
         Self { layer, pool, frame_bytes_max, frames: VecDeque::new() }
     }
 
-    /// Reads what is there, as far as one buffer holds it. `Ok` if that was anything.
+    /// Reads what is there, as far as one buffer holds it: `WouldBlock` says that this was all.
     fn read(&mut self, interface: &Interface) -> io::Result<()> {
         let mut buffer = self.pool.take();
         let (mut end, mut ends) = (0, [0; BATCH_PACKETS]);
@@ -289,6 +316,8 @@ impl Receiver {
                 }
             }
         }
+        let is_drained =
+            failure.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         if let (0, Some(failure)) = (packets, failure) {
             return Err(failure);
         }
@@ -307,7 +336,7 @@ impl Receiver {
                 self.frames.push_back(Frame { data: packet, checksum });
             }
         }
-        Ok(())
+        if is_drained { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     }
 }
 
@@ -411,6 +440,14 @@ macro_rules! is_a_kernel_device {
 
             fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 self.0.poll_room(cx)
+            }
+
+            fn look(&mut self) {
+                self.0.look();
+            }
+
+            fn flush(&mut self) {
+                self.0.flush();
             }
         }
     };

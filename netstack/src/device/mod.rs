@@ -43,6 +43,11 @@ pub trait Device: Link + Send + 'static {
     /// Sends what was transmitted so far, for devices that gather frames.
     fn flush(&mut self) {}
 
+    /// Asks that the next [`receive`](Link::receive) look for frames itself, though
+    /// [`poll_receive`](Self::poll_receive) was not called. For devices that otherwise leave the
+    /// looking to the runtime.
+    fn look(&mut self) {}
+
     /// Called once, in the context of the runtime that will drive the device, before anything
     /// else.
     ///

@@ -1,7 +1,7 @@
 //! A pipe in memory, between two stacks or between a stack and a program.
 
 use super::Device;
-use crate::pool::{Buffer, Pool};
+use crate::batch::{Batch, checksum_of};
 use bytes::Bytes;
 use netcore::smoltcp::phy::Medium;
 use netcore::{Frame, FrameChecksum, Link, LinkCapabilities, Offload, Slot};
@@ -70,10 +70,6 @@ fn capabilities(medium: Medium, mtu: usize, jumbo: bool) -> LinkCapabilities {
 
 /// The largest IP packet.
 const JUMBO_BYTES_MAX: usize = 65_535;
-/// Frames are carved from buffers of this size: one jumbo packet with its header, or a batch of ordinary ones.
-const CHUNK_BYTES: usize = 68 * 1024;
-/// What was gathered is passed on at this many frames, so that the other end can begin.
-const BATCH_FRAMES: usize = 32;
 
 /// Frames on their way in one direction.
 #[derive(Debug)]
@@ -189,12 +185,14 @@ impl PipeDevice {
         incoming: Arc<Direction>,
         capabilities: LinkCapabilities,
     ) -> Self {
-        let batch = Batch { pool: Pool::new(CHUNK_BYTES), chunk: None, frames: Vec::new() };
-        Self { outgoing, incoming, capabilities, received: VecDeque::new(), batch, room: 0 }
+        let received = VecDeque::new();
+        Self { outgoing, incoming, capabilities, received, batch: Batch::new(), room: 0 }
     }
 
     fn pass_on(&mut self) {
-        self.outgoing.push(self.batch.take());
+        let frames = self.batch.take();
+        let frame = |(data, offload)| Frame { data, checksum: checksum_of(offload) };
+        self.outgoing.push(frames.map(frame));
     }
 }
 
@@ -213,7 +211,7 @@ impl Link for PipeDevice {
     }
 
     fn transmit(&mut self) -> Option<PipeSlot<'_>> {
-        if self.batch.frames.len() >= BATCH_FRAMES {
+        if self.batch.is_full() {
             self.pass_on();
         }
         if self.room == 0 {
@@ -237,7 +235,7 @@ impl Device for PipeDevice {
     }
 
     fn flush(&mut self) {
-        if !self.batch.frames.is_empty() {
+        if !self.batch.is_empty() {
             self.pass_on();
         }
     }
@@ -251,28 +249,6 @@ impl Drop for PipeDevice {
     }
 }
 
-/// Frames that were sent and not yet passed on.
-#[derive(Debug)]
-struct Batch {
-    pool: Pool,
-    /// The buffer that they are in, and how much of it they fill.
-    chunk: Option<(Buffer, usize)>,
-    /// Where they end, and whether the link vouches for their checksums.
-    frames: Vec<(usize, FrameChecksum)>,
-}
-
-impl Batch {
-    fn take(&mut self) -> impl Iterator<Item = Frame> {
-        let chunk = self.chunk.take().map(|(chunk, _)| chunk.freeze()).unwrap_or_default();
-        let mut start = 0;
-        std::mem::take(&mut self.frames).into_iter().map(move |(end, checksum)| {
-            let data = chunk.slice(start..end);
-            start = end;
-            Frame { data, checksum }
-        })
-    }
-}
-
 /// The place for one frame in a pipe.
 #[derive(Debug)]
 pub struct PipeSlot<'a>(&'a mut PipeDevice);
@@ -280,21 +256,11 @@ pub struct PipeSlot<'a>(&'a mut PipeDevice);
 impl Slot for PipeSlot<'_> {
     fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
         let device = self.0;
-        let fits = |(buffer, used): &(Buffer, usize)| used + len <= buffer.len();
-        if !device.batch.chunk.as_ref().is_some_and(fits) {
+        if !device.batch.has_room(len) {
             device.pass_on();
         }
-        let pool = &device.batch.pool;
-        let (buffer, used) = device.batch.chunk.get_or_insert_with(|| (pool.take(), 0));
-        let (result, offload) = fill(buffer.slice_mut(*used..*used + len));
-        *used += len;
-        let checksum = match offload.checksum {
-            Some(_) => FrameChecksum::Good,
-            None => FrameChecksum::Unknown,
-        };
-        device.batch.frames.push((*used, checksum));
         device.room -= 1;
-        result
+        device.batch.add(len, fill)
     }
 }
 
