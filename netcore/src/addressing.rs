@@ -32,18 +32,36 @@ pub(crate) enum NextHop {
     Own,
     /// Over the link, to this neighbour.
     Link(IpAddr),
+    /// Nowhere, for now: there was a way when the connection began.
+    Nowhere,
 }
 
 /// The addresses and routes of a stack.
 ///
 /// The loopback addresses are always its own. A stack without any other address is *unnumbered*:
 /// whatever it sends goes over the link.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Addressing {
     addresses: Vec<IpNet>,
     /// The same, to be asked for each packet.
     own: HashSet<IpAddr, ahash::RandomState>,
     routes: Vec<Route>,
+    /// Whether the link leads anywhere.
+    pub(crate) is_link_up: bool,
+    /// Whether packets to any address are for this stack.
+    pub(crate) any_ip: bool,
+}
+
+impl Default for Addressing {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            own: HashSet::default(),
+            routes: Vec::new(),
+            is_link_up: true,
+            any_ip: false,
+        }
+    }
 }
 
 impl Addressing {
@@ -84,6 +102,13 @@ impl Addressing {
         Ok(())
     }
 
+    /// Removes the route to just these destinations; returns whether there was one.
+    pub(crate) fn remove_route(&mut self, destination: IpNet) -> bool {
+        let before = self.routes.len();
+        self.routes.retain(|known| known.destination != destination.trunc());
+        self.routes.len() < before
+    }
+
     pub(crate) fn addresses(&self) -> &[IpNet] {
         &self.addresses
     }
@@ -95,6 +120,11 @@ impl Addressing {
     /// Whether packets to `address` are for this stack and nobody else.
     pub(crate) fn is_own(&self, address: IpAddr) -> bool {
         self.own.contains(&address) || address.is_loopback()
+    }
+
+    /// Whether a socket may be at `address`, and a packet to it is for one.
+    pub(crate) fn is_local(&self, address: IpAddr) -> bool {
+        self.is_own(address) || (self.any_ip && is_host(address) && !self.is_broadcast(address))
     }
 
     /// Whether packets to `address` are for everybody on the link.
@@ -117,6 +147,9 @@ impl Addressing {
     pub(crate) fn next_hop(&self, destination: IpAddr) -> Result<NextHop, Error> {
         if self.is_own(destination) {
             return Ok(NextHop::Own);
+        }
+        if !self.is_link_up {
+            return Err(Error::NetworkUnreachable);
         }
         if destination.is_multicast()
             || self.is_broadcast(destination)

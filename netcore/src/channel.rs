@@ -4,6 +4,7 @@ use crate::command::{Command, Response, control};
 use crate::doorbell::Doorbell;
 use crate::error::Error;
 use crate::id::SocketId;
+use crate::network::NetworkWatch;
 use crate::queue::SocketQueue;
 use crate::sync::{Arc, Mutex};
 use std::fmt;
@@ -40,11 +41,23 @@ impl fmt::Debug for Request {
 pub struct Channel {
     requests: flume::Sender<Request>,
     doorbell: Arc<Doorbell>,
+    network: NetworkWatch,
 }
 
 impl Channel {
-    pub(crate) fn new(requests: flume::Sender<Request>, doorbell: Arc<Doorbell>) -> Self {
-        Self { requests, doorbell }
+    pub(crate) fn new(
+        requests: flume::Sender<Request>,
+        doorbell: Arc<Doorbell>,
+        network: NetworkWatch,
+    ) -> Self {
+        Self { requests, doorbell, network }
+    }
+
+    /// The stack's place in the network, now and whenever it changes from now on.
+    pub fn network(&self) -> NetworkWatch {
+        let mut watch = self.network.clone();
+        watch.current();
+        watch
     }
 
     /// Sends a command and waits for its answer, with the queue of the socket if it made one.

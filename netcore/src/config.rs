@@ -39,6 +39,12 @@ pub struct Config {
     /// Bytes of datagrams that may wait on each side of a UDP, ping or raw socket, a fixed
     /// overhead for each included; at least one datagram of the largest size always fits.
     pub datagram_queue_bytes: usize,
+    /// Addresses of the stack, those aside that it always has.
+    pub addresses_max: usize,
+    /// Routes that were added. A connection's way is looked up among them when it begins.
+    pub routes_max: usize,
+    /// Name servers that the stack publishes, and search domains.
+    pub name_servers_max: usize,
     /// Multicast groups that one UDP socket may be in (Linux: `igmp_max_memberships`).
     pub groups_per_socket_max: usize,
     /// Packets under way between sockets of this same stack.
@@ -104,6 +110,9 @@ impl Default for Config {
             half_open_per_listener_max: 2048,
             half_open_max: 8192,
             datagram_queue_bytes: 256 * 1024,
+            addresses_max: 64,
+            routes_max: 1024,
+            name_servers_max: 16,
             groups_per_socket_max: 20,
             loopback_packets_max: 1024,
             replies_max: 256,

@@ -112,6 +112,8 @@ drop_reasons! {
     RateLimited => "answer rate-limited",
     /// An answer found no room on the link.
     ReplyQueueFull => "reply queue full",
+    /// A frame came while the link was down.
+    LinkDown => "link down",
     /// An outgoing packet has no route any more.
     NoRoute => "no route",
 }

@@ -12,7 +12,7 @@ use std::io;
 /// |---|---|
 /// | [`Refused`](Self::Refused) | `ConnectionRefused` |
 /// | [`Reset`](Self::Reset) | `ConnectionReset` |
-/// | [`Aborted`](Self::Aborted) | `ConnectionAborted` |
+/// | [`Aborted`](Self::Aborted), [`AddressRemoved`](Self::AddressRemoved) | `ConnectionAborted` |
 /// | [`TimedOut`](Self::TimedOut) | `TimedOut` |
 /// | [`Closed`](Self::Closed), [`NoPeer`](Self::NoPeer) | `NotConnected` |
 /// | [`Shutdown`](Self::Shutdown), [`StackGone`](Self::StackGone) | `BrokenPipe` |
@@ -39,6 +39,9 @@ pub enum Error {
     /// This end gave the connection up: it was aborted here, or the stack ended it.
     #[error("connection aborted by this end")]
     Aborted,
+    /// The address that the connection was on was taken from the stack.
+    #[error("connection aborted: its address was removed")]
+    AddressRemoved,
     /// A deadline passed: the peer never answered, or stopped acknowledging.
     #[error("timed out")]
     TimedOut,
@@ -104,7 +107,7 @@ impl Error {
         match self {
             Self::Refused => io::ErrorKind::ConnectionRefused,
             Self::Reset => io::ErrorKind::ConnectionReset,
-            Self::Aborted => io::ErrorKind::ConnectionAborted,
+            Self::Aborted | Self::AddressRemoved => io::ErrorKind::ConnectionAborted,
             Self::TimedOut => io::ErrorKind::TimedOut,
             Self::Closed | Self::NoPeer => io::ErrorKind::NotConnected,
             Self::Shutdown | Self::StackGone => io::ErrorKind::BrokenPipe,
@@ -145,6 +148,7 @@ mod tests {
             Error::Refused => (io::ErrorKind::ConnectionRefused, "Refused"),
             Error::Reset => (io::ErrorKind::ConnectionReset, "Reset"),
             Error::Aborted => (io::ErrorKind::ConnectionAborted, "Aborted"),
+            Error::AddressRemoved => (io::ErrorKind::ConnectionAborted, "AddressRemoved"),
             Error::TimedOut => (io::ErrorKind::TimedOut, "TimedOut"),
             Error::Closed => (io::ErrorKind::NotConnected, "Closed"),
             Error::NoPeer => (io::ErrorKind::NotConnected, "NoPeer"),
@@ -167,10 +171,11 @@ mod tests {
         }
     }
 
-    const ALL: [Error; 22] = [
+    const ALL: [Error; 23] = [
         Error::Refused,
         Error::Reset,
         Error::Aborted,
+        Error::AddressRemoved,
         Error::TimedOut,
         Error::Closed,
         Error::NoPeer,

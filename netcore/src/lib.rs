@@ -18,6 +18,7 @@ mod ip;
 mod link;
 #[cfg(test)]
 mod models;
+mod network;
 mod output;
 mod pipe;
 mod ports;
@@ -39,6 +40,7 @@ pub use id::SocketId;
 pub use link::{
     CHUNK_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Offload, PartialChecksum, Slot,
 };
+pub use network::{LinkState, Network, NetworkWatch};
 pub use pipe::{Pipe, PipeDev};
 pub use snapshot::{Snapshot, SocketInfo};
 pub use stack::Netstack;

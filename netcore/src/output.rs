@@ -69,6 +69,7 @@ impl<L: Link> Output<'_, L> {
     pub(crate) fn has_room(&mut self, way: NextHop) -> bool {
         match way {
             NextHop::Own => self.state.loopback.len() < self.state.loopback_max,
+            NextHop::Nowhere => true,
             NextHop::Link(_) => {
                 let has_room = self.link.transmit().is_some();
                 self.state.link_is_full |= !has_room;
@@ -106,6 +107,10 @@ impl<L: Link> Output<'_, L> {
                 };
                 self.state.counters.frames_sent += 1;
                 Some(slot.send(len, |packet| fill(packet, checksums)))
+            }
+            NextHop::Nowhere => {
+                self.state.counters.drop(DropReason::NoRoute);
+                Some(fill(&mut vec![0; len], Checksums::Partial).0)
             }
         }
     }

@@ -11,6 +11,9 @@ use std::ops::RangeInclusive;
 /// Ports that the stack chooses itself come from here (RFC 6335 section 6).
 pub(crate) const EPHEMERAL: RangeInclusive<u16> = 49152..=65535;
 
+/// Stands for every port that no other socket has.
+const REST: u16 = 0;
+
 /// The port spaces, which know nothing of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Protocol {
@@ -101,6 +104,24 @@ impl Ports {
         Ok(port)
     }
 
+    /// Binds `id` to the ports that no other socket has; what stands for them is port 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressInUse`] if another socket has done so.
+    pub(crate) fn bind_rest(
+        &mut self,
+        protocol: Protocol,
+        to: BoundTo,
+        id: SocketId,
+    ) -> Result<u16, Error> {
+        if !self.is_free(protocol, to, REST) {
+            return Err(Error::AddressInUse);
+        }
+        self.bound.entry((protocol, REST)).or_default().push(Binding { to, id });
+        Ok(REST)
+    }
+
     pub(crate) fn release(&mut self, protocol: Protocol, port: u16, id: SocketId) {
         if let Some(bindings) = self.bound.get_mut(&(protocol, port)) {
             bindings.retain(|binding| binding.id != id);
@@ -111,12 +132,14 @@ impl Ports {
     }
 
     /// The socket that takes what comes to `local`: the one bound to just this address before
-    /// those bound to all.
+    /// those bound to all, and those before one that is bound to what is left.
     pub(crate) fn find(&self, protocol: Protocol, local: SocketAddr) -> Option<SocketId> {
-        let bindings = self.bound.get(&(protocol, local.port()))?;
-        let covering = bindings.iter().filter(|binding| binding.to.covers(local.ip()));
-        let best = covering.max_by_key(|binding| matches!(binding.to, BoundTo::One(_)));
-        best.map(|binding| binding.id)
+        [local.port(), REST].into_iter().find_map(|port| {
+            let bindings = self.bound.get(&(protocol, port))?;
+            let covering = bindings.iter().filter(|binding| binding.to.covers(local.ip()));
+            let best = covering.max_by_key(|binding| matches!(binding.to, BoundTo::One(_)));
+            best.map(|binding| binding.id)
+        })
     }
 
     /// All sockets on a port, for what comes to everybody.

@@ -11,7 +11,7 @@ use netcore::smoltcp::time::{Duration, Instant};
 use netcore::smoltcp::wire::TcpControl;
 use netcore::{
     Command, Config, DropReason, Error, Frame, HasChannel, Link, LinkCapabilities, Netstack,
-    Offload, Pipe, PipeDev, Slot, SocketId, control, icmp, raw, tcp, udp,
+    Offload, Pipe, PipeDev, Route, Slot, SocketId, control, icmp, raw, tcp, udp,
 };
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Each field of `Config` that is a bound, and its test.
-const TESTS: [(&str, fn()); 15] = [
+const TESTS: [(&str, fn()); 18] = [
     ("commands_max", commands_wait_for_room),
     ("sockets_max", without_room_for_a_socket_none_is_made),
     ("recv_buffer_bytes", a_peer_fills_no_more_than_its_window),
@@ -31,6 +31,9 @@ const TESTS: [(&str, fn()); 15] = [
     ("half_open_per_listener_max", the_oldest_half_open_connection_of_a_listener_makes_room),
     ("half_open_max", the_oldest_half_open_connection_of_all_makes_room),
     ("datagram_queue_bytes", full_datagram_queues_drop_what_comes_and_refuse_what_goes),
+    ("addresses_max", no_more_addresses_are_taken_than_may_be),
+    ("routes_max", no_more_routes_are_taken_than_may_be),
+    ("name_servers_max", no_more_name_servers_are_taken_than_may_be),
     ("groups_per_socket_max", a_socket_is_in_no_more_groups_than_it_may),
     ("loopback_packets_max", packets_to_oneself_wait_for_room),
     ("replies_max", replies_that_find_no_room_are_dropped),
@@ -98,6 +101,56 @@ fn without_room_for_a_socket_none_is_made() {
     peer.connect(&mut pair, &tap);
     pair.accept(Side::Far, listener).expect("there is room again").abort();
     close(&mut pair, listener);
+}
+
+#[test]
+fn no_more_addresses_are_taken_than_may_be() {
+    let mut pair = Pair::with(Config { addresses_max: 2, ..Config::default() }, 1500);
+    let [known, new] = ["10.0.0.1/8", "10.0.0.9/24"].map(|text| text.parse().expect("a network"));
+    let mut add =
+        |address| pair.call(Side::Near, None, control::Command::AddAddress { address }).map(|_| ());
+
+    assert_eq!(add(new), Err(Error::LimitReached));
+    assert_eq!(add(known), Ok(()), "one that is there may change its prefix");
+
+    let address = addr("[fd00::1]:0").ip();
+    pair.call(Side::Near, None, control::Command::RemoveAddress { address }).expect("it is there");
+    let address = new;
+    pair.call(Side::Near, None, control::Command::AddAddress { address }).expect("there is room");
+}
+
+#[test]
+fn no_more_routes_are_taken_than_may_be() {
+    let mut pair = Pair::with(Config { routes_max: 1, ..Config::default() }, 1500);
+    let default = Route::default_via(addr("10.0.0.2:0").ip());
+    let other = Route { destination: "192.0.2.0/24".parse().expect("a network"), ..default };
+    let mut add =
+        |route| pair.call(Side::Near, None, control::Command::AddRoute { route }).map(|_| ());
+
+    assert_eq!([add(default), add(other)], [Ok(()), Err(Error::LimitReached)]);
+    assert_eq!(add(default), Ok(()), "one that is there may change");
+
+    let destination = default.destination;
+    pair.call(Side::Near, None, control::Command::RemoveRoute { destination })
+        .expect("it is there");
+    pair.call(Side::Near, None, control::Command::AddRoute { route: other }).expect("room");
+}
+
+#[test]
+fn no_more_name_servers_are_taken_than_may_be() {
+    let mut pair = Pair::with(Config { name_servers_max: 2, ..Config::default() }, 1500);
+    let server = addr("10.0.0.2:0").ip();
+    let mut set = |servers: usize, domains: usize| {
+        let command = control::Command::SetNameServers {
+            servers: vec![server; servers],
+            search_domains: vec!["test".into(); domains],
+        };
+        pair.call(Side::Near, None, command).map(|_| ())
+    };
+
+    assert_eq!(set(2, 2), Ok(()));
+    assert_eq!([set(3, 0), set(0, 3)], [Err(Error::LimitReached); 2]);
+    assert_eq!(pair.near.stack.network().name_servers.len(), 2);
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub mod quinn;
 pub mod ureq;
 
 mod address;
+mod control;
 mod names;
 mod net;
 mod ping_socket;
@@ -32,6 +33,7 @@ mod udp_socket;
 mod wait;
 
 pub use address::ToSocketAddrs;
+pub use control::Control;
 pub use net::Net;
 pub use ping_socket::{PingReply, PingSocket};
 pub use raw_socket::RawSocket;
@@ -42,6 +44,8 @@ pub use tcp_socket::TcpSocket;
 pub use tcp_stream::TcpStream;
 pub use udp_socket::UdpSocket;
 
+pub use ipnet::IpNet;
 pub use netcore;
 pub use netcore::raw::Version;
 pub use netcore::tcp::{Families, KeepAlive, ListenOptions, Options};
+pub use netcore::{LinkState, Network, NetworkWatch, Route};

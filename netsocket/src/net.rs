@@ -2,6 +2,7 @@
 
 use crate::address::{ToSocketAddrs, none_given};
 use crate::blocking;
+use crate::control::Control;
 #[cfg(feature = "dns")]
 use crate::dns::Resolver;
 use crate::names::Names;
@@ -16,10 +17,12 @@ use netcore::queue::SocketQueue;
 use netcore::raw::Version;
 use netcore::tcp::{Families, ListenOptions, Options};
 use netcore::{
-    Channel, Command, Error, HasChannel, Response, Snapshot, control, icmp, raw, tcp, udp,
+    Channel, Command, Error, HasChannel, Network, NetworkWatch, Response, Snapshot, control, icmp,
+    raw, tcp, udp,
 };
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A stack, as its users see it: where its sockets come from.
@@ -277,6 +280,21 @@ impl Net {
         }
     }
 
+    /// Where the stack's addresses, routes and link are changed.
+    pub fn control(&self) -> Control {
+        Control::new(self.channel.clone())
+    }
+
+    /// The stack's place in the network at this moment: addresses, routes, link, name servers.
+    pub fn network(&self) -> Arc<Network> {
+        self.watch_network().current()
+    }
+
+    /// The same, now and whenever it changes from now on.
+    pub fn watch_network(&self) -> NetworkWatch {
+        self.channel.network()
+    }
+
     /// All sockets of the stack and its counters, at this moment.
     ///
     /// # Errors
@@ -289,12 +307,21 @@ impl Net {
     pub async fn snapshot(&self) -> io::Result<Snapshot> {
         match self.channel.request(None, control::Command::Snapshot).await?.try_into()? {
             control::Response::Snapshot(snapshot) => Ok(*snapshot),
+            control::Response::Network(_) => Err(Error::WrongSocket.into()),
         }
     }
 
     /// The families that a connection could be made in.
     fn reach(&self) -> Reach {
-        Reach { v4: true, v6: true }
+        let network = self.network();
+        let has_v4 = network.addresses.iter().any(|address| address.addr().is_ipv4());
+        // What is far away cannot be asked from a link-local address.
+        let is_wide = |address: &ipnet::IpNet| match address.addr() {
+            IpAddr::V6(ip) => !ip.is_unicast_link_local(),
+            IpAddr::V4(_) => false,
+        };
+        let has_v6 = network.addresses.iter().any(is_wide);
+        Reach { v4: has_v4 || network.any_ip, v6: has_v6 || network.any_ip }
     }
 
     async fn connect(

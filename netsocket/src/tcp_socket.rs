@@ -108,7 +108,8 @@ impl TcpSocket {
             Family::V4 => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             Family::V6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
         };
-        let options = ListenOptions { backlog_max: Some(backlog as usize), families, connection };
+        let backlog_max = Some(backlog as usize);
+        let options = ListenOptions { backlog_max, families, connection, ..Default::default() };
         self.net.tcp_listen_with(local.unwrap_or(unspecified), options).await
     }
 

@@ -30,6 +30,9 @@ pub struct Builder {
     addresses: Vec<IpNet>,
     gateways: Vec<IpAddr>,
     routes: Vec<Route>,
+    any_ip: bool,
+    name_servers: Vec<IpAddr>,
+    search_domains: Vec<String>,
     config: Config,
 }
 
@@ -62,6 +65,28 @@ impl Builder {
     #[must_use]
     pub fn route(mut self, route: Route) -> Self {
         self.routes.push(route);
+        self
+    }
+
+    /// Takes packets to any address for the stack's own, as those need who intercept what others
+    /// send; see [`Control::set_any_ip`](netsocket::Control::set_any_ip).
+    #[must_use]
+    pub fn any_ip(mut self, any_ip: bool) -> Self {
+        self.any_ip = any_ip;
+        self
+    }
+
+    /// Adds a server to be asked for names.
+    #[must_use]
+    pub fn name_server(mut self, server: IpAddr) -> Self {
+        self.name_servers.push(server);
+        self
+    }
+
+    /// Adds a domain in which a name without dots is looked for.
+    #[must_use]
+    pub fn search_domain(mut self, domain: impl Into<String>) -> Self {
+        self.search_domains.push(domain.into());
         self
     }
 
@@ -137,6 +162,9 @@ impl Builder {
         for route in self.routes {
             core.add_route(route).map_err(|error| refuse(error, route.destination))?;
         }
+        core.set_any_ip(self.any_ip);
+        core.set_name_servers(self.name_servers, self.search_domains)
+            .map_err(|error| refuse(error, "the name servers"))?;
         Ok(core)
     }
 }

@@ -150,6 +150,10 @@ pub struct ListenOptions {
     pub backlog_max: Option<usize>,
     /// Whether a listener on `[::]` takes IPv4 connections too.
     pub families: Families,
+    /// Whether it takes connections to every port that no other listener has; the port of its own
+    /// address is 0 then. With [`set_any_ip`](crate::Netstack::set_any_ip) it takes connections to
+    /// anybody, each with the destination that its peer dialled as its local address.
+    pub any_port: bool,
     /// What each connection starts with.
     pub connection: Options,
 }

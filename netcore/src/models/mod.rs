@@ -13,9 +13,10 @@ mod reply;
 mod stack;
 mod stream;
 
-use crate::channel::Request;
+use crate::channel::{Channel, Request};
 use crate::doorbell::{Bell, Doorbell, Events};
 use crate::id::SocketId;
+use crate::network::{Network, Publisher};
 use crate::queue::StreamQueue;
 use crate::sync::Arc;
 use crate::tcp;
@@ -32,6 +33,12 @@ impl Core {
     fn new() -> Self {
         let (sender, requests) = flume::unbounded();
         Self { doorbell: Arc::new(Doorbell::new(sender.clone())), sender, requests }
+    }
+
+    /// The way to the stack. Nobody changes its place in the network.
+    fn channel(&self) -> Channel {
+        let (_, network) = Publisher::new(Network::blank(1500));
+        Channel::new(self.sender.clone(), self.doorbell.clone(), network)
     }
 
     fn bell(&self) -> Bell {

@@ -1,7 +1,7 @@
 //! Requests, and the answers to them.
 
 use super::Core;
-use crate::channel::{Channel, Responder};
+use crate::channel::Responder;
 use crate::command::{Response, control};
 use crate::error::Error;
 use crate::id::SocketId;
@@ -17,7 +17,7 @@ type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// A request that was sent, and what the stack has of it.
 fn request(core: &Core) -> (Pending, Responder) {
-    let channel = Channel::new(core.sender.clone(), core.doorbell.clone());
+    let channel = core.channel();
     let mut reply: Pending =
         Box::pin(async move { channel.open(None, control::Command::Wake).await });
     assert!(reply.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
@@ -96,7 +96,7 @@ fn a_request_to_a_stack_that_goes_is_never_left_waiting() {
     loom::model(|| {
         let core = Core::new();
         let sender = core.sender.clone();
-        let channel = Channel::new(sender.clone(), core.doorbell.clone());
+        let channel = core.channel();
         // The lock inside of flume's channel, which loom does not see.
         let line = Arc::new(Mutex::new(()));
         let requesting = {

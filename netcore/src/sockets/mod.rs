@@ -87,6 +87,10 @@ impl Sockets {
         self.slots.iter()
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (SocketId, &mut Socket)> {
+        self.slots.iter_mut()
+    }
+
     pub(crate) fn ids(&self) -> Vec<SocketId> {
         self.slots.keys().collect()
     }

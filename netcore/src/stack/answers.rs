@@ -110,7 +110,7 @@ impl Netstack {
     /// The address to answer `packet` from: the one that it was for, or for a packet to many one
     /// that its sender can reach.
     fn answer_source(&self, packet: &Packet) -> Option<IpAddr> {
-        if self.addressing.is_own(packet.header.destination) {
+        if self.addressing.is_local(packet.header.destination) {
             return Some(packet.header.destination);
         }
         self.addressing.source_for(packet.header.source).ok()
@@ -124,7 +124,7 @@ impl Netstack {
         link: &mut L,
         unreachable: Unreachable,
     ) -> Result<(), DropReason> {
-        if !self.addressing.is_own(packet.header.destination) {
+        if !self.addressing.is_local(packet.header.destination) {
             return Err(DropReason::NoListener);
         }
         if !self.icmp_errors.allows(self.now) {

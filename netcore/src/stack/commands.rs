@@ -111,17 +111,36 @@ impl Netstack {
     }
 
     fn control(&mut self, command: control::Command) -> Outcome {
-        let response = match command {
-            control::Command::Wake => Response::Done,
+        let done = match command {
+            control::Command::Wake => Ok(()),
             control::Command::Snapshot => {
-                control::Response::Snapshot(Box::new(self.snapshot())).into()
+                return Outcome::from(Ok(control::Response::Snapshot(Box::new(self.snapshot()))));
+            }
+            control::Command::Network => {
+                return Outcome::from(Ok(control::Response::Network(self.network())));
             }
             control::Command::Shutdown => {
                 self.shut_down();
-                Response::Done
+                Ok(())
+            }
+            control::Command::AddAddress { address } => self.add_address(address),
+            control::Command::RemoveAddress { address } => self.remove_address(address),
+            control::Command::AddRoute { route } => self.add_route(route),
+            control::Command::RemoveRoute { destination } => self.remove_route(destination),
+            control::Command::SetLinkUp(is_up) => {
+                self.set_link_up(is_up);
+                Ok(())
+            }
+            control::Command::SetMtu(mtu) => self.set_mtu(mtu),
+            control::Command::SetAnyIp(any_ip) => {
+                self.set_any_ip(any_ip);
+                Ok(())
+            }
+            control::Command::SetNameServers { servers, search_domains } => {
+                self.set_name_servers(servers, search_domains)
             }
         };
-        Outcome::Now(Ok((response, None)))
+        Outcome::from(done.map(|()| Response::Done))
     }
 
     /// Refuses what is new from now on and closes everything that is there, as if all handles had

@@ -62,7 +62,9 @@ impl Netstack {
             Some(Flow::Connection(id)) => self.receive_segment(id, &packet, link),
             Some(Flow::TimeWait) => self.receive_late_segment(flow, &packet, link),
             // A segment to many has no connection (RFC 9293 section 3.9.2.3, MUST-57).
-            None if !self.addressing.is_own(packet.header.destination) => Err(DropReason::NotForUs),
+            None if !self.addressing.is_local(packet.header.destination) => {
+                Err(DropReason::NotForUs)
+            }
             None if is_first => self.receive_syn(flow, &packet, link),
             // What a listener cannot take for a segment of an older connection (RFC 9293 section
             // 3.10.7.2).
@@ -299,7 +301,7 @@ impl Netstack {
             Some(address) if address.is_ipv4() != remote.is_ipv4() => {
                 return Err(Error::WrongFamily);
             }
-            Some(address) if !self.addressing.is_own(address) => {
+            Some(address) if !self.addressing.is_local(address) => {
                 return Err(Error::AddressNotAvailable);
             }
             Some(address) => address,
@@ -340,7 +342,7 @@ impl Netstack {
         }
         let mtu = match way {
             NextHop::Own => LOOPBACK_MTU,
-            NextHop::Link(_) => self.outgoing.capabilities.mtu,
+            NextHop::Link(_) | NextHop::Nowhere => self.outgoing.capabilities.mtu,
         };
         let (arena, now) = (&mut self.arena, self.now);
         let id = self.sockets.insert(|_| {

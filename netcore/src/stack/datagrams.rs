@@ -109,7 +109,7 @@ impl Netstack {
         let to = BoundTo::new(address, families);
         match to {
             BoundTo::One(address)
-                if !self.addressing.is_own(address)
+                if !self.addressing.is_local(address)
                     && !self.addressing.is_broadcast(address)
                     && !address.is_multicast() =>
             {
@@ -267,7 +267,7 @@ impl Netstack {
             hop_limit: Some(packet.header.hop_limit),
             payload,
         };
-        if !self.addressing.is_own(destination) {
+        if !self.addressing.is_local(destination) {
             // To many: every socket on the port gets one, of a group every member.
             let members = self.groups.get(&destination);
             let takes = |to: BoundTo, id: SocketId| {
@@ -317,7 +317,7 @@ impl Netstack {
                 match message.msg_type() {
                     // To many: what answers makes the stack a part of an attack on whoever is named
                     // as the source (RFC 1122 section 3.2.2.6; so does Linux).
-                    Icmpv4Message::EchoRequest if !self.addressing.is_own(destination.into()) => {
+                    Icmpv4Message::EchoRequest if !self.addressing.is_local(destination.into()) => {
                         return Err(DropReason::NoListener);
                     }
                     Icmpv4Message::EchoRequest => self.answer_echo(packet, link),
@@ -502,6 +502,7 @@ impl Netstack {
             bound if self.addressing.is_broadcast(bound) => {
                 self.addressing.source_for(peer.ip())?
             }
+            bound if !self.addressing.is_local(bound) => return Err(Error::AddressNotAvailable),
             bound => bound,
         };
         if source.is_ipv4() != peer.is_ipv4() {

@@ -68,6 +68,10 @@ impl Netstack {
             worked = true;
             self.outgoing.counters.frames_received += 1;
             let is_checksum_good = frame.checksum == FrameChecksum::Good;
+            if !self.addressing.is_link_up {
+                self.outgoing.counters.drop(DropReason::LinkDown);
+                continue;
+            }
             if self.outgoing.capabilities.medium != Medium::Ip {
                 self.outgoing.counters.drop(DropReason::NotForUs);
                 continue;
@@ -154,7 +158,7 @@ impl Netstack {
         if is_martian {
             return Err(DropReason::MartianDestination);
         }
-        let is_for_us = self.addressing.is_own(destination)
+        let is_for_us = self.addressing.is_local(destination)
             || self.addressing.is_broadcast(destination)
             || is_all_hosts(destination)
             || self.groups.contains_key(&destination);

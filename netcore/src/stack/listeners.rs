@@ -25,7 +25,10 @@ impl Netstack {
         let (ports, random, doorbell) = (&mut self.ports, &mut self.random, &self.doorbell);
         let backlog_max = options.backlog_max.unwrap_or(self.config.backlog_max).max(1);
         let id = self.sockets.insert(|id| {
-            let port = ports.bind(Protocol::Tcp, to, local.port(), id, random)?;
+            let port = match options.any_port {
+                true => ports.bind_rest(Protocol::Tcp, to, id)?,
+                false => ports.bind(Protocol::Tcp, to, local.port(), id, random)?,
+            };
             let bell = Bell::new(id, doorbell.clone());
             let queue = AcceptQueue::new(bell, SocketAddr::new(local.ip(), port));
             Ok(Socket::Listener(Box::new(Listener {

@@ -7,10 +7,11 @@ mod datagrams;
 mod ingress;
 mod isolation;
 mod listeners;
+mod network;
 mod picture;
 mod time_wait;
 
-use crate::addressing::{Addressing, Route};
+use crate::addressing::Addressing;
 use crate::buffer::Arena;
 use crate::channel::{Channel, HasChannel, Request};
 use crate::command::raw::Version;
@@ -24,6 +25,7 @@ use crate::flow_table::FlowTable;
 use crate::fragments::Reassembly;
 use crate::id::SocketId;
 use crate::link::{DeviceLink, Link};
+use crate::network::{Network, Publisher};
 use crate::output::{Outgoing, Output};
 use crate::ports::Ports;
 use crate::random::Random;
@@ -33,7 +35,6 @@ use crate::sockets::time_wait::TimeWait;
 use crate::sockets::{Socket, Sockets};
 use crate::sync::Arc;
 use bytes::BytesMut;
-use ipnet::IpNet;
 use smoltcp::phy::Device;
 use smoltcp::time::Instant;
 use std::collections::{HashMap, VecDeque};
@@ -56,6 +57,12 @@ pub struct Netstack {
     engine: Engine,
     random: Random,
     addressing: Addressing,
+    /// The MTU that was set, and that of the link as of the last turn.
+    mtu: Option<usize>,
+    link_mtu: usize,
+    name_servers: Vec<IpAddr>,
+    search_domains: Vec<String>,
+    publisher: Publisher,
     arena: Arena,
     reassembly: Reassembly,
 
@@ -104,13 +111,21 @@ impl Netstack {
         let (sender, requests) = flume::bounded(config.commands_max.max(1));
         let doorbell = Arc::new(Doorbell::new(sender.clone()));
         let mut random = Random::new(config.entropy);
+        let outgoing = Outgoing::new(config.loopback_packets_max, config.replies_max);
+        let link_mtu = outgoing.capabilities.mtu;
+        let (publisher, network) = Publisher::new(Network::blank(link_mtu));
         Self {
-            channel: Channel::new(sender, doorbell.clone()),
+            channel: Channel::new(sender, doorbell.clone(), network),
             doorbell,
             requests,
             now,
             engine: Engine::new(now),
             addressing: Addressing::default(),
+            mtu: None,
+            link_mtu,
+            name_servers: Vec::new(),
+            search_domains: Vec::new(),
+            publisher,
             arena: Arena::new(config.buffer_bytes_max),
             reassembly: Reassembly::new(config.fragments_bytes_max, config.fragment_timeout),
             sockets: Sockets::new(config.sockets_max),
@@ -126,7 +141,7 @@ impl Netstack {
             icmp_errors: RateLimit::new(config.icmp_errors_per_second, now),
             dirty: VecDeque::new(),
             deadlines: Deadlines::default(),
-            outgoing: Outgoing::new(config.loopback_packets_max, config.replies_max),
+            outgoing,
             wakes: Vec::new(),
             rung: Vec::new(),
             is_shut_down: false,
@@ -217,7 +232,7 @@ impl Netstack {
     /// Does not look into the command channel. `now` must not go back.
     pub fn poll_link<L: Link>(&mut self, now: Instant, link: &mut L) -> bool {
         self.now = now;
-        self.outgoing.capabilities = link.capabilities();
+        self.link_is(link.capabilities());
         self.outgoing.link_is_full = false;
         let mut worked = self.attend();
         Output { link, state: &mut self.outgoing }.flush_replies();
@@ -251,44 +266,6 @@ impl Netstack {
     /// Whether packets wait for the link to have room.
     pub fn wants_room(&self) -> bool {
         self.outgoing.link_is_full && (!self.dirty.is_empty() || self.outgoing.has_replies())
-    }
-
-    /// Gives the stack an address. Its prefix is the network on the link.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::AddressNotAvailable`] if no host can have this address.
-    pub fn add_address(&mut self, address: IpNet) -> Result<(), Error> {
-        self.addressing.add_address(address)
-    }
-
-    /// Adds a route, in place of one to the same destinations.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::WrongFamily`] if the gateway is of another family than the destinations;
-    /// [`Error::AddressNotAvailable`] if no host can have its address.
-    pub fn add_route(&mut self, route: Route) -> Result<(), Error> {
-        self.addressing.add_route(route)
-    }
-
-    /// Makes `gateway` the default route of its family.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::AddressNotAvailable`] if no host can have this address.
-    pub fn add_gateway(&mut self, gateway: IpAddr) -> Result<(), Error> {
-        self.add_route(Route::default_via(gateway))
-    }
-
-    /// The stack's addresses, without the loopback ones.
-    pub fn addresses(&self) -> &[IpNet] {
-        self.addressing.addresses()
-    }
-
-    /// The stack's routes, without those that its addresses imply.
-    pub fn routes(&self) -> &[Route] {
-        self.addressing.routes()
     }
 
     /// What the stack has counted so far.

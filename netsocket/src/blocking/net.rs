@@ -1,11 +1,13 @@
 //! The way to a stack's sockets, for plain threads.
 
-use super::{TcpListener, TcpStream, UdpSocket};
+use super::{Control, TcpListener, TcpStream, UdpSocket};
 use crate::address::{Targets, ToSocketAddrs};
 use crate::wait;
 use netcore::tcp::{ListenOptions, Options};
+use netcore::{Network, NetworkWatch};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A stack, as plain threads see it. See [`Net`](crate::Net).
@@ -94,6 +96,21 @@ impl Net {
     /// As [`crate::Net::udp_bind`].
     pub fn udp_bind(&self, addr: impl ToSocketAddrs) -> io::Result<UdpSocket> {
         wait_for(&addr, self.net.udp_bind(&addr), None)?.map(UdpSocket::from)
+    }
+
+    /// Where the stack's addresses, routes and link are changed.
+    pub fn control(&self) -> Control {
+        self.net.control().blocking()
+    }
+
+    /// The stack's place in the network at this moment: addresses, routes, link, name servers.
+    pub fn network(&self) -> Arc<Network> {
+        self.net.network()
+    }
+
+    /// The same, now and whenever it changes from now on.
+    pub fn watch_network(&self) -> NetworkWatch {
+        self.net.watch_network()
     }
 
     /// Sends one echo request and returns how long the reply took.

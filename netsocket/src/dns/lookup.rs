@@ -140,6 +140,10 @@ impl Lookups {
     }
 }
 
+pub(super) fn is_name(text: &str) -> bool {
+    parse(text).is_ok()
+}
+
 fn parse(name: &str) -> io::Result<Name> {
     let invalid = |reason: &dyn std::fmt::Display| {
         io::Error::new(io::ErrorKind::InvalidInput, format!("\"{name}\": {reason}"))

@@ -42,7 +42,7 @@ use sockets::Servers;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Looks names up over a stack's sockets. Cheap to clone; clones share what is kept. It does not
 /// keep the stack alive.
@@ -57,6 +57,11 @@ pub struct Resolver {
 /// Where its servers are from.
 enum Source {
     Given(Arc<Lookups>),
+    /// From what the stack publishes, and made anew when that changes.
+    Stack {
+        channel: Channel,
+        made: Mutex<Option<Arc<Lookups>>>,
+    },
 }
 
 /// Where a service is to be had (RFC 2782).
@@ -87,10 +92,9 @@ impl Resolver {
         Ok(Self { source: Arc::new(Source::Given(Arc::new(lookups))) })
     }
 
-    /// Asks nobody, until something is known.
+    /// Asks the servers that the stack publishes, whichever they are at the time.
     pub(crate) fn of_stack(channel: Channel) -> Self {
-        let lookups = Lookups::new(servers(channel), ResolverConfig::default());
-        Self { source: Arc::new(Source::Given(Arc::new(lookups.expect("no domains")))) }
+        Self { source: Arc::new(Source::Stack { channel, made: Mutex::default() }) }
     }
 
     /// The servers that are asked now, and how.
@@ -250,6 +254,21 @@ impl Resolver {
     fn lookups(&self) -> io::Result<Arc<Lookups>> {
         match &*self.source {
             Source::Given(lookups) => Ok(lookups.clone()),
+            Source::Stack { channel, made } => {
+                let network = channel.network().current();
+                let mut config = ResolverConfig::new(network.name_servers.iter().copied());
+                // They may come from anywhere on the link: what is no name says nothing.
+                let domains = network.search_domains.iter();
+                config.search_domains =
+                    domains.filter(|name| lookup::is_name(name)).cloned().collect();
+                let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(lookups) = made.as_ref().filter(|made| *made.config() == config) {
+                    return Ok(lookups.clone());
+                }
+                let lookups = Arc::new(Lookups::new(servers(channel.clone()), config)?);
+                *made = Some(lookups.clone());
+                Ok(lookups)
+            }
         }
     }
 }

@@ -1,0 +1,238 @@
+//! The stack's place in the network: addresses, routes, the link, and whom to ask for names.
+
+use super::Netstack;
+use crate::addressing::{NextHop, Route};
+use crate::error::Error;
+use crate::network::{LinkState, Network, NetworkWatch};
+use crate::sockets::Socket;
+use crate::sockets::connection::Stage;
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Every IPv6 link must carry packets of this size (RFC 8200 section 5).
+const MTU_MIN_V6: usize = 1280;
+/// Every IPv4 host must take packets of this size (RFC 791); less leaves no room for TCP.
+const MTU_MIN_V4: usize = 576;
+
+impl Netstack {
+    /// Gives the stack an address, which disturbs nothing that is there. Its prefix is the network
+    /// on the link; for an address that the stack has already, the prefix is changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressNotAvailable`] if no host can have this address; [`Error::LimitReached`] if
+    /// there are [`Config::addresses_max`](crate::Config::addresses_max) already.
+    pub fn add_address(&mut self, address: IpNet) -> Result<(), Error> {
+        if !self.addressing.is_own(address.addr())
+            && self.addressing.addresses().len() >= self.config.addresses_max
+        {
+            return Err(Error::LimitReached);
+        }
+        self.addressing.add_address(address)?;
+        self.ways_changed();
+        Ok(())
+    }
+
+    /// Takes an address from the stack, and ends the connections on it with
+    /// [`Error::AddressRemoved`]: their peers are sent a reset. Listeners and UDP sockets that are
+    /// bound to it stay, and have nothing to do until it comes back.
+    ///
+    /// Costs time in proportion to the number of sockets.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressNotAvailable`] if the stack does not have it.
+    pub fn remove_address(&mut self, address: IpAddr) -> Result<(), Error> {
+        if !self.addressing.remove_address(address) {
+            return Err(Error::AddressNotAvailable);
+        }
+        for id in self.sockets.ids() {
+            let Some(connection) = self.sockets.connection_mut(id) else { continue };
+            if connection.wire.flow().local().ip() != address {
+                continue;
+            }
+            match connection.stage {
+                Stage::Open(_) => {
+                    connection.abort(Error::AddressRemoved);
+                    self.mark(id);
+                }
+                _ => self.remove_connection(id, Error::AddressRemoved),
+            }
+        }
+        self.ways_changed();
+        Ok(())
+    }
+
+    /// Adds a route, in place of one to the same destinations.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongFamily`] if the gateway is of another family than the destinations;
+    /// [`Error::AddressNotAvailable`] if no host can have its address; [`Error::LimitReached`] if
+    /// there are [`Config::routes_max`](crate::Config::routes_max) already.
+    pub fn add_route(&mut self, route: Route) -> Result<(), Error> {
+        let destination = route.destination.trunc();
+        let routes = self.addressing.routes();
+        if routes.len() >= self.config.routes_max
+            && routes.iter().all(|known| known.destination != destination)
+        {
+            return Err(Error::LimitReached);
+        }
+        self.addressing.add_route(route)?;
+        self.ways_changed();
+        Ok(())
+    }
+
+    /// Makes `gateway` the default route of its family.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_route`](Self::add_route).
+    pub fn add_gateway(&mut self, gateway: IpAddr) -> Result<(), Error> {
+        self.add_route(Route::default_via(gateway))
+    }
+
+    /// Removes the route to just these destinations. Connections that have no other way stay, and
+    /// wait for one as for a peer that is silent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NetworkUnreachable`] if there is no such route.
+    pub fn remove_route(&mut self, destination: IpNet) -> Result<(), Error> {
+        if !self.addressing.remove_route(destination) {
+            return Err(Error::NetworkUnreachable);
+        }
+        self.ways_changed();
+        Ok(())
+    }
+
+    /// Uses the link, or leaves it alone: while it is down, nothing is sent or received over it,
+    /// new connections fail with [`Error::NetworkUnreachable`], and those that are there wait as
+    /// for a peer that is silent. Up at first.
+    pub fn set_link_up(&mut self, is_up: bool) {
+        self.addressing.is_link_up = is_up;
+        self.ways_changed();
+    }
+
+    /// Sends IP packets of at most `mtu` bytes, or as large as the device can with `None`.
+    /// Connections that are there keep the size of their segments.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if it is less than every host must take: 1,280 bytes if the stack has
+    /// an IPv6 address (RFC 8200 section 5), 576 otherwise (RFC 791).
+    pub fn set_mtu(&mut self, mtu: Option<usize>) -> Result<(), Error> {
+        let has_v6 = self.addressing.addresses().iter().any(|own| own.addr().is_ipv6());
+        let min = if has_v6 { MTU_MIN_V6 } else { MTU_MIN_V4 };
+        if mtu.is_some_and(|mtu| mtu < min) {
+            return Err(Error::Malformed);
+        }
+        self.mtu = mtu;
+        self.outgoing.capabilities.mtu = self.mtu_of(self.link_mtu);
+        self.publish();
+        Ok(())
+    }
+
+    /// Takes packets to any address for the stack's own, as those need who intercept what others
+    /// send: listeners on all addresses accept connections to any destination, which is the local
+    /// address of the connection, and sockets may be bound to and send from any address. Off at
+    /// first.
+    ///
+    /// No neighbour is told that the addresses are here: packets have to be routed to the stack.
+    pub fn set_any_ip(&mut self, any_ip: bool) {
+        self.addressing.any_ip = any_ip;
+        self.publish();
+    }
+
+    /// Says who is to be asked for names, and in which domains a name without dots is looked for.
+    /// The stack only publishes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LimitReached`] if there are more than
+    /// [`Config::name_servers_max`](crate::Config::name_servers_max) of either.
+    pub fn set_name_servers(
+        &mut self,
+        servers: Vec<IpAddr>,
+        search_domains: Vec<String>,
+    ) -> Result<(), Error> {
+        if servers.len().max(search_domains.len()) > self.config.name_servers_max {
+            return Err(Error::LimitReached);
+        }
+        self.name_servers = servers;
+        self.search_domains = search_domains;
+        self.publish();
+        Ok(())
+    }
+
+    /// The stack's addresses, without the loopback ones.
+    pub fn addresses(&self) -> &[IpNet] {
+        self.addressing.addresses()
+    }
+
+    /// The stack's routes, without those that its addresses imply.
+    pub fn routes(&self) -> &[Route] {
+        self.addressing.routes()
+    }
+
+    /// The stack's place in the network.
+    pub fn network(&self) -> Arc<Network> {
+        self.publisher.current()
+    }
+
+    /// The same, now and whenever it changes from now on.
+    pub fn watch_network(&self) -> NetworkWatch {
+        self.channel.network()
+    }
+
+    /// Notes what the link can do, as of this turn.
+    pub(super) fn link_is(&mut self, mut capabilities: crate::LinkCapabilities) {
+        let is_new = self.link_mtu != capabilities.mtu;
+        self.link_mtu = capabilities.mtu;
+        capabilities.mtu = self.mtu_of(capabilities.mtu);
+        self.outgoing.capabilities = capabilities;
+        if is_new {
+            self.publish();
+        }
+    }
+
+    fn mtu_of(&self, link_mtu: usize) -> usize {
+        self.mtu.map_or(link_mtu, |mtu| mtu.min(link_mtu))
+    }
+
+    /// Looks again which way every connection goes, and tells everybody that something is new.
+    fn ways_changed(&mut self) {
+        let mut woken = Vec::new();
+        for (id, socket) in self.sockets.iter_mut() {
+            let Socket::Connection(connection) = socket else { continue };
+            if connection.failure.is_some() {
+                // Its last word goes the way that all of it went.
+                continue;
+            }
+            let remote = connection.wire.flow().remote().ip();
+            let way = self.addressing.next_hop(remote).unwrap_or(NextHop::Nowhere);
+            if std::mem::replace(&mut connection.way, way) != way {
+                woken.push(id);
+            }
+        }
+        for id in woken {
+            self.mark(id);
+        }
+        self.publish();
+    }
+
+    fn publish(&self) {
+        self.publisher.publish(Network {
+            addresses: self.addressing.addresses().to_vec(),
+            routes: self.addressing.routes().to_vec(),
+            link: LinkState {
+                is_up: self.addressing.is_link_up,
+                mtu: self.outgoing.capabilities.mtu,
+            },
+            any_ip: self.addressing.any_ip,
+            name_servers: self.name_servers.clone(),
+            search_domains: self.search_domains.clone(),
+        });
+    }
+}
