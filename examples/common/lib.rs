@@ -28,6 +28,9 @@ pub struct Network {
     /// The largest IP packet, in bytes
     #[arg(long, value_name = "N", default_value_t = 1500)]
     pub mtu: usize,
+    /// A server to be asked for names (repeatable)
+    #[arg(long = "dns", value_name = "IP")]
+    pub name_servers: Vec<IpAddr>,
     /// Have every packet on the TUN as it is on a wire, without segmentation offload
     #[arg(long)]
     pub no_offload: bool,
@@ -57,6 +60,7 @@ impl Network {
             },
         })?;
         let builder = network.addresses.into_iter().fold(Builder::new(), Builder::address);
+        let builder = network.name_servers.into_iter().fold(builder, Builder::name_server);
         Ok((network.gateways.into_iter().fold(builder, Builder::gateway), tun))
     }
 }

@@ -60,11 +60,26 @@ impl Net {
             let message = "a timeout of zero would never let a connection be made";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        let deadline = Instant::now().checked_add(timeout);
-        match wait::block_on(self.net.tcp_connect(addr), deadline) {
-            Some(connected) => connected.map(TcpStream::from),
-            None => Err(netcore::Error::TimedOut.into()),
-        }
+        self.tcp_connect_until(addr, Instant::now().checked_add(timeout))
+    }
+
+    /// Opens a TCP connection, until a deadline if there is one.
+    pub(crate) fn tcp_connect_until(
+        &self,
+        addr: impl ToSocketAddrs,
+        deadline: Option<Instant>,
+    ) -> io::Result<TcpStream> {
+        wait_for(&addr, self.net.tcp_connect(&addr), deadline)?.map(TcpStream::from)
+    }
+
+    /// Looks a name up, until a deadline if there is one.
+    #[cfg(all(feature = "dns", feature = "ureq"))]
+    pub(crate) fn lookup_until(
+        &self,
+        name: &str,
+        deadline: Option<Instant>,
+    ) -> io::Result<Vec<IpAddr>> {
+        wait::block_on_with_time(self.net.resolver().lookup_ip(name), deadline)?
     }
 
     /// Listens for TCP connections. Port 0 lets the stack choose; `[::]` takes IPv4 too.
