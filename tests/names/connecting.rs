@@ -46,7 +46,7 @@ async fn connections_are_made_by_name() {
     let refused = net.tcp_connect("four.test:81").await.expect_err("nobody");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     let refused = net.tcp_connect("web.test:81").await.expect_err("nobody");
-    assert_eq!(refused.to_string(), "10.0.0.2:81: connection refused");
+    assert_eq!(refused.to_string(), "10.0.0.2:81: connection refused by the peer");
     let unknown = net.tcp_connect("none.test:80").await.expect_err("no name");
     assert_eq!(unknown.kind(), ErrorKind::NotFound);
     let away = net.tcp_connect("far.test:80").await.expect_err("no route");

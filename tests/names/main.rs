@@ -1,5 +1,6 @@
 //! Names: a stack that looks them up, and one with a name server. What waits does so in virtual time.
 
+mod clients;
 mod connecting;
 mod failing;
 mod finding;
