@@ -96,7 +96,7 @@ impl resolver::Resolver for Resolver {
             io::ErrorKind::NotFound => Error::HostNotFound,
             _ => told(error, timeout),
         })?;
-        let mut addresses = self.empty();
+        let mut addresses = resolver::Resolver::empty(self);
         // There is room for so many.
         for ip in found.into_iter().take(ADDRESSES_MAX) {
             addresses.push(SocketAddr::new(ip, port));

@@ -155,7 +155,7 @@ async fn forged_answers_are_ignored() {
                 answer.queries[0].set_name(super::server::name("other.test."));
             });
             let honest = answer(1, |_| {});
-            for packet in [&b""[..], b"x", &[0xff; 600], &other_id, &other_name, &honest] {
+            for packet in [&b""[..], b"x", &[0xff; 600], &other_id[..], &other_name[..], &honest[..]] {
                 socket.send_to(packet, from).await.expect("running");
             }
         }
