@@ -150,12 +150,12 @@ async fn forged_answers_are_ignored() {
                 answer.to_vec().expect("small")
             };
             stranger.send_to(&answer(66, |_| {}), from).await.expect("running");
-            let other_id = answer(67, |answer| answer.metadata.id ^= 1);
-            let other_name = answer(68, |answer| {
+            let id = answer(67, |answer| answer.metadata.id ^= 1);
+            let other = answer(68, |answer| {
                 answer.queries[0].set_name(super::server::name("other.test."));
             });
             let honest = answer(1, |_| {});
-            for packet in [&b""[..], b"x", &[0xff; 600], &other_id[..], &other_name[..], &honest[..]] {
+            for packet in [&b""[..], b"x", &[0xff; 600], &id[..], &other[..], &honest[..]] {
                 socket.send_to(packet, from).await.expect("running");
             }
         }

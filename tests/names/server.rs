@@ -97,7 +97,8 @@ fn answer(
 ) -> Option<Vec<u8>> {
     let question = Message::from_vec(question).expect("a question");
     let query = question.queries.first().expect("a question").clone();
-    let (name, kind, id) = (query.name().to_lowercase().to_string(), query.query_type(), question.metadata.id);
+    let name = query.name().to_lowercase().to_string();
+    let (kind, id) = (query.query_type(), question.metadata.id);
     let asked = Asked { name, kind, over_tcp, from, id };
     log.lock().expect("whole").push(asked.clone());
     let mut response = question.into_response();
