@@ -92,10 +92,13 @@ impl resolver::Resolver for Resolver {
         let is_https = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
         let deadline = limit(timeout)?.and_then(|left| Instant::now().checked_add(left));
-        let found = self.net.lookup_until(host, deadline).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::HostNotFound,
-            _ => told(error, timeout),
-        })?;
+        let found =
+            self.net.resolver().lookup_ip_until(host, deadline).map_err(|error| {
+                match error.kind() {
+                    io::ErrorKind::NotFound => Error::HostNotFound,
+                    _ => told(error, timeout),
+                }
+            })?;
         let mut addresses = resolver::Resolver::empty(self);
         // There is room for so many.
         for ip in found.into_iter().take(ADDRESSES_MAX) {

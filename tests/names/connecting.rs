@@ -5,7 +5,7 @@ use super::{NOBODY, SERVER, pair, sockets_are};
 use hickory_proto::rr::RecordType;
 use netstack::{Pair, Stack};
 use std::io::{ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -156,6 +156,19 @@ fn threads_without_a_runtime_have_names_too() {
     assert_eq!(socket.recv(&mut [0; 10]).expect("an echo"), 4);
     let unknown = net.tcp_connect("none.test:80").expect_err("no name");
     assert_eq!(unknown.kind(), ErrorKind::NotFound);
+    let resolver = net.resolver();
+    let both: [IpAddr; 2] = ["fd00::2", "10.0.0.2"].map(|ip| ip.parse().expect("an address"));
+    assert_eq!(resolver.lookup_ip("web.test").expect("known"), both);
+    assert_eq!(resolver.lookup_ipv4("web.test").expect("known"), both[1..]);
+    assert_eq!(resolver.lookup_ipv6("web.test").expect("known"), both[..1]);
+    for error in [
+        resolver.lookup_ip("none.test").expect_err("no name"),
+        resolver.reverse(both[0]).map(drop).expect_err("no name"),
+        resolver.service("_chat._tcp.test").map(drop).expect_err("no service"),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+    assert_eq!(resolver.config().servers, [SERVER.parse().expect("an address")]);
 
     far_side.join().expect("no panic");
     drop(stop);

@@ -89,6 +89,35 @@ async fn of_two_servers_one_may_be_dead() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_two_servers_one_may_know_nothing() {
+    let (near, far) = pair().await;
+    let other = "10.0.0.2:54";
+    let _good = Server::start(far.net(), SERVER, |asked| addresses(asked, &["10.1.0.1"])).await;
+    let bad = Server::start(far.net(), other, |asked| match asked.name.as_str() {
+        "failing.test." => Answer::Code(ResponseCode::ServFail),
+        "refused.test." => Answer::Code(ResponseCode::Refused),
+        "strange.test." => Answer::Code(ResponseCode::Unknown(15)),
+        _ => Answer::Garbage,
+    })
+    .await;
+    for name in ["failing.test", "refused.test", "strange.test", "garbage.test"] {
+        // With one attempt, the other server is asked in it; and whichever answers first.
+        for servers in [[SERVER, other], [other, SERVER]] {
+            let resolver = resolver(&near, &servers, |config| config.attempts = 1);
+            let found = resolver.lookup_ipv4(name).await.expect(name);
+            assert_eq!(found, [Ipv4Addr::new(10, 1, 0, 1)]);
+        }
+        assert!(bad.asked().last().is_some_and(|asked| asked.name == format!("{name}.")));
+        // Alone, it is told what it says.
+        let alone = resolver(&near, &[other], |_| {}).lookup_ipv4(name).await;
+        let error = alone.expect_err("nobody knows");
+        assert!(error.to_string().starts_with(&format!("{name}: ")), "{error}");
+        assert_ne!(error.kind(), ErrorKind::NotFound, "{error}");
+    }
+    sockets_are(&near, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lookup_that_is_dropped_leaves_nothing() {
     let (near, far) = pair().await;
     let _server = Server::start(far.net(), SERVER, |asked| match asked.over_tcp {

@@ -186,3 +186,24 @@ async fn a_thousand_lookups_leave_nothing_and_cannot_be_predicted() {
     });
     assert!(steps.count() < 50, "neighbours are rare");
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_more_answers_are_kept_than_was_said() {
+    let (near, far) = pair().await;
+    let server = Server::start(far.net(), SERVER, |asked| addresses(asked, &["10.1.0.1"])).await;
+    let names: Vec<String> = (0..1000).map(|index| format!("host{index}.test")).collect();
+    let asked_twice = async |kept: u64| {
+        let resolver = resolver(&near, &[SERVER], |config| config.cache_entries_max = kept);
+        let before = server.asked().len();
+        for name in names.iter().chain(&names) {
+            resolver.lookup_ipv4(name).await.expect("known");
+        }
+        server.asked().len() - before - names.len()
+    };
+
+    assert_eq!(asked_twice(0).await, 1000);
+    assert_eq!(asked_twice(2000).await, 0);
+    // What is new may be kept for a while beside them, before it is seen to be too much.
+    let few = asked_twice(10).await;
+    assert!((500..=1000).contains(&few), "{few} of 1000 were asked for again");
+}

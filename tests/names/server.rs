@@ -17,6 +17,8 @@ pub(crate) enum Answer {
     Code(ResponseCode),
     /// Says that there is more than a datagram holds.
     Truncated,
+    /// Has the identifier of the question, and then what nobody can read.
+    Garbage,
     Silence,
 }
 
@@ -118,6 +120,11 @@ fn answer(
         }
         Answer::Code(code) => response.metadata.response_code = code,
         Answer::Truncated => response.metadata.truncation = true,
+        Answer::Garbage => {
+            let mut garbage = asked.id.to_be_bytes().to_vec();
+            garbage.resize(40, 0xff);
+            return Some(garbage);
+        }
         Answer::Silence => return None,
     }
     Some(response.to_vec().expect("small"))

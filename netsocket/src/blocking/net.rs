@@ -1,5 +1,7 @@
 //! The way to a stack's sockets, for plain threads.
 
+#[cfg(feature = "dns")]
+use super::Resolver;
 use super::{Control, TcpListener, TcpStream, UdpSocket};
 use crate::address::{Targets, ToSocketAddrs};
 use crate::wait;
@@ -72,14 +74,10 @@ impl Net {
         wait_for(&addr, self.net.tcp_connect(&addr), deadline)?.map(TcpStream::from)
     }
 
-    /// Looks a name up, until a deadline if there is one.
-    #[cfg(all(feature = "dns", feature = "ureq"))]
-    pub(crate) fn lookup_until(
-        &self,
-        name: &str,
-        deadline: Option<Instant>,
-    ) -> io::Result<Vec<IpAddr>> {
-        wait::block_on_with_time(self.net.resolver().lookup_ip(name), deadline)?
+    /// What names are looked up with. Clones share it.
+    #[cfg(feature = "dns")]
+    pub fn resolver(&self) -> Resolver {
+        self.net.resolver().blocking()
     }
 
     /// Listens for TCP connections. Port 0 lets the stack choose; `[::]` takes IPv4 too.

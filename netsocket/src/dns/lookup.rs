@@ -4,7 +4,7 @@ use super::config::ResolverConfig;
 use super::sockets::Servers;
 use crate::race::Answers;
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
-use hickory_net::{DnsError, NetError, NoRecords};
+use hickory_net::{NetError, NoRecords};
 use hickory_resolver::Resolver;
 use hickory_resolver::config as hickory;
 use hickory_resolver::lookup::Lookup;
@@ -180,13 +180,8 @@ pub(super) fn told(name: &str, error: NetError) -> io::Error {
         NetError::Timeout => {
             (io::ErrorKind::TimedOut, "no name server has answered in time".to_owned())
         }
-        NetError::Dns(DnsError::ResponseCode(code)) => (io::ErrorKind::Other, refusal(code)),
         NetError::Io(error) => (error.kind(), format!("asking a name server: {error}")),
         error => (io::ErrorKind::Other, format!("asking a name server: {error}")),
     };
     io::Error::new(kind, format!("{name}: {reason}"))
-}
-
-fn refusal(code: ResponseCode) -> String {
-    format!("the name server has answered \"{code}\"")
 }

@@ -97,6 +97,11 @@ impl Resolver {
         Self { source: Arc::new(Source::Stack { channel, made: Mutex::default() }) }
     }
 
+    /// The same resolver for plain threads.
+    pub fn blocking(&self) -> crate::blocking::Resolver {
+        crate::blocking::Resolver::new(self.clone())
+    }
+
     /// The servers that are asked now, and how.
     pub fn config(&self) -> ResolverConfig {
         self.lookups().map(|lookups| lookups.config().clone()).unwrap_or_default()

@@ -14,7 +14,7 @@ use hickory_net::tcp::TcpClientStream;
 use hickory_net::udp::UdpClientStream;
 use hickory_net::xfer::{DnsHandle, DnsMultiplexer, DnsRequestSender, FirstAnswer, Protocol};
 use hickory_resolver::config::ConnectionConfig;
-use hickory_resolver::proto::op::{DnsRequest, DnsResponse};
+use hickory_resolver::proto::op::{DnsRequest, DnsResponse, ResponseCode};
 use hickory_resolver::{ConnectionProvider, PoolContext};
 use netcore::tcp::Options;
 use std::future::{self, Future};
@@ -85,10 +85,26 @@ impl DnsHandle for Server {
                 .with_os_port_selection(true)
                 .build()
                 .send_message(request)
+                .map(usable)
                 .boxed();
         }
         let asking = Clock::timeout(timeout, ask_over_tcp(sockets, address, timeout, request));
-        stream::once(async { asking.await? }).boxed()
+        stream::once(async { usable(asking.await?) }).boxed()
+    }
+}
+
+/// Makes a failure of the network of what says nothing about the name: the server has failed, or what
+/// it sent cannot be read. Only after such a failure hickory goes on to the other servers.
+fn usable(answer: Result<DnsResponse, NetError>) -> Result<DnsResponse, NetError> {
+    match answer {
+        Ok(answer) => match answer.metadata.response_code {
+            ResponseCode::NoError | ResponseCode::NXDomain => Ok(answer),
+            code => Err(io::Error::other(format!("it has answered \"{code}\"")).into()),
+        },
+        Err(error @ NetError::Proto(_)) => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string()).into())
+        }
+        Err(error) => Err(error),
     }
 }
 
