@@ -89,6 +89,19 @@ async fn of_two_servers_one_may_be_dead() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_that_do_not_answer_go_last_the_next_time() {
+    let (near, far) = pair().await;
+    let _server = Server::start(far.net(), SERVER, |asked| addresses(asked, &["10.1.0.1"])).await;
+    let dead = [format!("{NOBODY}:53"), "10.0.0.98:53".to_owned()];
+    let resolver = resolver(&near, &[&dead[0], &dead[1], SERVER], |config| config.attempts = 1);
+    // It may take as long as two of them may be silent.
+    let _ = resolver.lookup_ipv4("a.test").await;
+    let start = Instant::now();
+    resolver.lookup_ipv4("b.test").await.expect("known");
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_servers_one_may_know_nothing() {
     let (near, far) = pair().await;
     let other = "10.0.0.2:54";

@@ -1,6 +1,7 @@
 //! Lookups with one set of servers.
 
 use super::config::ResolverConfig;
+use super::failures::Failures;
 use super::sockets::Servers;
 use crate::race::Answers;
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
@@ -18,9 +19,14 @@ use std::time::Duration;
 /// What asks one set of servers.
 pub(super) struct Lookups {
     resolver: Resolver<Servers>,
+    failures: Failures,
     search_domains: Vec<Name>,
     config: ResolverConfig,
 }
+
+/// How much earlier than the lookup itself its last questions end, so that the servers that have not
+/// answered are known for it, and others are asked the next time.
+const MARGIN: Duration = Duration::from_millis(10);
 
 impl Lookups {
     pub(super) fn new(servers: Servers, config: ResolverConfig) -> io::Result<Self> {
@@ -36,16 +42,18 @@ impl Lookups {
             hickory::NameServerConfig::new(server.ip().to_canonical(), true, vec![udp, tcp])
         });
         let name_servers = hickory::ResolverConfig::from_name_servers(name_servers.collect());
+        let failures = servers.failures().clone();
         let mut builder = Resolver::builder_with_config(name_servers, servers);
         let options = builder.options_mut();
-        options.timeout = config.timeout.max(Duration::from_millis(1));
-        // What hickory counts is what follows the first.
-        options.attempts = config.attempts.saturating_sub(1);
+        let timeout = timeout(&config);
+        options.timeout = timeout - MARGIN.min(timeout / 10);
+        // It would not repeat a question after a failure of the network.
+        options.attempts = 0;
         options.cache_size = config.cache_entries_max;
         // Nothing of the machine around the stack.
         options.use_hosts_file = hickory::ResolveHosts::Never;
         let resolver = builder.build().map_err(io::Error::other)?;
-        Ok(Self { resolver, search_domains, config })
+        Ok(Self { resolver, failures, search_domains, config })
     }
 
     pub(super) fn config(&self) -> &ResolverConfig {
@@ -112,14 +120,27 @@ impl Lookups {
     }
 
     async fn ask(&self, name: Name, kind: RecordType) -> Result<Lookup, NetError> {
+        let query = Query::query(name.clone(), kind);
+        let awaited = self.failures.awaited(query.clone());
         let tries = u32::try_from(self.config.attempts.max(1)).unwrap_or(u32::MAX);
-        let limit = self.config.timeout.saturating_mul(tries);
-        let asking = self.resolver.lookup(name.clone(), kind);
-        let found = tokio::time::timeout(limit, asking).await.unwrap_or(Err(NetError::Timeout))?;
+        let asking = async {
+            let mut failure = NetError::NoConnections;
+            for _ in 0..tries {
+                match self.resolver.lookup(name.clone(), kind).await {
+                    Err(error) if !is_negative(&error) => failure = error,
+                    found => return found,
+                }
+            }
+            Err(failure)
+        };
+        // hickory's own limits bound a question each, and an answer may need several.
+        let limit = timeout(&self.config).saturating_mul(tries);
+        let found = tokio::time::timeout(limit, asking).await.unwrap_or(Err(NetError::Timeout));
+        let found = found.map_err(|error| awaited.behind(error))?;
         // An alias alone is no answer.
         match found.answers().iter().any(|record| record.record_type() == kind) {
             true => Ok(found),
-            false => Err(NoRecords::new(Query::query(name, kind), ResponseCode::NoError).into()),
+            false => Err(NoRecords::new(query, ResponseCode::NoError).into()),
         }
     }
 
@@ -138,6 +159,10 @@ impl Lookups {
         names.insert(position, absolute(name));
         Ok(names)
     }
+}
+
+fn timeout(config: &ResolverConfig) -> Duration {
+    config.timeout.max(Duration::from_millis(1))
 }
 
 pub(super) fn is_name(text: &str) -> bool {

@@ -27,6 +27,7 @@
 //! [`ResolverConfig::cache_entries_max`].
 
 mod config;
+mod failures;
 mod lookup;
 mod sockets;
 

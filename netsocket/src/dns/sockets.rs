@@ -4,6 +4,7 @@
 //! as the future that waits for the answer. For UDP that is as the protocol wants it, a fresh port
 //! for each question (RFC 5452 section 9.2); TCP is asked only when an answer was cut short.
 
+use super::failures::Failures;
 use crate::{Net, TcpStream, UdpSocket};
 use async_trait::async_trait;
 use futures_io::{AsyncRead, AsyncWrite};
@@ -14,13 +15,14 @@ use hickory_net::tcp::TcpClientStream;
 use hickory_net::udp::UdpClientStream;
 use hickory_net::xfer::{DnsHandle, DnsMultiplexer, DnsRequestSender, FirstAnswer, Protocol};
 use hickory_resolver::config::ConnectionConfig;
-use hickory_resolver::proto::op::{DnsRequest, DnsResponse, ResponseCode};
+use hickory_resolver::proto::op::{DnsRequest, DnsResponse, Query, ResponseCode};
 use hickory_resolver::{ConnectionProvider, PoolContext};
 use netcore::tcp::Options;
 use std::future::{self, Future};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::ReadBuf;
@@ -31,11 +33,17 @@ use tokio::task::JoinHandle;
 #[derive(Debug, Clone)]
 pub(super) struct Servers {
     sockets: Sockets,
+    failures: Failures,
 }
 
 impl Servers {
     pub(super) fn new(net: Net) -> Self {
-        Self { sockets: Sockets { net } }
+        Self { sockets: Sockets { net }, failures: Failures::default() }
+    }
+
+    /// Why they could not be asked.
+    pub(super) fn failures(&self) -> &Failures {
+        &self.failures
     }
 }
 
@@ -46,6 +54,7 @@ pub(super) struct Server {
     address: SocketAddr,
     protocol: Protocol,
     timeout: Duration,
+    failures: Failures,
 }
 
 impl ConnectionProvider for Servers {
@@ -64,6 +73,7 @@ impl ConnectionProvider for Servers {
             address: SocketAddr::new(ip, config.port),
             protocol: config.protocol.to_protocol(),
             timeout: context.options.timeout,
+            failures: self.failures.clone(),
         })))
     }
 
@@ -77,7 +87,9 @@ impl DnsHandle for Server {
     type Runtime = Sockets;
 
     fn send(&self, request: DnsRequest) -> Self::Response {
+        let server = self.clone();
         let Self { sockets, address, timeout, .. } = self.clone();
+        let query = request.queries.first().cloned();
         if self.protocol == Protocol::Udp {
             return UdpClientStream::builder(address, sockets)
                 .with_timeout(Some(timeout))
@@ -85,26 +97,42 @@ impl DnsHandle for Server {
                 .with_os_port_selection(true)
                 .build()
                 .send_message(request)
-                .map(usable)
+                .map(move |answer| server.usable(query.as_ref(), answer))
                 .boxed();
         }
         let asking = Clock::timeout(timeout, ask_over_tcp(sockets, address, timeout, request));
-        stream::once(async { usable(asking.await?) }).boxed()
+        stream::once(async move {
+            let answer = asking.await.unwrap_or(Err(NetError::Timeout));
+            server.usable(query.as_ref(), answer)
+        })
+        .boxed()
     }
 }
 
-/// Makes a failure of the network of what says nothing about the name: the server has failed, or what
-/// it sent cannot be read. Only after such a failure hickory goes on to the other servers.
-fn usable(answer: Result<DnsResponse, NetError>) -> Result<DnsResponse, NetError> {
-    match answer {
-        Ok(answer) => match answer.metadata.response_code {
-            ResponseCode::NoError | ResponseCode::NXDomain => Ok(answer),
-            code => Err(io::Error::other(format!("it has answered \"{code}\"")).into()),
-        },
-        Err(error @ NetError::Proto(_)) => {
-            Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string()).into())
+impl Server {
+    /// Makes a failure of the network of what says nothing about the name: the server has failed, or
+    /// what it sent cannot be read. Only after such a failure hickory goes on to the other servers.
+    fn usable(
+        &self,
+        query: Option<&Query>,
+        answer: Result<DnsResponse, NetError>,
+    ) -> Result<DnsResponse, NetError> {
+        let (error, is_answer) = match answer {
+            Ok(answer) => match answer.metadata.response_code {
+                ResponseCode::NoError | ResponseCode::NXDomain => return Ok(answer),
+                code => (Arc::new(io::Error::other(format!("it has answered \"{code}\""))), true),
+            },
+            Err(NetError::Proto(error)) => {
+                let message = format!("its answer cannot be read: {error}");
+                (Arc::new(io::Error::new(io::ErrorKind::InvalidData, message)), true)
+            }
+            Err(NetError::Io(error)) => (error, false),
+            Err(error) => return Err(error),
+        };
+        if let Some(query) = query {
+            self.failures.note(query, &error, is_answer);
         }
-        Err(error) => Err(error),
+        Err(NetError::Io(error))
     }
 }
 
