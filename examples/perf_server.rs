@@ -14,8 +14,11 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use examples::Network;
 use netstack::netsocket::TcpStream;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::{self, Runtime};
 
 /// Serves the performance tests on a stack on a TUN
 #[derive(clap::Parser)]
@@ -28,11 +31,28 @@ struct Args {
     /// Run the stack on a thread of its own instead of as a task
     #[arg(long)]
     thread: bool,
+    /// How many threads serve, the stack among them if it has none of its own
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
+    workers: NonZeroUsize,
+    /// Have the stack look for something to do for so many microseconds before it sleeps
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    spin: u64,
+}
+
+impl Args {
+    /// With a single thread no wake-up crosses from one to another.
+    fn runtime(&self) -> std::io::Result<Runtime> {
+        match self.workers.get() {
+            1 => runtime::Builder::new_current_thread().enable_all().build(),
+            n => runtime::Builder::new_multi_thread().worker_threads(n).enable_all().build(),
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    examples::run(async |args: Args| -> Result<()> {
+    examples::run_on(Args::runtime, async |args: Args| -> Result<()> {
         let (builder, tun) = args.network.prepare()?;
+        let builder = builder.spin(Duration::from_micros(args.spin));
         let stack = match args.thread {
             true => builder.spawn_thread(tun),
             false => builder.spawn(tun),

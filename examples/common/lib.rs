@@ -7,6 +7,7 @@ use netstack::device::{Tun, TunConfig, TunOffload};
 use netstack::{Builder, IpNet, Stack};
 use std::net::IpAddr;
 use std::process::ExitCode;
+use tokio::runtime::Runtime;
 
 /// The stack's place in the network.
 ///
@@ -67,7 +68,15 @@ impl Network {
 
 /// Reads the flags and runs the example. What goes wrong is told in one line, with exit status 1.
 pub fn run<A: Parser>(example: impl AsyncFnOnce(A) -> Result<()>) -> ExitCode {
-    let args = match A::try_parse() {
+    run_on(|_| Runtime::new(), example)
+}
+
+/// The same on a runtime that depends on the flags.
+pub fn run_on<A: Parser>(
+    runtime: impl FnOnce(&A) -> std::io::Result<Runtime>,
+    example: impl AsyncFnOnce(A) -> Result<()>,
+) -> ExitCode {
+    let args: A = match A::try_parse() {
         Ok(args) => args,
         Err(error)
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
@@ -79,7 +88,7 @@ pub fn run<A: Parser>(example: impl AsyncFnOnce(A) -> Result<()>) -> ExitCode {
             return fail(text.lines().next().unwrap_or("error: wrong usage"));
         }
     };
-    let result = tokio::runtime::Runtime::new()
+    let result = runtime(&args)
         .context("starting tokio")
         .and_then(|runtime| runtime.block_on(example(args)));
     match result {

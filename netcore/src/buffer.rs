@@ -133,7 +133,8 @@ impl Lease {
         }
     }
 
-    /// Gives the pages back to the system; they read as zero afterwards.
+    /// Gives the pages back to the system; they read as zero afterwards. Nobody may count on what
+    /// was in them.
     fn forget_contents(&self) {
         self.region.forget(self.offset, self.len);
     }
@@ -172,8 +173,8 @@ impl Region {
 
     fn forget(&self, offset: usize, len: usize) {
         #[cfg(target_os = "linux")]
-        // SAFETY: the range belongs to a lease that nobody uses now, so zeroing its pages under it
-        // changes nothing that anybody reads.
+        // SAFETY: the range belongs to a lease whose contents nobody uses now and nobody counts
+        // on, so zeroing its pages changes nothing that anybody reads.
         unsafe {
             // Failing costs memory, not correctness.
             let _ =
@@ -269,6 +270,18 @@ impl SoloSocket {
         &mut self.set
     }
 
+    /// Gives the pages behind both buffers back to the system, while the socket goes on. There
+    /// must be nothing in them: no byte to be read, none behind a gap, none to be acknowledged.
+    pub(crate) fn forget_contents(&mut self) {
+        // smoltcp keeps the slices, and nobody else can use them during this call. That bytes of
+        // theirs become zero is no more to them than if smoltcp had written these itself: any byte
+        // of its buffers is written before it is read again. Miri would want smoltcp to do it.
+        #[cfg(not(miri))]
+        for lease in [&self.recv, &self.send] {
+            lease.forget_contents();
+        }
+    }
+
     /// Drops the socket and gives its buffers back.
     pub(crate) fn release(self, arena: &mut Arena) {
         let Self { set, recv, send, .. } = self;
@@ -323,6 +336,30 @@ mod tests {
 
         // SAFETY: the slice does not outlive this line.
         assert!(unsafe { lease.bytes() }.iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "it keeps the pages")]
+    fn a_socket_in_use_gives_its_pages_back_and_can_be_used_again() {
+        let mut arena = Arena::new(usize::MAX);
+        let mut solo = SoloSocket::new(&mut arena, PAGE_BYTES, PAGE_BYTES).expect("space");
+        let start = |lease: &Lease| {
+            // SAFETY: inside the region.
+            unsafe { lease.region.base.add(lease.offset) }
+        };
+        for lease in [&solo.recv, &solo.send] {
+            // SAFETY: nobody else writes there now, and the region is there.
+            unsafe { start(lease).write(7) };
+        }
+
+        solo.forget_contents();
+
+        for lease in [&solo.recv, &solo.send] {
+            // SAFETY: as above.
+            assert_eq!(unsafe { start(lease).read() }, 0);
+        }
+        solo.release(&mut arena);
+        assert_eq!(arena.leased_bytes(), 0);
     }
 
     #[test]

@@ -216,11 +216,14 @@ pub(crate) struct Quoted {
 }
 
 /// Reads the beginning of a packet as ICMP errors quote it: cut anywhere after its first 8 bytes
-/// of payload.
+/// of payload. Only the first of a packet's fragments says whose it is.
 pub(crate) fn parse_quoted(packet: &[u8]) -> Option<Quoted> {
     let (source, destination, protocol, start) = match packet.first()? >> 4 {
         4 if packet.len() >= 20 => {
             let packet = Ipv4Packet::new_unchecked(packet);
+            if packet.frag_offset() != 0 {
+                return None;
+            }
             let ends = (packet.src_addr().into(), packet.dst_addr().into());
             (ends.0, ends.1, packet.next_header(), usize::from(packet.header_len()))
         }

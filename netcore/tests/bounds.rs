@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Each field of `Config` that is a bound, and its test.
-const TESTS: [(&str, fn()); 18] = [
+const TESTS: [(&str, fn()); 20] = [
     ("commands_max", commands_wait_for_room),
     ("sockets_max", without_room_for_a_socket_none_is_made),
     ("recv_buffer_bytes", a_peer_fills_no_more_than_its_window),
@@ -38,6 +38,8 @@ const TESTS: [(&str, fn()); 18] = [
     ("loopback_packets_max", packets_to_oneself_wait_for_room),
     ("replies_max", replies_that_find_no_room_are_dropped),
     ("fragments_bytes_max", the_oldest_incomplete_packet_makes_room),
+    ("neighbours_max", who_was_not_sent_to_for_longest_is_forgotten),
+    ("neighbour_queue_bytes", the_newest_packets_wait_for_a_neighbour),
     ("time_wait_max", the_oldest_closed_connection_makes_room),
 ];
 
@@ -52,6 +54,54 @@ fn every_bound_of_the_configuration_has_a_test() {
     let tested: BTreeSet<_> = TESTS.iter().map(|(field, _)| *field).collect();
 
     assert_eq!(fields.collect::<BTreeSet<_>>(), tested);
+}
+
+#[test]
+fn who_was_not_sent_to_for_longest_is_forgotten() {
+    let config = Config { neighbours_max: 4, dad_transmits: 0, ..Config::default() };
+    let mut pair = Pair::ethernet(config);
+    let near = bind(&mut pair, Side::Near, "10.0.0.1:1000");
+
+    for last in 2..=9 {
+        send(&near, &format!("10.0.0.{last}:9"), b"hello").expect("room");
+        pair.run();
+    }
+
+    let known = pair.near.stack.snapshot().neighbours;
+    let known: Vec<_> = known.iter().map(|neighbour| neighbour.address.to_string()).collect();
+    assert_eq!(known, ["10.0.0.9", "10.0.0.8", "10.0.0.7", "10.0.0.6"]);
+    // Who has made room is found again.
+    let far = bind(&mut pair, Side::Far, "10.0.0.2:9");
+    send(&near, "10.0.0.2:9", b"hello").expect("room");
+    pair.run();
+    assert!(far.try_recv().is_ok());
+    near.close();
+    far.close();
+}
+
+#[test]
+fn the_newest_packets_wait_for_a_neighbour() {
+    let config = Config { neighbour_queue_bytes: 1024, dad_transmits: 0, ..Config::default() };
+    let mut pair = Pair::ethernet(config);
+    pair.run();
+    let near = bind(&mut pair, Side::Near, "10.0.0.1:1000");
+    let far = bind(&mut pair, Side::Far, "10.0.0.2:9");
+    pair.wire = Box::new(|_| None);
+
+    for number in 0..100u8 {
+        send(&near, "10.0.0.2:9", &[number; 100]).expect("room");
+        pair.run();
+    }
+    pair.wire = Box::new(Some);
+    pair.advance(Duration::from_secs(2));
+
+    let received: Vec<_> =
+        std::iter::from_fn(|| far.try_recv().ok()).map(|datagram| datagram.payload[0]).collect();
+    assert_eq!(received, [96, 97, 98, 99]);
+    let dropped = pair.near.stack.counters().dropped(DropReason::NeighbourUnknown);
+    assert_eq!(dropped, 96);
+    near.close();
+    far.close();
 }
 
 #[test]

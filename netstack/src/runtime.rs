@@ -16,6 +16,8 @@ pub(crate) struct Driver<D> {
     stack: Netstack,
     device: D,
     clock: Clock,
+    /// How long to look for something to do before sleeping.
+    spin: Duration,
     /// Says by when to finish; its end says to stop at once.
     stop: oneshot::Receiver<Duration>,
 }
@@ -34,15 +36,17 @@ impl<D: Device> Driver<D> {
         stack: Netstack,
         device: D,
         clock: Clock,
+        spin: Duration,
         stop: oneshot::Receiver<Duration>,
     ) -> Self {
-        Self { stack, device, clock, stop }
+        Self { stack, device, clock, spin, stop }
     }
 
     /// Runs until it is told to stop, or the device ends. Everybody who still waits then learns of
     /// it.
     pub(crate) async fn run(mut self) -> io::Result<()> {
         let mut finish_by = None;
+        let mut spin_until = None;
         loop {
             self.stack.process_cmds();
             let worked = self.stack.poll_link(self.clock.now(), &mut self.device);
@@ -51,10 +55,20 @@ impl<D: Device> Driver<D> {
                 return Ok(());
             }
             let event = if worked {
-                // Others on this runtime get their turn as often as with any other busy task.
-                tokio::task::consume_budget().await;
+                if self.stack.has_woken() {
+                    yield_to_others().await;
+                } else {
+                    // Others on this runtime get their turn as often as with any other busy task.
+                    tokio::task::consume_budget().await;
+                }
+                spin_until = None;
+                self.busy_event(finish_by)
+            } else if self.spins(&mut spin_until) {
+                self.device.look();
+                yield_to_others().await;
                 self.busy_event(finish_by)
             } else {
+                spin_until = None;
                 Some(self.wait(finish_by).await)
             };
             match event {
@@ -79,6 +93,16 @@ impl<D: Device> Driver<D> {
                 }
             }
         }
+    }
+
+    /// Whether to look for something to do once more, instead of sleeping. Time that is due counts
+    /// as something to do.
+    fn spins(&mut self, until: &mut Option<std::time::Instant>) -> bool {
+        if self.spin.is_zero() {
+            return false;
+        }
+        let now = std::time::Instant::now();
+        now < *until.get_or_insert_with(|| now + self.spin)
     }
 
     /// What there is besides more work, for a stack that always has some.
@@ -133,4 +157,18 @@ impl<D: Device> Driver<D> {
         })
         .await
     }
+}
+
+/// Lets the tasks run that were woken before. Unlike `tokio::task::yield_now` it does not have the
+/// runtime look for events of the operating system first, which costs a system call.
+async fn yield_to_others() {
+    let mut has_yielded = false;
+    future::poll_fn(|cx: &mut Context<'_>| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

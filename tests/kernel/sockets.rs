@@ -20,7 +20,7 @@ fn at(address: &str, port: u16) -> String {
 }
 
 /// Runs a test with a stack on a TUN.
-fn with_stack(test: impl AsyncFnOnce(Stack) -> Outcome) -> Outcome {
+pub(crate) fn with_stack(test: impl AsyncFnOnce(Stack) -> Outcome) -> Outcome {
     with_stack_on(TunOffload::Preferred, test)
 }
 
@@ -53,7 +53,7 @@ fn with_stack_behind<D: Device>(
 }
 
 /// Runs blocking calls on kernel sockets beside the stack.
-async fn kernel<T: Send + 'static>(
+pub(crate) async fn kernel<T: Send + 'static>(
     calls: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
     Ok(tokio::task::spawn_blocking(calls).await??)

@@ -2,6 +2,7 @@
 
 use super::guard::{self, Segment, Verdict};
 use super::patience::{Activity, Patience};
+use super::warmth::Warmth;
 use super::wire::Wire;
 use crate::addressing::NextHop;
 use crate::buffer::SoloSocket;
@@ -63,6 +64,7 @@ pub(crate) struct Connection {
     quick_acks: u8,
     /// When the peer may be sent the next challenge.
     challenges_from: Instant,
+    warmth: Warmth,
     /// Commands that wait, which only those have who drive the stack by hand.
     pub(crate) parked: Option<Box<Parked>>,
 }
@@ -145,6 +147,7 @@ impl Connection {
             unsent: 0,
             quick_acks: QUICK_ACKS,
             challenges_from: now,
+            warmth: Warmth::default(),
             parked: None,
         };
         connection.apply(&options);
@@ -269,6 +272,9 @@ impl Connection {
         let payload_len = packet.len() - payload_start;
         let before = self.state();
 
+        if payload_len > 0 {
+            self.warmth.shown(sequence.wrapping_add(payload_len as u32), now);
+        }
         // A packet of several segments is acknowledged at once, as the several would be.
         let is_quick = self.quick_acks > 0 || payload_len > self.wire.segment_bytes();
         if payload_len > 0 && (1..QUICK_ACKS_ALL).contains(&self.quick_acks) {
@@ -370,11 +376,26 @@ impl Connection {
             self.abort(Error::TimedOut);
         }
         self.probe_if_idle(now);
+        if self.warmth.is_due(now) {
+            self.cool();
+        }
         let mut has_more = self.emit(engine, now, output);
         if self.finish_sending(now) {
             has_more |= self.emit(engine, now, output);
         }
         Served::Done { has_more }
+    }
+
+    /// Gives the memory behind the buffers back, if there is nothing in them.
+    fn cool(&mut self) {
+        let tcp = self.solo.tcp();
+        let is_empty = tcp.send_queue() == 0
+            && tcp.recv_queue() == 0
+            && self.wire.sequences(tcp).is_some_and(|at| self.warmth.is_without_gaps(at.expected));
+        if is_empty {
+            self.solo.forget_contents();
+            self.warmth.cooled();
+        }
     }
 
     /// Hands the payload of the packet that smoltcp has just taken to the queue as it is, instead
@@ -460,6 +481,7 @@ impl Connection {
             let sent = tcp.send_slice(&chunk).expect("may_send was asked");
             debug_assert_eq!(sent, chunk.len(), "take_to_send was told the room");
             self.wire.put(sent);
+            self.warmth.put(now);
         }
         self.finish_sending(now);
     }
@@ -552,7 +574,8 @@ impl Connection {
     /// When the stack has to look after this connection, whatever smoltcp thinks.
     pub(crate) fn attention_at(&self, config: &Config) -> Option<Instant> {
         let probes_from = self.probes_from().map(|(at, _)| at);
-        self.gives_up_at(config).into_iter().chain(probes_from).min()
+        let others = probes_from.into_iter().chain(self.warmth.cools_at());
+        self.gives_up_at(config).into_iter().chain(others).min()
     }
 
     /// Has smoltcp probe a peer that has been silent for long enough.

@@ -6,6 +6,7 @@ pub(crate) mod guard;
 pub(crate) mod listener;
 pub(crate) mod patience;
 pub(crate) mod time_wait;
+pub(crate) mod warmth;
 pub(crate) mod wire;
 
 use crate::error::Error;

@@ -153,7 +153,8 @@ impl Netstack {
         self.mark(id);
     }
 
-    /// Takes a socket into exactly these multicast groups.
+    /// Takes a socket into exactly these multicast groups. No router or switch is told (RFC 3376,
+    /// RFC 3810): what the link carries to a group is heard.
     fn set_groups(&mut self, id: SocketId, groups: Vec<IpAddr>) {
         let Some(socket) = self.sockets.datagram_mut(id) else {
             return;
@@ -343,6 +344,11 @@ impl Netstack {
                     return Err(DropReason::Checksum);
                 }
                 match message.msg_type() {
+                    Icmpv6Message::NeighborSolicit | Icmpv6Message::NeighborAdvert => {
+                        return self.receive_ndp(packet, link);
+                    }
+                    // Whoever sent anything else can be answered.
+                    _ if source.is_unspecified() => {}
                     Icmpv6Message::EchoRequest => self.answer_echo(packet, link),
                     Icmpv6Message::EchoReply => {
                         let ends = (message.echo_ident(), message.echo_seq_no());
@@ -383,7 +389,7 @@ impl Netstack {
     }
 
     /// Tells the socket whose packet is quoted in an ICMP error.
-    fn deliver_error(&mut self, quoted: &[u8], error: Error) {
+    pub(super) fn deliver_error(&mut self, quoted: &[u8], error: Error) {
         let Some(quoted) = ip::parse_quoted(quoted) else {
             return;
         };
@@ -497,10 +503,11 @@ impl Netstack {
         let bound = datagram.local.unwrap_or(queue.local_address().ip()).to_canonical();
         let source = match bound {
             bound if bound.is_unspecified() || bound.is_multicast() => {
-                self.addressing.source_for(peer.ip())?
+                self.datagram_source(peer.ip())?
             }
-            bound if self.addressing.is_broadcast(bound) => {
-                self.addressing.source_for(peer.ip())?
+            bound if self.addressing.is_broadcast(bound) => self.datagram_source(peer.ip())?,
+            bound if self.addressing.is_tentative(bound) => {
+                return Err(Error::AddressNotAvailable);
             }
             bound if !self.addressing.is_local(bound) => return Err(Error::AddressNotAvailable),
             bound => bound,
@@ -541,6 +548,18 @@ impl Netstack {
                 })
             }
             Kind::Raw { .. } => unreachable!("sent above"),
+        }
+    }
+
+    /// The address to send a datagram from. Who has none yet may ask everybody for one (RFC 1122
+    /// section 3.2.1.3(a)).
+    fn datagram_source(&self, destination: IpAddr) -> Result<IpAddr, Error> {
+        let source = self.addressing.source_for(destination);
+        match destination {
+            IpAddr::V4(Ipv4Addr::BROADCAST) => {
+                Ok(source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+            }
+            _ => source,
         }
     }
 

@@ -11,12 +11,15 @@ use netcore::queue::{SocketQueue, StreamQueue};
 use netcore::smoltcp::phy::Medium;
 use netcore::smoltcp::time::{Duration, Instant};
 use netcore::{
-    Command, Config, Error, HasChannel, Netstack, Pipe, PipeDev, Response, SocketId, tcp,
+    Command, Config, Error, HasChannel, MacAddr, Netstack, Pipe, PipeDev, Response, SocketId, tcp,
 };
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+/// The bytes in front of each packet on an Ethernet link.
+pub const ETHERNET_HEADER: usize = 14;
 
 /// One stack and its end of the pipe.
 pub struct Host {
@@ -54,13 +57,24 @@ impl Pair {
     }
 
     pub fn with(config: Config, mtu: usize) -> Self {
+        Self::on(Medium::Ip, config, mtu)
+    }
+
+    /// The same on an Ethernet link: near is 02:00:00:00:00:01 and far 02:00:00:00:00:02.
+    pub fn ethernet(config: Config) -> Self {
+        Self::on(Medium::Ethernet, config, ETHERNET_HEADER + 1500)
+    }
+
+    fn on(medium: Medium, config: Config, mtu: usize) -> Self {
         let host = |number: u8| {
-            let mut stack = Netstack::new(config.clone(), Instant::ZERO);
+            let hardware_address = Some(MacAddr([2, 0, 0, 0, 0, number]));
+            let config = Config { hardware_address, ..config.clone() };
+            let mut stack = Netstack::new(config, Instant::ZERO);
             for address in [format!("10.0.0.{number}/24"), format!("fd00::{number}/64")] {
                 stack.add_address(address.parse().expect("a network")).expect("a host's address");
             }
             let (pipe, wire) = Pipe::unbounded();
-            (Host { stack, device: PipeDev { pipe, medium: Medium::Ip, mtu } }, wire)
+            (Host { stack, device: PipeDev { pipe, medium, mtu } }, wire)
         };
         let ((near, near_wire), (far, far_wire)) = (host(1), host(2));
         Self { near, far, now: Instant::ZERO, wire: Box::new(Some), near_wire, far_wire }

@@ -4,15 +4,21 @@
 mod host;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod interface;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod kernel;
 mod pipe;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod tap;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod tun;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod virtio;
 
 pub(crate) use pipe::join;
-pub use pipe::{PipeDevice, PipeEnd, pipe};
+pub use pipe::{PipeDevice, PipeEnd, ethernet_pipe, pipe};
 
+#[cfg(all(target_os = "linux", feature = "tun"))]
+pub use tap::{Tap, TapConfig};
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use tun::{Tun, TunConfig, TunOffload};
 
@@ -36,6 +42,11 @@ pub trait Device: Link + Send + 'static {
 
     /// Sends what was transmitted so far, for devices that gather frames.
     fn flush(&mut self) {}
+
+    /// Asks that the next [`receive`](Link::receive) look for frames itself, though
+    /// [`poll_receive`](Self::poll_receive) was not called. For devices that otherwise leave the
+    /// looking to the runtime.
+    fn look(&mut self) {}
 
     /// Called once, in the context of the runtime that will drive the device, before anything
     /// else.

@@ -1,0 +1,67 @@
+//! What an idle connection takes of the memory.
+
+mod harness;
+
+use harness::resident::resident_bytes;
+use harness::{Pair, Side, read};
+use netcore::queue::StreamQueue;
+use netcore::smoltcp::time::Duration;
+use netcore::{Config, tcp};
+use std::sync::Arc;
+
+const CONNECTIONS: usize = 2_000;
+/// Both ends are in this process.
+const ENDS: usize = 2 * CONNECTIONS;
+const WINDOW: usize = 256 * 1024;
+/// What one end may allocate, its share of the tables included.
+const ALLOCATED_MAX: usize = 3 * 1024;
+/// The least that a system gives: one byte each way in two buffers touches two of these.
+const PAGE: usize = 4096;
+
+// One test, so that nothing else is in the process meanwhile.
+#[test]
+fn an_idle_connection_is_small_before_its_first_byte_and_again_some_seconds_after_it() {
+    let config =
+        Config { recv_buffer_bytes: WINDOW, send_buffer_bytes: WINDOW, ..Config::default() };
+    let mut pair = Pair::with(config, 1500);
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let mut streams: Vec<[Arc<StreamQueue>; 2]> = Vec::with_capacity(CONNECTIONS);
+
+    let allocated = allocation_counter::measure(|| {
+        for _ in 0..CONNECTIONS {
+            let near = pair.connect(Side::Near, "10.0.0.2:80").expect("a listener");
+            streams.push([near, pair.accept(Side::Far, listener).expect("a connection")]);
+        }
+    });
+    let each = allocated.bytes_current / ENDS as i64;
+    assert!((1..=ALLOCATED_MAX as i64).contains(&each), "{each} bytes for each end");
+
+    let new = resident_bytes();
+    for [near, far] in &streams {
+        exchange(&mut pair, near, far);
+    }
+    let used = resident_bytes();
+    // A byte each way has touched both buffers of both ends.
+    assert!(new == 0 || used - new > ENDS * 2 * PAGE * 9 / 10, "{} bytes", used - new);
+    pair.advance(Duration::from_secs(15));
+    let idle = resident_bytes();
+    assert!(idle.saturating_sub(new) <= (used - new) / 10, "{new}, {used}, then {idle}");
+
+    // And they go on.
+    for [near, far] in &streams[..10] {
+        exchange(&mut pair, near, far);
+    }
+    for stream in streams.iter().flatten() {
+        stream.close();
+    }
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("it listens");
+}
+
+/// Sends a byte there and back.
+fn exchange(pair: &mut Pair, near: &StreamQueue, far: &StreamQueue) {
+    for (from, to) in [(near, far), (far, near)] {
+        assert_eq!(from.try_send(&[7]), Ok(1));
+        pair.run();
+        assert_eq!(read(to, 2), Ok(vec![7]));
+    }
+}
