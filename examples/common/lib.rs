@@ -40,6 +40,9 @@ pub struct Network {
     /// The largest IP packet, in bytes
     #[arg(long, value_name = "N", default_value_t = 1500)]
     pub mtu: usize,
+    /// A server to be asked for names (repeatable)
+    #[arg(long = "dns", value_name = "IP")]
+    pub name_servers: Vec<IpAddr>,
     /// Have every packet on the interface as it is on a wire, without segmentation offload
     #[arg(long)]
     pub no_offload: bool,
@@ -92,6 +95,7 @@ impl Network {
         let interface = network.open()?;
         let mut builder = network.addresses.into_iter().fold(Builder::new(), Builder::address);
         builder = network.gateways.into_iter().fold(builder, Builder::gateway);
+        builder = network.name_servers.into_iter().fold(builder, Builder::name_server);
         if network.dhcp {
             builder = builder.dhcp(dhcp::Config::default().on_event(tell_dhcp));
         }

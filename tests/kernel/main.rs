@@ -38,6 +38,7 @@ const TESTS: &[Test] = &[
     Test::new("nc_is_echoed", programs::netcat),
     Test::new("the_ping_example_pings_the_kernel", programs::ping_example),
     Test::new("the_connect_example_talks_to_the_kernel", programs::connect_example),
+    Test::new("dnsmasq_is_asked_and_names_are_connected_to", programs::names),
     Test::new("five_stacks_on_a_switch_find_each_other", programs::lan_example),
     Test::new("tshark_reads_the_capture_of_a_switch", programs::lan_capture),
     Test::new("openssl_checks_the_certificate_and_is_echoed", servers::tls),
