@@ -104,7 +104,7 @@ pub struct Netstack {
 const FRAMES_PER_ROUND: usize = 256;
 /// The same, in bytes: what has come is read by whom it is for while it is still in the cache, and
 /// before the queues are full.
-const BYTES_PER_ROUND: usize = 256 * 1024;
+const BYTES_PER_ROUND: usize = 128 * 1024;
 /// Sockets served in one round, for the same reason.
 const SOCKETS_PER_ROUND: usize = 256;
 /// Rounds of one [`Netstack::poll_device_io`]. A device that answers what it is sent could
