@@ -359,7 +359,7 @@ fn full_datagram_queues_drop_what_comes_and_refuse_what_goes() {
         let send = || {
             let peer = addr("10.0.0.2:2000");
             let payload = payload.clone();
-            from.try_send(Datagram { peer, local: None, hop_limit: None, payload })
+            from.try_send(Datagram::new(peer, payload))
         };
         let before = pair.host(side).stack.counters().dropped(DropReason::QueueFull);
         for _ in 0..2 {
@@ -591,5 +591,5 @@ fn opened(pair: &mut Pair, side: Side, command: impl Into<Command>) -> Arc<Datag
 
 fn send(socket: &DatagramQueue, to: &str, payload: &[u8]) -> Result<(), Error> {
     let payload = Bytes::copy_from_slice(payload);
-    socket.try_send(Datagram { peer: addr(to), local: None, hop_limit: None, payload })
+    socket.try_send(Datagram::new(addr(to), payload))
 }

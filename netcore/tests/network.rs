@@ -168,7 +168,7 @@ fn datagrams_do_not_leave_from_an_address_that_is_gone() {
     add(&mut pair, Side::Near, "10.0.0.9/24").expect("a host's address");
     let sent = netcore::Counters::clone(pair.near.stack.counters()).frames_sent;
     let payload = bytes::Bytes::from_static(b"x");
-    let datagram = Datagram { peer: addr("10.0.0.2:1"), local: None, hop_limit: None, payload };
+    let datagram = Datagram::new(addr("10.0.0.2:1"), payload);
     queue.try_send(datagram).expect("room in the queue");
     pair.run();
 

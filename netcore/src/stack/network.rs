@@ -116,7 +116,8 @@ impl Netstack {
     }
 
     /// Sends IP packets of at most `mtu` bytes, or as large as the device can with `None`.
-    /// Connections that are there keep the size of their segments.
+    /// Connections that are there go on with segments that fit, and with the size that they began
+    /// with once it fits again; what they announce as the largest that they take stays the same.
     ///
     /// # Errors
     ///

@@ -68,12 +68,7 @@ impl UdpSocket {
     pub fn send_to(&self, buf: &[u8], addr: impl ToSocketAddrs) -> io::Result<usize> {
         let target = addr.addresses()?.into_iter().next().ok_or_else(none_given)?;
         let payload = Bytes::copy_from_slice(buf);
-        let attempt = || self.socket.try_send_to(payload.clone(), target);
-        if self.socket.blocking.is_nonblocking() {
-            return Ok(attempt()?);
-        }
-        let deadline = deadline(self.socket.blocking.write_timeout());
-        wait::block(&self.socket.writes(buf.len()), deadline, attempt)
+        self.write_with(buf.len(), || self.socket.try_send_to(payload.clone(), target))
     }
 
     /// Receives a datagram from the peer; the part that `buf` has no room for is gone.
@@ -92,6 +87,31 @@ impl UdpSocket {
     /// As [`recv`](Self::recv).
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.read_with(|| self.socket.try_recv_from(buf))
+    }
+
+    /// Receives a datagram, who sent it, and the address and port that it was sent to, which is one
+    /// of this socket's; the part that `buf` has no room for is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn recv_from_to(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr, SocketAddr)> {
+        self.read_with(|| self.socket.try_recv_from_to(buf))
+    }
+
+    /// Sends a datagram from this address of the stack, once there is room for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::UdpSocket::send_from_to`]; `TimedOut` after the write timeout.
+    pub fn send_from_to(
+        &self,
+        buf: &[u8],
+        local: SocketAddr,
+        target: SocketAddr,
+    ) -> io::Result<usize> {
+        let payload = Bytes::copy_from_slice(buf);
+        self.write_with(buf.len(), || self.socket.try_send_from_to(payload.clone(), local, target))
     }
 
     /// Copies the next datagram of the peer into `buf` and leaves it to be received.
@@ -189,6 +209,18 @@ impl UdpSocket {
     pub fn leave_multicast_v4(&self, multiaddr: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
         let _ = interface;
         Ok(self.socket.leave((*multiaddr).into())?)
+    }
+
+    fn write_with<T>(
+        &self,
+        len: usize,
+        mut attempt: impl FnMut() -> Result<T, Error>,
+    ) -> io::Result<T> {
+        if self.socket.blocking.is_nonblocking() {
+            return Ok(attempt()?);
+        }
+        let deadline = deadline(self.socket.blocking.write_timeout());
+        wait::block(&self.socket.writes(len), deadline, attempt)
     }
 
     fn read_with<T>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> io::Result<T> {
