@@ -1,6 +1,7 @@
 //! The stack's own addresses, and which way leads where.
 
 use crate::error::Error;
+use crate::ethernet::ndp;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -45,6 +46,9 @@ pub(crate) struct Addressing {
     addresses: Vec<IpNet>,
     /// The same, to be asked for each packet.
     own: HashSet<IpAddr, ahash::RandomState>,
+    /// Those of which it is not known yet that nobody else has them (RFC 4862 section 5.4): they
+    /// are neither sent from nor answered for.
+    tentative: Vec<IpAddr>,
     routes: Vec<Route>,
     /// Whether the link leads anywhere.
     pub(crate) is_link_up: bool,
@@ -57,6 +61,7 @@ impl Default for Addressing {
         Self {
             addresses: Vec::new(),
             own: HashSet::default(),
+            tentative: Vec::new(),
             routes: Vec::new(),
             is_link_up: true,
             any_ip: false,
@@ -72,7 +77,7 @@ impl Addressing {
         if !is_host(address.addr()) || self.is_subnet_broadcast(&address, address.addr()) {
             return Err(Error::AddressNotAvailable);
         }
-        self.remove_address(address.addr());
+        self.addresses.retain(|known| known.addr() != address.addr());
         self.addresses.push(address);
         self.own.insert(address.addr());
         Ok(())
@@ -80,6 +85,7 @@ impl Addressing {
 
     pub(crate) fn remove_address(&mut self, address: IpAddr) -> bool {
         self.addresses.retain(|known| known.addr() != address);
+        self.tentative.retain(|known| *known != address);
         self.own.remove(&address)
     }
 
@@ -122,6 +128,42 @@ impl Addressing {
         self.own.contains(&address) || address.is_loopback()
     }
 
+    /// Says whether another node may have `address`, which is one of the stack's own.
+    pub(crate) fn set_tentative(&mut self, address: IpAddr, is_tentative: bool) {
+        self.tentative.retain(|known| *known != address);
+        if is_tentative {
+            self.tentative.push(address);
+        }
+    }
+
+    /// The addresses that another node may have.
+    pub(crate) fn tentative(&self) -> &[IpAddr] {
+        &self.tentative
+    }
+
+    pub(crate) fn is_tentative(&self, address: IpAddr) -> bool {
+        !self.tentative.is_empty() && self.tentative.contains(&address)
+    }
+
+    /// Whether `address` is one that the stack was given.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        self.own.contains(&address)
+    }
+
+    /// Whether neighbours that ask for `address` are to be told that it is here.
+    pub(crate) fn is_answered_for(&self, address: IpAddr) -> bool {
+        self.has(address) && !self.is_tentative(address)
+    }
+
+    /// Whether this is the group in which neighbours ask for one of the stack's addresses (RFC
+    /// 4291 section 2.7.1).
+    pub(crate) fn is_solicited_node(&self, group: IpAddr) -> bool {
+        self.addresses.iter().any(|own| match own {
+            IpNet::V6(own) => group == ndp::solicited_node(own.addr()),
+            IpNet::V4(_) => false,
+        })
+    }
+
     /// Whether a socket may be at `address`, and a packet to it is for one.
     pub(crate) fn is_local(&self, address: IpAddr) -> bool {
         self.is_own(address) || (self.any_ip && is_host(address) && !self.is_broadcast(address))
@@ -151,8 +193,11 @@ impl Addressing {
         if !self.is_link_up {
             return Err(Error::NetworkUnreachable);
         }
+        if self.is_broadcast(destination) {
+            // Whatever the network, no single neighbour has it.
+            return Ok(NextHop::Link(IpAddr::V4(Ipv4Addr::BROADCAST)));
+        }
         if destination.is_multicast()
-            || self.is_broadcast(destination)
             || self.addresses.iter().any(|own| own.contains(&destination))
             || is_link_local(destination)
         {
@@ -167,7 +212,8 @@ impl Addressing {
     }
 
     /// The address to send from to `destination`: of the same network if there is one, then by
-    /// scope and the longest common prefix, which is what matters of RFC 6724 for one link.
+    /// scope and the longest common prefix, which is what matters of RFC 6724 for one link. None
+    /// that another node may have.
     ///
     /// # Errors
     ///
@@ -176,12 +222,14 @@ impl Addressing {
         if self.is_own(destination) {
             return Ok(destination);
         }
-        let family = |own: &&IpNet| own.addr().is_ipv4() == destination.is_ipv4();
+        let family = |own: &&IpNet| {
+            own.addr().is_ipv4() == destination.is_ipv4() && !self.is_tentative(own.addr())
+        };
         self.addresses
             .iter()
             .filter(family)
             .max_by_key(|own| {
-                let same_scope = is_link_local(own.addr()) == is_link_local(destination);
+                let same_scope = is_link_local(own.addr()) == stays_on_link(destination);
                 (own.contains(&destination), same_scope, common_prefix(own.addr(), destination))
             })
             .map(|own| own.addr())
@@ -210,6 +258,14 @@ fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local(),
         IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+/// Whether no router passes on what is sent to this address.
+fn stays_on_link(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V6(group) if group.is_multicast() => group.segments()[0] & 0xf <= 2,
+        address => is_link_local(address),
     }
 }
 

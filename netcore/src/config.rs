@@ -1,5 +1,6 @@
 //! Limits and defaults of a stack.
 
+use crate::ethernet::MacAddr;
 use std::time::Duration;
 
 /// Limits and defaults of a [`Netstack`](crate::Netstack).
@@ -59,6 +60,13 @@ pub struct Config {
     pub loopback_packets_max: usize,
     /// Answers of the stack itself (resets, ICMP messages) that may wait for room on the link.
     pub replies_max: usize,
+    /// Neighbours on an Ethernet link whose hardware addresses are known or asked for; who was not
+    /// sent anything for longest makes room (Linux: `gc_thresh3`, 1,024).
+    pub neighbours_max: usize,
+    /// Bytes of packets that may wait for one neighbour's hardware address, a fixed overhead for
+    /// each included; the oldest make room, and at least one always fits (Linux:
+    /// `unres_qlen_bytes`).
+    pub neighbour_queue_bytes: usize,
     /// Resets that the stack sends in a second to segments that no connection takes, and in a burst
     /// after a silence. Those of connections that are aborted are not counted.
     pub resets_per_second: u32,
@@ -87,6 +95,16 @@ pub struct Config {
     pub time_wait: Duration,
     /// How long fragments wait for their packet to become whole (RFC 8200 section 4.5: 60 s).
     pub fragment_timeout: Duration,
+    /// The hardware address on an Ethernet link; `None` for a random one, which is locally
+    /// administered.
+    pub hardware_address: Option<MacAddr>,
+    /// Whether the stack gives itself an IPv6 link-local address on an Ethernet link, made from its
+    /// hardware address (RFC 4862 section 5.3).
+    pub link_local: bool,
+    /// How often an Ethernet link is asked, a second apart, whether somebody has an IPv6 address
+    /// already, before it is used (DupAddrDetectTransmits of RFC 4862 section 5.1); 0 uses it at
+    /// once.
+    pub dad_transmits: u8,
     /// Where unpredictable numbers come from.
     pub entropy: Entropy,
 }
@@ -126,6 +144,9 @@ impl Default for Config {
             groups_per_socket_max: 20,
             loopback_packets_max: 1024,
             replies_max: 256,
+            neighbours_max: 1024,
+            // A datagram of the largest size in fragments, twice.
+            neighbour_queue_bytes: 160 * 1024,
             resets_per_second: 1000,
             icmp_errors_per_second: 1000,
             challenge_acks_per_second: 1000,
@@ -137,6 +158,9 @@ impl Default for Config {
             retransmit_timeout: Duration::from_secs(924),
             time_wait: Duration::from_secs(60),
             fragment_timeout: Duration::from_secs(60),
+            hardware_address: None,
+            link_local: true,
+            dad_transmits: 1,
             entropy: Entropy::Os,
         }
     }

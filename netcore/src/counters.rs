@@ -17,6 +17,11 @@ pub struct Counters {
     pub resets_sent: u64,
     /// ICMP messages sent: errors and echo replies.
     pub icmp_sent: u64,
+    /// ARP and Neighbour Discovery messages in which another node claims an address of this stack.
+    pub address_conflicts: u64,
+    /// Addresses that were given up before they were used, because another node has them (RFC 4862
+    /// section 5.4.5).
+    pub duplicate_addresses: u64,
     /// Connections that ended because the code that serves them panicked. Each is a bug.
     pub panics_caught: u64,
     drops: [u64; DropReason::ALL.len()],
@@ -73,6 +78,8 @@ drop_reasons! {
     NoChecksum => "no checksum",
     /// The frame or the packet is for somebody else.
     NotForUs => "not for us",
+    /// An Ethernet frame with something else than IPv4, IPv6 or ARP.
+    UnknownEtherType => "unknown Ethernet type",
     /// A source address that cannot come from a wire: ours, loopback, multicast, broadcast,
     /// unspecified, reserved, or IPv4 written as IPv6.
     MartianSource => "martian source",
@@ -112,6 +119,9 @@ drop_reasons! {
     RateLimited => "answer rate-limited",
     /// An answer found no room on the link.
     ReplyQueueFull => "reply queue full",
+    /// An outgoing packet waited for a neighbour's hardware address, and made room for a newer one
+    /// or was given up.
+    NeighbourUnknown => "neighbour unknown",
     /// A frame came while the link was down.
     LinkDown => "link down",
     /// An outgoing packet has no route any more.

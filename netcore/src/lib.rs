@@ -11,6 +11,7 @@ mod deadlines;
 mod doorbell;
 mod engine;
 mod error;
+mod ethernet;
 mod flow_table;
 mod fragments;
 mod id;
@@ -38,6 +39,7 @@ pub use command::{Command, Response, control, icmp, raw, tcp, udp};
 pub use config::{Config, Entropy};
 pub use counters::{Counters, DropReason};
 pub use error::Error;
+pub use ethernet::{MacAddr, MacAddrParseError};
 pub use id::SocketId;
 pub use link::{
     CHUNK_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Offload, PartialChecksum, Slot,
@@ -45,7 +47,7 @@ pub use link::{
 pub use network::{LinkState, Network, NetworkWatch};
 pub use pipe::{Pipe, PipeDev};
 pub use segment::{TcpHeaders, cut_segments};
-pub use snapshot::{Snapshot, SocketInfo};
+pub use snapshot::{NeighbourInfo, Snapshot, SocketInfo};
 pub use stack::Netstack;
 
 pub use smoltcp;

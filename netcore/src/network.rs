@@ -2,6 +2,7 @@
 
 use crate::addressing::Route;
 use crate::error::Error;
+use crate::ethernet::MacAddr;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,6 +13,9 @@ use tokio::sync::watch;
 pub struct Network {
     /// The addresses, without the loopback ones, in the order in which they were added.
     pub addresses: Vec<IpNet>,
+    /// Those of the addresses that are not used yet, since it is being found out whether another
+    /// node on the Ethernet link has them.
+    pub tentative: Vec<IpAddr>,
     /// The routes, without those that the addresses imply.
     pub routes: Vec<Route>,
     /// The link.
@@ -31,6 +35,8 @@ pub struct LinkState {
     pub is_up: bool,
     /// The largest IP packet that is sent, in bytes: the device's, or less if it was set.
     pub mtu: usize,
+    /// The stack's hardware address, if the link is Ethernet.
+    pub hardware_address: Option<MacAddr>,
 }
 
 impl Network {
@@ -38,8 +44,9 @@ impl Network {
     pub(crate) fn blank(mtu: usize) -> Self {
         Self {
             addresses: Vec::new(),
+            tentative: Vec::new(),
             routes: Vec::new(),
-            link: LinkState { is_up: true, mtu },
+            link: LinkState { is_up: true, mtu, hardware_address: None },
             any_ip: false,
             name_servers: Vec::new(),
             search_domains: Vec::new(),

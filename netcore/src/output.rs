@@ -2,10 +2,13 @@
 
 use crate::addressing::NextHop;
 use crate::counters::{Counters, DropReason};
+use crate::ethernet::neighbours::{Neighbours, Waiting};
+use crate::ethernet::{self, HEADER_BYTES, MacAddr};
 use crate::link::{Link, LinkCapabilities, Offload, PartialChecksum, Slot};
 use bytes::{Bytes, BytesMut};
 use smoltcp::phy::Medium;
-use smoltcp::wire::{IpAddress, IpProtocol, checksum};
+use smoltcp::time::Instant;
+use smoltcp::wire::{EthernetProtocol, IpAddress, IpProtocol, checksum};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -20,13 +23,22 @@ pub(crate) struct Outgoing {
     /// Sent by one of the stack's sockets to another; received in the next round.
     loopback: VecDeque<Bytes>,
     loopback_max: usize,
-    /// Answers of the stack itself that found no room on the link.
-    replies: VecDeque<Bytes>,
+    /// Answers of the stack itself that found no room on the link, and where they go.
+    replies: VecDeque<(NextHop, Waiting)>,
     replies_max: usize,
+    /// Where frames come from and go to on an Ethernet link, and the time by which that is known.
+    pub(crate) hardware_address: MacAddr,
+    pub(crate) neighbours: Neighbours,
+    pub(crate) now: Instant,
 }
 
 impl Outgoing {
-    pub(crate) fn new(loopback_max: usize, replies_max: usize) -> Self {
+    pub(crate) fn new(
+        (loopback_max, replies_max): (usize, usize),
+        hardware_address: MacAddr,
+        neighbours: Neighbours,
+        now: Instant,
+    ) -> Self {
         Self {
             // Until the first turn says better.
             capabilities: LinkCapabilities {
@@ -41,7 +53,33 @@ impl Outgoing {
             loopback_max,
             replies: VecDeque::new(),
             replies_max,
+            hardware_address,
+            neighbours,
+            now,
         }
+    }
+
+    pub(crate) fn is_on_ethernet(&self) -> bool {
+        self.capabilities.medium == Medium::Ethernet
+    }
+
+    /// The header of a frame to a neighbour, if it is known where that is.
+    #[inline(never)]
+    fn header_to(&mut self, neighbour: IpAddr) -> Option<ethernet::Header> {
+        let destination = match MacAddr::of_group(neighbour) {
+            Some(group) => group,
+            None => self.neighbours.resolve(neighbour, self.now)?,
+        };
+        let protocol = match neighbour {
+            IpAddr::V4(_) => EthernetProtocol::Ipv4,
+            IpAddr::V6(_) => EthernetProtocol::Ipv6,
+        };
+        Some(ethernet::Header { destination, source: self.hardware_address, protocol })
+    }
+
+    /// Who completes the checksums of what goes over the link.
+    fn link_checksums(&self) -> Checksums {
+        if self.capabilities.checksum_offload { Checksums::Partial } else { Checksums::Whole }
     }
 
     pub(crate) fn next_loopback(&mut self) -> Option<Bytes> {
@@ -85,59 +123,134 @@ impl<L: Link> Output<'_, L> {
         len: usize,
         fill: impl FnOnce(&mut [u8], Checksums) -> (R, Offload),
     ) -> Option<R> {
+        let (header, header_bytes) = match way {
+            NextHop::Link(neighbour) if self.state.is_on_ethernet() => {
+                match self.state.header_to(neighbour) {
+                    Some(header) => (Some(header), HEADER_BYTES),
+                    None => return self.set_aside(way, len, fill),
+                }
+            }
+            NextHop::Link(_) => (None, 0),
+            NextHop::Own | NextHop::Nowhere => return self.set_aside(way, len, fill),
+        };
+        let checksums = self.state.link_checksums();
+        let Some(slot) = self.link.transmit() else {
+            self.state.link_is_full = true;
+            return None;
+        };
+        self.state.counters.frames_sent += 1;
+        Some(slot.send(header_bytes + len, |frame| {
+            let packet = match &header {
+                Some(header) => ethernet::write_header(frame, header),
+                None => frame,
+            };
+            let (result, mut offload) = fill(packet, checksums);
+            if let Some(checksum) = &mut offload.checksum {
+                checksum.start += header_bytes as u16;
+            }
+            (result, offload)
+        }))
+    }
+
+    /// Writes a packet that does not leave now: it stays inside, it waits until it is known where
+    /// its neighbour is, or it goes nowhere.
+    fn set_aside<R>(
+        &mut self,
+        way: NextHop,
+        len: usize,
+        fill: impl FnOnce(&mut [u8], Checksums) -> (R, Offload),
+    ) -> Option<R> {
+        let state = &mut *self.state;
+        let checksums = match way {
+            NextHop::Own if state.loopback.len() >= state.loopback_max => return None,
+            NextHop::Own | NextHop::Nowhere => Checksums::Partial,
+            NextHop::Link(_) => state.link_checksums(),
+        };
+        let mut packet = BytesMut::zeroed(len);
+        let (result, offload) = fill(&mut packet, checksums);
         match way {
             NextHop::Own => {
-                if self.state.loopback.len() >= self.state.loopback_max {
-                    return None;
+                state.loopback.push_back(packet.freeze());
+                state.counters.loopback_packets += 1;
+            }
+            NextHop::Nowhere => state.counters.drop(DropReason::NoRoute),
+            NextHop::Link(neighbour) => {
+                let waiting = Waiting { packet: packet.freeze(), offload };
+                for _ in 0..state.neighbours.wait(neighbour, waiting, state.now) {
+                    state.counters.drop(DropReason::NeighbourUnknown);
                 }
-                let mut packet = BytesMut::zeroed(len);
-                let (result, _) = fill(&mut packet, Checksums::Partial);
-                self.state.loopback.push_back(packet.freeze());
-                self.state.counters.loopback_packets += 1;
-                Some(result)
-            }
-            NextHop::Link(_) => {
-                let checksums = match self.state.capabilities.checksum_offload {
-                    true => Checksums::Partial,
-                    false => Checksums::Whole,
-                };
-                let Some(slot) = self.link.transmit() else {
-                    self.state.link_is_full = true;
-                    return None;
-                };
-                self.state.counters.frames_sent += 1;
-                Some(slot.send(len, |packet| fill(packet, checksums)))
-            }
-            NextHop::Nowhere => {
-                self.state.counters.drop(DropReason::NoRoute);
-                Some(fill(&mut vec![0; len], Checksums::Partial).0)
             }
         }
+        Some(result)
+    }
+
+    /// Sends something that is below IP to `destination`, if there is room.
+    pub(crate) fn send_frame(
+        &mut self,
+        destination: MacAddr,
+        protocol: EthernetProtocol,
+        payload: &[u8],
+    ) {
+        let Some(slot) = self.link.transmit() else {
+            self.state.link_is_full = true;
+            self.state.counters.drop(DropReason::ReplyQueueFull);
+            return;
+        };
+        self.state.counters.frames_sent += 1;
+        let source = self.state.hardware_address;
+        let header = ethernet::Header { destination, source, protocol };
+        slot.send(HEADER_BYTES + payload.len(), |frame| {
+            ethernet::write_header(frame, &header).copy_from_slice(payload);
+            ((), Offload::default())
+        });
     }
 
     /// Sends a whole packet, or keeps it until there is room, as far as that is allowed.
     pub(crate) fn reply(&mut self, way: NextHop, packet: &[u8]) {
         let copy = |buffer: &mut [u8], _| (buffer.copy_from_slice(packet), Offload::default());
         if self.send(way, packet.len(), copy).is_none() {
-            if self.state.replies.len() < self.state.replies_max {
-                self.state.replies.push_back(Bytes::copy_from_slice(packet));
-            } else {
-                self.state.counters.drop(DropReason::ReplyQueueFull);
+            self.keep(way, || Waiting {
+                packet: Bytes::copy_from_slice(packet),
+                offload: Offload::default(),
+            });
+        }
+    }
+
+    /// Sends packets that have waited for a neighbour's hardware address, or keeps them until there
+    /// is room, as far as that is allowed.
+    pub(crate) fn release(&mut self, neighbour: IpAddr, packets: VecDeque<Waiting>) {
+        let way = NextHop::Link(neighbour);
+        for waiting in packets {
+            if self.send_again(way, &waiting).is_none() {
+                self.keep(way, || waiting);
             }
         }
     }
 
     /// Sends the replies that found no room before.
     pub(crate) fn flush_replies(&mut self) {
-        while let Some(packet) = self.state.replies.pop_front() {
-            let Some(slot) = self.link.transmit() else {
-                self.state.link_is_full = true;
-                self.state.replies.push_front(packet);
+        while let Some((way, waiting)) = self.state.replies.pop_front() {
+            if self.send_again(way, &waiting).is_none() {
+                self.state.replies.push_front((way, waiting));
                 return;
-            };
-            self.state.counters.frames_sent += 1;
-            slot.send(packet.len(), |buffer| (buffer.copy_from_slice(&packet), Offload::default()));
+            }
         }
+    }
+
+    fn keep(&mut self, way: NextHop, waiting: impl FnOnce() -> Waiting) {
+        if self.state.replies.len() < self.state.replies_max {
+            self.state.replies.push_back((way, waiting()));
+        } else {
+            self.state.counters.drop(DropReason::ReplyQueueFull);
+        }
+    }
+
+    fn send_again(&mut self, way: NextHop, waiting: &Waiting) -> Option<()> {
+        let copy = |buffer: &mut [u8], _| {
+            buffer.copy_from_slice(&waiting.packet);
+            ((), waiting.offload)
+        };
+        self.send(way, waiting.packet.len(), copy)
     }
 }
 

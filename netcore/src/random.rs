@@ -1,6 +1,7 @@
 //! Unpredictable numbers.
 
 use crate::config::Entropy;
+use crate::ethernet::MacAddr;
 use crate::flow_table::FlowKey;
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, RngExt, SeedableRng};
@@ -52,6 +53,11 @@ impl Random {
     /// A number below `end`, which is not 0.
     pub(crate) fn below(&mut self, end: u32) -> u32 {
         self.generator.random_range(..end)
+    }
+
+    /// A hardware address that nobody has assigned.
+    pub(crate) fn hardware_address(&mut self) -> MacAddr {
+        MacAddr::locally_administered(self.generator.random())
     }
 
     pub(crate) fn hash_keys(&mut self) -> ahash::RandomState {

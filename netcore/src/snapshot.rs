@@ -1,9 +1,10 @@
 //! A printable picture of a stack.
 
 use crate::counters::Counters;
+use crate::ethernet::MacAddr;
 use crate::id::SocketId;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// All sockets of a stack and its counters, at one moment. Prints like `netstat`.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +13,8 @@ pub struct Snapshot {
     pub sockets: Vec<SocketInfo>,
     /// Closed connections whose ends are kept out of use (TIME-WAIT), in no particular order.
     pub time_wait: Vec<(SocketAddr, SocketAddr)>,
+    /// The neighbours on an Ethernet link, the one that was sent something last at first.
+    pub neighbours: Vec<NeighbourInfo>,
     /// Address space handed out to TCP buffers, in bytes.
     pub buffer_bytes: usize,
     /// Sockets that have a timer running.
@@ -39,6 +42,17 @@ pub struct SocketInfo {
     pub send_queue: usize,
 }
 
+/// What is known of one neighbour on an Ethernet link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeighbourInfo {
+    /// Its address.
+    pub address: IpAddr,
+    /// Where it is, if that is known.
+    pub hardware_address: Option<MacAddr>,
+    /// The state as in RFC 4861 section 7.3.2; for both families.
+    pub state: &'static str,
+}
+
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -62,6 +76,17 @@ impl fmt::Display for Snapshot {
         for (local, peer) in &self.time_wait {
             let (local, peer) = (local.to_string(), peer.to_string());
             writeln!(f, "{:<5} {:>8} {:>8} {local:<32} {peer:<32} TIME-WAIT", "tcp", 0, 0)?;
+        }
+        for NeighbourInfo { address, hardware_address, state } in &self.neighbours {
+            let at = hardware_address.map_or_else(|| "?".to_owned(), |at| at.to_string());
+            writeln!(
+                f,
+                "{:<5} {:>8} {:>8} {:<32} {at:<32} {state}",
+                "link",
+                "",
+                "",
+                address.to_string()
+            )?;
         }
         let counters = &self.counters;
         writeln!(f, "{} frames in, {} out", counters.frames_received, counters.frames_sent)?;

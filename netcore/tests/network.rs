@@ -263,6 +263,38 @@ fn segments_are_as_the_mtu_that_was_set() {
 }
 
 #[test]
+fn an_mtu_that_changes_is_obeyed_by_connections_that_are_there() {
+    for (is_jumbo, remote) in [false, true]
+        .into_iter()
+        .flat_map(|jumbo| ["10.0.0.2:80", "[fd00::2]:80"].map(|remote| (jumbo, remote)))
+    {
+        let mut pair = Hosts::new();
+        pair.is_jumbo = is_jumbo;
+        let (near, far) = connection(&mut pair, remote);
+        let largest = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let seen = largest.clone();
+        pair.wire = Box::new(move |packet| {
+            seen.fetch_max(packet.len(), std::sync::atomic::Ordering::Relaxed);
+            Some(packet)
+        });
+
+        for (mtu, expected) in [(Some(1300), 1300), (Some(1280), 1280), (None, 1500)] {
+            tell(&mut pair, Side::Near, control::Command::SetMtu(mtu)).expect("large enough");
+            largest.store(0, std::sync::atomic::Ordering::Relaxed);
+            near.try_send(&[7; 8000]).expect("room");
+            pair.run();
+            let mut got = 0;
+            pair.advance_until(|_| {
+                got += read(&far, 8000).map_or(0, |bytes| bytes.len());
+                got == 8000
+            });
+            let largest = largest.load(std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(largest, expected, "{remote}, jumbo: {is_jumbo}");
+        }
+    }
+}
+
+#[test]
 fn a_watch_sees_every_change_and_nothing_else() {
     let mut pair = Hosts::new();
     let mut watch = pair.near.stack.watch_network();

@@ -5,7 +5,8 @@ use crate::device::{self, Device};
 use crate::runtime::Driver;
 use crate::stack::{Running, Stack};
 use ipnet::IpNet;
-use netcore::{Config, Netstack, Route};
+use netcore::smoltcp::phy::Medium;
+use netcore::{Config, MacAddr, Netstack, Route};
 use netsocket::Net;
 use std::io;
 use std::net::IpAddr;
@@ -220,12 +221,13 @@ pub struct Pair {
     config: Config,
     mtu: usize,
     jumbo: bool,
+    medium: Medium,
 }
 
 impl Pair {
     /// Two stacks with default limits and an MTU of 1,500.
     pub fn new() -> Self {
-        Self { config: Config::default(), mtu: 1500, jumbo: true }
+        Self { config: Config::default(), mtu: 1500, jumbo: true, medium: Medium::Ip }
     }
 
     /// Sets the limits of both.
@@ -247,6 +249,15 @@ impl Pair {
     #[must_use]
     pub fn jumbo(mut self, jumbo: bool) -> Self {
         self.jumbo = jumbo;
+        self
+    }
+
+    /// Whether the link between them is Ethernet, where the two have to find each other first: with
+    /// the hardware addresses 02:00:00:00:00:01 and 02:00:00:00:00:02, and without detection of
+    /// duplicate addresses, of which there can be none. Off at first: bare IP packets.
+    #[must_use]
+    pub fn ethernet(mut self, ethernet: bool) -> Self {
+        self.medium = if ethernet { Medium::Ethernet } else { Medium::Ip };
         self
     }
 
@@ -275,12 +286,19 @@ impl Pair {
     }
 
     fn make(self) -> ((Builder, device::PipeDevice), (Builder, device::PipeDevice)) {
-        let (near, far) = device::join(PAIR_FRAMES, self.mtu, self.jumbo);
+        let (near, far) = device::join(PAIR_FRAMES, self.medium, self.mtu, self.jumbo);
         let builder = |host: u8| {
             let v4 = ipnet::Ipv4Net::new_assert([10, 0, 0, host].into(), 24);
             let v6 = [0xfd00, 0, 0, 0, 0, 0, 0, u16::from(host)];
             let v6 = ipnet::Ipv6Net::new_assert(v6.into(), 64);
-            Builder::new().config(self.config.clone()).address(v4.into()).address(v6.into())
+            let mut config = self.config.clone();
+            if self.medium == Medium::Ethernet {
+                // With the same seed both would have the same. All addresses are chosen here: there
+                // is nobody else to have them.
+                config.hardware_address.get_or_insert(MacAddr([2, 0, 0, 0, 0, host]));
+                config.dad_transmits = 0;
+            }
+            Builder::new().config(config).address(v4.into()).address(v6.into())
         };
         ((builder(1), near), (builder(2), far))
     }

@@ -1,14 +1,19 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+mod batch;
 mod builder;
+#[cfg(feature = "capture")]
+pub mod capture;
 mod clock;
 pub mod device;
 mod pool;
 mod runtime;
+mod segment;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod stack;
+pub mod switch;
 
 pub use builder::{Builder, Pair, pair};
 pub use stack::Stack;

@@ -1,4 +1,4 @@
-//! The stack on a TUN, against the kernel's sockets and real programs.
+//! The stack on a TUN and on a TAP, against the kernel's sockets and real programs.
 //!
 //! Each test runs in a process of its own, in a user and network namespace that it makes itself:
 //! no root is needed, and nothing outside is touched. What cannot run says why and counts as
@@ -11,6 +11,7 @@ mod namespace;
 mod programs;
 mod servers;
 mod sockets;
+mod tap;
 
 use namespace::Test;
 use std::process::ExitCode;
@@ -36,11 +37,21 @@ const TESTS: &[Test] = &[
     Test::new("nc_is_echoed", programs::netcat),
     Test::new("the_ping_example_pings_the_kernel", programs::ping_example),
     Test::new("the_connect_example_talks_to_the_kernel", programs::connect_example),
+    Test::new("five_stacks_on_a_switch_find_each_other", programs::lan_example),
+    Test::new("tshark_reads_the_capture_of_a_switch", programs::lan_capture),
     Test::new("openssl_checks_the_certificate_and_is_echoed", servers::tls),
     Test::new("curl_goes_through_the_proxy_to_the_kernel", servers::proxy),
     Test::new("the_proxy_forwards_to_one_target", servers::forward),
     Test::new("what_one_nc_says_the_other_hears_from_tasks", servers::chat_in_tasks),
     Test::new("what_one_nc_says_the_other_hears_from_threads", servers::chat_in_threads),
+    Test::new("kernel_clients_reach_the_stack_over_a_tap", tap::clients),
+    Test::new("kernel_clients_reach_the_stack_over_a_tap_without_offload", tap::plain_clients),
+    Test::new("the_stack_reaches_kernel_servers_over_a_tap", tap::servers),
+    Test::new("the_stack_reaches_kernel_servers_over_a_tap_without_offload", tap::plain_servers),
+    Test::new("datagrams_of_all_sizes_go_both_ways_over_a_tap", tap::datagrams),
+    Test::new("ping_over_a_tap_is_answered_and_the_kernel_knows_the_neighbour", tap::ping),
+    Test::new("nobody_on_a_tap_is_host_unreachable", tap::nobody),
+    Test::new("an_address_that_the_kernel_has_is_given_up", tap::duplicate),
     Test::new("bad_input_is_one_line_and_status_1", programs::bad_input),
 ];
 

@@ -168,6 +168,38 @@ pub(crate) fn ping_example() -> Outcome {
     Ok(())
 }
 
+pub(crate) fn lan_example() -> Outcome {
+    let text = output(&mut example("lan")?)?;
+    assert!(text.contains("5 stacks, 20 greetings"), "{text}");
+    for (from, to) in (1..=5).flat_map(|from| (1..=5).map(move |to| (from, to))) {
+        let heard = format!("10.0.0.{to} heard: hello from 10.0.0.{from}\n");
+        assert_eq!(text.contains(&heard), from != to, "{text}");
+    }
+    Ok(())
+}
+
+pub(crate) fn lan_capture() -> Outcome {
+    let mut tshark = program("tshark")?;
+    let file = tempfile::NamedTempFile::new()?;
+    let text = output(example("lan")?.arg("--pcap").arg(file.path()))?;
+    let recorded = text.lines().find_map(|line| line.strip_suffix(" frames recorded"));
+    let recorded: usize = recorded.ok_or("nothing was recorded")?.parse()?;
+
+    let fields = ["frame.interface_name", "frame.protocols", "tcp.flags.str", "frame.time_epoch"];
+    let fields = fields.iter().flat_map(|field| ["-e", field]);
+    let read = output(tshark.arg("-r").arg(file.path()).args(["-T", "fields"]).args(fields))?;
+
+    let count = |what: &str| read.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(read.lines().count(), recorded, "{read}");
+    for number in 1..=5 {
+        assert!(count(&format!("host {number}\t")) > 0, "{read}");
+    }
+    assert!(count("eth:ethertype:arp") > 0 && count("eth:ethertype:ip:udp") >= 5, "{read}");
+    // Each of 20 connections begins with a SYN and a SYN with an acknowledgement, which no link lost.
+    assert_eq!(count("S·"), 40, "{read}");
+    Ok(())
+}
+
 pub(crate) fn connect_example() -> Outcome {
     let mut connect = example("connect")?
         .args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24", "10.9.0.1:7777"])

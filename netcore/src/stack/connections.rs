@@ -306,7 +306,9 @@ impl Netstack {
             Some(address) if address.is_ipv4() != remote.is_ipv4() => {
                 return Err(Error::WrongFamily);
             }
-            Some(address) if !self.addressing.is_local(address) => {
+            Some(address)
+                if !self.addressing.is_local(address) || self.addressing.is_tentative(address) =>
+            {
                 return Err(Error::AddressNotAvailable);
             }
             Some(address) => address,

@@ -170,7 +170,8 @@ impl Netstack {
         self.mark(id);
     }
 
-    /// Takes a socket into exactly these multicast groups.
+    /// Takes a socket into exactly these multicast groups. No router or switch is told (RFC 3376,
+    /// RFC 3810): what the link carries to a group is heard.
     fn set_groups(&mut self, id: SocketId, groups: Vec<IpAddr>) {
         let Some(socket) = self.sockets.datagram_mut(id) else {
             return;
@@ -413,10 +414,11 @@ impl Netstack {
         let bound = local.ip().to_canonical();
         let source = match bound {
             bound if bound.is_unspecified() || bound.is_multicast() => {
-                self.addressing.source_for(peer.ip())?
+                self.datagram_source(peer.ip())?
             }
-            bound if self.addressing.is_broadcast(bound) => {
-                self.addressing.source_for(peer.ip())?
+            bound if self.addressing.is_broadcast(bound) => self.datagram_source(peer.ip())?,
+            bound if self.addressing.is_tentative(bound) => {
+                return Err(Error::AddressNotAvailable);
             }
             bound if !self.addressing.is_local(bound) => return Err(Error::AddressNotAvailable),
             bound => bound,
@@ -458,6 +460,18 @@ impl Netstack {
                 })
             }
             Kind::Raw { .. } => unreachable!("sent above"),
+        }
+    }
+
+    /// The address to send a datagram from. Who has none yet may ask everybody for one (RFC 1122
+    /// section 3.2.1.3(a)).
+    fn datagram_source(&self, destination: IpAddr) -> Result<IpAddr, Error> {
+        let source = self.addressing.source_for(destination);
+        match destination {
+            IpAddr::V4(Ipv4Addr::BROADCAST) => {
+                Ok(source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+            }
+            _ => source,
         }
     }
 

@@ -25,6 +25,8 @@ enum Message {
         identifier: u16,
         sequence: u16,
     },
+    /// About neighbours on the link.
+    Neighbour,
     Failed(Error),
     /// The packet has to be smaller than this: 0 from a router that does not say.
     TooBig(u32),
@@ -60,9 +62,10 @@ impl Netstack {
             Message::EchoReply { identifier, sequence } => {
                 return self.deliver_echo(packet, (identifier, sequence));
             }
+            Message::Neighbour => return self.receive_ndp(packet, link),
             Message::Failed(error) => {
                 if let Some(quoted) = quoted_in(packet) {
-                    self.deliver_error(packet.header.source, &quoted, error);
+                    self.report_error(packet.header.source, &quoted, error);
                 }
             }
             Message::TooBig(mtu) => {
@@ -82,8 +85,15 @@ impl Netstack {
         path.map_or(mtu, |path| mtu.min(usize::from(path.mtu)))
     }
 
+    /// Tells the socket that has sent a packet what the stack itself has found to be wrong with it.
+    pub(super) fn deliver_error(&mut self, packet: &[u8], error: Error) {
+        if let Some(quoted) = ip::parse_quoted(packet) {
+            self.report_error(quoted.source, &quoted, error);
+        }
+    }
+
     /// Tells the socket whose packet is quoted in an ICMP error.
-    fn deliver_error(&mut self, from: IpAddr, quoted: &Quoted, error: Error) {
+    fn report_error(&mut self, from: IpAddr, quoted: &Quoted, error: Error) {
         match quoted.protocol {
             IpProtocol::Udp => {
                 // Only a connected socket knows what the error is about.
@@ -201,6 +211,9 @@ fn read_v6(packet: &Packet) -> Result<Message, DropReason> {
         return Err(DropReason::Checksum);
     }
     Ok(match (message.msg_type(), message.msg_code()) {
+        (Icmpv6Message::NeighborSolicit | Icmpv6Message::NeighborAdvert, _) => Message::Neighbour,
+        // Whoever sent anything else can be answered.
+        _ if source.is_unspecified() => Message::Other,
         (Icmpv6Message::EchoRequest, _) => Message::EchoRequest,
         (Icmpv6Message::EchoReply, _) => {
             Message::EchoReply { identifier: message.echo_ident(), sequence: message.echo_seq_no() }

@@ -8,7 +8,7 @@ use crate::ip::{self, IpHeader};
 use crate::link::{FrameChecksum, Link};
 use bytes::Bytes;
 use smoltcp::phy::Medium;
-use smoltcp::wire::IpProtocol;
+use smoltcp::wire::{Icmpv6Message, IpProtocol};
 use std::net::IpAddr;
 
 /// One packet on its way in.
@@ -22,8 +22,10 @@ pub(super) struct Packet {
 
 /// Where a packet came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
+pub(super) enum Origin {
     Link,
+    /// In a frame to more than one.
+    LinkToMany,
     Own,
 }
 
@@ -76,11 +78,11 @@ impl Netstack {
                 self.outgoing.counters.drop(DropReason::LinkDown);
                 continue;
             }
-            if self.outgoing.capabilities.medium != Medium::Ip {
-                self.outgoing.counters.drop(DropReason::NotForUs);
-                continue;
+            if self.outgoing.capabilities.medium == Medium::Ip {
+                self.receive_packet(frame.data, is_checksum_good, Origin::Link, link);
+            } else if let Err(reason) = self.receive_ethernet(&frame, link) {
+                self.outgoing.counters.drop(reason);
             }
-            self.receive_packet(frame.data, is_checksum_good, Origin::Link, link);
         }
         for _ in 0..self.outgoing.loopback_len() {
             let Some(packet) = self.outgoing.next_loopback() else {
@@ -104,7 +106,7 @@ impl Netstack {
         }
     }
 
-    fn try_receive_packet<L: Link>(
+    pub(super) fn try_receive_packet<L: Link>(
         &mut self,
         mut bytes: Bytes,
         is_checksum_good: bool,
@@ -113,9 +115,9 @@ impl Netstack {
     ) -> Result<(), DropReason> {
         let mut header = ip::parse(&bytes)?;
         bytes.truncate(header.payload.end);
-        if origin == Origin::Link {
-            self.check_source(header.source)?;
-            self.check_destination(header.destination)?;
+        if origin != Origin::Own {
+            self.check_source(&header, &bytes)?;
+            self.check_destination(header.destination, origin)?;
         }
         let mut is_checksum_good = is_checksum_good;
         if header.fragment.is_some() {
@@ -126,6 +128,11 @@ impl Netstack {
             let Some(whole) = whole? else { return Ok(()) };
             bytes = whole;
             header = ip::parse(&bytes)?;
+            if header.protocol == IpProtocol::Icmpv6 && is_discovery(&bytes[header.payload.start..])
+            {
+                // RFC 6980 section 5.
+                return Err(DropReason::BadFragment);
+            }
             // Nobody has seen all of it before.
             is_checksum_good = false;
         }
@@ -142,7 +149,8 @@ impl Netstack {
 
     /// Whether a packet from the wire may come from `source` (RFC 1122 section 3.2.1.3, RFC 4291
     /// section 2.5). That it is none of the stack's own addresses keeps out LAND, too.
-    fn check_source(&self, source: IpAddr) -> Result<(), DropReason> {
+    fn check_source(&self, header: &IpHeader, bytes: &[u8]) -> Result<(), DropReason> {
+        let source = header.source;
         let is_martian = source.is_loopback()
             || source.is_multicast()
             || source.is_unspecified()
@@ -150,11 +158,28 @@ impl Netstack {
             || is_reserved(source)
             || self.addressing.is_own(source)
             || self.addressing.is_broadcast(source);
-        if is_martian { Err(DropReason::MartianSource) } else { Ok(()) }
+        if is_martian && !self.is_excused(header, bytes) {
+            return Err(DropReason::MartianSource);
+        }
+        Ok(())
+    }
+
+    /// Whether a packet may come from where no other may: from no address, as long as its sender
+    /// has none, and from one of the stack's own, to say that it has another owner.
+    #[cold]
+    fn is_excused(&self, header: &IpHeader, bytes: &[u8]) -> bool {
+        if header.source.is_unspecified() {
+            return is_from_newcomer(header);
+        }
+        self.addressing.has(header.source)
+            && header.protocol == IpProtocol::Icmpv6
+            && header.fragment.is_none()
+            && bytes.get(header.payload.start).copied().map(Icmpv6Message::from)
+                == Some(Icmpv6Message::NeighborAdvert)
     }
 
     /// Whether a packet from the wire to `destination` is for this stack.
-    fn check_destination(&self, destination: IpAddr) -> Result<(), DropReason> {
+    fn check_destination(&self, destination: IpAddr, origin: Origin) -> Result<(), DropReason> {
         let is_martian = destination.is_loopback()
             || destination.is_unspecified()
             || is_v4_mapped(destination)
@@ -162,12 +187,36 @@ impl Netstack {
         if is_martian {
             return Err(DropReason::MartianDestination);
         }
-        let is_for_us = self.addressing.is_local(destination)
-            || self.addressing.is_broadcast(destination)
-            || is_all_hosts(destination)
-            || self.groups.contains_key(&destination);
+        let is_for_us = match self.addressing.is_local(destination) {
+            // What is for one comes in a frame for one (RFC 1122 section 3.3.6), and what another
+            // node may have is not taken yet (RFC 4862 section 5.4).
+            true => origin == Origin::Link && !self.addressing.is_tentative(destination),
+            false => {
+                self.addressing.is_broadcast(destination)
+                    || is_all_hosts(destination)
+                    || self.groups.contains_key(&destination)
+                    || self.addressing.is_solicited_node(destination)
+            }
+        };
         if is_for_us { Ok(()) } else { Err(DropReason::NotForUs) }
     }
+}
+
+/// Whether a packet without a source is what a node sends that has no address yet: over IPv4 to
+/// everybody (RFC 1122 section 3.2.1.3(a)), over IPv6 Neighbour Discovery and its like (RFC 4862
+/// section 5.4.2).
+fn is_from_newcomer(header: &IpHeader) -> bool {
+    match header.destination {
+        IpAddr::V4(destination) => destination.is_broadcast() && header.protocol == IpProtocol::Udp,
+        IpAddr::V6(destination) => {
+            destination.is_multicast() && header.protocol == IpProtocol::Icmpv6
+        }
+    }
+}
+
+/// Whether an ICMPv6 message is one of Neighbour Discovery.
+fn is_discovery(message: &[u8]) -> bool {
+    matches!(message.first(), Some(133..=137))
 }
 
 fn is_v4_mapped(address: IpAddr) -> bool {

@@ -5,6 +5,7 @@ mod commands;
 mod connections;
 mod datagrams;
 mod errors;
+mod ethernet;
 mod ingress;
 mod isolation;
 mod listeners;
@@ -22,6 +23,8 @@ use crate::deadlines::Deadlines;
 use crate::doorbell::Doorbell;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::ethernet::arrivals::Arrivals;
+use crate::ethernet::neighbours::Neighbours;
 use crate::flow_table::FlowTable;
 use crate::fragments::Reassembly;
 use crate::id::SocketId;
@@ -88,6 +91,9 @@ pub struct Netstack {
     dirty: VecDeque<SocketId>,
     deadlines: Deadlines,
     outgoing: Outgoing,
+    place: ethernet::Place,
+    /// Own addresses that are new on an Ethernet link.
+    arrivals: Arrivals,
     /// Whom to wake at the end of the turn: one wake-up for however much has come.
     wakes: Vec<Waker>,
     has_woken: bool,
@@ -118,7 +124,12 @@ impl Netstack {
         let (sender, requests) = flume::bounded(config.commands_max.max(1));
         let doorbell = Arc::new(Doorbell::new(sender.clone()));
         let mut random = Random::new(config.entropy);
-        let outgoing = Outgoing::new(config.loopback_packets_max, config.replies_max);
+        let hardware_address = config.hardware_address.filter(|address| address.is_unicast());
+        let hardware_address = hardware_address.unwrap_or_else(|| random.hardware_address());
+        let (max, queue_bytes) = (config.neighbours_max, config.neighbour_queue_bytes);
+        let neighbours = Neighbours::new(max, queue_bytes, random.hash_keys());
+        let limits = (config.loopback_packets_max, config.replies_max);
+        let outgoing = Outgoing::new(limits, hardware_address, neighbours, now);
         let link_mtu = outgoing.capabilities.mtu;
         let (publisher, network) = Publisher::new(Network::blank(link_mtu));
         Self {
@@ -150,6 +161,8 @@ impl Netstack {
             dirty: VecDeque::new(),
             deadlines: Deadlines::default(),
             outgoing,
+            place: ethernet::Place::default(),
+            arrivals: Arrivals::default(),
             wakes: Vec::new(),
             has_woken: false,
             rung: Vec::new(),
@@ -241,13 +254,16 @@ impl Netstack {
     /// Does not look into the command channel. `now` must not go back.
     pub fn poll_link<L: Link>(&mut self, now: Instant, link: &mut L) -> bool {
         self.now = now;
+        self.outgoing.now = now;
         self.link_is(link.capabilities());
         self.outgoing.link_is_full = false;
+        self.look_at_ethernet();
         let mut worked = self.attend();
         Output { link, state: &mut self.outgoing }.flush_replies();
         worked |= self.receive_frames(link);
         worked |= self.expire();
         worked |= self.serve(link);
+        worked |= self.is_on_ethernet_link() && self.attend_ethernet(link);
         self.wake();
         worked
     }
@@ -262,7 +278,11 @@ impl Netstack {
             return Some(now);
         }
         let timers = [self.deadlines.next(), self.time_wait.next(), self.reassembly.next()];
-        timers.into_iter().flatten().min()
+        let due = timers.into_iter().flatten().min();
+        if !self.outgoing.is_on_ethernet() || waits_for_room {
+            return due;
+        }
+        due.into_iter().chain(self.ethernet_due()).min()
     }
 
     /// How long from `now` until the stack wants to be polled next, if nothing else happens;
@@ -274,7 +294,10 @@ impl Netstack {
 
     /// Whether packets wait for the link to have room.
     pub fn wants_room(&self) -> bool {
-        self.outgoing.link_is_full && (!self.dirty.is_empty() || self.outgoing.has_replies())
+        self.outgoing.link_is_full
+            && (!self.dirty.is_empty()
+                || self.outgoing.has_replies()
+                || self.ethernet_due().is_some())
     }
 
     /// Whether the last round or command woke somebody, who may be given a turn before the next

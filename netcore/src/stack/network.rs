@@ -19,17 +19,23 @@ impl Netstack {
     /// Gives the stack an address, which disturbs nothing that is there. Its prefix is the network
     /// on the link; for an address that the stack has already, the prefix is changed.
     ///
+    /// On an Ethernet link the neighbours are told of it. An IPv6 address is not used before it is
+    /// known that none of them has it (RFC 4862 section 5.4), which takes a second for each of
+    /// [`Config::dad_transmits`](crate::Config::dad_transmits); if one has, it is removed again.
+    ///
     /// # Errors
     ///
     /// [`Error::AddressNotAvailable`] if no host can have this address; [`Error::LimitReached`] if
     /// there are [`Config::addresses_max`](crate::Config::addresses_max) already.
     pub fn add_address(&mut self, address: IpNet) -> Result<(), Error> {
-        if !self.addressing.is_own(address.addr())
-            && self.addressing.addresses().len() >= self.config.addresses_max
-        {
+        let is_new = !self.addressing.has(address.addr());
+        if is_new && self.addressing.addresses().len() >= self.config.addresses_max {
             return Err(Error::LimitReached);
         }
         self.addressing.add_address(address)?;
+        if is_new {
+            self.address_arrived(address.addr());
+        }
         self.ways_changed();
         Ok(())
     }
@@ -47,6 +53,7 @@ impl Netstack {
         if !self.addressing.remove_address(address) {
             return Err(Error::AddressNotAvailable);
         }
+        self.address_left(address);
         for id in self.sockets.ids() {
             let Some(connection) = self.sockets.connection_mut(id) else { continue };
             if connection.wire.flow().local().ip() != address {
@@ -203,7 +210,7 @@ impl Netstack {
     }
 
     /// Looks again which way every connection goes, and tells everybody that something is new.
-    fn ways_changed(&mut self) {
+    pub(super) fn ways_changed(&mut self) {
         let mut woken = Vec::new();
         for (id, socket) in self.sockets.iter_mut() {
             let Socket::Connection(connection) = socket else { continue };
@@ -223,13 +230,18 @@ impl Netstack {
         self.publish();
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         self.publisher.publish(Network {
             addresses: self.addressing.addresses().to_vec(),
+            tentative: self.addressing.tentative().to_vec(),
             routes: self.addressing.routes().to_vec(),
             link: LinkState {
                 is_up: self.addressing.is_link_up,
                 mtu: self.outgoing.capabilities.mtu,
+                hardware_address: self
+                    .outgoing
+                    .is_on_ethernet()
+                    .then_some(self.outgoing.hardware_address),
             },
             any_ip: self.addressing.any_ip,
             name_servers: self.name_servers.clone(),

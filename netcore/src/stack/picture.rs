@@ -2,7 +2,7 @@
 
 use super::Netstack;
 use crate::id::SocketId;
-use crate::snapshot::{Snapshot, SocketInfo};
+use crate::snapshot::{NeighbourInfo, Snapshot, SocketInfo};
 use crate::sockets::Socket;
 use crate::sockets::datagram::Kind;
 use smoltcp::socket::tcp::State;
@@ -11,9 +11,16 @@ impl Netstack {
     /// All sockets and counters at this moment.
     pub fn snapshot(&self) -> Snapshot {
         let time_wait = self.time_wait.flows().map(|flow| (flow.local(), flow.remote()));
+        let neighbours = self.outgoing.neighbours.iter(self.now);
+        let neighbours = neighbours.map(|(address, hardware_address, state)| NeighbourInfo {
+            address,
+            hardware_address,
+            state,
+        });
         Snapshot {
             sockets: self.sockets.iter().map(|(id, socket)| describe(id, socket)).collect(),
             time_wait: time_wait.collect(),
+            neighbours: neighbours.collect(),
             buffer_bytes: self.arena.leased_bytes(),
             timers: self.deadlines.len(),
             counters: self.outgoing.counters.clone(),

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod icmp;
+pub mod jumbo;
 pub mod peer;
 pub mod raw_peer;
 pub mod resident;
@@ -11,12 +13,15 @@ use netcore::queue::{SocketQueue, StreamQueue};
 use netcore::smoltcp::phy::Medium;
 use netcore::smoltcp::time::{Duration, Instant};
 use netcore::{
-    Command, Config, Error, HasChannel, Netstack, Pipe, PipeDev, Response, SocketId, tcp,
+    Command, Config, Error, HasChannel, MacAddr, Netstack, Pipe, PipeDev, Response, SocketId, tcp,
 };
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+/// The bytes in front of each packet on an Ethernet link.
+pub const ETHERNET_HEADER: usize = 14;
 
 /// One stack and its end of the pipe.
 pub struct Host {
@@ -33,6 +38,8 @@ pub struct Pair {
     pub now: Instant,
     /// What the wire does to a packet: `None` loses it.
     pub wire: Box<dyn FnMut(Bytes) -> Option<Bytes>>,
+    /// Whether the link cuts segments itself.
+    pub is_jumbo: bool,
     near_wire: Pipe,
     far_wire: Pipe,
 }
@@ -54,16 +61,35 @@ impl Pair {
     }
 
     pub fn with(config: Config, mtu: usize) -> Self {
+        Self::on(Medium::Ip, config, mtu)
+    }
+
+    /// The same on an Ethernet link: near is 02:00:00:00:00:01 and far 02:00:00:00:00:02.
+    pub fn ethernet(config: Config) -> Self {
+        Self::on(Medium::Ethernet, config, ETHERNET_HEADER + 1500)
+    }
+
+    fn on(medium: Medium, config: Config, mtu: usize) -> Self {
         let host = |number: u8| {
-            let mut stack = Netstack::new(config.clone(), Instant::ZERO);
+            let hardware_address = Some(MacAddr([2, 0, 0, 0, 0, number]));
+            let config = Config { hardware_address, ..config.clone() };
+            let mut stack = Netstack::new(config, Instant::ZERO);
             for address in [format!("10.0.0.{number}/24"), format!("fd00::{number}/64")] {
                 stack.add_address(address.parse().expect("a network")).expect("a host's address");
             }
             let (pipe, wire) = Pipe::unbounded();
-            (Host { stack, device: PipeDev { pipe, medium: Medium::Ip, mtu } }, wire)
+            (Host { stack, device: PipeDev { pipe, medium, mtu } }, wire)
         };
         let ((near, near_wire), (far, far_wire)) = (host(1), host(2));
-        Self { near, far, now: Instant::ZERO, wire: Box::new(Some), near_wire, far_wire }
+        Self {
+            near,
+            far,
+            now: Instant::ZERO,
+            wire: Box::new(Some),
+            is_jumbo: false,
+            near_wire,
+            far_wire,
+        }
     }
 
     pub fn host(&mut self, side: Side) -> &mut Host {
@@ -79,7 +105,10 @@ impl Pair {
             let mut worked = false;
             for host in [&mut self.near, &mut self.far] {
                 host.stack.process_cmds();
-                worked |= host.stack.poll_device_io(self.now, &mut host.device);
+                worked |= match self.is_jumbo {
+                    true => host.stack.poll_link(self.now, &mut jumbo::Cutter(&host.device)),
+                    false => host.stack.poll_device_io(self.now, &mut host.device),
+                };
             }
             for (from, to) in [(&self.near_wire, &self.far_wire), (&self.far_wire, &self.near_wire)]
             {
@@ -94,6 +123,11 @@ impl Pair {
                 return;
             }
         }
+    }
+
+    /// Where packets to near and to far are put, from inside of a wire.
+    pub fn inlets(&self) -> [flume::Sender<Bytes>; 2] {
+        [self.near_wire.tx.clone(), self.far_wire.tx.clone()]
     }
 
     /// Puts a packet on the wire to one side.

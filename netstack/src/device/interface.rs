@@ -1,11 +1,53 @@
-//! The kernel's TUN interface, with and without offload.
+//! The kernel's TUN and TAP interfaces, with and without offload.
 
+use netcore::smoltcp::phy::Medium;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use tun_rs::{DeviceBuilder, Layer, SyncDevice};
+use tun_rs::{DeviceBuilder, SyncDevice};
 use tun_tap::{Iface, Mode};
 
-/// An open TUN interface that does not block.
+/// What an interface carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layer {
+    /// IP packets: a TUN.
+    Ip,
+    /// Ethernet frames: a TAP.
+    Ethernet,
+}
+
+impl Layer {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ip => "TUN",
+            Self::Ethernet => "TAP",
+        }
+    }
+
+    pub(super) fn medium(self) -> Medium {
+        match self {
+            Self::Ip => Medium::Ip,
+            Self::Ethernet => Medium::Ethernet,
+        }
+    }
+
+    /// The bytes in front of an IP packet.
+    pub(super) fn header_bytes(self) -> usize {
+        match self {
+            Self::Ip => 0,
+            Self::Ethernet => 14,
+        }
+    }
+
+    /// The same, should there be a VLAN tag.
+    pub(super) fn header_bytes_max(self) -> usize {
+        match self {
+            Self::Ip => 0,
+            Self::Ethernet => 14 + 4,
+        }
+    }
+}
+
+/// An open interface that does not block.
 pub(super) enum Interface {
     /// One packet for each system call, as it is on a wire.
     Plain(Iface),
@@ -14,14 +56,22 @@ pub(super) enum Interface {
 }
 
 impl Interface {
-    pub(super) fn plain(name: &str) -> io::Result<Self> {
-        let interface = Iface::without_packet_info(name, Mode::Tun)?;
+    pub(super) fn plain(name: &str, layer: Layer) -> io::Result<Self> {
+        let mode = match layer {
+            Layer::Ip => Mode::Tun,
+            Layer::Ethernet => Mode::Tap,
+        };
+        let interface = Iface::without_packet_info(name, mode)?;
         interface.set_non_blocking()?;
         Ok(Self::Plain(interface))
     }
 
-    pub(super) fn offload(name: &str) -> io::Result<Self> {
-        let mut builder = DeviceBuilder::new().layer(Layer::L3).inherit_enable_state();
+    pub(super) fn offload(name: &str, layer: Layer) -> io::Result<Self> {
+        let layer = match layer {
+            Layer::Ip => tun_rs::Layer::L3,
+            Layer::Ethernet => tun_rs::Layer::L2,
+        };
+        let mut builder = DeviceBuilder::new().layer(layer).inherit_enable_state();
         if !name.is_empty() {
             builder = builder.name(name);
         }

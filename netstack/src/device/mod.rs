@@ -4,15 +4,21 @@
 mod host;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod interface;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod kernel;
 mod pipe;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod tap;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod tun;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod virtio;
 
 pub(crate) use pipe::join;
-pub use pipe::{PipeDevice, PipeEnd, pipe};
+pub use pipe::{PipeDevice, PipeEnd, ethernet_pipe, pipe};
 
+#[cfg(all(target_os = "linux", feature = "tun"))]
+pub use tap::{Tap, TapConfig};
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use tun::{Tun, TunConfig, TunOffload};
 

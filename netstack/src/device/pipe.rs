@@ -1,7 +1,7 @@
 //! A pipe in memory, between two stacks or between a stack and a program.
 
 use super::Device;
-use crate::pool::{Buffer, Pool};
+use crate::batch::{Batch, checksum_of};
 use bytes::Bytes;
 use netcore::smoltcp::phy::Medium;
 use netcore::{Frame, FrameChecksum, Link, LinkCapabilities, Offload, Slot};
@@ -28,25 +28,40 @@ use std::task::{Context, Poll, Waker};
 /// # }
 /// ```
 pub fn pipe(frames_max: usize, mtu: usize) -> (PipeDevice, PipeEnd) {
-    let there = Arc::new(Direction::new(frames_max));
-    let back = Arc::new(Direction::new(frames_max));
-    let near = PipeDevice::new(there.clone(), back.clone(), capabilities(mtu, false));
-    (near, PipeEnd { outgoing: back, incoming: there })
+    to_program(frames_max, capabilities(Medium::Ip, mtu, false))
+}
+
+/// A pipe for Ethernet frames with IP packets of up to `mtu` bytes in them, behind a header of 14;
+/// otherwise as [`pipe()`].
+pub fn ethernet_pipe(frames_max: usize, mtu: usize) -> (PipeDevice, PipeEnd) {
+    to_program(frames_max, capabilities(Medium::Ethernet, mtu, false))
 }
 
 /// A pipe between two stacks. With `jumbo` TCP sends segments of up to 64 KiB through it as one
 /// frame each, and no checksums are computed: both ends are in this process.
-pub(crate) fn join(frames_max: usize, mtu: usize, jumbo: bool) -> (PipeDevice, PipeDevice) {
+pub(crate) fn join(
+    frames_max: usize,
+    medium: Medium,
+    mtu: usize,
+    jumbo: bool,
+) -> (PipeDevice, PipeDevice) {
     let there = Arc::new(Direction::new(frames_max));
     let back = Arc::new(Direction::new(frames_max));
-    let capabilities = capabilities(mtu, jumbo);
+    let capabilities = capabilities(medium, mtu, jumbo);
     let near = PipeDevice::new(there.clone(), back.clone(), capabilities);
     (near, PipeDevice::new(back, there, capabilities))
 }
 
-fn capabilities(mtu: usize, jumbo: bool) -> LinkCapabilities {
+fn to_program(frames_max: usize, capabilities: LinkCapabilities) -> (PipeDevice, PipeEnd) {
+    let there = Arc::new(Direction::new(frames_max));
+    let back = Arc::new(Direction::new(frames_max));
+    let near = PipeDevice::new(there.clone(), back.clone(), capabilities);
+    (near, PipeEnd { outgoing: back, incoming: there })
+}
+
+fn capabilities(medium: Medium, mtu: usize, jumbo: bool) -> LinkCapabilities {
     LinkCapabilities {
-        medium: Medium::Ip,
+        medium,
         mtu,
         checksum_offload: jumbo,
         segment_bytes_max: jumbo.then_some(JUMBO_BYTES_MAX),
@@ -55,10 +70,6 @@ fn capabilities(mtu: usize, jumbo: bool) -> LinkCapabilities {
 
 /// The largest IP packet.
 const JUMBO_BYTES_MAX: usize = 65_535;
-/// Frames are carved from buffers of this size: one jumbo packet, or a batch of ordinary ones.
-const CHUNK_BYTES: usize = 68 * 1024;
-/// What was gathered is passed on at this many frames, so that the other end can begin.
-const BATCH_FRAMES: usize = 32;
 
 /// Frames on their way in one direction.
 #[derive(Debug)]
@@ -174,12 +185,14 @@ impl PipeDevice {
         incoming: Arc<Direction>,
         capabilities: LinkCapabilities,
     ) -> Self {
-        let batch = Batch { pool: Pool::new(CHUNK_BYTES), chunk: None, frames: Vec::new() };
-        Self { outgoing, incoming, capabilities, received: VecDeque::new(), batch, room: 0 }
+        let received = VecDeque::new();
+        Self { outgoing, incoming, capabilities, received, batch: Batch::new(), room: 0 }
     }
 
     fn pass_on(&mut self) {
-        self.outgoing.push(self.batch.take());
+        let frames = self.batch.take();
+        let frame = |(data, offload)| Frame { data, checksum: checksum_of(offload) };
+        self.outgoing.push(frames.map(frame));
     }
 }
 
@@ -198,7 +211,7 @@ impl Link for PipeDevice {
     }
 
     fn transmit(&mut self) -> Option<PipeSlot<'_>> {
-        if self.batch.frames.len() >= BATCH_FRAMES {
+        if self.batch.is_full() {
             self.pass_on();
         }
         if self.room == 0 {
@@ -222,7 +235,7 @@ impl Device for PipeDevice {
     }
 
     fn flush(&mut self) {
-        if !self.batch.frames.is_empty() {
+        if !self.batch.is_empty() {
             self.pass_on();
         }
     }
@@ -236,28 +249,6 @@ impl Drop for PipeDevice {
     }
 }
 
-/// Frames that were sent and not yet passed on.
-#[derive(Debug)]
-struct Batch {
-    pool: Pool,
-    /// The buffer that they are in, and how much of it they fill.
-    chunk: Option<(Buffer, usize)>,
-    /// Where they end, and whether the link vouches for their checksums.
-    frames: Vec<(usize, FrameChecksum)>,
-}
-
-impl Batch {
-    fn take(&mut self) -> impl Iterator<Item = Frame> {
-        let chunk = self.chunk.take().map(|(chunk, _)| chunk.freeze()).unwrap_or_default();
-        let mut start = 0;
-        std::mem::take(&mut self.frames).into_iter().map(move |(end, checksum)| {
-            let data = chunk.slice(start..end);
-            start = end;
-            Frame { data, checksum }
-        })
-    }
-}
-
 /// The place for one frame in a pipe.
 #[derive(Debug)]
 pub struct PipeSlot<'a>(&'a mut PipeDevice);
@@ -265,21 +256,11 @@ pub struct PipeSlot<'a>(&'a mut PipeDevice);
 impl Slot for PipeSlot<'_> {
     fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
         let device = self.0;
-        let fits = |(buffer, used): &(Buffer, usize)| used + len <= buffer.len();
-        if !device.batch.chunk.as_ref().is_some_and(fits) {
+        if !device.batch.has_room(len) {
             device.pass_on();
         }
-        let pool = &device.batch.pool;
-        let (buffer, used) = device.batch.chunk.get_or_insert_with(|| (pool.take(), 0));
-        let (result, offload) = fill(buffer.slice_mut(*used..*used + len));
-        *used += len;
-        let checksum = match offload.checksum {
-            Some(_) => FrameChecksum::Good,
-            None => FrameChecksum::Unknown,
-        };
-        device.batch.frames.push((*used, checksum));
         device.room -= 1;
-        result
+        device.batch.add(len, fill)
     }
 }
 
@@ -294,7 +275,7 @@ pub struct PipeEnd {
 }
 
 impl PipeEnd {
-    /// Sends an IP packet to the stack, once there is room; returns whether it is still there.
+    /// Sends a packet, or a frame on Ethernet, to the stack, once there is room; returns whether it is still there.
     ///
     /// # Cancel safety
     ///
@@ -304,7 +285,7 @@ impl PipeEnd {
         room.is_ok() && self.try_send(packet)
     }
 
-    /// Sends an IP packet to the stack; returns whether there was room.
+    /// Sends a packet, or a frame on Ethernet, to the stack; returns whether there was room.
     pub fn try_send(&self, packet: Bytes) -> bool {
         let has_room = self.outgoing.room() > 0 && !self.outgoing.lock().is_closed;
         if has_room {
@@ -343,5 +324,40 @@ impl Drop for PipeEnd {
     fn drop(&mut self) {
         self.outgoing.close();
         self.incoming.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_ethernet_pass_whole() {
+        let (mut device, end) = ethernet_pipe(4, 1500);
+        let sent: Vec<u8> = (0..1514).map(|index| index as u8).collect();
+
+        let slot = device.transmit().expect("room");
+        slot.send(sent.len(), |frame| (frame.copy_from_slice(&sent), Offload::default()));
+        device.flush();
+        let received = end.try_recv().expect("it was sent");
+        assert!(end.try_send(received));
+
+        assert_eq!(device.capabilities().medium, Medium::Ethernet);
+        assert_eq!(device.capabilities().mtu, 1500);
+        assert_eq!(device.receive().expect("it came back").data, sent);
+    }
+
+    #[test]
+    fn the_largest_jumbo_frame_has_room_for_its_header() {
+        let (mut near, mut far) = join(4, Medium::Ethernet, 1500, true);
+
+        for _ in 0..2 {
+            let slot = near.transmit().expect("room");
+            slot.send(14 + JUMBO_BYTES_MAX, |frame| (frame.fill(7), Offload::default()));
+        }
+        near.flush();
+
+        assert_eq!(far.receive().expect("the first").data.len(), 14 + JUMBO_BYTES_MAX);
+        assert_eq!(far.receive().expect("the second").data.len(), 14 + JUMBO_BYTES_MAX);
     }
 }

@@ -1,19 +1,12 @@
 //! A TUN device.
 
-use super::interface::Interface;
-use super::{Device, host, virtio};
-use crate::pool::Pool;
+use super::Device;
+use super::interface::Layer;
+use super::kernel::{KernelDevice, KernelSlot, Settings};
 use ipnet::IpNet;
-use netcore::smoltcp::phy::Medium;
-use netcore::{Frame, FrameChecksum, Link, LinkCapabilities, Offload, Slot};
-use std::collections::VecDeque;
-use std::fmt;
+use netcore::{Frame, Link, LinkCapabilities};
 use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use std::task::{Context, Poll};
 
 /// What a TUN device is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,61 +45,14 @@ impl Default for TunConfig {
     }
 }
 
-/// A TUN device of the Linux kernel: through the `tun-rs` crate with segmentation and checksum
-/// offload, or through `tun-tap` with one packet as it is on a wire for each system call.
+/// A TUN device of the Linux kernel, which carries IP packets: through the `tun-rs` crate with
+/// segmentation and checksum offload, or through `tun-tap` with one packet as it is on a wire for
+/// each system call.
 ///
 /// Making one needs the capability `CAP_NET_ADMIN` in the network namespace, which root has, and
 /// everybody in a namespace of their own (`unshare --user --net --map-root-user`).
-pub struct Tun {
-    interface: State,
-    mtu: usize,
-    receiver: Receiver,
-    /// The packet to be sent, behind its header if there is offload; only the first
-    /// `outgoing_len` bytes count.
-    outgoing: Box<[u8]>,
-    outgoing_len: usize,
-    /// `outgoing` found no room in the kernel.
-    is_stuck: bool,
-    /// Why the device is of no more use.
-    failure: Option<io::Error>,
-    /// A wait for the next packet that has begun.
-    waiting: Option<Waiting>,
-    /// Rounds until the kernel is asked for packets though the runtime has told of none.
-    look_in: u8,
-}
-
-type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
-
-/// The interface before and after a runtime is there to wait with.
-enum State {
-    Open(Interface),
-    Attached(Arc<AsyncFd<Interface>>),
-    Gone,
-}
-
-/// Reads packets, several before anybody looks at them.
-struct Receiver {
-    pool: Pool,
-    /// The most that one read gives.
-    packet_bytes_max: usize,
-    frames: VecDeque<Frame>,
-}
-
-/// Packets are read into buffers of at least this size, as many as fit.
-const BUFFER_BYTES: usize = 256 * 1024;
-/// Packets read at most before the first of them is handled.
-const BATCH_PACKETS: usize = 64;
-/// A stack that is never done would not give the runtime a chance to look for packets: after so many
-/// rounds it looks itself.
-const LOOK_EVERY: u8 = 8;
-/// The largest IP packet.
-const PACKET_BYTES_MAX: usize = 65_535;
-/// An interface's name has at most this many bytes: `IFNAMSIZ` without the final zero.
-const NAME_BYTES_MAX: usize = 15;
-/// The descriptor of an interface that was deleted gives this error.
-const EBADFD: i32 = 77;
-/// The interface is down.
-const EIO: i32 = 5;
+#[derive(Debug)]
+pub struct Tun(KernelDevice);
 
 impl Tun {
     /// Makes the device.
@@ -117,326 +63,20 @@ impl Tun {
     /// for a name, an MTU or a host address that the kernel refuses; `NotFound` if the kernel has
     /// no TUN driver. The text says what to do.
     pub fn open(config: &TunConfig) -> io::Result<Self> {
-        check_name(&config.name)?;
-        let mtu = u16::try_from(config.mtu).ok().filter(|mtu| *mtu >= 68);
-        let mtu = mtu.ok_or_else(|| {
-            let message = format!("an MTU is from 68 to 65535, not {}", config.mtu);
-            io::Error::new(io::ErrorKind::InvalidInput, message)
-        })?;
-        let interface = open(config).map_err(|error| explain(error, &config.name))?;
-        let name = interface.name();
-        let configure = || {
-            host::set_mtu(name, u32::from(mtu))?;
-            if !config.host_addresses.is_empty() {
-                host::bring_up(name, &config.host_addresses)?;
-            }
-            Ok(())
-        };
-        configure().map_err(|error: io::Error| {
-            io::Error::new(error.kind(), format!("setting up {name}: {error}"))
-        })?;
-        let packet_bytes_max = match interface.has_offload() {
-            true => virtio::HEADER_BYTES + PACKET_BYTES_MAX,
-            false => config.mtu,
-        };
-        Ok(Self {
-            interface: State::Open(interface),
-            mtu: config.mtu,
-            receiver: Receiver::new(packet_bytes_max),
-            outgoing: vec![0; packet_bytes_max].into_boxed_slice(),
-            outgoing_len: 0,
-            is_stuck: false,
-            failure: None,
-            waiting: None,
-            look_in: 0,
-        })
+        let TunConfig { name, mtu, host_addresses, offload } = config;
+        let (layer, mtu, offload) = (Layer::Ip, *mtu, *offload);
+        KernelDevice::open(Settings { layer, name, mtu, host_addresses, offload }).map(Self)
     }
 
     /// Whether the kernel cuts and joins packets; see [`TunOffload`].
     pub fn has_offload(&self) -> bool {
-        self.open_interface().is_some_and(Interface::has_offload)
+        self.0.has_offload()
     }
 
     /// The name of the kernel's interface.
     pub fn name(&self) -> &str {
-        self.open_interface().map_or("", Interface::name)
-    }
-
-    fn open_interface(&self) -> Option<&Interface> {
-        match &self.interface {
-            State::Open(interface) => Some(interface),
-            State::Attached(fd) => Some(fd.get_ref()),
-            State::Gone => None,
-        }
-    }
-
-    /// Sends the packet in `outgoing`.
-    fn push(&mut self) {
-        // What was sent often has an answer at once.
-        self.look_in = 0;
-        let Some(interface) = self.open_interface() else { return };
-        let sent = interface.send(&self.outgoing[..self.outgoing_len]);
-        self.is_stuck = false;
-        match sent {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_stuck = true,
-            Err(error) if is_deleted(&error) => self.failure = Some(error),
-            // As on any wire: an interface that is down loses what is sent.
-            Err(error) if error.raw_os_error() == Some(EIO) => {}
-            Err(error) => tracing::debug!(%error, "the kernel refused a packet"),
-        }
+        self.0.name()
     }
 }
 
-impl fmt::Debug for Tun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tun").field("name", &self.name()).field("mtu", &self.mtu).finish()
-    }
-}
-
-impl Link for Tun {
-    type Slot<'a> = TunSlot<'a>;
-
-    fn capabilities(&self) -> LinkCapabilities {
-        LinkCapabilities {
-            medium: Medium::Ip,
-            mtu: self.mtu,
-            checksum_offload: self.has_offload(),
-            segment_bytes_max: self.has_offload().then_some(PACKET_BYTES_MAX),
-        }
-    }
-
-    fn receive(&mut self) -> Option<Frame> {
-        if let Some(frame) = self.receiver.frames.pop_front() {
-            return Some(frame);
-        }
-        let read = match &self.interface {
-            State::Open(interface) => self.receiver.read(interface),
-            State::Attached(fd) if self.look_in == 0 => {
-                self.look_in = LOOK_EVERY;
-                self.receiver.read(fd.get_ref())
-            }
-            State::Attached(fd) => {
-                let receiver = &mut self.receiver;
-                fd.try_io(Interest::READABLE, |interface| receiver.read(interface))
-            }
-            State::Gone => Err(io::ErrorKind::NotConnected.into()),
-        };
-        if let Err(error) = read
-            && is_deleted(&error)
-        {
-            self.failure = Some(error);
-        }
-        self.receiver.frames.pop_front()
-    }
-
-    fn transmit(&mut self) -> Option<TunSlot<'_>> {
-        if self.is_stuck {
-            self.push();
-        }
-        (!self.is_stuck).then_some(TunSlot(self))
-    }
-}
-
-impl Device for Tun {
-    fn attach(&mut self) -> io::Result<()> {
-        if let State::Open(interface) = std::mem::replace(&mut self.interface, State::Gone) {
-            // SAFETY: the interface owns its open descriptor, and neither closes nor replaces it
-            // while `AsyncFd` has it.
-            #[allow(unsafe_code)]
-            let attached = unsafe { AsyncFd::register(interface) }?;
-            self.interface = State::Attached(Arc::new(attached));
-        }
-        Ok(())
-    }
-
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.receiver.frames.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-        if let Some(failure) = self.failure.take() {
-            return Poll::Ready(Err(ended(failure)));
-        }
-        let State::Attached(fd) = &self.interface else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        // Tokio learns that there is nothing from an attempt that it watches; packets that it finds
-        // are kept.
-        loop {
-            let receiver = &mut self.receiver;
-            let read = fd.try_io(Interest::READABLE, |interface| receiver.read(interface));
-            if !receiver.frames.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            match read {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let waiting = self.waiting.get_or_insert_with(|| Box::pin(wait(fd.clone())));
-                    let waited = ready!(waiting.as_mut().poll(cx));
-                    self.waiting = None;
-                    waited?;
-                }
-                Err(error) if is_deleted(&error) => return Poll::Ready(Err(ended(error))),
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-
-    fn look(&mut self) {
-        self.look_in = 0;
-    }
-
-    fn flush(&mut self) {
-        self.look_in = self.look_in.saturating_sub(1);
-    }
-
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let State::Attached(fd) = &self.interface else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        let mut guard = ready!(fd.poll_write_ready(cx))?;
-        guard.clear_ready();
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// The place for one packet.
-#[derive(Debug)]
-pub struct TunSlot<'a>(&'a mut Tun);
-
-impl Slot for TunSlot<'_> {
-    fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
-        let tun = self.0;
-        let start = if tun.has_offload() { virtio::HEADER_BYTES } else { 0 };
-        tun.outgoing_len = start + len;
-        let buffer = &mut tun.outgoing[..start + len];
-        let (result, offload) = fill(&mut buffer[start..]);
-        if start > 0 {
-            virtio::write_header(buffer, offload);
-        }
-        tun.push();
-        result
-    }
-}
-
-/// Waits until there is a packet, or the interface is gone. The latter shows as an error of the
-/// descriptor, for which `AsyncFd::poll_read_ready` does not wait.
-async fn wait(fd: Arc<AsyncFd<Interface>>) -> io::Result<()> {
-    let mut guard = fd.ready(Interest::READABLE | Interest::ERROR).await?;
-    let is_gone = guard.ready().is_error();
-    guard.retain_ready();
-    if is_gone { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
-}
-
-impl Receiver {
-    fn new(packet_bytes_max: usize) -> Self {
-        let pool = Pool::new(BUFFER_BYTES.max(packet_bytes_max));
-        Self { pool, packet_bytes_max, frames: VecDeque::new() }
-    }
-
-    /// Reads what is there, as far as one buffer holds it: `WouldBlock` says that this was all.
-    fn read(&mut self, interface: &Interface) -> io::Result<()> {
-        let mut buffer = self.pool.take();
-        let (mut end, mut ends) = (0, [0; BATCH_PACKETS]);
-        let (mut packets, mut failure) = (0, None);
-        while packets < BATCH_PACKETS && end + self.packet_bytes_max <= buffer.len() {
-            match interface.recv(buffer.slice_mut(end..end + self.packet_bytes_max)) {
-                Ok(len) => {
-                    end += len;
-                    ends[packets] = end;
-                    packets += 1;
-                }
-                Err(error) => {
-                    failure = Some(error);
-                    break;
-                }
-            }
-        }
-        let is_drained =
-            failure.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        if let (0, Some(failure)) = (packets, failure) {
-            return Err(failure);
-        }
-        let whole = buffer.freeze();
-        let mut start = 0;
-        for end in &ends[..packets] {
-            let packet = whole.slice(start..*end);
-            start = *end;
-            if interface.has_offload() {
-                virtio::read_frames(packet, &mut |frame| self.frames.push_back(frame));
-            } else {
-                let checksum = FrameChecksum::Unknown;
-                self.frames.push_back(Frame { data: packet, checksum });
-            }
-        }
-        if is_drained { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-    }
-}
-
-/// Opens the interface as it is wanted, or as the kernel can do it.
-fn open(config: &TunConfig) -> io::Result<Interface> {
-    if config.offload == TunOffload::Preferred {
-        match Interface::offload(&config.name) {
-            // What the kernel says if it has no offload, or the interface is of another kind.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                let interface = Interface::plain(&config.name)?;
-                tracing::warn!(name = interface.name(), %error, "this TUN has no offload");
-                return Ok(interface);
-            }
-            result => return result,
-        }
-    }
-    Interface::plain(&config.name)
-}
-
-fn check_name(name: &str) -> io::Result<()> {
-    let is_valid = name.len() <= NAME_BYTES_MAX
-        && !matches!(name, "." | "..")
-        && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c == '\0');
-    if is_valid {
-        return Ok(());
-    }
-    let message = format!(
-        "\"{name}\" cannot be the name of an interface: at most {NAME_BYTES_MAX} bytes, \
-         without '/', ':' or white space"
-    );
-    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
-}
-
-/// Says what to do about an error of making the device.
-fn explain(error: io::Error, name: &str) -> io::Error {
-    let name = if name.is_empty() { "a TUN device" } else { name };
-    let (kind, message) = match error.kind() {
-        io::ErrorKind::PermissionDenied => (
-            io::ErrorKind::PermissionDenied,
-            format!(
-                "making {name} needs the capability CAP_NET_ADMIN: run as root, or in a network \
-                 namespace of your own (unshare --user --net --map-root-user)"
-            ),
-        ),
-        io::ErrorKind::ResourceBusy => (
-            io::ErrorKind::AddrInUse,
-            format!("{name} is in use by another program: choose another name"),
-        ),
-        io::ErrorKind::InvalidInput => (
-            io::ErrorKind::AddrInUse,
-            format!("{name} is taken by an interface that is no TUN: choose another name"),
-        ),
-        io::ErrorKind::NotFound => (
-            io::ErrorKind::NotFound,
-            "there is no /dev/net/tun: load the kernel's tun module, or hand the device into the \
-             container"
-                .to_owned(),
-        ),
-        kind => (kind, format!("making {name}: {error}")),
-    };
-    io::Error::new(kind, message)
-}
-
-fn is_deleted(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(EBADFD)
-}
-
-fn ended(_deleted: io::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the interface was deleted")
-}
+super::kernel::is_a_kernel_device!(Tun);

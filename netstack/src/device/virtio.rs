@@ -1,4 +1,4 @@
-//! The header in front of each packet of a TUN with offload, as virtio-net has it.
+//! The header in front of each frame of a TUN or TAP with offload, as virtio-net has it.
 
 use bytes::{Bytes, BytesMut};
 use netcore::smoltcp::wire::{Ipv4Packet, Ipv6Packet, UdpPacket};
@@ -15,8 +15,9 @@ const DATA_VALID: u8 = 2;
 /// A bit of the segmentation type: TCP's congestion notification is on.
 const GSO_ECN: u8 = 0x80;
 
-/// Writes the header for the packet that follows it in `buffer`.
-pub(super) fn write_header(buffer: &mut [u8], offload: Offload) {
+/// Writes the header for the frame that follows it in `buffer`, whose IP packet begins at
+/// `ip_start`.
+pub(super) fn write_header(buffer: &mut [u8], ip_start: usize, offload: Offload) {
     let (header, packet) = buffer.split_at_mut(HEADER_BYTES);
     let mut virtio = VirtioNetHdr::default();
     if let Some(checksum) = offload.checksum {
@@ -24,7 +25,7 @@ pub(super) fn write_header(buffer: &mut [u8], offload: Offload) {
         virtio.csum_start = checksum.start;
         virtio.csum_offset = checksum.offset;
         if let Some(segment_bytes) = offload.segment_bytes {
-            let is_v4 = packet[0] >> 4 == 4;
+            let is_v4 = packet[ip_start] >> 4 == 4;
             virtio.gso_type =
                 if is_v4 { VIRTIO_NET_HDR_GSO_TCPV4 } else { VIRTIO_NET_HDR_GSO_TCPV6 };
             virtio.gso_size = segment_bytes.get();
@@ -36,9 +37,10 @@ pub(super) fn write_header(buffer: &mut [u8], offload: Offload) {
     virtio.encode(header).expect("the buffer has room for it");
 }
 
-/// Takes the header off a packet and gives the frames that it stands for to `sink`. A TCP packet
-/// stays whole, however large; UDP's boundaries matter, so several datagrams in one are parted.
-pub(super) fn read_frames(packet: Bytes, sink: &mut impl FnMut(Frame)) {
+/// Takes the header off a frame, whose IP packet begins at `ip_start`, and gives the frames that it
+/// stands for to `sink`. A TCP packet stays whole, however large; UDP's boundaries matter, so
+/// several datagrams in one are parted.
+pub(super) fn read_frames(packet: Bytes, ip_start: usize, sink: &mut impl FnMut(Frame)) {
     let Ok(virtio) = VirtioNetHdr::decode(&packet) else {
         return;
     };
@@ -49,7 +51,8 @@ pub(super) fn read_frames(packet: Bytes, sink: &mut impl FnMut(Frame)) {
     };
     if virtio.gso_type & !GSO_ECN == VIRTIO_NET_HDR_GSO_UDP_L4 {
         let (start, size) = (usize::from(virtio.csum_start), usize::from(virtio.gso_size));
-        part_datagrams(&data, start, size, &mut |data| sink(Frame { data, checksum }));
+        let starts = (ip_start, start);
+        part_datagrams(&data, starts, size, &mut |data| sink(Frame { data, checksum }));
     } else {
         sink(Frame { data, checksum });
     }
@@ -57,31 +60,36 @@ pub(super) fn read_frames(packet: Bytes, sink: &mut impl FnMut(Frame)) {
 
 const UDP_HEADER: usize = 8;
 
-/// Parts a packet whose UDP header is at `start` into datagrams of `size` bytes of payload. Their
-/// checksums stay incomplete, which the kernel vouches for.
-fn part_datagrams(packet: &[u8], start: usize, size: usize, sink: &mut impl FnMut(Bytes)) {
+/// Parts a frame whose IP and UDP headers are at these places into datagrams of `size` bytes of
+/// payload. Their checksums stay incomplete, which the kernel vouches for.
+fn part_datagrams(
+    packet: &[u8],
+    (ip_start, start): (usize, usize),
+    size: usize,
+    sink: &mut impl FnMut(Bytes),
+) {
     let payload_start = start + UDP_HEADER;
     let Some((headers, payload)) = packet.split_at_checked(payload_start) else {
         return;
     };
-    if start < 20 || size == 0 {
+    if start < ip_start + 20 || size == 0 {
         return;
     }
     for chunk in payload.chunks(size) {
         let mut datagram = BytesMut::with_capacity(payload_start + chunk.len());
         datagram.extend_from_slice(headers);
         datagram.extend_from_slice(chunk);
-        let total = datagram.len();
+        let total = datagram.len() - ip_start;
         let mut udp = UdpPacket::new_unchecked(&mut datagram[start..]);
         udp.set_len((UDP_HEADER + chunk.len()) as u16);
-        if headers[0] >> 4 == 4 {
-            let mut ip = Ipv4Packet::new_unchecked(&mut datagram[..]);
+        if headers[ip_start] >> 4 == 4 {
+            let mut ip = Ipv4Packet::new_unchecked(&mut datagram[ip_start..]);
             ip.set_total_len(total as u16);
             ip.fill_checksum();
         } else {
             // IPv6 does not count its own header.
-            let mut ip = Ipv6Packet::new_unchecked(&mut datagram[..]);
-            ip.set_payload_len((total - 40) as u16);
+            let mut ip = Ipv6Packet::new_unchecked(&mut datagram[ip_start..]);
+            ip.set_payload_len(total.saturating_sub(40) as u16);
         }
         sink(datagram.freeze());
     }
@@ -116,7 +124,7 @@ mod tests {
         buffer.extend(udp_v4(b"aaaabbbbcc"));
 
         let mut frames = Vec::new();
-        read_frames(buffer.into(), &mut |frame| frames.push(frame));
+        read_frames(buffer.into(), 0, &mut |frame| frames.push(frame));
 
         let payloads: Vec<_> = frames.iter().map(|frame| frame.data.slice(28..)).collect();
         assert_eq!(payloads, ["aaaa", "bbbb", "cc"]);
@@ -141,8 +149,8 @@ mod tests {
         buffer.extend(udp_v4(b"abc"));
         let mut frames = 0;
 
-        read_frames(buffer.into(), &mut |_| frames += 1);
-        read_frames(Bytes::from_static(b"short"), &mut |_| frames += 1);
+        read_frames(buffer.into(), 0, &mut |_| frames += 1);
+        read_frames(Bytes::from_static(b"short"), 0, &mut |_| frames += 1);
 
         assert_eq!(frames, 0);
     }
@@ -157,10 +165,47 @@ mod tests {
             segment_bytes: NonZeroU16::new(1460),
         };
 
-        write_header(&mut buffer, offload);
+        write_header(&mut buffer, 0, offload);
 
         let virtio = VirtioNetHdr::decode(&buffer).expect("whole");
         assert_eq!((virtio.gso_type, virtio.gso_size), (VIRTIO_NET_HDR_GSO_TCPV4, 1460));
         assert_eq!((virtio.csum_start, virtio.csum_offset, virtio.hdr_len), (20, 16, 52));
+    }
+
+    #[test]
+    fn behind_an_ethernet_header_all_is_found() {
+        let ethernet = [2; 14];
+        let mut buffer = vec![0; HEADER_BYTES];
+        let virtio = VirtioNetHdr {
+            flags: NEEDS_CHECKSUM,
+            gso_type: VIRTIO_NET_HDR_GSO_UDP_L4,
+            gso_size: 4,
+            csum_start: 14 + 20,
+            csum_offset: 6,
+            ..VirtioNetHdr::default()
+        };
+        virtio.encode(&mut buffer).expect("room");
+        buffer.extend(ethernet);
+        buffer.extend(udp_v4(b"aaaabb"));
+
+        let mut frames = Vec::new();
+        read_frames(buffer.into(), 14, &mut |frame| frames.push(frame.data));
+
+        for (frame, payload) in frames.iter().zip(["aaaa", "bb"]) {
+            assert_eq!((&frame[..14], &frame[14 + 28..]), (&ethernet[..], payload.as_bytes()));
+            let ip = Ipv4Packet::new_checked(&frame[14..]).expect("whole");
+            assert!(ip.verify_checksum());
+        }
+        assert_eq!(frames.len(), 2);
+
+        let mut buffer = vec![0; HEADER_BYTES + 14 + 60];
+        buffer[HEADER_BYTES + 14] = 0x60;
+        buffer[HEADER_BYTES + 14 + 40 + 12] = 5 << 4;
+        let checksum = Some(PartialChecksum { start: 14 + 40, offset: 16 });
+        let offload = Offload { checksum, segment_bytes: NonZeroU16::new(1440) };
+        write_header(&mut buffer, 14, offload);
+        let virtio = VirtioNetHdr::decode(&buffer).expect("whole");
+        assert_eq!((virtio.gso_type, virtio.gso_size), (VIRTIO_NET_HDR_GSO_TCPV6, 1440));
+        assert_eq!((virtio.csum_start, virtio.hdr_len), (54, 74));
     }
 }

@@ -293,6 +293,7 @@ mod tests {
     use crate::device::{PipeEnd, pipe};
     use crate::{Builder, Stack};
     use netcore::Link as _;
+    use netcore::smoltcp::phy::Medium;
     use std::time::Duration;
 
     const DELAY: Duration = Duration::from_millis(10);
@@ -394,7 +395,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_device_that_computes_checksums_is_refused() {
-        let (device, _far) = crate::device::join(16, 1500, true);
+        let (device, _far) = crate::device::join(16, Medium::Ip, 1500, true);
         let device = Impaired::new(device, Link::new(), 1);
         assert_eq!(device.capabilities().segment_bytes_max, None);
         assert!(!device.capabilities().checksum_offload);

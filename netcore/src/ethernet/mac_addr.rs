@@ -1,0 +1,171 @@
+//! Hardware addresses.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// The hardware address of an Ethernet interface, or of a group of them. Written as
+/// `aa:bb:cc:dd:ee:ff`; read with dashes, too.
+///
+/// ```
+/// let address: netcore::MacAddr = "02:00:5e:10:00:01".parse().unwrap();
+/// assert!(address.is_unicast());
+/// assert_eq!(address.to_string(), "02:00:5e:10:00:01");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MacAddr(pub [u8; 6]);
+
+/// A text is not a hardware address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a hardware address is six pairs of hexadecimal digits with ':' or '-' between them")]
+pub struct MacAddrParseError;
+
+impl MacAddr {
+    /// Everybody on the link.
+    pub const BROADCAST: Self = Self([0xff; 6]);
+    /// Nobody: stands where an address is not known.
+    pub const UNSPECIFIED: Self = Self([0; 6]);
+
+    /// Its bytes, in the order in which they are sent.
+    pub const fn octets(self) -> [u8; 6] {
+        self.0
+    }
+
+    /// Whether it is a group's. Everybody is a group.
+    pub const fn is_multicast(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+
+    /// Whether a single interface can have it.
+    pub fn is_unicast(self) -> bool {
+        !self.is_multicast() && self != Self::UNSPECIFIED
+    }
+
+    /// The address of one interface that nobody has assigned to a device (IEEE 802 section 8.4.2),
+    /// made of these bytes.
+    pub(crate) const fn locally_administered(mut octets: [u8; 6]) -> Self {
+        octets[0] = octets[0] & !1 | 2;
+        Self(octets)
+    }
+
+    /// The hardware address that packets to many are sent to (RFC 1112 section 6.4, RFC 2464
+    /// section 7); `None` if `address` is neither a multicast group nor 255.255.255.255.
+    pub(crate) fn of_group(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(Ipv4Addr::BROADCAST) => Some(Self::BROADCAST),
+            IpAddr::V4(group) if group.is_multicast() => {
+                let [_, a, b, c] = group.octets();
+                Some(Self([0x01, 0x00, 0x5e, a & 0x7f, b, c]))
+            }
+            IpAddr::V6(group) if group.is_multicast() => {
+                let [.., a, b, c, d] = group.octets();
+                Some(Self([0x33, 0x33, a, b, c, d]))
+            }
+            _ => None,
+        }
+    }
+
+    /// The link-local address that is made of it (RFC 4291 appendix A, RFC 2464 section 5).
+    pub(crate) fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        let pair = |high: u8, low: u8| u16::from_be_bytes([high, low]);
+        Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
+    }
+}
+
+impl From<[u8; 6]> for MacAddr {
+    fn from(octets: [u8; 6]) -> Self {
+        Self(octets)
+    }
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for MacAddr {
+    type Err = MacAddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, MacAddrParseError> {
+        let separator = text.chars().nth(2).filter(|c| matches!(c, ':' | '-'));
+        let mut parts = text.split(separator.ok_or(MacAddrParseError)?);
+        let mut octets = [0; 6];
+        for octet in &mut octets {
+            let digits = parts.next().ok_or(MacAddrParseError)?;
+            if digits.len() != 2 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return Err(MacAddrParseError);
+            }
+            *octet = u8::from_str_radix(digits, 16).map_err(|_| MacAddrParseError)?;
+        }
+        match parts.next() {
+            None => Ok(Self(octets)),
+            Some(_) => Err(MacAddrParseError),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let address = MacAddr([0x02, 0, 0x5e, 0x10, 0xab, 0xff]);
+
+        assert_eq!(address.to_string(), "02:00:5e:10:ab:ff");
+        for text in ["02:00:5e:10:ab:ff", "02-00-5E-10-AB-FF"] {
+            assert_eq!(text.parse(), Ok(address), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_read() {
+        for text in [
+            "",
+            "02",
+            "02:00:5e:10:ab",
+            "02:00:5e:10:ab:ff:00",
+            "02:00:5e:10:ab:f",
+            "02:00-5e:10:ab:ff",
+            "02:00:5e:10:ab:+f",
+            "0200:5e:10:ab:ff:",
+            "µ2:00:5e:10:ab:ff",
+        ] {
+            assert_eq!(text.parse::<MacAddr>(), Err(MacAddrParseError), "{text}");
+        }
+    }
+
+    #[test]
+    fn groups_have_the_addresses_of_the_rfcs() {
+        let of = |text: &str| {
+            let address = text.parse().expect("an address");
+            MacAddr::of_group(address).map(|address| address.to_string())
+        };
+
+        // Only 23 bits of an IPv4 group are left.
+        assert_eq!(of("224.129.2.3").as_deref(), Some("01:00:5e:01:02:03"));
+        assert_eq!(of("ff02::1:ff12:3456").as_deref(), Some("33:33:ff:12:34:56"));
+        assert_eq!(of("255.255.255.255"), Some(MacAddr::BROADCAST.to_string()));
+        assert_eq!(of("10.0.0.255"), None);
+        assert_eq!(of("fe80::1"), None);
+    }
+
+    #[test]
+    fn the_link_local_address_is_made_as_in_the_rfc() {
+        // The example of RFC 2464 section 4.
+        let address = MacAddr([0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde]);
+
+        assert_eq!(address.link_local().to_string(), "fe80::3656:78ff:fe9a:bcde");
+    }
+
+    #[test]
+    fn a_made_up_address_is_one_interfaces_own() {
+        let address = MacAddr::locally_administered([0xff; 6]);
+
+        assert!(address.is_unicast());
+        assert_eq!(address.octets()[0] & 2, 2);
+    }
+}

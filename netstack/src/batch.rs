@@ -1,0 +1,74 @@
+//! Frames that were sent and not yet passed on.
+
+use crate::pool::{Buffer, Pool};
+use bytes::Bytes;
+use netcore::{FrameChecksum, Offload};
+
+/// Gathers frames in one buffer, so that many are passed on at once and allocated together.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pool: Pool,
+    /// The buffer that they are in, and how much of it they fill.
+    chunk: Option<(Buffer, usize)>,
+    /// Where they end, and what they leave to the link.
+    frames: Vec<(usize, Offload)>,
+}
+
+/// Frames are carved from buffers of this size: one jumbo packet with its header, or a batch of
+/// ordinary ones.
+const CHUNK_BYTES: usize = 68 * 1024;
+/// What was gathered is passed on at this many frames, so that the other end can begin.
+const FRAMES_MAX: usize = 32;
+
+impl Batch {
+    pub(crate) fn new() -> Self {
+        Self { pool: Pool::new(CHUNK_BYTES), chunk: None, frames: Vec::new() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Whether it is time to pass them on.
+    pub(crate) fn is_full(&self) -> bool {
+        self.frames.len() >= FRAMES_MAX
+    }
+
+    /// Whether a frame of `len` bytes fits behind those that are there.
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        self.chunk.as_ref().is_none_or(|(buffer, used)| used + len <= buffer.len())
+    }
+
+    /// Adds a frame of `len` bytes, which `fill` writes.
+    ///
+    /// # Panics
+    ///
+    /// If it does not fit.
+    pub(crate) fn add<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
+        let pool = &self.pool;
+        let (buffer, used) = self.chunk.get_or_insert_with(|| (pool.take(), 0));
+        let (result, offload) = fill(buffer.slice_mut(*used..*used + len));
+        *used += len;
+        self.frames.push((*used, offload));
+        result
+    }
+
+    /// Takes all of them out.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (Bytes, Offload)> {
+        let chunk = self.chunk.take().map(|(chunk, _)| chunk.freeze()).unwrap_or_default();
+        let mut start = 0;
+        std::mem::take(&mut self.frames).into_iter().map(move |(end, offload)| {
+            let data = chunk.slice(start..end);
+            start = end;
+            (data, offload)
+        })
+    }
+}
+
+/// What is known of the checksum of a frame that was never on a wire.
+pub(crate) fn checksum_of(offload: Offload) -> FrameChecksum {
+    match offload.checksum {
+        Some(_) => FrameChecksum::Good,
+        None => FrameChecksum::Unknown,
+    }
+}

@@ -1,0 +1,10 @@
+//! Recording frames in pcapng files, which Wireshark and its relatives read.
+//!
+//! Frames are recorded as they pass: a packet that TCP leaves to a link to cut is one of up to
+//! 64 KiB with a checksum that may be incomplete, as in a capture on a machine with offload.
+
+mod device;
+mod recorder;
+
+pub use device::{Capture, CaptureSlot};
+pub use recorder::{Direction, Interface, Recorder, RecorderStatistics};

@@ -1,0 +1,258 @@
+//! Frames on their way through a switch.
+
+use crate::batch::checksum_of;
+use crate::segment::{ETHERNET_HEADER, Layout, TAG, TAG_BYTES, complete_partial};
+use crate::segment::{ethernet_payload, moved};
+use bytes::{Bytes, BytesMut};
+use netcore::{Frame, FrameChecksum, LinkCapabilities, MacAddr, Offload};
+use std::num::NonZeroU16;
+
+/// An Ethernet frame, and what is still to be done to it before it is as on a wire.
+#[derive(Debug, Clone)]
+pub(super) struct Carried {
+    pub(super) data: Bytes,
+    checksum: FrameChecksum,
+    offload: Offload,
+}
+
+impl Carried {
+    /// A frame as it is on a wire.
+    pub(super) fn plain(data: Bytes) -> Self {
+        Self { data, checksum: FrameChecksum::Unknown, offload: Offload::default() }
+    }
+
+    pub(super) fn sent((data, offload): (Bytes, Offload)) -> Self {
+        Self { data, checksum: checksum_of(offload), offload }
+    }
+
+    pub(super) fn received(frame: Frame) -> Self {
+        Self { data: frame.data, checksum: frame.checksum, offload: Offload::default() }
+    }
+
+    pub(super) fn into_frame(self) -> Frame {
+        Frame { data: self.data, checksum: self.checksum }
+    }
+
+    /// Where it goes, and where it comes from.
+    pub(super) fn addresses(&self) -> Option<(MacAddr, MacAddr)> {
+        let header = self.data.get(..ETHERNET_HEADER)?;
+        let address = |at: usize| header[at..at + 6].try_into().map(MacAddr).ok();
+        Some((address(0)?, address(6)?))
+    }
+
+    /// The control information of its tag (IEEE 802.1Q section 9.6), if it has one.
+    pub(super) fn tag(&self) -> Option<u16> {
+        let tag = self.data.get(TYPE..TYPE + TAG_BYTES)?;
+        (tag[..2] == TAG).then(|| u16::from_be_bytes([tag[2], tag[3]]))
+    }
+
+    /// A copy without its tag.
+    pub(super) fn without_tag(&self) -> Self {
+        let mut data = BytesMut::with_capacity(self.data.len());
+        data.extend_from_slice(&self.data[..TYPE]);
+        data.extend_from_slice(&self.data[TYPE + TAG_BYTES..]);
+        let offload = moved(self.offload, -(TAG_BYTES as i16));
+        Self { data: data.freeze(), checksum: self.checksum, offload }
+    }
+
+    /// A copy with a tag.
+    pub(super) fn with_tag(&self, control: u16) -> Self {
+        let mut data = BytesMut::with_capacity(self.data.len() + TAG_BYTES);
+        data.extend_from_slice(&self.data[..TYPE]);
+        data.extend_from_slice(&TAG);
+        data.extend_from_slice(&control.to_be_bytes());
+        data.extend_from_slice(&self.data[TYPE..]);
+        let offload = moved(self.offload, TAG_BYTES as i16);
+        Self { data: data.freeze(), checksum: self.checksum, offload }
+    }
+
+    /// Whether a link of this MTU can carry it, if need be in pieces.
+    pub(super) fn fits(&self, mtu: usize) -> bool {
+        if !self.is_oversized(mtu) {
+            return true;
+        }
+        Layout::of(&self.data).is_some_and(|layout| layout.piece_bytes(None, mtu).is_some())
+    }
+
+    /// Makes of it frames as they are on a wire, for a link of this MTU. None if it does not fit.
+    pub(super) fn into_pieces(self, mtu: usize, sink: &mut impl FnMut(Bytes)) {
+        let is_oversized = self.is_oversized(mtu);
+        if self.is_complete() && !is_oversized {
+            return sink(self.data);
+        }
+        let layout = Layout::of(&self.data);
+        let to_cut = layout.and_then(|layout| Some((layout, self.piece_bytes(&layout, mtu)?)));
+        if let Some((layout, piece_bytes)) = to_cut {
+            return layout.cut(&self.data, piece_bytes, sink);
+        }
+        if is_oversized {
+            return;
+        }
+        let mut data = BytesMut::from(&self.data[..]);
+        match (self.offload.checksum, layout) {
+            (Some(partial), _) => complete_partial(&mut data, partial),
+            (None, Some(layout)) => layout.complete(&mut data),
+            (None, None) => {}
+        }
+        sink(data.freeze());
+    }
+
+    /// Makes of it frames that a link with these capabilities takes, leaving to it what it can do.
+    pub(super) fn into_frames_for(self, link: &LinkCapabilities, sink: &mut impl FnMut(Carried)) {
+        let max = link.segment_bytes_max.unwrap_or(0).max(link.mtu);
+        let is_taken = link.checksum_offload
+            && !self.is_oversized(max)
+            && (link.segment_bytes_max.is_some() || !self.has_to_be_cut(link.mtu))
+            && self.fits(link.mtu);
+        if is_taken {
+            return sink(self);
+        }
+        self.into_pieces(link.mtu, &mut |data| sink(Self::plain(data)));
+    }
+
+    /// Writes it, and says what is left to a link that completes checksums and cuts segments.
+    pub(super) fn write(&self, buffer: &mut [u8], mtu: usize) -> Offload {
+        buffer.copy_from_slice(&self.data);
+        if self.is_complete() && !self.is_oversized(mtu) {
+            return Offload::default();
+        }
+        let Some(layout) = Layout::of(buffer) else {
+            return Offload { checksum: self.offload.checksum, segment_bytes: None };
+        };
+        let piece_bytes = self.piece_bytes(&layout, mtu);
+        if piece_bytes.is_none() && layout.has_padding(buffer) {
+            // The link would sum up the padding, too.
+            layout.complete(buffer);
+            return Offload::default();
+        }
+        let segment_bytes = piece_bytes.and_then(|size| NonZeroU16::new(size as u16));
+        Offload { checksum: layout.begin(buffer), segment_bytes }
+    }
+
+    /// Whether nothing is left to do about its checksum.
+    fn is_complete(&self) -> bool {
+        self.checksum == FrameChecksum::Unknown && self.offload == Offload::default()
+    }
+
+    fn is_oversized(&self, mtu: usize) -> bool {
+        ethernet_payload(&self.data).is_some_and(|start| self.data.len() - start > mtu)
+    }
+
+    fn has_to_be_cut(&self, mtu: usize) -> bool {
+        self.is_oversized(mtu) || self.offload.segment_bytes.is_some()
+    }
+
+    /// The payload of each piece, if it has to be in several.
+    fn piece_bytes(&self, layout: &Layout, mtu: usize) -> Option<usize> {
+        if !self.has_to_be_cut(mtu) {
+            return None;
+        }
+        let size = layout.piece_bytes(self.offload.segment_bytes, mtu)?;
+        (layout.payload_bytes() > size).then_some(size)
+    }
+}
+
+/// Where an untagged frame says what it carries.
+const TYPE: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::tests::{assert_whole, tcp};
+    use netcore::smoltcp::phy::Medium;
+
+    /// As a stack sends it with offload.
+    fn begun(frame: &[u8], segment_bytes: Option<u16>) -> Carried {
+        let mut frame = frame.to_vec();
+        let checksum = Layout::of(&frame).expect("it is TCP").begin(&mut frame);
+        let segment_bytes = segment_bytes.and_then(NonZeroU16::new);
+        Carried::sent((frame.into(), Offload { checksum, segment_bytes }))
+    }
+
+    fn pieces(carried: Carried, mtu: usize) -> Vec<Bytes> {
+        let mut pieces = Vec::new();
+        carried.into_pieces(mtu, &mut |piece| pieces.push(piece));
+        pieces
+    }
+
+    #[test]
+    fn what_is_whole_and_fits_is_passed_on_as_it_is() {
+        let data = Bytes::from(tcp(true, 0, 0, b"abc"));
+        let pieces = pieces(Carried::plain(data.clone()), 1500);
+        assert_eq!(pieces[0].as_ptr(), data.as_ptr());
+    }
+
+    #[test]
+    fn a_begun_checksum_is_completed_with_and_without_a_word_of_where() {
+        for is_v4 in [true, false] {
+            let whole = tcp(is_v4, 0, 3, b"abc");
+            let sent = begun(&whole, None);
+            let vouched = Carried::received(sent.clone().into_frame());
+
+            assert_eq!(pieces(sent, 1500), [&whole[..]]);
+            assert_eq!(pieces(vouched, 1500), [&whole[..]]);
+        }
+    }
+
+    #[test]
+    fn a_tag_moves_what_is_left_to_the_link_and_comes_off_again() {
+        let whole = tcp(false, 0, 0, b"abc");
+        let tagged = begun(&whole, None).with_tag(0x2007);
+        assert_eq!(tagged.tag(), Some(0x2007));
+        assert_whole(&pieces(tagged.clone(), 1500)[0]);
+
+        let untagged = tagged.without_tag();
+
+        assert_eq!(untagged.tag(), None);
+        assert_eq!(pieces(untagged, 1500), [&whole[..]]);
+    }
+
+    #[test]
+    fn a_jumbo_packet_is_cut_as_its_sender_says_or_the_mtu() {
+        let whole = tcp(true, 0, 0, &[7; 5000]);
+        let lens = |pieces: Vec<Bytes>| -> Vec<_> {
+            pieces.iter().for_each(|piece| assert_whole(piece));
+            pieces.iter().map(|piece| piece.len() - 54).collect()
+        };
+
+        assert_eq!(lens(pieces(begun(&whole, Some(2000)), 9000)), [2000, 2000, 1000]);
+        assert_eq!(lens(pieces(begun(&whole, Some(2000)), 1500)), [1460, 1460, 1460, 620]);
+        assert_eq!(lens(pieces(Carried::plain(whole.into()), 2540)), [2500, 2500]);
+    }
+
+    #[test]
+    fn what_cannot_be_cut_does_not_fit() {
+        let mut frame = tcp(true, 0, 0, &[7; 5000]);
+        frame[14 + 9] = 99;
+        let carried = Carried::plain(frame.into());
+        assert!(!carried.fits(1500));
+        assert_eq!(pieces(carried, 1500).len(), 0);
+    }
+
+    #[test]
+    fn a_link_with_offload_is_told_what_to_do() {
+        let mut link = LinkCapabilities {
+            medium: Medium::Ethernet,
+            mtu: 1500,
+            checksum_offload: true,
+            segment_bytes_max: Some(65_535),
+        };
+        let carried = begun(&tcp(true, 0, 0, &[7; 5000]), Some(1400));
+        let mut frames = Vec::new();
+
+        carried.clone().into_frames_for(&link, &mut |frame| frames.push(frame));
+        let mut buffer = vec![0; frames[0].data.len()];
+        let offload = frames[0].write(&mut buffer, link.mtu);
+
+        assert_eq!(frames.len(), 1);
+        assert_eq!(offload, carried.offload);
+        // Without a word from its sender, it is as the MTU allows.
+        let vouched = Carried::received(carried.clone().into_frame());
+        let left = vouched.write(&mut buffer, link.mtu);
+        assert_eq!(left.checksum, carried.offload.checksum);
+        assert_eq!(left.segment_bytes, NonZeroU16::new(1460));
+
+        link.segment_bytes_max = None;
+        carried.into_frames_for(&link, &mut |frame| assert_whole(&frame.data));
+    }
+}

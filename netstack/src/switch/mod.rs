@@ -1,0 +1,248 @@
+//! An Ethernet switch in this process: stacks, programs and devices on one LAN.
+//!
+//! It learns which addresses are behind which port and forwards what is for them there alone
+//! (IEEE 802.1D sections 7.7 and 7.8); what is for an unknown address, for many or for all goes to
+//! every other port. It has no address of its own, speaks no spanning tree protocol and looks at no
+//! multicast memberships: whoever connects two switches twice makes a loop, which only
+//! [`SwitchConfig::flooded_frames_per_second`] and the queues then bound.
+//!
+//! ```
+//! # fn main() -> std::io::Result<()> {
+//! use netstack::switch::{PortConfig, Switch, SwitchConfig};
+//!
+//! let switch = Switch::new(SwitchConfig::default());
+//! let near = switch.raw_port(PortConfig::default())?;
+//! let far = switch.raw_port(PortConfig::default())?;
+//!
+//! let frame = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 1], &[0x88, 0xb5], b"hello, all"].concat();
+//! near.send(frame.into());
+//! assert!(far.try_recv().expect("flooded").ends_with(b"hello, all"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A stack's port is a device: `Builder::spawn(switch.port(PortConfig::default())?)`.
+
+mod frame;
+mod hub;
+mod monitor;
+mod port;
+mod queue;
+mod statistics;
+mod table;
+mod uplink;
+mod vlan;
+
+pub use monitor::{Monitor, Seen};
+pub use port::{RawPort, SwitchPort, SwitchSlot};
+pub use statistics::{DropReason, PortStatistics, Traffic};
+pub use uplink::Uplink;
+pub use vlan::{Vlan, VlanId};
+
+use crate::device::Device;
+use hub::Hub;
+use netcore::MacAddr;
+use netcore::smoltcp::phy::Medium;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A switch. Dropping it ends its ports: stacks on them end in good order.
+///
+/// Ports come and go while it runs, from any thread.
+#[derive(Debug)]
+#[must_use = "dropping it ends its ports"]
+pub struct Switch {
+    hub: Arc<Hub>,
+}
+
+/// What a switch is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SwitchConfig {
+    /// The largest IP packet on its stacks' and programs' ports, in bytes.
+    pub mtu: usize,
+    /// Ports at a time.
+    pub ports_max: usize,
+    /// Addresses that it remembers. What is for others is flooded.
+    pub addresses_max: usize,
+    /// Addresses that it remembers behind one port, so that nobody can use up all.
+    pub port_addresses_max: usize,
+    /// How long it remembers an address from which nothing comes.
+    pub address_age: Duration,
+    /// Frames that wait at a port. A packet that is cut behind the port counts once: at most so many
+    /// times 64 KiB are kept for a port that nobody looks at.
+    pub queue_frames_max: usize,
+    /// Frames that wait at a monitor.
+    pub monitor_frames_max: usize,
+    /// Frames from one port in a second that go to every other, and at most so many at once.
+    pub flooded_frames_per_second: u32,
+}
+
+impl Default for SwitchConfig {
+    fn default() -> Self {
+        Self {
+            mtu: 1500,
+            ports_max: 4096,
+            addresses_max: 8192,
+            port_addresses_max: 1024,
+            // IEEE 802.1D table 7-5.
+            address_age: Duration::from_secs(300),
+            queue_frames_max: 1024,
+            monitor_frames_max: 4096,
+            flooded_frames_per_second: 10_000,
+        }
+    }
+}
+
+/// What a port is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortConfig {
+    /// What it is called in lists and captures; empty for a number.
+    pub name: String,
+    /// The virtual LANs that it is part of.
+    pub vlan: Vlan,
+    /// For a stack's port: whether TCP sends and receives packets of up to 64 KiB whatever the MTU,
+    /// and leaves checksums to whoever needs them. Where a packet leaves for a port or device that
+    /// takes only what a wire carries, the switch cuts it and sums it up.
+    pub jumbo: bool,
+}
+
+impl Default for PortConfig {
+    fn default() -> Self {
+        Self { name: String::new(), vlan: Vlan::default(), jumbo: true }
+    }
+}
+
+/// Which port of a switch. Never used again for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortId(u64);
+
+impl fmt::Display for PortId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A port that there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PortInfo {
+    /// Which one.
+    pub id: PortId,
+    /// What it is called.
+    pub name: String,
+    /// The virtual LANs that it is part of.
+    pub vlan: Vlan,
+    /// What happened there.
+    pub statistics: PortStatistics,
+}
+
+/// An address that a switch has learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AddressInfo {
+    /// The virtual LAN that it was seen on, if any.
+    pub vlan: Option<VlanId>,
+    /// The address.
+    pub address: MacAddr,
+    /// The port that it is behind.
+    pub port: PortId,
+    /// How long ago something came from it.
+    pub age: Duration,
+}
+
+impl Switch {
+    /// Makes a switch without ports.
+    pub fn new(config: SwitchConfig) -> Self {
+        Self { hub: Arc::new(Hub::new(config)) }
+    }
+
+    /// Adds a port for a stack.
+    ///
+    /// # Errors
+    ///
+    /// `QuotaExceeded` if there are [`SwitchConfig::ports_max`] already.
+    pub fn port(&self, config: PortConfig) -> io::Result<SwitchPort> {
+        let jumbo = config.jumbo;
+        let mtu = (!jumbo).then_some(self.hub.config.mtu);
+        let port = self.hub.add_port(config, mtu)?;
+        Ok(SwitchPort::new(self.hub.clone(), port, jumbo))
+    }
+
+    /// Adds a port for a program, which sends and receives frames as they are on a wire.
+    ///
+    /// # Errors
+    ///
+    /// `QuotaExceeded` if there are [`SwitchConfig::ports_max`] already.
+    pub fn raw_port(&self, config: PortConfig) -> io::Result<RawPort> {
+        let port = self.hub.add_port(config, Some(self.hub.config.mtu))?;
+        Ok(RawPort::new(self.hub.clone(), port))
+    }
+
+    /// Adds a port with a device behind it, a TAP or the end of a pipe, and a task that drives it.
+    /// What the device can do about checksums and segments is left to it.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the device's medium is not Ethernet; `QuotaExceeded` if there are
+    /// [`SwitchConfig::ports_max`] ports already; what the device fails with.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn uplink(&self, mut device: impl Device, config: PortConfig) -> io::Result<Uplink> {
+        let link = device.capabilities();
+        if link.medium != Medium::Ethernet {
+            let message = "what is behind a port of a switch must be Ethernet";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        device.attach()?;
+        let port = self.hub.add_port(config, Some(link.mtu))?;
+        Ok(Uplink::spawn(self.hub.clone(), port, device))
+    }
+
+    /// Adds a monitor.
+    pub fn monitor(&self) -> Monitor {
+        Monitor::new(self.hub.clone())
+    }
+
+    /// Removes a port and forgets the addresses behind it; returns whether it was there. Whoever
+    /// holds it sees its end.
+    pub fn remove(&self, port: PortId) -> bool {
+        self.hub.remove_port(port)
+    }
+
+    /// The ports that there are, in the order in which they were added.
+    pub fn ports(&self) -> Vec<PortInfo> {
+        let info = |port: &Arc<hub::Port>| PortInfo {
+            id: port.id,
+            name: port.name.to_string(),
+            vlan: port.vlan.clone(),
+            statistics: port.counters.snapshot(),
+        };
+        self.hub.ports().iter().map(info).collect()
+    }
+
+    /// What happened at all ports together, those that are gone included.
+    pub fn statistics(&self) -> PortStatistics {
+        self.hub.totals.snapshot()
+    }
+
+    /// The addresses that it has learned, sorted by virtual LAN and address.
+    pub fn addresses(&self) -> Vec<AddressInfo> {
+        let all = self.hub.addresses().into_iter();
+        all.map(|(vlan, address, port, age)| AddressInfo { vlan, address, port, age }).collect()
+    }
+
+    /// Forgets all addresses.
+    pub fn forget_addresses(&self) {
+        self.hub.forget_addresses();
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        self.hub.close();
+    }
+}

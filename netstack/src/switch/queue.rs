@@ -1,0 +1,110 @@
+//! What waits for the other side of a port.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// A queue with a bound. What finds it full is refused: nobody waits for room.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    items_max: usize,
+    state: Mutex<State<T>>,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    items: VecDeque<T>,
+    /// How many items found no room.
+    refused: u64,
+    is_closed: bool,
+    receiver: Option<Waker>,
+}
+
+/// What became of items that were pushed: so many from the first were taken, unless it is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pushed {
+    Taken(usize),
+    Closed,
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new(items_max: usize) -> Self {
+        let state = State { items: VecDeque::new(), refused: 0, is_closed: false, receiver: None };
+        Self { items_max, state: Mutex::new(state) }
+    }
+
+    /// Moves what there is room for from `items`, and drops the rest.
+    pub(super) fn push(&self, items: &mut Vec<T>) -> Pushed {
+        let mut state = self.lock();
+        if state.is_closed {
+            drop(state);
+            items.clear();
+            return Pushed::Closed;
+        }
+        let taken = items.len().min(self.items_max.saturating_sub(state.items.len()));
+        state.items.extend(items.drain(..taken));
+        state.refused += items.len() as u64;
+        let receiver = state.receiver.take_if(|_| taken > 0);
+        drop(state);
+        items.clear();
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+        Pushed::Taken(taken)
+    }
+
+    pub(super) fn pop(&self) -> Option<T> {
+        self.lock().items.pop_front()
+    }
+
+    /// Swaps what waits with `into`, which must be empty.
+    pub(super) fn take(&self, into: &mut VecDeque<T>) {
+        std::mem::swap(&mut self.lock().items, into);
+    }
+
+    /// Waits until there is something: `true`, or until there will never be: `false`.
+    pub(super) fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut state = self.lock();
+        if !state.items.is_empty() {
+            return Poll::Ready(true);
+        }
+        if state.is_closed {
+            return Poll::Ready(false);
+        }
+        state.receiver = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Waits until it is closed, whatever is in it.
+    pub(super) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.is_closed {
+            return Poll::Ready(());
+        }
+        state.receiver = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        self.lock().refused
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    /// Takes nothing any more. What is there can still be received.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.is_closed = true;
+        let receiver = state.receiver.take();
+        drop(state);
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,137 @@
+//! A port with a device behind it.
+
+use super::PortId;
+use super::frame::Carried;
+use super::hub::{Hub, Port};
+use crate::device::Device;
+use netcore::Slot;
+use std::collections::VecDeque;
+use std::future;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::task::JoinHandle;
+
+/// A port of a switch with a device behind it, which a task drives. Dropping it removes the port
+/// and ends the device.
+#[derive(Debug)]
+#[must_use = "dropping it removes the port"]
+pub struct Uplink {
+    hub: Arc<Hub>,
+    id: PortId,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl Uplink {
+    pub(super) fn spawn<D: Device>(hub: Arc<Hub>, port: Arc<Port>, device: D) -> Self {
+        let id = port.id;
+        let driver = Driver { hub: hub.clone(), port, device, outgoing: VecDeque::new() };
+        Self { hub, id, task: tokio::spawn(driver.run()) }
+    }
+
+    /// Which port it is.
+    pub fn id(&self) -> PortId {
+        self.id
+    }
+
+    /// Waits until it ends: because its device does, the switch is gone, or the port is removed.
+    ///
+    /// # Errors
+    ///
+    /// What the device failed with; none if it ended in good order.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the port is removed.
+    pub async fn ended(mut self) -> io::Result<()> {
+        let ended = (&mut self.task).await;
+        ended.unwrap_or_else(|failure| Err(io::Error::other(failure)))
+    }
+}
+
+impl Drop for Uplink {
+    fn drop(&mut self) {
+        self.hub.remove_port(self.id);
+    }
+}
+
+/// Moves frames between a port and its device.
+struct Driver<D> {
+    hub: Arc<Hub>,
+    port: Arc<Port>,
+    device: D,
+    /// What the device takes next.
+    outgoing: VecDeque<Carried>,
+}
+
+/// How many frames go one way before the other has its turn.
+const BATCH_FRAMES: usize = 64;
+
+impl<D: Device> Driver<D> {
+    async fn run(mut self) -> io::Result<()> {
+        let ended = self.move_frames().await;
+        self.hub.remove_port(self.port.id);
+        match ended {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            Err(error) => {
+                tracing::warn!(port = %self.port.name, %error, "an uplink ended");
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    async fn move_frames(&mut self) -> io::Result<()> {
+        while !self.port.queue.is_closed() {
+            let has_worked = self.take_in() | self.pass_on();
+            self.device.flush();
+            if has_worked {
+                // Others on this runtime get their turn as often as with any other busy task.
+                tokio::task::consume_budget().await;
+            } else {
+                future::poll_fn(|cx| self.poll_work(cx)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self) -> bool {
+        let device = &mut self.device;
+        let frames = std::iter::from_fn(|| device.receive()).take(BATCH_FRAMES);
+        let frames: Vec<_> = frames.map(Carried::received).collect();
+        let has_any = !frames.is_empty();
+        if has_any {
+            self.hub.forward(&self.port, frames.into_iter());
+        }
+        has_any
+    }
+
+    fn pass_on(&mut self) -> bool {
+        let link = self.device.capabilities();
+        for sent in 0..BATCH_FRAMES {
+            while self.outgoing.is_empty() {
+                let Some(frame) = self.port.queue.pop() else { return sent > 0 };
+                frame.into_frames_for(&link, &mut |frame| self.outgoing.push_back(frame));
+            }
+            let Some(slot) = self.device.transmit() else { return sent > 0 };
+            if let Some(frame) = self.outgoing.pop_front() {
+                slot.send(frame.data.len(), |buffer| ((), frame.write(buffer, link.mtu)));
+            }
+        }
+        true
+    }
+
+    /// Waits until there is something to do, or the port is removed.
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(received) = self.device.poll_receive(cx) {
+            return Poll::Ready(received);
+        }
+        if self.outgoing.is_empty() {
+            return self.port.queue.poll_receive(cx).map(|_| Ok(()));
+        }
+        if self.port.queue.poll_closed(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        self.device.poll_room(cx)
+    }
+}

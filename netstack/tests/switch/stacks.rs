@@ -1,0 +1,105 @@
+//! Stacks that find each other on a switch.
+
+use crate::{port, received, switch};
+use netstack::device::ethernet_pipe;
+use netstack::switch::{DropReason, PortConfig, Switch};
+use netstack::{Builder, Stack};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn stack(switch: &Switch, host: u8, jumbo: bool) -> Stack {
+    let device = switch.port(PortConfig { jumbo, ..PortConfig::default() }).expect("room");
+    let builder = Builder::new().address(format!("10.0.0.{host}/24").parse().expect("valid"));
+    builder.spawn(device).expect("a runtime")
+}
+
+/// Sends a megabyte to an echo and has it back.
+async fn exchange(near: &Stack, far: &Stack, address: &str) {
+    let listener = far.net().tcp_listen(address).await.expect("free");
+    let echo = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await?;
+        let (mut from, mut to) = stream.split();
+        tokio::io::copy(&mut from, &mut to).await
+    });
+    let sent: Vec<u8> = (0..1_000_000_u32).map(|index| (index / 7) as u8).collect();
+    let mut stream = near.net().tcp_connect(address).await.expect("a listener");
+    let (mut from, mut to) = stream.split();
+    let writing = async {
+        to.write_all(&sent).await?;
+        to.shutdown().await
+    };
+    let mut back = Vec::new();
+    let (written, read) = tokio::join!(writing, from.read_to_end(&mut back));
+    written.expect("written");
+    read.expect("read");
+    assert!(back == sent, "{} bytes came back", back.len());
+    echo.await.expect("no panic").expect("echoed");
+}
+
+#[tokio::test]
+async fn a_third_sees_nothing_of_what_two_stacks_exchange() {
+    for (near_jumbo, far_jumbo) in [(true, true), (true, false), (false, true), (false, false)] {
+        let switch = switch();
+        let (near, far) = (stack(&switch, 1, near_jumbo), stack(&switch, 2, far_jumbo));
+        let third = port(&switch);
+
+        exchange(&near, &far, "10.0.0.2:80").await;
+
+        let frames = received(&third);
+        assert!(frames.iter().all(|frame| frame[0] & 1 == 1), "only what is for many");
+        let all = switch.statistics();
+        assert_eq!(all.dropped(DropReason::QueueFull) + all.dropped(DropReason::TooLarge), 0);
+        if near_jumbo && far_jumbo {
+            assert!(all.received.bytes / all.received.frames > 3000, "uncut: {all:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn jumbo_packets_are_cut_for_an_uplink_and_whole_behind_it() {
+    let (here, there) = (switch(), switch());
+    let (device, wire) = ethernet_pipe(1024, 1500);
+    let _uplink = here.uplink(device, PortConfig::default()).expect("Ethernet");
+    let far_end = port(&there);
+    let carried = tokio::spawn(async move {
+        let mut largest = 0;
+        loop {
+            tokio::select! {
+                frame = wire.recv() => match frame {
+                    Some(frame) => { largest = largest.max(frame.len()); far_end.send(frame); }
+                    None => return largest,
+                },
+                frame = far_end.recv() => match frame {
+                    Some(frame) => { largest = largest.max(frame.len()); wire.send(frame).await; }
+                    None => return largest,
+                },
+            }
+        }
+    });
+    let (near, far) = (stack(&here, 1, true), stack(&there, 2, true));
+
+    exchange(&near, &far, "10.0.0.2:80").await;
+
+    drop(here);
+    assert_eq!(carried.await.expect("no panic"), 1514);
+}
+
+#[tokio::test]
+async fn two_switches_are_one_lan_over_a_port_of_the_other() {
+    let (here, there) = (switch(), switch());
+    let port = there.port(PortConfig::default()).expect("room");
+    let _uplink = here.uplink(port, PortConfig::default()).expect("Ethernet");
+    let (near, far) = (stack(&here, 1, true), stack(&there, 2, true));
+
+    exchange(&near, &far, "10.0.0.2:80").await;
+
+    let all = there.statistics();
+    assert!(all.received.bytes / all.received.frames > 3000, "uncut: {all:?}");
+}
+
+#[tokio::test]
+async fn a_stack_ends_in_good_order_with_its_switch() {
+    let switch = switch();
+    let stack = stack(&switch, 1, true);
+    drop(switch);
+    stack.ended().await.expect("an end in good order");
+}
