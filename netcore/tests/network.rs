@@ -3,7 +3,7 @@
 mod harness;
 
 use harness::{Pair, Side, addr, read};
-use netcore::queue::{Datagram, SocketQueue, StreamQueue};
+use netcore::queue::{Datagram, DatagramQueue, SocketQueue, StreamQueue};
 use netcore::smoltcp::time::{Duration, Instant};
 use netcore::{Config, Error, Netstack, Network, Response, Route, control, tcp, udp};
 use std::net::IpAddr;
@@ -368,4 +368,91 @@ fn with_any_ip_a_listener_takes_connections_to_anybody() {
     tell(&mut pair, Side::Far, control::Command::SetAnyIp(false)).expect("nothing can fail");
     let refused = pair.connect(Side::Near, "192.0.2.8:80").err();
     assert_eq!(refused, Some(Error::TimedOut), "packets to others are dropped again");
+}
+
+fn intercept(pair: &mut Hosts, address: &str) -> Result<Arc<DatagramQueue>, Error> {
+    let command = udp::Command::BindAnyPort { address: ip(address) };
+    match pair.call(Side::Far, None, command)?.1 {
+        Some(SocketQueue::Datagram(queue)) => Ok(queue),
+        other => panic!("binding gave {other:?}"),
+    }
+}
+
+#[test]
+fn a_socket_for_every_port_hears_what_is_sent_to_anybody_and_answers_from_there() {
+    let mut pair = Hosts::new();
+    for gateway in ["10.0.0.2", "fd00::2"] {
+        let route = Route::default_via(ip(gateway));
+        tell(&mut pair, Side::Near, control::Command::AddRoute { route }).expect("a route");
+    }
+    tell(&mut pair, Side::Far, control::Command::SetAnyIp(true)).expect("nothing can fail");
+    let all = intercept(&mut pair, "::").expect("the first");
+    assert_eq!(intercept(&mut pair, "0.0.0.0").err(), Some(Error::AddressInUse));
+    let own = addr("0.0.0.0:53");
+    let (_, own) = pair.call(Side::Far, None, udp::Command::Bind { endpoint: own }).expect("free");
+    let Some(SocketQueue::Datagram(own)) = own else { panic!("no datagram socket") };
+
+    for (endpoint, remote) in [
+        ("10.0.0.1:1000", "192.0.2.7:443"),
+        ("10.0.0.1:1001", "198.51.100.1:65535"),
+        ("[fd00::1]:1000", "[2001:db8::7]:443"),
+    ] {
+        let (endpoint, remote) = (addr(endpoint), addr(remote));
+        let (_, near) = pair.call(Side::Near, None, udp::Command::Bind { endpoint }).expect("free");
+        let Some(SocketQueue::Datagram(near)) = near else { panic!("no datagram socket") };
+        near.set_peer(Some(remote));
+        near.try_send(Datagram::new(remote, bytes::Bytes::from_static(b"hello"))).expect("room");
+        pair.run();
+
+        let asked = all.try_recv().expect("it is for everybody");
+        let local = asked.local.expect("it was sent somewhere");
+        assert_eq!((local.ip().to_canonical(), local.port()), (remote.ip(), remote.port()));
+        assert_eq!(
+            (asked.peer.ip().to_canonical(), asked.peer.port()),
+            (endpoint.ip(), endpoint.port())
+        );
+        let answer = Datagram {
+            local: asked.local,
+            ..Datagram::new(asked.peer, bytes::Bytes::from_static(b"there"))
+        };
+        all.try_send(answer).expect("room");
+        pair.run();
+        // Its peer takes nothing from anybody else.
+        assert_eq!(near.try_recv().map(|datagram| datagram.payload), Ok("there".into()));
+    }
+
+    let endpoint = addr("10.0.0.1:0");
+    let (_, near) = pair.call(Side::Near, None, udp::Command::Bind { endpoint }).expect("free");
+    let Some(SocketQueue::Datagram(near)) = near else { panic!("no datagram socket") };
+    let to_own = Datagram::new(addr("192.0.2.7:53"), bytes::Bytes::from_static(b"hello"));
+    near.try_send(to_own).expect("room");
+    pair.run();
+    assert_eq!(own.try_recv().map(|d| d.local), Ok(Some(addr("192.0.2.7:53"))));
+    assert_eq!(all.try_recv().err(), Some(Error::WouldBlock), "who is on the port comes first");
+}
+
+#[test]
+fn datagrams_leave_from_no_port_that_is_not_the_sockets() {
+    let mut pair = Hosts::new();
+    let all = intercept(&mut pair, "::").expect("the first");
+    let endpoint = addr("10.0.0.2:53");
+    let (_, own) = pair.call(Side::Far, None, udp::Command::Bind { endpoint }).expect("free");
+    let Some(SocketQueue::Datagram(own)) = own else { panic!("no datagram socket") };
+    let from = |local: Option<&str>| Datagram {
+        local: local.map(addr),
+        ..Datagram::new(addr("10.0.0.1:1000"), bytes::Bytes::from_static(b"x"))
+    };
+
+    let refused = Err(Error::AddressNotAvailable);
+    assert_eq!(all.try_send(from(None)), refused);
+    assert_eq!(all.try_send(from(Some("10.0.0.2:0"))), refused);
+    assert_eq!(own.try_send(from(Some("10.0.0.2:54"))), refused);
+    assert_eq!(own.try_send(from(Some("10.0.0.2:53"))), Ok(()));
+    assert_eq!(own.try_send(from(Some("10.0.0.2:0"))), Ok(()));
+    assert_eq!(all.try_send(from(Some("10.0.0.77:7"))), Ok(()), "addresses are looked at later");
+    pair.run();
+    assert_eq!(all.take_error(), Some(Error::AddressNotAvailable), "any-IP is off");
+    all.close();
+    pair.run();
+    intercept(&mut pair, "::").expect("the ports are free again");
 }
