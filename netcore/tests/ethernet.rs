@@ -331,8 +331,10 @@ fn connected_datagram_and_ping_sockets_learn_that_nobody_is_there() {
     send(&ping, "[fd00::9]:1", b"hello");
     pair.advance(Duration::from_millis(3500));
 
+    assert_eq!(udp.take_error(), Some(Error::HostUnreachable));
+    let report = ping.try_recv().expect("what came of the request");
+    assert_eq!((report.peer, report.error), (addr("[fd00::1]:1"), Some(Error::HostUnreachable)));
     for queue in [&udp, &ping] {
-        assert_eq!(queue.take_error(), Some(Error::HostUnreachable));
         queue.close();
     }
 }
