@@ -95,8 +95,8 @@ fn nothing_is_left_of_a_thousand_stacks() {
     let kernel = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let make = |index: usize| {
         runtime.block_on(async {
-            let pair = Pair::new().jumbo(index % 3 == 0);
-            let is_threads = index % 2 == 0;
+            let pair = Pair::new().jumbo(index.is_multiple_of(3));
+            let is_threads = index.is_multiple_of(2);
             let made = if is_threads { pair.spawn_threads() } else { pair.spawn() };
             let (near, far) = made.expect("a runtime");
             round(near, far).await;
