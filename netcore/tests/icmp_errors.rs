@@ -6,6 +6,7 @@ use bytes::Bytes;
 use harness::icmp::{ROUTER_V4, ROUTER_V6, Seen, error};
 use harness::{Pair, Side, addr, read};
 use netcore::queue::{Datagram, DatagramQueue, SocketQueue};
+use netcore::smoltcp::time::Duration;
 use netcore::{Command, Error, HasChannel, Response, icmp, tcp, udp};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -112,7 +113,7 @@ fn an_established_connection_passes_over_it() {
         pair.inject(Side::Near, error(&segment, kind, code, 0));
         pair.run();
         pair.wire = Box::new(Some);
-        pair.advance(netcore::smoltcp::time::Duration::from_secs(10));
+        pair.advance(Duration::from_secs(10));
 
         assert_eq!(read(&accepted, 16), Ok(b"hello".to_vec()), "{kind} {code}");
         near.close();

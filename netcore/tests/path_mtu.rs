@@ -7,7 +7,7 @@ use harness::icmp::{Seen, narrow_hop, too_big};
 use harness::{Pair, Side, addr, icmp::error_between, read};
 use netcore::queue::{Datagram, DatagramQueue, SocketQueue, StreamQueue};
 use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket};
+use netcore::smoltcp::wire::{IpProtocol, IpRepr, Ipv4Packet, TcpPacket, TcpSeqNumber};
 use netcore::{Config, Error, control, icmp, raw, udp};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -172,7 +172,7 @@ fn with_sequence(packet: &[u8], change: impl FnOnce(i32) -> i32) -> Vec<u8> {
     let start = if packet[0] >> 4 == 4 { 20 } else { 40 };
     let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
     let sequence = segment.seq_number().0;
-    segment.set_seq_number(netcore::smoltcp::wire::TcpSeqNumber(change(sequence)));
+    segment.set_seq_number(TcpSeqNumber(change(sequence)));
     packet
 }
 
@@ -377,13 +377,7 @@ fn raw_packet(remote: &str, len: usize) -> Bytes {
     let remote = addr(remote).ip();
     let near = if remote.is_ipv4() { "10.0.0.1:0" } else { "[fd00::1]:0" };
     let protocol = IpProtocol::from(253);
-    let header = netcore::smoltcp::wire::IpRepr::new(
-        addr(near).ip().into(),
-        remote.into(),
-        protocol,
-        len,
-        64,
-    );
+    let header = IpRepr::new(addr(near).ip().into(), remote.into(), protocol, len, 64);
     let mut packet = vec![7; header.header_len() + len];
     header.emit(&mut packet[..], &Default::default());
     packet.into()
