@@ -10,7 +10,7 @@
 
 #![allow(clippy::print_stdout)]
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bytes::Bytes;
 use examples::Network;
 use netstack::netsocket::TcpStream;
@@ -51,13 +51,12 @@ impl Args {
 
 fn main() -> ExitCode {
     examples::run_on(Args::runtime, async |args: Args| -> Result<()> {
-        let (builder, tun) = args.network.prepare()?;
+        let (builder, interface) = args.network.prepare()?;
         let builder = builder.spin(Duration::from_micros(args.spin));
         let stack = match args.thread {
-            true => builder.spawn_thread(tun),
-            false => builder.spawn(tun),
-        }
-        .context("starting the stack")?;
+            true => interface.spawn_thread(builder)?,
+            false => interface.spawn(builder)?,
+        };
         let listener = stack.net().tcp_listen(("::", args.port)).await?;
         println!("serving on port {}", args.port);
         let serving = async {

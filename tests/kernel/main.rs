@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stderr)]
 
+mod autoconfiguration;
 mod fairness;
 mod namespace;
 mod programs;
@@ -38,6 +39,7 @@ const TESTS: &[Test] = &[
     Test::new("the_ping_example_pings_the_kernel", programs::ping_example),
     Test::new("the_ping_example_names_the_router_where_its_time_is_over", programs::ping_ttl),
     Test::new("the_connect_example_talks_to_the_kernel", programs::connect_example),
+    Test::new("dnsmasq_is_asked_and_names_are_connected_to", programs::names),
     Test::new("five_stacks_on_a_switch_find_each_other", programs::lan_example),
     Test::new("tshark_reads_the_capture_of_a_switch", programs::lan_capture),
     Test::new("openssl_checks_the_certificate_and_is_echoed", servers::tls),
@@ -53,6 +55,10 @@ const TESTS: &[Test] = &[
     Test::new("ping_over_a_tap_is_answered_and_the_kernel_knows_the_neighbour", tap::ping),
     Test::new("nobody_on_a_tap_is_host_unreachable", tap::nobody),
     Test::new("an_address_that_the_kernel_has_is_given_up", tap::duplicate),
+    Test::new("a_leased_address_is_renewed_and_replaced", autoconfiguration::dhcp),
+    Test::new("a_leased_address_is_given_back", autoconfiguration::released),
+    Test::new("dnsmasq_as_a_router_gives_an_ipv6_address", autoconfiguration::slaac_of_dnsmasq),
+    Test::new("radvd_gives_an_ipv6_address", autoconfiguration::slaac_of_radvd),
     Test::new("bad_input_is_one_line_and_status_1", programs::bad_input),
 ];
 
