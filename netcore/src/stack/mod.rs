@@ -4,6 +4,7 @@ mod answers;
 mod commands;
 mod connections;
 mod datagrams;
+mod errors;
 mod ethernet;
 mod ingress;
 mod isolation;
@@ -30,6 +31,7 @@ use crate::id::SocketId;
 use crate::link::{DeviceLink, Link};
 use crate::network::{Network, Publisher};
 use crate::output::{Outgoing, Output};
+use crate::path_mtu::PathMtus;
 use crate::ports::Ports;
 use crate::random::Random;
 use crate::rate_limit::{Challenges, RateLimit};
@@ -63,6 +65,7 @@ pub struct Netstack {
     /// The MTU that was set, and that of the link as of the last turn.
     mtu: Option<usize>,
     link_mtu: usize,
+    path_mtus: PathMtus,
     name_servers: Vec<IpAddr>,
     search_domains: Vec<String>,
     publisher: Publisher,
@@ -138,6 +141,7 @@ impl Netstack {
             addressing: Addressing::default(),
             mtu: None,
             link_mtu,
+            path_mtus: PathMtus::new(config.path_mtus_max),
             name_servers: Vec::new(),
             search_domains: Vec::new(),
             publisher,
