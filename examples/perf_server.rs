@@ -10,9 +10,10 @@
 
 #![allow(clippy::print_stdout)]
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bytes::Bytes;
 use examples::Network;
+use netstack::Builder;
 use netstack::netsocket::TcpStream;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -51,13 +52,12 @@ impl Args {
 
 fn main() -> ExitCode {
     examples::run_on(Args::runtime, async |args: Args| -> Result<()> {
-        let (builder, tun) = args.network.prepare()?;
-        let builder = builder.spin(Duration::from_micros(args.spin));
+        let spin = Duration::from_micros(args.spin);
+        let tune = |builder: Builder| builder.spin(spin);
         let stack = match args.thread {
-            true => builder.spawn_thread(tun),
-            false => builder.spawn(tun),
-        }
-        .context("starting the stack")?;
+            true => args.network.start_thread_as(tune)?,
+            false => args.network.start_as(tune)?,
+        };
         let listener = stack.net().tcp_listen(("::", args.port)).await?;
         println!("serving on port {}", args.port);
         let serving = async {

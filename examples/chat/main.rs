@@ -36,8 +36,7 @@ fn main() -> ExitCode {
     examples::run(async |args: Args| -> Result<()> {
         let address = format!("[::]:{}", args.port);
         let stack = if args.blocking {
-            let (builder, tun) = args.network.prepare()?;
-            let stack = builder.spawn_thread(tun).context("starting the stack")?;
+            let stack = args.network.start_thread()?;
             let net = stack.net().blocking();
             let listener = net.tcp_listen(&address).context(address.clone())?;
             println!("chat in threads on {address}");

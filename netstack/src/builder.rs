@@ -2,7 +2,10 @@
 
 use crate::clock::Clock;
 use crate::device::{self, Device};
+use crate::dhcp;
+use crate::provided::{Place, Provider};
 use crate::runtime::Driver;
+use crate::slaac;
 use crate::stack::{Running, Stack};
 use ipnet::IpNet;
 use netcore::smoltcp::phy::Medium;
@@ -10,7 +13,9 @@ use netcore::{Config, MacAddr, Netstack, Route};
 use netsocket::Net;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// Says what a stack is to be, and starts it.
@@ -36,7 +41,16 @@ pub struct Builder {
     name_servers: Vec<IpAddr>,
     search_domains: Vec<String>,
     spin: Duration,
+    dhcp: Option<dhcp::Config>,
+    slaac: Option<slaac::Config>,
     config: Config,
+}
+
+/// What runs beside a stack, until that ends.
+#[derive(Debug)]
+struct Clients {
+    dhcp: Option<dhcp::Client>,
+    slaac: Option<slaac::Client>,
 }
 
 /// The name of the thread of [`Builder::spawn_thread`].
@@ -102,6 +116,28 @@ impl Builder {
         self
     }
 
+    /// Asks a DHCP server for an IPv4 address, and for what goes with it; see [`dhcp`].
+    #[must_use]
+    pub fn dhcp(mut self, config: dhcp::Config) -> Self {
+        self.dhcp = Some(config);
+        self
+    }
+
+    /// Whether to listen to IPv6 routers on the link, and to make addresses of what they say; see
+    /// [`slaac`]. Off at first.
+    #[must_use]
+    pub fn slaac(mut self, slaac: bool) -> Self {
+        self.slaac = slaac.then(slaac::Config::default);
+        self
+    }
+
+    /// The same, saying how.
+    #[must_use]
+    pub fn slaac_with(mut self, config: slaac::Config) -> Self {
+        self.slaac = Some(config);
+        self
+    }
+
     /// Sets the limits.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
@@ -128,10 +164,13 @@ impl Builder {
         let clock = Clock::new();
         let (stop, stopped) = oneshot::channel();
         let spin = self.spin;
+        let clients = self.clients(&device);
         let core = self.make(&device, &clock)?;
-        let net = Net::new(&core);
+        let (net, clients) = (Net::new(&core), clients(&core));
         let task = tokio::spawn(Driver::new(core, device, clock, spin, stopped).run());
-        Ok(Stack::new(net, stop, Running::Task(task)))
+        let mut stack = Stack::new(net, stop, Running::Task(task));
+        stack.set_parting(clients.spawn(&Handle::current()));
+        Ok(stack)
     }
 
     /// Starts the stack on a thread of its own.
@@ -149,8 +188,11 @@ impl Builder {
         let clock = Clock::new();
         let (stop, stopped) = oneshot::channel();
         let spin = self.spin;
+        let clients = self.clients(&device);
         let core = self.make(&device, &clock)?;
         let net = Net::new(&core);
+        // They run while the driver does.
+        let parting = clients(&core).spawn(runtime.handle());
         drop(context);
         let (done, outcome) = oneshot::channel();
         std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
@@ -158,7 +200,29 @@ impl Builder {
             // Fails if nobody waits, which is nobody's loss.
             let _ = done.send(result);
         })?;
-        Ok(Stack::new(net, stop, Running::Thread(outcome)))
+        let mut stack = Stack::new(net, stop, Running::Thread(outcome));
+        stack.set_parting(parting);
+        Ok(stack)
+    }
+
+    /// What makes the tasks that the stack is to have beside it.
+    fn clients<D: Device>(&self, device: &D) -> impl FnOnce(&Netstack) -> Clients + use<D> {
+        let (names_max, entropy) = (self.config.name_servers_max, self.config.entropy);
+        let has_address = device.capabilities().medium == Medium::Ethernet;
+        let (dhcp, slaac) = (self.dhcp.clone(), self.slaac.clone());
+        move |core| {
+            let net = Net::new(core);
+            let place = Place {
+                provider: Provider::new(net.control(), names_max),
+                hardware_address: has_address.then(|| core.hardware_address()),
+                net,
+                entropy,
+            };
+            Clients {
+                dhcp: dhcp.map(|config| dhcp::Client::new(place.clone(), config)),
+                slaac: slaac.map(|config| slaac::Client::new(place, config)),
+            }
+        }
     }
 
     /// Makes the stack without starting it.
@@ -180,6 +244,20 @@ impl Builder {
         core.set_name_servers(self.name_servers, self.search_domains)
             .map_err(|error| refuse(error, "the name servers"))?;
         Ok(core)
+    }
+}
+
+impl Clients {
+    /// Starts them; each ends by itself when its stack does. Returns what is to be said at the end.
+    fn spawn(self, runtime: &Handle) -> Option<Arc<dhcp::Parting>> {
+        let parting = self.dhcp.as_ref().map(dhcp::Client::parting);
+        if let Some(client) = self.dhcp {
+            runtime.spawn(client.run());
+        }
+        if let Some(client) = self.slaac {
+            runtime.spawn(client.run());
+        }
+        parting
     }
 }
 

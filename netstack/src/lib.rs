@@ -7,15 +7,22 @@ mod builder;
 pub mod capture;
 mod clock;
 pub mod device;
+pub mod dhcp;
+mod domains;
+mod hook;
 mod pool;
+mod provided;
+mod random;
 mod runtime;
 mod segment;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod slaac;
 mod stack;
 pub mod switch;
 
 pub use builder::{Builder, Pair, pair};
+pub use hook::Hook;
 pub use stack::Stack;
 
 pub use ipnet::IpNet;

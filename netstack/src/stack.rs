@@ -1,8 +1,10 @@
 //! A running stack.
 
+use crate::dhcp;
 use netcore::{Channel, HasChannel};
 use netsocket::Net;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -14,6 +16,8 @@ pub struct Stack {
     net: Net,
     stop: Option<oneshot::Sender<Duration>>,
     running: Running,
+    /// What is said to a DHCP server when the stack is shut down.
+    parting: Option<Arc<dhcp::Parting>>,
 }
 
 /// What runs it.
@@ -25,7 +29,11 @@ pub(crate) enum Running {
 
 impl Stack {
     pub(crate) fn new(net: Net, stop: oneshot::Sender<Duration>, running: Running) -> Self {
-        Self { net, stop: Some(stop), running }
+        Self { net, stop: Some(stop), running, parting: None }
+    }
+
+    pub(crate) fn set_parting(&mut self, parting: Option<Arc<dhcp::Parting>>) {
+        self.parting = parting;
     }
 
     /// Where sockets come from. Cheap to clone and to hand on; it does not keep the stack running.
@@ -35,7 +43,8 @@ impl Stack {
 
     /// Stops the stack in good order: nothing new is taken, everything written is sent, every
     /// connection closed; what is not done by the deadline is cut off. Every pending operation is
-    /// resolved when this returns.
+    /// resolved when this returns. An address of a DHCP server is given back, unless
+    /// [`dhcp::Config::release`](crate::dhcp::Config::release) says otherwise.
     ///
     /// # Errors
     ///
@@ -46,6 +55,9 @@ impl Stack {
     /// If the future is dropped, the stack goes on shutting down by itself.
     pub async fn shutdown(mut self, deadline: Duration) -> io::Result<()> {
         if let Some(stop) = self.stop.take() {
+            if let Some(parting) = &self.parting {
+                parting.say();
+            }
             // Fails if the stack has ended already.
             let _ = stop.send(deadline);
         }

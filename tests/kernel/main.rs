@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stderr)]
 
+mod autoconfiguration;
 mod fairness;
 mod namespace;
 mod programs;
@@ -52,6 +53,10 @@ const TESTS: &[Test] = &[
     Test::new("ping_over_a_tap_is_answered_and_the_kernel_knows_the_neighbour", tap::ping),
     Test::new("nobody_on_a_tap_is_host_unreachable", tap::nobody),
     Test::new("an_address_that_the_kernel_has_is_given_up", tap::duplicate),
+    Test::new("a_leased_address_is_renewed_and_replaced", autoconfiguration::dhcp),
+    Test::new("a_leased_address_is_given_back", autoconfiguration::released),
+    Test::new("dnsmasq_as_a_router_gives_an_ipv6_address", autoconfiguration::slaac_of_dnsmasq),
+    Test::new("radvd_gives_an_ipv6_address", autoconfiguration::slaac_of_radvd),
     Test::new("bad_input_is_one_line_and_status_1", programs::bad_input),
 ];
 

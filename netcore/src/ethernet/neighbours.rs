@@ -206,6 +206,12 @@ impl Neighbours {
         self.entries.peek(&address).is_some_and(|neighbour| neighbour.due.is_some())
     }
 
+    /// Whether packets wait until it is known where they go.
+    pub(crate) fn has_waiting(&self) -> bool {
+        let waits = |address| self.entries.peek(address).is_some_and(|it| !it.waiting.is_empty());
+        self.due.iter().any(|(_, address)| waits(address))
+    }
+
     /// When the next question is due, or the end of patience.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)

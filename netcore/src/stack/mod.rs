@@ -307,9 +307,10 @@ impl Netstack {
         &self.outgoing.counters
     }
 
-    /// Whether a [shutdown](crate::control::Command::Shutdown) is done: no socket is left.
+    /// Whether a [shutdown](crate::control::Command::Shutdown) is done: no socket is left, and no
+    /// packet waits for the answer of a neighbour.
     pub fn is_drained(&self) -> bool {
-        self.is_shut_down && self.sockets.len() == 0
+        self.is_shut_down && self.sockets.len() == 0 && !self.outgoing.neighbours.has_waiting()
     }
 
     /// Looks at the sockets that handles rang for, and takes back what nobody received.

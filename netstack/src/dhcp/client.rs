@@ -1,0 +1,412 @@
+//! The client: RFC 2131 section 4.4.
+
+use super::message::{self, Answer, CLIENT_PORT, Identity, Query, SERVER_PORT};
+use super::{Config, Event, Lease};
+use crate::provided::{Place, Provided, Source, is_end};
+use crate::random::{self, Purpose};
+use netcore::smoltcp::wire::DhcpMessageType;
+use netsocket::UdpSocket;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::{self, Instant};
+
+/// Retransmissions begin so and double up to the second, each a second earlier or later (RFC 2131
+/// section 4.1).
+const RETRANSMIT_FIRST: Duration = Duration::from_secs(4);
+const RETRANSMIT_MAX: Duration = Duration::from_secs(64);
+/// After so many requests without an answer, a minute in all, the offer is no longer waited for
+/// (RFC 2131 section 3.1).
+const REQUESTS_MAX: u32 = 4;
+/// A lease is asked for again after half of what is left of it, but not sooner (RFC 2131 section
+/// 4.4.5).
+const EXTEND_INTERVAL_MIN: Duration = Duration::from_secs(60);
+/// After the second refusal in a row the client waits so long, after each further one twice as
+/// long: a server that offers and refuses is not asked as fast as the link carries it.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+/// What is waited for as long as the stack runs is waited for in such pieces.
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+/// The longest message that is taken on a link of any MTU, which every host takes (RFC 2131
+/// section 2).
+const MESSAGE_BYTES_MIN: usize = 576;
+const MESSAGE_BYTES_MAX: usize = 1500;
+
+/// A client, which is a task beside its stack.
+#[derive(Debug)]
+pub(crate) struct Client {
+    place: Place,
+    config: Config,
+    parting: Arc<Parting>,
+    random: StdRng,
+}
+
+/// What is to be said to the server when the stack is shut down.
+#[derive(Debug, Default)]
+pub(crate) struct Parting(Mutex<Option<(Arc<UdpSocket>, SocketAddr, Vec<u8>)>>);
+
+impl Parting {
+    /// Says it. A stack that is shut down sends what is queued before.
+    pub(crate) fn say(&self) {
+        if let Some((socket, server, message)) = self.lock().take() {
+            tracing::info!(%server, "gives the address back");
+            if let Err(error) = socket.try_send_to(&message, server) {
+                tracing::debug!(%error, "the address was not given back");
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Arc<UdpSocket>, SocketAddr, Vec<u8>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client at work.
+struct Session {
+    client: Client,
+    socket: Arc<UdpSocket>,
+    identity: Identity,
+    /// When it began to ask for what it asks for.
+    began: Instant,
+    /// What it had last, which it asks for again.
+    last: Option<Ipv4Addr>,
+    /// Refusals in a row.
+    refusals: u32,
+}
+
+/// A lease, and when it began: when it was asked for.
+struct Held {
+    lease: Lease,
+    since: Instant,
+}
+
+/// What comes of asking for more time.
+enum Extended {
+    Granted(Held),
+    Refused,
+    Expired,
+}
+
+impl Client {
+    pub(crate) fn new(place: Place, config: Config) -> Self {
+        let random = random::generator(place.entropy, Purpose::Dhcp);
+        Self { place, config, parting: Arc::default(), random }
+    }
+
+    /// What is to be said at the end.
+    pub(crate) fn parting(&self) -> Arc<Parting> {
+        self.parting.clone()
+    }
+
+    /// Runs until the stack is gone.
+    pub(crate) async fn run(self) {
+        match self.start().await {
+            Err(error) if is_end(&error) => tracing::debug!("the stack is gone"),
+            Err(error) => tracing::error!(%error, "no address can be asked for"),
+            Ok(session) => {
+                let Err(error) = session.run().await;
+                tracing::debug!(%error, "the stack is gone");
+            }
+        }
+    }
+
+    async fn start(mut self) -> io::Result<Session> {
+        let socket = self.place.net.udp_bind((Ipv4Addr::UNSPECIFIED, CLIENT_PORT)).await?;
+        socket.set_broadcast(true)?;
+        // A server tells clients apart by it, whatever the link.
+        let hardware_address = match self.place.hardware_address {
+            Some(address) => address.octets(),
+            None => random::hardware_address(&mut self.random),
+        };
+        // Hardware type and address (RFC 2132 section 9.14).
+        let own_id = || [&[1][..], &hardware_address[..]].concat();
+        let identity = Identity {
+            hardware_address,
+            client_id: self.config.client_id.clone().unwrap_or_else(own_id),
+            host_name: self.config.host_name.clone(),
+        };
+        let began = Instant::now();
+        let socket = Arc::new(socket);
+        Ok(Session { client: self, socket, identity, began, last: None, refusals: 0 })
+    }
+
+    fn tell(&self, event: &Event) {
+        match event {
+            Event::Offer { address, server } => {
+                tracing::info!(%address, %server, "dhcp: offer");
+            }
+            Event::Ack { lease } => {
+                tracing::info!(address = %lease.address, server = %lease.server, "dhcp: ack");
+            }
+            Event::Nak { server } => tracing::info!(%server, "dhcp: nak"),
+            Event::Bound(lease) => tracing::info!(
+                address = %lease.address.addr(),
+                netmask = %lease.address.netmask(),
+                gateway = ?lease.gateway(),
+                duration = ?lease.duration,
+                "dhcp: bound",
+            ),
+            Event::Discover => tracing::info!("dhcp: discover"),
+            Event::Request => tracing::info!("dhcp: request"),
+            Event::Renewing => tracing::info!("dhcp: renewing"),
+            Event::Rebinding => tracing::info!("dhcp: rebinding"),
+            Event::Lost => tracing::info!("dhcp: lost"),
+        }
+        if let Some(hook) = &self.config.on_event {
+            hook.tell(event);
+        }
+    }
+}
+
+impl Session {
+    /// # Errors
+    ///
+    /// `BrokenPipe`, once the stack is gone.
+    async fn run(mut self) -> io::Result<Infallible> {
+        loop {
+            let held = self.acquire().await?;
+            self.hold(held).await?;
+        }
+    }
+
+    /// Asks until there is a lease: the states INIT, SELECTING and REQUESTING.
+    async fn acquire(&mut self) -> io::Result<Held> {
+        self.began = Instant::now();
+        let mut interval = RETRANSMIT_FIRST;
+        let mut transaction = self.client.random.random();
+        loop {
+            if self.refusals > 1 {
+                let doublings = (self.refusals - 2).min(RETRANSMIT_MAX.as_secs().ilog2());
+                self.wait_until(Instant::now() + REFUSED_PAUSE * (1 << doublings)).await?;
+            }
+            let query = Query { requested: self.last, ..self.query(DhcpMessageType::Discover) };
+            self.say(Query { transaction, ..query }, Ipv4Addr::BROADCAST).await?;
+            self.tell(Event::Discover);
+            let until = Instant::now() + self.fuzzed(interval);
+            interval = (interval * 2).min(RETRANSMIT_MAX);
+            let offered = |answer| match answer {
+                Answer::Offer(lease) => Some(lease),
+                _ => None,
+            };
+            let Some(offer) = self.answer(transaction, until, offered).await? else { continue };
+            self.tell(Event::Offer { address: offer.address, server: offer.server });
+            if let Some(held) = self.request(transaction, &offer).await? {
+                return Ok(held);
+            }
+            interval = RETRANSMIT_FIRST;
+            transaction = self.client.random.random();
+        }
+    }
+
+    /// Asks for what was offered.
+    async fn request(&mut self, transaction: u32, offer: &Lease) -> io::Result<Option<Held>> {
+        let mut interval = RETRANSMIT_FIRST;
+        for _ in 0..REQUESTS_MAX {
+            let since = Instant::now();
+            let query = Query {
+                transaction,
+                requested: Some(offer.address.addr()),
+                server: Some(offer.server),
+                ..self.query(DhcpMessageType::Request)
+            };
+            self.say(query, Ipv4Addr::BROADCAST).await?;
+            self.tell(Event::Request);
+            let until = since + self.fuzzed(interval);
+            interval = (interval * 2).min(RETRANSMIT_MAX);
+            let of_server = |answer| decision(answer, Some(offer.server));
+            match self.answer(transaction, until, of_server).await? {
+                Some(Ok(lease)) => {
+                    self.tell(Event::Ack { lease: lease.clone() });
+                    self.refusals = 0;
+                    return Ok(Some(Held { lease, since }));
+                }
+                Some(Err(server)) => {
+                    self.refused(server);
+                    return Ok(None);
+                }
+                None => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps a lease for as long as it can be had: the states BOUND, RENEWING and REBINDING.
+    async fn hold(&mut self, mut held: Held) -> io::Result<()> {
+        loop {
+            let lease = &held.lease;
+            // Whoever sees the address may shut the stack down at once.
+            self.prepare_parting(lease);
+            self.client.place.provider.provide(Source::Dhcp, lease.provided()).await?;
+            self.last = Some(lease.address.addr());
+            self.tell(Event::Bound(lease.clone()));
+            if lease.duration.is_none() {
+                loop {
+                    self.wait_until(Instant::now() + FOREVER).await?;
+                }
+            }
+            self.wait_until(held.since + lease.renew_after).await?;
+            match self.extend(&held).await? {
+                Extended::Granted(longer) => held = longer,
+                Extended::Refused | Extended::Expired => break,
+            }
+        }
+        *self.client.parting.lock() = None;
+        self.client.place.provider.provide(Source::Dhcp, Provided::default()).await?;
+        self.tell(Event::Lost);
+        Ok(())
+    }
+
+    /// Asks for more time: first the server, then any.
+    async fn extend(&mut self, held: &Held) -> io::Result<Extended> {
+        let lease = &held.lease;
+        let rebind_at = held.since + lease.rebind_after;
+        let expires_at = held.since + lease.duration.unwrap_or(lease.rebind_after);
+        self.began = Instant::now();
+        let transaction = self.client.random.random();
+        for (event, asked, decides, end) in [
+            (Event::Renewing, lease.server, Some(lease.server), rebind_at),
+            (Event::Rebinding, Ipv4Addr::BROADCAST, None, expires_at),
+        ] {
+            if Instant::now() < end {
+                self.tell(event);
+            }
+            loop {
+                let since = Instant::now();
+                if since >= end {
+                    break;
+                }
+                let own = lease.address.addr();
+                let query = Query { transaction, own, ..self.query(DhcpMessageType::Request) };
+                self.say(query, asked).await?;
+                self.tell(Event::Request);
+                let until = end.min(since + ((end - since) / 2).max(EXTEND_INTERVAL_MIN));
+                match self.answer(transaction, until, |answer| decision(answer, decides)).await? {
+                    Some(Ok(lease)) => {
+                        self.tell(Event::Ack { lease: lease.clone() });
+                        return Ok(Extended::Granted(Held { lease, since }));
+                    }
+                    Some(Err(server)) => {
+                        self.refused(server);
+                        // Asking for it again would be in vain.
+                        self.last = None;
+                        return Ok(Extended::Refused);
+                    }
+                    None => {}
+                }
+            }
+        }
+        Ok(Extended::Expired)
+    }
+
+    fn refused(&mut self, server: Ipv4Addr) {
+        self.refusals = self.refusals.saturating_add(1);
+        self.last = None;
+        self.tell(Event::Nak { server });
+    }
+
+    /// Notes how to give the lease back.
+    fn prepare_parting(&mut self, lease: &Lease) {
+        if !self.client.config.release {
+            return;
+        }
+        let query = Query {
+            transaction: self.client.random.random(),
+            own: lease.address.addr(),
+            server: Some(lease.server),
+            elapsed: Duration::ZERO,
+            ..self.query(DhcpMessageType::Release)
+        };
+        let server = SocketAddr::from((lease.server, SERVER_PORT));
+        let message = query.write(&self.identity);
+        *self.client.parting.lock() = Some((self.socket.clone(), server, message));
+    }
+
+    /// A message that says nothing in particular.
+    fn query(&self, kind: DhcpMessageType) -> Query {
+        let mtu = self.client.place.net.network().link.mtu;
+        Query {
+            kind,
+            transaction: 0,
+            elapsed: self.began.elapsed(),
+            own: Ipv4Addr::UNSPECIFIED,
+            requested: None,
+            server: None,
+            bytes_max: mtu.clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX) as u16,
+        }
+    }
+
+    /// Sends a message; one that cannot be sent is lost, as any may be.
+    async fn say(&self, query: Query, to: Ipv4Addr) -> io::Result<()> {
+        let message = query.write(&self.identity);
+        match self.socket.send_to(&message, (to, SERVER_PORT)).await {
+            Err(error) if is_end(&error) => Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "a message to the server was not sent");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Waits for an answer that `wanted` takes, for a while.
+    async fn answer<T>(
+        &mut self,
+        transaction: u32,
+        until: Instant,
+        wanted: impl Fn(Answer) -> Option<T>,
+    ) -> io::Result<Option<T>> {
+        // However many come: a flood does not hold the time up.
+        while Instant::now() < until {
+            let Ok(received) = time::timeout_at(until, self.socket.recv_bytes_from()).await else {
+                break;
+            };
+            let (bytes, from) = match received {
+                Ok(received) => received,
+                Err(error) if is_end(&error) => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, "a message to the server was lost");
+                    continue;
+                }
+            };
+            let own = self.identity.hardware_address;
+            match message::read(&bytes, transaction, own, &mut self.client.random) {
+                Ok(answer) => {
+                    if let Some(wanted) = wanted(answer) {
+                        return Ok(Some(wanted));
+                    }
+                }
+                Err(reason) => tracing::debug!(%from, reason, "a message was ignored"),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lets time pass. What comes meanwhile was not asked for.
+    async fn wait_until(&mut self, until: Instant) -> io::Result<()> {
+        self.answer(0, until, |_| None::<Infallible>).await?;
+        Ok(())
+    }
+
+    /// A second more or less, anything between.
+    fn fuzzed(&mut self, interval: Duration) -> Duration {
+        let fuzz = self.client.random.random_range(0..=2000);
+        interval - Duration::from_secs(1) + Duration::from_millis(fuzz)
+    }
+
+    fn tell(&self, event: Event) {
+        self.client.tell(&event);
+    }
+}
+
+/// The lease that was granted, or who refused; nothing that another server than `by` says.
+fn decision(answer: Answer, by: Option<Ipv4Addr>) -> Option<Result<Lease, Ipv4Addr>> {
+    let decides = |server| by.is_none_or(|by| by == server);
+    match answer {
+        Answer::Ack(lease) if decides(lease.server) => Some(Ok(lease)),
+        Answer::Nak { server } if decides(server) => Some(Err(server)),
+        _ => None,
+    }
+}

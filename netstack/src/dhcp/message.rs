@@ -1,0 +1,374 @@
+//! DHCP messages: RFC 2131 section 2, with the options of RFC 2132, 3396, 3397 and 3442.
+//!
+//! smoltcp reads and writes the header and writes options. Its `DhcpRepr` knows few of the options
+//! that are needed here. dhcproto knows all of them, but gives a message up for one option that it
+//! dislikes, asserts that some have their right length, panics when asked for a hardware address
+//! that claims to be longer than its field, and brings hickory-proto into stacks that ask for no
+//! names. So options are read here.
+
+use super::Lease;
+use crate::domains;
+use ipnet::{IpNet, Ipv4Net};
+use netcore::Route;
+use netcore::smoltcp::wire::{
+    ArpHardware, DhcpFlags, DhcpMessageType, DhcpOpCode, DhcpOption, DhcpPacket, EthernetAddress,
+};
+use rand::{Rng, RngExt};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+pub(super) const SERVER_PORT: u16 = 67;
+pub(super) const CLIENT_PORT: u16 = 68;
+
+/// Name servers, search domains and routes of a lease; what is more is left out.
+const NAME_SERVERS_MAX: usize = 8;
+const SEARCH_DOMAINS_MAX: usize = 8;
+const ROUTES_MAX: usize = 32;
+/// Less than every IPv4 host must take (RFC 791) is no MTU.
+const MTU_MIN: usize = 576;
+
+const MAGIC: u32 = 0x6382_5363;
+/// The header, and where options may be if option 52 says so (RFC 2131 section 2).
+const HEADER_BYTES: usize = 240;
+const SERVER_NAME: std::ops::Range<usize> = 44..108;
+const BOOT_FILE: std::ops::Range<usize> = 108..236;
+/// What relays of BOOTP expect at least (RFC 1542 section 2.1).
+const MESSAGE_BYTES_MIN: usize = 300;
+/// With the longest options that [`Query::write`] sends.
+const MESSAGE_BYTES_MAX: usize = 1024;
+/// The length of an option has one byte.
+pub(super) const OPTION_BYTES_MAX: usize = 255;
+
+/// Options (RFC 2132).
+mod option {
+    pub(super) const PAD: u8 = 0;
+    pub(super) const SUBNET_MASK: u8 = 1;
+    pub(super) const ROUTER: u8 = 3;
+    pub(super) const NAME_SERVERS: u8 = 6;
+    pub(super) const HOST_NAME: u8 = 12;
+    pub(super) const DOMAIN_NAME: u8 = 15;
+    pub(super) const MTU: u8 = 26;
+    pub(super) const REQUESTED_ADDRESS: u8 = 50;
+    pub(super) const LEASE_TIME: u8 = 51;
+    pub(super) const OVERLOAD: u8 = 52;
+    pub(super) const MESSAGE_TYPE: u8 = 53;
+    pub(super) const SERVER: u8 = 54;
+    pub(super) const PARAMETERS: u8 = 55;
+    pub(super) const MESSAGE_BYTES_MAX: u8 = 57;
+    pub(super) const RENEWAL_TIME: u8 = 58;
+    pub(super) const REBINDING_TIME: u8 = 59;
+    pub(super) const CLIENT_ID: u8 = 61;
+    /// RFC 3397.
+    pub(super) const DOMAIN_SEARCH: u8 = 119;
+    /// RFC 3442.
+    pub(super) const CLASSLESS_ROUTES: u8 = 121;
+    pub(super) const END: u8 = 255;
+}
+
+/// What a client asks for. Classless routes come before the router (RFC 3442).
+const PARAMETERS: [u8; 10] = [
+    option::SUBNET_MASK,
+    option::CLASSLESS_ROUTES,
+    option::ROUTER,
+    option::NAME_SERVERS,
+    option::DOMAIN_NAME,
+    option::DOMAIN_SEARCH,
+    option::MTU,
+    option::LEASE_TIME,
+    option::RENEWAL_TIME,
+    option::REBINDING_TIME,
+];
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    pub(super) hardware_address: [u8; 6],
+    /// Option 61.
+    pub(super) client_id: Vec<u8>,
+    /// Option 12.
+    pub(super) host_name: Option<String>,
+}
+
+/// What a client says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Query {
+    pub(super) kind: DhcpMessageType,
+    pub(super) transaction: u32,
+    /// Since the client has begun to ask.
+    pub(super) elapsed: Duration,
+    /// The address that the client has already, or 0.0.0.0: then it is answered by broadcast, since
+    /// a stack takes no packets to an address that it does not have.
+    pub(super) own: Ipv4Addr,
+    pub(super) requested: Option<Ipv4Addr>,
+    pub(super) server: Option<Ipv4Addr>,
+    /// The longest message that is taken, in bytes.
+    pub(super) bytes_max: u16,
+}
+
+/// What a server says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    Offer(Lease),
+    Ack(Lease),
+    Nak { server: Ipv4Addr },
+}
+
+impl Query {
+    pub(super) fn write(&self, identity: &Identity) -> Vec<u8> {
+        let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+        let mut packet = DhcpPacket::new_unchecked(&mut bytes[..]);
+        packet.set_opcode(DhcpOpCode::Request);
+        packet.set_hardware_type(ArpHardware::Ethernet);
+        packet.set_hardware_len(6);
+        packet.set_transaction_id(self.transaction);
+        packet.set_secs(u16::try_from(self.elapsed.as_secs()).unwrap_or(u16::MAX));
+        if self.own.is_unspecified() {
+            packet.set_flags(DhcpFlags::BROADCAST);
+        }
+        packet.set_client_ip(self.own);
+        packet.set_client_hardware_address(EthernetAddress(identity.hardware_address));
+        packet.set_magic_number(MAGIC);
+
+        let kind = [u8::from(self.kind)];
+        let is_release = self.kind == DhcpMessageType::Release;
+        let bytes_max = self.bytes_max.to_be_bytes();
+        let requested = self.requested.map(|address| address.octets());
+        let server = self.server.map(|address| address.octets());
+        let host_name = identity.host_name.as_deref().map(str::as_bytes);
+        // RFC 2131 section 4.4.1, table 5.
+        let options = [
+            (option::MESSAGE_TYPE, Some(&kind[..])),
+            (option::CLIENT_ID, Some(&identity.client_id[..])),
+            (option::REQUESTED_ADDRESS, requested.as_ref().map(|octets| &octets[..])),
+            (option::SERVER, server.as_ref().map(|octets| &octets[..])),
+            (option::MESSAGE_BYTES_MAX, Some(&bytes_max[..]).filter(|_| !is_release)),
+            (option::PARAMETERS, Some(&PARAMETERS[..]).filter(|_| !is_release)),
+            (option::HOST_NAME, host_name.filter(|_| !is_release)),
+        ];
+        let mut len = HEADER_BYTES + 1;
+        let mut writer = packet.options_mut();
+        for (kind, data) in options {
+            let Some(data) = data.filter(|data| (1..=OPTION_BYTES_MAX).contains(&data.len()))
+            else {
+                continue;
+            };
+            writer.emit(DhcpOption { kind, data }).expect("there is room for all options");
+            len += 2 + data.len();
+        }
+        writer.end().expect("there is room for all options");
+        bytes.truncate(len.max(MESSAGE_BYTES_MIN));
+        bytes
+    }
+}
+
+/// Reads an answer to the client with this hardware address in this transaction.
+///
+/// # Errors
+///
+/// Why it is none that can be used.
+pub(super) fn read(
+    bytes: &[u8],
+    transaction: u32,
+    hardware_address: [u8; 6],
+    random: &mut impl Rng,
+) -> Result<Answer, &'static str> {
+    let packet = DhcpPacket::new_checked(bytes).map_err(|_| "too short")?;
+    if packet.opcode() != DhcpOpCode::Reply || packet.magic_number() != MAGIC {
+        return Err("no answer of a DHCP server");
+    }
+    if packet.transaction_id() != transaction {
+        return Err("of another transaction");
+    }
+    if packet.hardware_len() != 6 || packet.client_hardware_address().0 != hardware_address {
+        return Err("for another client");
+    }
+    let options = options(bytes);
+    let server = address(&options, option::SERVER).ok_or("without a server")?;
+    if !is_host(server) {
+        return Err("from a server that can have no such address");
+    }
+    let kind = match options.get(&option::MESSAGE_TYPE).map(Vec::as_slice) {
+        Some([kind]) => DhcpMessageType::from(*kind),
+        _ => return Err("without a type"),
+    };
+    match kind {
+        DhcpMessageType::Offer => {
+            Ok(Answer::Offer(lease(packet.your_ip(), server, &options, random)?))
+        }
+        DhcpMessageType::Ack => Ok(Answer::Ack(lease(packet.your_ip(), server, &options, random)?)),
+        DhcpMessageType::Nak => Ok(Answer::Nak { server }),
+        _ => Err("of a type that no server sends"),
+    }
+}
+
+/// What is leased, if an address is and a stack can have it.
+fn lease(
+    own: Ipv4Addr,
+    server: Ipv4Addr,
+    options: &BTreeMap<u8, Vec<u8>>,
+    random: &mut impl Rng,
+) -> Result<Lease, &'static str> {
+    let prefix_len = match address(options, option::SUBNET_MASK) {
+        Some(mask) => ipnet::ipv4_mask_to_prefix(mask).map_err(|_| "with no mask of a network")?,
+        None if options.contains_key(&option::SUBNET_MASK) => return Err("with no mask"),
+        None => class(own),
+    };
+    let own = Ipv4Net::new(own, prefix_len).map_err(|_| "with no mask of a network")?;
+    // A /31 has neither a broadcast address (RFC 3021) nor one for itself.
+    let is_network =
+        own.prefix_len() < 31 && (own.addr() == own.network() || own.addr() == own.broadcast());
+    if !is_host(own.addr()) || is_network || own.prefix_len() == 0 {
+        return Err("with an address that no host can have");
+    }
+    let duration = match number(options, option::LEASE_TIME) {
+        None | Some(0) => return Err("without a time"),
+        // RFC 2131 section 3.3.
+        Some(u32::MAX) => None,
+        Some(seconds) => Some(Duration::from_secs(seconds.into())),
+    };
+    let (renew_after, rebind_after) = times(options, duration, random);
+    let name_servers = addresses(options, option::NAME_SERVERS);
+    let mtu = options.get(&option::MTU).and_then(|data| <[u8; 2]>::try_from(&data[..]).ok());
+    let mtu = mtu.map(|mtu| usize::from(u16::from_be_bytes(mtu))).filter(|mtu| *mtu >= MTU_MIN);
+    Ok(Lease {
+        address: own,
+        server,
+        routes: routes(options),
+        name_servers: name_servers.filter(|ip| is_host(*ip)).take(NAME_SERVERS_MAX).collect(),
+        search_domains: search_domains(options),
+        mtu,
+        duration,
+        renew_after,
+        rebind_after,
+    })
+}
+
+/// T1 and T2 as the server says, if it says something sensible, or else what RFC 2131 section
+/// 4.4.5 says, a little less, so that not all clients renew at once.
+fn times(
+    options: &BTreeMap<u8, Vec<u8>>,
+    duration: Option<Duration>,
+    random: &mut impl Rng,
+) -> (Duration, Duration) {
+    let Some(duration) = duration else { return (Duration::MAX, Duration::MAX) };
+    let said = |kind| {
+        let seconds = number(options, kind).filter(|seconds| *seconds > 0)?;
+        Some(Duration::from_secs(seconds.into())).filter(|time| *time < duration)
+    };
+    let fuzz = random.random_range(0.98..1.0);
+    let rebind_after = said(option::REBINDING_TIME);
+    let rebind_after = rebind_after.unwrap_or_else(|| duration.mul_f64(0.875 * fuzz));
+    let renew_after = said(option::RENEWAL_TIME).filter(|time| *time < rebind_after);
+    let renew_after = renew_after
+        .unwrap_or_else(|| duration.mul_f64(0.5 * fuzz).min(rebind_after.mul_f64(0.5 / 0.875)));
+    (renew_after, rebind_after)
+}
+
+/// The routes of option 121; the router of option 3 only without it (RFC 3442).
+fn routes(options: &BTreeMap<u8, Vec<u8>>) -> Vec<Route> {
+    let Some(data) = options.get(&option::CLASSLESS_ROUTES) else {
+        let router = addresses(options, option::ROUTER).find(|router| is_host(*router));
+        return router.into_iter().map(|router| Route::default_via(router.into())).collect();
+    };
+    let mut routes: Vec<Route> = Vec::new();
+    let mut rest = &data[..];
+    while routes.len() < ROUTES_MAX
+        && let Some((destination, gateway, tail)) = classless_route(rest)
+    {
+        rest = tail;
+        let gateway = Some(gateway).filter(|gateway| !gateway.is_unspecified());
+        let is_usable = gateway.is_none_or(is_host) && !destination.network().is_multicast();
+        let destination = IpNet::V4(destination.trunc());
+        if is_usable && routes.iter().all(|known| known.destination != destination) {
+            routes.push(Route { destination, gateway: gateway.map(IpAddr::V4) });
+        }
+    }
+    routes
+}
+
+/// One route, and what follows it: the length of the prefix, as many bytes of it as say something,
+/// and the router.
+fn classless_route(data: &[u8]) -> Option<(Ipv4Net, Ipv4Addr, &[u8])> {
+    let (len, rest) = data.split_first()?;
+    let significant = usize::from(*len).div_ceil(8);
+    if significant > 4 {
+        return None;
+    }
+    let (prefix, rest) = rest.split_at_checked(significant)?;
+    let (gateway, rest) = rest.split_first_chunk::<4>()?;
+    let mut network = [0; 4];
+    network[..significant].copy_from_slice(prefix);
+    Some((Ipv4Net::new(network.into(), *len).ok()?, (*gateway).into(), rest))
+}
+
+/// The domains of option 119, or else those of option 15, which many servers give several.
+fn search_domains(options: &BTreeMap<u8, Vec<u8>>) -> Vec<String> {
+    if let Some(data) = options.get(&option::DOMAIN_SEARCH) {
+        return domains::read(data, true, SEARCH_DOMAINS_MAX);
+    }
+    let text = options.get(&option::DOMAIN_NAME).and_then(|data| std::str::from_utf8(data).ok());
+    let words = text.unwrap_or_default().trim_end_matches('\0').split_ascii_whitespace();
+    let names = words.map(|word| word.trim_end_matches('.')).filter(|name| domains::is_name(name));
+    names.map(str::to_owned).take(SEARCH_DOMAINS_MAX).collect()
+}
+
+/// All options, in the order of RFC 3396 section 5; what stands in several parts is put together.
+fn options(message: &[u8]) -> BTreeMap<u8, Vec<u8>> {
+    let mut options = BTreeMap::new();
+    collect(message.get(HEADER_BYTES..).unwrap_or_default(), &mut options);
+    let overload = match options.get(&option::OVERLOAD).map(Vec::as_slice) {
+        Some([overload]) => *overload,
+        _ => 0,
+    };
+    for (bit, field) in [(1, BOOT_FILE), (2, SERVER_NAME)] {
+        if overload & bit != 0 {
+            collect(message.get(field).unwrap_or_default(), &mut options);
+        }
+    }
+    options
+}
+
+/// The options of one field, up to its end or to one that does not fit.
+fn collect(mut field: &[u8], options: &mut BTreeMap<u8, Vec<u8>>) {
+    while let Some((kind, rest)) = field.split_first() {
+        match *kind {
+            option::PAD => field = rest,
+            option::END => return,
+            kind => {
+                let Some((len, rest)) = rest.split_first() else { return };
+                let Some((data, rest)) = rest.split_at_checked(usize::from(*len)) else { return };
+                options.entry(kind).or_default().extend_from_slice(data);
+                field = rest;
+            }
+        }
+    }
+}
+
+fn number(options: &BTreeMap<u8, Vec<u8>>, kind: u8) -> Option<u32> {
+    let data = <[u8; 4]>::try_from(&options.get(&kind)?[..]).ok()?;
+    Some(u32::from_be_bytes(data))
+}
+
+fn address(options: &BTreeMap<u8, Vec<u8>>, kind: u8) -> Option<Ipv4Addr> {
+    number(options, kind).map(Ipv4Addr::from_bits)
+}
+
+fn addresses(options: &BTreeMap<u8, Vec<u8>>, kind: u8) -> impl Iterator<Item = Ipv4Addr> {
+    let data = options.get(&kind).map(Vec::as_slice).unwrap_or_default();
+    data.as_chunks::<4>().0.iter().map(|octets| Ipv4Addr::from(*octets))
+}
+
+/// Whether a single host that is not this one can have this address (RFC 6890 section 2.2.2).
+fn is_host(address: Ipv4Addr) -> bool {
+    !matches!(address.octets()[0], 0 | 127 | 224..)
+}
+
+/// The prefix of a network of which nobody says how large it is (RFC 791 section 3.2).
+fn class(address: Ipv4Addr) -> u8 {
+    match address.octets()[0] {
+        0..128 => 8,
+        128..192 => 16,
+        _ => 24,
+    }
+}

@@ -1,0 +1,148 @@
+//! An IPv4 address from a DHCP server (RFC 2131).
+//!
+//! [`Builder::dhcp`](crate::Builder::dhcp) gives a stack a client, which is a task beside it: it
+//! asks for an address, gives it to the stack with the routes, name servers and MTU that come with
+//! it, renews the lease in time, and takes everything back when it is lost. What is published can
+//! be waited for:
+//!
+//! ```no_run
+//! # fn device() -> netstack::device::PipeDevice { unimplemented!() }
+//! # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+//! let stack = netstack::Builder::new().dhcp(netstack::dhcp::Config::default()).spawn(device())?;
+//! let network = stack.net().watch_network().wait_for(|now| !now.addresses.is_empty()).await?;
+//! println!("reached at {}", network.addresses[0]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A connection on an address that is lost ends with
+//! [`Error::AddressRemoved`](crate::Error::AddressRemoved); a listener on all addresses goes on with
+//! the next one.
+//!
+//! What the client does not do: it asks nobody whether an address is in use before it takes it
+//! (DHCPDECLINE), does not remember a lease from one run to the next (INIT-REBOOT), and begins
+//! without the pause of up to ten seconds that RFC 2131 section 4.4.1 has against many hosts that
+//! start together, and begins nothing anew when the link comes up again. An address that the stack was
+//! given otherwise stays, and so do its routes; messages to all then come from it.
+
+mod client;
+mod message;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use client::{Client, Parting};
+
+use crate::hook::Hook;
+use crate::provided::Provided;
+use ipnet::{IpNet, Ipv4Net};
+use netcore::Route;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+/// How a stack asks for its address.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What the host calls itself (option 12), up to 255 bytes; nothing by default.
+    pub host_name: Option<String>,
+    /// What the server knows the host by (option 61), with its type, 2 to 255 bytes; the hardware
+    /// address by default.
+    pub client_id: Option<Vec<u8>>,
+    /// Whether the address is given back when the stack is [shut
+    /// down](crate::Stack::shutdown); so by default. A stack that is dropped keeps its lease.
+    pub release: bool,
+    /// Who is told what happens, besides the log.
+    pub on_event: Option<Hook<Event>>,
+}
+
+/// What happens to a client. Each is also logged at the level *info*.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// It has asked whether there is a server.
+    Discover,
+    /// A server has one.
+    Offer {
+        /// The address.
+        address: Ipv4Net,
+        /// Who has it.
+        server: Ipv4Addr,
+    },
+    /// It has asked for an address, or for more time.
+    Request,
+    /// A server has agreed.
+    Ack {
+        /// To this.
+        lease: Lease,
+    },
+    /// A server has refused.
+    Nak {
+        /// Which.
+        server: Ipv4Addr,
+    },
+    /// It begins to ask the server for more time.
+    Renewing,
+    /// The server did not answer; it begins to ask any.
+    Rebinding,
+    /// The lease is in force.
+    Bound(Lease),
+    /// The address is gone; it begins anew.
+    Lost,
+}
+
+/// What a server leases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The address, with the network on the link.
+    pub address: Ipv4Net,
+    /// The server.
+    pub server: Ipv4Addr,
+    /// The classless routes, or else the default route (RFC 3442), up to 32.
+    pub routes: Vec<Route>,
+    /// Who is asked for names, up to eight.
+    pub name_servers: Vec<Ipv4Addr>,
+    /// The domains in which a name without dots is looked for, up to eight.
+    pub search_domains: Vec<String>,
+    /// The largest IP packet of the link, in bytes.
+    pub mtu: Option<usize>,
+    /// How long the lease lasts; `None` for ever.
+    pub duration: Option<Duration>,
+    /// After how much of it the server is asked for more (T1).
+    pub renew_after: Duration,
+    /// After how much of it every server is asked (T2).
+    pub rebind_after: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { host_name: None, client_id: None, release: true, on_event: None }
+    }
+}
+
+impl Config {
+    /// Tells `told` of every event, in the client's task: it must not block.
+    #[must_use]
+    pub fn on_event(mut self, told: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.on_event = Some(Hook::new(told));
+        self
+    }
+}
+
+impl Lease {
+    /// The router of the default route.
+    pub fn gateway(&self) -> Option<Ipv4Addr> {
+        let default = self.routes.iter().find(|route| route.destination.prefix_len() == 0)?;
+        match default.gateway {
+            Some(IpAddr::V4(gateway)) => Some(gateway),
+            _ => None,
+        }
+    }
+
+    fn provided(&self) -> Provided {
+        Provided {
+            addresses: vec![IpNet::V4(self.address)],
+            routes: self.routes.clone(),
+            mtu: self.mtu,
+            name_servers: self.name_servers.iter().copied().map(IpAddr::V4).collect(),
+            search_domains: self.search_domains.clone(),
+        }
+    }
+}

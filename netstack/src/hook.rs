@@ -1,0 +1,30 @@
+//! Who is told of events.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A function that is told of events, in the task that they happen in: it must not block.
+pub struct Hook<E>(Arc<dyn Fn(&E) + Send + Sync>);
+
+impl<E> Hook<E> {
+    /// Tells `told` of every event.
+    pub fn new(told: impl Fn(&E) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(told))
+    }
+
+    pub(crate) fn tell(&self, event: &E) {
+        (self.0)(event);
+    }
+}
+
+impl<E> Clone for Hook<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E> fmt::Debug for Hook<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,237 @@
+//! What servers and routers of the link provide a stack with, and what of it is in force.
+
+use ipnet::IpNet;
+use netcore::{Entropy, MacAddr, Route};
+use netsocket::{Control, Net};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// What one source provides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Provided {
+    pub(crate) addresses: Vec<IpNet>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) mtu: Option<usize>,
+    pub(crate) name_servers: Vec<IpAddr>,
+    pub(crate) search_domains: Vec<String>,
+}
+
+/// Where who asks for something is.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) net: Net,
+    pub(crate) provider: Provider,
+    /// The stack's, on an Ethernet link.
+    pub(crate) hardware_address: Option<MacAddr>,
+    pub(crate) entropy: Entropy,
+}
+
+/// Who provides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Source {
+    Dhcp,
+    Slaac,
+}
+
+/// Puts what is provided into force: adds what is new, and removes exactly what it has added
+/// itself. What the stack was given by others comes first and stays.
+#[derive(Debug, Clone)]
+pub(crate) struct Provider {
+    control: Control,
+    /// Of name servers, and of search domains, that the stack publishes.
+    names_max: usize,
+    /// Held for all of an update, so that two never mix.
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    wanted: [Provided; 2],
+    /// What was added, of all sources.
+    added: Provided,
+}
+
+impl Provider {
+    pub(crate) fn new(control: Control, names_max: usize) -> Self {
+        Self { control, names_max, state: Arc::default() }
+    }
+
+    /// From now on `source` provides just this.
+    ///
+    /// The address comes last and goes first: who waits for one finds the rest in place.
+    ///
+    /// # Errors
+    ///
+    /// `BrokenPipe` if the stack is gone. What the stack refuses is left out and logged.
+    pub(crate) async fn provide(&self, source: Source, provided: Provided) -> io::Result<()> {
+        let mut state = self.state.lock().await;
+        state.wanted[source as usize] = provided;
+        let State { wanted, added } = &mut *state;
+        let wanted = merged(wanted);
+        let given = self.control.network();
+
+        for route in &wanted.routes {
+            let is_known = |known: &Route| known.destination == route.destination;
+            let is_ours = added.routes.iter().any(is_known);
+            if added.routes.contains(route) || (!is_ours && given.routes.iter().any(is_known)) {
+                continue;
+            }
+            if carried_out(self.control.add_route(*route).await, route)? {
+                added.routes.retain(|known| !is_known(known));
+                added.routes.push(*route);
+            }
+        }
+        self.name(&wanted, added).await?;
+        if wanted.mtu != added.mtu {
+            carried_out(self.control.set_mtu(wanted.mtu).await, &wanted.mtu)?;
+            added.mtu = wanted.mtu;
+        }
+        for address in &wanted.addresses {
+            let is_known = |known: &IpNet| known.addr() == address.addr();
+            let is_ours = added.addresses.iter().any(is_known);
+            if added.addresses.contains(address)
+                || (!is_ours && given.addresses.iter().any(is_known))
+            {
+                continue;
+            }
+            if carried_out(self.control.add_address(*address).await, address)? {
+                added.addresses.retain(|known| !is_known(known));
+                added.addresses.push(*address);
+            }
+        }
+        for old in std::mem::take(&mut added.addresses) {
+            if wanted.addresses.iter().any(|address| address.addr() == old.addr()) {
+                added.addresses.push(old);
+            } else {
+                carried_out(self.control.remove_address(old.addr()).await, &old)?;
+            }
+        }
+        for old in std::mem::take(&mut added.routes) {
+            if wanted.routes.iter().any(|route| route.destination == old.destination) {
+                added.routes.push(old);
+            } else {
+                carried_out(self.control.remove_route(old.destination).await, &old)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets name servers and search domains behind those that others have set.
+    async fn name(&self, wanted: &Provided, added: &mut Provided) -> io::Result<()> {
+        let given = self.control.network();
+        let (servers, new_servers) =
+            joined(&given.name_servers, &added.name_servers, &wanted.name_servers, self.names_max);
+        let (domains, new_domains) = joined(
+            &given.search_domains,
+            &added.search_domains,
+            &wanted.search_domains,
+            self.names_max,
+        );
+        if servers != given.name_servers || domains != given.search_domains {
+            carried_out(self.control.set_name_servers(servers, domains).await, &"name servers")?;
+        }
+        added.name_servers = new_servers;
+        added.search_domains = new_domains;
+        Ok(())
+    }
+}
+
+/// What several sources provide together.
+fn merged(sources: &[Provided]) -> Provided {
+    let mut all = Provided::default();
+    for source in sources {
+        all.addresses.extend(&source.addresses);
+        all.routes.extend(&source.routes);
+        // What is too large for one of them gets lost.
+        all.mtu = all.mtu.into_iter().chain(source.mtu).min();
+        all.name_servers.extend(&source.name_servers);
+        all.search_domains.extend_from_slice(&source.search_domains);
+    }
+    all
+}
+
+/// What is given by others and what is wanted, up to `max`; and the second part of it alone.
+fn joined<T: Clone + PartialEq>(
+    current: &[T],
+    added: &[T],
+    wanted: &[T],
+    max: usize,
+) -> (Vec<T>, Vec<T>) {
+    let given: Vec<T> = current.iter().filter(|name| !added.contains(name)).cloned().collect();
+    let mut all = given.clone();
+    for name in wanted {
+        if all.len() < max && !all.contains(name) {
+            all.push(name.clone());
+        }
+    }
+    let new = all[given.len()..].to_vec();
+    (all, new)
+}
+
+/// Whether a command was carried out; an error if there will never be one again.
+fn carried_out(result: io::Result<()>, what: &dyn std::fmt::Debug) -> io::Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if is_end(&error) => Err(error),
+        Err(error) => {
+            tracing::warn!(?what, %error, "the stack refused what it was provided with");
+            Ok(false)
+        }
+    }
+}
+
+/// Whether an error says that the stack is gone.
+pub(crate) fn is_end(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Builder, device};
+
+    fn provided(addresses: &[&str], gateway: &str, servers: &[&str]) -> Provided {
+        Provided {
+            addresses: addresses.iter().map(|text| text.parse().expect("a network")).collect(),
+            routes: vec![Route::default_via(gateway.parse().expect("an address"))],
+            mtu: None,
+            name_servers: servers.iter().map(|text| text.parse().expect("an address")).collect(),
+            search_domains: vec!["lan".into()],
+        }
+    }
+
+    #[tokio::test]
+    async fn exactly_what_was_added_is_removed() {
+        let (device, _far) = device::pipe(16, 1500);
+        let stack = Builder::new()
+            .address("10.0.0.9/24".parse().expect("a network"))
+            .gateway("10.0.0.254".parse().expect("an address"))
+            .name_server("10.0.0.53".parse().expect("an address"))
+            .spawn(device)
+            .expect("a stack");
+        let before = stack.net().network();
+        let provider = Provider::new(stack.net().control(), 3);
+
+        let v4 = provided(&["10.0.0.9/24", "10.7.0.5/16"], "10.7.0.1", &["10.0.0.53", "10.7.0.1"]);
+        provider.provide(Source::Dhcp, Provided { mtu: Some(1400), ..v4 }).await.expect("a stack");
+        let v6 = provided(&["fd00::5/64"], "fe80::1", &["fd00::1", "fd00::2"]);
+        provider.provide(Source::Slaac, Provided { mtu: Some(1300), ..v6 }).await.expect("a stack");
+
+        let now = stack.net().network();
+        let addresses: Vec<_> = now.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["10.0.0.9/24", "10.7.0.5/16", "fd00::5/64"]);
+        let gateways: Vec<_> = now.routes.iter().filter_map(|route| route.gateway).collect();
+        assert_eq!(gateways, ["10.0.0.254", "fe80::1"].map(|ip| ip.parse::<IpAddr>().expect("ip")));
+        let servers: Vec<_> = now.name_servers.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["10.0.0.53", "10.7.0.1", "fd00::1"]);
+        assert_eq!((now.link.mtu, &now.search_domains[..]), (1300, &["lan".to_string()][..]));
+
+        provider.provide(Source::Dhcp, Provided::default()).await.expect("a stack");
+        let servers = stack.net().network().name_servers.clone();
+        assert_eq!(servers.len(), 3, "there is room for the one that was left out: {servers:?}");
+        provider.provide(Source::Slaac, Provided::default()).await.expect("a stack");
+        assert_eq!(stack.net().network(), before);
+    }
+}

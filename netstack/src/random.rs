@@ -1,0 +1,30 @@
+//! Unpredictable numbers of what runs beside a stack.
+
+use netcore::Entropy;
+use rand::rngs::{StdRng, SysRng};
+use rand::{RngExt, SeedableRng};
+
+/// Keeps the numbers of one purpose apart from the stack's own and from those of others, where all
+/// follow from one seed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose {
+    Dhcp = 0x6468_6370,
+    Slaac = 0x736c_6161,
+}
+
+/// # Panics
+///
+/// If the operating system has no randomness to give, as the stack itself.
+pub(crate) fn generator(entropy: Entropy, purpose: Purpose) -> StdRng {
+    match entropy {
+        Entropy::Os => StdRng::try_from_rng(&mut SysRng).expect("the system has randomness"),
+        Entropy::Seed(seed) => StdRng::seed_from_u64(seed ^ ((purpose as u64) << 32)),
+    }
+}
+
+/// A hardware address for a link without any: locally administered, and not a group's.
+pub(crate) fn hardware_address(random: &mut StdRng) -> [u8; 6] {
+    let mut address: [u8; 6] = random.random();
+    address[0] = address[0] & 0xfc | 0x02;
+    address
+}

@@ -1,0 +1,266 @@
+//! The task: asks routers, listens to them, and puts into force what they say.
+
+use super::advertisement::{self, HOP_LIMIT};
+use super::learned::Learned;
+use super::{Config, Event, Identifiers};
+use crate::provided::{Place, Provided, Source, is_end};
+use crate::random::{self, Purpose};
+use bytes::Bytes;
+use netcore::raw::Version;
+use netcore::smoltcp::wire::{Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv6Packet};
+use netcore::{Network, NetworkWatch};
+use netsocket::RawSocket;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use std::convert::Infallible;
+use std::future;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::{self, Instant};
+
+/// How long the first question waits at most, so that not all hosts of a link ask at once
+/// (MAX_RTR_SOLICITATION_DELAY of RFC 4861 section 10).
+const FIRST_DELAY_MAX: Duration = Duration::from_secs(1);
+/// How far apart questions are at first, and at last (IRT and MRT of RFC 7559 section 2).
+const INTERVAL_FIRST: Duration = Duration::from_secs(4);
+const INTERVAL_MAX: Duration = Duration::from_secs(3600);
+/// Every router on the link (RFC 4291 section 2.7.1).
+const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+const IP_HEADER_BYTES: usize = 40;
+const SOLICITATION_BYTES: usize = 8;
+
+/// A client, which is a task beside its stack.
+#[derive(Debug)]
+pub(crate) struct Client {
+    place: Place,
+    config: Config,
+    random: StdRng,
+}
+
+/// A client at work.
+struct Session {
+    client: Client,
+    socket: RawSocket,
+    watch: NetworkWatch,
+    learned: Learned,
+    /// What is in force.
+    provided: Provided,
+    /// The addresses of which the stack did not know yet whether it can have them.
+    tentative: Vec<IpAddr>,
+    is_link_up: bool,
+    /// The next question, until a router has answered.
+    question: Option<Question>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Question {
+    at: Instant,
+    interval: Duration,
+}
+
+/// Why there is something to do.
+enum Happened {
+    Packet(Bytes),
+    Changed(Arc<Network>),
+    Due,
+}
+
+impl Client {
+    pub(crate) fn new(place: Place, config: Config) -> Self {
+        let random = random::generator(place.entropy, Purpose::Slaac);
+        Self { place, config, random }
+    }
+
+    /// Runs until the stack is gone.
+    pub(crate) async fn run(self) {
+        match self.start().await {
+            Err(error) if is_end(&error) => tracing::debug!("the stack is gone"),
+            Err(error) => tracing::error!(%error, "routers cannot be listened to"),
+            Ok(session) => {
+                let Err(error) = session.run().await;
+                tracing::debug!(%error, "the stack is gone");
+            }
+        }
+    }
+
+    async fn start(mut self) -> io::Result<Session> {
+        let socket = self.place.net.raw(Version::V6, IpProtocol::Icmpv6.into()).await?;
+        let mut watch = self.place.net.watch_network();
+        let is_link_up = watch.current().link.is_up;
+        let hardware_address = match self.place.hardware_address {
+            Some(address) => address.octets(),
+            None => random::hardware_address(&mut self.random),
+        };
+        let identifiers = Identifiers { identifier: self.config.identifier, hardware_address };
+        let mut session = Session {
+            client: self,
+            socket,
+            watch,
+            learned: Learned::new(identifiers),
+            provided: Provided::default(),
+            tentative: Vec::new(),
+            is_link_up,
+            question: None,
+        };
+        session.begin_to_ask();
+        Ok(session)
+    }
+
+    fn tell(&self, event: &Event) {
+        match event {
+            Event::Solicited => tracing::info!("slaac: routers are asked"),
+            Event::Advertised { router } => tracing::info!(%router, "slaac: advertisement"),
+            Event::Added(address) => tracing::info!(%address, "slaac: address"),
+            Event::Deprecated(address) => tracing::info!(%address, "slaac: deprecated"),
+            Event::Removed(address) => tracing::info!(%address, "slaac: over"),
+            Event::Taken(address) => tracing::info!(%address, "slaac: taken"),
+            Event::Router(router) => tracing::info!(?router, "slaac: default router"),
+            Event::NameServers(servers) => tracing::info!(?servers, "slaac: name servers"),
+        }
+        if let Some(hook) = &self.config.on_event {
+            hook.tell(event);
+        }
+    }
+}
+
+impl Session {
+    /// # Errors
+    ///
+    /// `BrokenPipe`, once the stack is gone.
+    async fn run(mut self) -> io::Result<Infallible> {
+        loop {
+            let mut events = Vec::new();
+            match self.next().await? {
+                Happened::Packet(packet) => {
+                    if let Some(said) = advertisement::read(&packet) {
+                        self.learned.hear(said, Instant::now(), &mut events);
+                    }
+                }
+                Happened::Changed(network) => self.look_at(&network, &mut events),
+                Happened::Due => {}
+            }
+            let is_answer = |event: &Event| matches!(event, Event::Advertised { .. });
+            let is_answered = events.iter().any(is_answer) && self.learned.router().is_some();
+            self.learned.pass(Instant::now(), &mut events);
+            if events.contains(&Event::Router(None)) {
+                self.begin_to_ask();
+            } else if is_answered {
+                self.question = None;
+            }
+            self.put_into_force().await?;
+            for event in &events {
+                self.client.tell(event);
+            }
+            self.ask().await?;
+        }
+    }
+
+    /// Waits until there is something to do.
+    async fn next(&mut self) -> io::Result<Happened> {
+        let due = self.question.map(|question| question.at).into_iter().chain(self.learned.due());
+        let due = due.min();
+        if due.is_some_and(|due| due <= Instant::now()) {
+            // However much comes: a flood does not hold the time up.
+            tokio::task::consume_budget().await;
+            return Ok(Happened::Due);
+        }
+        let mut timer: Pin<&mut Option<time::Sleep>> = pin!(due.map(time::sleep_until));
+        let mut packet = pin!(self.socket.recv());
+        let mut changed = pin!(self.watch.changed());
+        future::poll_fn(|cx| {
+            match packet.as_mut().poll(cx) {
+                Poll::Ready(Ok(packet)) => return Poll::Ready(Ok(Happened::Packet(packet))),
+                Poll::Ready(Err(error)) if is_end(&error) => return Poll::Ready(Err(error)),
+                // A question that was lost, as any may be.
+                Poll::Ready(Err(_)) => return Poll::Ready(Ok(Happened::Due)),
+                Poll::Pending => {}
+            }
+            if let Poll::Ready(changed) = changed.as_mut().poll(cx) {
+                return Poll::Ready(changed.map(Happened::Changed).map_err(io::Error::from));
+            }
+            match timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
+                Some(Poll::Ready(())) => Poll::Ready(Ok(Happened::Due)),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Notes which addresses are gone, and asks anew on a link that has come up again.
+    fn look_at(&mut self, network: &Network, events: &mut Vec<Event>) {
+        let has = |address: &IpAddr| network.addresses.iter().any(|own| own.addr() == *address);
+        for given in self.provided.addresses.clone() {
+            if let IpAddr::V6(address) = given.addr()
+                && !has(&given.addr())
+            {
+                let is_taken = self.tentative.contains(&given.addr());
+                self.learned.lost(address, is_taken, events);
+            }
+        }
+        self.tentative.clone_from(&network.tentative);
+        if network.link.is_up && !self.is_link_up {
+            self.begin_to_ask();
+        }
+        self.is_link_up = network.link.is_up;
+    }
+
+    async fn put_into_force(&mut self) -> io::Result<()> {
+        let provided = self.learned.provided();
+        if provided == self.provided {
+            return Ok(());
+        }
+        self.client.place.provider.provide(Source::Slaac, provided.clone()).await?;
+        let network = self.client.place.net.network();
+        self.provided = provided;
+        self.tentative.extend(&network.tentative);
+        Ok(())
+    }
+
+    fn begin_to_ask(&mut self) {
+        let delay = FIRST_DELAY_MAX.mul_f64(self.client.random.random_range(0.0..1.0));
+        let interval = self.fuzzed(INTERVAL_FIRST, 1.0);
+        self.question = Some(Question { at: Instant::now() + delay, interval });
+    }
+
+    /// Asks, if it is time to.
+    async fn ask(&mut self) -> io::Result<()> {
+        let Some(question) = self.question.filter(|question| question.at <= Instant::now()) else {
+            return Ok(());
+        };
+        match self.socket.send(&solicitation()).await {
+            Err(error) if is_end(&error) => return Err(error),
+            Err(error) => tracing::debug!(%error, "routers were not asked"),
+            Ok(()) => self.client.tell(&Event::Solicited),
+        }
+        // RFC 7559 section 2.1.
+        let longer = self.fuzzed(question.interval, 2.0);
+        let interval = if longer > INTERVAL_MAX { self.fuzzed(INTERVAL_MAX, 1.0) } else { longer };
+        self.question = Some(Question { at: Instant::now() + question.interval, interval });
+        Ok(())
+    }
+
+    /// A multiple of an interval, a tenth of it more or less.
+    fn fuzzed(&mut self, interval: Duration, factor: f64) -> Duration {
+        interval.mul_f64(factor + self.client.random.random_range(-0.1..0.1))
+    }
+}
+
+/// A router solicitation from no address, which may always be sent (RFC 4861 section 4.1): it is
+/// answered to all.
+fn solicitation() -> Vec<u8> {
+    let mut bytes = vec![0; IP_HEADER_BYTES + SOLICITATION_BYTES];
+    let mut ip = Ipv6Packet::new_unchecked(&mut bytes[..]);
+    ip.set_version(6);
+    ip.set_payload_len(SOLICITATION_BYTES as u16);
+    ip.set_next_header(IpProtocol::Icmpv6);
+    ip.set_hop_limit(HOP_LIMIT);
+    ip.set_dst_addr(ALL_ROUTERS);
+    let mut icmp = Icmpv6Packet::new_unchecked(ip.payload_mut());
+    icmp.set_msg_type(Icmpv6Message::RouterSolicit);
+    icmp.fill_checksum(&Ipv6Addr::UNSPECIFIED, &ALL_ROUTERS);
+    bytes
+}

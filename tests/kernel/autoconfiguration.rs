@@ -1,0 +1,265 @@
+//! Addresses from real servers and routers on the kernel's end of a TAP.
+
+use crate::namespace::{Outcome, example, program, skip};
+use crate::programs::output;
+use netstack::device::{Tap, TapConfig};
+use netstack::netsocket::netcore::Network;
+use netstack::{Builder, Stack, dhcp};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A program that runs until the test is done with it, and what it prints.
+struct Daemon {
+    child: Child,
+    lines: Receiver<String>,
+    /// Where its files are.
+    folder: Option<TempDir>,
+}
+
+/// As long as any of the programs may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Daemon {
+    fn start(command: &mut Command) -> Result<Self, Failure> {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let (sender, lines) = channel();
+        let streams: [Option<Box<dyn Read + Send>>; 2] = [
+            child.stdout.take().map(|stream| Box::new(stream) as _),
+            child.stderr.take().map(|stream| Box::new(stream) as _),
+        ];
+        for stream in streams.into_iter().flatten() {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    // What nobody asks for any more is read all the same.
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        Ok(Self { child, lines, folder: None })
+    }
+
+    /// Waits for a line with this in it.
+    fn says(&self, text: &str) -> Result<String, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut heard = String::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return Ok(line),
+                Ok(line) => heard = heard + &line + "\n",
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    return Err(format!("nothing of {text:?} in\n{heard}").into());
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.folder.take();
+    }
+}
+
+/// A dnsmasq on the kernel's end that has leased nothing yet.
+fn dnsmasq(flags: &[&str]) -> Result<Daemon, Failure> {
+    let folder = TempDir::new()?;
+    let mut dnsmasq = program("dnsmasq")?;
+    // In the foreground, and without changing to a user that the namespace does not have.
+    dnsmasq.args(["--no-daemon", "--conf-file=/dev/null", "--pid-file=", "--log-dhcp", "--port=0"]);
+    dnsmasq.args(["--interface=tap0", "--except-interface=lo", "--bind-interfaces"]);
+    dnsmasq.args(["--no-resolv", "--no-hosts", "--no-ping", "--dhcp-authoritative"]);
+    dnsmasq.arg(format!("--dhcp-leasefile={}", folder.path().join("leases").display()));
+    let mut daemon = Daemon::start(dnsmasq.args(flags))?;
+    daemon.folder = Some(folder);
+    daemon.says("sockets bound exclusively to interface tap0")?;
+    Ok(daemon)
+}
+
+/// Dnsmasq leases nothing for less than two minutes, but says when to ask again.
+const RENEW_SOON: &str = "--dhcp-option-force=option:T1,5";
+
+/// The address in "address A, netmask B".
+fn bound(httpd: &Daemon) -> Result<Ipv4Addr, Failure> {
+    let line = httpd.says("dhcp: bound to address ")?;
+    assert!(line.ends_with(", netmask 255.255.255.0, gateway 10.7.0.1"), "{line}");
+    let address = line.split(' ').nth(4).ok_or("no address")?;
+    Ok(address.trim_end_matches(',').parse()?)
+}
+
+/// Asks the server for its page.
+fn assert_serves(address: Ipv4Addr) -> Outcome {
+    let url = format!("http://{address}:10000/");
+    let page = output(program("curl")?.args(["-sS", "--max-time", "10", &url]))?;
+    assert_eq!(page, "hello\n");
+    Ok(())
+}
+
+pub(crate) fn dhcp() -> Outcome {
+    for name in ["dnsmasq", "curl", "ping"] {
+        program(name)?;
+    }
+    let mut httpd = example("httpd")?;
+    httpd.args(["--tap", "tap0", "--dhcp", "--port", "10000", "--host-address", "10.7.0.1/24"]);
+    let httpd = Daemon::start(&mut httpd)?;
+    if let Err(error) = httpd.says("serving http on [::]:10000") {
+        return skip(&error.to_string());
+    }
+    let server = dnsmasq(&["--dhcp-range=10.7.0.100,10.7.0.200,2m", RENEW_SOON])?;
+    for step in ["dhcp: discover", "dhcp: offer of 10.7.0.", "dhcp: request", "dhcp: ack"] {
+        httpd.says(step)?;
+    }
+    let first = bound(&httpd)?;
+    assert!((100..=200).contains(&first.octets()[3]), "{first}");
+
+    let pinged = program("ping")?.args(["-c", "6", "-i", "0.2", &first.to_string()]).output()?;
+    let text = String::from_utf8_lossy(&pinged.stdout).into_owned();
+    assert!(text.contains("6 received, 0% packet loss"), "{text}");
+    assert_serves(first)?;
+    server.says(&format!("DHCPACK(tap0) {first}"))?;
+    server.says(&format!("DHCPREQUEST(tap0) {first}"))?;
+    server.says(&format!("DHCPACK(tap0) {first}"))?;
+    httpd.says("dhcp: renewing")?;
+    assert_eq!(bound(&httpd)?, first);
+
+    // A server that knows nothing of the lease, and has other addresses.
+    let mut stream = TcpStream::connect((first, 10000))?;
+    stream.write_all(b"GET / HTTP/1.1\r\n")?;
+    drop(server);
+    let server = dnsmasq(&["--dhcp-range=10.7.0.50,10.7.0.60,2m", RENEW_SOON])?;
+    server.says(&format!("DHCPNAK(tap0) {first}"))?;
+    httpd.says("dhcp: nak from 10.7.0.1")?;
+    httpd.says("dhcp: lost")?;
+    let second = bound(&httpd)?;
+    assert!((50..=60).contains(&second.octets()[3]), "{second}");
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let ended = stream.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(ended, Err(ErrorKind::ConnectionReset));
+    assert_serves(second)
+}
+
+/// Makes a TAP that outlives its stack, runs `start` with it, and then a stack on it.
+fn with_stack(
+    builder: Builder,
+    start: impl FnOnce() -> Result<Daemon, Failure>,
+    test: impl AsyncFnOnce(Stack, &Daemon) -> Outcome,
+) -> Outcome {
+    // Whether it is there is found out by opening it.
+    program("ip")?.args(["tuntap", "add", "dev", "tap0", "mode", "tap"]).output()?;
+    let tap = match Tap::open(&TapConfig {
+        name: "tap0".into(),
+        host_addresses: vec!["10.7.0.1/24".parse()?, "fd00:7::1/64".parse()?],
+        ..TapConfig::default()
+    }) {
+        Ok(tap) => tap,
+        Err(error) => return skip(&error.to_string()),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let context = runtime.enter();
+    // The kernel sends nothing from an address before it knows that nobody else has it.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let shown = program("ip")?.args(["-6", "address", "show", "dev", "tap0"]).output()?;
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        if text.contains("fe80::") && !text.contains("tentative") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{text}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let daemon = start()?;
+    drop(context);
+    runtime.block_on(async { test(builder.spawn(tap)?, &daemon).await })
+}
+
+pub(crate) fn released() -> Outcome {
+    let host_name = Some("userspace".into());
+    let builder = Builder::new().dhcp(dhcp::Config { host_name, ..Default::default() });
+    let options = ["--dhcp-option=6,10.7.0.53", "--dhcp-option=119,lan,example.org"];
+    let route = "--dhcp-option=121,192.0.2.0/24,10.7.0.9,0.0.0.0/0,10.7.0.1";
+    let flags = [&["--dhcp-range=10.7.0.100,10.7.0.200,2m", route][..], &options].concat();
+    let start = || dnsmasq(&flags);
+    with_stack(builder, start, async |stack, server| {
+        let mut watch = stack.net().watch_network();
+        let is_bound = |now: &Network| now.addresses.iter().any(|own| own.addr().is_ipv4());
+        let bound = tokio::time::timeout(PATIENCE, watch.wait_for(is_bound)).await??;
+        let own = bound.addresses.iter().find(|own| own.addr().is_ipv4()).ok_or("an address")?;
+        assert_eq!(bound.name_servers, ["10.7.0.53".parse::<IpAddr>()?]);
+        assert_eq!(bound.search_domains, ["lan", "example.org"]);
+        let routes = bound.routes.iter().map(|it| (it.destination.to_string(), it.gateway));
+        let expected = [("192.0.2.0/24", "10.7.0.9"), ("0.0.0.0/0", "10.7.0.1")];
+        let expected = expected.map(|(net, via)| (net.to_string(), via.parse().ok()));
+        assert_eq!(routes.collect::<Vec<_>>(), expected);
+        server.says("client provides name: userspace")?;
+
+        stack.shutdown(Duration::from_secs(10)).await?;
+
+        server.says(&format!("DHCPRELEASE(tap0) {}", own.addr()))?;
+        Ok(())
+    })
+}
+
+pub(crate) fn slaac_of_dnsmasq() -> Outcome {
+    let start = || {
+        let flags =
+            ["--enable-ra", "--dhcp-range=fd00:7::,ra-only", "--dhcp-range=10.7.0.9,static"];
+        let server = "--dhcp-option=option6:dns-server,[fd00:7::53]";
+        dnsmasq(&[&flags[..], &[server]].concat())
+    };
+    with_stack(Builder::new().slaac(true), start, async |stack, _| routed(stack).await)
+}
+
+pub(crate) fn slaac_of_radvd() -> Outcome {
+    let start = || {
+        let folder = TempDir::new()?;
+        let config = folder.path().join("radvd.conf");
+        let text = "interface tap0 { AdvSendAdvert on; MaxRtrAdvInterval 4; MinRtrAdvInterval 3; \
+                    AdvLinkMTU 1400; prefix fd00:7::/64 { }; RDNSS fd00:7::53 { }; DNSSL lan { }; };";
+        std::fs::write(&config, text)?;
+        let mut radvd = program("radvd")?;
+        radvd.args(["--nodaemon", "--logmethod", "stderr", "--debug", "1"]);
+        radvd.arg("--config").arg(&config).arg("--pidfile").arg(folder.path().join("pid"));
+        let mut daemon = Daemon::start(&mut radvd)?;
+        daemon.folder = Some(folder);
+        daemon.says("version")?;
+        Ok(daemon)
+    };
+    with_stack(Builder::new().slaac(true), start, async |stack, _| {
+        let mut watch = stack.net().watch_network();
+        let is_told = |now: &Network| now.link.mtu == 1400 && now.search_domains == ["lan"];
+        tokio::time::timeout(PATIENCE, watch.wait_for(is_told)).await??;
+        routed(stack).await
+    })
+}
+
+/// Waits until the stack has a usable address, a way out and somebody to ask for names, and is
+/// reached at that address.
+async fn routed(stack: Stack) -> Outcome {
+    let is_global = |address: IpAddr| address.to_string().starts_with("fd00:7::");
+    let is_routed = |now: &Network| {
+        let mut addresses = now.addresses.iter().map(|own| own.addr());
+        addresses.any(|own| is_global(own) && !now.tentative.contains(&own))
+            && now.routes.iter().any(|route| route.destination.prefix_len() == 0)
+            && now.name_servers.iter().any(|server| is_global(*server))
+    };
+    let mut watch = stack.net().watch_network();
+    let now = tokio::time::timeout(PATIENCE, watch.wait_for(is_routed)).await??;
+    let own = now.addresses.iter().find(|own| is_global(own.addr())).ok_or("an address")?;
+    assert_eq!(own.prefix_len(), 64);
+    let listener = stack.net().tcp_listen("[::]:80").await?;
+    let own = own.addr();
+    let connecting = tokio::task::spawn_blocking(move || TcpStream::connect((own, 80)));
+    tokio::time::timeout(PATIENCE, listener.accept()).await??;
+    connecting.await??;
+    Ok(())
+}
