@@ -6,7 +6,6 @@
 
 use anyhow::{Context, Result};
 use examples::Network;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -16,8 +15,8 @@ use tokio::io::AsyncWriteExt;
 struct Args {
     #[command(flatten)]
     network: Network,
-    /// Where to connect to
-    target: SocketAddr,
+    /// Where to connect to: an IP address or a name, and a port
+    target: String,
 }
 
 /// How long the end of the connection may take to reach the peer.
@@ -26,7 +25,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 fn main() -> ExitCode {
     examples::run(async |args: Args| -> Result<()> {
         let stack = args.network.start()?;
-        let stream = stack.net().tcp_connect(args.target).await.context(args.target)?;
+        let stream = stack.net().tcp_connect(&args.target).await.context(args.target)?;
         let (mut from, mut to) = stream.into_split();
         let input = tokio::spawn(async move {
             let mut input = tokio::io::stdin();

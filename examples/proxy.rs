@@ -59,17 +59,25 @@ struct Back {
     /// An address of the kernel's end of it (repeatable)
     #[arg(long = "back-host-address", value_name = "CIDR")]
     back_host_addresses: Vec<IpNet>,
+    /// A server that the back stack asks for the names that clients give (repeatable)
+    #[arg(long = "back-dns", value_name = "IP")]
+    back_name_servers: Vec<IpAddr>,
 }
 
 impl Back {
     fn network(self, front: &Network) -> Result<Network> {
         let mut network = Network {
-            tun: self.back_tun,
+            tun: Some(self.back_tun),
+            tap: None,
+            dhcp: false,
+            slaac: false,
             addresses: self.back_addresses,
             gateways: self.back_gateways,
             host_addresses: self.back_host_addresses,
             mtu: front.mtu,
+            name_servers: self.back_name_servers,
             no_offload: front.no_offload,
+            pcap: None,
         };
         if network.addresses.is_empty() && network.host_addresses.is_empty() {
             network.addresses.push("10.10.0.2/24".parse()?);

@@ -3,11 +3,15 @@
 use anyhow::{Context, Result};
 use clap::Parser;
 use clap::error::ErrorKind;
-use netstack::device::{Tap, TapConfig, Tun, TunConfig, TunOffload};
+use netstack::capture::{Capture, Recorder};
+use netstack::device::{Device, Tap, TapConfig, Tun, TunConfig, TunOffload};
 use netstack::{Builder, Hook, IpNet, Stack, dhcp, slaac};
+use std::fs::File;
 use std::io;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// The stack's place in the network.
@@ -16,9 +20,9 @@ use tokio::runtime::Runtime;
 /// stack's 10.9.0.2/24.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Network {
-    /// The kernel's TUN interface, which is made
-    #[arg(long, value_name = "NAME", default_value = "tun0")]
-    pub tun: String,
+    /// The kernel's TUN interface, which is made [default: tun0]
+    #[arg(long, value_name = "NAME")]
+    pub tun: Option<String>,
     /// The kernel's TAP interface, which is made in place of a TUN
     #[arg(long, value_name = "NAME", conflicts_with = "tun")]
     pub tap: Option<String>,
@@ -43,6 +47,12 @@ pub struct Network {
     /// Have every packet on the interface as it is on a wire, without segmentation offload
     #[arg(long)]
     pub no_offload: bool,
+    /// A server to be asked for names (repeatable)
+    #[arg(long = "dns", value_name = "IP")]
+    pub name_servers: Vec<IpAddr>,
+    /// Record every packet in this file, which tshark and Wireshark read
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
 }
 
 /// What the stack is on.
@@ -51,29 +61,35 @@ enum Interface {
     Tap(Tap),
 }
 
+/// Where the stack runs.
+#[derive(Clone, Copy)]
+enum Place {
+    Task,
+    Thread,
+}
+
 impl Network {
     /// Makes the interface and starts a stack on it, on the current runtime.
     pub fn start(&self) -> Result<Stack> {
-        let (builder, interface) = self.prepare()?;
-        let started = match interface {
-            Interface::Tun(tun) => builder.spawn(tun),
-            Interface::Tap(tap) => builder.spawn(tap),
-        };
-        started.context("starting the stack")
+        self.start_as(|builder| builder)
+    }
+
+    /// The same, with more to be said of the stack.
+    pub fn start_as(&self, more: impl FnOnce(Builder) -> Builder) -> Result<Stack> {
+        self.launch(Place::Task, more)
     }
 
     /// The same, on a thread of its own.
     pub fn start_thread(&self) -> Result<Stack> {
-        let (builder, interface) = self.prepare()?;
-        let started = match interface {
-            Interface::Tun(tun) => builder.spawn_thread(tun),
-            Interface::Tap(tap) => builder.spawn_thread(tap),
-        };
-        started.context("starting the stack")
+        self.start_thread_as(|builder| builder)
     }
 
-    /// Makes the interface and says what the stack is to be.
-    fn prepare(&self) -> Result<(Builder, Interface)> {
+    /// The same, with more to be said of the stack.
+    pub fn start_thread_as(&self, more: impl FnOnce(Builder) -> Builder) -> Result<Stack> {
+        self.launch(Place::Thread, more)
+    }
+
+    fn launch(&self, place: Place, more: impl FnOnce(Builder) -> Builder) -> Result<Stack> {
         let mut network = self.clone();
         let asks_nobody = !network.dhcp && !network.slaac;
         if asks_nobody && network.addresses.is_empty() && network.host_addresses.is_empty() {
@@ -81,8 +97,24 @@ impl Network {
             network.host_addresses.push("10.9.0.1/24".parse()?);
         }
         let interface = network.open()?;
+        let builder = more(network.builder());
+        match interface {
+            Interface::Tun(tun) => network.run(place, builder, tun),
+            Interface::Tap(tap) => network.run(place, builder, tap),
+        }
+    }
+
+    fn run<D: Device>(&self, place: Place, builder: Builder, device: D) -> Result<Stack> {
+        let Some(path) = &self.pcap else { return spawn(place, builder, device) };
+        spawn(place, builder, Capture::with_recorder(device, &recorder(path)?, ""))
+    }
+
+    /// Says what the stack is to be.
+    pub fn builder(&self) -> Builder {
+        let network = self.clone();
         let mut builder = network.addresses.into_iter().fold(Builder::new(), Builder::address);
         builder = network.gateways.into_iter().fold(builder, Builder::gateway);
+        builder = network.name_servers.into_iter().fold(builder, Builder::name_server);
         if network.dhcp {
             builder = builder.dhcp(dhcp::Config::default().on_event(tell_dhcp));
         }
@@ -90,29 +122,60 @@ impl Network {
             let on_event = Some(Hook::new(tell_slaac));
             builder = builder.slaac_with(slaac::Config { on_event, ..Default::default() });
         }
-        Ok((builder, interface))
+        builder
     }
 
     fn open(&self) -> io::Result<Interface> {
+        if let Some(name) = &self.tap {
+            return self.open_tap(name).map(Interface::Tap);
+        }
+        let name = self.tun.clone().unwrap_or_else(|| "tun0".into());
         let Self { mtu, host_addresses, .. } = self.clone();
-        let offload = match self.no_offload {
+        let offload = self.offload();
+        Tun::open(&TunConfig { name, mtu, host_addresses, offload }).map(Interface::Tun)
+    }
+
+    /// Makes a TAP of this name.
+    pub fn open_tap(&self, name: &str) -> io::Result<Tap> {
+        let Self { mtu, host_addresses, .. } = self.clone();
+        let (name, offload) = (name.into(), self.offload());
+        Tap::open(&TapConfig { name, mtu, host_addresses, offload })
+    }
+
+    fn offload(&self) -> TunOffload {
+        match self.no_offload {
             true => TunOffload::Off,
             false => TunOffload::Preferred,
-        };
-        match self.tap.clone() {
-            Some(name) => {
-                Tap::open(&TapConfig { name, mtu, host_addresses, offload }).map(Interface::Tap)
-            }
-            None => {
-                let name = self.tun.clone();
-                Tun::open(&TunConfig { name, mtu, host_addresses, offload }).map(Interface::Tun)
-            }
         }
     }
 }
 
+fn spawn<D: Device>(place: Place, builder: Builder, device: D) -> Result<Stack> {
+    let started = match place {
+        Place::Task => builder.spawn(device),
+        Place::Thread => builder.spawn_thread(device),
+    };
+    started.context("starting the stack")
+}
+
+/// Begins a capture. What is recorded is in the file after a second at the latest.
+pub fn recorder(path: &Path) -> Result<Recorder> {
+    let file = File::create(path).with_context(|| path.display().to_string())?;
+    let recorder = Recorder::new(file);
+    let writing = recorder.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            // Said by the recorder itself.
+            let _ = writing.flush();
+        }
+    });
+    Ok(recorder)
+}
+
+/// Tells on standard error what happens to a DHCP client.
 #[expect(clippy::print_stderr, reason = "this is where the example tells of its address")]
-fn tell_dhcp(event: &dhcp::Event) {
+pub fn tell_dhcp(event: &dhcp::Event) {
     match event {
         dhcp::Event::Discover => eprintln!("dhcp: discover"),
         dhcp::Event::Offer { address, server } => {

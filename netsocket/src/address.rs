@@ -3,27 +3,36 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-/// What the functions of this crate take as an address: what `std::net` and `tokio::net` take, as
-/// far as it needs no name to be looked up.
+/// What the functions of this crate take as an address: what `std::net` and `tokio::net` take.
 ///
-/// Text must be an IP address and a port. A stack has no resolver of its own; a host name is
-/// refused with [`io::ErrorKind::InvalidInput`].
+/// Text is an IP address and a port, or with the feature `dns` a host name and a port, which the
+/// stack's [resolver](crate::Net#names) looks up. Without that feature a host name is refused with
+/// [`io::ErrorKind::InvalidInput`].
 pub trait ToSocketAddrs: sealed::Sealed {}
+
+/// What an address was given as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Targets {
+    /// The addresses, in the order in which they are to be tried.
+    Addresses(Vec<SocketAddr>),
+    /// A host name, and a port.
+    Name(String, u16),
+}
 
 pub(crate) mod sealed {
     use super::*;
 
     pub trait Sealed {
-        /// The addresses, in the order in which they are to be tried.
-        fn addresses(&self) -> io::Result<Vec<SocketAddr>>;
+        /// What is meant. Asks nobody.
+        fn targets(&self) -> io::Result<Targets>;
     }
 
     macro_rules! is_address {
         ($($kind:ty),*) => {
             $(
                 impl Sealed for $kind {
-                    fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-                        Ok(vec![(*self).into()])
+                    fn targets(&self) -> io::Result<Targets> {
+                        Ok(Targets::Addresses(vec![(*self).into()]))
                     }
                 }
 
@@ -42,38 +51,46 @@ pub(crate) mod sealed {
     );
 
     impl Sealed for [SocketAddr] {
-        fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-            Ok(self.to_vec())
+        fn targets(&self) -> io::Result<Targets> {
+            Ok(Targets::Addresses(self.to_vec()))
         }
     }
 
     impl Sealed for str {
-        fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-            match self.parse() {
-                Ok(address) => Ok(vec![address]),
-                Err(_) => Err(no_address(self)),
+        fn targets(&self) -> io::Result<Targets> {
+            if let Ok(address) = self.parse() {
+                return Ok(Targets::Addresses(vec![address]));
             }
+            let (host, port) = self.rsplit_once(':').ok_or_else(|| no_address(self))?;
+            let port = port.parse().map_err(|_| no_address(self))?;
+            name(host, port)
         }
     }
 
     impl Sealed for (&str, u16) {
-        fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        fn targets(&self) -> io::Result<Targets> {
             match self.0.parse::<IpAddr>() {
-                Ok(address) => Ok(vec![SocketAddr::new(address, self.1)]),
-                Err(_) => Err(no_address(self.0)),
+                Ok(address) => Ok(Targets::Addresses(vec![SocketAddr::new(address, self.1)])),
+                Err(_) => name(self.0, self.1),
             }
         }
     }
 
+    impl Sealed for (String, u16) {
+        fn targets(&self) -> io::Result<Targets> {
+            (self.0.as_str(), self.1).targets()
+        }
+    }
+
     impl Sealed for String {
-        fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-            self.as_str().addresses()
+        fn targets(&self) -> io::Result<Targets> {
+            self.as_str().targets()
         }
     }
 
     impl<T: Sealed + ?Sized> Sealed for &T {
-        fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-            (**self).addresses()
+        fn targets(&self) -> io::Result<Targets> {
+            (**self).targets()
         }
     }
 }
@@ -81,11 +98,24 @@ pub(crate) mod sealed {
 impl ToSocketAddrs for [SocketAddr] {}
 impl ToSocketAddrs for str {}
 impl ToSocketAddrs for (&str, u16) {}
+impl ToSocketAddrs for (String, u16) {}
 impl ToSocketAddrs for String {}
 impl<T: ToSocketAddrs + ?Sized> ToSocketAddrs for &T {}
 
+/// What may be a host name. One that ends in a number is an address that was mistyped: no top-level
+/// domain is a number (RFC 1123 section 2.1), and nobody is to be asked for it.
+fn name(host: &str, port: u16) -> io::Result<Targets> {
+    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit());
+    let is_strange = |c: char| matches!(c, ':' | '[' | ']' | '/' | '@' | '%') || c.is_whitespace();
+    if is_number || host.contains(is_strange) {
+        return Err(no_address(host));
+    }
+    Ok(Targets::Name(host.to_owned(), port))
+}
+
 fn no_address(text: &str) -> io::Error {
-    let message = format!("\"{text}\" is not an IP address and port, and there is no resolver");
+    let message = format!("\"{text}\" is neither an IP address nor a host name, with a port");
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
@@ -99,13 +129,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_an_address_or_refused() {
-        let expected: SocketAddr = ([10, 0, 0, 1], 80).into();
+    fn text_is_an_address_a_name_or_refused() {
+        let expected = Targets::Addresses(vec![([10, 0, 0, 1], 80).into()]);
 
-        assert_eq!("10.0.0.1:80".addresses().expect("an address"), [expected]);
-        assert_eq!(("10.0.0.1", 80).addresses().expect("an address"), [expected]);
-        assert_eq!(String::from("10.0.0.1:80").addresses().expect("an address"), [expected]);
-        let error = "localhost:80".addresses().expect_err("a name");
-        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert_eq!("10.0.0.1:80".targets().expect("an address"), expected);
+        assert_eq!(("10.0.0.1", 80).targets().expect("an address"), expected);
+        assert_eq!(String::from("10.0.0.1:80").targets().expect("an address"), expected);
+        let v6 = Targets::Addresses(vec!["[::1]:80".parse().expect("an address")]);
+        assert_eq!("[::1]:80".targets().expect("an address"), v6);
+        assert_eq!(("::1", 80).targets().expect("an address"), v6);
+        let name = Targets::Name("www.example.com".into(), 443);
+        assert_eq!("www.example.com:443".targets().expect("a name"), name);
+        assert_eq!(("www.example.com", 443).targets().expect("a name"), name);
+        assert_eq!((String::from("www.example.com"), 443).targets().expect("a name"), name);
+        for text in
+            ["", ":80", "host", "host:", "host:http", "host:65536", "10.0.0:80", "10.0.0.256:80"]
+        {
+            let error = text.targets().expect_err(text);
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{text}");
+        }
+        for host in ["::1:80:", "[::1]", "a b", "a/b", "a@b", "1.2.3.4.", "fe80::1%0", "."] {
+            let error = (host, 80).targets().expect_err(host);
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{host}");
+        }
     }
 }

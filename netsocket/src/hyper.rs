@@ -37,11 +37,12 @@ use tower_service::Service;
 #[derive(Debug, Clone)]
 pub struct Connector<R = NoResolver> {
     net: Net,
-    resolver: R,
+    /// The stack's own, if none is given.
+    resolver: Option<R>,
     options: Options,
 }
 
-/// Knows no names: the host of every URI must be an IP address.
+/// No resolver beside the stack's own. By itself it knows no names.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoResolver;
 
@@ -49,19 +50,24 @@ pub struct NoResolver;
 pub type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
 impl Connector {
-    /// Connects to hosts that are IP addresses.
+    /// Connects as [`Net::tcp_connect`] does: to hosts that are IP addresses, and with the feature
+    /// `dns` to those that have a name.
     pub fn new(net: Net) -> Self {
-        Self::with_resolver(net, NoResolver)
+        Self::make(net, None)
     }
 }
 
 impl<R> Connector<R> {
-    /// Connects to the addresses that `resolver` finds for a host, in turn. It is asked for names
+    /// Connects to the addresses that `resolver` finds for a host, in their order. It is asked for names
     /// only, never for what is an IP address already.
     ///
     /// hyper-util has [`GaiResolver`](hyper_util::client::legacy::connect::dns::GaiResolver), which
     /// asks the kernel's resolver.
     pub fn with_resolver(net: Net, resolver: R) -> Self {
+        Self::make(net, Some(resolver))
+    }
+
+    fn make(net: Net, resolver: Option<R>) -> Self {
         // A request goes out in several small writes.
         Self { net, resolver, options: Options { nodelay: true, ..Options::default() } }
     }
@@ -85,7 +91,10 @@ where
     type Future = Connecting;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.resolver.poll_ready(cx).map_err(io::Error::other)
+        match &mut self.resolver {
+            Some(resolver) => resolver.poll_ready(cx).map_err(io::Error::other),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     fn call(&mut self, uri: Uri) -> Connecting {
@@ -100,10 +109,14 @@ where
         if let Ok(address) = host.parse::<IpAddr>() {
             return Box::pin(async move { net.tcp_connect_with((address, port), options).await });
         }
+        let Some(resolver) = &mut self.resolver else {
+            let host = host.to_owned();
+            return Box::pin(async move { net.tcp_connect_with((host, port), options).await });
+        };
         let Ok(name) = host.parse() else {
             return Box::pin(future::ready(Err(invalid(format!("{host} is not a name")))));
         };
-        let resolving = self.resolver.call(name);
+        let resolving = resolver.call(name);
         Box::pin(async move {
             let found = resolving.await.map_err(io::Error::other)?;
             let addresses: Vec<SocketAddr> =

@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod blocking;
+#[cfg(feature = "dns")]
+pub mod dns;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 #[cfg(feature = "quinn")]
@@ -12,8 +14,10 @@ pub mod ureq;
 
 mod address;
 mod control;
+mod names;
 mod net;
 mod ping_socket;
+mod race;
 mod raw_socket;
 mod readiness;
 mod split;

@@ -3,7 +3,11 @@
 use crate::address::{ToSocketAddrs, none_given};
 use crate::blocking;
 use crate::control::Control;
+#[cfg(feature = "dns")]
+use crate::dns::Resolver;
+use crate::names::Names;
 use crate::ping_socket::PingSocket;
+use crate::race::{self, Candidates, Reach};
 use crate::raw_socket::RawSocket;
 use crate::tcp_listener::TcpListener;
 use crate::tcp_socket::TcpSocket;
@@ -19,20 +23,58 @@ use netcore::{
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A stack, as its users see it: where its sockets come from.
 ///
 /// Made of a stack's command channel, and cheap to clone. It does not keep the stack alive: once
 /// that is gone, every call fails with [`io::ErrorKind::BrokenPipe`].
+///
+/// # Names
+///
+/// With the feature `dns`, a host name may stand wherever an address may, and is looked up with
+#[cfg_attr(
+    feature = "dns",
+    doc = "[`resolver`](Self::resolver): by the stack's own name servers, or"
+)]
+#[cfg_attr(not(feature = "dns"), doc = "`resolver`: by the stack's own name servers, or")]
+/// by others. That needs a tokio runtime with its time, as trying several addresses side by side
+/// does; outside of one, a lookup fails and the addresses are tried one after the other.
 #[derive(Debug, Clone)]
 pub struct Net {
     channel: Channel,
+    names: Names,
+    attempt_delay: Duration,
 }
 
 impl Net {
     /// Makes one from what leads to a command channel.
     pub fn new(stack: &impl HasChannel) -> Self {
-        Self { channel: stack.command_channel() }
+        let channel = stack.command_channel();
+        let names = Names::new(&channel);
+        Self { channel, names, attempt_delay: race::ATTEMPT_DELAY }
+    }
+
+    /// What names are looked up with. Clones share it.
+    #[cfg(feature = "dns")]
+    pub fn resolver(&self) -> &Resolver {
+        self.names.resolver()
+    }
+
+    /// Has names looked up otherwise, by this handle and those that are made of it.
+    #[cfg(feature = "dns")]
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Resolver) -> Self {
+        self.names = self.names.with(resolver);
+        self
+    }
+
+    /// Sets how long one of several addresses is tried before the next one is tried too; 250 ms at
+    /// first, and never less than 10 (RFC 8305 section 5).
+    #[must_use]
+    pub fn with_attempt_delay(mut self, delay: Duration) -> Self {
+        self.attempt_delay = delay.max(race::ATTEMPT_DELAY_MIN);
+        self
     }
 
     /// The same stack for plain threads.
@@ -40,16 +82,23 @@ impl Net {
         blocking::Net::new(self.clone())
     }
 
-    /// Opens a TCP connection. If there are several addresses, they are tried in order.
+    /// Opens a TCP connection.
+    ///
+    /// If there are several addresses, the next one is tried too when the one before has not answered
+    /// after [some time](Self::with_attempt_delay), or at once when it has failed; the first connection
+    /// that is made is returned, and the others are given up. Addresses that are given are tried in
+    /// their order; those of a name in turns of the families, IPv6 first, and last those of a family
+    /// of which the stack has no address (RFC 8305).
     ///
     /// # Errors
     ///
-    /// Of the last address: `ConnectionRefused`, `TimedOut`, `NetworkUnreachable`,
-    /// `AddrNotAvailable` (no address of this family, no free port), `InvalidInput`.
+    /// `ConnectionRefused`, `TimedOut`, `NetworkUnreachable`, `AddrNotAvailable` (no address of this
+    /// family, no free port), `InvalidInput`: of several addresses the last that was asked, which the
+    /// text names. Why a name has no address, if so.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the attempt up: its socket and port are free again.
+    /// Dropping the future gives every attempt up: their sockets and ports are free again.
     pub async fn tcp_connect(&self, addr: impl ToSocketAddrs) -> io::Result<TcpStream> {
         self.tcp_connect_with(addr, Options::default()).await
     }
@@ -68,14 +117,16 @@ impl Net {
         addr: impl ToSocketAddrs,
         options: Options,
     ) -> io::Result<TcpStream> {
-        let mut last = none_given();
-        for remote in addr.addresses()? {
-            match self.connect(remote, None, options.clone()).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error.into(),
-            }
+        let candidates = self.names.candidates(addr.targets()?)?;
+        if let Candidates::Given(addresses) = &candidates
+            && let [remote] = addresses[..]
+        {
+            return Ok(self.connect(remote, None, options).await?);
         }
-        Err(last)
+        race::connect(candidates, self.reach(), self.attempt_delay, async |remote| {
+            Ok(self.connect(remote, None, options.clone()).await?)
+        })
+        .await
     }
 
     /// Opens a TCP connection from an address and port of the stack; port 0 lets the stack choose.
@@ -124,7 +175,7 @@ impl Net {
         options: ListenOptions,
     ) -> io::Result<TcpListener> {
         let mut last = none_given();
-        for local in addr.addresses()? {
+        for local in self.names.resolve(addr).await? {
             let command = tcp::Command::Listen { local, options: options.clone() };
             match self.open(command).await {
                 Ok((_, SocketQueue::Accept(queue))) => return Ok(TcpListener::new(queue)),
@@ -174,13 +225,15 @@ impl Net {
         families: Families,
     ) -> io::Result<UdpSocket> {
         let mut last = none_given();
-        for endpoint in addr.addresses()? {
+        for endpoint in self.names.resolve(addr).await? {
             let command = match families {
                 Families::Both => udp::Command::Bind { endpoint },
                 Families::V6Only => udp::Command::BindV6Only { endpoint },
             };
             match self.open(command).await {
-                Ok((_, SocketQueue::Datagram(queue))) => return Ok(UdpSocket::new(queue)),
+                Ok((_, SocketQueue::Datagram(queue))) => {
+                    return Ok(UdpSocket::new(queue, self.names.clone()));
+                }
                 Ok(_) => return Err(Error::WrongSocket.into()),
                 Err(error) => last = error.into(),
             }
@@ -256,6 +309,19 @@ impl Net {
             control::Response::Snapshot(snapshot) => Ok(*snapshot),
             control::Response::Network(_) => Err(Error::WrongSocket.into()),
         }
+    }
+
+    /// The families that a connection could be made in.
+    fn reach(&self) -> Reach {
+        let network = self.network();
+        let has_v4 = network.addresses.iter().any(|address| address.addr().is_ipv4());
+        // What is far away cannot be asked from a link-local address.
+        let is_wide = |address: &ipnet::IpNet| match address.addr() {
+            IpAddr::V6(ip) => !ip.is_unicast_link_local(),
+            IpAddr::V4(_) => false,
+        };
+        let has_v6 = network.addresses.iter().any(is_wide);
+        Reach { v4: has_v4 || network.any_ip, v6: has_v6 || network.any_ip }
     }
 
     async fn connect(

@@ -1,7 +1,8 @@
 //! Async UDP sockets.
 
-use crate::address::{ToSocketAddrs, none_given};
+use crate::address::ToSocketAddrs;
 use crate::blocking;
+use crate::names::Names;
 use crate::readiness::{Interest, Ready, operation_methods};
 use crate::stream::{BlockingMode, DEFAULT_TTL, valid_ttl};
 use crate::udp_methods::udp_option_methods;
@@ -24,6 +25,7 @@ use tokio::io::ReadBuf;
 /// bytes; larger ones fail with [`io::ErrorKind::InvalidInput`].
 pub struct UdpSocket {
     socket: Arc<Socket>,
+    names: Names,
 }
 
 /// A datagram socket's queue, closed when the last handle is dropped.
@@ -164,16 +166,21 @@ impl Waitable for Writes<'_> {
 }
 
 impl UdpSocket {
-    pub(crate) fn new(queue: Arc<DatagramQueue>) -> Self {
-        Self { socket: Arc::new(Socket::new(queue)) }
+    pub(crate) fn new(queue: Arc<DatagramQueue>, names: Names) -> Self {
+        Self { socket: Arc::new(Socket::new(queue)), names }
     }
 
-    pub(crate) fn from_socket(socket: Arc<Socket>) -> Self {
-        Self { socket }
-    }
-
+    #[cfg(feature = "quinn")]
     pub(crate) fn into_socket(self) -> Arc<Socket> {
         self.socket
+    }
+
+    pub(crate) fn from_parts(socket: Arc<Socket>, names: Names) -> Self {
+        Self { socket, names }
+    }
+
+    pub(crate) fn into_parts(self) -> (Arc<Socket>, Names) {
+        (self.socket, self.names)
     }
 
     /// The address that the socket is bound to.
@@ -196,16 +203,18 @@ impl UdpSocket {
 
     /// Sets the peer: only its datagrams are received from now on, [`send`](Self::send) sends to
     /// it, and a port of its that nobody listens on shows as `ConnectionRefused`. Nothing is sent.
+    /// Of a name's addresses it is the first of the socket's family.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if datagrams can never be sent there.
+    /// `InvalidInput` if datagrams can never be sent there; why a name has no address.
     ///
     /// # Cancel safety
     ///
-    /// Never waits.
+    /// Waits for the address of a name only. If the future is dropped meanwhile, the peer is what it
+    /// was.
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
-        let peer = addr.addresses()?.into_iter().next().ok_or_else(none_given)?;
+        let peer = self.names.peer(addr, self.socket.local_addr().is_ipv4()).await?;
         Ok(self.socket.connect(peer)?)
     }
 
@@ -228,14 +237,14 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), and `InvalidInput` if nothing can be sent to `target`. A missing
-    /// route shows with the next call.
+    /// As [`send`](Self::send), and `InvalidInput` if nothing can be sent to `target`; why a name has
+    /// no address. A missing route shows with the next call.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future before it is ready has sent nothing.
     pub async fn send_to(&self, buf: &[u8], target: impl ToSocketAddrs) -> io::Result<usize> {
-        let target = target.addresses()?.into_iter().next().ok_or_else(none_given)?;
+        let target = self.names.peer(target, self.socket.local_addr().is_ipv4()).await?;
         let payload = Bytes::copy_from_slice(buf);
         wait::retry(&self.socket.writes(buf.len()), || {
             self.socket.try_send_to(payload.clone(), target)
@@ -582,6 +591,7 @@ impl fmt::Debug for UdpSocket {
 
 impl From<blocking::UdpSocket> for UdpSocket {
     fn from(socket: blocking::UdpSocket) -> Self {
-        Self::from_socket(socket.into_socket())
+        let (socket, names) = socket.into_parts();
+        Self::from_parts(socket, names)
     }
 }

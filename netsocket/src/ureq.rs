@@ -11,7 +11,8 @@
 //! # }
 //! ```
 //!
-//! For `https` chain ureq's own connector for TLS behind it. ureq keeps the right to change these
+//! With the feature `dns`, a `Resolver` in place of `DefaultResolver` has the stack's own name servers
+//! asked. For `https` chain ureq's own connector for TLS behind it. ureq keeps the right to change these
 //! traits with each minor version, so this feature is bound to one.
 
 use crate::blocking::{Net, TcpStream};
@@ -20,15 +21,21 @@ use ::ureq::unversioned::transport as traits;
 use ::ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Either, LazyBuffers, NextTimeout, ShutdownHandle,
 };
+#[cfg(feature = "dns")]
+use ::ureq::{
+    config::Config,
+    http::Uri,
+    unversioned::resolver::{self, ResolvedSocketAddrs},
+};
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Opens the connections of a ureq agent on a stack.
 ///
-/// Names are looked up by the agent's resolver. The addresses found are tried in order, within the
-/// time that ureq gives for all of them.
+/// Names are looked up by the agent's resolver. The addresses found are tried as by
+/// [`Net::tcp_connect`], within the time that ureq gives for all of them.
 #[derive(Debug, Clone)]
 pub struct Connector {
     net: Net,
@@ -49,23 +56,61 @@ impl Connector {
     }
 
     fn open(&self, details: &ConnectionDetails<'_>) -> Result<TcpStream, Error> {
-        let start = Instant::now();
-        let timeout = limit(details.timeout)?;
-        let mut last = io::ErrorKind::InvalidInput.into();
-        for address in details.addrs.iter() {
-            let connected = match timeout.map(|timeout| timeout.saturating_sub(start.elapsed())) {
-                None => self.net.tcp_connect(address),
-                Some(Duration::ZERO) => return Err(Error::Timeout(details.timeout.reason)),
-                Some(left) => self.net.tcp_connect_timeout(address, left),
-            };
-            match connected {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(told(last, details.timeout))
+        let deadline = limit(details.timeout)?.and_then(|left| Instant::now().checked_add(left));
+        let addresses: Vec<SocketAddr> = details.addrs.iter().copied().collect();
+        let connected = self.net.tcp_connect_until(&addresses[..], deadline);
+        connected.map_err(|error| told(error, details.timeout))
     }
 }
+
+/// Has the names of a ureq agent looked up by a stack, as [`Net::tcp_connect`] does.
+#[cfg(feature = "dns")]
+#[derive(Debug, Clone)]
+pub struct Resolver {
+    net: Net,
+}
+
+#[cfg(feature = "dns")]
+impl Resolver {
+    /// Asks the name servers of this stack.
+    pub fn new(net: Net) -> Self {
+        Self { net }
+    }
+}
+
+#[cfg(feature = "dns")]
+impl resolver::Resolver for Resolver {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        let host = uri.host().ok_or(Error::HostNotFound)?;
+        // An IPv6 address stands in brackets.
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let is_https = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+        let deadline = limit(timeout)?.and_then(|left| Instant::now().checked_add(left));
+        let found =
+            self.net.resolver().lookup_ip_until(host, deadline).map_err(|error| {
+                match error.kind() {
+                    io::ErrorKind::NotFound => Error::HostNotFound,
+                    _ => told(error, timeout),
+                }
+            })?;
+        let mut addresses = resolver::Resolver::empty(self);
+        // There is room for so many.
+        for ip in found.into_iter().take(ADDRESSES_MAX) {
+            addresses.push(SocketAddr::new(ip, port));
+        }
+        Ok(addresses)
+    }
+}
+
+/// How many addresses ureq has room for.
+#[cfg(feature = "dns")]
+const ADDRESSES_MAX: usize = 16;
 
 impl<In: traits::Transport> traits::Connector<In> for Connector {
     type Out = Either<In, Transport>;

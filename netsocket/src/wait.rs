@@ -180,6 +180,29 @@ pub(crate) fn block_on<F: Future>(future: F, deadline: Option<Instant>) -> Optio
     })
 }
 
+/// As [`block_on`], for a future that needs tokio's time: on the thread's runtime if it has one, and
+/// else on one that is made for this call.
+///
+/// # Errors
+///
+/// `TimedOut` after the deadline; what keeps a runtime from being made.
+pub(crate) fn block_on_with_time<F: Future>(
+    future: F,
+    deadline: Option<Instant>,
+) -> io::Result<F::Output> {
+    let late = || io::Error::from(netcore::Error::TimedOut);
+    if tokio::runtime::Handle::try_current().is_ok() {
+        return block_on(future, deadline).ok_or_else(late);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    runtime.block_on(async {
+        match deadline {
+            None => Ok(future.await),
+            Some(at) => tokio::time::timeout_at(at.into(), future).await.map_err(|_| late()),
+        }
+    })
+}
+
 /// Wakes a thread.
 struct Parker {
     thread: Thread,

@@ -40,6 +40,7 @@ const TESTS: &[Test] = &[
     Test::new("the_connect_example_talks_to_the_kernel", programs::connect_example),
     Test::new("five_stacks_on_a_switch_find_each_other", programs::lan_example),
     Test::new("tshark_reads_the_capture_of_a_switch", programs::lan_capture),
+    Test::new("dnsmasq_is_asked_and_names_are_connected_to", programs::names),
     Test::new("openssl_checks_the_certificate_and_is_echoed", servers::tls),
     Test::new("curl_goes_through_the_proxy_to_the_kernel", servers::proxy),
     Test::new("the_proxy_forwards_to_one_target", servers::forward),

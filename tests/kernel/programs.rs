@@ -227,6 +227,70 @@ pub(crate) fn connect_example() -> Outcome {
     Ok(())
 }
 
+/// dnsmasq on the kernel's end, until the test ends.
+struct Dnsmasq(Child);
+
+impl Dnsmasq {
+    fn start() -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let mut dnsmasq = program("dnsmasq")?;
+        dnsmasq.args(["--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"]);
+        // All addresses, so that it is there before the interface is.
+        dnsmasq.args(["--port=53", "--user=root", "--group=root", "--pid-file="]);
+        dnsmasq.args(["--address=/web.test/10.9.0.1", "--address=/web.test/fd00::1"]);
+        dnsmasq.args(["--ptr-record=1.0.9.10.in-addr.arpa,web.test"]);
+        dnsmasq.args(["--srv-host=_chat._tcp.test,web.test,7777,10,5"]);
+        let mut dnsmasq = dnsmasq.stderr(Stdio::piped()).spawn()?;
+        let mut lines = BufReader::new(dnsmasq.stderr.take().ok_or("no output")?);
+        let mut line = String::new();
+        // It says that it has started once its sockets are there.
+        lines.read_line(&mut line)?;
+        if !line.contains("started") {
+            lines.read_to_string(&mut line)?;
+            dnsmasq.wait()?;
+            return Err(format!("dnsmasq: {line}").into());
+        }
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        Ok(Self(dnsmasq))
+    }
+}
+
+impl Drop for Dnsmasq {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(crate) fn names() -> Outcome {
+    let _server = Dnsmasq::start()?;
+    let network = ["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24", "--host-address"]
+        .into_iter()
+        .chain(["fd00::1/64", "--address", "fd00::2/64", "--dns", "10.9.0.1"]);
+    for (name, expected) in [
+        ("web.test", "web.test has fd00::1\nweb.test has 10.9.0.1\n"),
+        ("10.9.0.1", "10.9.0.1 is web.test\n"),
+        ("_chat._tcp.test", "_chat._tcp.test is at web.test:7777 (10 5)\n"),
+    ] {
+        let mut resolve = example("resolve")?;
+        resolve.args(network.clone()).arg(name);
+        let text = output(&mut resolve).or_else(|error| without_tun(&error.to_string()))?;
+        assert_eq!(text, expected);
+    }
+
+    let listener = TcpListener::bind("[::]:7777")?;
+    let server = std::thread::spawn(move || {
+        let (mut stream, from) = listener.accept()?;
+        stream.write_all(format!("hello {}", from.ip()).as_bytes())
+    });
+    let mut connect = example("connect")?;
+    connect.args(network).arg("web.test:7777").stdin(Stdio::null());
+    let text = output(&mut connect)?;
+    server.join().map_err(|_| "the server panicked")??;
+    // The kernel's end of fd00::/64 looks for doubles of its address at first, and is silent.
+    assert!(["hello fd00::2", "hello ::ffff:10.9.0.2"].contains(&text.as_str()), "{text}");
+    Ok(())
+}
+
 /// Tells "there is no TUN to be had" from everything else.
 fn without_tun(reason: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     if reason.contains("CAP_NET_ADMIN") || reason.contains("/dev/net/tun") {

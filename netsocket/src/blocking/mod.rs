@@ -5,12 +5,16 @@
 
 mod control;
 mod net;
+#[cfg(feature = "dns")]
+mod resolver;
 mod tcp_listener;
 mod tcp_stream;
 mod udp_socket;
 
 pub use control::Control;
 pub use net::Net;
+#[cfg(feature = "dns")]
+pub use resolver::Resolver;
 pub use tcp_listener::{Incoming, TcpListener};
 pub use tcp_stream::TcpStream;
 pub use udp_socket::UdpSocket;

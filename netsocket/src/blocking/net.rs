@@ -1,7 +1,9 @@
 //! The way to a stack's sockets, for plain threads.
 
+#[cfg(feature = "dns")]
+use super::Resolver;
 use super::{Control, TcpListener, TcpStream, UdpSocket};
-use crate::address::ToSocketAddrs;
+use crate::address::{Targets, ToSocketAddrs};
 use crate::wait;
 use netcore::tcp::{ListenOptions, Options};
 use netcore::{Network, NetworkWatch};
@@ -21,7 +23,8 @@ impl Net {
         Self { net }
     }
 
-    /// Opens a TCP connection. If there are several addresses, they are tried in order.
+    /// Opens a TCP connection. If there are several addresses, they are tried as by
+    /// [`crate::Net::tcp_connect`].
     ///
     /// # Errors
     ///
@@ -40,7 +43,8 @@ impl Net {
         addr: impl ToSocketAddrs,
         options: Options,
     ) -> io::Result<TcpStream> {
-        pollster::block_on(self.net.tcp_connect_with(addr, options)).map(TcpStream::from)
+        let connecting = self.net.tcp_connect_with(&addr, options);
+        wait_for(&addr, connecting, None)?.map(TcpStream::from)
     }
 
     /// Opens a TCP connection, within `timeout`.
@@ -58,11 +62,22 @@ impl Net {
             let message = "a timeout of zero would never let a connection be made";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        let deadline = Instant::now().checked_add(timeout);
-        match wait::block_on(self.net.tcp_connect(addr), deadline) {
-            Some(connected) => connected.map(TcpStream::from),
-            None => Err(netcore::Error::TimedOut.into()),
-        }
+        self.tcp_connect_until(addr, Instant::now().checked_add(timeout))
+    }
+
+    /// Opens a TCP connection, until a deadline if there is one.
+    pub(crate) fn tcp_connect_until(
+        &self,
+        addr: impl ToSocketAddrs,
+        deadline: Option<Instant>,
+    ) -> io::Result<TcpStream> {
+        wait_for(&addr, self.net.tcp_connect(&addr), deadline)?.map(TcpStream::from)
+    }
+
+    /// What names are looked up with. Clones share it.
+    #[cfg(feature = "dns")]
+    pub fn resolver(&self) -> Resolver {
+        self.net.resolver().blocking()
     }
 
     /// Listens for TCP connections. Port 0 lets the stack choose; `[::]` takes IPv4 too.
@@ -84,7 +99,7 @@ impl Net {
         addr: impl ToSocketAddrs,
         options: ListenOptions,
     ) -> io::Result<TcpListener> {
-        pollster::block_on(self.net.tcp_listen_with(addr, options)).map(TcpListener::from)
+        wait_for(&addr, self.net.tcp_listen_with(&addr, options), None)?.map(TcpListener::from)
     }
 
     /// Binds a UDP socket. Port 0 lets the stack choose; `[::]` takes IPv4 too.
@@ -93,7 +108,7 @@ impl Net {
     ///
     /// As [`crate::Net::udp_bind`].
     pub fn udp_bind(&self, addr: impl ToSocketAddrs) -> io::Result<UdpSocket> {
-        pollster::block_on(self.net.udp_bind(addr)).map(UdpSocket::from)
+        wait_for(&addr, self.net.udp_bind(&addr), None)?.map(UdpSocket::from)
     }
 
     /// Where the stack's addresses, routes and link are changed.
@@ -124,6 +139,21 @@ impl Net {
             Some(replied) => replied.map(|(_, round_trip)| round_trip),
             None => Err(netcore::Error::TimedOut.into()),
         }
+    }
+}
+
+/// Waits for what is done with an address, with a clock if a name is to be looked up, or if there are
+/// several that are tried side by side.
+fn wait_for<T>(
+    addr: &impl ToSocketAddrs,
+    work: impl Future<Output = T>,
+    deadline: Option<Instant>,
+) -> io::Result<T> {
+    match addr.targets()? {
+        Targets::Addresses(addresses) if addresses.len() < 2 => {
+            wait::block_on(work, deadline).ok_or_else(|| netcore::Error::TimedOut.into())
+        }
+        _ => wait::block_on_with_time(work, deadline),
     }
 }
 

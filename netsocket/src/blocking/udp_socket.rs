@@ -1,7 +1,8 @@
 //! Blocking UDP sockets.
 
 use super::tcp_stream::deadline;
-use crate::address::{ToSocketAddrs, none_given};
+use crate::address::ToSocketAddrs;
+use crate::names::Names;
 use crate::udp_methods::udp_option_methods;
 use crate::udp_socket::Socket;
 use crate::wait;
@@ -16,11 +17,12 @@ use std::time::Duration;
 /// A UDP socket, with the methods of `std::net::UdpSocket`. See also [`crate::UdpSocket`].
 pub struct UdpSocket {
     socket: Arc<Socket>,
+    names: Names,
 }
 
 impl UdpSocket {
-    pub(crate) fn into_socket(self) -> Arc<Socket> {
-        self.socket
+    pub(crate) fn into_parts(self) -> (Arc<Socket>, Names) {
+        (self.socket, self.names)
     }
 
     /// The address that the socket is bound to.
@@ -45,9 +47,9 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if datagrams can never be sent there.
+    /// `InvalidInput` if datagrams can never be sent there; why a name has no address.
     pub fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
-        let peer = addr.addresses()?.into_iter().next().ok_or_else(none_given)?;
+        let peer = self.names.peer_blocking(addr, self.socket.local_addr().is_ipv4(), None)?;
         Ok(self.socket.connect(peer)?)
     }
 
@@ -64,15 +66,17 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`crate::UdpSocket::send_to`]; `TimedOut` after the write timeout.
+    /// As [`crate::UdpSocket::send_to`]; `TimedOut` after the write timeout, within which a name is
+    /// looked up too.
     pub fn send_to(&self, buf: &[u8], addr: impl ToSocketAddrs) -> io::Result<usize> {
-        let target = addr.addresses()?.into_iter().next().ok_or_else(none_given)?;
+        let deadline = deadline(self.socket.blocking.write_timeout());
+        let is_v4 = self.socket.local_addr().is_ipv4();
+        let target = self.names.peer_blocking(addr, is_v4, deadline)?;
         let payload = Bytes::copy_from_slice(buf);
         let attempt = || self.socket.try_send_to(payload.clone(), target);
         if self.socket.blocking.is_nonblocking() {
             return Ok(attempt()?);
         }
-        let deadline = deadline(self.socket.blocking.write_timeout());
         wait::block(&self.socket.writes(buf.len()), deadline, attempt)
     }
 
@@ -118,7 +122,7 @@ impl UdpSocket {
     ///
     /// None.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { socket: self.socket.clone() })
+        Ok(Self { socket: self.socket.clone(), names: self.names.clone() })
     }
 
     /// How long a receive may wait; `None` for ever.
@@ -208,6 +212,7 @@ impl fmt::Debug for UdpSocket {
 
 impl From<crate::UdpSocket> for UdpSocket {
     fn from(socket: crate::UdpSocket) -> Self {
-        Self { socket: socket.into_socket() }
+        let (socket, names) = socket.into_parts();
+        Self { socket, names }
     }
 }

@@ -1,0 +1,43 @@
+//! Looks names and addresses up from the stack, like host.
+//!
+//! ```sh
+//! cargo run --release -p examples --example resolve -- --dns 10.9.0.1 www.example.com
+//! ```
+
+#![allow(clippy::print_stdout)]
+
+use anyhow::Result;
+use examples::Network;
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+/// Asks a name server from a stack on a TUN
+#[derive(clap::Parser)]
+struct Args {
+    #[command(flatten)]
+    network: Network,
+    /// A name, an address, or a service such as _imaps._tcp.example.com
+    name: String,
+}
+
+fn main() -> ExitCode {
+    examples::run(async |args: Args| -> Result<()> {
+        let stack = args.network.start()?;
+        let (resolver, name) = (stack.net().resolver(), &args.name);
+        if let Ok(ip) = name.parse::<IpAddr>() {
+            for found in resolver.reverse(ip).await? {
+                println!("{ip} is {found}");
+            }
+        } else if name.starts_with('_') {
+            for service in resolver.service(name).await? {
+                let (priority, weight) = (service.priority, service.weight);
+                println!("{name} is at {}:{} ({priority} {weight})", service.target, service.port);
+            }
+        } else {
+            for ip in resolver.lookup_ip(name).await? {
+                println!("{name} has {ip}");
+            }
+        }
+        Ok(())
+    })
+}

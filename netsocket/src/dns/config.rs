@@ -1,0 +1,125 @@
+//! How names are looked up.
+
+use resolv_conf::ScopedIp;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// The port that name servers listen on (RFC 1035 section 4.2).
+pub const PORT: u16 = 53;
+
+/// The servers that are asked for names, and how. Plain data, with the defaults of resolv.conf(5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolverConfig {
+    /// The name servers. Two are asked at a time, the quickest of late first.
+    pub servers: Vec<SocketAddr>,
+    /// What a name that is not complete may be completed with, in the order in which it is tried.
+    pub search_domains: Vec<String>,
+    /// A name with at least so many dots is tried as it is before the search domains; others after
+    /// them. 1 by default.
+    pub ndots: usize,
+    /// How long servers may take to answer, each time that they are asked; 5 seconds by default,
+    /// and at least a millisecond. A question that is lost is repeated within it.
+    pub timeout: Duration,
+    /// How often servers are asked before a lookup fails; 2 by default, and at least once. A lookup
+    /// takes at most so many timeouts for each search domain that is tried.
+    pub attempts: usize,
+    /// How many answers are kept for as long as their servers allow; 1024 by default. An answer has
+    /// at most 64 KiB, and usually less than one.
+    pub cache_entries_max: u64,
+}
+
+impl Default for ResolverConfig {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            search_domains: Vec::new(),
+            ndots: 1,
+            timeout: Duration::from_secs(5),
+            attempts: 2,
+            cache_entries_max: 1024,
+        }
+    }
+}
+
+impl ResolverConfig {
+    /// Asks these servers, on port 53.
+    pub fn new(servers: impl IntoIterator<Item = IpAddr>) -> Self {
+        let servers = servers.into_iter().map(|ip| SocketAddr::new(ip, PORT)).collect();
+        Self { servers, ..Self::default() }
+    }
+
+    /// Reads a text in the format of resolv.conf(5): its `nameserver`, `search` or `domain`, and of
+    /// its `options` `ndots`, `timeout` and `attempts`. What is unknown in it says nothing.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData` for what is known and wrong; `Unsupported` for a server with an interface in
+    /// its address, since a stack has one link.
+    pub fn from_resolv_conf(text: &str) -> io::Result<Self> {
+        let (parsed, errors) = resolv_conf::Config::parse_with_errors(text.as_bytes());
+        let is_known = |error: &&resolv_conf::ParseError| {
+            use resolv_conf::ParseError::*;
+            !matches!(error, InvalidDirective(_) | InvalidOption(_))
+        };
+        if let Some(error) = errors.iter().find(is_known) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string()));
+        }
+        let server = |ip: &ScopedIp| match ip {
+            ScopedIp::V4(ip) => Ok(SocketAddr::new((*ip).into(), PORT)),
+            ScopedIp::V6(ip, None) => Ok(SocketAddr::new((*ip).into(), PORT)),
+            ScopedIp::V6(_, Some(_)) => {
+                let message = format!("nameserver {ip}: a stack has one link");
+                Err(io::Error::new(io::ErrorKind::Unsupported, message))
+            }
+        };
+        Ok(Self {
+            servers: parsed.nameservers.iter().map(server).collect::<io::Result<_>>()?,
+            search_domains: parsed.get_last_search_or_domain().cloned().collect(),
+            ndots: parsed.ndots as usize,
+            timeout: Duration::from_secs(parsed.timeout.max(1).into()),
+            attempts: parsed.attempts.max(1) as usize,
+            ..Self::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resolv_conf_is_read() {
+        let text = "# made by hand\nnameserver 10.0.0.53\nnameserver fd00::53\n\
+                    search a.test b.test\noptions ndots:2 timeout:3 attempts:4 rotate\nfuture 1\n";
+        let config = ResolverConfig::from_resolv_conf(text).expect("a good one");
+        let servers = ["10.0.0.53:53", "[fd00::53]:53"].map(|at| at.parse().expect("an address"));
+        assert_eq!(
+            config,
+            ResolverConfig {
+                servers: servers.into(),
+                search_domains: vec!["a.test".into(), "b.test".into()],
+                ndots: 2,
+                timeout: Duration::from_secs(3),
+                attempts: 4,
+                ..ResolverConfig::default()
+            }
+        );
+        assert_eq!(
+            ResolverConfig::from_resolv_conf("domain c.test").expect("a good one").search_domains,
+            ["c.test"]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_in_it_is_told() {
+        for (text, kind) in [
+            ("nameserver ten", io::ErrorKind::InvalidData),
+            ("nameserver", io::ErrorKind::InvalidData),
+            ("nameserver fe80::1%eth0", io::ErrorKind::Unsupported),
+        ] {
+            let error = ResolverConfig::from_resolv_conf(text).expect_err(text);
+            assert_eq!(error.kind(), kind, "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Why the servers could not be asked, for those who wait for their answer: hickory says of most
+//! failures only that it has no connection, and neither which nor why.
+
+use hickory_net::NetError;
+use hickory_resolver::proto::op::Query;
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// The failures of the questions that somebody waits for. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Failures {
+    awaited: Arc<Mutex<HashMap<Query, Weak<Slot>>>>,
+}
+
+/// What one question has failed with.
+type Slot = Mutex<Option<Failure>>;
+
+#[derive(Debug, Clone)]
+struct Failure {
+    error: Arc<io::Error>,
+    is_answer: bool,
+}
+
+/// Whoever has it learns why a question has failed. What was noted goes with the last of them.
+pub(super) struct Awaited {
+    failures: Failures,
+    query: Query,
+    slot: Option<Arc<Slot>>,
+}
+
+impl Failures {
+    pub(super) fn awaited(&self, query: Query) -> Awaited {
+        let mut awaited = lock(&self.awaited);
+        let slot = awaited.get(&query).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let slot = Arc::default();
+            awaited.insert(query.clone(), Arc::downgrade(&slot));
+            slot
+        });
+        Awaited { failures: self.clone(), query, slot: Some(slot) }
+    }
+
+    /// Takes down why a question has failed at one of the servers: with an answer, if a useless one,
+    /// or without.
+    pub(super) fn note(&self, query: &Query, error: &Arc<io::Error>, is_answer: bool) {
+        let Some(slot) = lock(&self.awaited).get(query).and_then(Weak::upgrade) else {
+            return;
+        };
+        let mut noted = lock(&slot);
+        // What a server has said tells more than that it could not be asked.
+        if is_answer || noted.as_ref().is_none_or(|noted| !noted.is_answer) {
+            *noted = Some(Failure { error: error.clone(), is_answer });
+        }
+    }
+}
+
+impl Awaited {
+    /// What is behind an error of hickory's.
+    pub(super) fn behind(&self, error: NetError) -> NetError {
+        let noted = self.slot.as_ref().and_then(|slot| lock(slot).clone());
+        match (&error, noted) {
+            (NetError::NoConnections, Some(noted)) => NetError::Io(noted.error),
+            (NetError::Timeout, Some(noted)) if noted.is_answer => NetError::Io(noted.error),
+            _ => error,
+        }
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        let mut awaited = lock(&self.failures.awaited);
+        self.slot = None;
+        if awaited.get(&self.query).is_some_and(|slot| slot.strong_count() == 0) {
+            awaited.remove(&self.query);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_resolver::proto::rr::{Name, RecordType};
+
+    fn query(name: &str) -> Query {
+        Query::query(Name::from_ascii(name).expect("a name"), RecordType::A)
+    }
+
+    fn error(kind: io::ErrorKind) -> Arc<io::Error> {
+        Arc::new(kind.into())
+    }
+
+    fn kind(error: NetError) -> Option<io::ErrorKind> {
+        if let NetError::Io(error) = error { Some(error.kind()) } else { None }
+    }
+
+    #[test]
+    fn who_waits_learns_why_and_nothing_is_left() {
+        let failures = Failures::default();
+        let (first, second) = (failures.awaited(query("a.")), failures.awaited(query("A.")));
+        let other = failures.awaited(query("b."));
+        failures.note(&query("a."), &error(io::ErrorKind::ConnectionRefused), false);
+        failures.note(&query("nobodys."), &error(io::ErrorKind::Other), true);
+
+        assert_eq!(kind(other.behind(NetError::NoConnections)), None);
+        for awaited in [&first, &second] {
+            let behind = awaited.behind(NetError::NoConnections);
+            assert_eq!(kind(behind), Some(io::ErrorKind::ConnectionRefused));
+            // One server has not answered, and the other could not.
+            assert!(matches!(awaited.behind(NetError::Timeout), NetError::Timeout));
+        }
+        drop(first);
+        failures.note(&query("a."), &error(io::ErrorKind::InvalidData), true);
+        failures.note(&query("a."), &error(io::ErrorKind::ConnectionRefused), false);
+        for hickorys in [NetError::NoConnections, NetError::Timeout] {
+            assert_eq!(kind(second.behind(hickorys)), Some(io::ErrorKind::InvalidData));
+        }
+        drop((second, other));
+        assert!(lock(&failures.awaited).is_empty());
+        assert_eq!(kind(failures.awaited(query("a.")).behind(NetError::NoConnections)), None);
+    }
+}

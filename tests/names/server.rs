@@ -1,0 +1,161 @@
+//! A small name server on a stack.
+
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, PTR, SRV};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use netstack::netsocket::{Net, TcpStream};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+
+/// What it does with a question.
+pub(crate) enum Answer {
+    /// Has these records, which may be none.
+    Records(Vec<RData>),
+    Code(ResponseCode),
+    /// Says that there is more than a datagram holds.
+    Truncated,
+    /// Has the identifier of the question, and then what nobody can read.
+    Garbage,
+    Silence,
+}
+
+/// What it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) name: String,
+    pub(crate) kind: RecordType,
+    pub(crate) over_tcp: bool,
+    pub(crate) from: SocketAddr,
+    pub(crate) id: u16,
+}
+
+/// Serves until it is dropped.
+pub(crate) struct Server {
+    asked: Arc<Mutex<Vec<Asked>>>,
+    _tasks: JoinSet<()>,
+}
+
+type Zone = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
+
+impl Server {
+    pub(crate) async fn start(
+        net: &Net,
+        at: &str,
+        zone: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let (asked, zone): (Arc<Mutex<Vec<Asked>>>, Zone) = (Arc::default(), Arc::new(zone));
+        let mut tasks = JoinSet::new();
+        let socket = net.udp_bind(at).await.expect("a free port");
+        let listener = net.tcp_listen(at).await.expect("a free port");
+        let (log, answers) = (asked.clone(), zone.clone());
+        tasks.spawn(async move {
+            while let Ok((question, from)) = socket.recv_bytes_from().await {
+                if let Some(answer) = answer(&question, from, false, &log, &answers) {
+                    let _ = socket.send_to(&answer, from).await;
+                }
+            }
+        });
+        let log = asked.clone();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (log, zone) = (log.clone(), zone.clone());
+                connections.spawn(async move { serve(stream, &log, &zone).await });
+            }
+        });
+        Self { asked, _tasks: tasks }
+    }
+
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().expect("whole").clone()
+    }
+
+    /// The names and types that were asked for.
+    pub(crate) fn questions(&self) -> Vec<(String, RecordType)> {
+        self.asked().into_iter().map(|asked| (asked.name, asked.kind)).collect()
+    }
+}
+
+async fn serve(mut stream: TcpStream, log: &Mutex<Vec<Asked>>, zone: &Zone) -> io::Result<()> {
+    loop {
+        let mut question = vec![0; stream.read_u16().await?.into()];
+        stream.read_exact(&mut question).await?;
+        if let Some(answer) = answer(&question, stream.peer_addr()?, true, log, zone) {
+            stream.write_u16(answer.len() as u16).await?;
+            stream.write_all(&answer).await?;
+        }
+    }
+}
+
+fn answer(
+    question: &[u8],
+    from: SocketAddr,
+    over_tcp: bool,
+    log: &Mutex<Vec<Asked>>,
+    zone: &Zone,
+) -> Option<Vec<u8>> {
+    let question = Message::from_vec(question).expect("a question");
+    let query = question.queries.first().expect("a question").clone();
+    let name = query.name().to_lowercase().to_string();
+    let (kind, id) = (query.query_type(), question.metadata.id);
+    let asked = Asked { name, kind, over_tcp, from, id };
+    log.lock().expect("whole").push(asked.clone());
+    let mut response = question.into_response();
+    response.metadata.recursion_available = true;
+    match zone(&asked) {
+        Answer::Records(records) => {
+            // What follows an alias is about the name that it leads to.
+            let mut owner = query.name().clone();
+            for data in records {
+                let next = match &data {
+                    RData::CNAME(CNAME(target)) => target.clone(),
+                    _ => owner.clone(),
+                };
+                response.add_answer(Record::from_rdata(owner, 60, data));
+                owner = next;
+            }
+        }
+        Answer::Code(code) => response.metadata.response_code = code,
+        Answer::Truncated => response.metadata.truncation = true,
+        Answer::Garbage => {
+            let mut garbage = asked.id.to_be_bytes().to_vec();
+            garbage.resize(40, 0xff);
+            return Some(garbage);
+        }
+        Answer::Silence => return None,
+    }
+    Some(response.to_vec().expect("small"))
+}
+
+/// The addresses among `ips` that are of the type asked for.
+pub(crate) fn addresses(asked: &Asked, ips: &[&str]) -> Answer {
+    let data = ips.iter().filter_map(|ip| match (ip.parse().expect("an address"), asked.kind) {
+        (IpAddr::V4(ip), RecordType::A) => Some(RData::A(A(ip))),
+        (IpAddr::V6(ip), RecordType::AAAA) => Some(RData::AAAA(AAAA(ip))),
+        _ => None,
+    });
+    Answer::Records(data.collect())
+}
+
+pub(crate) fn unknown() -> Answer {
+    Answer::Code(ResponseCode::NXDomain)
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::from_ascii(text).expect("a name")
+}
+
+pub(crate) fn alias(target: &str) -> RData {
+    RData::CNAME(CNAME(name(target)))
+}
+
+pub(crate) fn pointer(target: &str) -> RData {
+    RData::PTR(PTR(name(target)))
+}
+
+pub(crate) fn service(priority: u16, weight: u16, port: u16, target: &str) -> RData {
+    RData::SRV(SRV::new(priority, weight, port, name(target)))
+}
