@@ -191,9 +191,8 @@ async fn fetch(args: &Args, target: &Target, tls: Option<TlsConnector>, net: &Ne
     say(format!("connected from {} to {}", stream.local_addr()?, stream.peer_addr()?));
     match tls {
         Some(tls) => {
-            let stream =
-                within(patience, &format!("TLS with {host}"), handshake(tls, host, stream));
-            let stream = stream.await?;
+            let step = format!("TLS with {host}");
+            let stream = within(patience, &step, handshake(tls, host, stream)).await?;
             let session = stream.get_ref().1;
             let (version, suite) = (session.protocol_version(), session.negotiated_cipher_suite());
             if let (Some(version), Some(suite)) = (version, suite) {
