@@ -64,7 +64,7 @@ fn main() -> ExitCode {
                 tokio::select! {
                     // What a command has changed is shown before the next one is carried out.
                     biased;
-                    changed = watch.changed() => show(&changed?),
+                    changed = watch.changed() => show(&*changed?),
                     line = lines.recv() => match line {
                         Some(line) if line.trim().is_empty() => {}
                         Some(line) => match carry_out(&control, &line).await {

@@ -207,7 +207,7 @@ pub fn run<A: Parser>(example: impl AsyncFnOnce(A) -> Result<()>) -> ExitCode {
 
 /// The same on a runtime that depends on the flags.
 pub fn run_on<A: Parser>(
-    runtime: impl FnOnce(&A) -> std::io::Result<Runtime>,
+    runtime: impl FnOnce(&A) -> io::Result<Runtime>,
     example: impl AsyncFnOnce(A) -> Result<()>,
 ) -> ExitCode {
     let args: A = match A::try_parse() {

@@ -1,8 +1,8 @@
 //! What crates take for granted of a socket, whatever they do with it.
 
 use netstack::netsocket::{
-    Net, OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpStream, UdpSocket, blocking, hyper, quinn,
-    ureq,
+    Net, OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpStream, UdpSocket, blocking, dns, hyper,
+    quinn, ureq,
 };
 use std::fmt::Debug;
 use std::io::{Read, Write};
@@ -35,6 +35,9 @@ const _: () = {
     is_handle::<hyper::Connector>();
     is_handle::<quinn::QuicSocket>();
     is_handle::<ureq::Connector>();
+    is_handle::<ureq::Resolver>();
+    is_handle::<dns::Resolver>();
+    is_handle::<blocking::Resolver>();
 
     is_tokios::<TcpStream>();
     is_futures_ios::<TcpStream>();
@@ -46,4 +49,5 @@ const _: () = {
     converts::<TcpListener, blocking::TcpListener>();
     converts::<UdpSocket, blocking::UdpSocket>();
     converts::<Net, blocking::Net>();
+    converts::<dns::Resolver, blocking::Resolver>();
 };

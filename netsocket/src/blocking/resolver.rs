@@ -14,10 +14,6 @@ use std::time::Instant;
 pub struct Resolver(crate::dns::Resolver);
 
 impl Resolver {
-    pub(crate) fn new(resolver: crate::dns::Resolver) -> Self {
-        Self(resolver)
-    }
-
     /// The servers that are asked now, and how.
     pub fn config(&self) -> ResolverConfig {
         self.0.config()
@@ -75,5 +71,17 @@ impl Resolver {
     /// As [`lookup_ip`](Self::lookup_ip).
     pub fn service(&self, name: &str) -> io::Result<Vec<Service>> {
         wait::block_on_with_time(self.0.service(name), None)?
+    }
+}
+
+impl From<crate::dns::Resolver> for Resolver {
+    fn from(resolver: crate::dns::Resolver) -> Self {
+        Self(resolver)
+    }
+}
+
+impl From<Resolver> for crate::dns::Resolver {
+    fn from(resolver: Resolver) -> Self {
+        resolver.0
     }
 }

@@ -24,8 +24,9 @@ pub struct ResolverConfig {
     /// How often servers are asked before a lookup fails; 2 by default, and at least once. A lookup
     /// takes at most so many timeouts for each search domain that is tried.
     pub attempts: usize,
-    /// How many answers are kept for as long as their servers allow; 1024 by default. An answer has
-    /// at most 64 KiB, and usually less than one.
+    /// How many answers are kept for as long as their servers allow; 1024 by default. What is too
+    /// much is dropped in batches, so that for a moment there may be some 400 more. An answer has at
+    /// most 64 KiB, and usually less than one.
     pub cache_entries_max: u64,
 }
 

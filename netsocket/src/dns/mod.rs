@@ -43,6 +43,7 @@ use sockets::Servers;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Looks names up over a stack's sockets. Cheap to clone; clones share what is kept. It does not
@@ -100,7 +101,7 @@ impl Resolver {
 
     /// The same resolver for plain threads.
     pub fn blocking(&self) -> crate::blocking::Resolver {
-        crate::blocking::Resolver::new(self.clone())
+        self.clone().into()
     }
 
     /// The servers that are asked now, and how.
@@ -298,6 +299,11 @@ fn plain(name: &Name) -> String {
     }
     text
 }
+
+// A panic leaves nothing half done that a later lookup would see: what lookups share is behind locks,
+// and whole whenever those are open.
+impl UnwindSafe for Resolver {}
+impl RefUnwindSafe for Resolver {}
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
