@@ -13,7 +13,6 @@
 use anyhow::Result;
 use bytes::Bytes;
 use examples::Network;
-use netstack::Builder;
 use netstack::netsocket::TcpStream;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -52,11 +51,11 @@ impl Args {
 
 fn main() -> ExitCode {
     examples::run_on(Args::runtime, async |args: Args| -> Result<()> {
-        let spin = Duration::from_micros(args.spin);
-        let tune = |builder: Builder| builder.spin(spin);
+        let (builder, interface) = args.network.prepare()?;
+        let builder = builder.spin(Duration::from_micros(args.spin));
         let stack = match args.thread {
-            true => args.network.start_thread_as(tune)?,
-            false => args.network.start_as(tune)?,
+            true => interface.spawn_thread(builder)?,
+            false => interface.spawn(builder)?,
         };
         let listener = stack.net().tcp_listen(("::", args.port)).await?;
         println!("serving on port {}", args.port);

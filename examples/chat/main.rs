@@ -36,7 +36,8 @@ fn main() -> ExitCode {
     examples::run(async |args: Args| -> Result<()> {
         let address = format!("[::]:{}", args.port);
         let stack = if args.blocking {
-            let stack = args.network.start_thread()?;
+            let (builder, interface) = args.network.prepare()?;
+            let stack = interface.spawn_thread(builder)?;
             let net = stack.net().blocking();
             let listener = net.tcp_listen(&address).context(address.clone())?;
             println!("chat in threads on {address}");

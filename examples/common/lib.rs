@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use clap::error::ErrorKind;
 use netstack::capture::{Capture, Recorder};
-use netstack::device::{Device, Tap, TapConfig, Tun, TunConfig, TunOffload};
+use netstack::device::{Tap, TapConfig, Tun, TunConfig, TunOffload};
 use netstack::{Builder, Hook, IpNet, Stack, dhcp, slaac};
 use std::fs::File;
 use std::io;
@@ -56,57 +56,66 @@ pub struct Network {
 }
 
 /// What the stack is on.
-enum Interface {
+pub enum Interface {
     Tun(Tun),
     Tap(Tap),
+    RecordedTun(Capture<Tun>),
+    RecordedTap(Capture<Tap>),
 }
 
-/// Where the stack runs.
-#[derive(Clone, Copy)]
-enum Place {
-    Task,
-    Thread,
+impl Interface {
+    /// Starts a stack on it, on the current runtime.
+    pub fn spawn(self, builder: Builder) -> Result<Stack> {
+        let started = match self {
+            Self::Tun(tun) => builder.spawn(tun),
+            Self::Tap(tap) => builder.spawn(tap),
+            Self::RecordedTun(tun) => builder.spawn(tun),
+            Self::RecordedTap(tap) => builder.spawn(tap),
+        };
+        started.context("starting the stack")
+    }
+
+    /// Starts a stack on it, on a thread of its own.
+    pub fn spawn_thread(self, builder: Builder) -> Result<Stack> {
+        let started = match self {
+            Self::Tun(tun) => builder.spawn_thread(tun),
+            Self::Tap(tap) => builder.spawn_thread(tap),
+            Self::RecordedTun(tun) => builder.spawn_thread(tun),
+            Self::RecordedTap(tap) => builder.spawn_thread(tap),
+        };
+        started.context("starting the stack")
+    }
+
+    /// Records what passes.
+    fn recorded(self, recorder: &Recorder) -> Self {
+        match self {
+            Self::Tun(tun) => Self::RecordedTun(Capture::with_recorder(tun, recorder, "tun")),
+            Self::Tap(tap) => Self::RecordedTap(Capture::with_recorder(tap, recorder, "tap")),
+            recorded => recorded,
+        }
+    }
 }
 
 impl Network {
     /// Makes the interface and starts a stack on it, on the current runtime.
     pub fn start(&self) -> Result<Stack> {
-        self.start_as(|builder| builder)
+        let (builder, interface) = self.prepare()?;
+        interface.spawn(builder)
     }
 
-    /// The same, with more to be said of the stack.
-    pub fn start_as(&self, more: impl FnOnce(Builder) -> Builder) -> Result<Stack> {
-        self.launch(Place::Task, more)
-    }
-
-    /// The same, on a thread of its own.
-    pub fn start_thread(&self) -> Result<Stack> {
-        self.start_thread_as(|builder| builder)
-    }
-
-    /// The same, with more to be said of the stack.
-    pub fn start_thread_as(&self, more: impl FnOnce(Builder) -> Builder) -> Result<Stack> {
-        self.launch(Place::Thread, more)
-    }
-
-    fn launch(&self, place: Place, more: impl FnOnce(Builder) -> Builder) -> Result<Stack> {
+    /// Makes the interface and says what the stack is to be.
+    pub fn prepare(&self) -> Result<(Builder, Interface)> {
         let mut network = self.clone();
         let asks_nobody = !network.dhcp && !network.slaac;
         if asks_nobody && network.addresses.is_empty() && network.host_addresses.is_empty() {
             network.addresses.push("10.9.0.2/24".parse()?);
             network.host_addresses.push("10.9.0.1/24".parse()?);
         }
-        let interface = network.open()?;
-        let builder = more(network.builder());
-        match interface {
-            Interface::Tun(tun) => network.run(place, builder, tun),
-            Interface::Tap(tap) => network.run(place, builder, tap),
+        let mut interface = network.open()?;
+        if let Some(path) = &network.pcap {
+            interface = interface.recorded(&recorder(path)?);
         }
-    }
-
-    fn run<D: Device>(&self, place: Place, builder: Builder, device: D) -> Result<Stack> {
-        let Some(path) = &self.pcap else { return spawn(place, builder, device) };
-        spawn(place, builder, Capture::with_recorder(device, &recorder(path)?, ""))
+        Ok((network.builder(), interface))
     }
 
     /// Says what the stack is to be.
@@ -148,14 +157,6 @@ impl Network {
             false => TunOffload::Preferred,
         }
     }
-}
-
-fn spawn<D: Device>(place: Place, builder: Builder, device: D) -> Result<Stack> {
-    let started = match place {
-        Place::Task => builder.spawn(device),
-        Place::Thread => builder.spawn_thread(device),
-    };
-    started.context("starting the stack")
 }
 
 /// Begins a capture. What is recorded is in the file after a second at the latest.

@@ -40,9 +40,9 @@ pub struct Builder {
     any_ip: bool,
     name_servers: Vec<IpAddr>,
     search_domains: Vec<String>,
-    spin: Duration,
     dhcp: Option<dhcp::Config>,
     slaac: Option<slaac::Config>,
+    spin: Duration,
     config: Config,
 }
 
@@ -107,15 +107,6 @@ impl Builder {
         self
     }
 
-    /// Before it sleeps, has the stack look for packets and commands for this long. That takes a
-    /// processor while there is traffic, and saves the time that waking up takes: for those who have
-    /// processors to spare and want short round trips. Zero at first, which never looks in vain.
-    #[must_use]
-    pub fn spin(mut self, spin: Duration) -> Self {
-        self.spin = spin;
-        self
-    }
-
     /// Asks a DHCP server for an IPv4 address, and for what goes with it; see [`dhcp`].
     #[must_use]
     pub fn dhcp(mut self, config: dhcp::Config) -> Self {
@@ -135,6 +126,15 @@ impl Builder {
     #[must_use]
     pub fn slaac_with(mut self, config: slaac::Config) -> Self {
         self.slaac = Some(config);
+        self
+    }
+
+    /// Before it sleeps, has the stack look for packets and commands for this long. That takes a
+    /// processor while there is traffic, and saves the time that waking up takes: for those who have
+    /// processors to spare and want short round trips. Zero at first, which never looks in vain.
+    #[must_use]
+    pub fn spin(mut self, spin: Duration) -> Self {
+        self.spin = spin;
         self
     }
 
@@ -187,8 +187,8 @@ impl Builder {
         device.attach()?;
         let clock = Clock::new();
         let (stop, stopped) = oneshot::channel();
-        let spin = self.spin;
         let clients = self.clients(&device);
+        let spin = self.spin;
         let core = self.make(&device, &clock)?;
         let net = Net::new(&core);
         // They run while the driver does.

@@ -46,7 +46,10 @@ pub(crate) struct Client {
 
 /// What is to be said to the server when the stack is shut down.
 #[derive(Debug, Default)]
-pub(crate) struct Parting(Mutex<Option<(Arc<UdpSocket>, SocketAddr, Vec<u8>)>>);
+pub(crate) struct Parting(Mutex<Option<Message>>);
+
+/// A message, whom it is for, and what sends it.
+type Message = (Arc<UdpSocket>, SocketAddr, Vec<u8>);
 
 impl Parting {
     /// Says it. A stack that is shut down sends what is queued before.
@@ -59,7 +62,7 @@ impl Parting {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<(Arc<UdpSocket>, SocketAddr, Vec<u8>)>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Message>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
