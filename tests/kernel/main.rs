@@ -7,7 +7,10 @@
 #![allow(clippy::print_stderr)]
 
 mod autoconfiguration;
+mod changes;
+mod daemon;
 mod fairness;
+mod fetching;
 mod namespace;
 mod programs;
 mod servers;
@@ -58,6 +61,13 @@ const TESTS: &[Test] = &[
     Test::new("a_leased_address_is_given_back", autoconfiguration::released),
     Test::new("dnsmasq_as_a_router_gives_an_ipv6_address", autoconfiguration::slaac_of_dnsmasq),
     Test::new("radvd_gives_an_ipv6_address", autoconfiguration::slaac_of_radvd),
+    Test::new("an_address_comes_and_goes_beside_a_connection", changes::by_command),
+    Test::new("the_state_is_shown_whoever_changes_it", changes::by_dhcp),
+    Test::new("bad_commands_are_one_line_each", changes::bad_commands),
+    Test::new("a_fetched_page_is_the_one_that_curl_gets", fetching::page),
+    Test::new("a_third_port_sees_no_unicast_of_two_others", fetching::third_port),
+    Test::new("a_page_comes_over_https_from_openssl", fetching::https),
+    Test::new("what_cannot_be_fetched_is_one_line_and_status_1", fetching::failures),
     Test::new("bad_input_is_one_line_and_status_1", programs::bad_input),
 ];
 
