@@ -1,6 +1,6 @@
 //! Addresses from real servers and routers on the kernel's end of a TAP.
 
-use crate::daemon::{Daemon, Failure, PATIENCE, dnsmasq};
+use crate::daemon::{Daemon, Failure, PATIENCE, dnsmasq, settled};
 use crate::namespace::{Outcome, example, program, skip};
 use crate::programs::output;
 use netstack::device::{Tap, TapConfig};
@@ -8,7 +8,7 @@ use netstack::netsocket::netcore::Network;
 use netstack::{Builder, Stack, dhcp};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Dnsmasq leases nothing for less than two minutes, but says when to ask again.
@@ -91,17 +91,7 @@ fn with_stack(
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let context = runtime.enter();
-    // The kernel sends nothing from an address before it knows that nobody else has it.
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let shown = program("ip")?.args(["-6", "address", "show", "dev", "tap0"]).output()?;
-        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
-        if text.contains("fe80::") && !text.contains("tentative") {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{text}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    settled()?;
     let daemon = start()?;
     drop(context);
     runtime.block_on(async { test(builder.spawn(tap)?, &daemon).await })

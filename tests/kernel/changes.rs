@@ -1,6 +1,6 @@
 //! A stack whose place in the network changes while it runs, by the example `ifconfig`.
 
-use crate::daemon::{Daemon, PATIENCE, dnsmasq};
+use crate::daemon::{Daemon, PATIENCE, dnsmasq, settled};
 use crate::namespace::{Outcome, example, program, skip};
 use crate::programs::output;
 use std::io::{ErrorKind, Read, Write};
@@ -64,6 +64,7 @@ pub(crate) fn by_command() -> Outcome {
     let mut ifconfig = ifconfig(&[&["--address", "10.0.0.50/24"], &v6[..]].concat())?;
     // Without "tentative" behind it.
     ifconfig.says_just("  address fc00::1:50/64")?;
+    settled()?;
     for address in ["10.0.0.50", "fc00::1:50"] {
         assert_answers(address)?;
     }
@@ -122,9 +123,9 @@ pub(crate) fn bad_commands() -> Outcome {
         ("add 224.0.0.1/24", "address not available"),
         ("del 10.0.0.51", "address not available"),
         ("route add 192.0.2.0/24 by 10.0.0.1", "a route is NETWORK/PREFIX [via GATEWAY]"),
-        ("route del 192.0.2.0/24", "unreachable"),
+        ("route del 192.0.2.0/24", "no route"),
         ("mtu many", "\"many\" is not a number of bytes"),
-        ("mtu 100", "invalid"),
+        ("mtu 100", "malformed"),
         ("dns here", "\"here\" is not an address"),
         ("please", "not one of show, add, del"),
     ] {

@@ -97,3 +97,18 @@ pub(crate) fn dnsmasq(flags: &[&str]) -> Result<Daemon, Failure> {
     daemon.says("sockets bound exclusively to interface tap0")?;
     Ok(daemon)
 }
+
+/// Waits until the kernel knows that nobody has its addresses on `tap0`: before that it sends nothing
+/// from them.
+pub(crate) fn settled() -> Result<(), Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let shown = program("ip")?.args(["-6", "address", "show", "dev", "tap0"]).output()?;
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        if text.contains("fe80::") && !text.contains("tentative") {
+            return Ok(());
+        }
+        assert!(Instant::now() < deadline, "{text}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
