@@ -95,6 +95,8 @@ pub(crate) fn by_command() -> Outcome {
         ifconfig.tell(command)?;
         ifconfig.says(shown)?;
     }
+    // On a link that comes up somebody else may have it: it is asked for again.
+    ifconfig.says_just("  address fc00::1:50/64")?;
     assert_lives(&stays)?;
 
     ifconfig.tell("del 10.0.0.50")?;
