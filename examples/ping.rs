@@ -8,7 +8,7 @@
 
 use anyhow::{Context, Result, bail};
 use examples::Network;
-use netstack::netsocket::PingSocket;
+use netstack::netsocket::{PingError, PingSocket};
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -33,10 +33,20 @@ struct Args {
     /// Time to live, or hop limit
     #[arg(long, value_name = "N", default_value_t = 64)]
     ttl: u32,
+    /// Seconds to wait for each reply
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    timeout: f64,
 }
 
-/// How long the last reply may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// What came of the requests.
+#[derive(Default)]
+struct Statistics {
+    sent: usize,
+    /// What routers and hosts have reported instead of a reply.
+    errors: usize,
+    /// How long each reply took, in milliseconds.
+    times: Vec<f64>,
+}
 
 fn main() -> ExitCode {
     examples::run(async |args: Args| {
@@ -54,38 +64,59 @@ async fn ping(socket: &PingSocket, args: &Args) -> Result<()> {
 
     let payload = vec![0x5a; size];
     let pause = Duration::try_from_secs_f64(args.interval).context("--interval")?;
+    let patience = Duration::try_from_secs_f64(args.timeout).context("--timeout")?;
     let mut ticks = interval(pause.max(Duration::from_millis(1)));
-    let (start, mut times) = (Instant::now(), Vec::new());
+    let (start, mut statistics) = (Instant::now(), Statistics::default());
     for sequence in 1..=count {
         ticks.tick().await;
-        match timeout(PATIENCE, socket.ping(sequence, &payload)).await {
+        statistics.sent += 1;
+        match timeout(patience, socket.ping(sequence, &payload)).await {
             Ok(Ok((reply, time))) => {
                 let (bytes, from, ttl) = (reply.payload.len() + 8, reply.from, reply.hop_limit);
                 let time = time.as_secs_f64() * 1e3;
                 println!(
                     "{bytes} bytes from {from}: icmp_seq={sequence} ttl={ttl} time={time:.3} ms"
                 );
-                times.push(time);
+                statistics.times.push(time);
             }
-            Ok(Err(error)) => println!("icmp_seq={sequence} {error}"),
+            Ok(Err(error)) => match error.get_ref().and_then(|cause| cause.downcast_ref()) {
+                Some(PingError { from, error, .. }) => {
+                    println!("From {from}: icmp_seq={sequence} {error}");
+                    statistics.errors += 1;
+                }
+                None => println!("icmp_seq={sequence} {error}"),
+            },
             Err(_) => println!("no answer yet for icmp_seq={sequence}"),
         }
     }
 
-    let received = times.len();
-    let loss = 100 - 100 * received / usize::from(count.max(1));
-    let elapsed = start.elapsed().as_millis();
     println!("\n--- {target} ping statistics ---");
-    println!(
-        "{count} packets transmitted, {received} received, {loss}% packet loss, time {elapsed}ms"
-    );
-    if received == 0 {
+    statistics.print(start.elapsed());
+    if statistics.times.is_empty() {
         bail!("{target} did not answer");
     }
-    let mean = times.iter().sum::<f64>() / received as f64;
-    let variance = times.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / received as f64;
-    let min = times.iter().copied().fold(f64::INFINITY, f64::min);
-    let max = times.iter().copied().fold(0.0, f64::max);
-    println!("rtt min/avg/max/mdev = {min:.3}/{mean:.3}/{max:.3}/{:.3} ms", variance.sqrt());
     Ok(())
+}
+
+impl Statistics {
+    /// Prints what ping prints at its end.
+    fn print(&self, elapsed: Duration) {
+        let Self { sent, errors, times } = self;
+        let (received, elapsed) = (times.len(), elapsed.as_millis());
+        let loss = 100 * (sent - received) / sent.max(&1);
+        let errors = if *errors > 0 { format!(" +{errors} errors,") } else { String::new() };
+        println!(
+            "{sent} packets transmitted, {received} received,{errors} {loss}% packet loss, \
+             time {elapsed}ms"
+        );
+        if received == 0 {
+            return;
+        }
+        let mean = times.iter().sum::<f64>() / received as f64;
+        let variance = times.iter().map(|time| (time - mean).powi(2)).sum::<f64>();
+        let deviation = (variance / received as f64).sqrt();
+        let min = times.iter().copied().fold(f64::INFINITY, f64::min);
+        let max = times.iter().copied().fold(0.0, f64::max);
+        println!("rtt min/avg/max/mdev = {min:.3}/{mean:.3}/{max:.3}/{deviation:.3} ms");
+    }
 }

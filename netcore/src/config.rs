@@ -45,6 +45,13 @@ pub struct Config {
     pub addresses_max: usize,
     /// Routes that were added. A connection's way is looked up among them when it begins.
     pub routes_max: usize,
+    /// The largest TCP segment, in bytes of payload, that connections over the link announce and
+    /// send; `None` leaves that to the link's MTU. For links behind which paths are narrow and
+    /// routers silent. At least 48.
+    pub mss_max: Option<u16>,
+    /// Destinations of which the stack remembers that the path to them takes only small packets;
+    /// the oldest makes room for a new one, and each is forgotten after 10 minutes.
+    pub path_mtus_max: usize,
     /// Name servers that the stack publishes, and search domains.
     pub name_servers_max: usize,
     /// Multicast groups that one UDP socket may be in (Linux: `igmp_max_memberships`).
@@ -131,6 +138,8 @@ impl Default for Config {
             datagram_queue_bytes: 256 * 1024,
             addresses_max: 64,
             routes_max: 1024,
+            mss_max: None,
+            path_mtus_max: 4096,
             name_servers_max: 16,
             groups_per_socket_max: 20,
             loopback_packets_max: 1024,

@@ -19,7 +19,7 @@ use std::io;
 /// | [`AddressInUse`](Self::AddressInUse) | `AddrInUse` |
 /// | [`AddressNotAvailable`](Self::AddressNotAvailable), [`NoFreePort`](Self::NoFreePort) | `AddrNotAvailable` |
 /// | [`NetworkUnreachable`](Self::NetworkUnreachable) | `NetworkUnreachable` |
-/// | [`HostUnreachable`](Self::HostUnreachable) | `HostUnreachable` |
+/// | [`HostUnreachable`](Self::HostUnreachable), [`TtlExceeded`](Self::TtlExceeded) | `HostUnreachable` |
 /// | [`WrongFamily`](Self::WrongFamily), [`ZeroPort`](Self::ZeroPort), [`UnspecifiedAddress`](Self::UnspecifiedAddress), [`MessageTooLarge`](Self::MessageTooLarge), [`Malformed`](Self::Malformed), [`WrongSocket`](Self::WrongSocket) | `InvalidInput` |
 /// | [`BroadcastForbidden`](Self::BroadcastForbidden) | `PermissionDenied` |
 /// | [`WouldBlock`](Self::WouldBlock) | `WouldBlock` |
@@ -72,6 +72,9 @@ pub enum Error {
     /// A router or the destination itself reported that the destination cannot be reached.
     #[error("destination host unreachable")]
     HostUnreachable,
+    /// A router reported that the packet had passed as many as its time to live or hop limit allows.
+    #[error("time to live exceeded")]
+    TtlExceeded,
     /// An IPv4 address was given where only IPv6 fits, or the other way round.
     #[error("address family does not fit the socket")]
     WrongFamily,
@@ -114,7 +117,7 @@ impl Error {
             Self::AddressInUse => io::ErrorKind::AddrInUse,
             Self::AddressNotAvailable | Self::NoFreePort => io::ErrorKind::AddrNotAvailable,
             Self::NetworkUnreachable => io::ErrorKind::NetworkUnreachable,
-            Self::HostUnreachable => io::ErrorKind::HostUnreachable,
+            Self::HostUnreachable | Self::TtlExceeded => io::ErrorKind::HostUnreachable,
             Self::WrongFamily
             | Self::ZeroPort
             | Self::UnspecifiedAddress
@@ -159,6 +162,7 @@ mod tests {
             Error::NoFreePort => (io::ErrorKind::AddrNotAvailable, "NoFreePort"),
             Error::NetworkUnreachable => (io::ErrorKind::NetworkUnreachable, "NetworkUnreachable"),
             Error::HostUnreachable => (io::ErrorKind::HostUnreachable, "HostUnreachable"),
+            Error::TtlExceeded => (io::ErrorKind::HostUnreachable, "TtlExceeded"),
             Error::WrongFamily => (io::ErrorKind::InvalidInput, "WrongFamily"),
             Error::ZeroPort => (io::ErrorKind::InvalidInput, "ZeroPort"),
             Error::UnspecifiedAddress => (io::ErrorKind::InvalidInput, "UnspecifiedAddress"),
@@ -171,7 +175,7 @@ mod tests {
         }
     }
 
-    const ALL: [Error; 23] = [
+    const ALL: [Error; 24] = [
         Error::Refused,
         Error::Reset,
         Error::Aborted,
@@ -186,6 +190,7 @@ mod tests {
         Error::NoFreePort,
         Error::NetworkUnreachable,
         Error::HostUnreachable,
+        Error::TtlExceeded,
         Error::WrongFamily,
         Error::ZeroPort,
         Error::UnspecifiedAddress,

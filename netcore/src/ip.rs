@@ -211,29 +211,43 @@ pub(crate) struct Quoted {
     /// For TCP and UDP.
     pub(crate) source_port: u16,
     pub(crate) destination_port: u16,
+    /// For TCP.
+    pub(crate) sequence: u32,
     /// For ICMP echo requests.
     pub(crate) echo_identifier: u16,
+    pub(crate) echo_sequence: u16,
+    /// How long the packet was, or its fragment, in bytes.
+    pub(crate) total_len: u16,
 }
 
 /// Reads the beginning of a packet as ICMP errors quote it: cut anywhere after its first 8 bytes
-/// of payload. Only the first of a packet's fragments says whose it is.
+/// of payload. Of a packet that was sent in fragments only the first says whose it was.
 pub(crate) fn parse_quoted(packet: &[u8]) -> Option<Quoted> {
-    let (source, destination, protocol, start) = match packet.first()? >> 4 {
+    let (source, destination, mut protocol, mut start, total_len) = match packet.first()? >> 4 {
         4 if packet.len() >= 20 => {
             let packet = Ipv4Packet::new_unchecked(packet);
             if packet.frag_offset() != 0 {
                 return None;
             }
             let ends = (packet.src_addr().into(), packet.dst_addr().into());
-            (ends.0, ends.1, packet.next_header(), usize::from(packet.header_len()))
+            let start = usize::from(packet.header_len());
+            (ends.0, ends.1, packet.next_header(), start, packet.total_len())
         }
         6 if packet.len() >= 40 => {
             let packet = Ipv6Packet::new_unchecked(packet);
             let ends = (packet.src_addr().into(), packet.dst_addr().into());
-            (ends.0, ends.1, packet.next_header(), 40)
+            (ends.0, ends.1, packet.next_header(), 40, packet.payload_len().saturating_add(40))
         }
         _ => return None,
     };
+    if protocol == IpProtocol::Ipv6Frag {
+        let header = packet.get(start..)?;
+        if parse_v6_fragment(header).ok()?.offset != 0 {
+            return None;
+        }
+        protocol = IpProtocol::from(header[0]);
+        start += 8;
+    }
     let transport: &[u8; 8] = packet.get(start..)?.first_chunk()?;
     let field = |at: usize| u16::from_be_bytes([transport[at], transport[at + 1]]);
     Some(Quoted {
@@ -242,7 +256,10 @@ pub(crate) fn parse_quoted(packet: &[u8]) -> Option<Quoted> {
         protocol,
         source_port: field(0),
         destination_port: field(2),
+        sequence: u32::from(field(4)) << 16 | u32::from(field(6)),
         echo_identifier: field(4),
+        echo_sequence: field(6),
+        total_len,
     })
 }
 

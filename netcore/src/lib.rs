@@ -21,11 +21,13 @@ mod link;
 mod models;
 mod network;
 mod output;
+mod path_mtu;
 mod pipe;
 mod ports;
 pub mod queue;
 mod random;
 mod rate_limit;
+mod segment;
 mod snapshot;
 mod sockets;
 mod stack;
@@ -44,6 +46,7 @@ pub use link::{
 };
 pub use network::{LinkState, Network, NetworkWatch};
 pub use pipe::{Pipe, PipeDev};
+pub use segment::{TcpHeaders, cut_segments};
 pub use snapshot::{NeighbourInfo, Snapshot, SocketInfo};
 pub use stack::Netstack;
 

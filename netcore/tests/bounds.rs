@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Each field of `Config` that is a bound, and its test.
-const TESTS: [(&str, fn()); 20] = [
+const TESTS: [(&str, fn()); 22] = [
     ("commands_max", commands_wait_for_room),
     ("sockets_max", without_room_for_a_socket_none_is_made),
     ("recv_buffer_bytes", a_peer_fills_no_more_than_its_window),
@@ -33,6 +33,8 @@ const TESTS: [(&str, fn()); 20] = [
     ("datagram_queue_bytes", full_datagram_queues_drop_what_comes_and_refuse_what_goes),
     ("addresses_max", no_more_addresses_are_taken_than_may_be),
     ("routes_max", no_more_routes_are_taken_than_may_be),
+    ("mss_max", segments_are_no_larger_than_they_may_be),
+    ("path_mtus_max", the_oldest_path_mtu_makes_room),
     ("name_servers_max", no_more_name_servers_are_taken_than_may_be),
     ("groups_per_socket_max", a_socket_is_in_no_more_groups_than_it_may),
     ("loopback_packets_max", packets_to_oneself_wait_for_room),
@@ -151,6 +153,66 @@ fn without_room_for_a_socket_none_is_made() {
     peer.connect(&mut pair, &tap);
     pair.accept(Side::Far, listener).expect("there is room again").abort();
     close(&mut pair, listener);
+}
+
+#[test]
+fn segments_are_no_larger_than_they_may_be() {
+    for remote in ["10.0.0.2:80", "[fd00::2]:80"] {
+        for (mss_max, side) in [(Some(1000), Side::Near), (None, Side::Far)] {
+            let headers = if remote.starts_with('[') { 60 } else { 40 };
+            let mut pair = Pair::new();
+            let config = Config { mss_max, ..Config::default() };
+            // One end is enough: it announces less, and sends less.
+            let mut limited = Pair::with(config, 1500);
+            std::mem::swap(&mut pair.near.stack, &mut limited.near.stack);
+            drop(limited);
+            let seen = harness::icmp::narrow_hop(&mut pair, usize::MAX);
+            let listener = pair.listen(Side::Far, remote).expect("a free port");
+            let near = pair.connect(Side::Near, remote).expect("a listener");
+            let far = pair.accept(Side::Far, listener).expect("a connection");
+            let expected = headers + usize::from(mss_max.unwrap_or(1500 - headers as u16));
+            for (from, to) in [(&near, &far), (&far, &near)] {
+                from.try_send(&[7; 5000]).expect("room");
+                pair.run();
+                let largest = seen.take().iter().map(Bytes::len).max();
+                assert_eq!(largest, Some(expected), "{side:?} {remote}");
+                assert_eq!(read(to, 5000).map(|bytes| bytes.len()), Ok(5000));
+            }
+            near.close();
+            far.close();
+            close(&mut pair, listener);
+        }
+    }
+}
+
+#[test]
+fn the_oldest_path_mtu_makes_room() {
+    let mut pair = Pair::with(Config { path_mtus_max: 2, ..Config::default() }, 1500);
+    let socket = bind(&mut pair, Side::Near, "10.0.0.1:1000");
+    let inlet = pair.inlets()[0].clone();
+    let sent: Rc<RefCell<Vec<Bytes>>> = Rc::default();
+    let sink = sent.clone();
+    pair.wire = Box::new(move |packet| {
+        if packet.len() > 1300 {
+            inlet.send(harness::icmp::too_big(&packet, 1300).into()).expect("it is there");
+        }
+        sink.borrow_mut().push(packet);
+        None
+    });
+    let mut packets = |to: &str| {
+        let payload = Bytes::from_static(&[7; 1400]);
+        socket.try_send(Datagram::new(addr(to), payload)).expect("room");
+        pair.run();
+        sent.take().len()
+    };
+
+    let [first, second, third] = ["10.0.0.11:1", "10.0.0.12:1", "10.0.0.13:1"];
+    assert_eq!([first, second, third].map(&mut packets), [1, 1, 1], "each is learned");
+    assert_eq!([second, third].map(&mut packets), [2, 2], "each is known");
+    assert_eq!(packets(first), 1, "it has made room");
+    assert_eq!([first, third, second].map(&mut packets), [2, 2, 1]);
+    socket.close();
+    pair.run();
 }
 
 #[test]
@@ -409,7 +471,7 @@ fn full_datagram_queues_drop_what_comes_and_refuse_what_goes() {
         let send = || {
             let peer = addr("10.0.0.2:2000");
             let payload = payload.clone();
-            from.try_send(Datagram { peer, local: None, hop_limit: None, payload })
+            from.try_send(Datagram::new(peer, payload))
         };
         let before = pair.host(side).stack.counters().dropped(DropReason::QueueFull);
         for _ in 0..2 {
@@ -641,5 +703,5 @@ fn opened(pair: &mut Pair, side: Side, command: impl Into<Command>) -> Arc<Datag
 
 fn send(socket: &DatagramQueue, to: &str, payload: &[u8]) -> Result<(), Error> {
     let payload = Bytes::copy_from_slice(payload);
-    socket.try_send(Datagram { peer: addr(to), local: None, hop_limit: None, payload })
+    socket.try_send(Datagram::new(addr(to), payload))
 }

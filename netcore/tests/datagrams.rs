@@ -25,7 +25,7 @@ fn a_datagram_comes_with_the_address_it_was_sent_from() {
 
         let first = far.try_recv().expect("a datagram");
         assert_eq!((first.peer, &first.payload[..]), (addr(reported), &b"hello"[..]));
-        assert_eq!(first.local, Some(addr(to).ip()));
+        assert_eq!(first.local, Some(addr(to)));
         assert_eq!(far.try_recv().expect("an empty datagram is one").payload, "");
         assert_eq!(far.try_recv().err(), Some(Error::WouldBlock));
         near.close();
@@ -421,7 +421,7 @@ fn open_ping(pair: &mut Pair, local: IpAddr) -> Arc<DatagramQueue> {
 fn send(socket: &DatagramQueue, to: &str, payload: &[u8]) -> Result<(), Error> {
     let peer: SocketAddr = addr(to);
     let payload = Bytes::copy_from_slice(payload);
-    socket.try_send(Datagram { peer, local: None, hop_limit: None, payload })
+    socket.try_send(Datagram::new(peer, payload))
 }
 
 fn ip(text: &str) -> IpAddr {

@@ -219,12 +219,7 @@ fn open(pair: &mut Pair, side: Side, command: impl Into<netcore::Command>) -> Ar
 }
 
 fn send(queue: &DatagramQueue, to: &str, payload: &'static [u8]) {
-    let datagram = Datagram {
-        peer: addr(to),
-        local: None,
-        hop_limit: None,
-        payload: Bytes::from_static(payload),
-    };
+    let datagram = Datagram::new(addr(to), Bytes::from_static(payload));
     queue.try_send(datagram).expect("room");
 }
 
@@ -336,8 +331,10 @@ fn connected_datagram_and_ping_sockets_learn_that_nobody_is_there() {
     send(&ping, "[fd00::9]:1", b"hello");
     pair.advance(Duration::from_millis(3500));
 
+    assert_eq!(udp.take_error(), Some(Error::HostUnreachable));
+    let report = ping.try_recv().expect("what came of the request");
+    assert_eq!((report.peer, report.error), (addr("[fd00::1]:1"), Some(Error::HostUnreachable)));
     for queue in [&udp, &ping] {
-        assert_eq!(queue.take_error(), Some(Error::HostUnreachable));
         queue.close();
     }
 }
@@ -886,12 +883,7 @@ fn a_raw_socket_hears_routers_with_nothing_but_the_link_local_address() {
         );
         Bytes::from(frame).slice(ETHERNET_HEADER..)
     };
-    let datagram = Datagram {
-        peer: addr("[ff02::2]:0"),
-        local: None,
-        hop_limit: None,
-        payload: router_solicitation,
-    };
+    let datagram = Datagram::new(addr("[ff02::2]:0"), router_solicitation);
     raw.try_send(datagram).expect("room");
     pair.run();
     let sent = tap.take();

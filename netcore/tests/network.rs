@@ -3,7 +3,7 @@
 mod harness;
 
 use harness::{Pair, Side, addr, read};
-use netcore::queue::{Datagram, SocketQueue, StreamQueue};
+use netcore::queue::{Datagram, DatagramQueue, SocketQueue, StreamQueue};
 use netcore::smoltcp::time::{Duration, Instant};
 use netcore::{Config, Error, Netstack, Network, Response, Route, control, tcp, udp};
 use std::net::IpAddr;
@@ -168,7 +168,7 @@ fn datagrams_do_not_leave_from_an_address_that_is_gone() {
     add(&mut pair, Side::Near, "10.0.0.9/24").expect("a host's address");
     let sent = netcore::Counters::clone(pair.near.stack.counters()).frames_sent;
     let payload = bytes::Bytes::from_static(b"x");
-    let datagram = Datagram { peer: addr("10.0.0.2:1"), local: None, hop_limit: None, payload };
+    let datagram = Datagram::new(addr("10.0.0.2:1"), payload);
     queue.try_send(datagram).expect("room in the queue");
     pair.run();
 
@@ -263,6 +263,38 @@ fn segments_are_as_the_mtu_that_was_set() {
 }
 
 #[test]
+fn an_mtu_that_changes_is_obeyed_by_connections_that_are_there() {
+    for (is_jumbo, remote) in [false, true]
+        .into_iter()
+        .flat_map(|jumbo| ["10.0.0.2:80", "[fd00::2]:80"].map(|remote| (jumbo, remote)))
+    {
+        let mut pair = Hosts::new();
+        pair.is_jumbo = is_jumbo;
+        let (near, far) = connection(&mut pair, remote);
+        let largest = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let seen = largest.clone();
+        pair.wire = Box::new(move |packet| {
+            seen.fetch_max(packet.len(), std::sync::atomic::Ordering::Relaxed);
+            Some(packet)
+        });
+
+        for (mtu, expected) in [(Some(1300), 1300), (Some(1280), 1280), (None, 1500)] {
+            tell(&mut pair, Side::Near, control::Command::SetMtu(mtu)).expect("large enough");
+            largest.store(0, std::sync::atomic::Ordering::Relaxed);
+            near.try_send(&[7; 8000]).expect("room");
+            pair.run();
+            let mut got = 0;
+            pair.advance_until(|_| {
+                got += read(&far, 8000).map_or(0, |bytes| bytes.len());
+                got == 8000
+            });
+            let largest = largest.load(std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(largest, expected, "{remote}, jumbo: {is_jumbo}");
+        }
+    }
+}
+
+#[test]
 fn a_watch_sees_every_change_and_nothing_else() {
     let mut pair = Hosts::new();
     let mut watch = pair.near.stack.watch_network();
@@ -336,4 +368,91 @@ fn with_any_ip_a_listener_takes_connections_to_anybody() {
     tell(&mut pair, Side::Far, control::Command::SetAnyIp(false)).expect("nothing can fail");
     let refused = pair.connect(Side::Near, "192.0.2.8:80").err();
     assert_eq!(refused, Some(Error::TimedOut), "packets to others are dropped again");
+}
+
+fn intercept(pair: &mut Hosts, address: &str) -> Result<Arc<DatagramQueue>, Error> {
+    let command = udp::Command::BindAnyPort { address: ip(address) };
+    match pair.call(Side::Far, None, command)?.1 {
+        Some(SocketQueue::Datagram(queue)) => Ok(queue),
+        other => panic!("binding gave {other:?}"),
+    }
+}
+
+#[test]
+fn a_socket_for_every_port_hears_what_is_sent_to_anybody_and_answers_from_there() {
+    let mut pair = Hosts::new();
+    for gateway in ["10.0.0.2", "fd00::2"] {
+        let route = Route::default_via(ip(gateway));
+        tell(&mut pair, Side::Near, control::Command::AddRoute { route }).expect("a route");
+    }
+    tell(&mut pair, Side::Far, control::Command::SetAnyIp(true)).expect("nothing can fail");
+    let all = intercept(&mut pair, "::").expect("the first");
+    assert_eq!(intercept(&mut pair, "0.0.0.0").err(), Some(Error::AddressInUse));
+    let own = addr("0.0.0.0:53");
+    let (_, own) = pair.call(Side::Far, None, udp::Command::Bind { endpoint: own }).expect("free");
+    let Some(SocketQueue::Datagram(own)) = own else { panic!("no datagram socket") };
+
+    for (endpoint, remote) in [
+        ("10.0.0.1:1000", "192.0.2.7:443"),
+        ("10.0.0.1:1001", "198.51.100.1:65535"),
+        ("[fd00::1]:1000", "[2001:db8::7]:443"),
+    ] {
+        let (endpoint, remote) = (addr(endpoint), addr(remote));
+        let (_, near) = pair.call(Side::Near, None, udp::Command::Bind { endpoint }).expect("free");
+        let Some(SocketQueue::Datagram(near)) = near else { panic!("no datagram socket") };
+        near.set_peer(Some(remote));
+        near.try_send(Datagram::new(remote, bytes::Bytes::from_static(b"hello"))).expect("room");
+        pair.run();
+
+        let asked = all.try_recv().expect("it is for everybody");
+        let local = asked.local.expect("it was sent somewhere");
+        assert_eq!((local.ip().to_canonical(), local.port()), (remote.ip(), remote.port()));
+        assert_eq!(
+            (asked.peer.ip().to_canonical(), asked.peer.port()),
+            (endpoint.ip(), endpoint.port())
+        );
+        let answer = Datagram {
+            local: asked.local,
+            ..Datagram::new(asked.peer, bytes::Bytes::from_static(b"there"))
+        };
+        all.try_send(answer).expect("room");
+        pair.run();
+        // Its peer takes nothing from anybody else.
+        assert_eq!(near.try_recv().map(|datagram| datagram.payload), Ok("there".into()));
+    }
+
+    let endpoint = addr("10.0.0.1:0");
+    let (_, near) = pair.call(Side::Near, None, udp::Command::Bind { endpoint }).expect("free");
+    let Some(SocketQueue::Datagram(near)) = near else { panic!("no datagram socket") };
+    let to_own = Datagram::new(addr("192.0.2.7:53"), bytes::Bytes::from_static(b"hello"));
+    near.try_send(to_own).expect("room");
+    pair.run();
+    assert_eq!(own.try_recv().map(|d| d.local), Ok(Some(addr("192.0.2.7:53"))));
+    assert_eq!(all.try_recv().err(), Some(Error::WouldBlock), "who is on the port comes first");
+}
+
+#[test]
+fn datagrams_leave_from_no_port_that_is_not_the_sockets() {
+    let mut pair = Hosts::new();
+    let all = intercept(&mut pair, "::").expect("the first");
+    let endpoint = addr("10.0.0.2:53");
+    let (_, own) = pair.call(Side::Far, None, udp::Command::Bind { endpoint }).expect("free");
+    let Some(SocketQueue::Datagram(own)) = own else { panic!("no datagram socket") };
+    let from = |local: Option<&str>| Datagram {
+        local: local.map(addr),
+        ..Datagram::new(addr("10.0.0.1:1000"), bytes::Bytes::from_static(b"x"))
+    };
+
+    let refused = Err(Error::AddressNotAvailable);
+    assert_eq!(all.try_send(from(None)), refused);
+    assert_eq!(all.try_send(from(Some("10.0.0.2:0"))), refused);
+    assert_eq!(own.try_send(from(Some("10.0.0.2:54"))), refused);
+    assert_eq!(own.try_send(from(Some("10.0.0.2:53"))), Ok(()));
+    assert_eq!(own.try_send(from(Some("10.0.0.2:0"))), Ok(()));
+    assert_eq!(all.try_send(from(Some("10.0.0.77:7"))), Ok(()), "addresses are looked at later");
+    pair.run();
+    assert_eq!(all.take_error(), Some(Error::AddressNotAvailable), "any-IP is off");
+    all.close();
+    pair.run();
+    intercept(&mut pair, "::").expect("the ports are free again");
 }

@@ -161,7 +161,7 @@ fn bind(pair: &mut Pair, side: Side) -> Arc<DatagramQueue> {
 
 fn datagram(to: &DatagramQueue, len: usize) -> netcore::queue::Datagram {
     let payload = vec![0; len].into();
-    netcore::queue::Datagram { peer: to.local_address(), local: None, hop_limit: None, payload }
+    netcore::queue::Datagram::new(to.local_address(), payload)
 }
 
 /// A waker that counts.

@@ -35,7 +35,7 @@ mod wait;
 pub use address::ToSocketAddrs;
 pub use control::Control;
 pub use net::Net;
-pub use ping_socket::{PingReply, PingSocket};
+pub use ping_socket::{PingAnswer, PingError, PingReply, PingSocket};
 pub use raw_socket::RawSocket;
 pub use readiness::{Interest, Ready};
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};

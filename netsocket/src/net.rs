@@ -186,6 +186,22 @@ impl Net {
         Err(last)
     }
 
+    /// Listens for connections to any port that no other socket has. With
+    /// [any-IP](crate::Control::set_any_ip) it gets the connections to everybody whose packets are
+    /// routed to the stack; [`TcpStream::local_addr`] says whom the peer has dialled.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` if there is such a listener.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, nothing is left behind.
+    pub async fn tcp_intercept(&self) -> io::Result<TcpListener> {
+        let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
+        self.tcp_listen_with(any, ListenOptions { any_port: true, ..Default::default() }).await
+    }
+
     /// A socket for IPv4 that neither listens nor is connected yet, for options that must be set
     /// before.
     pub fn tcp_socket_v4(&self) -> TcpSocket {
@@ -239,6 +255,26 @@ impl Net {
             }
         }
         Err(last)
+    }
+
+    /// Makes a UDP socket that receives what is sent to any port that no other socket has. With
+    /// [any-IP](crate::Control::set_any_ip) that is what is sent to everybody whose packets are
+    /// routed to the stack. [`UdpSocket::recv_from_to`] says where a datagram was sent to, and
+    /// [`UdpSocket::send_from_to`] answers from there; it has no port of its own to send from.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` if there is such a socket.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, nothing is left behind.
+    pub async fn udp_intercept(&self) -> io::Result<UdpSocket> {
+        let address = Ipv6Addr::UNSPECIFIED.into();
+        match self.open(udp::Command::BindAnyPort { address }).await? {
+            (_, SocketQueue::Datagram(queue)) => Ok(UdpSocket::new(queue, self.names.clone())),
+            _ => Err(Error::WrongSocket.into()),
+        }
     }
 
     /// Makes a socket that sends ICMP echo requests to `target`.

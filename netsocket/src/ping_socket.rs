@@ -3,6 +3,7 @@
 use crate::udp_socket::Socket;
 use crate::wait;
 use bytes::Bytes;
+use netcore::Error;
 use netcore::queue::{Datagram, DatagramQueue};
 use std::fmt;
 use std::io;
@@ -31,6 +32,46 @@ pub struct PingReply {
     pub payload: Bytes,
 }
 
+/// What came of an echo request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PingAnswer {
+    /// The target has replied.
+    Reply(PingReply),
+    /// Somebody has reported that the request did not arrive.
+    Failed(PingError),
+}
+
+/// A report that an echo request did not arrive: what is inside of the [`io::Error`] that
+/// [`PingSocket::recv`] and [`PingSocket::ping`] fail with then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PingError {
+    /// Who said so: a router, or the target itself.
+    pub from: IpAddr,
+    /// The sequence number of the request.
+    pub sequence: u16,
+    /// Why; [`Error::TtlExceeded`] if the router is as many hops away as the request had for its
+    /// [time to live](PingSocket::set_ttl).
+    pub error: Error,
+}
+
+impl fmt::Display for PingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "from {}: {}", self.from, self.error)
+    }
+}
+
+impl std::error::Error for PingError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl From<PingError> for io::Error {
+    fn from(error: PingError) -> Self {
+        Self::new(error.error.kind(), error)
+    }
+}
+
 impl PingSocket {
     pub(crate) fn new(
         queue: Arc<DatagramQueue>,
@@ -52,6 +93,15 @@ impl PingSocket {
         self.identifier
     }
 
+    /// The time to live or hop limit of the requests.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn ttl(&self) -> io::Result<u32> {
+        Ok(self.socket.ttl())
+    }
+
     /// Sets the time to live or hop limit of the requests, from 1 to 255.
     ///
     /// # Errors
@@ -65,19 +115,15 @@ impl PingSocket {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if it is too large; an error that the network reported for an earlier
-    /// request, once; `BrokenPipe` if the stack is gone.
+    /// `InvalidInput` if it is too large; `NetworkUnreachable` and others if an earlier request
+    /// could not be sent, once; `BrokenPipe` if the stack is gone.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future before it is ready has sent nothing.
     pub async fn send(&self, sequence: u16, payload: &[u8]) -> io::Result<()> {
-        let request = Datagram {
-            peer: SocketAddr::new(self.target, sequence),
-            local: None,
-            hop_limit: None,
-            payload: Bytes::copy_from_slice(payload),
-        };
+        let peer = SocketAddr::new(self.target, sequence);
+        let request = Datagram::new(peer, Bytes::copy_from_slice(payload));
         wait::retry(&self.socket.writes(payload.len()), || self.socket.try_send(request.clone()))
             .await
     }
@@ -86,27 +132,49 @@ impl PingSocket {
     ///
     /// # Errors
     ///
-    /// `ConnectionRefused`, `NetworkUnreachable` or `HostUnreachable` if that is what the network
-    /// answered; `BrokenPipe` if the stack is gone.
+    /// `ConnectionRefused`, `NetworkUnreachable` or `HostUnreachable` with a [`PingError`] inside
+    /// if that is what the network answered, and without one if a request could not be sent;
+    /// `BrokenPipe` if the stack is gone.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future before it is ready loses no reply.
     pub async fn recv(&self) -> io::Result<PingReply> {
+        match self.recv_answer().await? {
+            PingAnswer::Reply(reply) => Ok(reply),
+            PingAnswer::Failed(error) => Err(error.into()),
+        }
+    }
+
+    /// Receives a reply, or a report of what kept a request from arriving, which tells a traceroute
+    /// where a router is. In the order in which they came.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready loses no answer.
+    pub async fn recv_answer(&self) -> io::Result<PingAnswer> {
         wait::retry(&self.socket.reads(), || {
             let datagram = self.socket.try_recv()?;
-            Ok(PingReply {
-                from: datagram.peer.ip(),
-                sequence: datagram.peer.port(),
-                hop_limit: datagram.hop_limit.unwrap_or(0),
-                payload: datagram.payload,
+            let (from, sequence) = (datagram.peer.ip(), datagram.peer.port());
+            Ok(match datagram.error {
+                Some(error) => PingAnswer::Failed(PingError { from, sequence, error }),
+                None => PingAnswer::Reply(PingReply {
+                    from,
+                    sequence,
+                    hop_limit: datagram.hop_limit.unwrap_or(0),
+                    payload: datagram.payload,
+                }),
             })
         })
         .await
     }
 
-    /// Sends a request and waits for its reply; returns it, and how long that took. Replies to
-    /// other requests are dropped meanwhile.
+    /// Sends a request and waits for its reply; returns it, and how long that took. What comes of
+    /// other requests is dropped meanwhile.
     ///
     /// # Errors
     ///
@@ -120,9 +188,12 @@ impl PingSocket {
         let start = Instant::now();
         self.send(sequence, payload).await?;
         loop {
-            let reply = self.recv().await?;
-            if reply.sequence == sequence {
-                return Ok((reply, start.elapsed()));
+            match self.recv_answer().await? {
+                PingAnswer::Reply(reply) if reply.sequence == sequence => {
+                    return Ok((reply, start.elapsed()));
+                }
+                PingAnswer::Failed(error) if error.sequence == sequence => return Err(error.into()),
+                _ => {}
             }
         }
     }

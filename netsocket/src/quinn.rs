@@ -56,11 +56,10 @@ impl AsyncUdpSocket for QuicSocket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         // Otherwise it would be told here, and end the connection.
         self.socket.take_error();
+        let payload = Bytes::copy_from_slice(transmit.contents);
         let datagram = Datagram {
-            peer: transmit.destination,
-            local: transmit.src_ip,
-            hop_limit: None,
-            payload: Bytes::copy_from_slice(transmit.contents),
+            local: transmit.src_ip.map(|ip| SocketAddr::new(ip, 0)),
+            ..Datagram::new(transmit.destination, payload)
         };
         Ok(self.socket.try_send(datagram)?)
     }
@@ -108,7 +107,7 @@ impl QuicSocket {
             }
         };
         let len = crate::udp_socket::copy(&datagram, buf);
-        let (addr, dst_ip) = (datagram.peer, datagram.local);
+        let (addr, dst_ip) = (datagram.peer, datagram.local.map(|local| local.ip()));
         Ok(RecvMeta { addr, len, stride: len, ecn: None, dst_ip })
     }
 }

@@ -35,12 +35,8 @@ impl RawSocket {
     ///
     /// Dropping the future before it is ready has sent nothing.
     pub async fn send(&self, packet: &[u8]) -> io::Result<()> {
-        let packet = Datagram {
-            peer: SocketAddr::new(self.socket.local_addr().ip(), 0),
-            local: None,
-            hop_limit: None,
-            payload: Bytes::copy_from_slice(packet),
-        };
+        let nobody = SocketAddr::new(self.socket.local_addr().ip(), 0);
+        let packet = Datagram::new(nobody, Bytes::copy_from_slice(packet));
         wait::retry(&self.socket.writes(packet.payload.len()), || {
             self.socket.try_send(packet.clone())
         })

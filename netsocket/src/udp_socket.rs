@@ -71,8 +71,31 @@ impl Socket {
 
     pub(crate) fn try_send_to(&self, payload: Bytes, peer: SocketAddr) -> Result<usize, Error> {
         let len = payload.len();
-        self.queue.try_send(Datagram { peer, local: None, hop_limit: None, payload })?;
+        self.queue.try_send(Datagram::new(peer, payload))?;
         Ok(len)
+    }
+
+    /// Sends from an address and port that the socket has among others.
+    pub(crate) fn try_send_from_to(
+        &self,
+        payload: Bytes,
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) -> Result<usize, Error> {
+        let len = payload.len();
+        let local = Some(local);
+        self.queue.try_send(Datagram { local, ..Datagram::new(peer, payload) })?;
+        Ok(len)
+    }
+
+    /// Receives, with who has sent it and where to.
+    pub(crate) fn try_recv_from_to(
+        &self,
+        buf: &mut [u8],
+    ) -> Result<(usize, SocketAddr, SocketAddr), Error> {
+        let datagram = self.queue.try_recv()?;
+        let local = datagram.local.unwrap_or(self.local_addr());
+        Ok((copy(&datagram, buf), datagram.peer, local))
     }
 
     pub(crate) fn try_recv_from(&self, buf: &mut [u8]) -> Result<(usize, SocketAddr), Error> {
@@ -277,6 +300,70 @@ impl UdpSocket {
     /// Dropping the future before it is ready loses no datagram.
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         wait::retry(&self.socket.reads(), || self.socket.try_recv_from(buf)).await
+    }
+
+    /// Receives a datagram, who sent it, and the address and port that it was sent to, which is one
+    /// of this socket's; the part that `buf` has no room for is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready loses no datagram.
+    pub async fn recv_from_to(
+        &self,
+        buf: &mut [u8],
+    ) -> io::Result<(usize, SocketAddr, SocketAddr)> {
+        wait::retry(&self.socket.reads(), || self.socket.try_recv_from_to(buf)).await
+    }
+
+    /// Sends a datagram from this address of the stack, once there is room for it. A socket that
+    /// [intercepts](crate::Net::udp_intercept) sends from any port, others from their own.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and `AddrNotAvailable` if the port is not this socket's. An address
+    /// that is not the stack's, or a missing route, shows with the next call.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready has sent nothing.
+    pub async fn send_from_to(
+        &self,
+        buf: &[u8],
+        local: SocketAddr,
+        target: SocketAddr,
+    ) -> io::Result<usize> {
+        let payload = Bytes::copy_from_slice(buf);
+        wait::retry(&self.socket.writes(buf.len()), || {
+            self.socket.try_send_from_to(payload.clone(), local, target)
+        })
+        .await
+    }
+
+    /// As [`recv_from_to`](Self::recv_from_to), if there is a datagram.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    pub fn try_recv_from_to(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr, SocketAddr)> {
+        Ok(self.socket.try_recv_from_to(buf)?)
+    }
+
+    /// As [`send_from_to`](Self::send_from_to), if there is room.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_from_to`](Self::send_from_to), and `WouldBlock` without room.
+    pub fn try_send_from_to(
+        &self,
+        buf: &[u8],
+        local: SocketAddr,
+        target: SocketAddr,
+    ) -> io::Result<usize> {
+        Ok(self.socket.try_send_from_to(Bytes::copy_from_slice(buf), local, target)?)
     }
 
     /// Receives a datagram whole, and who sent it, without a copy.

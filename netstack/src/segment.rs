@@ -1,13 +1,12 @@
 //! What offload hardware does, for frames that go to somebody who cannot: completes checksums, and
 //! cuts TCP packets.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use netcore::smoltcp::wire::{
     IpAddress, IpProtocol, Ipv4Packet, Ipv6ExtHeader, Ipv6Packet, TcpPacket, UdpPacket, checksum,
 };
-use netcore::{Offload, PartialChecksum};
-use std::num::NonZeroU16;
-use std::ops::Range;
+use netcore::{Offload, PartialChecksum, TcpHeaders};
+use std::num::{NonZeroU16, NonZeroUsize};
 
 /// Where the parts of an Ethernet frame with a TCP or UDP packet in it begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,51 +147,15 @@ impl Layout {
 
     /// Cuts a TCP packet into pieces with so much payload, each whole with its checksums.
     ///
-    /// As hardware does (and RFC 3168 section 6.1.2 asks for): what stands for the end of the data
-    /// is on the last, what the congestion window was reduced for on the first.
-    ///
     /// # Panics
     ///
     /// If `piece_bytes` is zero.
     pub(crate) fn cut(&self, frame: &[u8], piece_bytes: usize, sink: &mut impl FnMut(Bytes)) {
-        let headers = &frame[..self.payload];
-        let payload = &frame[self.payload..self.end];
-        let pieces = payload.len().div_ceil(piece_bytes).max(1);
-        for index in 0..pieces {
-            let range = index * piece_bytes..payload.len().min((index + 1) * piece_bytes);
-            let mut piece = BytesMut::with_capacity(headers.len() + range.len());
-            piece.extend_from_slice(headers);
-            piece.extend_from_slice(&payload[range.clone()]);
-            self.write_headers(&mut piece, index, range, index + 1 == pieces);
-            sink(piece.freeze());
-        }
-    }
-
-    fn write_headers(&self, piece: &mut [u8], index: usize, range: Range<usize>, is_last: bool) {
-        let ip_len = piece.len() - self.ip;
-        match self.version {
-            Version::V4 => {
-                let mut ip = Ipv4Packet::new_unchecked(&mut piece[self.ip..]);
-                ip.set_total_len(ip_len as u16);
-                // Each is a packet of its own (RFC 6864 section 4.1).
-                ip.set_ident(ip.ident().wrapping_add(index as u16));
-                ip.fill_checksum();
-            }
-            Version::V6 => {
-                let mut ip = Ipv6Packet::new_unchecked(&mut piece[self.ip..]);
-                ip.set_payload_len((ip_len - ip.header_len()) as u16);
-            }
-        }
-        let mut tcp = TcpPacket::new_unchecked(&mut piece[self.header..]);
-        tcp.set_seq_number(tcp.seq_number() + range.start);
-        if index > 0 {
-            tcp.set_cwr(false);
-        }
-        if !is_last {
-            tcp.set_fin(false);
-            tcp.set_psh(false);
-        }
-        Self { end: piece.len(), ..*self }.complete(piece);
+        let at = TcpHeaders { ip: self.ip, tcp: self.header };
+        let piece_bytes = NonZeroUsize::new(piece_bytes).expect("it is not zero");
+        netcore::cut_segments(&frame[..self.end], at, piece_bytes, |piece| {
+            sink(Bytes::copy_from_slice(piece));
+        });
     }
 
     fn addresses(&self, frame: &[u8]) -> (IpAddress, IpAddress) {

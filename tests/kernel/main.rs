@@ -40,6 +40,7 @@ const TESTS: &[Test] = &[
     Test::new("eight_curls_at_once", programs::eight_curls),
     Test::new("nc_is_echoed", programs::netcat),
     Test::new("the_ping_example_pings_the_kernel", programs::ping_example),
+    Test::new("the_ping_example_names_the_router_where_its_time_is_over", programs::ping_ttl),
     Test::new("the_connect_example_talks_to_the_kernel", programs::connect_example),
     Test::new("five_stacks_on_a_switch_find_each_other", programs::lan_example),
     Test::new("tshark_reads_the_capture_of_a_switch", programs::lan_capture),

@@ -1,6 +1,7 @@
 //! The examples, against programs that everybody has.
 
 use crate::namespace::{Outcome, example, program, skip};
+use netstack::device::{Tun, TunConfig};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -164,6 +165,7 @@ pub(crate) fn ping_example() -> Outcome {
             "{text}"
         );
         assert!(text.contains("5 packets transmitted, 5 received, 0% packet loss"), "{text}");
+        assert!(text.contains("rtt min/avg/max/mdev = "), "{text}");
     }
     Ok(())
 }
@@ -197,6 +199,49 @@ pub(crate) fn lan_capture() -> Outcome {
     assert!(count("eth:ethertype:arp") > 0 && count("eth:ethertype:ip:udp") >= 5, "{read}");
     // Each of 20 connections begins with a SYN and a SYN with an acknowledgement, which no link lost.
     assert_eq!(count("S·"), 40, "{read}");
+    Ok(())
+}
+
+pub(crate) fn ping_ttl() -> Outcome {
+    // The kernel is a router between the stack and a net where nobody answers.
+    for forwarding in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        if let Err(error) = std::fs::write(format!("/proc/sys/net/{forwarding}"), "1") {
+            return skip(&format!("{forwarding}: {error}"));
+        }
+    }
+    let beyond = TunConfig {
+        name: "tun1".into(),
+        host_addresses: vec!["10.77.0.1/24".parse()?, "fd77::1/64".parse()?],
+        ..TunConfig::default()
+    };
+    let _beyond = match Tun::open(&beyond) {
+        Ok(tun) => tun,
+        Err(error) => return skip(&error.to_string()),
+    };
+    for (router, target) in [("10.9.0.1", "10.77.0.9"), ("fd00::1", "fd77::9")] {
+        let mut ping = example("ping")?;
+        ping.args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24"]);
+        ping.args(["--host-address", "fd00::1/64", "--address", "fd00::2/64"]);
+        ping.args(["--gateway", "10.9.0.1", "--gateway", "fd00::1", "--ttl", "1"]);
+        ping.args(["--count", "2", "--interval", "0.05", "--size", "100", target]);
+        let output = ping.output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if text.is_empty() {
+            without_tun(&String::from_utf8_lossy(&output.stderr))?;
+        }
+        let said = format!("From {router}: icmp_seq=2 time to live exceeded");
+        assert!(text.contains(&said), "{text}");
+        let counted = "2 packets transmitted, 0 received, +2 errors, 100% packet loss";
+        assert!(text.contains(counted), "{text}");
+
+        let mut ping = example("ping")?;
+        ping.args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24"]);
+        ping.args(["--host-address", "fd00::1/64", "--address", "fd00::2/64"]);
+        ping.args(["--gateway", "10.9.0.1", "--gateway", "fd00::1", "--ttl", "2"]);
+        ping.args(["--count", "1", "--timeout", "0.1", target]);
+        let text = String::from_utf8_lossy(&ping.output()?.stdout).into_owned();
+        assert!(text.contains("no answer yet for icmp_seq=1"), "{text}");
+    }
     Ok(())
 }
 

@@ -172,3 +172,24 @@ fn datagrams_and_pings_from_threads() {
     let target = "fd00::2".parse().expect("an address");
     assert!(near.net().blocking().ping(target, Duration::from_secs(5)).is_ok());
 }
+
+#[test]
+fn threads_intercept_what_is_sent_to_anybody() {
+    let (near, far) = Pair::new().spawn_threads().expect("threads");
+    let (near, far) = (near.net().blocking(), far.net().blocking());
+    let route = netstack::netsocket::Route::default_via("10.0.0.2".parse().expect("an address"));
+    near.control().add_route(route).expect("a route");
+    far.control().set_any_ip(true).expect("it runs");
+    let (tcp, udp) = (far.tcp_intercept().expect("free"), far.udp_intercept().expect("free"));
+
+    let sender = near.udp_bind("0.0.0.0:0").expect("free");
+    sender.connect("192.0.2.7:53").expect("somebody's");
+    sender.send(b"hello").expect("room");
+    let (n, peer, local) = udp.recv_from_to(&mut [0; 16]).expect("a datagram");
+    assert_eq!((n, local), (5, "[::ffff:192.0.2.7]:53".parse().expect("an address")));
+    udp.send_from_to(b"there", local, peer).expect("room");
+    assert_eq!(sender.recv(&mut [0; 16]).expect("from whom it asked"), 5);
+    let _client = near.tcp_connect("192.0.2.7:443").expect("somebody takes it");
+    let (taken, _) = tcp.accept().expect("a client");
+    assert_eq!(taken.local_addr().expect("connected").port(), 443);
+}

@@ -1,6 +1,7 @@
 //! UDP, ping and raw sockets on running stacks.
 
 use super::{all_is_gone, pair};
+use netstack::netsocket::Route;
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -66,5 +67,43 @@ async fn pings_are_answered_and_lost_ones_never() {
     let nothing = tokio::time::timeout(Duration::from_secs(60), socket.ping(1, b"")).await;
     assert!(nothing.is_err());
     drop(socket);
+    all_is_gone([&near, &far]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_to_anybody_is_intercepted_and_answered() {
+    let (near, far) = pair();
+    for gateway in ["10.0.0.2", "fd00::2"] {
+        let route = Route::default_via(gateway.parse().expect("an address"));
+        near.net().control().add_route(route).await.expect("a route");
+    }
+    far.net().control().set_any_ip(true).await.expect("it runs");
+    let udp = far.net().udp_intercept().await.expect("the first");
+    let tcp = far.net().tcp_intercept().await.expect("the first");
+    let again = far.net().udp_intercept().await;
+    assert_eq!(again.map_err(|e| e.kind()).err(), Some(ErrorKind::AddrInUse));
+
+    for (any, dialled) in [("0.0.0.0:0", "192.0.2.7:443"), ("[::]:0", "[2001:db8::7]:53")] {
+        let sender = near.net().udp_bind(any).await.expect("free");
+        sender.connect(dialled).await.expect("somebody's");
+        sender.send(b"hello").await.expect("room");
+        let mut buffer = [0; 16];
+        let (n, peer, local) = udp.recv_from_to(&mut buffer).await.expect("a datagram");
+        assert_eq!(&buffer[..n], b"hello");
+        let dialled: std::net::SocketAddr = dialled.parse().expect("an address");
+        assert_eq!((local.ip().to_canonical(), local.port()), (dialled.ip(), dialled.port()));
+        udp.send_from_to(b"there", local, peer).await.expect("room");
+        assert_eq!(sender.recv(&mut buffer).await.expect("from whom it asked"), 5);
+        let nowhere = udp.send_to(b"x", peer).await;
+        assert_eq!(nowhere.map_err(|e| e.kind()).err(), Some(ErrorKind::AddrNotAvailable));
+
+        let (client, taken) = tokio::join!(near.net().tcp_connect(dialled), tcp.accept());
+        let taken = taken.expect("a client").0.local_addr().expect("connected");
+        assert_eq!((taken.ip().to_canonical(), taken.port()), (dialled.ip(), dialled.port()));
+        client.expect("somebody takes it");
+    }
+
+    drop((udp, tcp));
+    far.net().udp_intercept().await.expect("the ports are free again");
     all_is_gone([&near, &far]).await;
 }

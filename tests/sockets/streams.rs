@@ -194,7 +194,7 @@ async fn options_read_back_what_was_set() {
 #[tokio::test(start_paused = true)]
 async fn text_that_is_no_address_is_refused() {
     let (near, _far) = pair();
-    for text in ["", "10.0.0.2", "localhost:80", "10.0.0.2:99999", "[fd00::2:80"] {
+    for text in ["", "10.0.0.2", "10.0.0.2:99999", "[fd00::2:80"] {
         let error = near.net().tcp_connect(text).await.expect_err("not an address");
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}");
     }

@@ -1,5 +1,6 @@
 //! Commands to ping sockets, which send ICMP echo requests and receive the replies.
 
+use crate::error::Error;
 use crate::id::SocketId;
 use bytes::Bytes;
 use std::net::IpAddr;
@@ -22,7 +23,8 @@ pub enum Command {
         #[debug("{} bytes", buf.len())]
         buf: Bytes,
     },
-    /// Take the oldest reply; answered by [`Response::Received`] once there is one.
+    /// Take the oldest reply; answered by [`Response::Received`], or [`Response::Failed`], once
+    /// there is one.
     Recv,
     /// Close the socket; answered at once.
     Close,
@@ -37,6 +39,15 @@ pub enum Response {
         handle: SocketId,
         /// The identifier that its echo requests carry.
         identifier: u16,
+    },
+    /// Somebody has reported that a request did not arrive.
+    Failed {
+        /// Who said so: a router, or the target itself.
+        remote: IpAddr,
+        /// The sequence number of the request.
+        sequence: u16,
+        /// Why.
+        error: Error,
     },
     /// An echo reply was received.
     Received {

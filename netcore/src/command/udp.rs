@@ -2,7 +2,7 @@
 
 use crate::id::SocketId;
 use bytes::Bytes;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What a UDP socket can be told to do.
 #[derive(Clone, derive_more::Debug)]
@@ -17,6 +17,14 @@ pub enum Command {
     BindV6Only {
         /// The stack's IPv6 address, or `[::]`.
         endpoint: SocketAddr,
+    },
+    /// Make a socket for all ports that no other socket has, as those need who intercept what is
+    /// sent to others; answered by [`Response::Bound`], with port 0. Each datagram that it receives
+    /// says [where it was sent to](crate::queue::Datagram::local), and each that it sends has to
+    /// say where from, which [`Send`](Self::Send) cannot.
+    BindAnyPort {
+        /// The stack's address, or `0.0.0.0` or `::` for all of them; `::` takes IPv4 too.
+        address: IpAddr,
     },
     /// Queue a datagram to be sent; answered at once.
     Send {
@@ -52,8 +60,8 @@ pub struct Options {
     pub broadcast: bool,
     /// The differentiated services field (RFC 2474), without its two lowest bits.
     pub traffic_class: u8,
-    /// Whether datagrams larger than the link's MTU are refused instead of sent in fragments: the
-    /// next call then fails with [`Error::MessageTooLarge`](crate::Error::MessageTooLarge).
+    /// Whether datagrams larger than the MTU of the link, or of the path as far as it is known, are
+    /// refused instead of sent in fragments: the next call then fails with [`Error::MessageTooLarge`](crate::Error::MessageTooLarge).
     pub dont_fragment: bool,
 }
 

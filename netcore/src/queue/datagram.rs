@@ -19,14 +19,26 @@ pub struct Datagram {
     /// Where it came from, or goes to. Ping sockets keep the echo's sequence number in the port;
     /// raw sockets leave the port 0.
     pub peer: SocketAddr,
-    /// The stack's own address that it came to; on the way out `None` lets the stack choose.
-    pub local: Option<IpAddr>,
+    /// The stack's own address and port that it came to; of ping sockets the port is the echo's
+    /// identifier, of raw ones 0. On the way out `None` lets the stack choose the address, and port
+    /// 0 stands for the socket's; a socket that intercepts has none and needs both.
+    pub local: Option<SocketAddr>,
     /// The time to live or hop limit that it arrived with; on the way out `None` means the
     /// socket's own.
     pub hop_limit: Option<u8>,
+    /// For ping sockets, on the way in: what `peer` said of the request with this sequence number,
+    /// instead of a reply. `None` of everything else.
+    pub error: Option<Error>,
     /// The payload; for raw sockets the whole IP packet.
     #[debug("{} bytes", payload.len())]
     pub payload: Bytes,
+}
+
+impl Datagram {
+    /// One that goes to `peer` from the address, and with the hop limit, that the stack chooses.
+    pub fn new(peer: SocketAddr, payload: Bytes) -> Self {
+        Self { peer, local: None, hop_limit: None, error: None, payload }
+    }
 }
 
 /// What a datagram socket and its handle share.
@@ -141,6 +153,7 @@ impl DatagramQueue {
     ///
     /// [`Error::MessageTooLarge`], [`Error::ZeroPort`], [`Error::UnspecifiedAddress`],
     /// [`Error::WrongFamily`] or [`Error::BroadcastForbidden`] if it can never be sent;
+    /// [`Error::AddressNotAvailable`] if it is to leave from a port that is not the socket's;
     /// [`Error::WouldBlock`] without room; an error
     /// that the network reported for something sent earlier, once; why the socket ended. Nothing
     /// is queued then.
@@ -149,6 +162,7 @@ impl DatagramQueue {
             return Err(Error::MessageTooLarge);
         }
         self.kind.check_peer(datagram.peer)?;
+        self.kind.check_local(datagram.local)?;
         let mut send = self.send.lock();
         if let Some(reason) = send.closed {
             return Err(reason);

@@ -3,7 +3,7 @@
 use super::guard::{self, Segment, Verdict};
 use super::patience::{Activity, Patience};
 use super::warmth::Warmth;
-use super::wire::Wire;
+use super::wire::{self, Wire};
 use crate::addressing::NextHop;
 use crate::buffer::SoloSocket;
 use crate::channel::Responder;
@@ -15,14 +15,17 @@ use crate::engine::{Engine, Segments, Sink};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::link::Link;
-use crate::output::Output;
+use crate::output::{Checksums, Output};
+use crate::path_mtu::PathMtu;
 use crate::queue::{Received, StreamQueue};
+use crate::segment::{self, TcpHeaders};
 use crate::sync::Arc;
 use bytes::Bytes;
 use smoltcp::socket::tcp::{CongestionControl, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::TcpPacket;
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::task::Waker;
 
 /// A TCP connection, from its first SYN until its ends may be used again.
@@ -222,8 +225,7 @@ impl Connection {
         let flow = self.wire.flow();
         let ends = (flow.remote(), flow.local());
         let byte = guard::stale_byte(ends, at.expected, at.unacknowledged);
-        let mut sink =
-            ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
+        let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
         engine.receive(now, &byte, self.solo.set_mut(), &mut sink);
     }
 
@@ -247,8 +249,7 @@ impl Connection {
         let flow = self.wire.flow();
         let ends = (flow.remote(), flow.local());
         let segment = guard::closed_window(ends, at.expected, at.unacknowledged);
-        let mut sink =
-            ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
+        let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
         engine.receive(now, &segment, self.solo.set_mut(), &mut sink);
         engine.poll_at(now, self.solo.set())
     }
@@ -300,8 +301,7 @@ impl Connection {
         let clamped = is_answer.then(|| self.wire.received_syn(packet, tcp_start));
         let shown = clamped.as_deref().unwrap_or(packet);
         let was_empty = self.solo.tcp().recv_queue() == 0;
-        let mut sink =
-            ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
+        let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
         engine.receive(now, shown, self.solo.set_mut(), &mut sink);
         self.last_heard = now;
         if self.solo.tcp().send_queue() < unacknowledged {
@@ -353,8 +353,7 @@ impl Connection {
         output: &mut Output<'_, L>,
     ) {
         let shown = self.wire.received_syn(packet, tcp_start);
-        let mut sink =
-            ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
+        let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
         Engine::receive_syn(isn, now, &shown, self.solo.set_mut(), &mut sink);
     }
 
@@ -522,14 +521,29 @@ impl Connection {
             (NextHop::Link(_), Some(_)) => Segments::Jumbo,
             _ => Segments::Mss,
         };
-        let mut sink =
-            ConnectionSink { wire: &mut self.wire, way: self.way, output, sent_bytes: 0 };
+        self.wire.forget_path(now);
+        let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
+        if let (NextHop::Link(_), Segments::Mss) = (self.way, segments) {
+            let mtu = sink.output.state.capabilities.mtu;
+            sink.cut_above = sink.wire.headers() + sink.wire.piece_bytes(mtu);
+        }
         while sink.sent_bytes < QUANTUM_BYTES {
             if !engine.emit(now, segments, self.solo.set_mut(), &mut sink) {
                 return false;
             }
         }
         true
+    }
+
+    /// Whether an ICMP error that quotes this sequence number can be about the connection. One that
+    /// is not under way is from somebody who guesses (RFC 5927 section 4.1).
+    pub(crate) fn is_under_way(&self, sequence: u32) -> bool {
+        self.wire.is_under_way(self.solo.tcp(), sequence)
+    }
+
+    /// Cuts segments from now on, those too that smoltcp repeats, so that they fit the path.
+    pub(crate) fn narrow(&mut self, path: PathMtu) {
+        self.wire.narrow(path);
     }
 
     /// Resets the connection: nothing that is queued is sent, and the peer is told.
@@ -673,6 +687,33 @@ struct ConnectionSink<'a, 'o, L> {
     way: NextHop,
     output: &'a mut Output<'o, L>,
     sent_bytes: usize,
+    /// Packets of more bytes than this have to be cut.
+    cut_above: usize,
+}
+
+impl<'a, 'o, L: Link> ConnectionSink<'a, 'o, L> {
+    /// A sink for packets that carry no data, or that need not be cut here.
+    fn new(wire: &'a mut Wire, way: NextHop, output: &'a mut Output<'o, L>) -> Self {
+        Self { wire, way, output, sent_bytes: 0, cut_above: usize::MAX }
+    }
+
+    /// Takes a packet that has become too large since the connection began: smoltcp goes on with
+    /// the segments that it began with.
+    ///
+    /// Its pieces wait for room as the stack's own answers do: if each time the first alone found
+    /// some, the connection would crawl from timeout to timeout.
+    #[cold]
+    fn take_apart<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        let mut packet = vec![0; len];
+        let result = fill(&mut packet);
+        let capabilities = self.output.state.capabilities;
+        self.wire.finish(&mut packet, Checksums::Partial, &capabilities);
+        let at = TcpHeaders { ip: 0, tcp: wire::ip_header_len(self.wire.flow().local()) };
+        let piece = self.wire.piece_bytes(capabilities.mtu);
+        let piece = NonZeroUsize::new(piece).unwrap_or(NonZeroUsize::MIN);
+        segment::cut_segments(&packet, at, piece, |piece| self.output.reply(self.way, piece));
+        result
+    }
 }
 
 impl<L: Link> Sink for ConnectionSink<'_, '_, L> {
@@ -682,6 +723,9 @@ impl<L: Link> Sink for ConnectionSink<'_, '_, L> {
 
     fn take<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         self.sent_bytes += len;
+        if len > self.cut_above {
+            return self.take_apart(len, fill);
+        }
         let capabilities = self.output.state.capabilities;
         let mut fill = Some(fill);
         let sent = self.output.send(self.way, len, |packet, checksums| {

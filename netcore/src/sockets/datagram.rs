@@ -25,9 +25,20 @@ pub(crate) struct DatagramSocket {
 /// What kind of datagrams a socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Udp { to: BoundTo, port: u16, is_v6: bool },
-    Ping { local: IpAddr, identifier: u16 },
-    Raw { version: Version, protocol: u8 },
+    /// Port 0 stands for all that no other socket has.
+    Udp {
+        to: BoundTo,
+        port: u16,
+        is_v6: bool,
+    },
+    Ping {
+        local: IpAddr,
+        identifier: u16,
+    },
+    Raw {
+        version: Version,
+        protocol: u8,
+    },
 }
 
 /// The largest IP packet.
@@ -44,6 +55,18 @@ impl Kind {
             Self::Udp { .. } | Self::Ping { .. } => UDP_PAYLOAD_MAX,
             Self::Raw { .. } => PACKET_BYTES_MAX,
         }
+    }
+
+    /// Whether datagrams can be sent from `local`, as far as the port is concerned.
+    pub(crate) fn check_local(self, local: Option<SocketAddr>) -> Result<(), Error> {
+        let port = local.map_or(0, |local| local.port());
+        let is_ours = match self {
+            // The ports that no other socket has.
+            Self::Udp { port: 0, .. } => port != 0,
+            Self::Udp { port: own, .. } => port == 0 || port == own,
+            Self::Ping { .. } | Self::Raw { .. } => true,
+        };
+        if is_ours { Ok(()) } else { Err(Error::AddressNotAvailable) }
     }
 
     /// Whether datagrams can be sent to `peer` at all.

@@ -6,7 +6,9 @@ use crate::flow_table::FlowKey;
 use crate::ip;
 use crate::link::{LinkCapabilities, Offload};
 use crate::output::{Checksums, write_checksum};
+use crate::path_mtu::PathMtu;
 use smoltcp::socket::tcp::{Socket, State};
+use smoltcp::time::Instant;
 use smoltcp::wire::{IpProtocol, TcpPacket, TcpSeqNumber};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -19,6 +21,8 @@ pub(crate) struct Wire {
     local_mss: u16,
     /// The payload of a full segment to the peer.
     segment_bytes: u16,
+    /// What routers have said of the path to the peer.
+    path: Option<PathMtu>,
     /// What routers are asked for; see [`Options::traffic_class`](crate::tcp::Options).
     pub(crate) traffic_class: u8,
     /// The peer's initial sequence number, once it is known.
@@ -60,13 +64,17 @@ const WINDOW_SCALE: u8 = 3;
 const TCP_HEADER: usize = 20;
 
 impl Wire {
-    pub(crate) fn new(flow: FlowKey, mtu: usize) -> Self {
+    /// The wire of a connection with packets of at most `mtu` bytes, and segments of at most
+    /// `mss_max`.
+    pub(crate) fn new(flow: FlowKey, mtu: usize, mss_max: Option<u16>) -> Self {
         let headers = ip_header_len(flow.local()) + TCP_HEADER;
-        let local_mss = u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX).max(MSS_MIN);
+        let local_mss = u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
+        let local_mss = local_mss.min(mss_max.unwrap_or(u16::MAX)).max(MSS_MIN);
         Self {
             flow,
             local_mss,
             segment_bytes: MSS_DEFAULT.min(local_mss),
+            path: None,
             traffic_class: 0,
             remote_isn: None,
             taken: 0,
@@ -92,6 +100,45 @@ impl Wire {
         usize::from(self.segment_bytes)
     }
 
+    /// Sends no packets that are larger than the path takes, until that is forgotten.
+    pub(crate) fn narrow(&mut self, path: PathMtu) {
+        self.path = Some(path);
+    }
+
+    /// The path may have become wider: tries large packets again.
+    pub(crate) fn forget_path(&mut self, now: Instant) {
+        if self.path.is_some_and(|path| path.until <= now) {
+            self.path = None;
+        }
+    }
+
+    /// The largest packet to the peer, in bytes, over a link with this MTU.
+    pub(crate) fn path_mtu(&self, link_mtu: usize) -> usize {
+        self.path.map_or(link_mtu, |path| link_mtu.min(usize::from(path.mtu)))
+    }
+
+    /// The payload that a packet to the peer has room for now, over a link with this MTU.
+    pub(crate) fn piece_bytes(&self, link_mtu: usize) -> usize {
+        self.segment_bytes().min(self.room_in(self.path_mtu(link_mtu)))
+    }
+
+    /// The payload that a packet of so many bytes has room for.
+    fn room_in(&self, mtu: usize) -> usize {
+        mtu.saturating_sub(self.headers()).max(usize::from(MSS_MIN))
+    }
+
+    /// The headers of a segment without options, in bytes.
+    pub(crate) fn headers(&self) -> usize {
+        ip_header_len(self.flow.local()) + TCP_HEADER
+    }
+
+    /// Whether a segment with this sequence number is on its way to the peer, as far as is known.
+    pub(crate) fn is_under_way(&self, tcp: &Socket<'_>, sequence: u32) -> bool {
+        let (Some(end), Some(isn)) = (self.sent_end, self.local_isn) else { return false };
+        let start = self.sequences(tcp).map_or(isn, |at| at.unacknowledged);
+        sequence.wrapping_sub(start) < end.wrapping_sub(start)
+    }
+
     /// Notes a SYN of the peer and returns it as smoltcp may see it: with an MSS that this end's
     /// MTU allows.
     pub(crate) fn received_syn(&mut self, packet: &[u8], tcp_start: usize) -> Vec<u8> {
@@ -114,7 +161,9 @@ impl Wire {
                 0 => MSS_DEFAULT,
                 announced => announced.max(MSS_MIN),
             };
-            self.segment_bytes = announced.min(self.local_mss);
+            let path = self.path.map_or(usize::MAX, |path| usize::from(path.mtu));
+            let room = u16::try_from(self.room_in(path)).unwrap_or(u16::MAX);
+            self.segment_bytes = announced.min(self.local_mss).min(room);
             *mss = self.segment_bytes.to_be_bytes();
         }
         packet
@@ -260,12 +309,18 @@ impl Wire {
         let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
         self.correct(&mut segment);
         self.note_sent(&mut segment);
-        let payload = segment.payload_mut().len();
-        let is_jumbo = payload > self.segment_bytes() && capabilities.segment_bytes_max.is_some();
+        let segment_bytes = match capabilities.segment_bytes_max {
+            Some(_) => {
+                let piece = self.piece_bytes(capabilities.mtu);
+                let is_jumbo = segment.payload_mut().len() > piece;
+                u16::try_from(piece).ok().and_then(NonZeroU16::new).filter(|_| is_jumbo)
+            }
+            None => None,
+        };
         let ends = (local.ip(), remote.ip());
         Offload {
             checksum: write_checksum(packet, start, ends, IpProtocol::Tcp, checksums),
-            segment_bytes: NonZeroU16::new(self.segment_bytes).filter(|_| is_jumbo),
+            segment_bytes,
         }
     }
 }

@@ -200,7 +200,7 @@ impl Netstack {
         header.emit(&mut packet[..], &ip::header_checksums_only());
         fill(&mut packet[start..]);
         write_checksum(&mut packet, start, (source, destination), protocol, Checksums::Whole);
-        self.send_whole(way, &packet, link);
+        self.send_whole(way, &packet, self.mtu_to(destination), link);
     }
 
     /// Sends a packet that is complete, in fragments if need be.
@@ -208,9 +208,9 @@ impl Netstack {
         &mut self,
         way: crate::addressing::NextHop,
         packet: &[u8],
+        mtu: usize,
         link: &mut L,
     ) {
-        let mtu = self.outgoing.capabilities.mtu;
         let ident = self.random.next_u32();
         let mut output = Output { link, state: &mut self.outgoing };
         if packet.len() <= mtu || way == crate::addressing::NextHop::Own {

@@ -88,6 +88,14 @@ impl Netstack {
                 Some(SocketQueue::Datagram(datagrams)),
             ) => datagrams.unread(datagram(remote, buf), &mut self.wakes),
             (
+                Response::Icmp(icmp::Response::Failed { remote, sequence, error }),
+                Some(SocketQueue::Datagram(datagrams)),
+            ) => {
+                let mut back = datagram(SocketAddr::new(remote, sequence), Bytes::new());
+                back.error = Some(error);
+                datagrams.unread(back, &mut self.wakes);
+            }
+            (
                 Response::Icmp(icmp::Response::Received { remote, sequence, hop_limit, buf }),
                 Some(SocketQueue::Datagram(datagrams)),
             ) => {
@@ -348,6 +356,7 @@ impl Netstack {
             udp::Command::BindV6Only { endpoint } => {
                 opened(self.bind_udp(endpoint, Families::V6Only))
             }
+            udp::Command::BindAnyPort { address } => opened(self.bind_udp_rest(address)),
             udp::Command::Send { endpoint, buf } => {
                 let is_udp = |kind| matches!(kind, Kind::Udp { .. });
                 self.send(handle, is_udp, datagram(endpoint, buf))
@@ -503,11 +512,11 @@ fn try_receive(stream: &Arc<StreamQueue>, max_len: Option<usize>) -> Answer {
 }
 
 fn datagram(peer: SocketAddr, payload: Bytes) -> Datagram {
-    Datagram { peer, local: None, hop_limit: None, payload }
+    Datagram::new(peer, payload)
 }
 
 fn describe_received(kind: Kind, datagram: Datagram, max_len: Option<usize>) -> Response {
-    let Datagram { peer, hop_limit, payload: mut buf, .. } = datagram;
+    let Datagram { peer, hop_limit, error, payload: mut buf, .. } = datagram;
     match kind {
         Kind::Udp { .. } => {
             let len = buf.len();
@@ -515,13 +524,17 @@ fn describe_received(kind: Kind, datagram: Datagram, max_len: Option<usize>) -> 
             let truncated = (buf.len() < len).then_some(len);
             udp::Response::Received { remote: peer, buf, truncated }.into()
         }
-        Kind::Ping { .. } => icmp::Response::Received {
-            remote: peer.ip(),
-            sequence: peer.port(),
-            hop_limit: hop_limit.unwrap_or(0),
-            buf,
+        Kind::Ping { .. } => {
+            let (remote, sequence) = (peer.ip(), peer.port());
+            match error {
+                Some(error) => icmp::Response::Failed { remote, sequence, error },
+                None => {
+                    let hop_limit = hop_limit.unwrap_or(0);
+                    icmp::Response::Received { remote, sequence, hop_limit, buf }
+                }
+            }
+            .into()
         }
-        .into(),
         Kind::Raw { .. } => raw::Response::Received { packet: buf }.into(),
     }
 }

@@ -200,23 +200,28 @@ impl Netstack {
         Ok(())
     }
 
-    /// Ends a connect that an ICMP error speaks of. Established connections pass over such errors
-    /// (RFC 5461 section 4.1): anybody could send one.
-    pub(super) fn connecting_failed(
-        &mut self,
-        local: SocketAddr,
-        remote: SocketAddr,
-        error: Error,
-    ) {
-        let Some(Flow::Connection(id)) = self.flows.get(&FlowKey::new(local, remote)) else {
+    /// Ends a connect that an ICMP error speaks of, as Linux does, so that whoever waits learns at
+    /// once; RFC 5461 section 4.1 is about that. Established connections pass over such errors:
+    /// the path may come back (RFC 1122 section 4.2.3.9).
+    pub(super) fn connecting_failed(&mut self, flow: FlowKey, sequence: u32, error: Error) {
+        let Some(Flow::Connection(id)) = self.flows.get(&flow).copied() else {
             return;
         };
-        let Some(connection) = self.sockets.connection_mut(*id) else {
+        let Some(connection) = self.sockets.connection_mut(id) else {
             return;
         };
-        if matches!(connection.stage, Stage::Connecting { .. }) {
-            self.remove_connection(*id, error);
+        if matches!(connection.stage, Stage::Connecting { .. }) && connection.is_under_way(sequence)
+        {
+            self.remove_connection(id, error);
         }
+    }
+
+    /// The connection that has sent this, and has not had it acknowledged yet.
+    pub(super) fn sender_of(&mut self, flow: FlowKey, sequence: u32) -> Option<&mut Connection> {
+        let Some(Flow::Connection(id)) = self.flows.get(&flow).copied() else {
+            return None;
+        };
+        self.sockets.connection_mut(id).filter(|connection| connection.is_under_way(sequence))
     }
 
     fn evict_half_open(&mut self, oldest: Option<SocketId>) {
@@ -342,16 +347,20 @@ impl Netstack {
             // Worth least, and a flood of SYNs must not keep everybody else out.
             self.evict_half_open(self.half_open.oldest());
         }
-        let mtu = match way {
-            NextHop::Own => LOOPBACK_MTU,
-            NextHop::Link(_) | NextHop::Nowhere => self.outgoing.capabilities.mtu,
+        let mut wire = match way {
+            NextHop::Own => Wire::new(flow, LOOPBACK_MTU, None),
+            NextHop::Link(_) | NextHop::Nowhere => {
+                Wire::new(flow, self.outgoing.capabilities.mtu, self.config.mss_max)
+            }
         };
+        if let Some(path) = self.path_mtus.get(flow.remote().ip(), self.now) {
+            wire.narrow(path);
+        }
         let (arena, now) = (&mut self.arena, self.now);
         let id = self.sockets.insert(|_| {
             let solo =
                 SoloSocket::new(arena, recv_bytes, send_bytes).map_err(|_| Error::LimitReached)?;
-            let connection =
-                Connection::new(solo, Wire::new(flow, mtu), stage, (way, now), options);
+            let connection = Connection::new(solo, wire, stage, (way, now), options);
             Ok(Socket::Connection(Box::new(connection)))
         })?;
         self.flows.insert(flow, Flow::Connection(id));

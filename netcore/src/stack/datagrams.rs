@@ -21,8 +21,8 @@ use crate::sync::Arc;
 use bytes::Bytes;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    IPV4_HEADER_LEN, IPV6_HEADER_LEN, Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv6Message,
-    Icmpv6Packet, Icmpv6Repr, IpProtocol, UdpPacket,
+    IPV4_HEADER_LEN, IPV6_HEADER_LEN, Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr,
+    IpProtocol, UdpPacket,
 };
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -56,6 +56,23 @@ impl Netstack {
         let queue = self.datagram_queue(id);
         let local = queue.local_address();
         Ok((udp::Response::Bound { handle: id, local }, queue))
+    }
+
+    /// Makes a UDP socket for the ports that no other has.
+    pub(super) fn bind_udp_rest(
+        &mut self,
+        address: IpAddr,
+    ) -> Result<(udp::Response, Arc<DatagramQueue>), Error> {
+        let to = self.bindable(address, Families::Both)?;
+        let (doorbell, config, ports) = (&self.doorbell, &self.config, &mut self.ports);
+        let local = SocketAddr::new(address, 0);
+        let id = self.sockets.insert(|id| {
+            let port = ports.bind_rest(Protocol::Udp, to, id)?;
+            let bell = Bell::new(id, doorbell.clone());
+            let kind = Kind::Udp { to, port, is_v6: address.is_ipv6() };
+            Ok(datagram_socket(DatagramQueue::new(bell, local, kind, config)))
+        })?;
+        Ok((udp::Response::Bound { handle: id, local }, self.datagram_queue(id)))
     }
 
     /// Makes a ping socket.
@@ -223,10 +240,9 @@ impl Netstack {
         let bytes = Bytes::copy_from_slice(&packet.bytes);
         for id in sockets.clone() {
             let datagram = Datagram {
-                peer: SocketAddr::new(packet.header.source, 0),
-                local: Some(packet.header.destination),
+                local: Some(SocketAddr::new(packet.header.destination, 0)),
                 hop_limit: Some(packet.header.hop_limit),
-                payload: bytes.clone(),
+                ..Datagram::new(SocketAddr::new(packet.header.source, 0), bytes.clone())
             };
             self.deliver(id, datagram);
         }
@@ -263,10 +279,9 @@ impl Netstack {
             false => payload,
         };
         let received = Datagram {
-            peer: SocketAddr::new(source, from),
-            local: Some(destination),
+            local: Some(SocketAddr::new(destination, port)),
             hop_limit: Some(packet.header.hop_limit),
-            payload,
+            ..Datagram::new(SocketAddr::new(source, from), payload)
         };
         if !self.addressing.is_local(destination) {
             // To many: every socket on the port gets one, of a group every member.
@@ -299,78 +314,7 @@ impl Netstack {
         Ok(())
     }
 
-    /// Takes an ICMP message: answers echo requests, and takes replies and errors to their
-    /// sockets.
-    pub(super) fn receive_icmp<L: Link>(
-        &mut self,
-        packet: &Packet,
-        link: &mut L,
-    ) -> Result<(), DropReason> {
-        let payload = packet.payload();
-        let (source, destination) = (packet.header.source, packet.header.destination);
-        match (packet.header.protocol, source, destination) {
-            (IpProtocol::Icmp, IpAddr::V4(_), IpAddr::V4(destination)) => {
-                let message =
-                    Icmpv4Packet::new_checked(payload).map_err(|_| DropReason::Malformed)?;
-                if !message.verify_checksum() {
-                    return Err(DropReason::Checksum);
-                }
-                match message.msg_type() {
-                    // To many: what answers makes the stack a part of an attack on whoever is named
-                    // as the source (RFC 1122 section 3.2.2.6; so does Linux).
-                    Icmpv4Message::EchoRequest if !self.addressing.is_local(destination.into()) => {
-                        return Err(DropReason::NoListener);
-                    }
-                    Icmpv4Message::EchoRequest => self.answer_echo(packet, link),
-                    Icmpv4Message::EchoReply => {
-                        let ends = (message.echo_ident(), message.echo_seq_no());
-                        return self.deliver_echo(packet, ends);
-                    }
-                    Icmpv4Message::DstUnreachable | Icmpv4Message::TimeExceeded => {
-                        let error = match (message.msg_type(), message.msg_code()) {
-                            (Icmpv4Message::DstUnreachable, 2 | 3) => Error::Refused,
-                            (Icmpv4Message::DstUnreachable, 0) => Error::NetworkUnreachable,
-                            _ => Error::HostUnreachable,
-                        };
-                        self.deliver_error(payload.get(8..).unwrap_or_default(), error);
-                    }
-                    _ => {}
-                }
-            }
-            (IpProtocol::Icmpv6, IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let message =
-                    Icmpv6Packet::new_checked(payload).map_err(|_| DropReason::Malformed)?;
-                if !message.verify_checksum(&source, &destination) {
-                    return Err(DropReason::Checksum);
-                }
-                match message.msg_type() {
-                    Icmpv6Message::NeighborSolicit | Icmpv6Message::NeighborAdvert => {
-                        return self.receive_ndp(packet, link);
-                    }
-                    // Whoever sent anything else can be answered.
-                    _ if source.is_unspecified() => {}
-                    Icmpv6Message::EchoRequest => self.answer_echo(packet, link),
-                    Icmpv6Message::EchoReply => {
-                        let ends = (message.echo_ident(), message.echo_seq_no());
-                        return self.deliver_echo(packet, ends);
-                    }
-                    Icmpv6Message::DstUnreachable | Icmpv6Message::TimeExceeded => {
-                        let error = match (message.msg_type(), message.msg_code()) {
-                            (Icmpv6Message::DstUnreachable, 4) => Error::Refused,
-                            (Icmpv6Message::DstUnreachable, 0) => Error::NetworkUnreachable,
-                            _ => Error::HostUnreachable,
-                        };
-                        self.deliver_error(payload.get(8..).unwrap_or_default(), error);
-                    }
-                    _ => {}
-                }
-            }
-            _ => return Err(DropReason::Malformed),
-        }
-        Ok(())
-    }
-
-    fn deliver_echo(
+    pub(super) fn deliver_echo(
         &mut self,
         packet: &Packet,
         (identifier, sequence): (u16, u16),
@@ -378,58 +322,24 @@ impl Netstack {
         let found = self.echoes.get(&(packet.version(), identifier)).copied();
         let id = found.ok_or(DropReason::NoListener)?;
         let payload = packet.payload().get(ECHO_HEADER..).unwrap_or_default();
+        let payload = Bytes::copy_from_slice(payload);
         let datagram = Datagram {
-            peer: SocketAddr::new(packet.header.source, sequence),
-            local: Some(packet.header.destination),
+            local: Some(SocketAddr::new(packet.header.destination, identifier)),
             hop_limit: Some(packet.header.hop_limit),
-            payload: Bytes::copy_from_slice(payload),
+            ..Datagram::new(SocketAddr::new(packet.header.source, sequence), payload)
         };
         self.deliver(id, datagram);
         Ok(())
     }
 
-    /// Tells the socket whose packet is quoted in an ICMP error.
-    pub(super) fn deliver_error(&mut self, quoted: &[u8], error: Error) {
-        let Some(quoted) = ip::parse_quoted(quoted) else {
-            return;
-        };
-        let local = SocketAddr::new(quoted.source, quoted.source_port);
-        let remote = SocketAddr::new(quoted.destination, quoted.destination_port);
-        match quoted.protocol {
-            IpProtocol::Udp => {
-                let Some(id) = self.ports.find(Protocol::Udp, local) else {
-                    return;
-                };
-                let Some(socket) = self.sockets.datagram_mut(id) else {
-                    return;
-                };
-                // Only a connected socket knows what the error is about.
-                if socket.queue.peer().map(canonical) == Some(remote) {
-                    socket.queue.set_error(error, &mut self.wakes);
-                }
-            }
-            IpProtocol::Tcp => self.connecting_failed(local, remote, error),
-            IpProtocol::Icmp | IpProtocol::Icmpv6 => {
-                let key = (version_of(quoted.source), quoted.echo_identifier);
-                let Some(id) = self.echoes.get(&key).copied() else {
-                    return;
-                };
-                if let Some(socket) = self.sockets.datagram_mut(id) {
-                    socket.queue.set_error(error, &mut self.wakes);
-                }
-            }
-            _ => {}
-        }
-    }
-
     /// Puts a datagram into a socket's queue, or drops it.
-    fn deliver(&mut self, id: SocketId, mut datagram: Datagram) {
+    pub(super) fn deliver(&mut self, id: SocketId, mut datagram: Datagram) {
         let Some(socket) = self.sockets.datagram_mut(id) else {
             return;
         };
         if let Kind::Udp { is_v6: true, .. } = socket.queue.kind() {
             datagram.peer = mapped(datagram.peer);
-            datagram.local = datagram.local.map(|local| mapped(SocketAddr::new(local, 0)).ip());
+            datagram.local = datagram.local.map(mapped);
         }
         let pushed = match socket.is_orphan {
             true => Pushed::Stranger,
@@ -500,7 +410,8 @@ impl Netstack {
             false => options.hop_limit,
         };
         let hop_limit = datagram.hop_limit.or(own_limit).unwrap_or(ip::HOP_LIMIT);
-        let bound = datagram.local.unwrap_or(queue.local_address().ip()).to_canonical();
+        let local = datagram.local.unwrap_or(queue.local_address());
+        let bound = local.ip().to_canonical();
         let source = match bound {
             bound if bound.is_unspecified() || bound.is_multicast() => {
                 self.datagram_source(peer.ip())?
@@ -519,9 +430,10 @@ impl Netstack {
         let payload = &datagram.payload;
         match kind {
             Kind::Udp { port, .. } => {
+                let port = if port == 0 { local.port() } else { port };
                 let len = UDP_HEADER + payload.len();
                 if options.dont_fragment && way != NextHop::Own {
-                    self.check_fits(source, len)?;
+                    self.check_fits(ends, len)?;
                 }
                 let header = (ends, IpProtocol::Udp, hop_limit, options.traffic_class);
                 let write = |buffer: &mut [u8]| {
@@ -572,10 +484,10 @@ impl Netstack {
         comes_back && self.groups.contains_key(&group)
     }
 
-    /// Whether a transport packet of `len` bytes fits into one packet of the link.
-    fn check_fits(&self, source: IpAddr, len: usize) -> Result<(), Error> {
-        let header = if source.is_ipv4() { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN };
-        if header + len > self.outgoing.capabilities.mtu {
+    /// Whether a transport packet of `len` bytes fits into one packet on its way.
+    fn check_fits(&self, ends: (IpAddr, IpAddr), len: usize) -> Result<(), Error> {
+        let header = if ends.0.is_ipv4() { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN };
+        if header + len > self.mtu_to(ends.1) {
             return Err(Error::MessageTooLarge);
         }
         Ok(())
@@ -606,10 +518,11 @@ impl Netstack {
             fill(&mut packet[start..]);
             write_checksum(packet, start, ends, protocol, checksums)
         };
-        if way != NextHop::Own && total > self.outgoing.capabilities.mtu {
+        let mtu = self.mtu_to(ends.1);
+        if way != NextHop::Own && total > mtu {
             let mut packet = vec![0; total];
             write(&mut packet, Checksums::Whole);
-            self.send_whole(way, &packet, link);
+            self.send_whole(way, &packet, mtu, link);
             return Ok(());
         }
         let mut output = Output { link, state: &mut self.outgoing };
@@ -630,10 +543,11 @@ impl Netstack {
         let packet = ip::complete_raw(packet, version, protocol)?;
         let header = ip::parse(&packet).map_err(|_| Error::Malformed)?;
         let way = self.addressing.next_hop(header.destination)?;
-        if packet.len() > self.outgoing.capabilities.mtu && header.has_extensions {
+        let mtu = self.mtu_to(header.destination);
+        if packet.len() > mtu && header.has_extensions {
             return Err(Error::MessageTooLarge);
         }
-        self.send_whole(way, &packet, link);
+        self.send_whole(way, &packet, mtu, link);
         Ok(())
     }
 }
@@ -666,11 +580,11 @@ fn write_echo_request(
     }
 }
 
-fn version_of(address: IpAddr) -> Version {
+pub(super) fn version_of(address: IpAddr) -> Version {
     if address.is_ipv4() { Version::V4 } else { Version::V6 }
 }
 
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

@@ -4,6 +4,7 @@ mod answers;
 mod commands;
 mod connections;
 mod datagrams;
+mod errors;
 mod ethernet;
 mod ingress;
 mod isolation;
@@ -30,6 +31,7 @@ use crate::id::SocketId;
 use crate::link::{DeviceLink, Link};
 use crate::network::{Network, Publisher};
 use crate::output::{Outgoing, Output};
+use crate::path_mtu::PathMtus;
 use crate::ports::Ports;
 use crate::random::Random;
 use crate::rate_limit::{Challenges, RateLimit};
@@ -63,6 +65,7 @@ pub struct Netstack {
     /// The MTU that was set, and that of the link as of the last turn.
     mtu: Option<usize>,
     link_mtu: usize,
+    path_mtus: PathMtus,
     name_servers: Vec<IpAddr>,
     search_domains: Vec<String>,
     publisher: Publisher,
@@ -104,7 +107,7 @@ pub struct Netstack {
 const FRAMES_PER_ROUND: usize = 256;
 /// The same, in bytes: what has come is read by whom it is for while it is still in the cache, and
 /// before the queues are full.
-const BYTES_PER_ROUND: usize = 256 * 1024;
+const BYTES_PER_ROUND: usize = 128 * 1024;
 /// Sockets served in one round, for the same reason.
 const SOCKETS_PER_ROUND: usize = 256;
 /// Rounds of one [`Netstack::poll_device_io`]. A device that answers what it is sent could
@@ -138,6 +141,7 @@ impl Netstack {
             addressing: Addressing::default(),
             mtu: None,
             link_mtu,
+            path_mtus: PathMtus::new(config.path_mtus_max),
             name_servers: Vec::new(),
             search_domains: Vec::new(),
             publisher,

@@ -123,7 +123,9 @@ impl Netstack {
     }
 
     /// Sends IP packets of at most `mtu` bytes, or as large as the device can with `None`.
-    /// Connections that are there keep the size of their segments.
+    /// Connections that are there go on with segments that fit, and with the size that they began
+    /// with once it fits again; what they announce as the largest that they take stays the same. What was
+    /// under way and has become too large is sent again when its timer is due, not before.
     ///
     /// # Errors
     ///

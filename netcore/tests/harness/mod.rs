@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod icmp;
+pub mod jumbo;
 pub mod peer;
 pub mod raw_peer;
 pub mod resident;
@@ -36,6 +38,8 @@ pub struct Pair {
     pub now: Instant,
     /// What the wire does to a packet: `None` loses it.
     pub wire: Box<dyn FnMut(Bytes) -> Option<Bytes>>,
+    /// Whether the link cuts segments itself.
+    pub is_jumbo: bool,
     near_wire: Pipe,
     far_wire: Pipe,
 }
@@ -77,7 +81,15 @@ impl Pair {
             (Host { stack, device: PipeDev { pipe, medium, mtu } }, wire)
         };
         let ((near, near_wire), (far, far_wire)) = (host(1), host(2));
-        Self { near, far, now: Instant::ZERO, wire: Box::new(Some), near_wire, far_wire }
+        Self {
+            near,
+            far,
+            now: Instant::ZERO,
+            wire: Box::new(Some),
+            is_jumbo: false,
+            near_wire,
+            far_wire,
+        }
     }
 
     pub fn host(&mut self, side: Side) -> &mut Host {
@@ -93,7 +105,10 @@ impl Pair {
             let mut worked = false;
             for host in [&mut self.near, &mut self.far] {
                 host.stack.process_cmds();
-                worked |= host.stack.poll_device_io(self.now, &mut host.device);
+                worked |= match self.is_jumbo {
+                    true => host.stack.poll_link(self.now, &mut jumbo::Cutter(&host.device)),
+                    false => host.stack.poll_device_io(self.now, &mut host.device),
+                };
             }
             for (from, to) in [(&self.near_wire, &self.far_wire), (&self.far_wire, &self.near_wire)]
             {
@@ -108,6 +123,11 @@ impl Pair {
                 return;
             }
         }
+    }
+
+    /// Where packets to near and to far are put, from inside of a wire.
+    pub fn inlets(&self) -> [flume::Sender<Bytes>; 2] {
+        [self.near_wire.tx.clone(), self.far_wire.tx.clone()]
     }
 
     /// Puts a packet on the wire to one side.

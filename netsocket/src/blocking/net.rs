@@ -111,6 +111,24 @@ impl Net {
         wait_for(&addr, self.net.udp_bind(&addr), None)?.map(UdpSocket::from)
     }
 
+    /// Listens for connections to any port that no other socket has.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Net::tcp_intercept`].
+    pub fn tcp_intercept(&self) -> io::Result<TcpListener> {
+        pollster::block_on(self.net.tcp_intercept()).map(TcpListener::from)
+    }
+
+    /// Makes a UDP socket that receives what is sent to any port that no other socket has.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Net::udp_intercept`].
+    pub fn udp_intercept(&self) -> io::Result<UdpSocket> {
+        pollster::block_on(self.net.udp_intercept()).map(UdpSocket::from)
+    }
+
     /// Where the stack's addresses, routes and link are changed.
     pub fn control(&self) -> Control {
         self.net.control().blocking()

@@ -12,7 +12,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A UDP socket, with the methods of `std::net::UdpSocket`. See also [`crate::UdpSocket`].
 pub struct UdpSocket {
@@ -73,11 +73,7 @@ impl UdpSocket {
         let is_v4 = self.socket.local_addr().is_ipv4();
         let target = self.names.peer_blocking(addr, is_v4, deadline)?;
         let payload = Bytes::copy_from_slice(buf);
-        let attempt = || self.socket.try_send_to(payload.clone(), target);
-        if self.socket.blocking.is_nonblocking() {
-            return Ok(attempt()?);
-        }
-        wait::block(&self.socket.writes(buf.len()), deadline, attempt)
+        self.write_with(buf.len(), deadline, || self.socket.try_send_to(payload.clone(), target))
     }
 
     /// Receives a datagram from the peer; the part that `buf` has no room for is gone.
@@ -96,6 +92,34 @@ impl UdpSocket {
     /// As [`recv`](Self::recv).
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.read_with(|| self.socket.try_recv_from(buf))
+    }
+
+    /// Receives a datagram, who sent it, and the address and port that it was sent to, which is one
+    /// of this socket's; the part that `buf` has no room for is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn recv_from_to(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr, SocketAddr)> {
+        self.read_with(|| self.socket.try_recv_from_to(buf))
+    }
+
+    /// Sends a datagram from this address of the stack, once there is room for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::UdpSocket::send_from_to`]; `TimedOut` after the write timeout.
+    pub fn send_from_to(
+        &self,
+        buf: &[u8],
+        local: SocketAddr,
+        target: SocketAddr,
+    ) -> io::Result<usize> {
+        let payload = Bytes::copy_from_slice(buf);
+        let deadline = deadline(self.socket.blocking.write_timeout());
+        self.write_with(buf.len(), deadline, || {
+            self.socket.try_send_from_to(payload.clone(), local, target)
+        })
     }
 
     /// Copies the next datagram of the peer into `buf` and leaves it to be received.
@@ -193,6 +217,18 @@ impl UdpSocket {
     pub fn leave_multicast_v4(&self, multiaddr: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
         let _ = interface;
         Ok(self.socket.leave((*multiaddr).into())?)
+    }
+
+    fn write_with<T>(
+        &self,
+        len: usize,
+        deadline: Option<Instant>,
+        mut attempt: impl FnMut() -> Result<T, Error>,
+    ) -> io::Result<T> {
+        if self.socket.blocking.is_nonblocking() {
+            return Ok(attempt()?);
+        }
+        wait::block(&self.socket.writes(len), deadline, attempt)
     }
 
     fn read_with<T>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> io::Result<T> {

@@ -1,0 +1,169 @@
+//! How large packets may be on the way to a destination, as far as routers have said so
+//! (RFC 1191, RFC 8201).
+
+use crate::ip::Quoted;
+use smoltcp::time::{Duration, Instant};
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+
+/// The path MTUs that were learned, by destination. The oldest makes room for a new one.
+#[derive(Debug)]
+pub(crate) struct PathMtus {
+    known: HashMap<IpAddr, PathMtu, ahash::RandomState>,
+    /// In the order in which they end. An entry may have been replaced since.
+    order: VecDeque<(Instant, IpAddr)>,
+    max: usize,
+}
+
+/// The largest packet on one path, in bytes, and until when that is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PathMtu {
+    pub(crate) mtu: u16,
+    pub(crate) until: Instant,
+}
+
+/// How long a path MTU is believed: the path may have changed (RFC 1191 section 6.3, RFC 8201
+/// section 4; Linux: `mtu_expires`).
+const LIFETIME: Duration = Duration::from_secs(600);
+/// Smaller ones are not believed: every host must take packets of this size (RFC 791), and whoever
+/// forges such a message wants many small ones. Linux: `min_pmtu`, 552.
+const MIN_V4: u16 = 576;
+/// No smaller one may be believed (RFC 8201 section 4).
+const MIN_V6: u16 = 1280;
+/// What paths have that do not say what they take (RFC 1191 section 7.1).
+const PLATEAUS: [u16; 8] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, MIN_V4];
+
+impl PathMtus {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { known: HashMap::default(), order: VecDeque::new(), max }
+    }
+
+    /// What is known of the path to `destination`.
+    pub(crate) fn get(&self, destination: IpAddr, now: Instant) -> Option<PathMtu> {
+        if self.known.is_empty() {
+            return None;
+        }
+        self.known.get(&destination).copied().filter(|path| path.until > now)
+    }
+
+    /// Notes the MTU of a path; one that is not smaller than what is known changes nothing.
+    pub(crate) fn learn(&mut self, destination: IpAddr, mtu: u16, now: Instant) -> PathMtu {
+        let path = PathMtu { mtu, until: now + LIFETIME };
+        if let Some(known) = self.get(destination, now).filter(|known| known.mtu <= mtu) {
+            return known;
+        }
+        if self.max == 0 {
+            return path;
+        }
+        self.known.insert(destination, path);
+        self.order.push_back((path.until, destination));
+        let has_expired = |(until, _): &(Instant, _)| *until <= now;
+        while self.known.len() > self.max || self.order.front().is_some_and(has_expired) {
+            let Some((until, oldest)) = self.order.pop_front() else { break };
+            if self.known.get(&oldest).is_some_and(|path| path.until == until) {
+                self.known.remove(&oldest);
+            }
+        }
+        if self.order.len() > 2 * self.max {
+            // One destination that is told again and again must not make this list grow.
+            let known = &self.known;
+            self.order.retain(|(until, of)| known.get(of).is_some_and(|p| p.until == *until));
+        }
+        path
+    }
+
+    #[cfg(test)]
+    fn sizes(&self) -> (usize, usize) {
+        (self.known.len(), self.order.len())
+    }
+}
+
+/// The MTU that a message about a packet means, if it may be believed at all.
+pub(crate) fn believable(told: u32, quoted: &Quoted) -> Option<u16> {
+    let min = if quoted.source.is_ipv4() { MIN_V4 } else { MIN_V6 };
+    let mtu = match told {
+        // A router from before RFC 1191: the next size below what it dropped (section 5).
+        0 if quoted.source.is_ipv4() => {
+            PLATEAUS.into_iter().find(|plateau| *plateau < quoted.total_len)?
+        }
+        told => u16::try_from(told).ok()?,
+    };
+    (mtu >= min).then_some(mtu)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smoltcp::wire::IpProtocol;
+    use std::net::Ipv4Addr;
+
+    fn host(number: u32) -> IpAddr {
+        Ipv4Addr::from_bits(number).into()
+    }
+
+    fn seconds(seconds: i64) -> Instant {
+        Instant::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_path_is_known_for_ten_minutes_and_only_narrows() {
+        let mut paths = PathMtus::new(10);
+
+        paths.learn(host(1), 1400, seconds(0));
+        paths.learn(host(1), 1450, seconds(10));
+        assert_eq!(paths.get(host(1), seconds(10)).map(|path| path.mtu), Some(1400));
+        paths.learn(host(1), 1300, seconds(20));
+        assert_eq!(paths.get(host(1), seconds(619)).map(|path| path.mtu), Some(1300));
+
+        assert_eq!(paths.get(host(1), seconds(620)), None);
+        paths.learn(host(1), 1450, seconds(620));
+        assert_eq!(paths.get(host(1), seconds(620)).map(|path| path.mtu), Some(1450));
+    }
+
+    #[test]
+    fn no_flood_makes_it_grow() {
+        let mut paths = PathMtus::new(10);
+        for number in 0..1000 {
+            paths.learn(host(number), 1400, seconds(0));
+            paths.learn(host(5), 1399 - (number as u16 % 800), seconds(0));
+            let (known, order) = paths.sizes();
+            assert!(known <= 10 && order <= 21, "{known} {order}");
+        }
+        assert_eq!(paths.get(host(999), seconds(0)).map(|path| path.mtu), Some(1400));
+
+        paths.learn(host(1), 1400, seconds(700));
+        assert_eq!(paths.sizes(), (1, 1), "what has expired is gone");
+        let mut none = PathMtus::new(0);
+        none.learn(host(1), 1400, seconds(0));
+        assert_eq!(none.sizes(), (0, 0));
+    }
+
+    #[test]
+    fn what_no_path_can_have_is_not_believed() {
+        let quoted = |source: &str, total_len| Quoted {
+            source: source.parse().expect("an address"),
+            destination: host(1),
+            protocol: IpProtocol::Tcp,
+            total_len,
+            source_port: 0,
+            destination_port: 0,
+            echo_identifier: 0,
+            echo_sequence: 0,
+            sequence: 0,
+        };
+        for (source, told, total_len, mtu) in [
+            ("10.0.0.1", 1400, 1500, Some(1400)),
+            ("10.0.0.1", 576, 1500, Some(576)),
+            ("10.0.0.1", 575, 1500, None),
+            ("10.0.0.1", 0, 1500, Some(1492)),
+            ("10.0.0.1", 0, 1492, Some(1006)),
+            ("10.0.0.1", 0, 576, None),
+            ("fd00::1", 1280, 1500, Some(1280)),
+            ("fd00::1", 1279, 1500, None),
+            ("fd00::1", 0, 1500, None),
+            ("fd00::1", u32::MAX, 1500, None),
+        ] {
+            assert_eq!(believable(told, &quoted(source, total_len)), mtu, "{source} {told}");
+        }
+    }
+}
