@@ -67,7 +67,7 @@ struct Back {
 impl Back {
     fn network(self, front: &Network) -> Result<Network> {
         let mut network = Network {
-            tun: self.back_tun,
+            tun: Some(self.back_tun),
             tap: None,
             dhcp: false,
             slaac: false,
@@ -77,6 +77,7 @@ impl Back {
             mtu: front.mtu,
             name_servers: self.back_name_servers,
             no_offload: front.no_offload,
+            pcap: None,
         };
         if network.addresses.is_empty() && network.host_addresses.is_empty() {
             network.addresses.push("10.10.0.2/24".parse()?);

@@ -3,11 +3,15 @@
 use anyhow::{Context, Result};
 use clap::Parser;
 use clap::error::ErrorKind;
+use netstack::capture::{Capture, Recorder};
 use netstack::device::{Tap, TapConfig, Tun, TunConfig, TunOffload};
 use netstack::{Builder, Hook, IpNet, Stack, dhcp, slaac};
+use std::fs::File;
 use std::io;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// The stack's place in the network.
@@ -16,9 +20,9 @@ use tokio::runtime::Runtime;
 /// stack's 10.9.0.2/24.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Network {
-    /// The kernel's TUN interface, which is made
-    #[arg(long, value_name = "NAME", default_value = "tun0")]
-    pub tun: String,
+    /// The kernel's TUN interface, which is made [default: tun0]
+    #[arg(long, value_name = "NAME")]
+    pub tun: Option<String>,
     /// The kernel's TAP interface, which is made in place of a TUN
     #[arg(long, value_name = "NAME", conflicts_with = "tun")]
     pub tap: Option<String>,
@@ -40,21 +44,23 @@ pub struct Network {
     /// The largest IP packet, in bytes
     #[arg(long, value_name = "N", default_value_t = 1500)]
     pub mtu: usize,
-    /// A server to be asked for names (repeatable)
-    #[arg(long = "dns", value_name = "IP")]
-    pub name_servers: Vec<IpAddr>,
     /// Have every packet on the interface as it is on a wire, without segmentation offload
     #[arg(long)]
     pub no_offload: bool,
+    /// A server to be asked for names (repeatable)
+    #[arg(long = "dns", value_name = "IP")]
+    pub name_servers: Vec<IpAddr>,
+    /// Record every packet in this file, which tshark and Wireshark read
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
 }
 
 /// What the stack is on.
-#[derive(Debug)]
 pub enum Interface {
-    /// Packets.
     Tun(Tun),
-    /// Frames.
     Tap(Tap),
+    RecordedTun(Capture<Tun>),
+    RecordedTap(Capture<Tap>),
 }
 
 impl Interface {
@@ -63,6 +69,8 @@ impl Interface {
         let started = match self {
             Self::Tun(tun) => builder.spawn(tun),
             Self::Tap(tap) => builder.spawn(tap),
+            Self::RecordedTun(tun) => builder.spawn(tun),
+            Self::RecordedTap(tap) => builder.spawn(tap),
         };
         started.context("starting the stack")
     }
@@ -72,8 +80,19 @@ impl Interface {
         let started = match self {
             Self::Tun(tun) => builder.spawn_thread(tun),
             Self::Tap(tap) => builder.spawn_thread(tap),
+            Self::RecordedTun(tun) => builder.spawn_thread(tun),
+            Self::RecordedTap(tap) => builder.spawn_thread(tap),
         };
         started.context("starting the stack")
+    }
+
+    /// Records what passes.
+    fn recorded(self, recorder: &Recorder) -> Self {
+        match self {
+            Self::Tun(tun) => Self::RecordedTun(Capture::with_recorder(tun, recorder, "tun")),
+            Self::Tap(tap) => Self::RecordedTap(Capture::with_recorder(tap, recorder, "tap")),
+            recorded => recorded,
+        }
     }
 }
 
@@ -92,7 +111,16 @@ impl Network {
             network.addresses.push("10.9.0.2/24".parse()?);
             network.host_addresses.push("10.9.0.1/24".parse()?);
         }
-        let interface = network.open()?;
+        let mut interface = network.open()?;
+        if let Some(path) = &network.pcap {
+            interface = interface.recorded(&recorder(path)?);
+        }
+        Ok((network.builder(), interface))
+    }
+
+    /// Says what the stack is to be.
+    pub fn builder(&self) -> Builder {
+        let network = self.clone();
         let mut builder = network.addresses.into_iter().fold(Builder::new(), Builder::address);
         builder = network.gateways.into_iter().fold(builder, Builder::gateway);
         builder = network.name_servers.into_iter().fold(builder, Builder::name_server);
@@ -103,29 +131,52 @@ impl Network {
             let on_event = Some(Hook::new(tell_slaac));
             builder = builder.slaac_with(slaac::Config { on_event, ..Default::default() });
         }
-        Ok((builder, interface))
+        builder
     }
 
     fn open(&self) -> io::Result<Interface> {
+        if let Some(name) = &self.tap {
+            return self.open_tap(name).map(Interface::Tap);
+        }
+        let name = self.tun.clone().unwrap_or_else(|| "tun0".into());
         let Self { mtu, host_addresses, .. } = self.clone();
-        let offload = match self.no_offload {
+        let offload = self.offload();
+        Tun::open(&TunConfig { name, mtu, host_addresses, offload }).map(Interface::Tun)
+    }
+
+    /// Makes a TAP of this name.
+    pub fn open_tap(&self, name: &str) -> io::Result<Tap> {
+        let Self { mtu, host_addresses, .. } = self.clone();
+        let (name, offload) = (name.into(), self.offload());
+        Tap::open(&TapConfig { name, mtu, host_addresses, offload })
+    }
+
+    fn offload(&self) -> TunOffload {
+        match self.no_offload {
             true => TunOffload::Off,
             false => TunOffload::Preferred,
-        };
-        match self.tap.clone() {
-            Some(name) => {
-                Tap::open(&TapConfig { name, mtu, host_addresses, offload }).map(Interface::Tap)
-            }
-            None => {
-                let name = self.tun.clone();
-                Tun::open(&TunConfig { name, mtu, host_addresses, offload }).map(Interface::Tun)
-            }
         }
     }
 }
 
+/// Begins a capture. What is recorded is in the file after a second at the latest.
+pub fn recorder(path: &Path) -> Result<Recorder> {
+    let file = File::create(path).with_context(|| path.display().to_string())?;
+    let recorder = Recorder::new(file);
+    let writing = recorder.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            // Said by the recorder itself.
+            let _ = writing.flush();
+        }
+    });
+    Ok(recorder)
+}
+
+/// Tells on standard error what happens to a DHCP client.
 #[expect(clippy::print_stderr, reason = "this is where the example tells of its address")]
-fn tell_dhcp(event: &dhcp::Event) {
+pub fn tell_dhcp(event: &dhcp::Event) {
     match event {
         dhcp::Event::Discover => eprintln!("dhcp: discover"),
         dhcp::Event::Offer { address, server } => {

@@ -1,90 +1,15 @@
 //! Addresses from real servers and routers on the kernel's end of a TAP.
 
+use crate::daemon::{Daemon, Failure, PATIENCE, dnsmasq, settled};
 use crate::namespace::{Outcome, example, program, skip};
 use crate::programs::output;
 use netstack::device::{Tap, TapConfig};
 use netstack::netsocket::netcore::Network;
 use netstack::{Builder, Stack, dhcp};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// A program that runs until the test is done with it, and what it prints.
-struct Daemon {
-    child: Child,
-    lines: Receiver<String>,
-    /// Where its files are.
-    folder: Option<TempDir>,
-}
-
-/// As long as any of the programs may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-impl Daemon {
-    fn start(command: &mut Command) -> Result<Self, Failure> {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let (sender, lines) = channel();
-        let streams: [Option<Box<dyn Read + Send>>; 2] = [
-            child.stdout.take().map(|stream| Box::new(stream) as _),
-            child.stderr.take().map(|stream| Box::new(stream) as _),
-        ];
-        for stream in streams.into_iter().flatten() {
-            let sender = sender.clone();
-            std::thread::spawn(move || {
-                for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    // What nobody asks for any more is read all the same.
-                    let _ = sender.send(line);
-                }
-            });
-        }
-        Ok(Self { child, lines, folder: None })
-    }
-
-    /// Waits for a line with this in it.
-    fn says(&self, text: &str) -> Result<String, Failure> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut heard = String::new();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(line) if line.contains(text) => return Ok(line),
-                Ok(line) => heard = heard + &line + "\n",
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    return Err(format!("nothing of {text:?} in\n{heard}").into());
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        self.folder.take();
-    }
-}
-
-/// A dnsmasq on the kernel's end that has leased nothing yet.
-fn dnsmasq(flags: &[&str]) -> Result<Daemon, Failure> {
-    let folder = TempDir::new()?;
-    let mut dnsmasq = program("dnsmasq")?;
-    // In the foreground, and without changing to a user that the namespace does not have.
-    dnsmasq.args(["--no-daemon", "--conf-file=/dev/null", "--pid-file=", "--log-dhcp", "--port=0"]);
-    dnsmasq.args(["--interface=tap0", "--except-interface=lo", "--bind-interfaces"]);
-    dnsmasq.args(["--no-resolv", "--no-hosts", "--no-ping", "--dhcp-authoritative"]);
-    dnsmasq.arg(format!("--dhcp-leasefile={}", folder.path().join("leases").display()));
-    let mut daemon = Daemon::start(dnsmasq.args(flags))?;
-    daemon.folder = Some(folder);
-    daemon.says("sockets bound exclusively to interface tap0")?;
-    Ok(daemon)
-}
 
 /// Dnsmasq leases nothing for less than two minutes, but says when to ask again.
 const RENEW_SOON: &str = "--dhcp-option-force=option:T1,5";
@@ -115,7 +40,7 @@ pub(crate) fn dhcp() -> Outcome {
     if let Err(error) = httpd.says("serving http on [::]:10000") {
         return skip(&error.to_string());
     }
-    let server = dnsmasq(&["--dhcp-range=10.7.0.100,10.7.0.200,2m", RENEW_SOON])?;
+    let server = dnsmasq(&["--port=0", "--dhcp-range=10.7.0.100,10.7.0.200,2m", RENEW_SOON])?;
     for step in ["dhcp: discover", "dhcp: offer of 10.7.0.", "dhcp: request", "dhcp: ack"] {
         httpd.says(step)?;
     }
@@ -136,7 +61,7 @@ pub(crate) fn dhcp() -> Outcome {
     let mut stream = TcpStream::connect((first, 10000))?;
     stream.write_all(b"GET / HTTP/1.1\r\n")?;
     drop(server);
-    let server = dnsmasq(&["--dhcp-range=10.7.0.50,10.7.0.60,2m", RENEW_SOON])?;
+    let server = dnsmasq(&["--port=0", "--dhcp-range=10.7.0.50,10.7.0.60,2m", RENEW_SOON])?;
     server.says(&format!("DHCPNAK(tap0) {first}"))?;
     httpd.says("dhcp: nak from 10.7.0.1")?;
     httpd.says("dhcp: lost")?;
@@ -166,17 +91,7 @@ fn with_stack(
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let context = runtime.enter();
-    // The kernel sends nothing from an address before it knows that nobody else has it.
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let shown = program("ip")?.args(["-6", "address", "show", "dev", "tap0"]).output()?;
-        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
-        if text.contains("fe80::") && !text.contains("tentative") {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{text}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    settled()?;
     let daemon = start()?;
     drop(context);
     runtime.block_on(async { test(builder.spawn(tap)?, &daemon).await })
@@ -187,7 +102,8 @@ pub(crate) fn released() -> Outcome {
     let builder = Builder::new().dhcp(dhcp::Config { host_name, ..Default::default() });
     let options = ["--dhcp-option=6,10.7.0.53", "--dhcp-option=119,lan,example.org"];
     let route = "--dhcp-option=121,192.0.2.0/24,10.7.0.9,0.0.0.0/0,10.7.0.1";
-    let flags = [&["--dhcp-range=10.7.0.100,10.7.0.200,2m", route][..], &options].concat();
+    let flags =
+        [&["--port=0", "--dhcp-range=10.7.0.100,10.7.0.200,2m", route][..], &options].concat();
     let start = || dnsmasq(&flags);
     with_stack(builder, start, async |stack, server| {
         let mut watch = stack.net().watch_network();
@@ -211,8 +127,12 @@ pub(crate) fn released() -> Outcome {
 
 pub(crate) fn slaac_of_dnsmasq() -> Outcome {
     let start = || {
-        let flags =
-            ["--enable-ra", "--dhcp-range=fd00:7::,ra-only", "--dhcp-range=10.7.0.9,static"];
+        let flags = [
+            "--port=0",
+            "--enable-ra",
+            "--dhcp-range=fd00:7::,ra-only",
+            "--dhcp-range=10.7.0.9,static",
+        ];
         let server = "--dhcp-option=option6:dns-server,[fd00:7::53]";
         dnsmasq(&[&flags[..], &[server]].concat())
     };

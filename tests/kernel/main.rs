@@ -7,7 +7,10 @@
 #![allow(clippy::print_stderr)]
 
 mod autoconfiguration;
+mod changes;
+mod daemon;
 mod fairness;
+mod fetching;
 mod namespace;
 mod programs;
 mod servers;
@@ -39,9 +42,9 @@ const TESTS: &[Test] = &[
     Test::new("the_ping_example_pings_the_kernel", programs::ping_example),
     Test::new("the_ping_example_names_the_router_where_its_time_is_over", programs::ping_ttl),
     Test::new("the_connect_example_talks_to_the_kernel", programs::connect_example),
-    Test::new("dnsmasq_is_asked_and_names_are_connected_to", programs::names),
     Test::new("five_stacks_on_a_switch_find_each_other", programs::lan_example),
     Test::new("tshark_reads_the_capture_of_a_switch", programs::lan_capture),
+    Test::new("dnsmasq_is_asked_and_names_are_connected_to", programs::names),
     Test::new("openssl_checks_the_certificate_and_is_echoed", servers::tls),
     Test::new("curl_goes_through_the_proxy_to_the_kernel", servers::proxy),
     Test::new("the_proxy_forwards_to_one_target", servers::forward),
@@ -59,6 +62,13 @@ const TESTS: &[Test] = &[
     Test::new("a_leased_address_is_given_back", autoconfiguration::released),
     Test::new("dnsmasq_as_a_router_gives_an_ipv6_address", autoconfiguration::slaac_of_dnsmasq),
     Test::new("radvd_gives_an_ipv6_address", autoconfiguration::slaac_of_radvd),
+    Test::new("an_address_comes_and_goes_beside_a_connection", changes::by_command),
+    Test::new("the_state_is_shown_whoever_changes_it", changes::by_dhcp),
+    Test::new("bad_commands_are_one_line_each", changes::bad_commands),
+    Test::new("a_fetched_page_is_the_one_that_curl_gets", fetching::page),
+    Test::new("a_third_port_sees_no_unicast_of_two_others", fetching::third_port),
+    Test::new("a_page_comes_over_https_from_openssl", fetching::https),
+    Test::new("what_cannot_be_fetched_is_one_line_and_status_1", fetching::failures),
     Test::new("bad_input_is_one_line_and_status_1", programs::bad_input),
 ];
 

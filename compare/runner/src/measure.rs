@@ -29,13 +29,21 @@ pub(crate) enum Place {
     /// The kernel with itself.
     Kernel { idle: usize },
     /// `perf_server`.
-    Ours { idle: usize, on_thread: bool },
+    Ours { idle: usize, on_thread: bool, link: Link },
     /// Another stack, as the peers' program calls it.
     Peer { name: &'static str },
     /// Two of our stacks, as our benchmark measures them.
     OurPair { arguments: &'static [&'static str] },
     /// Two of ts_netstack_smoltcp's.
     TsPair,
+}
+
+/// What is below IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    Tun,
+    /// Ethernet.
+    Tap,
 }
 
 /// Our rows' names begin so.
@@ -53,11 +61,13 @@ pub(crate) fn candidates(idle: usize) -> Vec<Candidate> {
         };
         Candidate { name, group, place, runs: Vec::new(), failure: None }
     };
-    let ours = |idle, on_thread| Place::Ours { idle, on_thread };
+    let ours = |idle, on_thread| Place::Ours { idle, on_thread, link: Link::Tun };
+    let on_tap = |idle| Place::Ours { idle, on_thread: false, link: Link::Tap };
     let mut all = vec![
         candidate(KERNEL.to_owned(), Place::Kernel { idle: 0 }),
         candidate(format!("{OURS} as a task"), ours(0, false)),
         candidate("netstack-smoltcp 0.2.4".to_owned(), Place::Peer { name: "netstack-smoltcp" }),
+        candidate(format!("{OURS} as a task on a TAP"), on_tap(0)),
         candidate(format!("{OURS} on a thread"), ours(0, true)),
         candidate("ipstack 1.0.1".to_owned(), Place::Peer { name: "ipstack" }),
         candidate("ts_netstack_smoltcp 0.6.1".to_owned(), Place::Peer { name: "ts-tun" }),
@@ -66,6 +76,7 @@ pub(crate) fn candidates(idle: usize) -> Vec<Candidate> {
         let beside = format!(" beside {idle} idle");
         all.push(candidate(format!("{KERNEL}{beside}"), Place::Kernel { idle }));
         all.push(candidate(format!("{OURS} as a task{beside}"), ours(idle, false)));
+        all.push(candidate(format!("{OURS} as a task on a TAP{beside}"), on_tap(idle)));
         all.push(candidate(format!("{OURS} on a thread{beside}"), ours(idle, true)));
     }
     let pair = |arguments| Place::OurPair { arguments };
@@ -89,9 +100,12 @@ impl Place {
                 let server = [text(&std::env::current_exe()?)?, "kernel".to_owned()];
                 namespace::measure(&server, (idle, seconds), true)
             }
-            Self::Ours { idle, on_thread } => {
+            Self::Ours { idle, on_thread, link } => {
                 let mut server = vec![path(&programs.perf_server)?];
                 server.extend(["--mtu", MTU].map(str::to_owned));
+                if link == Link::Tap {
+                    server.extend(["--tap", "tap0"].map(str::to_owned));
+                }
                 server.extend(on_thread.then(|| "--thread".to_owned()));
                 namespace::measure(&server, (idle, seconds), false)
             }

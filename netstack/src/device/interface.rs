@@ -1,8 +1,9 @@
 //! The kernel's TUN and TAP interfaces, with and without offload.
 
 use netcore::smoltcp::phy::Medium;
+use rustix::ioctl::{IntegerSetter, Opcode, ioctl, opcode};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use tun_rs::{DeviceBuilder, SyncDevice};
 use tun_tap::{Iface, Mode};
 
@@ -63,6 +64,7 @@ impl Interface {
         };
         let interface = Iface::without_packet_info(name, mode)?;
         interface.set_non_blocking()?;
+        leave_nothing_to_reader(&interface)?;
         Ok(Self::Plain(interface))
     }
 
@@ -111,6 +113,21 @@ impl Interface {
             Self::Offload { device, .. } => device.send(packet),
         }
     }
+}
+
+/// `TUNSETOFFLOAD` of Linux.
+const SET_OFFLOAD: Opcode = opcode::write::<u32>(b'T', 208);
+
+/// Says that whoever reads takes packets as they are on a wire. An interface that outlives its users
+/// remembers what the last one could do, and nothing would say of a packet that it is incomplete.
+fn leave_nothing_to_reader(interface: &Iface) -> io::Result<()> {
+    // SAFETY: `interface` keeps the descriptor open for as long as this call.
+    #[allow(unsafe_code)]
+    let descriptor = unsafe { BorrowedFd::borrow_raw(interface.as_raw_fd()) };
+    // SAFETY: the request takes a set of bits as its argument, by value; none of them is set.
+    #[allow(unsafe_code)]
+    let done = unsafe { ioctl(descriptor, IntegerSetter::<SET_OFFLOAD>::new_usize(0)) };
+    Ok(done?)
 }
 
 impl AsRawFd for Interface {

@@ -1,0 +1,200 @@
+//! Changes a running stack's place in the network, and shows what becomes of it.
+//!
+//! ```sh
+//! cargo run --release -p examples --example ifconfig -- --tap tap0 \
+//!     --host-address 10.0.0.1/24 --address 10.0.0.50/24
+//! ```
+//!
+//! An echo of TCP on `[::]` runs meanwhile; which of its connections a change ends is shown too.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use anyhow::{Context, Result, bail};
+use examples::Network;
+use netstack::IpNet;
+use netstack::netsocket::netcore::Network as State;
+use netstack::netsocket::netcore::Route;
+use netstack::netsocket::{Control, TcpListener};
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::str::FromStr;
+use tokio::sync::mpsc;
+
+/// Changes a stack by what it reads from standard input, one command a line, until that ends
+///
+/// show; add ADDRESS/PREFIX; del ADDRESS; route add NETWORK/PREFIX|default [via GATEWAY]; route del
+/// NETWORK/PREFIX|default; up; down; mtu BYTES|device; dns [SERVER...]. The state is shown at first,
+/// and after every change, whoever made it.
+#[derive(clap::Parser)]
+struct Args {
+    #[command(flatten)]
+    network: Network,
+    /// The port of the echo
+    #[arg(long, value_name = "N", default_value_t = 5000)]
+    port: u16,
+}
+
+/// What a line asks for.
+#[derive(Debug)]
+enum Command {
+    Show,
+    Add(IpNet),
+    Remove(IpAddr),
+    AddRoute(Route),
+    RemoveRoute(IpNet),
+    SetUp(bool),
+    SetMtu(Option<usize>),
+    SetNameServers(Vec<IpAddr>),
+}
+
+fn main() -> ExitCode {
+    examples::run(async |args: Args| -> Result<()> {
+        let stack = args.network.start()?;
+        let address = format!("[::]:{}", args.port);
+        let listener = stack.net().tcp_listen(&address).await.context(address.clone())?;
+        tokio::spawn(echo(listener));
+        println!("echo on {address}");
+
+        let (control, mut watch) = (stack.net().control(), stack.net().watch_network());
+        let mut lines = lines();
+        show(&watch.current());
+        let changing = async {
+            loop {
+                tokio::select! {
+                    // What a command has changed is shown before the next one is carried out.
+                    biased;
+                    changed = watch.changed() => show(&*changed?),
+                    line = lines.recv() => match line {
+                        Some(line) if line.trim().is_empty() => {}
+                        Some(line) => match carry_out(&control, &line).await {
+                            Ok(true) => show(&watch.current()),
+                            Ok(false) => {}
+                            Err(error) => eprintln!("error: {}: {error:#}", line.trim()),
+                        },
+                        None => break Ok(()),
+                    },
+                }
+            }
+        };
+        tokio::select! {
+            result = changing => result,
+            result = examples::interrupted() => result,
+        }
+    })
+}
+
+/// Carries a line out; returns whether the state is to be shown at any rate.
+async fn carry_out(control: &Control, line: &str) -> Result<bool> {
+    let command: Command = line.parse()?;
+    let is_show = matches!(command, Command::Show);
+    match command {
+        Command::Show => {}
+        Command::Add(address) => control.add_address(address).await?,
+        Command::Remove(address) => control.remove_address(address).await?,
+        Command::AddRoute(route) => control.add_route(route).await?,
+        Command::RemoveRoute(destination) => control.remove_route(destination).await?,
+        Command::SetUp(is_up) => control.set_link_up(is_up).await?,
+        Command::SetMtu(mtu) => control.set_mtu(mtu).await?,
+        Command::SetNameServers(servers) => {
+            let domains = control.network().search_domains.clone();
+            control.set_name_servers(servers, domains).await?;
+        }
+    }
+    Ok(is_show)
+}
+
+impl FromStr for Command {
+    type Err = anyhow::Error;
+
+    fn from_str(line: &str) -> Result<Self> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        Ok(match words[..] {
+            ["show"] => Self::Show,
+            ["add", address] => Self::Add(parse(address, "ADDRESS/PREFIX")?),
+            ["del", address] => Self::Remove(parse(address, "an address")?),
+            ["route", "add", "default", "via", gateway] => {
+                Self::AddRoute(Route::default_via(parse(gateway, "an address")?))
+            }
+            ["route", "add", destination, ref via @ ..] => {
+                let destination = parse(destination, "NETWORK/PREFIX")?;
+                let gateway = match via {
+                    [] => None,
+                    ["via", gateway] => Some(parse(gateway, "an address")?),
+                    _ => bail!("a route is NETWORK/PREFIX [via GATEWAY]"),
+                };
+                Self::AddRoute(Route { destination, gateway })
+            }
+            ["route", "del", "default"] => Self::RemoveRoute(parse("0.0.0.0/0", "a network")?),
+            ["route", "del", destination] => {
+                Self::RemoveRoute(parse(destination, "NETWORK/PREFIX")?)
+            }
+            ["up"] => Self::SetUp(true),
+            ["down"] => Self::SetUp(false),
+            ["mtu", "device"] => Self::SetMtu(None),
+            ["mtu", bytes] => Self::SetMtu(Some(parse(bytes, "a number of bytes")?)),
+            ["dns", ref servers @ ..] => {
+                let servers = servers.iter().map(|server| parse(server, "an address"));
+                Self::SetNameServers(servers.collect::<Result<_>>()?)
+            }
+            _ => bail!("not one of show, add, del, route add, route del, up, down, mtu, dns"),
+        })
+    }
+}
+
+fn parse<T: FromStr>(word: &str, expected: &str) -> Result<T> {
+    word.parse().map_err(|_| anyhow::anyhow!("{word:?} is not {expected}"))
+}
+
+/// Prints the state in one piece.
+fn show(state: &State) {
+    let link = &state.link;
+    let mut text = format!("link {} mtu {}", if link.is_up { "up" } else { "down" }, link.mtu);
+    if let Some(address) = link.hardware_address {
+        let _ = write!(text, " ether {address}");
+    }
+    for address in &state.addresses {
+        let is_tentative = state.tentative.contains(&address.addr());
+        let _ =
+            write!(text, "\n  address {address}{}", if is_tentative { " tentative" } else { "" });
+    }
+    for Route { destination, gateway } in &state.routes {
+        let _ = write!(text, "\n  route {destination}");
+        if let Some(gateway) = gateway {
+            let _ = write!(text, " via {gateway}");
+        }
+    }
+    for server in &state.name_servers {
+        let _ = write!(text, "\n  dns {server}");
+    }
+    for domain in &state.search_domains {
+        let _ = write!(text, "\n  search {domain}");
+    }
+    println!("{text}");
+}
+
+/// Standard input, on a thread that nobody has to wait for at the end.
+fn lines() -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if sender.blocking_send(line).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
+
+async fn echo(listener: TcpListener) -> Result<()> {
+    loop {
+        let (mut stream, peer) = listener.accept().await?;
+        tokio::spawn(async move {
+            let (mut from, mut to) = stream.split();
+            match tokio::io::copy(&mut from, &mut to).await {
+                Ok(bytes) => println!("{peer}: {bytes} bytes"),
+                Err(error) => println!("{peer}: {error}"),
+            }
+        });
+    }
+}

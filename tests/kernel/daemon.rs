@@ -1,0 +1,114 @@
+//! Programs that run beside a test.
+
+use crate::namespace::program;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A program that runs until the test is done with it, and what it prints.
+pub(crate) struct Daemon {
+    child: Child,
+    input: Option<ChildStdin>,
+    lines: Receiver<String>,
+    /// Where its files are.
+    pub(crate) folder: Option<TempDir>,
+}
+
+/// As long as any of the programs may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Daemon {
+    pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let (sender, lines) = channel();
+        let streams: [Option<Box<dyn Read + Send>>; 2] = [
+            child.stdout.take().map(|stream| Box::new(stream) as _),
+            child.stderr.take().map(|stream| Box::new(stream) as _),
+        ];
+        for stream in streams.into_iter().flatten() {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    // What nobody asks for any more is read all the same.
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        let input = child.stdin.take();
+        Ok(Self { child, input, lines, folder: None })
+    }
+
+    /// Waits for a line with this in it.
+    pub(crate) fn says(&self, text: &str) -> Result<String, Failure> {
+        self.says_what(text, |line| line.contains(text))
+    }
+
+    /// Waits for a line that is this.
+    pub(crate) fn says_just(&self, text: &str) -> Result<String, Failure> {
+        self.says_what(text, |line| line == text)
+    }
+
+    fn says_what(&self, what: &str, is_it: impl Fn(&str) -> bool) -> Result<String, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut heard = String::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if is_it(&line) => return Ok(line),
+                Ok(line) => heard = heard + &line + "\n",
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    return Err(format!("nothing of {what:?} in\n{heard}").into());
+                }
+            }
+        }
+    }
+
+    /// Writes a line to its standard input.
+    pub(crate) fn tell(&mut self, line: &str) -> Result<(), Failure> {
+        let input = self.input.as_mut().ok_or("no input")?;
+        Ok(input.write_all(format!("{line}\n").as_bytes())?)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.folder.take();
+    }
+}
+
+/// A dnsmasq on `tap0` that has leased nothing yet.
+pub(crate) fn dnsmasq(flags: &[&str]) -> Result<Daemon, Failure> {
+    let folder = TempDir::new()?;
+    let mut dnsmasq = program("dnsmasq")?;
+    // In the foreground, and without changing to a user that the namespace does not have.
+    dnsmasq.args(["--no-daemon", "--conf-file=/dev/null", "--pid-file=", "--log-dhcp"]);
+    dnsmasq.args(["--interface=tap0", "--except-interface=lo", "--bind-interfaces"]);
+    dnsmasq.args(["--no-resolv", "--no-hosts", "--no-ping", "--dhcp-authoritative"]);
+    dnsmasq.arg(format!("--dhcp-leasefile={}", folder.path().join("leases").display()));
+    let mut daemon = Daemon::start(dnsmasq.args(flags))?;
+    daemon.folder = Some(folder);
+    daemon.says("sockets bound exclusively to interface tap0")?;
+    Ok(daemon)
+}
+
+/// Waits until the kernel knows that nobody has its addresses on `tap0`: before that it sends nothing
+/// from them.
+pub(crate) fn settled() -> Result<(), Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let shown = program("ip")?.args(["-6", "address", "show", "dev", "tap0"]).output()?;
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        if text.contains("fe80::") && !text.contains("tentative") {
+            return Ok(());
+        }
+        assert!(Instant::now() < deadline, "{text}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

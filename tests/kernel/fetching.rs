@@ -1,0 +1,253 @@
+//! A stack whose only link is a port of a switch, with the kernel behind a TAP on another one.
+
+use crate::daemon::{Daemon, Failure, PATIENCE, dnsmasq};
+use crate::namespace::{Outcome, example, program, skip};
+use crate::programs::output;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use netstack::device::{Tap, TapConfig};
+use netstack::netsocket::hyper::Connector;
+use netstack::switch::{PortConfig, Switch, SwitchConfig};
+use netstack::{Builder, dhcp};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Output;
+use std::sync::Arc;
+use tempfile::TempDir;
+use tests::noise;
+
+const PAGE_BYTES: usize = 5 << 20;
+
+/// Makes the TAP, so that servers are there before the stack is.
+fn make_tap() -> Outcome {
+    for arguments in [
+        "tuntap add dev tap0 mode tap",
+        "address add 10.0.0.1/24 dev tap0",
+        "link set tap0 up",
+        "link set lo up",
+    ] {
+        let made = program("ip")?.args(arguments.split(' ')).output()?;
+        if !made.status.success() {
+            let reason = String::from_utf8_lossy(&made.stderr);
+            return skip(&format!("ip {arguments}: {}", reason.trim()));
+        }
+    }
+    Ok(())
+}
+
+/// Gives addresses, and knows that web.test is the kernel.
+fn addresses_and_names() -> Result<Daemon, Failure> {
+    let names = ["--port=53", "--address=/web.test/10.0.0.1"];
+    dnsmasq(&[&["--dhcp-range=10.0.0.100,10.0.0.150,2m"], &names[..]].concat())
+}
+
+/// Serves a page on a kernel socket, until the process ends.
+fn serve(page: Vec<u8>) -> Outcome {
+    let listener = TcpListener::bind("0.0.0.0:80")?;
+    let page = Arc::new(page);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let page = page.clone();
+            std::thread::spawn(move || answer(stream, &page));
+        }
+    });
+    Ok(())
+}
+
+fn answer(mut stream: TcpStream, page: &[u8]) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let request = lines.next().transpose()?.unwrap_or_default();
+    while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+    let (status, body) = match request.starts_with("GET / ") {
+        true => ("200 OK", page),
+        false => ("404 Not Found", &b"no such page\n"[..]),
+    };
+    let len = body.len();
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)
+}
+
+/// Runs the example with an address of its own from DHCP.
+fn fetch(flags: &[&str]) -> Result<Output, Failure> {
+    Ok(example("fetch")?.args(["--tap", "tap0"]).args(flags).output()?)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub(crate) fn page() -> Outcome {
+    for name in ["curl", "dnsmasq", "tshark"] {
+        program(name)?;
+    }
+    make_tap()?;
+    let _server = addresses_and_names()?;
+    serve(noise(PAGE_BYTES))?;
+    let mut curl = program("curl")?;
+    let known = curl.args(["-sS", "--resolve", "web.test:80:10.0.0.1", "http://web.test/"]);
+    let known = known.output()?.stdout;
+    assert_eq!(known.len(), PAGE_BYTES);
+    let folder = TempDir::new()?;
+    let capture = folder.path().join("fetch.pcapng");
+    let capture = capture.to_str().ok_or("a path that is no text")?;
+
+    for offload in [&[][..], &["--no-offload"]] {
+        let flags = [&["-v", "--pcap", capture, "http://web.test/"], offload].concat();
+        let fetched = fetch(&flags)?;
+        let steps = text(&fetched.stderr);
+        assert!(fetched.status.success(), "{steps}");
+        assert!(fetched.stdout == known, "{} bytes\n{steps}", fetched.stdout.len());
+        for step in [
+            "dhcp: bound to address 10.0.0.",
+            "* name servers: 10.0.0.1\n",
+            "* web.test is 10.0.0.1\n",
+            "to 10.0.0.1:80\n",
+            "* HTTP/1.1 200 OK\n",
+            "* 5242880 bytes\n",
+        ] {
+            assert!(steps.contains(step), "nothing of {step:?} in\n{steps}");
+        }
+
+        let mut tshark = program("tshark")?;
+        tshark.args(["-r", capture, "-T", "fields", "-e", "frame.interface_name"]);
+        let read = output(tshark.args(["-e", "frame.protocols", "-e", "dns.qry.name"]))?;
+        // Each protocol comes in from both sides.
+        for (protocol, name) in
+            [("eth:ethertype:arp", ""), ("udp:dhcp", ""), ("udp:dns", "web.test"), (":tcp", "")]
+        {
+            for port in ["stack\t", "tap0\t"] {
+                let is_it = |line: &&str| {
+                    line.starts_with(port) && line.contains(protocol) && line.contains(name)
+                };
+                assert!(read.lines().any(|line| is_it(&line)), "{port}{protocol}\n{read}");
+            }
+        }
+    }
+
+    let file = folder.path().join("page");
+    let file = file.to_str().ok_or("a path that is no text")?;
+    let by_hand = ["--address", "10.0.0.2/24", "--gateway", "10.0.0.1", "--dns", "10.0.0.1"];
+    let fetched = fetch(&[&by_hand[..], &["-o", file, "http://web.test/"]].concat())?;
+    assert_eq!((fetched.status.code(), text(&fetched.stderr)), (Some(0), String::new()));
+    assert!(fetched.stdout.is_empty() && std::fs::read(file)? == known);
+    Ok(())
+}
+
+/// The same page by the same way, with a port that nothing is for.
+pub(crate) fn third_port() -> Outcome {
+    program("dnsmasq")?;
+    make_tap()?;
+    let _server = addresses_and_names()?;
+    let page = noise(PAGE_BYTES);
+    serve(page.clone())?;
+    let tap = match Tap::open(&TapConfig { name: "tap0".into(), ..TapConfig::default() }) {
+        Ok(tap) => tap,
+        Err(error) => return skip(&error.to_string()),
+    };
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let switch = Switch::new(SwitchConfig::default());
+        let third = switch.raw_port(PortConfig::default())?;
+        let uplink = switch.uplink(tap, PortConfig::default())?;
+        let port = switch.port(PortConfig::default())?;
+        let stack = Builder::new().dhcp(dhcp::Config::default()).spawn(port)?;
+        let mut watch = stack.net().watch_network();
+        let bound = watch.wait_for(|now| now.addresses.iter().any(|own| own.addr().is_ipv4()));
+        tokio::time::timeout(PATIENCE, bound).await??;
+
+        let connector = Connector::new(stack.net().clone());
+        let client: Client<_, Empty<Bytes>> =
+            Client::builder(TokioExecutor::new()).build(connector);
+        let response = client.get("http://web.test/".parse()?);
+        let response = tokio::time::timeout(PATIENCE, response).await??;
+        let fetched = tokio::time::timeout(PATIENCE, response.into_body().collect()).await??;
+        assert!(fetched.to_bytes() == page);
+
+        let (mut to_many, mut to_one) = (0, 0);
+        while let Some(frame) = third.try_recv() {
+            *if frame[0] & 1 == 1 { &mut to_many } else { &mut to_one } += 1;
+        }
+        // It is reached, and by what is for everybody alone.
+        assert!(to_many >= 2 && to_one == 0, "{to_many} {to_one}");
+        let ports = switch.ports();
+        let moved = ports.iter().find(|port| port.id == uplink.id()).ok_or("the uplink's port")?;
+        assert!(moved.statistics.received.frames > 50, "{moved:?}");
+        Ok(())
+    })
+}
+
+pub(crate) fn https() -> Outcome {
+    for name in ["dnsmasq", "openssl"] {
+        program(name)?;
+    }
+    make_tap()?;
+    let _server = addresses_and_names()?;
+    let folder = TempDir::new()?;
+    let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate()?;
+    std::fs::write(file("ca.pem"), ca.self_signed(&ca_key)?.pem())?;
+    std::fs::write(file("other.pem"), ca.self_signed(&KeyPair::generate()?)?.pem())?;
+    let issuer = Issuer::new(ca, ca_key);
+    let key = KeyPair::generate()?;
+    let certificate = CertificateParams::new(["web.test".into()])?.signed_by(&key, &issuer)?;
+    std::fs::write(file("server.pem"), certificate.pem())?;
+    std::fs::write(file("key.pem"), key.serialize_pem())?;
+    let mut openssl = program("openssl")?;
+    openssl.args(["s_server", "-accept", "10.0.0.1:443", "-www"]);
+    openssl.args(["-cert", &file("server.pem"), "-key", &file("key.pem")]);
+    let openssl = Daemon::start(&mut openssl)?;
+    openssl.says("ACCEPT")?;
+
+    let fetched = fetch(&["-v", "--ca", &file("ca.pem"), "https://web.test/"])?;
+    let (page, steps) = (text(&fetched.stdout), text(&fetched.stderr));
+    assert!(fetched.status.success(), "{steps}");
+    assert!(page.contains("s_server") && page.contains("</pre></BODY></HTML>"), "{page}");
+    assert!(steps.contains("* TLSv1_3 with TLS13_"), "{steps}");
+
+    for (ca, url, reason) in [
+        (file("other.pem"), "https://web.test/", "invalid peer certificate"),
+        (file("ca.pem"), "https://10.0.0.1/", "invalid peer certificate"),
+        (file("key.pem"), "https://web.test/", "no certificate"),
+        (file("none.pem"), "https://web.test/", "none.pem: "),
+    ] {
+        assert_fails(&fetch(&["--ca", &ca, url])?, reason);
+    }
+    assert_fails(&fetch(&["https://web.test/"])?, "--ca");
+    Ok(())
+}
+
+/// One line, no page and status 1.
+fn assert_fails(output: &Output, reason: &str) {
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.starts_with("error: ") && error.lines().count() == 1, "{error}");
+    assert!(error.contains(reason), "nothing of {reason:?} in {error}");
+    assert!(output.stdout.is_empty());
+}
+
+pub(crate) fn failures() -> Outcome {
+    program("dnsmasq")?;
+    make_tap()?;
+    // Nobody gives an address yet.
+    assert_fails(&fetch(&["--timeout", "1", "http://web.test/"])?, "having an address: timed out");
+    let _server = addresses_and_names()?;
+    serve(b"a page\n".to_vec())?;
+    for (flags, reason) in [
+        (&["http://no.test/"][..], "no.test: "),
+        (&["http://web.test:81/"], "connecting to web.test:81: connection refused"),
+        (&["--fail", "http://web.test/other"], "http://web.test/other: 404 Not Found"),
+        (&["ftp://web.test/"], "neither http:// nor https://"),
+        (&["-o", "/no/such/file", "http://web.test/"], "/no/such/file: No such file"),
+    ] {
+        assert_fails(&fetch(flags)?, reason);
+    }
+    // Without the flag the page of an error is a page.
+    let other = fetch(&["http://web.test/other"])?;
+    assert_eq!((other.status.code(), text(&other.stdout)), (Some(0), "no such page\n".into()));
+    Ok(())
+}
