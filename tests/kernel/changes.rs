@@ -96,6 +96,7 @@ pub(crate) fn by_command() -> Outcome {
         ifconfig.says(shown)?;
     }
     // On a link that comes up somebody else may have it: it is asked for again.
+    ifconfig.says_just("  address fc00::1:50/64 tentative")?;
     ifconfig.says_just("  address fc00::1:50/64")?;
     assert_lives(&stays)?;
 
