@@ -493,6 +493,22 @@ fn a_new_ipv6_address_is_not_used_until_nobody_has_said_that_it_is_taken() {
 }
 
 #[test]
+fn who_sees_that_the_link_is_up_sees_that_addresses_are_to_be_probed() {
+    let mut pair = settled();
+    pair.near.stack.set_link_up(false);
+    pair.run();
+    let mut watch = pair.near.stack.watch_network();
+
+    pair.near.stack.set_link_up(true);
+
+    let network = watch.current();
+    assert!(network.link.is_up);
+    assert!(network.tentative.contains(&IpAddr::from(v6(1))), "{network:?}");
+    pair.advance(Duration::from_secs(2));
+    assert!(watch.current().tentative.is_empty());
+}
+
+#[test]
 fn without_detection_addresses_are_used_at_once() {
     let mut pair = Pair::ethernet(Config { dad_transmits: 0, ..Config::default() });
     pair.run();

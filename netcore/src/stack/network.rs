@@ -119,6 +119,8 @@ impl Netstack {
     /// for a peer that is silent. Up at first.
     pub fn set_link_up(&mut self, is_up: bool) {
         self.addressing.is_link_up = is_up;
+        // First, so that nobody sees an address without seeing that it has yet to be probed.
+        self.look_at_ethernet();
         self.ways_changed();
     }
 

@@ -9,8 +9,10 @@
 //! # fn device() -> netstack::device::PipeDevice { unimplemented!() }
 //! # async fn start() -> Result<(), Box<dyn std::error::Error>> {
 //! let stack = netstack::Builder::new().dhcp(netstack::dhcp::Config::default()).spawn(device())?;
-//! let network = stack.net().watch_network().wait_for(|now| !now.addresses.is_empty()).await?;
-//! println!("reached at {}", network.addresses[0]);
+//! // On Ethernet the stack has a link-local IPv6 address from the beginning.
+//! let mut watch = stack.net().watch_network();
+//! let network = watch.wait_for(|now| now.addresses.iter().any(|own| own.addr().is_ipv4())).await?;
+//! println!("reached at {:?}", network.addresses);
 //! # Ok(())
 //! # }
 //! ```
