@@ -34,9 +34,9 @@ struct Args {
     /// How many threads serve, the stack among them if it has none of its own
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
     workers: NonZeroUsize,
-    /// Have the stack look for something to do for so many microseconds before it sleeps
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    spin: u64,
+    /// Have the stack look for something to do for so many microseconds before it sleeps [default: 100]
+    #[arg(long, value_name = "N")]
+    spin: Option<u64>,
 }
 
 impl Args {
@@ -52,7 +52,10 @@ impl Args {
 fn main() -> ExitCode {
     examples::run_on(Args::runtime, async |args: Args| -> Result<()> {
         let (builder, interface) = args.network.prepare()?;
-        let builder = builder.spin(Duration::from_micros(args.spin));
+        let builder = match args.spin {
+            Some(micros) => builder.spin(Duration::from_micros(micros)),
+            None => builder,
+        };
         let stack = match args.thread {
             true => interface.spawn_thread(builder)?,
             false => interface.spawn(builder)?,

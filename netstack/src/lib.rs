@@ -18,6 +18,7 @@ mod segment;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod slaac;
+mod spin;
 mod stack;
 pub mod switch;
 

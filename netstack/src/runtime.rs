@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::device::Device;
+use crate::spin::Spin;
 use netcore::{Netstack, Request};
 use std::future;
 use std::io;
@@ -16,8 +17,7 @@ pub(crate) struct Driver<D> {
     stack: Netstack,
     device: D,
     clock: Clock,
-    /// How long to look for something to do before sleeping.
-    spin: Duration,
+    spin: Spin,
     /// Says by when to finish; its end says to stop at once.
     stop: oneshot::Receiver<Duration>,
 }
@@ -39,14 +39,13 @@ impl<D: Device> Driver<D> {
         spin: Duration,
         stop: oneshot::Receiver<Duration>,
     ) -> Self {
-        Self { stack, device, clock, spin, stop }
+        Self { stack, device, clock, spin: Spin::new(spin), stop }
     }
 
     /// Runs until it is told to stop, or the device ends. Everybody who still waits then learns of
     /// it.
     pub(crate) async fn run(mut self) -> io::Result<()> {
         let mut finish_by = None;
-        let mut spin_until = None;
         loop {
             self.stack.process_cmds();
             let worked = self.stack.poll_link(self.clock.now(), &mut self.device);
@@ -61,14 +60,13 @@ impl<D: Device> Driver<D> {
                     // Others on this runtime get their turn as often as with any other busy task.
                     tokio::task::consume_budget().await;
                 }
-                spin_until = None;
+                self.spin.found();
                 self.busy_event(finish_by)
-            } else if self.spins(&mut spin_until) {
+            } else if self.spin.goes_on() {
                 self.device.look();
                 yield_to_others().await;
                 self.busy_event(finish_by)
             } else {
-                spin_until = None;
                 Some(self.wait(finish_by).await)
             };
             match event {
@@ -93,16 +91,6 @@ impl<D: Device> Driver<D> {
                 }
             }
         }
-    }
-
-    /// Whether to look for something to do once more, instead of sleeping. Time that is due counts
-    /// as something to do.
-    fn spins(&mut self, until: &mut Option<std::time::Instant>) -> bool {
-        if self.spin.is_zero() {
-            return false;
-        }
-        let now = std::time::Instant::now();
-        now < *until.get_or_insert_with(|| now + self.spin)
     }
 
     /// What there is besides more work, for a stack that always has some.

@@ -30,6 +30,9 @@ struct Args {
     /// at all
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     idle: usize,
+    /// The congestion control of the kernel's sockets
+    #[arg(long, value_name = "NAME", default_value = "cubic")]
+    congestion_control: String,
     /// Measure only those whose name contains this (repeatable)
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
@@ -82,12 +85,12 @@ fn compare(args: &Args) -> Result<()> {
     for _ in 0..args.runs {
         for candidate in &mut candidates {
             bar.set_message(candidate.name.clone());
-            candidate.measure(&programs, args.seconds);
+            candidate.measure(&programs, args);
             bar.inc(1);
         }
     }
     bar.finish_and_clear();
-    let report = report::Report::new(&candidates, args.runs, args.seconds);
+    let report = report::Report::new(&candidates, args);
     println!("{}", report.text());
     if let Some(path) = &args.json {
         std::fs::write(path, report.json()?).with_context(|| path.display().to_string())?;
@@ -100,11 +103,11 @@ fn compare(args: &Args) -> Result<()> {
 
 impl Candidate {
     /// Takes its figures once more. One that fails is not tried again.
-    fn measure(&mut self, programs: &build::Programs, seconds: f64) {
+    fn measure(&mut self, programs: &build::Programs, args: &Args) {
         if self.failure.is_some() {
             return;
         }
-        match self.place.measure(programs, seconds) {
+        match self.place.measure(programs, args) {
             Ok(figures) => self.runs.push(figures),
             Err(error) => self.failure = Some(format!("{error:#}")),
         }

@@ -1,5 +1,6 @@
 //! Who is compared, and how each is measured.
 
+use crate::Args;
 use crate::build::{Program, Programs};
 use crate::figures::Figures;
 use crate::namespace;
@@ -94,11 +95,15 @@ pub(crate) fn candidates(idle: usize) -> Vec<Candidate> {
 
 impl Place {
     /// Takes its figures once.
-    pub(crate) fn measure(&self, programs: &Programs, seconds: f64) -> Result<Figures> {
+    pub(crate) fn measure(&self, programs: &Programs, args: &Args) -> Result<Figures> {
+        let seconds = args.seconds;
+        let on_interface = |server: &[String], idle, is_loopback| {
+            namespace::measure(server, (idle, seconds), &args.congestion_control, is_loopback)
+        };
         match *self {
             Self::Kernel { idle } => {
                 let server = [text(&std::env::current_exe()?)?, "kernel".to_owned()];
-                namespace::measure(&server, (idle, seconds), true)
+                on_interface(&server, idle, true)
             }
             Self::Ours { idle, on_thread, link } => {
                 let mut server = vec![path(&programs.perf_server)?];
@@ -107,11 +112,11 @@ impl Place {
                     server.extend(["--tap", "tap0"].map(str::to_owned));
                 }
                 server.extend(on_thread.then(|| "--thread".to_owned()));
-                namespace::measure(&server, (idle, seconds), false)
+                on_interface(&server, idle, false)
             }
             Self::Peer { name } => {
                 let server = [&path(&programs.peers)?, name, "--mtu", MTU].map(str::to_owned);
-                namespace::measure(&server, (0, seconds), false)
+                on_interface(&server, 0, false)
             }
             Self::OurPair { arguments } => {
                 let seconds = seconds.to_string();

@@ -14,6 +14,8 @@ pub(crate) struct Inside {
     idle: usize,
     #[arg(long)]
     seconds: f64,
+    #[arg(long)]
+    congestion_control: String,
     /// The server is on the kernel's loopback
     #[arg(long)]
     loopback: bool,
@@ -29,6 +31,7 @@ const STARTING: Duration = Duration::from_secs(10);
 pub(crate) fn measure(
     server: &[String],
     (idle, seconds): (usize, f64),
+    congestion_control: &str,
     is_loopback: bool,
 ) -> Result<Figures> {
     let mut command = Command::new("unshare");
@@ -36,6 +39,7 @@ pub(crate) fn measure(
     command.args(["--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child"]);
     command.arg(std::env::current_exe()?).arg("inside");
     command.args(["--idle", &idle.to_string(), "--seconds", &seconds.to_string()]);
+    command.args(["--congestion-control", congestion_control]);
     if is_loopback {
         command.arg("--loopback");
     }
@@ -54,6 +58,8 @@ pub(crate) async fn run(inside: &Inside) -> Result<()> {
     // So that many connections one after the other find ports.
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "10000 65000").context("ports")?;
     std::fs::write("/proc/sys/net/ipv4/tcp_tw_reuse", "1").context("tcp_tw_reuse")?;
+    std::fs::write("/proc/sys/net/ipv4/tcp_congestion_control", &inside.congestion_control)
+        .with_context(|| format!("congestion control {}", inside.congestion_control))?;
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("ip")?;
     if !up.success() {
         bail!("the loopback interface does not come up");

@@ -1,5 +1,6 @@
 //! The tables.
 
+use crate::Args;
 use crate::figures::{Figure, Figures, IN_MEMORY, ON_TUN, median};
 use crate::measure::{Candidate, Group, KERNEL, OURS, Place};
 use anyhow::Result;
@@ -8,8 +9,7 @@ use comfy_table::{CellAlignment, Table, TableStyle, presets};
 /// What came of it all, ready to be shown.
 pub(crate) struct Report<'a> {
     candidates: &'a [Candidate],
-    runs: usize,
-    seconds: f64,
+    args: &'a Args,
 }
 
 /// A table: its caption, the names of its columns, and its rows.
@@ -20,8 +20,8 @@ struct Grid {
 }
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(candidates: &'a [Candidate], runs: usize, seconds: f64) -> Self {
-        Self { candidates, runs, seconds }
+    pub(crate) fn new(candidates: &'a [Candidate], args: &'a Args) -> Self {
+        Self { candidates, args }
     }
 
     /// For a terminal.
@@ -41,8 +41,9 @@ impl<'a> Report<'a> {
         );
         let all = serde_json::json!({
             "processors": processors(),
-            "runs": self.runs,
-            "seconds": self.seconds,
+            "runs": self.args.runs,
+            "seconds": self.args.seconds,
+            "congestion_control": self.args.congestion_control,
             "candidates": candidates.collect::<Vec<_>>(),
         });
         Ok(serde_json::to_string_pretty(&all)?)
@@ -50,10 +51,12 @@ impl<'a> Report<'a> {
 
     fn show(&self, style: TableStyle, heading: &str) -> String {
         let mut text = format!(
-            "Medians of {} runs of {} s for each figure, MTU 1500, {} processors.\n",
-            self.runs,
-            self.seconds,
+            "Medians of {} runs of {} s for each figure, MTU 1500, {} processors, the kernel's \
+             sockets with {}.\n",
+            self.args.runs,
+            self.args.seconds,
             processors(),
+            self.args.congestion_control,
         );
         for grid in self.grids().into_iter().filter(|grid| !grid.rows.is_empty()) {
             text += &format!("\n{heading}{}\n\n{}\n", grid.caption, grid.show(style));

@@ -5,6 +5,7 @@ use crate::device::Device;
 use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
 use std::io::{self, Write};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A device that records every frame, in both directions.
@@ -80,6 +81,10 @@ impl<D: Device> Device for Capture<D> {
 
     fn look(&mut self) {
         self.device.look();
+    }
+
+    fn spin(&self) -> Duration {
+        self.device.spin()
     }
 
     fn flush(&mut self) {

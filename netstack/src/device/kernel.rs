@@ -12,6 +12,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -44,6 +45,8 @@ pub(super) struct KernelDevice {
     waiting: Option<Waiting>,
     /// Rounds until the kernel is asked for packets though the runtime has told of none.
     look_in: u8,
+    /// The last read found that there was no more; the next would find the same.
+    is_drained: bool,
 }
 
 type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
@@ -71,6 +74,8 @@ const BATCH_PACKETS: usize = 64;
 /// A stack that is never done would not give the runtime a chance to look for packets: after so many
 /// rounds it looks itself.
 const LOOK_EVERY: u8 = 8;
+/// Twice what it takes from a packet to the thread that sleeps for it, on either end.
+const SPIN: Duration = Duration::from_micros(100);
 /// The largest IP packet.
 const PACKET_BYTES_MAX: usize = 65_535;
 /// An interface's name has at most this many bytes: `IFNAMSIZ` without the final zero.
@@ -115,6 +120,7 @@ impl KernelDevice {
             failure: None,
             waiting: None,
             look_in: 0,
+            is_drained: false,
         })
     }
 
@@ -174,6 +180,9 @@ impl Link for KernelDevice {
         if let Some(frame) = self.receiver.frames.pop_front() {
             return Some(frame);
         }
+        if std::mem::take(&mut self.is_drained) {
+            return None;
+        }
         let read = match &self.interface {
             State::Open(interface) => self.receiver.read(interface),
             State::Attached(fd) if self.look_in == 0 => {
@@ -186,10 +195,13 @@ impl Link for KernelDevice {
             }
             State::Gone => Err(io::ErrorKind::NotConnected.into()),
         };
-        if let Err(error) = read
-            && is_deleted(&error)
-        {
-            self.failure = Some(error);
+        match read {
+            Err(error) if is_deleted(&error) => self.failure = Some(error),
+            // Without frames this is what the caller is told now.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.is_drained = !self.receiver.frames.is_empty();
+            }
+            _ => {}
         }
         self.receiver.frames.pop_front()
     }
@@ -248,6 +260,14 @@ impl Device for KernelDevice {
 
     fn look(&mut self) {
         self.look_in = 0;
+    }
+
+    fn spin(&self) -> Duration {
+        // On the only processor nobody could send while this one looks.
+        match std::thread::available_parallelism() {
+            Ok(processors) if processors.get() > 1 => SPIN,
+            _ => Duration::ZERO,
+        }
     }
 
     fn flush(&mut self) {
@@ -444,6 +464,10 @@ macro_rules! is_a_kernel_device {
 
             fn look(&mut self) {
                 self.0.look();
+            }
+
+            fn spin(&self) -> Duration {
+                self.0.spin()
             }
 
             fn flush(&mut self) {

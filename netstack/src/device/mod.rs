@@ -25,6 +25,7 @@ pub use tun::{Tun, TunConfig, TunOffload};
 use netcore::Link;
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// A [`Link`] that can be waited for.
 ///
@@ -47,6 +48,13 @@ pub trait Device: Link + Send + 'static {
     /// [`poll_receive`](Self::poll_receive) was not called. For devices that otherwise leave the
     /// looking to the runtime.
     fn look(&mut self) {}
+
+    /// How long to look for frames before waiting, unless [`Builder::spin`](crate::Builder::spin)
+    /// says otherwise: about as long as it takes to be woken. Zero where waking is cheap, and where
+    /// time is not that of a clock.
+    fn spin(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Called once, in the context of the runtime that will drive the device, before anything
     /// else.

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use netcore::{Frame, Link, LinkCapabilities};
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// What a TAP device is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]

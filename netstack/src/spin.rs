@@ -1,0 +1,114 @@
+//! Looking for something to do before sleeping.
+
+use std::time::{Duration, Instant};
+
+/// Says whether to look once more before going to sleep.
+///
+/// What is found while looking saves a sleep, and whoever sent it a wake-up. What is looked for in
+/// vain was a waste: after each time that it was, twice as many occasions are let pass. So a stack
+/// looks while there is traffic, and next to never between packets that are far apart.
+#[derive(Debug)]
+pub(crate) struct Spin {
+    /// How long to look at a time.
+    max: Duration,
+    /// Since it has begun to look.
+    until: Option<Instant>,
+    /// Occasions that are still let pass.
+    pass: u32,
+    /// How many were let pass after the last time in vain.
+    passed: u32,
+}
+
+const PASS_MAX: u32 = 64;
+
+impl Spin {
+    pub(crate) fn new(max: Duration) -> Self {
+        Self { max, until: None, pass: 0, passed: 0 }
+    }
+
+    /// There was something to do.
+    pub(crate) fn found(&mut self) {
+        if self.until.take().is_some() {
+            self.passed = 0;
+        }
+    }
+
+    /// There is nothing to do: whether to look again instead of sleeping.
+    pub(crate) fn goes_on(&mut self) -> bool {
+        self.goes_on_at(Instant::now)
+    }
+
+    fn goes_on_at(&mut self, now: impl FnOnce() -> Instant) -> bool {
+        if self.max.is_zero() {
+            return false;
+        }
+        if let Some(pass) = self.pass.checked_sub(1) {
+            self.pass = pass;
+            return false;
+        }
+        let now = now();
+        let goes_on = now < *self.until.get_or_insert_with(|| now + self.max);
+        if !goes_on {
+            self.until = None;
+            self.passed = (2 * self.passed).clamp(1, PASS_MAX);
+            self.pass = self.passed;
+        }
+        goes_on
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: Duration = Duration::from_micros(50);
+
+    /// Looks until something is there after so long; returns how long it has looked.
+    fn look(spin: &mut Spin, now: &mut Instant, there_after: Duration) -> Duration {
+        let start = *now;
+        while *now - start < there_after && spin.goes_on_at(|| *now) {
+            *now += Duration::from_micros(10);
+        }
+        let looked = *now - start;
+        *now = start + there_after;
+        spin.found();
+        looked
+    }
+
+    #[test]
+    fn what_comes_soon_is_looked_for_each_time() {
+        let (mut spin, mut now) = (Spin::new(MAX), Instant::now());
+        for _ in 0..1000 {
+            assert_eq!(look(&mut spin, &mut now, MAX / 5), MAX / 5);
+        }
+    }
+
+    #[test]
+    fn what_comes_late_is_looked_for_ever_more_seldom() {
+        let (mut spin, mut now) = (Spin::new(MAX), Instant::now());
+        let looked: Vec<bool> =
+            (0..200).map(|_| look(&mut spin, &mut now, 2 * MAX) > Duration::ZERO).collect();
+        let at =
+            |n: usize| looked.iter().enumerate().filter(|(_, is)| **is).map(|(at, _)| at).nth(n);
+        assert_eq!([at(0), at(1), at(2), at(3)], [Some(0), Some(2), Some(5), Some(10)]);
+        assert_eq!(looked.iter().filter(|looked| **looked).count(), 8);
+    }
+
+    #[test]
+    fn one_that_finds_looks_each_time_again() {
+        let (mut spin, mut now) = (Spin::new(MAX), Instant::now());
+        for _ in 0..1000 {
+            look(&mut spin, &mut now, 2 * MAX);
+        }
+        for _ in 0..PASS_MAX + 1 {
+            look(&mut spin, &mut now, MAX / 5);
+        }
+        assert_eq!(look(&mut spin, &mut now, MAX / 5), MAX / 5);
+    }
+
+    #[test]
+    fn without_a_time_it_never_looks() {
+        let mut spin = Spin::new(Duration::ZERO);
+        assert!(!spin.goes_on());
+    }
+}
