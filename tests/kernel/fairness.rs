@@ -1,7 +1,8 @@
 //! Many connections over one TUN: each gets its share.
 
 use crate::namespace::Outcome;
-use crate::sockets::{kernel, with_stack};
+use crate::sockets::kernel;
+use crate::wire::Wire;
 use netstack::Stack;
 use netstack::netsocket::TcpStream;
 use socket2::{Domain, Socket, Type};
@@ -37,7 +38,7 @@ enum Way {
 pub(crate) fn shares() -> Outcome {
     // Not whatever the machine's clients have.
     std::fs::write("/proc/sys/net/ipv4/tcp_congestion_control", "cubic")?;
-    with_stack(async |stack| {
+    Wire::Tun.with_stack(async |stack| {
         for way in [Way::Up, Way::Down] {
             let shares = shares_of(&stack, way).await?;
             let fairness = jain(&shares);
@@ -66,7 +67,7 @@ fn jain(shares: &[f64]) -> f64 {
 }
 
 pub(crate) fn delay() -> Outcome {
-    with_stack(async |stack| {
+    Wire::Tun.with_stack(async |stack| {
         let listener = stack.net().tcp_listen("10.9.0.2:7").await?;
         let echo = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await?;

@@ -16,17 +16,19 @@ mod programs;
 mod servers;
 mod sockets;
 mod tap;
+mod wire;
 
 use namespace::Test;
 use std::process::ExitCode;
+use wire::Wire::{PlainTap, PlainTun, Tap, Tun};
 
 const TESTS: &[Test] = &[
-    Test::new("kernel_clients_reach_the_stack_over_ipv4_and_ipv6", sockets::clients),
-    Test::new("the_stack_reaches_kernel_servers_over_ipv4_and_ipv6", sockets::servers),
-    Test::new("datagrams_of_all_sizes_go_both_ways", sockets::datagrams),
-    Test::new("kernel_clients_reach_the_stack_without_offload", sockets::clients_without_offload),
-    Test::new("the_stack_reaches_kernel_servers_without_offload", sockets::servers_without_offload),
-    Test::new("datagrams_go_both_ways_without_offload", sockets::datagrams_without_offload),
+    Test::new("kernel_clients_reach_the_stack_over_ipv4_and_ipv6", || sockets::clients(Tun)),
+    Test::new("the_stack_reaches_kernel_servers_over_ipv4_and_ipv6", || sockets::servers(Tun)),
+    Test::new("datagrams_of_all_sizes_go_both_ways", || sockets::datagrams(Tun)),
+    Test::new("kernel_clients_reach_the_stack_without_offload", || sockets::clients(PlainTun)),
+    Test::new("the_stack_reaches_kernel_servers_without_offload", || sockets::servers(PlainTun)),
+    Test::new("datagrams_go_both_ways_without_offload", || sockets::datagrams(PlainTun)),
     Test::new("a_megabyte_each_way_survives_a_bad_link_in_front_of_the_tun", sockets::impaired),
     Test::new("closed_ports_refuse_in_both_directions", sockets::refusals),
     Test::new("both_directions_close_independently", sockets::half_close),
@@ -50,11 +52,15 @@ const TESTS: &[Test] = &[
     Test::new("the_proxy_forwards_to_one_target", servers::forward),
     Test::new("what_one_nc_says_the_other_hears_from_tasks", servers::chat_in_tasks),
     Test::new("what_one_nc_says_the_other_hears_from_threads", servers::chat_in_threads),
-    Test::new("kernel_clients_reach_the_stack_over_a_tap", tap::clients),
-    Test::new("kernel_clients_reach_the_stack_over_a_tap_without_offload", tap::plain_clients),
-    Test::new("the_stack_reaches_kernel_servers_over_a_tap", tap::servers),
-    Test::new("the_stack_reaches_kernel_servers_over_a_tap_without_offload", tap::plain_servers),
-    Test::new("datagrams_of_all_sizes_go_both_ways_over_a_tap", tap::datagrams),
+    Test::new("kernel_clients_reach_the_stack_over_a_tap", || sockets::clients(Tap)),
+    Test::new("kernel_clients_reach_the_stack_over_a_tap_without_offload", || {
+        sockets::clients(PlainTap)
+    }),
+    Test::new("the_stack_reaches_kernel_servers_over_a_tap", || sockets::servers(Tap)),
+    Test::new("the_stack_reaches_kernel_servers_over_a_tap_without_offload", || {
+        sockets::servers(PlainTap)
+    }),
+    Test::new("datagrams_of_all_sizes_go_both_ways_over_a_tap", || sockets::datagrams(Tap)),
     Test::new("ping_over_a_tap_is_answered_and_the_kernel_knows_the_neighbour", tap::ping),
     Test::new("nobody_on_a_tap_is_host_unreachable", tap::nobody),
     Test::new("an_address_that_the_kernel_has_is_given_up", tap::duplicate),

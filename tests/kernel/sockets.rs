@@ -1,65 +1,17 @@
 //! The kernel's sockets on one end, the stack's on the other.
 
 use crate::namespace::{Outcome, skip};
-use netstack::device::{Device, Tun, TunConfig, TunOffload};
+use crate::wire::{KERNEL, STACK, Wire, at, builder, open_tun, with_stack_on};
+use netstack::Stack;
+use netstack::device::TunOffload;
 use netstack::netsocket::TcpStream;
 use netstack::sim::{Direction, Impaired, Link};
-use netstack::{Builder, Stack};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream as KernelStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tests::{noise, sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-/// The two ends of the TUN, in both families.
-const KERNEL: [&str; 2] = ["10.9.0.1", "fd00::1"];
-const STACK: [&str; 2] = ["10.9.0.2", "fd00::2"];
-const KERNEL_NETS: [&str; 2] = ["10.9.0.1/24", "fd00::1/64"];
-const STACK_NETS: [&str; 2] = ["10.9.0.2/24", "fd00::2/64"];
-
-fn at(address: &str, port: u16) -> String {
-    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
-}
-
-/// Runs a test with a stack on a TUN.
-pub(crate) fn with_stack(test: impl AsyncFnOnce(Stack) -> Outcome) -> Outcome {
-    with_stack_on(TunOffload::Preferred, test)
-}
-
-fn with_stack_on(offload: TunOffload, test: impl AsyncFnOnce(Stack) -> Outcome) -> Outcome {
-    with_stack_behind(offload, |tun| tun, test)
-}
-
-/// As the others, with something between the stack and the TUN.
-fn with_stack_behind<D: Device>(
-    offload: TunOffload,
-    front: impl FnOnce(Tun) -> D,
-    test: impl AsyncFnOnce(Stack) -> Outcome,
-) -> Outcome {
-    let tun = match open_tun(offload) {
-        Ok(tun) => tun,
-        Err(error) => return skip(&error.to_string()),
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async { test(builder().spawn(front(tun))?).await })
-}
-
-fn open_tun(offload: TunOffload) -> std::io::Result<Tun> {
-    let [v4, v6] = KERNEL_NETS;
-    Tun::open(&TunConfig {
-        name: "tun0".into(),
-        host_addresses: vec![v4.parse().expect("a network"), v6.parse().expect("a network")],
-        offload,
-        ..TunConfig::default()
-    })
-}
-
-fn builder() -> Builder {
-    STACK_NETS
-        .iter()
-        .fold(Builder::new(), |builder, net| builder.address(net.parse().expect("a network")))
-}
 
 /// Runs blocking calls on kernel sockets beside the stack.
 pub(crate) async fn kernel<T: Send + 'static>(
@@ -68,16 +20,8 @@ pub(crate) async fn kernel<T: Send + 'static>(
     Ok(tokio::task::spawn_blocking(calls).await??)
 }
 
-pub(crate) fn clients() -> Outcome {
-    clients_on(TunOffload::Preferred)
-}
-
-pub(crate) fn clients_without_offload() -> Outcome {
-    clients_on(TunOffload::Off)
-}
-
-fn clients_on(offload: TunOffload) -> Outcome {
-    with_stack_on(offload, async |stack| {
+pub(crate) fn clients(wire: Wire) -> Outcome {
+    wire.with_stack(async |stack| {
         let listener = stack.net().tcp_listen("[::]:7").await?;
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -110,16 +54,8 @@ async fn echo(mut stream: TcpStream) -> std::io::Result<u64> {
     tokio::io::copy(&mut from, &mut to).await
 }
 
-pub(crate) fn servers() -> Outcome {
-    servers_on(TunOffload::Preferred)
-}
-
-pub(crate) fn servers_without_offload() -> Outcome {
-    servers_on(TunOffload::Off)
-}
-
-fn servers_on(offload: TunOffload) -> Outcome {
-    with_stack_on(offload, async |stack| {
+pub(crate) fn servers(wire: Wire) -> Outcome {
+    wire.with_stack(async |stack| {
         for address in KERNEL {
             let listener = TcpListener::bind(at(address, 0))?;
             let port = listener.local_addr()?.port();
@@ -151,13 +87,9 @@ fn servers_on(offload: TunOffload) -> Outcome {
 
 pub(crate) fn impaired() -> Outcome {
     let link = Link::new().loss(0.05).delay(Duration::from_millis(10));
-    let mut impairment = None;
-    let front = |tun| {
-        let device = Impaired::new(tun, link, 1);
-        impairment = Some(device.impairment());
-        device
-    };
-    with_stack_behind(TunOffload::Off, front, async |stack| {
+    let device = open_tun(TunOffload::Off).map(|tun| Impaired::new(tun, link, 1));
+    let impairment = device.as_ref().map(Impaired::impairment).ok();
+    with_stack_on(device, async |stack| {
         let listener = stack.net().tcp_listen("10.9.0.2:7").await?;
         let (up, down) = (noise(1_000_000), noise(1_000_001));
         let (expected_up, expected_down) = (sha256(&up), sha256(&down));
@@ -195,7 +127,7 @@ pub(crate) fn impaired() -> Outcome {
         assert_eq!(sha256(&received?), expected_down);
         Ok(())
     })?;
-    let impairment = impairment.ok_or("the device was never made")?;
+    let impairment = impairment.ok_or("without a device nothing ran")?;
     for direction in [Direction::FromHost, Direction::ToHost] {
         let counters = impairment.counters(direction);
         assert!(counters.lost > 10 && counters.lost < counters.sent / 10, "{counters:?}");
@@ -203,41 +135,32 @@ pub(crate) fn impaired() -> Outcome {
     Ok(())
 }
 
-pub(crate) fn datagrams() -> Outcome {
-    datagrams_on(TunOffload::Preferred)
-}
-
-pub(crate) fn datagrams_without_offload() -> Outcome {
-    datagrams_on(TunOffload::Off)
-}
-
-fn datagrams_on(offload: TunOffload) -> Outcome {
-    with_stack_on(offload, async |stack| {
+/// The first datagram is fragments that may have to wait until the kernel is found.
+pub(crate) fn datagrams(wire: Wire) -> Outcome {
+    wire.with_stack(async |stack| {
         for (ours, kernels) in STACK.into_iter().zip(KERNEL) {
             let socket = stack.net().udp_bind(at(ours, 9)).await?;
             let peer = UdpSocket::bind(at(kernels, 0))?;
+            peer.set_read_timeout(Some(Duration::from_secs(10)))?;
             let peer_address = peer.local_addr()?;
-            for len in [0, 1, 1400, 1472, 1473, 5000, 65_000] {
-                let data = noise(len);
-                let (sent, target) = (data.clone(), at(ours, 9));
-                let sender = peer.try_clone()?;
-                kernel(move || sender.send_to(&sent, target)).await?;
-                let (received, from) = socket.recv_bytes_from().await?;
-                assert_eq!((received.len(), from), (len, peer_address));
-                assert!(received == data, "{len} bytes to {ours}");
-
-                socket.send_to(&received, from).await?;
-                let receiver = peer.try_clone()?;
-                receiver.set_read_timeout(Some(Duration::from_secs(10)))?;
-                let back = kernel(move || {
-                    let mut back = vec![0; 70_000];
-                    let (n, from) = receiver.recv_from(&mut back)?;
-                    back.truncate(n);
-                    Ok((back, from))
+            for len in [65_000, 0, 1, 1400, 1472, 1473, 5000, 9000] {
+                let sent = noise(len);
+                socket.send_to(&sent, peer_address).await?;
+                let echo = peer.try_clone()?;
+                let heard = kernel(move || {
+                    let mut heard = vec![0; 70_000];
+                    let (n, from) = echo.recv_from(&mut heard)?;
+                    heard.truncate(n);
+                    echo.send_to(&heard, from)?;
+                    Ok((heard, from))
                 });
-                let (back, from) = back.await?;
-                assert_eq!((back.len(), from.to_string()), (len, at(ours, 9)));
-                assert!(back == data, "{len} bytes from {ours}");
+                let (heard, from) = heard.await?;
+                assert_eq!((heard.len(), from.to_string()), (len, at(ours, 9)));
+                assert!(heard == sent, "{len} bytes from {ours}");
+
+                let (echoed, from) = socket.recv_bytes_from().await?;
+                assert_eq!((echoed.len(), from), (len, peer_address));
+                assert!(echoed == sent, "{len} bytes to {ours}");
             }
         }
         Ok(())
@@ -245,7 +168,7 @@ fn datagrams_on(offload: TunOffload) -> Outcome {
 }
 
 pub(crate) fn refusals() -> Outcome {
-    with_stack(async |stack| {
+    Wire::Tun.with_stack(async |stack| {
         for (ours, kernels) in STACK.into_iter().zip(KERNEL) {
             let to_us = kernel(move || {
                 Ok(KernelStream::connect(at(ours, 1234)).map_err(|error| error.kind()).err())
@@ -274,7 +197,7 @@ pub(crate) fn refusals() -> Outcome {
 }
 
 pub(crate) fn half_close() -> Outcome {
-    with_stack(async |stack| {
+    Wire::Tun.with_stack(async |stack| {
         let listener = stack.net().tcp_listen("10.9.0.2:80").await?;
         let client = kernel(|| {
             let mut stream = KernelStream::connect("10.9.0.2:80")?;
@@ -301,7 +224,7 @@ pub(crate) fn half_close() -> Outcome {
 }
 
 pub(crate) fn many_connections() -> Outcome {
-    with_stack(async |stack| {
+    Wire::Tun.with_stack(async |stack| {
         let listener = stack.net().tcp_listen("10.9.0.2:80").await?;
         let server = tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -341,7 +264,7 @@ pub(crate) fn many_connections() -> Outcome {
 
 pub(crate) fn deleted_interface() -> Outcome {
     let mut ip = crate::namespace::program("ip")?;
-    with_stack(async |stack| {
+    Wire::Tun.with_stack(async |stack| {
         let listener = stack.net().tcp_listen("10.9.0.2:80").await?;
         assert!(ip.args(["link", "delete", "tun0"]).status()?.success());
 

@@ -1,0 +1,90 @@
+//! What is between the kernel and a stack: a TUN or a TAP.
+
+use crate::namespace::{Outcome, skip};
+use netstack::device::{Device, Tap, TapConfig, Tun, TunConfig, TunOffload};
+use netstack::netsocket::netcore::Network;
+use netstack::{Builder, IpNet, Stack};
+use std::io;
+
+/// The two ends of the link, in both families.
+pub(crate) const KERNEL: [&str; 2] = ["10.9.0.1", "fd00::1"];
+pub(crate) const STACK: [&str; 2] = ["10.9.0.2", "fd00::2"];
+const KERNEL_NETS: [&str; 2] = ["10.9.0.1/24", "fd00::1/64"];
+const STACK_NETS: [&str; 2] = ["10.9.0.2/24", "fd00::2/64"];
+
+/// The kernel's device. With a plain one the stack itself cuts data into packets and sums them up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wire {
+    Tun,
+    PlainTun,
+    Tap,
+    PlainTap,
+}
+
+impl Wire {
+    /// Runs a test with a stack on it whose addresses are in use.
+    pub(crate) fn with_stack(self, test: impl AsyncFnOnce(Stack) -> Outcome) -> Outcome {
+        match self {
+            Self::Tun => with_stack_on(open_tun(TunOffload::Preferred), test),
+            Self::PlainTun => with_stack_on(open_tun(TunOffload::Off), test),
+            Self::Tap => with_stack_on(open_tap(TunOffload::Preferred), once_settled(test)),
+            Self::PlainTap => with_stack_on(open_tap(TunOffload::Off), once_settled(test)),
+        }
+    }
+}
+
+/// The address and port as text.
+pub(crate) fn at(address: &str, port: u16) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
+/// Runs a test with a stack on a device, if that is to be had.
+pub(crate) fn with_stack_on<D: Device>(
+    device: io::Result<D>,
+    test: impl AsyncFnOnce(Stack) -> Outcome,
+) -> Outcome {
+    let device = match device {
+        Ok(device) => device,
+        Err(error) => return skip(&error.to_string()),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async { test(builder().spawn(device)?).await })
+}
+
+/// The test, once nobody on an Ethernet link has said that the stack's addresses are taken.
+fn once_settled(test: impl AsyncFnOnce(Stack) -> Outcome) -> impl AsyncFnOnce(Stack) -> Outcome {
+    async move |stack: Stack| {
+        let usable = |network: &Network| {
+            network.link.hardware_address.is_some() && network.tentative.is_empty()
+        };
+        stack.net().watch_network().wait_for(usable).await?;
+        test(stack).await
+    }
+}
+
+pub(crate) fn open_tun(offload: TunOffload) -> io::Result<Tun> {
+    Tun::open(&TunConfig {
+        name: "tun0".into(),
+        host_addresses: networks(KERNEL_NETS),
+        offload,
+        ..TunConfig::default()
+    })
+}
+
+fn open_tap(offload: TunOffload) -> io::Result<Tap> {
+    Tap::open(&TapConfig {
+        name: "tap0".into(),
+        host_addresses: networks(KERNEL_NETS),
+        offload,
+        ..TapConfig::default()
+    })
+}
+
+/// A stack's, with the addresses of its end.
+pub(crate) fn builder() -> Builder {
+    networks(STACK_NETS).into_iter().fold(Builder::new(), Builder::address)
+}
+
+fn networks(texts: [&str; 2]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().expect("a network")).collect()
+}
