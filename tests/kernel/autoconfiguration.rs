@@ -1,6 +1,6 @@
 //! Addresses from real servers and routers on the kernel's end of a TAP.
 
-use crate::daemon::{Daemon, Failure, PATIENCE, dnsmasq, settled};
+use crate::daemon::{Daemon, Failure, PATIENCE, dhcp_server, settled};
 use crate::namespace::{Outcome, example, program, skip};
 use crate::programs::output;
 use netstack::device::{Tap, TapConfig};
@@ -40,7 +40,7 @@ pub(crate) fn dhcp() -> Outcome {
     if let Err(error) = httpd.says("serving http on [::]:10000") {
         return skip(&error.to_string());
     }
-    let server = dnsmasq(&["--port=0", "--dhcp-range=10.7.0.100,10.7.0.200,2m", RENEW_SOON])?;
+    let server = dhcp_server(&["--port=0", "--dhcp-range=10.7.0.100,10.7.0.200,2m", RENEW_SOON])?;
     for step in ["dhcp: discover", "dhcp: offer of 10.7.0.", "dhcp: request", "dhcp: ack"] {
         httpd.says(step)?;
     }
@@ -61,7 +61,7 @@ pub(crate) fn dhcp() -> Outcome {
     let mut stream = TcpStream::connect((first, 10000))?;
     stream.write_all(b"GET / HTTP/1.1\r\n")?;
     drop(server);
-    let server = dnsmasq(&["--port=0", "--dhcp-range=10.7.0.50,10.7.0.60,2m", RENEW_SOON])?;
+    let server = dhcp_server(&["--port=0", "--dhcp-range=10.7.0.50,10.7.0.60,2m", RENEW_SOON])?;
     server.says(&format!("DHCPNAK(tap0) {first}"))?;
     httpd.says("dhcp: nak from 10.7.0.1")?;
     httpd.says("dhcp: lost")?;
@@ -104,7 +104,7 @@ pub(crate) fn released() -> Outcome {
     let route = "--dhcp-option=121,192.0.2.0/24,10.7.0.9,0.0.0.0/0,10.7.0.1";
     let flags =
         [&["--port=0", "--dhcp-range=10.7.0.100,10.7.0.200,2m", route][..], &options].concat();
-    let start = || dnsmasq(&flags);
+    let start = || dhcp_server(&flags);
     with_stack(builder, start, async |stack, server| {
         let mut watch = stack.net().watch_network();
         let is_bound = |now: &Network| now.addresses.iter().any(|own| own.addr().is_ipv4());
@@ -134,7 +134,7 @@ pub(crate) fn slaac_of_dnsmasq() -> Outcome {
             "--dhcp-range=10.7.0.9,static",
         ];
         let server = "--dhcp-option=option6:dns-server,[fd00:7::53]";
-        dnsmasq(&[&flags[..], &[server]].concat())
+        dhcp_server(&[&flags[..], &[server]].concat())
     };
     with_stack(Builder::new().slaac(true), start, async |stack, _| routed(stack).await)
 }

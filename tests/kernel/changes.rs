@@ -1,6 +1,6 @@
 //! A stack whose place in the network changes while it runs, by the example `ifconfig`.
 
-use crate::daemon::{Daemon, PATIENCE, dnsmasq, settled};
+use crate::daemon::{Daemon, PATIENCE, dhcp_server, settled};
 use crate::namespace::{Outcome, example, program, skip};
 use crate::programs::output;
 use std::io::{ErrorKind, Read, Write};
@@ -109,7 +109,7 @@ pub(crate) fn by_dhcp() -> Outcome {
     program("dnsmasq")?;
     let mut ifconfig = ifconfig(&["--dhcp"])?;
     let range = "--dhcp-range=10.0.0.100,10.0.0.100,2m";
-    let _server = dnsmasq(&["--port=0", range, "--dhcp-option=6,10.0.0.53"])?;
+    let _server = dhcp_server(&["--port=0", range, "--dhcp-option=6,10.0.0.53"])?;
     ifconfig.says_just("  address 10.0.0.100/24")?;
     ifconfig.tell("show")?;
     for line in ["  address 10.0.0.100/24", "  route 0.0.0.0/0 via 10.0.0.1", "  dns 10.0.0.53"] {

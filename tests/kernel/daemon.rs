@@ -83,16 +83,26 @@ impl Drop for Daemon {
     }
 }
 
-/// A dnsmasq on `tap0` that has leased nothing yet.
+/// A dnsmasq that reads no files of the machine's. It answers on all addresses, unless the flags name
+/// an interface.
 pub(crate) fn dnsmasq(flags: &[&str]) -> Result<Daemon, Failure> {
-    let folder = TempDir::new()?;
     let mut dnsmasq = program("dnsmasq")?;
     // In the foreground, and without changing to a user that the namespace does not have.
-    dnsmasq.args(["--no-daemon", "--conf-file=/dev/null", "--pid-file=", "--log-dhcp"]);
-    dnsmasq.args(["--interface=tap0", "--except-interface=lo", "--bind-interfaces"]);
-    dnsmasq.args(["--no-resolv", "--no-hosts", "--no-ping", "--dhcp-authoritative"]);
-    dnsmasq.arg(format!("--dhcp-leasefile={}", folder.path().join("leases").display()));
-    let mut daemon = Daemon::start(dnsmasq.args(flags))?;
+    dnsmasq.args(["--no-daemon", "--conf-file=/dev/null", "--pid-file="]);
+    dnsmasq.args(["--no-resolv", "--no-hosts"]);
+    let daemon = Daemon::start(dnsmasq.args(flags))?;
+    // Its sockets are there by then.
+    daemon.says("started, ")?;
+    Ok(daemon)
+}
+
+/// A dnsmasq on `tap0` that has leased nothing yet.
+pub(crate) fn dhcp_server(flags: &[&str]) -> Result<Daemon, Failure> {
+    let folder = TempDir::new()?;
+    let leases = format!("--dhcp-leasefile={}", folder.path().join("leases").display());
+    let own = ["--interface=tap0", "--except-interface=lo", "--bind-interfaces"];
+    let leasing = ["--log-dhcp", "--no-ping", "--dhcp-authoritative", &leases];
+    let mut daemon = dnsmasq(&[&own[..], &leasing, flags].concat())?;
     daemon.folder = Some(folder);
     daemon.says("sockets bound exclusively to interface tap0")?;
     Ok(daemon)

@@ -1,6 +1,6 @@
 //! A stack whose only link is a port of a switch, with the kernel behind a TAP on another one.
 
-use crate::daemon::{Daemon, Failure, PATIENCE, dnsmasq};
+use crate::daemon::{Daemon, Failure, PATIENCE, dhcp_server};
 use crate::namespace::{Outcome, example, program, skip};
 use crate::programs::output;
 use bytes::Bytes;
@@ -41,7 +41,7 @@ fn make_tap() -> Outcome {
 /// Gives addresses, and knows that web.test is the kernel.
 fn addresses_and_names() -> Result<Daemon, Failure> {
     let names = ["--port=53", "--address=/web.test/10.0.0.1"];
-    dnsmasq(&[&["--dhcp-range=10.0.0.100,10.0.0.150,2m"], &names[..]].concat())
+    dhcp_server(&[&["--dhcp-range=10.0.0.100,10.0.0.150,2m"], &names[..]].concat())
 }
 
 /// Serves a page on a kernel socket, until the process ends.

@@ -1,5 +1,6 @@
 //! The examples, against programs that everybody has.
 
+use crate::daemon::dnsmasq;
 use crate::namespace::{Outcome, example, program, skip};
 use netstack::device::{Tun, TunConfig};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -272,42 +273,14 @@ pub(crate) fn connect_example() -> Outcome {
     Ok(())
 }
 
-/// dnsmasq on the kernel's end, until the test ends.
-struct Dnsmasq(Child);
-
-impl Dnsmasq {
-    fn start() -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let mut dnsmasq = program("dnsmasq")?;
-        dnsmasq.args(["--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"]);
-        // All addresses, so that it is there before the interface is.
-        dnsmasq.args(["--port=53", "--user=root", "--group=root", "--pid-file="]);
-        dnsmasq.args(["--address=/web.test/10.9.0.1", "--address=/web.test/fd00::1"]);
-        dnsmasq.args(["--ptr-record=1.0.9.10.in-addr.arpa,web.test"]);
-        dnsmasq.args(["--srv-host=_chat._tcp.test,web.test,7777,10,5"]);
-        let mut dnsmasq = dnsmasq.stderr(Stdio::piped()).spawn()?;
-        let mut lines = BufReader::new(dnsmasq.stderr.take().ok_or("no output")?);
-        let mut line = String::new();
-        // It says that it has started once its sockets are there.
-        lines.read_line(&mut line)?;
-        if !line.contains("started") {
-            lines.read_to_string(&mut line)?;
-            dnsmasq.wait()?;
-            return Err(format!("dnsmasq: {line}").into());
-        }
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        Ok(Self(dnsmasq))
-    }
-}
-
-impl Drop for Dnsmasq {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 pub(crate) fn names() -> Outcome {
-    let _server = Dnsmasq::start()?;
+    // On all addresses, so that it is there before the interface is.
+    let _server = dnsmasq(&[
+        "--address=/web.test/10.9.0.1",
+        "--address=/web.test/fd00::1",
+        "--ptr-record=1.0.9.10.in-addr.arpa,web.test",
+        "--srv-host=_chat._tcp.test,web.test,7777,10,5",
+    ])?;
     let network = ["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24", "--host-address"]
         .into_iter()
         .chain(["fd00::1/64", "--address", "fd00::2/64", "--dns", "10.9.0.1"]);
