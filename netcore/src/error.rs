@@ -20,7 +20,7 @@ use std::io;
 /// | [`AddressNotAvailable`](Self::AddressNotAvailable), [`NoFreePort`](Self::NoFreePort) | `AddrNotAvailable` |
 /// | [`NetworkUnreachable`](Self::NetworkUnreachable) | `NetworkUnreachable` |
 /// | [`HostUnreachable`](Self::HostUnreachable), [`TtlExceeded`](Self::TtlExceeded) | `HostUnreachable` |
-/// | [`WrongFamily`](Self::WrongFamily), [`ZeroPort`](Self::ZeroPort), [`UnspecifiedAddress`](Self::UnspecifiedAddress), [`MessageTooLarge`](Self::MessageTooLarge), [`Malformed`](Self::Malformed), [`WrongSocket`](Self::WrongSocket) | `InvalidInput` |
+/// | [`WrongFamily`](Self::WrongFamily), [`ZeroPort`](Self::ZeroPort), [`UnspecifiedAddress`](Self::UnspecifiedAddress), [`MessageTooLarge`](Self::MessageTooLarge), [`Malformed`](Self::Malformed), [`MtuTooSmall`](Self::MtuTooSmall), [`WrongSocket`](Self::WrongSocket) | `InvalidInput` |
 /// | [`BroadcastForbidden`](Self::BroadcastForbidden) | `PermissionDenied` |
 /// | [`WouldBlock`](Self::WouldBlock) | `WouldBlock` |
 /// | [`LimitReached`](Self::LimitReached) | `QuotaExceeded` |
@@ -93,6 +93,9 @@ pub enum Error {
     /// A packet or an option given by the caller is not well-formed.
     #[error("malformed packet or option value")]
     Malformed,
+    /// The MTU that was to be set is less than every host must take.
+    #[error("the MTU is too small: at least 576 bytes, 1280 with an IPv6 address")]
+    MtuTooSmall,
     /// The command does not apply to this kind of socket.
     #[error("command does not apply to this kind of socket")]
     WrongSocket,
@@ -123,6 +126,7 @@ impl Error {
             | Self::UnspecifiedAddress
             | Self::MessageTooLarge
             | Self::Malformed
+            | Self::MtuTooSmall
             | Self::WrongSocket => io::ErrorKind::InvalidInput,
             Self::BroadcastForbidden => io::ErrorKind::PermissionDenied,
             Self::WouldBlock => io::ErrorKind::WouldBlock,
@@ -168,6 +172,7 @@ mod tests {
             Error::UnspecifiedAddress => (io::ErrorKind::InvalidInput, "UnspecifiedAddress"),
             Error::MessageTooLarge => (io::ErrorKind::InvalidInput, "MessageTooLarge"),
             Error::Malformed => (io::ErrorKind::InvalidInput, "Malformed"),
+            Error::MtuTooSmall => (io::ErrorKind::InvalidInput, "MtuTooSmall"),
             Error::WrongSocket => (io::ErrorKind::InvalidInput, "WrongSocket"),
             Error::BroadcastForbidden => (io::ErrorKind::PermissionDenied, "BroadcastForbidden"),
             Error::WouldBlock => (io::ErrorKind::WouldBlock, "WouldBlock"),
@@ -175,7 +180,7 @@ mod tests {
         }
     }
 
-    const ALL: [Error; 24] = [
+    const ALL: [Error; 25] = [
         Error::Refused,
         Error::Reset,
         Error::Aborted,
@@ -196,6 +201,7 @@ mod tests {
         Error::UnspecifiedAddress,
         Error::MessageTooLarge,
         Error::Malformed,
+        Error::MtuTooSmall,
         Error::WrongSocket,
         Error::BroadcastForbidden,
         Error::WouldBlock,

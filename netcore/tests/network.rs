@@ -234,7 +234,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
             },
             Error::WrongFamily,
         ),
-        (control::Command::SetMtu(Some(1279)), Error::Malformed),
+        (control::Command::SetMtu(Some(1279)), Error::MtuTooSmall),
     ] {
         assert_eq!(tell(&mut pair, Side::Near, command.clone()), Err(error), "{command:?}");
     }

@@ -128,7 +128,7 @@ pub(crate) fn bad_commands() -> Outcome {
         ("route add 192.0.2.0/24 by 10.0.0.1", "a route is NETWORK/PREFIX [via GATEWAY]"),
         ("route del 192.0.2.0/24", "no route"),
         ("mtu many", "\"many\" is not a number of bytes"),
-        ("mtu 100", "malformed"),
+        ("mtu 100", "the MTU is too small: at least 576 bytes"),
         ("dns here", "\"here\" is not an address"),
         ("please", "not one of show, add, del"),
     ] {

@@ -131,13 +131,13 @@ impl Netstack {
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if it is less than every host must take: 1,280 bytes if the stack has
+    /// [`Error::MtuTooSmall`] if it is less than every host must take: 1,280 bytes if the stack has
     /// an IPv6 address (RFC 8200 section 5), 576 otherwise (RFC 791).
     pub fn set_mtu(&mut self, mtu: Option<usize>) -> Result<(), Error> {
         let has_v6 = self.addressing.addresses().iter().any(|own| own.addr().is_ipv6());
         let min = if has_v6 { MTU_MIN_V6 } else { MTU_MIN_V4 };
         if mtu.is_some_and(|mtu| mtu < min) {
-            return Err(Error::Malformed);
+            return Err(Error::MtuTooSmall);
         }
         self.mtu = mtu;
         self.outgoing.capabilities.mtu = self.mtu_of(self.link_mtu);
