@@ -2,11 +2,15 @@
 
 use super::server::{Answer, Server, addresses, unknown};
 use super::{NOBODY, SERVER, pair, sockets_are};
+use futures::poll;
 use hickory_proto::rr::RecordType;
 use netstack::{Pair, Stack};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 async fn server(far: &Stack) -> Server {
@@ -181,19 +185,30 @@ fn who_waits_for_the_answer_of_a_runtime_that_ends_does_not_panic() {
     let build =
         || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build();
     let (lasting, ending) = (build().expect("a runtime"), build().expect("a runtime"));
+    let asked = Arc::new(Notify::new());
+    let heard = asked.clone();
     let _server = lasting.block_on(async {
         super::ask(&near, &["10.0.0.2"], &[]).await;
-        Server::start(far.net(), SERVER, |_| Answer::Silence).await
+        let silent = move |_: &_| {
+            heard.notify_one();
+            Answer::Silence
+        };
+        Server::start(far.net(), SERVER, silent).await
     });
     let resolver = super::resolver(&near, &[SERVER], |config| {
         (config.timeout, config.attempts) = (Duration::from_millis(500), 1);
     });
     let first = resolver.clone();
     ending.spawn(async move { first.lookup_ipv4("web.test").await });
-    let second = lasting.spawn(async move { resolver.lookup_ipv4("web.test").await });
-    std::thread::sleep(Duration::from_millis(100));
-    ending.shutdown_background();
+    let waited = lasting.block_on(async {
+        asked.notified().await;
+        let mut second = pin!(resolver.lookup_ipv4("web.test"));
+        // From now on it waits for the answer to the first.
+        assert!(poll!(&mut second).is_pending());
+        ending.shutdown_background();
+        second.await
+    });
 
-    let waited = lasting.block_on(second).expect("no panic").expect_err("silence");
+    let waited = waited.expect_err("silence");
     assert_eq!(waited.kind(), ErrorKind::TimedOut);
 }
