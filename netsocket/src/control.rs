@@ -111,7 +111,8 @@ impl Control {
     }
 
     /// Sends IP packets of at most `mtu` bytes, or as large as the device can with `None`. Connections
-    /// that are there keep the size of their segments.
+    /// that are there go on with segments that fit; see
+    /// [`Netstack::set_mtu`](netcore::Netstack::set_mtu).
     ///
     /// # Errors
     ///
