@@ -18,8 +18,10 @@ const STREAMS: usize = 8;
 const FAIR: f64 = 0.95;
 /// The beginning of a stream is slow start.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// Long enough that it does not matter much when the scheduler was whose friend.
-const TIME: Duration = Duration::from_secs(6);
+const TIME: Duration = Duration::from_millis(1500);
+/// The median of so many floods counts: a busy scheduler makes one of them uneven, a stack that is
+/// unfair all of them.
+const FLOODS: usize = 5;
 const BLOCK: usize = 64 * 1024;
 const CLIENT_BUFFER: usize = 128 * 1024;
 const ROUND_TRIPS: usize = 300;
@@ -40,9 +42,13 @@ pub(crate) fn shares() -> Outcome {
     std::fs::write("/proc/sys/net/ipv4/tcp_congestion_control", "cubic")?;
     Wire::Tun.with_stack(async |stack| {
         for way in [Way::Up, Way::Down] {
-            let shares = shares_of(&stack, way).await?;
-            let fairness = jain(&shares);
-            assert!(fairness >= FAIR, "{way:?}: fairness {fairness:.3} of {shares:?}");
+            let mut found = Vec::new();
+            for _ in 0..FLOODS {
+                found.push(jain(&shares_of(&stack, way).await?));
+            }
+            eprintln!("{way:?}: {found:.3?}");
+            found.sort_unstable_by(f64::total_cmp);
+            assert!(found[FLOODS / 2] >= FAIR, "{way:?}: {found:.3?}");
         }
         Ok(())
     })

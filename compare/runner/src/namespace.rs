@@ -44,6 +44,8 @@ pub(crate) fn measure(
         command.arg("--loopback");
     }
     command.arg("--").args(server);
+    // The last line of what a program says is then the reason.
+    command.env("RUST_BACKTRACE", "0");
     let output = command.stdin(Stdio::null()).output().context("unshare")?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
