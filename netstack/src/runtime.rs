@@ -1,4 +1,4 @@
-//! Driving a stack: by events, never by polling.
+//! Driving a stack: by events, with at most a short look for more before it sleeps.
 
 use crate::clock::Clock;
 use crate::device::Device;
