@@ -91,7 +91,7 @@ mod tests {
         let at =
             |n: usize| looked.iter().enumerate().filter(|(_, is)| **is).map(|(at, _)| at).nth(n);
         assert_eq!([at(0), at(1), at(2), at(3)], [Some(0), Some(2), Some(5), Some(10)]);
-        assert_eq!(looked.iter().filter(|looked| **looked).count(), 8);
+        assert_eq!(looked.iter().filter(|looked| **looked).count(), 9);
     }
 
     #[test]
