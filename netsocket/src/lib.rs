@@ -14,6 +14,7 @@ pub mod ureq;
 
 mod address;
 mod control;
+mod datagram_socket;
 mod names;
 mod net;
 mod ping_socket;

@@ -1,6 +1,6 @@
 //! Echo requests and replies.
 
-use crate::udp_socket::Socket;
+use crate::datagram_socket::Socket;
 use crate::wait;
 use bytes::Bytes;
 use netcore::Error;

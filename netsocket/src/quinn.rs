@@ -17,7 +17,7 @@
 //! ```
 
 use crate::UdpSocket;
-use crate::udp_socket::Socket;
+use crate::datagram_socket::Socket;
 use crate::wait::{self, Waitable};
 use ::quinn::udp::{RecvMeta, Transmit};
 use ::quinn::{AsyncUdpSocket, UdpPoller};
@@ -106,7 +106,7 @@ impl QuicSocket {
                 Err(_) => {}
             }
         };
-        let len = crate::udp_socket::copy(&datagram, buf);
+        let len = crate::datagram_socket::copy(&datagram, buf);
         let (addr, dst_ip) = (datagram.peer, datagram.local.map(|local| local.ip()));
         Ok(RecvMeta { addr, len, stride: len, ecn: None, dst_ip })
     }

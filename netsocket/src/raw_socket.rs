@@ -1,6 +1,6 @@
 //! Whole IP packets.
 
-use crate::udp_socket::Socket;
+use crate::datagram_socket::Socket;
 use crate::wait;
 use bytes::Bytes;
 use netcore::queue::{Datagram, DatagramQueue};

@@ -2,20 +2,18 @@
 
 use crate::address::ToSocketAddrs;
 use crate::blocking;
+use crate::datagram_socket::Socket;
 use crate::names::Names;
 use crate::readiness::{Interest, Ready, operation_methods};
-use crate::stream::{BlockingMode, DEFAULT_TTL, valid_ttl};
 use crate::udp_methods::udp_option_methods;
-use crate::wait::{self, Waitable};
+use crate::wait;
 use bytes::{BufMut, Bytes};
-use netcore::Error;
-use netcore::queue::{Datagram, DatagramQueue, WaitKey};
+use netcore::queue::DatagramQueue;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::ops::Deref;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
 
 /// A UDP socket, with the methods of `tokio::net::UdpSocket`.
@@ -26,166 +24,6 @@ use tokio::io::ReadBuf;
 pub struct UdpSocket {
     socket: Arc<Socket>,
     names: Names,
-}
-
-/// A datagram socket's queue, closed when the last handle is dropped.
-#[derive(Debug)]
-pub(crate) struct Socket {
-    queue: Arc<DatagramQueue>,
-    pub(crate) blocking: BlockingMode,
-}
-
-impl Socket {
-    pub(crate) fn new(queue: Arc<DatagramQueue>) -> Self {
-        Self { queue, blocking: BlockingMode::default() }
-    }
-
-    pub(crate) fn reads(&self) -> Reads<'_> {
-        Reads(&self.queue)
-    }
-
-    /// To wait for room for a datagram of `len` bytes.
-    pub(crate) fn writes(&self, len: usize) -> Writes<'_> {
-        Writes(&self.queue, len)
-    }
-
-    pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.queue.local_address()
-    }
-
-    pub(crate) fn peer_addr(&self) -> Result<SocketAddr, Error> {
-        self.queue.peer().ok_or(Error::NoPeer)
-    }
-
-    pub(crate) fn connect(&self, peer: SocketAddr) -> Result<(), Error> {
-        self.queue.check_peer(peer)?;
-        // The form in which this socket's received datagrams say it.
-        let ip = match (self.local_addr().is_ipv6(), peer.ip().to_canonical()) {
-            (true, IpAddr::V4(ip)) => ip.to_ipv6_mapped().into(),
-            (_, ip) => ip,
-        };
-        let peer = SocketAddr::new(ip, peer.port());
-        self.queue.set_peer(Some(peer));
-        Ok(())
-    }
-
-    pub(crate) fn try_send_to(&self, payload: Bytes, peer: SocketAddr) -> Result<usize, Error> {
-        let len = payload.len();
-        self.queue.try_send(Datagram::new(peer, payload))?;
-        Ok(len)
-    }
-
-    /// Sends from an address and port that the socket has among others.
-    pub(crate) fn try_send_from_to(
-        &self,
-        payload: Bytes,
-        local: SocketAddr,
-        peer: SocketAddr,
-    ) -> Result<usize, Error> {
-        let len = payload.len();
-        let local = Some(local);
-        self.queue.try_send(Datagram { local, ..Datagram::new(peer, payload) })?;
-        Ok(len)
-    }
-
-    /// Receives, with who has sent it and where to.
-    pub(crate) fn try_recv_from_to(
-        &self,
-        buf: &mut [u8],
-    ) -> Result<(usize, SocketAddr, SocketAddr), Error> {
-        let datagram = self.queue.try_recv()?;
-        let local = datagram.local.unwrap_or(self.local_addr());
-        Ok((copy(&datagram, buf), datagram.peer, local))
-    }
-
-    pub(crate) fn try_recv_from(&self, buf: &mut [u8]) -> Result<(usize, SocketAddr), Error> {
-        let datagram = self.queue.try_recv()?;
-        Ok((copy(&datagram, buf), datagram.peer))
-    }
-
-    pub(crate) fn try_peek_from(&self, buf: &mut [u8]) -> Result<(usize, SocketAddr), Error> {
-        self.queue.try_peek(|datagram| (copy(datagram, buf), datagram.peer))
-    }
-
-    pub(crate) fn try_recv_buf_from(
-        &self,
-        buf: &mut impl BufMut,
-    ) -> Result<(usize, SocketAddr), Error> {
-        let mut datagram = self.queue.try_recv()?;
-        datagram.payload.truncate(buf.remaining_mut());
-        let n = datagram.payload.len();
-        buf.put(datagram.payload);
-        Ok((n, datagram.peer))
-    }
-
-    /// What the socket is ready for now.
-    pub(crate) fn readiness(&self) -> Ready {
-        let mut ready = Ready::EMPTY;
-        ready.set(Ready::READABLE, self.queue.is_readable());
-        ready.set(Ready::WRITABLE, self.queue.is_writable(0));
-        ready
-    }
-
-    /// Waits until the socket is ready for something that `interest` names.
-    async fn ready(&self, interest: Interest) -> Ready {
-        wait::ready_for(interest, &self.reads(), &self.writes(0), || self.readiness()).await
-    }
-
-    pub(crate) fn ttl(&self) -> u32 {
-        self.queue.options().hop_limit.map_or(DEFAULT_TTL, u32::from)
-    }
-
-    pub(crate) fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        let ttl = valid_ttl(ttl)?;
-        self.queue.set_options(|options| options.hop_limit = Some(ttl));
-        Ok(())
-    }
-}
-
-impl Deref for Socket {
-    type Target = DatagramQueue;
-
-    fn deref(&self) -> &DatagramQueue {
-        &self.queue
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        self.queue.close();
-    }
-}
-
-pub(crate) fn copy(datagram: &Datagram, buf: &mut [u8]) -> usize {
-    let n = datagram.payload.len().min(buf.len());
-    buf[..n].copy_from_slice(&datagram.payload[..n]);
-    n
-}
-
-/// The receive side of a socket.
-pub(crate) struct Reads<'a>(&'a DatagramQueue);
-
-impl Waitable for Reads<'_> {
-    fn poll(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
-        self.0.poll_readable(key, waker)
-    }
-
-    fn forget(&self, key: &WaitKey) {
-        self.0.forget_reader(key);
-    }
-}
-
-/// The send side of a socket, for a datagram of some length.
-pub(crate) struct Writes<'a>(&'a DatagramQueue, usize);
-
-impl Waitable for Writes<'_> {
-    fn poll(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
-        self.0.poll_writable(self.1, key, waker)
-    }
-
-    fn forget(&self, key: &WaitKey) {
-        self.0.forget_writer(key);
-    }
 }
 
 impl UdpSocket {

@@ -179,8 +179,8 @@ impl Builder {
 
     /// Starts the stack on a thread of its own.
     ///
-    /// Bulk data moves fastest so, since the stack and its users work at the same time: choose this
-    /// for blocking sockets, and for few streams with much data.
+    /// Nothing else in the program can hold it up there, and every wake-up crosses from one thread to
+    /// another: choose this for blocking sockets, and beside tasks that compute for long.
     ///
     /// # Errors
     ///

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 pub(crate) struct Spin {
     /// How long to look at a time.
     max: Duration,
-    /// Since it has begun to look.
+    /// When to give up, once it has begun to look.
     until: Option<Instant>,
     /// Occasions that are still let pass.
     pass: u32,
-    /// How many were let pass after the last time in vain.
+    /// How many were to be let pass after the last time in vain; 0 if that found something.
     passed: u32,
 }
 

@@ -156,6 +156,8 @@ fn json(program: &str, arguments: &[&str]) -> Result<serde_json::Value> {
     let output = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
+        // The last line of what it says is then the reason.
+        .env("RUST_BACKTRACE", "0")
         .output()
         .with_context(|| program.to_owned())?;
     if !output.status.success() {

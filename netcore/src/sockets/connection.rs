@@ -2,8 +2,9 @@
 
 use super::guard::{self, Segment, Verdict};
 use super::patience::{Activity, Patience};
+use super::sink::ConnectionSink;
 use super::warmth::Warmth;
-use super::wire::{self, Wire};
+use super::wire::Wire;
 use crate::addressing::NextHop;
 use crate::buffer::SoloSocket;
 use crate::channel::Responder;
@@ -11,21 +12,19 @@ use crate::command::tcp::Options;
 use crate::config::Config;
 use crate::counters::DropReason;
 use crate::deadlines::Armed;
-use crate::engine::{Engine, Segments, Sink};
+use crate::engine::{Engine, Segments};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::link::Link;
-use crate::output::{Checksums, Output};
+use crate::output::Output;
 use crate::path_mtu::PathMtu;
 use crate::queue::{Received, StreamQueue};
-use crate::segment::{self, TcpHeaders};
 use crate::sync::Arc;
 use bytes::Bytes;
 use smoltcp::socket::tcp::{CongestionControl, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::TcpPacket;
 use std::collections::VecDeque;
-use std::num::NonZeroUsize;
 use std::task::Waker;
 
 /// A TCP connection, from its first SYN until its ends may be used again.
@@ -524,10 +523,9 @@ impl Connection {
         self.wire.forget_path(now);
         let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
         if let (NextHop::Link(_), Segments::Mss) = (self.way, segments) {
-            let mtu = sink.output.state.capabilities.mtu;
-            sink.cut_above = sink.wire.headers() + sink.wire.piece_bytes(mtu);
+            sink.cut_to_path();
         }
-        while sink.sent_bytes < QUANTUM_BYTES {
+        while sink.sent_bytes() < QUANTUM_BYTES {
             if !engine.emit(now, segments, self.solo.set_mut(), &mut sink) {
                 return false;
             }
@@ -678,67 +676,5 @@ fn push_copy(queue: &StreamQueue, bytes: &[u8], wakes: &mut Vec<Waker>) {
         1..KEEP_BYTES => queue.push_received(Received::Copy(bytes), wakes),
         // A large copy is made before the lock is taken.
         _ => queue.push_received(Received::Chunk(Bytes::copy_from_slice(bytes)), wakes),
-    }
-}
-
-/// Where the packets of one connection go.
-struct ConnectionSink<'a, 'o, L> {
-    wire: &'a mut Wire,
-    way: NextHop,
-    output: &'a mut Output<'o, L>,
-    sent_bytes: usize,
-    /// Packets of more bytes than this have to be cut.
-    cut_above: usize,
-}
-
-impl<'a, 'o, L: Link> ConnectionSink<'a, 'o, L> {
-    /// A sink for packets that carry no data, or that need not be cut here.
-    fn new(wire: &'a mut Wire, way: NextHop, output: &'a mut Output<'o, L>) -> Self {
-        Self { wire, way, output, sent_bytes: 0, cut_above: usize::MAX }
-    }
-
-    /// Takes a packet that has become too large since the connection began: smoltcp goes on with
-    /// the segments that it began with.
-    ///
-    /// Its pieces wait for room as the stack's own answers do: if each time the first alone found
-    /// some, the connection would crawl from timeout to timeout.
-    #[cold]
-    fn take_apart<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        let mut packet = vec![0; len];
-        let result = fill(&mut packet);
-        let capabilities = self.output.state.capabilities;
-        self.wire.finish(&mut packet, Checksums::Partial, &capabilities);
-        let at = TcpHeaders { ip: 0, tcp: wire::ip_header_len(self.wire.flow().local()) };
-        let piece = self.wire.piece_bytes(capabilities.mtu);
-        let piece = NonZeroUsize::new(piece).unwrap_or(NonZeroUsize::MIN);
-        segment::cut_segments(&packet, at, piece, |piece| self.output.reply(self.way, piece));
-        result
-    }
-}
-
-impl<L: Link> Sink for ConnectionSink<'_, '_, L> {
-    fn has_room(&mut self) -> bool {
-        self.output.has_room(self.way)
-    }
-
-    fn take<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        self.sent_bytes += len;
-        if len > self.cut_above {
-            return self.take_apart(len, fill);
-        }
-        let capabilities = self.output.state.capabilities;
-        let mut fill = Some(fill);
-        let sent = self.output.send(self.way, len, |packet, checksums| {
-            let fill = fill.take().expect("called once");
-            let result = fill(packet);
-            (result, self.wire.finish(packet, checksums, &capabilities))
-        });
-        if let Some(result) = sent {
-            return result;
-        }
-        // An immediate answer that found no room: lost, as on a wire. TCP recovers.
-        self.output.state.counters.drop(DropReason::ReplyQueueFull);
-        let fill = fill.take().expect("`send` did not call it");
-        fill(&mut vec![0; len])
     }
 }

@@ -2,9 +2,9 @@
 
 use super::tcp_stream::deadline;
 use crate::address::ToSocketAddrs;
+use crate::datagram_socket::Socket;
 use crate::names::Names;
 use crate::udp_methods::udp_option_methods;
-use crate::udp_socket::Socket;
 use crate::wait;
 use bytes::Bytes;
 use netcore::Error;
