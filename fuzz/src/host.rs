@@ -93,6 +93,8 @@ impl Host {
         let left = self.stack.snapshot();
         assert!(left.sockets.is_empty() && left.time_wait.is_empty(), "left behind:\n{left}");
         assert_eq!((left.buffer_bytes, left.timers), (0, 0), "left behind:\n{left}");
+        let counters = self.stack.counters();
+        assert_eq!(counters.received(), counters.accounted(), "{counters:?}");
     }
 }
 

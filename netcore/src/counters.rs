@@ -3,14 +3,29 @@
 use std::fmt;
 
 /// Counters of a stack, since it was made.
+///
+/// Each frame and each packet from inside is counted once when it is [received](Self::received),
+/// and has exactly one fate: it is delivered, handled, kept as a fragment, or
+/// [dropped](Self::received_dropped) for one reason. So at any time between two rounds
+/// [`received`](Self::received) and [`accounted`](Self::accounted) are equal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Frames taken from the link.
     pub frames_received: u64,
     /// Frames given to the link.
     pub frames_sent: u64,
-    /// Packets delivered inside, from one socket of the stack to another.
+    /// Packets received from inside, from one socket of the stack to another.
     pub loopback_packets: u64,
+    /// Received packets that a socket or a connection took, whole or in part.
+    pub packets_delivered: u64,
+    /// Received packets that the stack took itself, and answered where an answer is due: ARP,
+    /// Neighbour Discovery, ICMP, segments of connections in TIME-WAIT.
+    pub packets_handled: u64,
+    /// Received fragments that were put aside to wait for others. A packet that is whole has the
+    /// fate of its last fragment.
+    pub fragments_kept: u64,
+    /// Copies of delivered packets, and reports of ICMP errors, that found a socket's queue full.
+    pub copies_lost: u64,
     /// Connections whose handshake was completed, from either end.
     pub connections_established: u64,
     /// Resets sent.
@@ -28,6 +43,25 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// How many frames and packets were received: from the link, and from inside.
+    pub fn received(&self) -> u64 {
+        self.frames_received + self.loopback_packets
+    }
+
+    /// How many received frames and packets were dropped, for any reason.
+    pub fn received_dropped(&self) -> u64 {
+        self.drops().filter(|(reason, _)| reason.is_for_received()).map(|(_, count)| count).sum()
+    }
+
+    /// How many received frames and packets have met a fate: as many as were
+    /// [received](Self::received).
+    pub fn accounted(&self) -> u64 {
+        self.packets_delivered
+            + self.packets_handled
+            + self.fragments_kept
+            + self.received_dropped()
+    }
+
     /// How many packets were dropped for `reason`.
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize]
@@ -39,10 +73,31 @@ impl Counters {
         counted.filter(|(_, count)| *count > 0)
     }
 
+    /// Counts what became of a received packet.
+    pub(crate) fn received_packet(&mut self, fate: Result<Fate, DropReason>) {
+        match fate {
+            Ok(Fate::Delivered) => self.packets_delivered += 1,
+            Ok(Fate::Handled) => self.packets_handled += 1,
+            Ok(Fate::Kept) => self.fragments_kept += 1,
+            Err(reason) => self.drop(reason),
+        }
+    }
+
     pub(crate) fn drop(&mut self, reason: DropReason) {
         self.drops[reason as usize] += 1;
         tracing::trace!(?reason, "packet dropped");
     }
+}
+
+/// What became of a received packet that was not dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// A socket or a connection took it.
+    Delivered,
+    /// The stack took it itself.
+    Handled,
+    /// A fragment that waits for others.
+    Kept,
 }
 
 macro_rules! drop_reasons {
@@ -57,6 +112,19 @@ macro_rules! drop_reasons {
         impl DropReason {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Whether it is a received frame or packet that is dropped for this reason. What is
+            /// dropped for the others was received and counted before, or was to be sent.
+            pub const fn is_for_received(self) -> bool {
+                !matches!(
+                    self,
+                    Self::FragmentExpired
+                        | Self::HalfOpenEvicted
+                        | Self::ReplyQueueFull
+                        | Self::NeighbourUnknown
+                        | Self::NoRoute
+                )
+            }
         }
 
         impl fmt::Display for DropReason {
@@ -99,9 +167,10 @@ drop_reasons! {
     TooManySockets => "too many sockets",
     /// A SYN came while the stack had no room for the buffers of another connection.
     NoBuffers => "no room for buffers",
-    /// A datagram came while its socket's queue was full.
+    /// A datagram came while the queue of every socket that it was for was full.
     QueueFull => "queue full",
-    /// Nobody listens, and the answer that this deserves was not sent.
+    /// There is no socket that it is for. A reset or an ICMP error was sent where the RFCs ask for
+    /// one.
     NoListener => "no listener",
     /// A TCP segment that no state of its connection has a use for.
     Unacceptable => "unacceptable segment",
@@ -115,13 +184,16 @@ drop_reasons! {
     UnexpectedSyn => "unexpected SYN",
     /// A reset without the exact sequence number (RFC 5961 section 3).
     UnexpectedReset => "unexpected reset",
-    /// An answer was not sent because there were too many of its kind.
+    /// A packet that deserves a reset, an ICMP error or a challenge, which was not sent because
+    /// there were too many of its kind.
     RateLimited => "answer rate-limited",
-    /// An answer found no room on the link.
+    /// An answer of the stack found no room on the link.
     ReplyQueueFull => "reply queue full",
     /// An outgoing packet waited for a neighbour's hardware address, and made room for a newer one
     /// or was given up.
     NeighbourUnknown => "neighbour unknown",
+    /// A SYN came from where no route leads.
+    NoRouteBack => "no route back",
     /// A frame came while the link was down.
     LinkDown => "link down",
     /// An outgoing packet has no route any more.

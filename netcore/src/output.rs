@@ -171,7 +171,6 @@ impl<L: Link> Output<'_, L> {
         match way {
             NextHop::Own => {
                 state.loopback.push_back(packet.freeze());
-                state.counters.loopback_packets += 1;
             }
             NextHop::Nowhere => state.counters.drop(DropReason::NoRoute),
             NextHop::Link(neighbour) => {

@@ -80,19 +80,6 @@ pub(crate) struct Part {
     pub(crate) is_to_be_acknowledged: bool,
 }
 
-impl Verdict {
-    /// Why the segment is dropped, if it is.
-    pub(crate) fn reason(&self) -> Option<DropReason> {
-        match self {
-            Self::Take | Self::TakePart(_) => None,
-            Self::Acknowledge(reason)
-            | Self::Challenge(reason)
-            | Self::Refuse(reason)
-            | Self::Drop(reason) => Some(*reason),
-        }
-    }
-}
-
 impl Segment {
     /// Reads a segment that was found to be whole.
     #[inline]

@@ -15,15 +15,20 @@ use smoltcp::wire::{
 use std::net::IpAddr;
 
 impl Netstack {
-    /// Answers a segment that no connection takes with a reset (RFC 9293 section 3.10.7.1).
-    pub(super) fn answer_reset<L: Link>(&mut self, packet: &Packet, link: &mut L) {
+    /// Answers a segment that no connection takes with a reset (RFC 9293 section 3.10.7.1); returns
+    /// why the segment is dropped, which is for `reason` unless the answer is one too many.
+    pub(super) fn answer_reset<L: Link>(
+        &mut self,
+        packet: &Packet,
+        reason: DropReason,
+        link: &mut L,
+    ) -> DropReason {
         let segment = TcpPacket::new_unchecked(packet.payload());
         if segment.rst() {
-            return;
+            return reason;
         }
         if !self.resets.allows(self.now) {
-            self.outgoing.counters.drop(DropReason::RateLimited);
-            return;
+            return DropReason::RateLimited;
         }
         let (sequence, acknowledgement) = if segment.ack() {
             (segment.ack_number(), None)
@@ -33,6 +38,7 @@ impl Netstack {
         let ports = (segment.dst_port(), segment.src_port());
         self.send_control(packet, ports, TcpControl::Rst, (sequence, acknowledgement), link);
         self.outgoing.counters.resets_sent += 1;
+        reason
     }
 
     /// Sends a segment without data or options back to where `packet` came from.
@@ -71,8 +77,8 @@ impl Netstack {
         &mut self,
         packet: &Packet,
         link: &mut L,
-    ) -> Result<(), DropReason> {
-        self.answer_error(packet, link, Unreachable::Port)
+    ) -> DropReason {
+        self.answer_error(packet, link, Unreachable::Port).err().unwrap_or(DropReason::NoListener)
     }
 
     /// Answers a packet of a protocol that nobody speaks (RFC 1122 section 3.2.2.1, RFC 4443
@@ -81,8 +87,9 @@ impl Netstack {
         &mut self,
         packet: &Packet,
         link: &mut L,
-    ) -> Result<(), DropReason> {
-        self.answer_error(packet, link, Unreachable::Protocol)
+    ) -> DropReason {
+        let answered = self.answer_error(packet, link, Unreachable::Protocol);
+        answered.err().unwrap_or(DropReason::NoListener)
     }
 
     /// Answers an echo request.

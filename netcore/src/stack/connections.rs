@@ -8,7 +8,7 @@ use crate::addressing::NextHop;
 use crate::buffer::SoloSocket;
 use crate::channel::Responder;
 use crate::command::tcp;
-use crate::counters::DropReason;
+use crate::counters::{DropReason, Fate};
 use crate::doorbell::{Bell, Events};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -40,7 +40,7 @@ impl Netstack {
         &mut self,
         mut packet: Packet,
         link: &mut L,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Fate, DropReason> {
         if packet.header.has_extensions {
             packet.strip_extensions();
         }
@@ -71,10 +71,7 @@ impl Netstack {
             None if !segment.ack() && self.ports.find(Protocol::Tcp, flow.local()).is_some() => {
                 Err(DropReason::Unacceptable)
             }
-            None => {
-                self.answer_reset(&packet, link);
-                Err(DropReason::NoListener)
-            }
+            None => Err(self.answer_reset(&packet, DropReason::NoListener, link)),
         }
     }
 
@@ -83,7 +80,7 @@ impl Netstack {
         id: SocketId,
         packet: &Packet,
         link: &mut L,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Fate, DropReason> {
         let connection = self.sockets.connection_mut(id).expect("the flow table has living ids");
         if let Stage::HalfOpen { listener, .. } = connection.stage {
             // With the accept queue full the last step of the handshake is not taken, so that the
@@ -125,7 +122,7 @@ impl Netstack {
         });
         if let Err(panic) = obeyed {
             self.end_broken(id, panic);
-            return Ok(());
+            return Ok(Fate::Delivered);
         }
         match verdict {
             Verdict::Take | Verdict::TakePart(_) => {
@@ -135,13 +132,14 @@ impl Netstack {
                     self.advance(id);
                 }
                 self.mark(id);
-                return Ok(());
+                Ok(Fate::Delivered)
             }
-            Verdict::Refuse(_) => self.answer_reset(packet, link),
-            _ if !is_answered => self.outgoing.counters.drop(DropReason::RateLimited),
-            _ => {}
+            Verdict::Refuse(reason) => Err(self.answer_reset(packet, reason, link)),
+            _ if !is_answered => Err(DropReason::RateLimited),
+            Verdict::Acknowledge(reason) | Verdict::Challenge(reason) | Verdict::Drop(reason) => {
+                Err(reason)
+            }
         }
-        verdict.reason().map_or(Ok(()), Err)
     }
 
     /// Takes a SYN for a pair of ends that has no connection.
@@ -150,13 +148,12 @@ impl Netstack {
         flow: FlowKey,
         packet: &Packet,
         link: &mut L,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Fate, DropReason> {
         let found = self.ports.find(Protocol::Tcp, flow.local());
         let Some((listener_id, listener)) =
             found.and_then(|id| Some((id, self.sockets.listener_mut(id)?)))
         else {
-            self.answer_reset(packet, link);
-            return Err(DropReason::NoListener);
+            return Err(self.answer_reset(packet, DropReason::NoListener, link));
         };
         if TcpPacket::new_unchecked(packet.payload()).fin() {
             // Nobody means it; Linux drops it as well.
@@ -166,7 +163,8 @@ impl Netstack {
             return Err(DropReason::BacklogFull);
         }
         let options = listener.options.clone();
-        let way = self.addressing.next_hop(flow.remote().ip()).map_err(|_| DropReason::NoRoute)?;
+        let way =
+            self.addressing.next_hop(flow.remote().ip()).map_err(|_| DropReason::NoRouteBack)?;
         if listener.half_open.len() >= self.config.half_open_per_listener_max.max(1) {
             let oldest = listener.half_open.oldest();
             self.evict_half_open(oldest);
@@ -194,10 +192,10 @@ impl Netstack {
             isolated(|| connection.receive_syn(isn, self.now, &packet.bytes, start, &mut output));
         if let Err(panic) = shown {
             self.end_broken(id, panic);
-            return Ok(());
+            return Ok(Fate::Delivered);
         }
         self.mark(id);
-        Ok(())
+        Ok(Fate::Delivered)
     }
 
     /// Ends a connect that an ICMP error speaks of, as Linux does, so that whoever waits learns at

@@ -6,7 +6,7 @@ use crate::addressing::NextHop;
 use crate::command::raw::Version;
 use crate::command::tcp::Families;
 use crate::command::{icmp, raw, udp};
-use crate::counters::DropReason;
+use crate::counters::{DropReason, Fate};
 use crate::doorbell::{Bell, Events};
 use crate::error::Error;
 use crate::id::SocketId;
@@ -228,25 +228,42 @@ impl Netstack {
 
 /// Receiving.
 impl Netstack {
-    /// Shows a packet to the raw sockets of its protocol; returns whether there are any.
-    pub(super) fn deliver_raw(&mut self, packet: &Packet) -> bool {
+    /// Shows a packet to the raw sockets of its protocol; `None` if there are none.
+    pub(super) fn deliver_raw(&mut self, packet: &Packet) -> Option<Result<Fate, DropReason>> {
         if self.raw.is_empty() {
-            return false;
+            return None;
         }
         let key = (packet.version(), u8::from(packet.header.protocol));
-        let Some(sockets) = self.raw.get(&key) else {
-            return false;
-        };
+        let sockets = self.raw.get(&key)?.clone();
         let bytes = Bytes::copy_from_slice(&packet.bytes);
-        for id in sockets.clone() {
-            let datagram = Datagram {
-                local: Some(SocketAddr::new(packet.header.destination, 0)),
-                hop_limit: Some(packet.header.hop_limit),
-                ..Datagram::new(SocketAddr::new(packet.header.source, 0), bytes.clone())
-            };
-            self.deliver(id, datagram);
+        let datagram = Datagram {
+            local: Some(SocketAddr::new(packet.header.destination, 0)),
+            hop_limit: Some(packet.header.hop_limit),
+            ..Datagram::new(SocketAddr::new(packet.header.source, 0), bytes)
+        };
+        Some(self.deliver_to_all(sockets, &datagram))
+    }
+
+    /// Puts a copy of a datagram into the queue of each of these sockets.
+    fn deliver_to_all(
+        &mut self,
+        sockets: Vec<SocketId>,
+        datagram: &Datagram,
+    ) -> Result<Fate, DropReason> {
+        let (mut fate, mut lost) = (Err(DropReason::NoListener), 0);
+        for id in sockets {
+            match self.deliver(id, datagram.clone()) {
+                Ok(taken) => fate = Ok(taken),
+                Err(DropReason::QueueFull) => lost += 1,
+                Err(_) => {}
+            }
         }
-        true
+        match fate {
+            Ok(_) => self.outgoing.counters.copies_lost += lost,
+            Err(_) if lost > 0 => return Err(DropReason::QueueFull),
+            Err(_) => {}
+        }
+        fate
     }
 
     pub(super) fn receive_udp<L: Link>(
@@ -254,7 +271,7 @@ impl Netstack {
         packet: Packet,
         is_raw: bool,
         link: &mut L,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Fate, DropReason> {
         let datagram =
             UdpPacket::new_checked(packet.payload()).map_err(|_| DropReason::Malformed)?;
         let (source, destination) = (packet.header.source, packet.header.destination);
@@ -294,31 +311,22 @@ impl Netstack {
                         to => to.covers(destination),
                     }
             };
-            let sockets: Vec<_> =
-                self.ports.all(Protocol::Udp, port).filter(|(to, id)| takes(*to, *id)).collect();
-            let mut taken = false;
-            for (_, id) in sockets {
-                taken = true;
-                self.deliver(id, received.clone());
-            }
-            return if taken { Ok(()) } else { Err(DropReason::NoListener) };
+            let all = self.ports.all(Protocol::Udp, port).filter(|(to, id)| takes(*to, *id));
+            let sockets = all.map(|(_, id)| id).collect();
+            return self.deliver_to_all(sockets, &received);
         }
         match self.ports.find(Protocol::Udp, SocketAddr::new(destination, port)) {
             Some(id) => self.deliver(id, received),
-            None if is_raw => {}
-            None => {
-                self.answer_port_unreachable(&packet, link)?;
-                return Err(DropReason::NoListener);
-            }
+            None if is_raw => Err(DropReason::NoListener),
+            None => Err(self.answer_port_unreachable(&packet, link)),
         }
-        Ok(())
     }
 
     pub(super) fn deliver_echo(
         &mut self,
         packet: &Packet,
         (identifier, sequence): (u16, u16),
-    ) -> Result<(), DropReason> {
+    ) -> Result<Fate, DropReason> {
         let found = self.echoes.get(&(packet.version(), identifier)).copied();
         let id = found.ok_or(DropReason::NoListener)?;
         let payload = packet.payload().get(ECHO_HEADER..).unwrap_or_default();
@@ -328,15 +336,16 @@ impl Netstack {
             hop_limit: Some(packet.header.hop_limit),
             ..Datagram::new(SocketAddr::new(packet.header.source, sequence), payload)
         };
-        self.deliver(id, datagram);
-        Ok(())
+        self.deliver(id, datagram)
     }
 
-    /// Puts a datagram into a socket's queue, or drops it.
-    pub(super) fn deliver(&mut self, id: SocketId, mut datagram: Datagram) {
-        let Some(socket) = self.sockets.datagram_mut(id) else {
-            return;
-        };
+    /// Puts a datagram into a socket's queue.
+    pub(super) fn deliver(
+        &mut self,
+        id: SocketId,
+        mut datagram: Datagram,
+    ) -> Result<Fate, DropReason> {
+        let socket = self.sockets.datagram_mut(id).ok_or(DropReason::NoListener)?;
         if let Kind::Udp { is_v6: true, .. } = socket.queue.kind() {
             datagram.peer = mapped(datagram.peer);
             datagram.local = datagram.local.map(mapped);
@@ -348,9 +357,10 @@ impl Netstack {
         match pushed {
             Pushed::Taken if socket.parked.is_empty() => {}
             Pushed::Taken => self.retry_parked_datagram(id),
-            Pushed::Full => self.outgoing.counters.drop(DropReason::QueueFull),
-            Pushed::Stranger => self.outgoing.counters.drop(DropReason::NoListener),
+            Pushed::Full => return Err(DropReason::QueueFull),
+            Pushed::Stranger => return Err(DropReason::NoListener),
         }
+        Ok(Fate::Delivered)
     }
 }
 

@@ -4,7 +4,7 @@ use super::Netstack;
 use super::datagrams::{canonical, version_of};
 use super::ingress::Packet;
 use crate::addressing::NextHop;
-use crate::counters::DropReason;
+use crate::counters::{DropReason, Fate};
 use crate::error::Error;
 use crate::flow_table::FlowKey;
 use crate::ip::{self, Quoted};
@@ -43,7 +43,7 @@ impl Netstack {
         &mut self,
         packet: &Packet,
         link: &mut L,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Fate, DropReason> {
         let message = match (packet.header.protocol, packet.header.source) {
             (IpProtocol::Icmp, IpAddr::V4(_)) => read_v4(packet.payload())?,
             (IpProtocol::Icmpv6, IpAddr::V6(_)) => read_v6(packet)?,
@@ -62,7 +62,7 @@ impl Netstack {
             Message::EchoReply { identifier, sequence } => {
                 return self.deliver_echo(packet, (identifier, sequence));
             }
-            Message::Neighbour => return self.receive_ndp(packet, link),
+            Message::Neighbour => self.receive_ndp(packet, link)?,
             Message::Failed(error) => {
                 if let Some(quoted) = quoted_in(packet) {
                     self.report_error(packet.header.source, &quoted, error);
@@ -75,7 +75,7 @@ impl Netstack {
             }
             Message::Other => {}
         }
-        Ok(())
+        Ok(Fate::Handled)
     }
 
     /// The largest packet on the way to `destination`, in bytes, as far as is known.
@@ -113,7 +113,9 @@ impl Netstack {
                 };
                 let sender = SocketAddr::new(from, quoted.echo_sequence);
                 let report = Datagram { error: Some(error), ..Datagram::new(sender, Bytes::new()) };
-                self.deliver(id, report);
+                if self.deliver(id, report) == Err(DropReason::QueueFull) {
+                    self.outgoing.counters.copies_lost += 1;
+                }
             }
             _ => {}
         }

@@ -4,7 +4,7 @@
 use super::Netstack;
 use super::ingress::{Origin, Packet};
 use crate::addressing::{self, NextHop};
-use crate::counters::DropReason;
+use crate::counters::{DropReason, Fate};
 use crate::error::Error;
 use crate::ethernet::arp::{self, Arp};
 use crate::ethernet::arrivals::Step;
@@ -286,7 +286,7 @@ impl Netstack {
         &mut self,
         frame: &Frame,
         link: &mut L,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Fate, DropReason> {
         let header = ethernet::parse(&frame.data).ok_or(DropReason::Malformed)?;
         let own = self.outgoing.hardware_address;
         let is_for_many = header.destination.is_multicast();
@@ -301,7 +301,9 @@ impl Netstack {
         let version = match header.protocol {
             EthernetProtocol::Ipv4 => 4,
             EthernetProtocol::Ipv6 => 6,
-            EthernetProtocol::Arp => return self.receive_arp(&packet, link),
+            EthernetProtocol::Arp => {
+                return self.receive_arp(&packet, link).map(|()| Fate::Handled);
+            }
             EthernetProtocol::Unknown(_) => return Err(DropReason::UnknownEtherType),
         };
         if packet.first().is_none_or(|first| first >> 4 != version) {

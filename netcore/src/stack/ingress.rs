@@ -3,7 +3,7 @@
 use super::{BYTES_PER_ROUND, FRAMES_PER_ROUND, Netstack};
 use crate::addressing;
 use crate::command::raw::Version;
-use crate::counters::DropReason;
+use crate::counters::{DropReason, Fate};
 use crate::ip::{self, IpHeader};
 use crate::link::{FrameChecksum, Link};
 use bytes::Bytes;
@@ -80,8 +80,9 @@ impl Netstack {
             }
             if self.outgoing.capabilities.medium == Medium::Ip {
                 self.receive_packet(frame.data, is_checksum_good, Origin::Link, link);
-            } else if let Err(reason) = self.receive_ethernet(&frame, link) {
-                self.outgoing.counters.drop(reason);
+            } else {
+                let fate = self.receive_ethernet(&frame, link);
+                self.outgoing.counters.received_packet(fate);
             }
         }
         for _ in 0..self.outgoing.loopback_len() {
@@ -89,6 +90,7 @@ impl Netstack {
                 break;
             };
             worked = true;
+            self.outgoing.counters.loopback_packets += 1;
             self.receive_packet(packet, true, Origin::Own, link);
         }
         worked
@@ -101,9 +103,8 @@ impl Netstack {
         origin: Origin,
         link: &mut L,
     ) {
-        if let Err(reason) = self.try_receive_packet(bytes, is_checksum_good, origin, link) {
-            self.outgoing.counters.drop(reason);
-        }
+        let fate = self.try_receive_packet(bytes, is_checksum_good, origin, link);
+        self.outgoing.counters.received_packet(fate);
     }
 
     pub(super) fn try_receive_packet<L: Link>(
@@ -112,7 +113,7 @@ impl Netstack {
         is_checksum_good: bool,
         origin: Origin,
         link: &mut L,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Fate, DropReason> {
         let mut header = ip::parse(&bytes)?;
         bytes.truncate(header.payload.end);
         if origin != Origin::Own {
@@ -125,7 +126,7 @@ impl Netstack {
             for _ in 0..self.reassembly.evict() {
                 self.outgoing.counters.drop(DropReason::FragmentExpired);
             }
-            let Some(whole) = whole? else { return Ok(()) };
+            let Some(whole) = whole? else { return Ok(Fate::Kept) };
             bytes = whole;
             header = ip::parse(&bytes)?;
             if header.protocol == IpProtocol::Icmpv6 && is_discovery(&bytes[header.payload.start..])
@@ -137,13 +138,23 @@ impl Netstack {
             is_checksum_good = false;
         }
         let packet = Packet { bytes, header, is_checksum_good };
-        let is_raw = self.deliver_raw(&packet);
-        match packet.header.protocol {
+        let raw = self.deliver_raw(&packet);
+        let fate = match packet.header.protocol {
             IpProtocol::Tcp => self.receive_tcp(packet, link),
-            IpProtocol::Udp => self.receive_udp(packet, is_raw, link),
+            IpProtocol::Udp => self.receive_udp(packet, raw.is_some(), link),
             IpProtocol::Icmp | IpProtocol::Icmpv6 => self.receive_icmp(&packet, link),
-            _ if is_raw => Ok(()),
-            _ => self.answer_protocol_unreachable(&packet, link),
+            _ => match raw {
+                Some(fate) => return fate,
+                None => Err(self.answer_protocol_unreachable(&packet, link)),
+            },
+        };
+        match (fate, raw) {
+            (Err(DropReason::NoListener), Some(Ok(fate))) => Ok(fate),
+            (fate, Some(Err(DropReason::QueueFull))) => {
+                self.outgoing.counters.copies_lost += 1;
+                fate
+            }
+            (fate, _) => fate,
         }
     }
 

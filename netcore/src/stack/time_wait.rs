@@ -2,7 +2,7 @@
 
 use super::Netstack;
 use super::ingress::Packet;
-use crate::counters::DropReason;
+use crate::counters::{DropReason, Fate};
 use crate::flow_table::{Flow, FlowKey};
 use crate::link::Link;
 use crate::ports::Protocol;
@@ -24,7 +24,7 @@ impl Netstack {
         flow: FlowKey,
         packet: &Packet,
         link: &mut L,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Fate, DropReason> {
         let segment = TcpPacket::new_unchecked(packet.payload());
         let Some(words) = self.time_wait.get(&flow) else {
             self.flows.remove(&flow);
@@ -41,12 +41,13 @@ impl Netstack {
             if start == 0 {
                 self.time_wait.remove(&flow);
                 self.flows.remove(&flow);
-                return Ok(());
+                return Ok(Fate::Handled);
             }
-            if 0 < start && start < room {
-                self.challenge_late(flow, words, packet, link);
-            }
-            return Err(DropReason::UnexpectedReset);
+            let reason = DropReason::UnexpectedReset;
+            return Err(match 0 < start && start < room {
+                true => self.challenge_late(flow, words, packet, reason, link),
+                false => reason,
+            });
         }
         if segment.syn() {
             let is_first = !segment.ack() && !segment.fin();
@@ -58,8 +59,8 @@ impl Netstack {
                 self.flows.remove(&flow);
                 return self.receive_syn(flow, packet, link);
             }
-            self.challenge_late(flow, words, packet, link);
-            return Err(DropReason::UnexpectedSyn);
+            let reason = DropReason::UnexpectedSyn;
+            return Err(self.challenge_late(flow, words, packet, reason, link));
         }
         if segment.segment_len() > 0 {
             if !segment.ack() && 0 <= start && start < room {
@@ -70,33 +71,36 @@ impl Netstack {
                 self.keep_in_time_wait(flow, words);
             }
             self.answer_late(words, packet, link);
-            return Ok(());
+            return Ok(Fate::Handled);
         }
         if start < 0 || start > room.max(0) {
-            self.challenge_late(flow, words, packet, link);
-            return Err(DropReason::OutsideWindow);
+            let reason = DropReason::OutsideWindow;
+            return Err(self.challenge_late(flow, words, packet, reason, link));
         }
         let acknowledgement = segment.ack_number();
         if segment.ack() && acknowledgement > TcpSeqNumber(words.sequence as i32) {
-            self.challenge_late(flow, words, packet, link);
-            return Err(DropReason::BadAcknowledgement);
+            let reason = DropReason::BadAcknowledgement;
+            return Err(self.challenge_late(flow, words, packet, reason, link));
         }
-        Ok(())
+        Ok(Fate::Handled)
     }
 
-    /// Says for a connection in TIME-WAIT where its ends stand, unless that was often enough.
+    /// Says for a connection in TIME-WAIT where its ends stand, unless that was often enough;
+    /// returns why the packet is dropped, which is for `reason` if it was answered.
     fn challenge_late<L: Link>(
         &mut self,
         flow: FlowKey,
         words: LastWords,
         packet: &Packet,
+        reason: DropReason,
         link: &mut L,
-    ) {
+    ) -> DropReason {
         let may = self.time_wait.may_challenge(&flow, self.now);
         if may && self.challenges.allows(&mut self.random, self.now) {
             self.answer_late(words, packet, link);
+            reason
         } else {
-            self.outgoing.counters.drop(DropReason::RateLimited);
+            DropReason::RateLimited
         }
     }
 

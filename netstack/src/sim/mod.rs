@@ -269,6 +269,8 @@ impl Sim {
             while let Ok(picture) = net.snapshot().await {
                 let is_empty = picture.sockets.is_empty() && picture.time_wait.is_empty();
                 if is_empty && picture.buffer_bytes == 0 && picture.timers == 0 {
+                    let counters = &picture.counters;
+                    assert_eq!(counters.received(), counters.accounted(), "{counters:?}");
                     break;
                 }
                 assert!(tokio::time::Instant::now() < deadline, "left behind:\n{picture}");
