@@ -2,12 +2,13 @@
 
 use crate::figures::Figures;
 use anyhow::{Context, Result, bail};
+use socket2::{Domain, Socket, Type};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const BLOCK: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -16,9 +17,26 @@ const WARM_UP: Duration = Duration::from_millis(500);
 /// How long the ends of one test's streams have before the next begins.
 const PAUSE: Duration = Duration::from_millis(300);
 
+/// A server or client on the kernel's sockets.
+///
+/// The congestion control is chosen for each socket: the default of a namespace can only be one
+/// that the machine allows to everybody, and on many that is not CUBIC.
+fn socket(congestion_control: &str) -> Result<TcpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket
+        .set_tcp_congestion(congestion_control.as_bytes())
+        .with_context(|| format!("congestion control {congestion_control}"))?;
+    socket.set_nonblocking(true)?;
+    Ok(TcpSocket::from_std_stream(socket.into()))
+}
+
 /// Serves on the kernel's loopback, until it is killed.
-pub(crate) async fn serve_kernel() -> Result<()> {
-    let listener = TcpListener::bind(("127.0.0.1", protocol::PORT)).await?;
+pub(crate) async fn serve_kernel(congestion_control: &str) -> Result<()> {
+    let socket = socket(congestion_control)?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], protocol::PORT)))?;
+    // As tokio's and std's `TcpListener::bind`; accepted connections inherit the options.
+    let listener: TcpListener = socket.listen(1024)?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
@@ -26,8 +44,16 @@ pub(crate) async fn serve_kernel() -> Result<()> {
     }
 }
 
+/// Where the load is put, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) server: SocketAddr,
+    /// That of the clients' sockets.
+    pub(crate) congestion_control: &'a str,
+}
+
 /// Takes every figure of a server.
-pub(crate) async fn measure(server: SocketAddr, idle: usize, seconds: f64) -> Result<Figures> {
+pub(crate) async fn measure(server: Target<'_>, idle: usize, seconds: f64) -> Result<Figures> {
     let time = Duration::from_secs_f64(seconds);
     let mut held = Vec::with_capacity(idle);
     for made in 0..idle {
@@ -50,15 +76,16 @@ pub(crate) async fn measure(server: SocketAddr, idle: usize, seconds: f64) -> Re
 }
 
 /// A connection, and its first byte sent.
-async fn open(server: SocketAddr, mode: u8) -> Result<TcpStream> {
-    let mut stream = tokio::time::timeout(PATIENCE, TcpStream::connect(server)).await??;
+async fn open(server: Target<'_>, mode: u8) -> Result<TcpStream> {
+    let connecting = socket(server.congestion_control)?.connect(server.server);
+    let mut stream = tokio::time::timeout(PATIENCE, connecting).await??;
     stream.set_nodelay(true)?;
     stream.write_all(&[mode]).await?;
     Ok(stream)
 }
 
 /// Moves bytes over so many connections; returns bit/s.
-async fn bulk(server: SocketAddr, mode: u8, streams: usize, time: Duration) -> Result<f64> {
+async fn bulk(server: Target<'_>, mode: u8, streams: usize, time: Duration) -> Result<f64> {
     let total = Arc::new(AtomicU64::new(0));
     let mut tasks = Vec::new();
     for _ in 0..streams {
@@ -94,7 +121,7 @@ async fn bulk(server: SocketAddr, mode: u8, streams: usize, time: Duration) -> R
 }
 
 /// 64 bytes there and back, again and again; the median and the 99th percentile in µs.
-async fn round_trip(server: SocketAddr, time: Duration) -> Result<(f64, f64)> {
+async fn round_trip(server: Target<'_>, time: Duration) -> Result<(f64, f64)> {
     let mut stream = open(server, b'R').await?;
     let (mut message, mut samples, start) = ([0; 64], Vec::new(), Instant::now());
     while start.elapsed() < time {
@@ -109,7 +136,7 @@ async fn round_trip(server: SocketAddr, time: Duration) -> Result<(f64, f64)> {
 }
 
 /// Connections made, used and closed one after the other, in a second.
-async fn connections(server: SocketAddr, time: Duration) -> Result<f64> {
+async fn connections(server: Target<'_>, time: Duration) -> Result<f64> {
     let (mut made, start) = (0_u32, Instant::now());
     while start.elapsed() < time {
         let mut stream = open(server, b'X').await?;

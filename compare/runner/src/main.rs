@@ -51,7 +51,10 @@ struct Args {
 enum Part {
     /// Serves on the kernel's sockets
     #[command(hide = true)]
-    Kernel,
+    Kernel {
+        #[arg(long)]
+        congestion_control: String,
+    },
     /// Starts a server and puts the load on it, in a namespace
     #[command(hide = true)]
     Inside(namespace::Inside),
@@ -67,7 +70,9 @@ fn main() -> Result<()> {
         .build()
         .context("starting tokio")?;
     match &args.part {
-        Some(Part::Kernel) => runtime.block_on(load::serve_kernel()),
+        Some(Part::Kernel { congestion_control }) => {
+            runtime.block_on(load::serve_kernel(congestion_control))
+        }
         Some(Part::Inside(inside)) => runtime.block_on(namespace::run(inside)),
         None => compare(&args),
     }

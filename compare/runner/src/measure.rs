@@ -102,7 +102,9 @@ impl Place {
         };
         match *self {
             Self::Kernel { idle } => {
-                let server = [text(&std::env::current_exe()?)?, "kernel".to_owned()];
+                let flag = ["kernel", "--congestion-control", &args.congestion_control];
+                let mut server = vec![text(&std::env::current_exe()?)?];
+                server.extend(flag.map(str::to_owned));
                 on_interface(&server, idle, true)
             }
             Self::Ours { idle, on_thread, link } => {

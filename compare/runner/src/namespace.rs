@@ -60,8 +60,6 @@ pub(crate) async fn run(inside: &Inside) -> Result<()> {
     // So that many connections one after the other find ports.
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "10000 65000").context("ports")?;
     std::fs::write("/proc/sys/net/ipv4/tcp_tw_reuse", "1").context("tcp_tw_reuse")?;
-    std::fs::write("/proc/sys/net/ipv4/tcp_congestion_control", &inside.congestion_control)
-        .with_context(|| format!("congestion control {}", inside.congestion_control))?;
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("ip")?;
     if !up.success() {
         bail!("the loopback interface does not come up");
@@ -70,7 +68,8 @@ pub(crate) async fn run(inside: &Inside) -> Result<()> {
     let address = SocketAddr::from((address, protocol::PORT));
     let mut server = Server::start(&inside.server)?;
     server.wait_for(address).await?;
-    match load::measure(address, inside.idle, inside.seconds).await {
+    let target = load::Target { server: address, congestion_control: &inside.congestion_control };
+    match load::measure(target, inside.idle, inside.seconds).await {
         Ok(mut figures) => {
             if let Some(bytes) = server.resident_bytes() {
                 figures.0.insert("resident_mib".to_owned(), bytes as f64 / f64::from(1 << 20));

@@ -10,57 +10,57 @@ use bytes::BytesMut;
 use netcore::{Link as _, Offload, Slot as _};
 use netstack::device::{Device, Tun, TunConfig, TunOffload};
 use netstack::sim::{Impaired, Link};
+use socket2::{Domain, Socket, Type};
 use std::error::Error;
 use std::future::poll_fn;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Instant;
 
-/// Says that this process is in a namespace of its own.
+/// Says that this process is in a namespace of its own, and which congestion control to measure.
 const INSIDE: &str = "NETSTACK_BENCH_INSIDE";
 
 pub(crate) fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-/// Measures in a namespace and prints what comes of it.
-pub(crate) fn print_row() {
-    let control = std::fs::read_to_string(CONGESTION_CONTROL).unwrap_or_default();
-    let name = format!("Linux, {}, in real time", control.trim());
-    let measure = || -> Result<String, Box<dyn Error>> {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--user", "--map-root-user", "--net"]).arg(std::env::current_exe()?);
-        let output = unshare.env(INSIDE, "1").output()?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).trim().into());
+/// Measures in a namespace with each congestion control and prints what comes of it.
+pub(crate) fn print_rows() {
+    for control in ["cubic", "bbr"] {
+        let name = format!("Linux, {control}, in real time");
+        match measure(control) {
+            Ok(goodputs) => print_goodputs(&name, &goodputs),
+            Err(error) => println!("{name:<36}not measured: {error}"),
         }
-        Ok(String::from_utf8(output.stdout)?)
-    };
-    let goodputs = measure().map(|text| text.lines().flat_map(str::parse).collect::<Vec<f64>>());
-    match goodputs {
-        Ok(goodputs) => print_goodputs(&name, &goodputs),
-        Err(error) => println!("{name:<36}not measured: {error}"),
     }
 }
 
-/// The congestion control that connections have if nobody chooses another.
-const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+fn measure(control: &str) -> Result<Vec<f64>, Box<dyn Error>> {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--net"]).arg(std::env::current_exe()?);
+    let output = unshare.env(INSIDE, control).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).trim().into());
+    }
+    Ok(String::from_utf8(output.stdout)?.lines().flat_map(str::parse).collect())
+}
 
 /// Measures each case, inside.
 pub(crate) fn run() {
+    let control = std::env::var(INSIDE).unwrap_or_default();
     for (name, loss, reorder) in LUCK {
         let each = |probability: f64| 1.0 - (1.0 - probability).sqrt();
         let link = Link::new().delay(DELAY / 2).bandwidth(BITS_PER_SECOND);
         let link = link.loss(each(loss)).reorder(each(reorder));
-        match stream(link) {
+        match stream(link, &control) {
             Ok(goodput) => println!("{goodput}"),
             Err(error) => panic!("{name}: {error}"),
         }
     }
 }
 
-fn stream(link: Link) -> Result<f64, Box<dyn Error>> {
+fn stream(link: Link, control: &str) -> Result<f64, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let tun = Tun::open(&TunConfig {
         name: "tun0".into(),
@@ -74,9 +74,15 @@ fn stream(link: Link) -> Result<f64, Box<dyn Error>> {
     drop(context);
     let turning = runtime.spawn(turn(device));
     let listener = TcpListener::bind("10.9.0.1:0")?;
-    let to = ("10.9.0.2", listener.local_addr()?.port());
+    let to = SocketAddr::from(([10, 9, 0, 2], listener.local_addr()?.port()));
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    // Not the namespace's default: that can only be one that the machine allows to everybody.
+    socket.set_tcp_congestion(control.as_bytes())?;
     let sending = std::thread::spawn(move || {
-        let Ok(mut sender) = TcpStream::connect(to) else { return };
+        if socket.connect(&to.into()).is_err() {
+            return;
+        }
+        let mut sender = TcpStream::from(socket);
         let block = vec![7; 64 * 1024];
         while sender.write_all(&block).is_ok() {}
     });

@@ -53,7 +53,7 @@ fn main() {
         print_row(name, |link, seed| smoltcp::stream(link, seed, buffer_bytes, control));
     }
     #[cfg(all(target_os = "linux", feature = "tun"))]
-    linux::print_row();
+    linux::print_rows();
 }
 
 fn print_row(name: &str, stream: impl Fn(Link, u64) -> usize) {
