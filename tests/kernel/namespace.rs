@@ -2,6 +2,7 @@
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::env;
+use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -15,6 +16,7 @@ pub(crate) type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 pub(crate) struct Test {
     name: &'static str,
     run: fn() -> Outcome,
+    needs_interface: bool,
 }
 
 /// Says which test to run, to the process inside.
@@ -28,7 +30,24 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Test {
     pub(crate) const fn new(name: &'static str, run: fn() -> Outcome) -> Self {
-        Self { name, run }
+        Self { name, run, needs_interface: true }
+    }
+
+    /// It makes no TUN or TAP.
+    pub(crate) const fn without_interface(self) -> Self {
+        Self { needs_interface: false, ..self }
+    }
+
+    /// Runs the test, inside.
+    fn run(self) -> Outcome {
+        if self.needs_interface {
+            let mut options = OpenOptions::new();
+            if let Err(error) = options.read(true).write(true).open("/dev/net/tun") {
+                return skip(&format!("/dev/net/tun: {error}"));
+            }
+            enable_ipv6()?;
+        }
+        (self.run)()
     }
 
     /// Runs the test in a process and a namespace of its own.
@@ -60,7 +79,7 @@ impl Test {
 pub(crate) fn run(tests: &'static [Test]) -> ExitCode {
     if let Ok(name) = env::var(INSIDE) {
         let test = tests.iter().find(|test| test.name == name).expect("a test of this name");
-        return match (test.run)() {
+        return match test.run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("{error}");
@@ -73,6 +92,19 @@ pub(crate) fn run(tests: &'static [Test]) -> ExitCode {
     // Each is a process with threads of its own, and some measure time.
     arguments.test_threads.get_or_insert(2);
     libtest_mimic::run(&arguments, tests.iter().map(trial).collect()).exit_code()
+}
+
+/// Enables IPv6 in this namespace, where the machine has it switched off.
+fn enable_ipv6() -> Outcome {
+    for scope in ["all", "default"] {
+        let path = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");
+        match fs::read_to_string(&path) {
+            Ok(value) if value.trim() == "0" => {}
+            Ok(_) => fs::write(&path, "0")?,
+            Err(_) => return skip("the kernel has no IPv6"),
+        }
+    }
+    Ok(())
 }
 
 /// Says, inside a namespace, that this test cannot run here.

@@ -71,6 +71,17 @@ pub(crate) fn open_tun(offload: TunOffload) -> io::Result<Tun> {
     })
 }
 
+/// A machine that has IPv6 switched off.
+pub(crate) fn without_ipv6() -> Outcome {
+    std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")?;
+
+    let error = open_tun(TunOffload::Off).err().ok_or("an IPv6 address without IPv6")?;
+
+    let text = error.to_string();
+    assert!(text.contains("fd00::1/64: IPv6 is disabled on tun0"), "{text}");
+    Ok(())
+}
+
 fn open_tap(offload: TunOffload) -> io::Result<Tap> {
     Tap::open(&TapConfig {
         name: "tap0".into(),

@@ -16,6 +16,11 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+const EPERM: i32 = 1;
+const EACCES: i32 = 13;
+const EOPNOTSUPP: i32 = 95;
+const EAFNOSUPPORT: i32 = 97;
+
 /// Gives an interface of the kernel an MTU.
 ///
 /// # Errors
@@ -36,8 +41,7 @@ pub(super) fn set_mtu(name: &str, mtu: u32) -> io::Result<()> {
 pub(super) fn bring_up(name: &str, addresses: &[IpNet]) -> io::Result<()> {
     let index = index(name)?;
     for address in addresses {
-        add_address(index, *address)
-            .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
+        add_address(index, *address).map_err(|error| explain(&error, name, address))?;
     }
     let mut link = LinkMessage::default();
     link.header.index = index;
@@ -45,6 +49,20 @@ pub(super) fn bring_up(name: &str, addresses: &[IpNet]) -> io::Result<()> {
     link.header.change_mask = LinkFlags::Up;
     request(RouteNetlinkMessage::SetLink(link), 0)?;
     addresses.iter().try_for_each(|address| wait_until_local(address.addr()))
+}
+
+/// Says why the kernel did not take an address, and what to do about it.
+fn explain(error: &io::Error, name: &str, address: &IpNet) -> io::Error {
+    let message = match error.raw_os_error() {
+        // EACCES of `disable_ipv6`, EAFNOSUPPORT and EOPNOTSUPP of a kernel without IPv6.
+        Some(EACCES | EAFNOSUPPORT | EOPNOTSUPP) if address.addr().is_ipv6() => format!(
+            "{address}: IPv6 is disabled on {name}: leave the address out, or enable it \
+             (sysctl net.ipv6.conf.{name}.disable_ipv6=0)"
+        ),
+        Some(EPERM) => format!("{address}: configuring {name} needs the capability CAP_NET_ADMIN"),
+        _ => format!("{address}: {error}"),
+    };
+    io::Error::new(error.kind(), message)
 }
 
 /// Waits until the kernel takes packets to an address. It makes an IPv6 address its own in the

@@ -80,6 +80,11 @@ const SPIN: Duration = Duration::from_micros(100);
 const PACKET_BYTES_MAX: usize = 65_535;
 /// An interface's name has at most this many bytes: `IFNAMSIZ` without the final zero.
 const NAME_BYTES_MAX: usize = 15;
+/// What interfaces are made with.
+const CLONE_DEVICE: &str = "/dev/net/tun";
+const ENXIO: i32 = 6;
+const EACCES: i32 = 13;
+const ENODEV: i32 = 19;
 /// The descriptor of an interface that was deleted gives this error.
 const EBADFD: i32 = 77;
 /// The interface is down.
@@ -390,34 +395,44 @@ fn check_name(name: &str) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
-/// Says what to do about an error of making the device.
+/// Says what went wrong when the device was made, and what to do about it.
 fn explain(error: io::Error, Settings { name, layer, .. }: Settings<'_>) -> io::Error {
     let kind = layer.name();
     let any = format!("a {kind} device");
     let name = if name.is_empty() { &any } else { name };
-    let (kind, message) = match error.kind() {
-        io::ErrorKind::PermissionDenied => (
+    let (kind, message) = match (error.raw_os_error(), error.kind()) {
+        // Of opening the file: privileges in a namespace do not help against its mode.
+        (Some(EACCES), _) => (
+            io::ErrorKind::PermissionDenied,
+            format!(
+                "opening {CLONE_DEVICE}: permission denied: this user needs to read and write it \
+                 (as root: chmod 0666 {CLONE_DEVICE})"
+            ),
+        ),
+        // Of making the interface.
+        (_, io::ErrorKind::PermissionDenied) => (
             io::ErrorKind::PermissionDenied,
             format!(
                 "making {name} needs the capability CAP_NET_ADMIN: run as root, or in a network \
                  namespace of your own (unshare --user --net --map-root-user)"
             ),
         ),
-        io::ErrorKind::ResourceBusy => (
+        (_, io::ErrorKind::ResourceBusy) => (
             io::ErrorKind::AddrInUse,
             format!("{name} is in use by another program: choose another name"),
         ),
-        io::ErrorKind::InvalidInput => (
+        (_, io::ErrorKind::InvalidInput) => (
             io::ErrorKind::AddrInUse,
             format!("{name} is taken by an interface that is no {kind}: choose another name"),
         ),
-        io::ErrorKind::NotFound => (
+        (_, io::ErrorKind::NotFound) | (Some(ENXIO | ENODEV), _) => (
             io::ErrorKind::NotFound,
-            "there is no /dev/net/tun: load the kernel's tun module, or hand the device into the \
-             container"
-                .to_owned(),
+            format!(
+                "there is no {CLONE_DEVICE}: load the kernel's tun module (modprobe tun), or hand \
+                 the device into the container"
+            ),
         ),
-        kind => (kind, format!("making {name}: {error}")),
+        (_, kind) => (kind, format!("making {name}: {error}")),
     };
     io::Error::new(kind, message)
 }
@@ -478,3 +493,35 @@ macro_rules! is_a_kernel_device {
 }
 
 pub(super) use is_a_kernel_device;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_of_opening_names_its_own_cure() {
+        let settings = Settings {
+            layer: Layer::Ip,
+            name: "tun7",
+            mtu: 1500,
+            host_addresses: &[],
+            offload: TunOffload::Off,
+        };
+        const EPERM: i32 = 1;
+        const ENOENT: i32 = 2;
+        const EBUSY: i32 = 16;
+        const EINVAL: i32 = 22;
+        for (number, cure) in [
+            (EACCES, "chmod 0666 /dev/net/tun"),
+            (EPERM, "CAP_NET_ADMIN"),
+            (ENOENT, "modprobe tun"),
+            (ENODEV, "modprobe tun"),
+            (EBUSY, "tun7 is in use by another program"),
+            (EINVAL, "tun7 is taken by an interface that is no TUN"),
+        ] {
+            let text = explain(io::Error::from_raw_os_error(number), settings).to_string();
+
+            assert!(text.contains(cure), "{number}: {text}");
+        }
+    }
+}
