@@ -74,7 +74,34 @@ const FIN_ACK: Flags = flags("FIN|ACK", [false, true, false, true]);
 const RST: Flags = flags("RST", [false, false, true, false]);
 const RST_ACK: Flags = flags("RST|ACK", [false, false, true, true]);
 
-const SEGMENTS: [Flags; 8] = [SYN, SYN_ACK, SYN_FIN, ACK, FIN, FIN_ACK, RST, RST_ACK];
+const NONE: Flags = flags("none", [false, false, false, false]);
+const SYN_FIN_ACK: Flags = flags("SYN|FIN|ACK", [true, true, false, true]);
+const SYN_RST: Flags = flags("SYN|RST", [true, false, true, false]);
+const SYN_RST_ACK: Flags = flags("SYN|RST|ACK", [true, false, true, true]);
+const FIN_RST: Flags = flags("FIN|RST", [false, true, true, false]);
+const FIN_RST_ACK: Flags = flags("FIN|RST|ACK", [false, true, true, true]);
+const SYN_FIN_RST: Flags = flags("SYN|FIN|RST", [true, true, true, false]);
+const ALL: Flags = flags("SYN|FIN|RST|ACK", [true, true, true, true]);
+
+/// Every combination of the four.
+const SEGMENTS: [Flags; 16] = [
+    NONE,
+    SYN,
+    SYN_ACK,
+    SYN_FIN,
+    SYN_FIN_ACK,
+    ACK,
+    FIN,
+    FIN_ACK,
+    RST,
+    RST_ACK,
+    SYN_RST,
+    SYN_RST_ACK,
+    FIN_RST,
+    FIN_RST_ACK,
+    SYN_FIN_RST,
+    ALL,
+];
 
 /// Where a segment begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,14 +150,14 @@ const DEVIATIONS: &[Deviation] = &[
     },
     Deviation {
         states: &[SynSent],
-        segments: &[SYN_FIN],
+        segments: &[SYN_FIN, SYN_FIN_ACK],
         positions: &POSITIONS,
         outcome: (Answer::Nothing, Some(SynSent)),
         why: "As in LISTEN: nobody who means to open a connection sends it.",
     },
     Deviation {
         states: &[SynReceived],
-        segments: &[SYN, SYN_ACK, SYN_FIN],
+        segments: &[SYN, SYN_ACK, SYN_FIN, SYN_FIN_ACK],
         positions: IN_WINDOW,
         outcome: (Answer::Ack, Some(SynReceived)),
         why: "RFC 9293 lets any SYN in the window end a handshake that a listener takes part in. \

@@ -275,7 +275,7 @@ impl Part {
 }
 
 /// Writes the length of a packet into its IP header, which ends at `start`.
-fn set_payload_len(packet: &mut [u8], start: usize) {
+pub(super) fn set_payload_len(packet: &mut [u8], start: usize) {
     let len = packet.len();
     match packet[0] >> 4 {
         4 => Ipv4Packet::new_unchecked(packet).set_total_len(len as u16),

@@ -4,6 +4,7 @@ pub(crate) mod connection;
 pub(crate) mod datagram;
 pub(crate) mod guard;
 pub(crate) mod listener;
+pub(crate) mod options;
 pub(crate) mod patience;
 mod sink;
 pub(crate) mod time_wait;

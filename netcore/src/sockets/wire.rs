@@ -1,6 +1,7 @@
 //! What a connection's segments look like on the wire, and what smoltcp may see of them.
 
 use super::guard::{self, Sequences};
+use super::options::{self, MSS, WINDOW_SCALE};
 use super::time_wait::LastWords;
 use crate::flow_table::FlowKey;
 use crate::ip;
@@ -57,9 +58,6 @@ const MSS_DEFAULT: u16 = 536;
 const MSS_MIN: u16 = 48;
 /// The largest shift of a window (RFC 7323 section 2.3).
 const WINDOW_SHIFT_MAX: u8 = 14;
-/// Kinds of TCP options.
-const MSS: u8 = 2;
-const WINDOW_SCALE: u8 = 3;
 /// The headers without options.
 const TCP_HEADER: usize = 20;
 
@@ -148,7 +146,7 @@ impl Wire {
         self.remote_isn = Some(remote_isn);
         // What this end's own SYN announced, if it was the first.
         self.edge = Some(remote_isn.wrapping_add(1).wrapping_add(self.announced));
-        match option(segment.options_mut(), WINDOW_SCALE) {
+        match options::find(segment.options_mut(), WINDOW_SCALE) {
             Some([shift]) => self.remote_shift = (*shift).min(WINDOW_SHIFT_MAX),
             // Both ends have to scale their windows, or neither does.
             _ => (self.local_shift, self.remote_shift) = (0, 0),
@@ -273,7 +271,7 @@ impl Wire {
         self.announced = u32::from(segment.window_len());
         if segment.syn() {
             self.local_isn = Some(segment.seq_number().0 as u32);
-            if let Some([shift]) = option(segment.options_mut(), WINDOW_SCALE) {
+            if let Some([shift]) = options::find(segment.options_mut(), WINDOW_SCALE) {
                 self.local_shift = *shift;
             }
         } else {
@@ -336,28 +334,7 @@ fn is_after(a: u32, b: u32) -> bool {
 
 /// The value of the MSS option, if there is one and all options before it are well-formed.
 fn mss_option(options: &mut [u8]) -> Option<&mut [u8; 2]> {
-    option(options, MSS)?.try_into().ok()
-}
-
-/// The value of an option, if it is there and all options before it are well-formed.
-fn option(mut options: &mut [u8], wanted: u8) -> Option<&mut [u8]> {
-    const END: u8 = 0;
-    const NO_OPERATION: u8 = 1;
-    loop {
-        match options {
-            [] | [END, ..] => return None,
-            [NO_OPERATION, rest @ ..] => options = rest,
-            [kind, len, ..] if *len >= 2 => {
-                let (kind, len) = (*kind, usize::from(*len));
-                let (option, rest) = options.split_at_mut_checked(len)?;
-                if kind == wanted {
-                    return option.get_mut(2..);
-                }
-                options = rest;
-            }
-            _ => return None,
-        }
-    }
+    options::find(options, MSS)?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::queue::{SocketQueue, StreamQueue};
 use crate::sockets::Socket;
 use crate::sockets::connection::{Connection, Served, Stage};
 use crate::sockets::guard::Verdict;
+use crate::sockets::options;
 use crate::sockets::wire::Wire;
 use crate::sync::Arc;
 use smoltcp::socket::tcp::State;
@@ -30,6 +31,8 @@ use std::net::SocketAddr;
 
 /// The MTU between two sockets of the same stack, as Linux has it on its loopback link.
 const LOOPBACK_MTU: usize = 65_535;
+/// A TCP header without options.
+const TCP_HEADER: u8 = 20;
 /// When smoltcp says that it wants to be polled now, and yet does nothing when it is, it is polled
 /// again after this time and not at once: a mistake there must not cost a processor.
 const RELUCTANCE: Duration = Duration::from_millis(10);
@@ -57,7 +60,14 @@ impl Netstack {
             SocketAddr::new(packet.header.destination, segment.dst_port()),
             SocketAddr::new(packet.header.source, segment.src_port()),
         );
-        let is_first = segment.syn() && !segment.ack() && !segment.rst();
+        let has_ack = segment.ack();
+        let is_first = segment.syn() && !has_ack && !segment.rst();
+        if segment.header_len() > TCP_HEADER
+            && let Some(legible) = options::legible(&packet.bytes, packet.header.payload.start)
+        {
+            packet.header.payload.end = legible.len();
+            packet.bytes = legible.into();
+        }
         match self.flows.get(&flow).copied() {
             Some(Flow::Connection(id)) => self.receive_segment(id, &packet, link),
             Some(Flow::TimeWait) => self.receive_late_segment(flow, &packet, link),
@@ -68,7 +78,7 @@ impl Netstack {
             None if is_first => self.receive_syn(flow, &packet, link),
             // What a listener cannot take for a segment of an older connection (RFC 9293 section
             // 3.10.7.2).
-            None if !segment.ack() && self.ports.find(Protocol::Tcp, flow.local()).is_some() => {
+            None if !has_ack && self.ports.find(Protocol::Tcp, flow.local()).is_some() => {
                 Err(DropReason::Unacceptable)
             }
             None => Err(self.answer_reset(&packet, DropReason::NoListener, link)),

@@ -73,7 +73,8 @@ impl Netstack {
             self.answer_late(words, packet, link);
             return Ok(Fate::Handled);
         }
-        if start < 0 || start > room.max(0) {
+        let is_at_edge = start == room && room > 0;
+        if start < 0 || start > room.max(0) || (is_at_edge && !segment.ack()) {
             let reason = DropReason::OutsideWindow;
             return Err(self.challenge_late(flow, words, packet, reason, link));
         }

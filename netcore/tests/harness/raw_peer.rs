@@ -132,15 +132,39 @@ impl RawPeer {
         segment: &TcpRepr<'_>,
         alter: impl FnOnce(&mut TcpPacket<&mut [u8]>),
     ) {
+        self.put_bytes(pair, segment, |bytes| {
+            alter(&mut TcpPacket::new_unchecked(&mut bytes[..]));
+        });
+    }
+
+    /// Puts a segment on the wire to far with these bytes as its options, filled up with zeros.
+    pub fn put_options(&self, pair: &mut Pair, segment: &TcpRepr<'_>, options: &[u8]) {
+        let plain = TcpRepr { window_scale: None, max_seg_size: None, ..*segment };
+        let mut options = options.to_vec();
+        options.resize(options.len().next_multiple_of(4), 0);
+        self.put_bytes(pair, &plain, |bytes| {
+            bytes.splice(20..20, options.iter().copied());
+            TcpPacket::new_unchecked(&mut bytes[..]).set_header_len(20 + options.len() as u8);
+        });
+    }
+
+    /// Puts a segment on the wire to far, after `alter` has made of its bytes what it wants.
+    pub fn put_bytes(
+        &self,
+        pair: &mut Pair,
+        segment: &TcpRepr<'_>,
+        alter: impl FnOnce(&mut Vec<u8>),
+    ) {
         let ends = (self.local.ip().into(), self.remote.ip().into());
-        let ip = IpRepr::new(ends.0, ends.1, IpProtocol::Tcp, segment.buffer_len(), 64);
-        let mut packet = vec![0; ip.buffer_len()];
-        let checksums = ChecksumCapabilities::default();
-        ip.emit(&mut packet[..], &checksums);
-        let mut transport = TcpPacket::new_unchecked(&mut packet[ip.header_len()..]);
-        segment.emit(&mut transport, &ends.0, &ends.1, &checksums);
-        alter(&mut transport);
-        transport.fill_checksum(&ends.0, &ends.1);
+        let mut bytes = vec![0; segment.buffer_len()];
+        let mut transport = TcpPacket::new_unchecked(&mut bytes[..]);
+        segment.emit(&mut transport, &ends.0, &ends.1, &ChecksumCapabilities::ignored());
+        alter(&mut bytes);
+        TcpPacket::new_unchecked(&mut bytes[..]).fill_checksum(&ends.0, &ends.1);
+        let ip = IpRepr::new(ends.0, ends.1, IpProtocol::Tcp, bytes.len(), 64);
+        let mut packet = vec![0; ip.header_len()];
+        ip.emit(&mut packet[..], &ChecksumCapabilities::default());
+        packet.extend(bytes);
         pair.inject(Side::Far, packet);
     }
 
