@@ -42,7 +42,8 @@ pub use error::Error;
 pub use ethernet::{MacAddr, MacAddrParseError};
 pub use id::SocketId;
 pub use link::{
-    CHUNK_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Offload, PartialChecksum, Slot,
+    CHUNK_BYTES, FRAME_BUFFER_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Offload,
+    PartialChecksum, Slot,
 };
 pub use network::{LinkState, Network, NetworkWatch};
 pub use pipe::{Pipe, PipeDev};

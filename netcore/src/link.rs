@@ -55,6 +55,11 @@ pub struct LinkCapabilities {
 pub struct Frame {
     /// The frame: an IP packet, or an Ethernet frame, as the link's medium says. May be larger
     /// than the MTU if the link joins segments.
+    ///
+    /// The stack copies what it queues of frames of less than half of [`FRAME_BUFFER_BYTES`], which
+    /// may therefore share a buffer of any size. Larger ones it may queue by reference: a link
+    /// cuts them from buffers of at most [`FRAME_BUFFER_BYTES`], since the stack cannot see how
+    /// large a buffer is that it keeps alive.
     pub data: Bytes,
     /// Whether the link vouches for the TCP or UDP checksum.
     pub checksum: FrameChecksum,
@@ -103,6 +108,20 @@ impl<'d, D: Device> DeviceLink<'d, D> {
 
 /// How much a driver should allocate at once for the frames that it carves out of it.
 pub const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The largest buffer that a large frame may be a part of, in bytes: see [`Frame::data`]. It holds
+/// the largest IP packet with its Ethernet header and whatever a link puts in front of that.
+pub const FRAME_BUFFER_BYTES: usize = 68 * 1024;
+
+/// What a queue counts for a slice of `len` bytes of a buffer that it keeps alive; `None` if the
+/// slice is so small a part of the buffer that a copy is kept in its place.
+pub(crate) fn kept_bytes(len: usize, buffer_bytes: usize) -> Option<usize> {
+    if len < buffer_bytes / 2 {
+        return None;
+    }
+    // Headers and the like count as little as what an allocator rounds up.
+    Some(if len >= buffer_bytes / 8 * 7 { len } else { buffer_bytes })
+}
 
 impl<D: Device> Link for DeviceLink<'_, D> {
     type Slot<'a>

@@ -10,11 +10,20 @@ use std::collections::VecDeque;
 /// one byte a call, must not cost an allocation each.
 #[derive(Debug, Default)]
 pub(crate) struct ByteQueue {
-    chunks: VecDeque<Bytes>,
+    chunks: VecDeque<Chunk>,
     tail: BytesMut,
     len: usize,
+    /// What the chunks keep alive.
+    held: usize,
     /// What the tail's next buffer will hold; doubles while small pieces keep coming.
     next_tail: usize,
+}
+
+/// Bytes that are still to be read, and what was counted for the buffer that they are in.
+#[derive(Debug)]
+struct Chunk {
+    bytes: Bytes,
+    held: usize,
 }
 
 /// A piece of at least this size becomes a chunk of its own.
@@ -26,7 +35,7 @@ impl ByteQueue {
     /// Appends a copy of `data`.
     pub(crate) fn push_slice(&mut self, data: &[u8]) {
         if data.len() >= OWN_CHUNK {
-            self.push_chunk(Bytes::copy_from_slice(data));
+            self.push_chunk(Bytes::copy_from_slice(data), data.len());
             return;
         }
         if self.tail.capacity() - self.tail.len() < data.len() {
@@ -44,15 +53,24 @@ impl ByteQueue {
         if chunk.len() < OWN_CHUNK {
             self.push_slice(&chunk);
         } else {
-            self.push_chunk(chunk);
+            let len = chunk.len();
+            self.push_chunk(chunk, len);
         }
+    }
+
+    /// Appends `chunk` without a copy; it keeps alive a buffer of `held` bytes.
+    pub(crate) fn push_kept(&mut self, chunk: Bytes, held: usize) {
+        debug_assert!(chunk.len() <= held, "a chunk is a part of its buffer");
+        self.push_chunk(chunk, held);
     }
 
     /// Puts `chunk` back in front of everything else.
     pub(crate) fn unread(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
-            self.len += chunk.len();
-            self.chunks.push_front(chunk);
+            let held = chunk.len();
+            self.len += held;
+            self.held += held;
+            self.chunks.push_front(Chunk { bytes: chunk, held });
         }
     }
 
@@ -75,7 +93,7 @@ impl ByteQueue {
     pub(crate) fn peek(&self, buf: &mut [u8]) -> usize {
         let mut filled = 0;
         let tail = std::iter::once(&self.tail[..]);
-        for chunk in self.chunks.iter().map(|chunk| &chunk[..]).chain(tail) {
+        for chunk in self.chunks.iter().map(|chunk| &chunk.bytes[..]).chain(tail) {
             if filled == buf.len() {
                 break;
             }
@@ -99,20 +117,29 @@ impl ByteQueue {
         self.len
     }
 
+    /// How much memory is kept for them: a buffer counts until its last byte is read.
+    pub(crate) fn held(&self) -> usize {
+        self.held + self.tail.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    fn push_chunk(&mut self, chunk: Bytes) {
+    fn push_chunk(&mut self, bytes: Bytes, held: usize) {
         self.seal_tail();
-        self.len += chunk.len();
-        self.chunks.push_back(chunk);
+        self.len += bytes.len();
+        self.held += held;
+        self.chunks.push_back(Chunk { bytes, held });
     }
 
     /// Makes what the tail holds a chunk. Its spare room stays usable.
     fn seal_tail(&mut self) {
         if !self.tail.is_empty() {
-            self.chunks.push_back(self.tail.split().freeze());
+            let bytes = self.tail.split().freeze();
+            let held = bytes.len();
+            self.held += held;
+            self.chunks.push_back(Chunk { bytes, held });
         }
     }
 
@@ -120,12 +147,14 @@ impl ByteQueue {
         if self.chunks.is_empty() {
             self.seal_tail();
         }
-        self.chunks.front_mut()
+        self.chunks.front_mut().map(|chunk| &mut chunk.bytes)
     }
 
     fn drop_empty_front(&mut self) {
-        if self.chunks.front().is_some_and(Bytes::is_empty) {
-            self.chunks.pop_front();
+        if self.chunks.front().is_some_and(|chunk| chunk.bytes.is_empty())
+            && let Some(read) = self.chunks.pop_front()
+        {
+            self.held -= read.held;
         }
         if self.chunks.is_empty() && self.tail.is_empty() {
             // An idle stream holds no buffers.
@@ -205,7 +234,10 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(queue.len(), model.len());
+                prop_assert!(queue.held() >= queue.len() || queue.is_empty());
             }
+            queue.read(&mut vec![0; model.len()]);
+            prop_assert_eq!(queue.held(), 0);
         }
     }
 
@@ -218,5 +250,18 @@ mod tests {
         }
 
         assert!(queue.chunks.len() < 16, "{} chunks", queue.chunks.len());
+    }
+
+    #[test]
+    fn a_buffer_counts_until_its_last_byte_is_read() {
+        let mut queue = ByteQueue::default();
+        queue.push_kept(Bytes::from(vec![1; 40_000]), 65_536);
+        queue.push_slice(&[2; 10]);
+
+        queue.read(&mut [0; 39_999]);
+        assert_eq!((queue.len(), queue.held()), (11, 65_546));
+        queue.read(&mut [0; 1]);
+
+        assert_eq!((queue.len(), queue.held()), (10, 10));
     }
 }

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::doorbell::{Bell, Events};
 use crate::error::Error;
 use crate::id::SocketId;
+use crate::link::FRAME_BUFFER_BYTES;
 use crate::sockets::datagram::Kind;
 use crate::sync::Mutex;
 use crate::udp::Options;
@@ -80,14 +81,23 @@ struct SendSide {
 /// Datagrams up to a number of bytes.
 #[derive(Debug)]
 struct Bounded {
-    datagrams: VecDeque<Datagram>,
+    datagrams: VecDeque<Queued>,
     bytes: usize,
     bytes_max: usize,
 }
 
-/// What one queued datagram costs besides its payload, for the bound on the queue's bytes: without
-/// it a flood of empty datagrams would cost memory and count for nothing.
-const OVERHEAD: usize = size_of::<Datagram>();
+/// A datagram, and what is counted for it.
+#[derive(Debug)]
+struct Queued {
+    datagram: Datagram,
+    bytes: usize,
+}
+
+/// What one queued datagram costs besides its payload, for the bound on the queue's bytes: its
+/// place, of which a growing queue has up to two for each datagram, and the allocation of the
+/// payload with its reference count.
+const OVERHEAD: usize = 2 * size_of::<Queued>() + PAYLOAD_OVERHEAD;
+const PAYLOAD_OVERHEAD: usize = 48;
 
 /// How many datagrams an idle queue keeps room for.
 const IDLE_CAPACITY: usize = 16;
@@ -122,7 +132,7 @@ impl DatagramQueue {
     pub fn try_recv(&self) -> Result<Datagram, Error> {
         let mut recv = self.recv.lock();
         recv.check()?;
-        Ok(recv.queue.pop().expect("check found a datagram"))
+        Ok(recv.queue.pop().expect("check found a datagram").datagram)
     }
 
     /// Shows the oldest received datagram to `look` and leaves it queued.
@@ -133,7 +143,7 @@ impl DatagramQueue {
     pub fn try_peek<R>(&self, look: impl FnOnce(&Datagram) -> R) -> Result<R, Error> {
         let mut recv = self.recv.lock();
         recv.check()?;
-        Ok(look(recv.queue.datagrams.front().expect("check found a datagram")))
+        Ok(look(&recv.queue.datagrams.front().expect("check found a datagram").datagram))
     }
 
     /// Whether [`try_recv`](Self::try_recv) would give something else than
@@ -173,10 +183,11 @@ impl DatagramQueue {
         if let Some(error) = self.recv.lock().error.take() {
             return Err(error);
         }
-        if !send.queue.has_room(datagram.payload.len()) {
+        let len = datagram.payload.len();
+        if !send.queue.has_room(len) {
             return Err(Error::WouldBlock);
         }
-        send.queue.push(datagram);
+        send.queue.push(datagram, len);
         drop(send);
         self.bell.ring(Events::SEND);
         Ok(())
@@ -295,7 +306,7 @@ impl DatagramQueue {
 impl DatagramQueue {
     pub(crate) fn new(bell: Bell, local: SocketAddr, kind: Kind, config: &Config) -> Self {
         // One datagram of the largest size must always fit.
-        let bytes_max = config.datagram_queue_bytes.max(kind.payload_max() + OVERHEAD);
+        let bytes_max = config.datagram_queue_bytes.max(FRAME_BUFFER_BYTES + OVERHEAD);
         Self {
             bell,
             local,
@@ -326,16 +337,22 @@ impl DatagramQueue {
         self.kind
     }
 
-    /// Appends a received datagram and collects whom to wake.
-    pub(crate) fn push_received(&self, datagram: Datagram, wakes: &mut Vec<Waker>) -> Pushed {
+    /// Appends a received datagram, whose payload keeps `kept` bytes alive, and collects whom to
+    /// wake.
+    pub(crate) fn push_received(
+        &self,
+        datagram: Datagram,
+        kept: usize,
+        wakes: &mut Vec<Waker>,
+    ) -> Pushed {
         let mut recv = self.recv.lock();
         if recv.peer.is_some_and(|peer| peer != datagram.peer) {
             return Pushed::Stranger;
         }
-        if !recv.queue.has_room(datagram.payload.len()) {
+        if !recv.queue.has_room(kept) {
             return Pushed::Full;
         }
-        recv.queue.push(datagram);
+        recv.queue.push(datagram, kept);
         recv.waiters.wake(wakes);
         Pushed::Taken
     }
@@ -343,8 +360,9 @@ impl DatagramQueue {
     /// Puts a datagram that was taken but never reached anybody back in front.
     pub(crate) fn unread(&self, datagram: Datagram, wakes: &mut Vec<Waker>) {
         let mut recv = self.recv.lock();
-        recv.queue.bytes += OVERHEAD + datagram.payload.len();
-        recv.queue.datagrams.push_front(datagram);
+        let bytes = OVERHEAD + datagram.payload.len();
+        recv.queue.bytes += bytes;
+        recv.queue.datagrams.push_front(Queued { datagram, bytes });
         recv.waiters.wake(wakes);
     }
 
@@ -362,7 +380,7 @@ impl DatagramQueue {
     /// Takes the oldest datagram to send, with the options for it, and collects writers to wake.
     pub(crate) fn take_to_send(&self, wakes: &mut Vec<Waker>) -> Option<(Datagram, Options)> {
         let mut send = self.send.lock();
-        let datagram = send.queue.pop()?;
+        let datagram = send.queue.pop()?.datagram;
         send.waiters.wake(wakes);
         Some((datagram, send.options))
     }
@@ -416,27 +434,29 @@ impl Bounded {
         self.datagrams.is_empty()
     }
 
-    fn has_room(&self, len: usize) -> bool {
-        self.bytes + OVERHEAD + len <= self.bytes_max
+    fn has_room(&self, kept: usize) -> bool {
+        self.bytes + OVERHEAD + kept <= self.bytes_max
     }
 
-    fn push(&mut self, datagram: Datagram) {
-        self.bytes += OVERHEAD + datagram.payload.len();
-        self.datagrams.push_back(datagram);
+    /// Appends a datagram whose payload keeps `kept` bytes alive.
+    fn push(&mut self, datagram: Datagram, kept: usize) {
+        let bytes = OVERHEAD + kept;
+        self.bytes += bytes;
+        self.datagrams.push_back(Queued { datagram, bytes });
     }
 
-    fn pop(&mut self) -> Option<Datagram> {
-        let datagram = self.datagrams.pop_front()?;
-        self.bytes -= OVERHEAD + datagram.payload.len();
+    fn pop(&mut self) -> Option<Queued> {
+        let queued = self.datagrams.pop_front()?;
+        self.bytes -= queued.bytes;
         if self.is_empty() && self.datagrams.capacity() > IDLE_CAPACITY {
             // An idle socket gives the room of its last burst back.
             self.datagrams = VecDeque::new();
         }
-        Some(datagram)
+        Some(queued)
     }
 
     fn retain(&mut self, keep: impl Fn(&Datagram) -> bool) {
-        self.datagrams.retain(|datagram| keep(datagram));
-        self.bytes = self.datagrams.iter().map(|d| OVERHEAD + d.payload.len()).sum();
+        self.datagrams.retain(|queued| keep(&queued.datagram));
+        self.bytes = self.datagrams.iter().map(|queued| queued.bytes).sum();
     }
 }

@@ -285,7 +285,7 @@ impl StreamQueue {
 
     fn after_pop(&self, mut recv: MutexGuard<'_, RecvSide>) {
         // Half empty, not one byte: each time costs the stack a wake-up.
-        if recv.stalled && recv.data.len() <= recv.limit / 2 {
+        if recv.stalled && recv.data.held() <= recv.limit / 2 {
             recv.stalled = false;
             drop(recv);
             self.bell.ring(Events::RECV_ROOM);
@@ -333,7 +333,7 @@ impl StreamQueue {
     /// the reader rings once it has made some.
     pub(crate) fn recv_room(&self) -> usize {
         let mut recv = self.recv.lock();
-        let room = recv.limit.saturating_sub(recv.data.len());
+        let room = recv.limit.saturating_sub(recv.data.held());
         recv.stalled = room == 0;
         room
     }
@@ -343,7 +343,7 @@ impl StreamQueue {
         let mut recv = self.recv.lock();
         match data {
             Received::Copy(data) => recv.data.push_slice(data),
-            Received::Chunk(chunk) => recv.data.push(chunk),
+            Received::Kept(chunk, kept) => recv.data.push_kept(chunk, kept),
         }
         recv.waiters.wake(wakes);
     }
@@ -405,8 +405,8 @@ impl StreamQueue {
 pub(crate) enum Received<'a> {
     /// To be copied.
     Copy(&'a [u8]),
-    /// To be kept as they are.
-    Chunk(Bytes),
+    /// To be kept as they are, and the size of what that keeps alive.
+    Kept(Bytes, usize),
 }
 
 impl RecvSide {

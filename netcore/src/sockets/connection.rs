@@ -15,7 +15,7 @@ use crate::deadlines::Armed;
 use crate::engine::{Engine, Segments};
 use crate::error::Error;
 use crate::id::SocketId;
-use crate::link::Link;
+use crate::link::{self, Link};
 use crate::output::Output;
 use crate::path_mtu::PathMtu;
 use crate::queue::{Received, StreamQueue};
@@ -103,9 +103,8 @@ pub(crate) struct Parked {
 
 /// How many bytes one connection may send before it is another's turn.
 const QUANTUM_BYTES: usize = 64 * 1024;
-/// Received payload of at least this size is kept as it came. Smaller pieces are copied, so that
-/// a few bytes do not hold on to the large buffer that they came in.
-const KEEP_BYTES: usize = 8 * 1024;
+/// Larger copies are made before the queue's lock is taken.
+const COPY_UNLOCKED: usize = 8 * 1024;
 /// How long a lone segment may wait for its acknowledgement (RFC 9293 section 3.8.6.3).
 const ACK_DELAY: Duration = Duration::from_millis(10);
 
@@ -253,13 +252,14 @@ impl Connection {
         engine.poll_at(now, self.solo.set())
     }
 
-    /// Shows a segment to the connection. `chunk` is the packet once more, if it may be kept.
+    /// Shows a segment to the connection. `buffer` is the packet once more, if it may be kept, and
+    /// the size of the buffer that it is a part of.
     pub(crate) fn receive<L: Link>(
         &mut self,
         engine: &mut Engine,
         now: Instant,
         packet: &[u8],
-        (tcp_start, chunk): (usize, Option<&Bytes>),
+        (tcp_start, buffer): (usize, Option<(&Bytes, usize)>),
         output: &mut Output<'_, L>,
         wakes: &mut Vec<Waker>,
     ) {
@@ -320,12 +320,12 @@ impl Connection {
                 _ => Error::Reset,
             });
         }
-        if let Some(chunk) = chunk
-            && payload_len >= KEEP_BYTES
+        if let Some((packet, buffer_bytes)) = buffer
+            && let Some(kept) = link::kept_bytes(payload_len, buffer_bytes)
             && was_empty
             && self.wire.next_expected() == Some(sequence)
         {
-            self.keep_payload(chunk.slice(payload_start..), wakes);
+            self.keep_payload(packet.slice(payload_start..), kept, wakes);
         }
     }
 
@@ -397,16 +397,16 @@ impl Connection {
     }
 
     /// Hands the payload of the packet that smoltcp has just taken to the queue as it is, instead
-    /// of a copy out of the receive buffer.
-    fn keep_payload(&mut self, mut payload: Bytes, wakes: &mut Vec<Waker>) {
+    /// of a copy out of the receive buffer; for what it keeps alive the queue counts `kept`. Without
+    /// room for all of it, a copy of a part does.
+    fn keep_payload(&mut self, payload: Bytes, kept: usize, wakes: &mut Vec<Waker>) {
         let Some(queue) = self.queue().cloned() else {
             return;
         };
-        let taken = payload.len().min(self.solo.tcp().recv_queue()).min(queue.recv_room());
-        payload.truncate(taken);
-        if taken > 0 {
-            queue.push_received(Received::Chunk(payload), wakes);
-            self.discard_received(taken);
+        let len = payload.len();
+        if len <= self.solo.tcp().recv_queue() && kept <= queue.recv_room() {
+            queue.push_received(Received::Kept(payload, kept), wakes);
+            self.discard_received(len);
         }
     }
 
@@ -673,8 +673,7 @@ impl Connection {
 fn push_copy(queue: &StreamQueue, bytes: &[u8], wakes: &mut Vec<Waker>) {
     match bytes.len() {
         0 => {}
-        1..KEEP_BYTES => queue.push_received(Received::Copy(bytes), wakes),
-        // A large copy is made before the lock is taken.
-        _ => queue.push_received(Received::Chunk(Bytes::copy_from_slice(bytes)), wakes),
+        1..COPY_UNLOCKED => queue.push_received(Received::Copy(bytes), wakes),
+        len => queue.push_received(Received::Kept(Bytes::copy_from_slice(bytes), len), wakes),
     }
 }

@@ -115,8 +115,8 @@ impl Netstack {
         };
         let obeyed = isolated(|| match &verdict {
             Verdict::Take => {
-                let chunk = Some(&packet.bytes);
-                connection.receive(engine, now, &packet.bytes, (start, chunk), &mut output, wakes);
+                let buffer = Some((&packet.bytes, packet.buffer_bytes));
+                connection.receive(engine, now, &packet.bytes, (start, buffer), &mut output, wakes);
             }
             Verdict::TakePart(part) => {
                 let cut = part.cut(&packet.bytes, start);

@@ -18,7 +18,6 @@ use crate::queue::{Datagram, DatagramQueue, Pushed};
 use crate::sockets::Socket;
 use crate::sockets::datagram::{DatagramSocket, Kind, PACKET_BYTES_MAX};
 use crate::sync::Arc;
-use bytes::Bytes;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     IPV4_HEADER_LEN, IPV6_HEADER_LEN, Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr,
@@ -31,8 +30,6 @@ const UDP_HEADER: usize = 8;
 const ECHO_HEADER: usize = 8;
 /// Datagrams that one socket may send before it is another's turn.
 const QUANTUM_DATAGRAMS: usize = 64;
-/// A payload that fills at least this part of the buffer it came in may hold on to it.
-const KEEP_DIVISOR: usize = 4;
 
 /// Sockets.
 impl Netstack {
@@ -235,24 +232,26 @@ impl Netstack {
         }
         let key = (packet.version(), u8::from(packet.header.protocol));
         let sockets = self.raw.get(&key)?.clone();
-        let bytes = Bytes::copy_from_slice(&packet.bytes);
+        let (bytes, kept) = packet.keep(0..packet.bytes.len());
         let datagram = Datagram {
             local: Some(SocketAddr::new(packet.header.destination, 0)),
             hop_limit: Some(packet.header.hop_limit),
             ..Datagram::new(SocketAddr::new(packet.header.source, 0), bytes)
         };
-        Some(self.deliver_to_all(sockets, &datagram))
+        Some(self.deliver_to_all(sockets, &datagram, kept))
     }
 
-    /// Puts a copy of a datagram into the queue of each of these sockets.
+    /// Puts a copy of a datagram, whose payload keeps `kept` bytes alive, into the queue of each of
+    /// these sockets.
     fn deliver_to_all(
         &mut self,
         sockets: Vec<SocketId>,
         datagram: &Datagram,
+        kept: usize,
     ) -> Result<Fate, DropReason> {
         let (mut fate, mut lost) = (Err(DropReason::NoListener), 0);
         for id in sockets {
-            match self.deliver(id, datagram.clone()) {
+            match self.deliver(id, datagram.clone(), kept) {
                 Ok(taken) => fate = Ok(taken),
                 Err(DropReason::QueueFull) => lost += 1,
                 Err(_) => {}
@@ -290,11 +289,7 @@ impl Netstack {
         }
         let start = packet.header.payload.start + UDP_HEADER;
         let end = packet.header.payload.start + usize::from(datagram.len());
-        let payload = packet.bytes.slice(start..end);
-        let payload = match payload.len() < packet.bytes.len() / KEEP_DIVISOR {
-            true => Bytes::copy_from_slice(&payload),
-            false => payload,
-        };
+        let (payload, kept) = packet.keep(start..end);
         let received = Datagram {
             local: Some(SocketAddr::new(destination, port)),
             hop_limit: Some(packet.header.hop_limit),
@@ -313,10 +308,10 @@ impl Netstack {
             };
             let all = self.ports.all(Protocol::Udp, port).filter(|(to, id)| takes(*to, *id));
             let sockets = all.map(|(_, id)| id).collect();
-            return self.deliver_to_all(sockets, &received);
+            return self.deliver_to_all(sockets, &received, kept);
         }
         match self.ports.find(Protocol::Udp, SocketAddr::new(destination, port)) {
-            Some(id) => self.deliver(id, received),
+            Some(id) => self.deliver(id, received, kept),
             None if is_raw => Err(DropReason::NoListener),
             None => Err(self.answer_port_unreachable(&packet, link)),
         }
@@ -329,21 +324,23 @@ impl Netstack {
     ) -> Result<Fate, DropReason> {
         let found = self.echoes.get(&(packet.version(), identifier)).copied();
         let id = found.ok_or(DropReason::NoListener)?;
-        let payload = packet.payload().get(ECHO_HEADER..).unwrap_or_default();
-        let payload = Bytes::copy_from_slice(payload);
+        let end = packet.bytes.len();
+        let (payload, kept) =
+            packet.keep((packet.header.payload.start + ECHO_HEADER).min(end)..end);
         let datagram = Datagram {
             local: Some(SocketAddr::new(packet.header.destination, identifier)),
             hop_limit: Some(packet.header.hop_limit),
             ..Datagram::new(SocketAddr::new(packet.header.source, sequence), payload)
         };
-        self.deliver(id, datagram)
+        self.deliver(id, datagram, kept)
     }
 
-    /// Puts a datagram into a socket's queue.
+    /// Puts a datagram, whose payload keeps `kept` bytes alive, into a socket's queue.
     pub(super) fn deliver(
         &mut self,
         id: SocketId,
         mut datagram: Datagram,
+        kept: usize,
     ) -> Result<Fate, DropReason> {
         let socket = self.sockets.datagram_mut(id).ok_or(DropReason::NoListener)?;
         if let Kind::Udp { is_v6: true, .. } = socket.queue.kind() {
@@ -352,7 +349,7 @@ impl Netstack {
         }
         let pushed = match socket.is_orphan {
             true => Pushed::Stranger,
-            false => socket.queue.push_received(datagram, &mut self.wakes),
+            false => socket.queue.push_received(datagram, kept, &mut self.wakes),
         };
         match pushed {
             Pushed::Taken if socket.parked.is_empty() => {}

@@ -113,7 +113,7 @@ impl Netstack {
                 };
                 let sender = SocketAddr::new(from, quoted.echo_sequence);
                 let report = Datagram { error: Some(error), ..Datagram::new(sender, Bytes::new()) };
-                if self.deliver(id, report) == Err(DropReason::QueueFull) {
+                if self.deliver(id, report, 0) == Err(DropReason::QueueFull) {
                     self.outgoing.counters.copies_lost += 1;
                 }
             }

@@ -5,16 +5,19 @@ use crate::addressing;
 use crate::command::raw::Version;
 use crate::counters::{DropReason, Fate};
 use crate::ip::{self, IpHeader};
-use crate::link::{FrameChecksum, Link};
+use crate::link::{self, FRAME_BUFFER_BYTES, FrameChecksum, Link};
 use bytes::Bytes;
 use smoltcp::phy::Medium;
 use smoltcp::wire::{Icmpv6Message, IpProtocol};
 use std::net::IpAddr;
+use std::ops::Range;
 
 /// One packet on its way in.
 pub(super) struct Packet {
     /// The IP packet, without anything behind it.
     pub(super) bytes: Bytes,
+    /// The most that the buffer behind `bytes` takes.
+    pub(super) buffer_bytes: usize,
     pub(super) header: IpHeader,
     /// Whether the transport checksum need not be verified.
     pub(super) is_checksum_good: bool,
@@ -35,6 +38,15 @@ impl Packet {
         &self.bytes[self.header.payload.start..]
     }
 
+    /// A part of it for a queue, and what that queue counts for it: a copy, or the part itself if
+    /// that is most of what it keeps alive.
+    pub(super) fn keep(&self, range: Range<usize>) -> (Bytes, usize) {
+        match link::kept_bytes(range.len(), self.buffer_bytes) {
+            Some(kept) => (self.bytes.slice(range), kept),
+            None => (Bytes::copy_from_slice(&self.bytes[range.clone()]), range.len()),
+        }
+    }
+
     /// Replaces the IP header by one without options or extension headers.
     pub(super) fn strip_extensions(&mut self) {
         let payload = self.payload();
@@ -52,6 +64,7 @@ impl Packet {
         bytes[start..].copy_from_slice(payload);
         self.header.payload = start..bytes.len();
         self.header.has_extensions = false;
+        self.buffer_bytes = bytes.len();
         self.bytes = bytes.into();
     }
 
@@ -115,6 +128,11 @@ impl Netstack {
         link: &mut L,
     ) -> Result<Fate, DropReason> {
         let mut header = ip::parse(&bytes)?;
+        let mut buffer_bytes = match origin {
+            // Each was allocated on its own.
+            Origin::Own => bytes.len(),
+            Origin::Link | Origin::LinkToMany => bytes.len().max(FRAME_BUFFER_BYTES),
+        };
         bytes.truncate(header.payload.end);
         if origin != Origin::Own {
             self.check_source(&header, &bytes)?;
@@ -128,6 +146,7 @@ impl Netstack {
             }
             let Some(whole) = whole? else { return Ok(Fate::Kept) };
             bytes = whole;
+            buffer_bytes = bytes.len();
             header = ip::parse(&bytes)?;
             if header.protocol == IpProtocol::Icmpv6 && is_discovery(&bytes[header.payload.start..])
             {
@@ -137,7 +156,7 @@ impl Netstack {
             // Nobody has seen all of it before.
             is_checksum_good = false;
         }
-        let packet = Packet { bytes, header, is_checksum_good };
+        let packet = Packet { bytes, buffer_bytes, header, is_checksum_good };
         let raw = self.deliver_raw(&packet);
         let fate = match packet.header.protocol {
             IpProtocol::Tcp => self.receive_tcp(packet, link),
