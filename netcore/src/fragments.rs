@@ -7,17 +7,17 @@
 use crate::counters::DropReason;
 use crate::ip::IpHeader;
 use bytes::Bytes;
+use lru::LruCache;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{IpProtocol, Ipv4Packet};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Incomplete packets.
 #[derive(Debug)]
 pub(crate) struct Reassembly {
-    packets: HashMap<Key, Incomplete, ahash::RandomState>,
-    /// In the order in which they began. An entry may be gone already.
-    order: VecDeque<(Instant, Key)>,
+    /// In the order in which they began: nothing is looked up in a way that would change it.
+    packets: LruCache<Key, Incomplete, ahash::RandomState>,
     bytes: usize,
     bytes_max: usize,
     timeout: Duration,
@@ -34,8 +34,9 @@ struct Key {
 
 #[derive(Debug)]
 struct Incomplete {
-    /// Payload by its offset.
-    parts: BTreeMap<usize, Bytes>,
+    /// Payload by its offset. Copies: a small fragment must not hold on to the large buffer that
+    /// it came in.
+    parts: BTreeMap<u16, Box<[u8]>>,
     /// Bytes that this packet counts for.
     bytes: usize,
     received: usize,
@@ -44,16 +45,23 @@ struct Incomplete {
     began: Instant,
 }
 
-/// What a fragment costs besides its payload, for the bound on bytes.
-const OVERHEAD: usize = 128;
+/// What an incomplete packet costs besides its parts, for the bound on bytes: its entry; its place
+/// in a hash table, which after growing has 16 for 7; and the first node of its tree, which has
+/// room for 11 parts.
+const PACKET_OVERHEAD: usize = size_of::<(Key, Incomplete)>()
+    + 2 * size_of::<usize>()
+    + size_of::<(usize, usize, u8)>() * 16 / 7
+    + 11 * size_of::<(u16, Box<[u8]>)>();
+/// What a part costs besides its payload: its allocation, and its place in a tree whose nodes may
+/// be half full.
+const PART_OVERHEAD: usize = 24 + 2 * size_of::<(u16, Box<[u8]>)>();
 /// The largest payload of an IP packet.
 const PAYLOAD_MAX: usize = 65_535;
 
 impl Reassembly {
     pub(crate) fn new(bytes_max: usize, timeout: std::time::Duration) -> Self {
         Self {
-            packets: HashMap::default(),
-            order: VecDeque::new(),
+            packets: LruCache::unbounded_with_hasher(ahash::RandomState::default()),
             bytes: 0,
             bytes_max,
             timeout: Duration::from(timeout),
@@ -73,8 +81,7 @@ impl Reassembly {
         now: Instant,
     ) -> Result<Option<Bytes>, DropReason> {
         let fragment = header.fragment.expect("only fragments come here");
-        // A copy: a small fragment must not hold on to the large buffer that it came in.
-        let payload = Bytes::copy_from_slice(&packet[header.payload.clone()]);
+        let payload = &packet[header.payload.clone()];
         let end = fragment.offset + payload.len();
         let is_whole_units = !fragment.more || payload.len().is_multiple_of(8);
         if payload.is_empty() || end > PAYLOAD_MAX || !is_whole_units {
@@ -86,16 +93,11 @@ impl Reassembly {
             protocol: header.protocol.into(),
             ident: fragment.ident,
         };
-        if !self.packets.contains_key(&key) {
-            self.note_order(key, now);
+        if !self.packets.contains(&key) {
+            self.packets.put(key, Incomplete::new(now));
+            self.bytes += PACKET_OVERHEAD;
         }
-        let incomplete = self.packets.entry(key).or_insert_with(|| Incomplete {
-            parts: BTreeMap::new(),
-            bytes: 0,
-            received: 0,
-            total: None,
-            began: now,
-        });
+        let incomplete = self.packets.peek_mut(&key).expect("it was put there if it was not there");
         match incomplete.add(fragment.offset, fragment.more, payload) {
             Ok(added) => self.bytes += added,
             Err(reason) => {
@@ -114,13 +116,9 @@ impl Reassembly {
     pub(crate) fn evict(&mut self) -> usize {
         let mut evicted = 0;
         while self.bytes > self.bytes_max {
-            let Some((began, key)) = self.order.pop_front() else {
-                break;
-            };
-            if self.is_current(&key, began) {
-                self.remove(&key);
-                evicted += 1;
-            }
+            let Some((_, oldest)) = self.packets.pop_lru() else { break };
+            self.bytes -= oldest.bytes;
+            evicted += 1;
         }
         evicted
     }
@@ -128,73 +126,59 @@ impl Reassembly {
     /// Drops packets that waited too long; returns how many.
     pub(crate) fn expire(&mut self, now: Instant) -> usize {
         let mut expired = 0;
-        while let Some((began, key)) = self.order.front().copied() {
-            let is_current = self.is_current(&key, began);
-            if is_current && began + self.timeout > now {
-                break;
-            }
-            self.order.pop_front();
-            if is_current {
-                self.remove(&key);
-                expired += 1;
-            }
+        while self.next().is_some_and(|due| due <= now)
+            && let Some((_, oldest)) = self.packets.pop_lru()
+        {
+            self.bytes -= oldest.bytes;
+            expired += 1;
         }
         expired
     }
 
     /// When the oldest packet will have waited too long.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.order.front().map(|(began, _)| *began + self.timeout)
-    }
-
-    fn note_order(&mut self, key: Key, began: Instant) {
-        // What is whole leaves its entry behind; those must not pile up behind one that is not.
-        if self.order.len() > 2 * self.packets.len() + 64 {
-            let packets = &self.packets;
-            self.order.retain(|(began, key)| packets.get(key).is_some_and(|p| p.began == *began));
-        }
-        self.order.push_back((began, key));
-    }
-
-    fn is_current(&self, key: &Key, began: Instant) -> bool {
-        self.packets.get(key).is_some_and(|incomplete| incomplete.began == began)
+        self.packets.peek_lru().map(|(_, oldest)| oldest.began + self.timeout)
     }
 
     fn remove(&mut self, key: &Key) -> Option<Incomplete> {
-        let incomplete = self.packets.remove(key)?;
+        let incomplete = self.packets.pop(key)?;
         self.bytes -= incomplete.bytes;
-        if self.packets.is_empty() {
-            self.order.clear();
-        }
         Some(incomplete)
     }
 }
 
 impl Incomplete {
+    fn new(began: Instant) -> Self {
+        Self { parts: BTreeMap::new(), bytes: PACKET_OVERHEAD, received: 0, total: None, began }
+    }
+
     /// Adds a part; returns how many bytes it costs.
-    fn add(&mut self, offset: usize, more: bool, payload: Bytes) -> Result<usize, DropReason> {
+    fn add(&mut self, offset: usize, more: bool, payload: &[u8]) -> Result<usize, DropReason> {
         let end = offset + payload.len();
         if !more && self.total.is_some_and(|total| total != end) {
             return Err(DropReason::BadFragment);
         }
-        let before = self.parts.range(..=offset).next_back();
-        if before.is_some_and(|(at, part)| *at == offset && *part == payload) {
+        let at = u16::try_from(offset).map_err(|_| DropReason::BadFragment)?;
+        let end_of = |at: &u16, part: &[u8]| usize::from(*at) + part.len();
+        let before = self.parts.range(..=at).next_back();
+        if before.is_some_and(|(known, part)| *known == at && **part == *payload) {
             // The same fragment twice is what a network may do.
             return Ok(0);
         }
-        let overlaps_before = before.is_some_and(|(at, part)| at + part.len() > offset);
-        let overlaps_after = self.parts.range(offset..).next().is_some_and(|(at, _)| *at < end);
+        let overlaps_before = before.is_some_and(|(at, part)| end_of(at, part) > offset);
+        let overlaps_after =
+            self.parts.range(at..).next().is_some_and(|(at, _)| usize::from(*at) < end);
         let total = if more { self.total } else { Some(end) };
-        let last_end = self.parts.last_key_value().map_or(0, |(at, part)| at + part.len());
+        let last_end = self.parts.last_key_value().map_or(0, |(at, part)| end_of(at, part));
         if overlaps_before || overlaps_after || total.is_some_and(|total| end.max(last_end) > total)
         {
             return Err(DropReason::BadFragment);
         }
         self.total = total;
         self.received += payload.len();
-        let cost = OVERHEAD + payload.len();
+        let cost = PART_OVERHEAD + payload.len();
         self.bytes += cost;
-        self.parts.insert(offset, payload);
+        self.parts.insert(at, payload.into());
         Ok(cost)
     }
 
@@ -216,7 +200,7 @@ impl Incomplete {
         let mut packet = vec![0; repr.header_len() + len];
         repr.emit(&mut packet[..], &crate::ip::header_checksums_only());
         for (offset, part) in self.parts {
-            packet[repr.header_len() + offset..][..part.len()].copy_from_slice(&part);
+            packet[repr.header_len() + usize::from(offset)..][..part.len()].copy_from_slice(&part);
         }
         packet.into()
     }
