@@ -29,7 +29,8 @@ pub struct Config {
     /// connection a half-open one makes room, or else a connect fails and a SYN is dropped.
     pub buffer_bytes_max: usize,
     /// Bytes of each direction that may wait between a TCP connection and its handle, besides
-    /// what its buffers hold.
+    /// what its buffers hold. Received bytes that wait in the buffer that they came in count as
+    /// much as that buffer, until the last of them is read.
     pub stream_queue_bytes: usize,
     /// Connections that may wait to be accepted on a listener that does not say otherwise.
     pub backlog_max: usize,
@@ -38,8 +39,10 @@ pub struct Config {
     pub half_open_per_listener_max: usize,
     /// Half-open connections of all listeners together; the same rule applies.
     pub half_open_max: usize,
-    /// Bytes of datagrams that may wait on each side of a UDP, ping or raw socket, a fixed
-    /// overhead for each included; at least one datagram of the largest size always fits.
+    /// Bytes of datagrams that may wait on each side of a UDP, ping or raw socket. Each counts what
+    /// it takes in memory: its payload, or the buffer that this came in if it still waits there, and
+    /// about 300 bytes for its addresses and its place (Linux counts about 700). At least one datagram
+    /// of the largest size always fits.
     pub datagram_queue_bytes: usize,
     /// Addresses of the stack, those aside that it always has.
     pub addresses_max: usize,
@@ -56,15 +59,17 @@ pub struct Config {
     pub name_servers_max: usize,
     /// Multicast groups that one UDP socket may be in (Linux: `igmp_max_memberships`).
     pub groups_per_socket_max: usize,
-    /// Packets under way between sockets of this same stack.
+    /// Packets under way between sockets of this same stack, each of at most 64 KiB and in a buffer
+    /// of its own size.
     pub loopback_packets_max: usize,
-    /// Answers of the stack itself (resets, ICMP messages) that may wait for room on the link.
+    /// Answers of the stack itself (resets, ICMP messages) that may wait for room on the link, each
+    /// in a buffer of its own size. An echo reply is as large as its request, at most 64 KiB.
     pub replies_max: usize,
     /// Neighbours on an Ethernet link whose hardware addresses are known or asked for; who was not
     /// sent anything for longest makes room (Linux: `gc_thresh3`, 1,024).
     pub neighbours_max: usize,
-    /// Bytes of packets that may wait for one neighbour's hardware address, a fixed overhead for
-    /// each included; the oldest make room, and at least one always fits (Linux:
+    /// Bytes of packets that may wait for one neighbour's hardware address, each in a buffer of its
+    /// own size, with 128 bytes for its place and allocation; the oldest make room, and at least one always fits (Linux:
     /// `unres_qlen_bytes`).
     pub neighbour_queue_bytes: usize,
     /// Resets that the stack sends in a second to segments that no connection takes, and in a burst
@@ -76,7 +81,9 @@ pub struct Config {
     /// Challenge acknowledgements that all connections together send in a second, on average; each
     /// connection sends at most two (RFC 5961 section 7).
     pub challenge_acks_per_second: u32,
-    /// Bytes of incomplete fragmented packets; the oldest packet makes room for a new one.
+    /// Bytes of incomplete fragmented packets; the oldest packet makes room for a new one. Counts
+    /// what they take in memory: payload, about 60 bytes for each fragment, and about 450 for each
+    /// packet.
     pub fragments_bytes_max: usize,
     /// Entries for connections in TIME-WAIT; the oldest makes room for a new one.
     pub time_wait_max: usize,
