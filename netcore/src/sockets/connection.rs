@@ -191,10 +191,20 @@ impl Connection {
                 None => Verdict::Drop(DropReason::Unacceptable),
             },
             state => match self.wire.sequences(tcp) {
+                Some(at) if state == State::SynReceived && self.is_connecting() => {
+                    let shift = self.wire.remote_shift();
+                    guard::judge_crossed(&at, &segment, shift)
+                        .unwrap_or_else(|| guard::judge(state, &at, &segment))
+                }
                 Some(at) => guard::judge(state, &at, &segment),
                 None => Verdict::Drop(DropReason::Unacceptable),
             },
         }
+    }
+
+    /// Whether this end has begun the handshake, and it is not done.
+    fn is_connecting(&self) -> bool {
+        matches!(self.stage, Stage::Connecting { .. })
     }
 
     /// Whether the peer may be sent a challenge again.

@@ -240,6 +240,31 @@ pub(crate) fn judge_answer(sent_end: u32, segment: &Segment) -> Verdict {
     }
 }
 
+/// Judges the SYN|ACK of a peer whose SYN has crossed this end's: in SYN-RECEIVED, which this end
+/// has come to from SYN-SENT. `None` if the segment is none.
+///
+/// Its SYN was taken before, and its acknowledgement is what is waited for (RFC 9293 section 3.5,
+/// figure 8). By the sequence number alone it would be answered with an acknowledgement, and only
+/// the peer be connected.
+pub(crate) fn judge_crossed(at: &Sequences, segment: &Segment, shift: u8) -> Option<Verdict> {
+    let is_answer = segment.syn
+        && !segment.fin
+        && !segment.rst
+        && segment.sequence.wrapping_add(1) == at.expected
+        && segment.acknowledgement == Some(at.sent_end);
+    is_answer.then(|| {
+        Verdict::TakePart(Part {
+            sequence: at.expected,
+            acknowledgement: segment.acknowledgement,
+            // That of a SYN is not scaled (RFC 7323 section 2.2).
+            window: segment.window >> shift,
+            payload: 0..0,
+            fin: false,
+            is_to_be_acknowledged: segment.payload_len > 0,
+        })
+    })
+}
+
 /// Whether the peer has sent its FIN, and everything before it has arrived.
 pub(crate) fn is_past_fin(state: State) -> bool {
     matches!(state, State::CloseWait | State::LastAck | State::Closing | State::TimeWait)

@@ -173,6 +173,11 @@ impl Wire {
         self.offered_max = self.offered_max.max(u32::from(self.offered) << self.remote_shift);
     }
 
+    /// By how many bits the windows that the peer offers are shifted.
+    pub(crate) fn remote_shift(&self) -> u8 {
+        self.remote_shift
+    }
+
     /// Where the connection stands, once both ends have sent a SYN.
     #[inline]
     pub(crate) fn sequences(&self, tcp: &Socket<'_>) -> Option<Sequences> {

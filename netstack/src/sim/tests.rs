@@ -238,3 +238,34 @@ fn tasks_end_with_the_run() {
         });
     });
 }
+
+#[test]
+fn two_hosts_that_dial_each_other_at_once_are_connected() {
+    // In milliseconds: as long as the second SYN leaves before the first arrives.
+    for (delay, later) in [(1, 0), (20, 0), (20, 10), (20, 19)] {
+        run_exactly(1, move |sim| async move {
+            let (near, far) = sim.pair(Link::new().delay(delay * MILLISECOND));
+            let dial = |host: &Host, local: &str, remote: &str| {
+                let socket = host.net().tcp_socket_v4();
+                let (local, remote) =
+                    (local.parse().expect("it is"), remote.parse().expect("it is"));
+                async move {
+                    socket.bind(local)?;
+                    socket.connect(remote).await
+                }
+            };
+            let (ours, theirs) = ("10.0.0.1:5000", "10.0.0.2:6000");
+
+            let (client, server) = tokio::join!(dial(&near, ours, theirs), async {
+                tokio::time::sleep(later * MILLISECOND).await;
+                dial(&far, theirs, ours).await
+            });
+
+            let (mut client, mut server) = (client.expect("crossed"), server.expect("crossed"));
+            client.write_all(b"hello").await.expect("open");
+            let mut greeting = [0; 5];
+            server.read_exact(&mut greeting).await.expect("open");
+            assert_eq!(&greeting, b"hello", "{delay} {later}");
+        });
+    }
+}
