@@ -85,7 +85,9 @@ pub struct Config {
     /// what they take in memory: payload, about 60 bytes for each fragment, and about 450 for each
     /// packet.
     pub fragments_bytes_max: usize,
-    /// Entries for connections in TIME-WAIT; the oldest makes room for a new one.
+    /// Entries for connections in TIME-WAIT; the oldest makes room for a new one. As many connections
+    /// are remembered that have sent faster than the clock of initial sequence numbers ticks, until
+    /// it has come past their ends.
     pub time_wait_max: usize,
     /// How long a connect waits for the peer (Linux: about 127 s).
     pub connect_timeout: Duration,

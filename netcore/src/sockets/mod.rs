@@ -5,6 +5,7 @@ pub(crate) mod datagram;
 pub(crate) mod guard;
 pub(crate) mod listener;
 pub(crate) mod options;
+pub(crate) mod past_ends;
 pub(crate) mod patience;
 mod sink;
 pub(crate) mod time_wait;

@@ -191,7 +191,7 @@ impl Netstack {
         })?;
         let ticket = self.sockets.listener_mut(listener_id).map_or(0, |l| l.half_open.insert(id));
         let tickets = (ticket, self.half_open.insert(id));
-        let isn = self.random.initial_sequence(&flow, self.now);
+        let isn = self.next_isn(&flow);
         let connection = self.sockets.connection_mut(id).expect("it was just inserted");
         connection.stage = Stage::HalfOpen { listener: listener_id, tickets };
         let endpoint = (flow.local().ip(), flow.local().port());
@@ -275,14 +275,7 @@ impl Netstack {
         let flow = FlowKey::new(local, remote);
         let stage = Stage::Connecting { responder: None };
         let id = self.insert_connection(flow, way, options, stage)?;
-        let mut isn = self.random.initial_sequence(&flow, self.now);
-        if let Some(old) = self.time_wait.get(&flow) {
-            self.time_wait.remove(&flow);
-            // Past everything that the old connection sent.
-            if (isn.wrapping_sub(old.sequence) as i32) <= 0 {
-                isn = old.sequence.wrapping_add(u32::from(self.random.next_u16()) + 1);
-            }
-        }
+        let isn = self.next_isn(&flow);
         let mut interface = Engine::for_handshake(isn, self.now);
         let connection = self.sockets.connection_mut(id).expect("it was just inserted");
         let socket = connection.solo.tcp_mut();
@@ -568,6 +561,9 @@ impl Netstack {
         };
         connection.armed.set(&mut self.deadlines, id, None);
         self.flows.remove(&connection.wire.flow());
+        if let Some(end) = connection.wire.sent_end() {
+            self.note_end(connection.wire.flow(), end);
+        }
         match &mut connection.stage {
             Stage::Connecting { responder } => {
                 let responder = responder.take();

@@ -36,6 +36,7 @@ use crate::ports::Ports;
 use crate::random::Random;
 use crate::rate_limit::{Challenges, RateLimit};
 use crate::sockets::listener::HalfOpen;
+use crate::sockets::past_ends::PastEnds;
 use crate::sockets::time_wait::TimeWait;
 use crate::sockets::{Socket, Sockets};
 use crate::sync::Arc;
@@ -75,6 +76,7 @@ pub struct Netstack {
     sockets: Sockets,
     flows: FlowTable,
     time_wait: TimeWait,
+    past_ends: PastEnds,
     ports: Ports,
     /// Ping sockets by family and identifier.
     echoes: HashMap<(Version, u16), SocketId, ahash::RandomState>,
@@ -150,6 +152,7 @@ impl Netstack {
             sockets: Sockets::new(config.sockets_max),
             flows: FlowTable::with_hasher(random.hash_keys()),
             time_wait: TimeWait::new(config.time_wait, config.time_wait_max),
+            past_ends: PastEnds::new(config.time_wait_max, random.hash_keys()),
             ports: Ports::default(),
             echoes: HashMap::default(),
             raw: HashMap::default(),

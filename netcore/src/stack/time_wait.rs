@@ -18,6 +18,29 @@ impl Netstack {
         }
     }
 
+    /// The initial sequence number of a new connection, which has these ends from now on: past
+    /// everything that the last one between them has sent.
+    pub(super) fn next_isn(&mut self, flow: &FlowKey) -> u32 {
+        let mut isn = self.random.initial_sequence(flow, self.now);
+        let in_time_wait = self.time_wait.get(flow).map(|words| words.sequence);
+        if in_time_wait.is_some() {
+            self.time_wait.remove(flow);
+        }
+        let past = self.past_ends.get(flow, self.now);
+        for end in past.into_iter().chain(in_time_wait) {
+            if (isn.wrapping_sub(end) as i32) <= 0 {
+                isn = end.wrapping_add(u32::from(self.random.next_u16()) + 1);
+            }
+        }
+        isn
+    }
+
+    /// Remembers where a connection has ended, if its sequence numbers are ahead of the clock.
+    pub(super) fn note_end(&mut self, flow: FlowKey, end: u32) {
+        let isn = self.random.initial_sequence(&flow, self.now);
+        self.past_ends.note(flow, end, isn, self.now);
+    }
+
     /// Takes a segment for a connection in TIME-WAIT.
     pub(super) fn receive_late_segment<L: Link>(
         &mut self,
@@ -54,9 +77,7 @@ impl Netstack {
             let listener = self.ports.find(Protocol::Tcp, flow.local());
             if is_first && start > 0 && listener.is_some() {
                 // A new connection, recognisable by a sequence number that the old one has not
-                // used (RFC 9293 section 3.10.7.4, RFC 6191).
-                self.time_wait.remove(&flow);
-                self.flows.remove(&flow);
+                // used (RFC 9293 section 3.10.7.4, RFC 6191). It takes the place of this entry.
                 return self.receive_syn(flow, packet, link);
             }
             let reason = DropReason::UnexpectedSyn;
