@@ -2,27 +2,25 @@
 
 use crate::pool::{Buffer, Pool};
 use bytes::Bytes;
-use netcore::{FrameChecksum, Offload};
+use netcore::{FRAME_BUFFER_BYTES, FrameChecksum, Offload};
 
 /// Gathers frames in one buffer, so that many are passed on at once and allocated together.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pool: Pool,
-    /// The buffer that they are in, and how much of it they fill.
+    /// The buffer that they are in, one jumbo packet with its header or a batch of ordinary ones,
+    /// and how much of it they fill.
     chunk: Option<(Buffer, usize)>,
     /// Where they end, and what they leave to the link.
     frames: Vec<(usize, Offload)>,
 }
 
-/// Frames are carved from buffers of this size: one jumbo packet with its header, or a batch of
-/// ordinary ones.
-const CHUNK_BYTES: usize = 68 * 1024;
 /// What was gathered is passed on at this many frames, so that the other end can begin.
 const FRAMES_MAX: usize = 32;
 
 impl Batch {
     pub(crate) fn new() -> Self {
-        Self { pool: Pool::new(CHUNK_BYTES), chunk: None, frames: Vec::new() }
+        Self { pool: Pool::new(FRAME_BUFFER_BYTES), chunk: None, frames: Vec::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -55,7 +53,7 @@ impl Batch {
 
     /// Takes all of them out.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = (Bytes, Offload)> {
-        let chunk = self.chunk.take().map(|(chunk, _)| chunk.freeze()).unwrap_or_default();
+        let chunk = self.chunk.take().map(|(chunk, used)| chunk.freeze(used)).unwrap_or_default();
         let mut start = 0;
         std::mem::take(&mut self.frames).into_iter().map(move |(end, offload)| {
             let data = chunk.slice(start..end);

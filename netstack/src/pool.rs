@@ -51,9 +51,14 @@ impl Buffer {
         &mut self.bytes[range]
     }
 
-    /// Ends the writing: parts of the result can be shared, and keep the buffer in use.
-    pub(crate) fn freeze(self) -> Bytes {
-        Bytes::from_owner(self)
+    /// Ends the writing after `len` bytes: parts of the result can be shared, and keep the buffer in
+    /// use. What fills less than half of it is copied, so that what waits somewhere for long keeps
+    /// at most twice its size.
+    pub(crate) fn freeze(self, len: usize) -> Bytes {
+        if len < self.len() / 2 {
+            return Bytes::copy_from_slice(&self.bytes[..len]);
+        }
+        Bytes::from_owner(self).slice(..len)
     }
 }
 
@@ -77,8 +82,8 @@ mod tests {
     fn a_buffer_comes_back_when_its_last_part_is_dropped() {
         let pool = Pool::new(16);
         let mut buffer = pool.take();
-        buffer.slice_mut(0..4).copy_from_slice(b"abcd");
-        let whole = buffer.freeze();
+        buffer.slice_mut(0..9).copy_from_slice(b"abcdefghi");
+        let whole = buffer.freeze(9);
         let part = whole.slice(1..3);
 
         drop(whole);
@@ -86,5 +91,16 @@ mod tests {
         drop(part);
 
         assert_eq!(pool.idle.lock().expect("not poisoned").len(), 1);
+    }
+
+    #[test]
+    fn a_buffer_that_is_hardly_filled_comes_back_at_once() {
+        let pool = Pool::new(16);
+        let mut buffer = pool.take();
+        buffer.slice_mut(0..4).copy_from_slice(b"abcd");
+
+        let copy = buffer.freeze(4);
+
+        assert_eq!((&copy[..], pool.idle.lock().expect("not poisoned").len()), (&b"abcd"[..], 1));
     }
 }

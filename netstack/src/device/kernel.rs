@@ -5,7 +5,7 @@ use super::tun::TunOffload;
 use super::{Device, host, virtio};
 use crate::pool::Pool;
 use ipnet::IpNet;
-use netcore::{Frame, FrameChecksum, Link, LinkCapabilities, Offload, Slot};
+use netcore::{FRAME_BUFFER_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Offload, Slot};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -67,10 +67,9 @@ struct Receiver {
     frames: VecDeque<Frame>,
 }
 
-/// Packets are read into buffers of at least this size, as many as fit.
-const BUFFER_BYTES: usize = 256 * 1024;
-/// Packets read at most before the first of them is handled.
+/// Packets read at most before the first of them is handled, and about how many bytes of them.
 const BATCH_PACKETS: usize = 64;
+const BATCH_BYTES: usize = 256 * 1024;
 /// A stack that is never done would not give the runtime a chance to look for packets: after so many
 /// rounds it looks itself.
 const LOOK_EVERY: u8 = 8;
@@ -319,36 +318,55 @@ async fn wait(fd: Arc<AsyncFd<Interface>>) -> io::Result<()> {
 
 impl Receiver {
     fn new(layer: Layer, frame_bytes_max: usize) -> Self {
-        let pool = Pool::new(BUFFER_BYTES.max(frame_bytes_max));
+        let pool = Pool::new(FRAME_BUFFER_BYTES.max(frame_bytes_max));
         Self { layer, pool, frame_bytes_max, frames: VecDeque::new() }
     }
 
-    /// Reads what is there, as far as one buffer holds it: `WouldBlock` says that this was all.
+    /// Reads a batch of what is there: `WouldBlock` says that this was all.
     fn read(&mut self, interface: &Interface) -> io::Result<()> {
+        let (mut packets, mut bytes) = (0, 0);
+        while packets < BATCH_PACKETS && bytes + self.frame_bytes_max <= BATCH_BYTES {
+            let (run, ended) = self.read_run(interface, BATCH_PACKETS - packets);
+            packets += run.packets;
+            bytes += run.bytes;
+            match ended {
+                Ok(()) => {}
+                Err(error) if packets == 0 || error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(error);
+                }
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads packets into one buffer, as long as there is room for one more of any size. So those
+    /// that are large have the buffer nearly for themselves, and small ones are copied out of it
+    /// together.
+    fn read_run(&mut self, interface: &Interface, packets_max: usize) -> (Run, io::Result<()>) {
         let mut buffer = self.pool.take();
-        let (mut end, mut ends) = (0, [0; BATCH_PACKETS]);
-        let (mut packets, mut failure) = (0, None);
-        while packets < BATCH_PACKETS && end + self.frame_bytes_max <= buffer.len() {
-            match interface.recv(buffer.slice_mut(end..end + self.frame_bytes_max)) {
+        let (mut run, mut ends) = (Run::default(), [0; BATCH_PACKETS]);
+        let mut ended = Ok(());
+        while run.packets < packets_max && run.bytes + self.frame_bytes_max <= buffer.len() {
+            let room = run.bytes..run.bytes + self.frame_bytes_max;
+            match interface.recv(buffer.slice_mut(room)) {
                 Ok(len) => {
-                    end += len;
-                    ends[packets] = end;
-                    packets += 1;
+                    run.bytes += len;
+                    ends[run.packets] = run.bytes;
+                    run.packets += 1;
                 }
                 Err(error) => {
-                    failure = Some(error);
+                    ended = Err(error);
                     break;
                 }
             }
         }
-        let is_drained =
-            failure.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        if let (0, Some(failure)) = (packets, failure) {
-            return Err(failure);
+        if run.packets == 0 {
+            return (run, ended);
         }
-        let whole = buffer.freeze();
+        let whole = buffer.freeze(run.bytes);
         let mut start = 0;
-        for end in &ends[..packets] {
+        for end in &ends[..run.packets] {
             let packet = whole.slice(start..*end);
             start = *end;
             if interface.has_offload() {
@@ -361,8 +379,15 @@ impl Receiver {
                 self.frames.push_back(Frame { data: packet, checksum });
             }
         }
-        if is_drained { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        (run, ended)
     }
+}
+
+/// What was read into one buffer.
+#[derive(Debug, Default)]
+struct Run {
+    packets: usize,
+    bytes: usize,
 }
 
 /// Opens the interface as it is wanted, or as the kernel can do it.

@@ -56,7 +56,8 @@ impl Lane {
             self.counters.lost += 1;
             return Vec::new();
         }
-        let mut packets = vec![packet];
+        // What is under way must not keep a buffer that it shared with others.
+        let mut packets = vec![Bytes::copy_from_slice(&packet)];
         if self.random.random_bool(link.duplicate) {
             self.counters.duplicated += 1;
             packets.push(packets[0].clone());

@@ -1,10 +1,11 @@
 //! Frames on their way through a switch.
 
+use super::queue::Compact;
 use crate::batch::checksum_of;
 use crate::segment::{ETHERNET_HEADER, Layout, TAG, TAG_BYTES, complete_partial};
 use crate::segment::{ethernet_payload, moved};
 use bytes::{Bytes, BytesMut};
-use netcore::{Frame, FrameChecksum, LinkCapabilities, MacAddr, Offload};
+use netcore::{FRAME_BUFFER_BYTES, Frame, FrameChecksum, LinkCapabilities, MacAddr, Offload};
 use std::num::NonZeroU16;
 
 /// An Ethernet frame, and what is still to be done to it before it is as on a wire.
@@ -149,6 +150,19 @@ impl Carried {
         }
         let size = layout.piece_bytes(self.offload.segment_bytes, mtu)?;
         (layout.payload_bytes() > size).then_some(size)
+    }
+}
+
+impl Compact for Carried {
+    fn compact(&mut self) {
+        compact(&mut self.data);
+    }
+}
+
+/// Copies a frame that is small beside the largest buffer that it may be a part of.
+pub(super) fn compact(data: &mut Bytes) {
+    if data.len() < FRAME_BUFFER_BYTES / 2 {
+        *data = Bytes::copy_from_slice(data);
     }
 }
 

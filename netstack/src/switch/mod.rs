@@ -70,10 +70,11 @@ pub struct SwitchConfig {
     pub port_addresses_max: usize,
     /// How long it remembers an address from which nothing comes.
     pub address_age: Duration,
-    /// Frames that wait at a port. A packet that is cut behind the port counts once: at most so many
-    /// times 64 KiB are kept for a port that nobody looks at.
+    /// Frames that wait at a port. A packet that is cut behind the port counts once: for a port that
+    /// nobody looks at as many packets are kept, of at most 64 KiB, each in memory of its own size
+    /// but for the first 16, which may keep 68 KiB each.
     pub queue_frames_max: usize,
-    /// Frames that wait at a monitor.
+    /// Frames that wait at a monitor, kept as those at a port.
     pub monitor_frames_max: usize,
     /// Frames from one port in a second that go to every other, and at most so many at once.
     pub flooded_frames_per_second: u32,

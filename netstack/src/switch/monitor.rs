@@ -1,9 +1,9 @@
 //! Looking at what passes.
 
 use super::PortId;
-use super::frame::Carried;
+use super::frame::{self, Carried};
 use super::hub::{Hub, Port};
-use super::queue::Queue;
+use super::queue::{Compact, Queue};
 use bytes::Bytes;
 use std::future;
 use std::sync::Arc;
@@ -36,6 +36,12 @@ pub struct Seen {
 impl Seen {
     pub(super) fn new(port: &Port, frame: &Carried, at: Instant) -> Self {
         Self { port: port.id, name: port.name.clone(), at, frame: frame.data.clone() }
+    }
+}
+
+impl Compact for Seen {
+    fn compact(&mut self) {
+        frame::compact(&mut self.frame);
     }
 }
 

@@ -4,7 +4,16 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+/// What can be kept without the rest of the buffer that it is a part of.
+pub(super) trait Compact {
+    /// Makes it hold nothing but itself, if it is small beside its buffer.
+    fn compact(&mut self);
+}
+
 /// A queue with a bound. What finds it full is refused: nobody waits for room.
+///
+/// Whoever reads quickly gets frames as they came. What waits behind the first few is copied: one
+/// small frame that is never read must not keep a buffer that held many.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     items_max: usize,
@@ -20,6 +29,9 @@ struct State<T> {
     receiver: Option<Waker>,
 }
 
+/// So many items may wait as they came.
+const PROMPT_MAX: usize = 16;
+
 /// What became of items that were pushed: so many from the first were taken, unless it is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pushed {
@@ -27,7 +39,7 @@ pub(super) enum Pushed {
     Closed,
 }
 
-impl<T> Queue<T> {
+impl<T: Compact> Queue<T> {
     pub(super) fn new(items_max: usize) -> Self {
         let state = State { items: VecDeque::new(), refused: 0, is_closed: false, receiver: None };
         Self { items_max, state: Mutex::new(state) }
@@ -42,6 +54,8 @@ impl<T> Queue<T> {
             return Pushed::Closed;
         }
         let taken = items.len().min(self.items_max.saturating_sub(state.items.len()));
+        let prompt = PROMPT_MAX.saturating_sub(state.items.len()).min(taken);
+        items[prompt..taken].iter_mut().for_each(Compact::compact);
         state.items.extend(items.drain(..taken));
         state.refused += items.len() as u64;
         let receiver = state.receiver.take_if(|_| taken > 0);
