@@ -1,0 +1,118 @@
+//! Connections that nobody reads.
+
+use crate::Case;
+use crate::wire::{Host, OWN, PEER, packet};
+use netcore::smoltcp::phy::{ChecksumCapabilities, Medium};
+use netcore::smoltcp::time::Duration;
+use netcore::smoltcp::wire::{
+    IpProtocol, Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+};
+use netcore::{Config, tcp};
+
+pub(crate) fn cases() -> Vec<Case> {
+    [(1, 4, 16), (1_000, 50, 256), (9_000, 50, 256), (35_000, 50, 256), (65_000, 50, 256)]
+        .map(|(piece, connections, queue)| {
+            let config = Config {
+                recv_buffer_bytes: 64 * 1024,
+                send_buffer_bytes: 64 * 1024,
+                stream_queue_bytes: queue * 1024,
+                ..Config::default()
+            };
+            // The peers write and the stack has nothing to send.
+            let each = config.recv_buffer_bytes + config.stream_queue_bytes;
+            Case {
+                bound: "recv_buffer_bytes + stream_queue_bytes",
+                bytes: connections * each,
+                input: format!("{connections} streams, pieces of {piece}"),
+                flood: Box::new(move || Box::new(flood(config, connections, piece))),
+            }
+        })
+        .into()
+}
+
+fn flood(config: Config, connections: usize, piece: usize) -> Host {
+    let mut host = Host::new(config, Medium::Ip);
+    let local = (OWN, 80).into();
+    host.call(tcp::Command::Listen { local, options: Default::default() });
+    let data = vec![7; piece];
+    for number in 0..connections {
+        let mut peer = Peer::connect(&mut host, 1000 + number as u16);
+        // A window that opens once more when an acknowledgement is due is filled, too.
+        let mut patience = 3;
+        while patience > 0 {
+            peer.hear(&mut host);
+            let room = peer.room().min(piece);
+            if room < piece.min(1000) {
+                patience -= 1;
+                host.advance(Duration::from_millis(50));
+            } else {
+                patience = 3;
+                peer.send(&mut host, TcpControl::None, &data[..room]);
+            }
+        }
+    }
+    host.link.sent = Vec::new();
+    host
+}
+
+struct Peer {
+    port: u16,
+    sequence: u32,
+    expected: Option<u32>,
+    /// What the stack expects next, and its window from there.
+    acknowledged: u32,
+    window: u32,
+}
+
+impl Peer {
+    fn connect(host: &mut Host, port: u16) -> Self {
+        let mut peer = Self { port, sequence: 1000, expected: None, acknowledged: 0, window: 0 };
+        peer.send(host, TcpControl::Syn, &[]);
+        peer.hear(host);
+        peer.send(host, TcpControl::None, &[]);
+        peer
+    }
+
+    fn room(&self) -> usize {
+        (self.acknowledged + self.window).wrapping_sub(self.sequence) as usize
+    }
+
+    fn send(&mut self, host: &mut Host, control: TcpControl, payload: &[u8]) {
+        let segment = TcpRepr {
+            src_port: self.port,
+            dst_port: 80,
+            control,
+            seq_number: TcpSeqNumber(self.sequence as i32),
+            ack_number: self.expected.map(|expected| TcpSeqNumber(expected as i32)),
+            window_len: 60_000,
+            window_scale: None,
+            max_seg_size: (control == TcpControl::Syn).then_some(1460),
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload,
+        };
+        let mut bytes = vec![0; segment.buffer_len()];
+        let mut out = TcpPacket::new_unchecked(&mut bytes[..]);
+        // The link vouches for the checksum.
+        segment.emit(&mut out, &PEER.into(), &OWN.into(), &ChecksumCapabilities::ignored());
+        self.sequence += payload.len() as u32 + u32::from(control == TcpControl::Syn);
+        host.take(&packet(PEER, IpProtocol::Tcp, &bytes));
+    }
+
+    /// Takes note of all that the stack has sent.
+    fn hear(&mut self, host: &mut Host) {
+        for packet in host.link.sent.drain(..) {
+            let ip = Ipv4Packet::new_checked(&packet[..]).expect("an IPv4 packet");
+            let segment = TcpPacket::new_checked(ip.payload()).expect("a segment");
+            if segment.dst_port() != self.port {
+                continue;
+            }
+            self.acknowledged = segment.ack_number().0 as u32;
+            self.window = u32::from(segment.window_len());
+            if segment.syn() {
+                self.expected = Some(segment.seq_number().0 as u32 + 1);
+            }
+        }
+    }
+}
