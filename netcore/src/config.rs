@@ -82,7 +82,7 @@ pub struct Config {
     /// connection sends at most two (RFC 5961 section 7).
     pub challenge_acks_per_second: u32,
     /// Bytes of incomplete fragmented packets; the oldest packet makes room for a new one. Counts
-    /// what they take in memory: payload, about 60 bytes for each fragment, and about 450 for each
+    /// what they take in memory: payload, about 60 bytes for each fragment, and about 550 for each
     /// packet.
     pub fragments_bytes_max: usize,
     /// Entries for connections in TIME-WAIT; the oldest makes room for a new one. As many connections

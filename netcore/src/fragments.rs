@@ -28,7 +28,8 @@ pub(crate) struct Reassembly {
 struct Key {
     source: IpAddr,
     destination: IpAddr,
-    protocol: u8,
+    /// For IPv4 alone: over IPv6 only the first fragment's tells.
+    protocol: Option<u8>,
     ident: u32,
 }
 
@@ -37,6 +38,10 @@ struct Incomplete {
     /// Payload by its offset. Copies: a small fragment must not hold on to the large buffer that
     /// it came in.
     parts: BTreeMap<u16, Box<[u8]>>,
+    /// The first fragment's, once it was seen: it tells what the packet is (RFC 8200 section 4.5).
+    protocol: Option<IpProtocol>,
+    /// Its header as it came, with everything before its payload.
+    head: Box<[u8]>,
     /// Bytes that this packet counts for.
     bytes: usize,
     received: usize,
@@ -54,7 +59,9 @@ const PACKET_OVERHEAD: usize = size_of::<(Key, Incomplete)>()
     + 11 * size_of::<(u16, Box<[u8]>)>();
 /// What a part costs besides its payload: its allocation, and its place in a tree whose nodes may
 /// be half full.
-const PART_OVERHEAD: usize = 24 + 2 * size_of::<(u16, Box<[u8]>)>();
+const PART_OVERHEAD: usize = ALLOCATION_OVERHEAD + 2 * size_of::<(u16, Box<[u8]>)>();
+/// What an allocation costs besides its bytes.
+const ALLOCATION_OVERHEAD: usize = 24;
 /// The largest payload of an IP packet.
 const PAYLOAD_MAX: usize = 65_535;
 
@@ -90,7 +97,7 @@ impl Reassembly {
         let key = Key {
             source: header.source,
             destination: header.destination,
-            protocol: header.protocol.into(),
+            protocol: header.source.is_ipv4().then(|| header.protocol.into()),
             ident: fragment.ident,
         };
         if !self.packets.contains(&key) {
@@ -99,7 +106,12 @@ impl Reassembly {
         }
         let incomplete = self.packets.peek_mut(&key).expect("it was put there if it was not there");
         match incomplete.add(fragment.offset, fragment.more, payload) {
-            Ok(added) => self.bytes += added,
+            Ok(added) => {
+                self.bytes += added;
+                if fragment.offset == 0 && added > 0 {
+                    self.bytes += incomplete.set_first(header, packet);
+                }
+            }
             Err(reason) => {
                 self.remove(&key);
                 return Err(reason);
@@ -123,14 +135,14 @@ impl Reassembly {
         evicted
     }
 
-    /// Drops packets that waited too long; returns how many.
-    pub(crate) fn expire(&mut self, now: Instant) -> usize {
-        let mut expired = 0;
+    /// Drops packets that waited too long; returns of each its first fragment, if that has come.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<Option<Bytes>> {
+        let mut expired = Vec::new();
         while self.next().is_some_and(|due| due <= now)
             && let Some((_, oldest)) = self.packets.pop_lru()
         {
             self.bytes -= oldest.bytes;
-            expired += 1;
+            expired.push(oldest.into_first());
         }
         expired
     }
@@ -149,7 +161,15 @@ impl Reassembly {
 
 impl Incomplete {
     fn new(began: Instant) -> Self {
-        Self { parts: BTreeMap::new(), bytes: PACKET_OVERHEAD, received: 0, total: None, began }
+        Self {
+            parts: BTreeMap::new(),
+            protocol: None,
+            head: Box::default(),
+            bytes: PACKET_OVERHEAD,
+            received: 0,
+            total: None,
+            began,
+        }
     }
 
     /// Adds a part; returns how many bytes it costs.
@@ -182,18 +202,34 @@ impl Incomplete {
         Ok(cost)
     }
 
+    /// Notes what the first fragment tells; returns how many bytes that costs.
+    fn set_first(&mut self, header: &IpHeader, packet: &[u8]) -> usize {
+        self.protocol = Some(header.protocol);
+        self.head = packet[..header.payload.start].into();
+        let cost = ALLOCATION_OVERHEAD + self.head.len();
+        self.bytes += cost;
+        cost
+    }
+
+    /// The first fragment, if it was seen.
+    fn into_first(mut self) -> Option<Bytes> {
+        self.protocol?;
+        let payload = self.parts.remove(&0)?;
+        Some([&self.head[..], &payload[..]].concat().into())
+    }
+
     fn is_complete(&self) -> bool {
         self.total == Some(self.received)
     }
 
     /// The packet that the fragments were made of, without any trace of them. Options and
-    /// extension headers are left out: nobody here reads them.
+    /// extension headers before the fragments are left out: nobody here reads them.
     fn assemble(self, header: &IpHeader) -> Bytes {
         let len = self.received;
         let repr = crate::ip::repr(
             header.source,
             header.destination,
-            header.protocol,
+            self.protocol.unwrap_or(header.protocol),
             len,
             header.hop_limit,
         );
@@ -342,8 +378,8 @@ mod tests {
         }
         let left = reassembly.packets.len();
 
-        assert_eq!(reassembly.expire(Instant::from_secs(59)), 0);
-        assert_eq!(reassembly.expire(Instant::from_secs(60)), left);
+        assert_eq!(reassembly.expire(Instant::from_secs(59)).len(), 0);
+        assert_eq!(reassembly.expire(Instant::from_secs(60)).len(), left);
         assert_eq!((reassembly.bytes, reassembly.next()), (0, None));
     }
 }

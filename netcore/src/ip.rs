@@ -92,6 +92,13 @@ fn parse_v6(bytes: &[u8]) -> Result<IpHeader, DropReason> {
                 // An atomic fragment (RFC 6946) is a whole packet.
                 if fragment.offset != 0 || fragment.more {
                     header.fragment = Some(fragment);
+                    header.protocol = IpProtocol::from(rest[0]);
+                    header.payload.start += 8;
+                    header.has_extensions = true;
+                    if fragment.offset == 0 {
+                        check_first_fragment(header.protocol, &bytes[header.payload.clone()])?;
+                    }
+                    return Ok(header);
                 }
                 8
             }
@@ -117,10 +124,35 @@ fn parse_v6(bytes: &[u8]) -> Result<IpHeader, DropReason> {
         header.protocol = IpProtocol::from(rest[0]);
         header.payload.start += len;
         header.has_extensions = true;
-        // What follows in a fragment that is not the first is no header.
-        if header.fragment.is_some_and(|fragment| fragment.offset != 0) {
-            return Ok(header);
+    }
+    Err(DropReason::Malformed)
+}
+
+/// Whether all headers are in a packet's first fragment, that of the transport included (RFC 8200
+/// section 4.5, RFC 7112): what looks at fragments one by one must find them.
+fn check_first_fragment(mut protocol: IpProtocol, mut rest: &[u8]) -> Result<(), DropReason> {
+    for _ in 0..EXTENSION_HEADERS_MAX {
+        let header_len = match protocol {
+            IpProtocol::HopByHop | IpProtocol::Ipv6Opts | IpProtocol::Ipv6Route => {
+                extension_header(rest).map_err(|_| DropReason::BadFragment)?;
+                8 * (usize::from(rest[1]) + 1)
+            }
+            // Fragments of fragments.
+            IpProtocol::Ipv6Frag => return Err(DropReason::BadFragment),
+            IpProtocol::Tcp => 20,
+            IpProtocol::Udp | IpProtocol::Icmpv6 => 8,
+            _ => 0,
+        };
+        if rest.len() < header_len {
+            return Err(DropReason::BadFragment);
         }
+        if matches!(protocol, IpProtocol::Tcp | IpProtocol::Udp | IpProtocol::Icmpv6)
+            || header_len == 0
+        {
+            return Ok(());
+        }
+        protocol = IpProtocol::from(rest[0]);
+        rest = &rest[header_len..];
     }
     Err(DropReason::Malformed)
 }

@@ -564,7 +564,7 @@ fn the_oldest_incomplete_packet_makes_room() {
     for (local, remote) in
         [("10.0.0.1:2000", "10.0.0.2:2000"), ("[fd00::1]:2000", "[fd00::2]:2000")]
     {
-        let config = Config { fragments_bytes_max: 10 * 1024, ..Config::default() };
+        let config = Config { fragments_bytes_max: 11 * 1024, ..Config::default() };
         let mut pair = Pair::with(config, 1500);
         let near = bind(&mut pair, Side::Near, local);
         let far = bind(&mut pair, Side::Far, remote);

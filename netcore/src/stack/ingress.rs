@@ -148,6 +148,9 @@ impl Netstack {
             bytes = whole;
             buffer_bytes = bytes.len();
             header = ip::parse(&bytes)?;
+            if header.fragment.is_some() {
+                return Err(DropReason::BadFragment);
+            }
             if header.protocol == IpProtocol::Icmpv6 && is_discovery(&bytes[header.payload.start..])
             {
                 // RFC 6980 section 5.

@@ -356,7 +356,7 @@ impl Netstack {
         while let Some(flow) = self.time_wait.pop_expired(self.now) {
             self.flows.remove(&flow);
         }
-        for _ in 0..self.reassembly.expire(self.now) {
+        for _ in self.reassembly.expire(self.now) {
             self.outgoing.counters.drop(crate::DropReason::FragmentExpired);
         }
         worked
