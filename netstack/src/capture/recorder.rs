@@ -66,6 +66,8 @@ struct File {
 const WRITE_BYTES: usize = 64 * 1024;
 /// So much is kept for a writer that fails, which it gets should it work again.
 const BUFFER_BYTES_MAX: usize = 1024 * 1024;
+/// What a block of a frame takes besides the frame: its header, padding, options and length.
+const BLOCK_OVERHEAD: usize = 64;
 /// How many interfaces a file has; all that come later are one together.
 const INTERFACES_MAX: usize = 1024;
 /// Nanoseconds: the negative power of ten of a second.
@@ -152,13 +154,14 @@ impl File {
 
     fn add_frame(&mut self, interface: u32, at: Instant, direction: Direction, frame: &[u8]) {
         let kept = &frame[..frame.len().min(self.snap_bytes)];
-        if self.encoder.get_ref().len() + kept.len() > BUFFER_BYTES_MAX {
+        if !self.has_room(kept.len()) {
             self.write_out();
-            if self.encoder.get_ref().len() + kept.len() > BUFFER_BYTES_MAX {
+            if !self.has_room(kept.len()) {
                 self.statistics.lost += 1;
                 return;
             }
         }
+        self.grow(kept.len());
         let flags = match direction {
             Direction::Inbound => 1,
             Direction::Outbound => 2,
@@ -174,6 +177,20 @@ impl File {
         self.statistics.frames += 1;
         if self.encoder.get_ref().len() >= WRITE_BYTES && !self.has_failed {
             self.write_out();
+        }
+    }
+
+    fn has_room(&self, len: usize) -> bool {
+        self.encoder.get_ref().len() + len + BLOCK_OVERHEAD <= BUFFER_BYTES_MAX
+    }
+
+    /// Makes room for a frame of `len` bytes, and for no more than the bound: a vector that doubles
+    /// would pass it.
+    fn grow(&mut self, len: usize) {
+        let buffer = self.encoder.get_mut();
+        let needed = buffer.len() + len + BLOCK_OVERHEAD;
+        if needed > buffer.capacity() && 2 * needed > BUFFER_BYTES_MAX {
+            buffer.reserve_exact(BUFFER_BYTES_MAX - buffer.len());
         }
     }
 
