@@ -7,6 +7,7 @@
 mod build;
 mod figures;
 mod load;
+mod loopback;
 mod measure;
 mod namespace;
 mod report;

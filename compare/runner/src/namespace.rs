@@ -1,7 +1,7 @@
 //! A server and the load on it, in a namespace of their own.
 
 use crate::figures::Figures;
-use crate::load;
+use crate::{load, loopback};
 use anyhow::{Context, Result, anyhow, bail};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -60,10 +60,7 @@ pub(crate) async fn run(inside: &Inside) -> Result<()> {
     // So that many connections one after the other find ports.
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "10000 65000").context("ports")?;
     std::fs::write("/proc/sys/net/ipv4/tcp_tw_reuse", "1").context("tcp_tw_reuse")?;
-    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("ip")?;
-    if !up.success() {
-        bail!("the loopback interface does not come up");
-    }
+    loopback::bring_up().context("the loopback interface does not come up")?;
     let address = if inside.loopback { [127, 0, 0, 1] } else { protocol::STACK };
     let address = SocketAddr::from((address, protocol::PORT));
     let mut server = Server::start(&inside.server)?;
