@@ -156,13 +156,27 @@ fn wait(mut child: Child) -> Result<(bool, String), Failed> {
 /// A program that is installed, or why the test cannot run.
 pub(crate) fn program(name: &str) -> Result<Command, Box<dyn std::error::Error + Send + Sync>> {
     let paths = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&paths).any(|folder| folder.join(name).is_file());
-    if found {
-        Ok(Command::new(name))
-    } else {
-        Err(skip(&format!("{name} is not installed")).unwrap_err())
+    let found = env::split_paths(&paths)
+        // Servers are there, where not every user looks for programs.
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
+    let path = found.ok_or_else(|| skip(&format!("{name} is not installed")).unwrap_err())?;
+    if let Some((_, question, answer, whose)) = MAKERS.iter().find(|(it, ..)| *it == name) {
+        let said = Command::new(&path).arg(question).stdin(Stdio::null()).output()?;
+        let said = [said.stdout, said.stderr].concat();
+        if !String::from_utf8_lossy(&said).contains(answer) {
+            return Err(skip(&format!("{name} is not that of {whose}")).unwrap_err());
+        }
     }
+    Ok(Command::new(path))
 }
+
+/// Programs of one name and several makers: what to ask, what the right one says, and its package.
+const MAKERS: [(&str, &str, &str, &str); 2] = [
+    ("nc", "-h", "Shutdown the network socket", "netcat-openbsd"),
+    ("ping", "-V", "iputils", "iputils-ping"),
+];
 
 /// An example of this workspace, built with the tests.
 pub(crate) fn example(name: &str) -> Result<Command, Box<dyn std::error::Error + Send + Sync>> {
