@@ -153,8 +153,9 @@ drop_reasons! {
     MartianSource => "martian source",
     /// A destination address that cannot come over a wire.
     MartianDestination => "martian destination",
-    /// An option of an IPv6 extension header says that who does not know it shall drop the packet.
-    UnknownOption => "unknown IPv6 option",
+    /// An option of an IPv6 extension header says that who does not know it shall drop the packet,
+    /// or one of IPv4 is a source route.
+    UnknownOption => "unknown IP option",
     /// Fragments overlap (RFC 5722), or do not add up to one packet.
     BadFragment => "bad fragment",
     /// An incomplete packet waited too long for its other fragments, or made room for newer ones.

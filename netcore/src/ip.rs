@@ -36,7 +36,7 @@ pub(crate) struct Fragment {
 }
 
 /// An IPv6 packet has few extension headers; more than this many is an attack.
-const EXTENSION_HEADERS_MAX: usize = 8;
+pub(crate) const EXTENSION_HEADERS_MAX: usize = 8;
 
 /// Reads the header of the IP packet at the beginning of `packet`.
 pub(crate) fn parse(packet: &[u8]) -> Result<IpHeader, DropReason> {
@@ -47,14 +47,17 @@ pub(crate) fn parse(packet: &[u8]) -> Result<IpHeader, DropReason> {
     }
 }
 
-fn parse_v4(packet: &[u8]) -> Result<IpHeader, DropReason> {
-    let packet = Ipv4Packet::new_checked(packet).map_err(|_| DropReason::Malformed)?;
+fn parse_v4(bytes: &[u8]) -> Result<IpHeader, DropReason> {
+    let packet = Ipv4Packet::new_checked(bytes).map_err(|_| DropReason::Malformed)?;
     let header_len = usize::from(packet.header_len());
     if header_len < 20 {
         return Err(DropReason::Malformed);
     }
     if !packet.verify_checksum() {
         return Err(DropReason::Checksum);
+    }
+    if header_len > 20 {
+        check_options_v4(&bytes[20..header_len])?;
     }
     let fragment = (packet.more_frags() || packet.frag_offset() != 0).then(|| Fragment {
         ident: u32::from(packet.ident()),
@@ -102,6 +105,8 @@ fn parse_v6(bytes: &[u8]) -> Result<IpHeader, DropReason> {
                 }
                 8
             }
+            // It comes first or not at all (RFC 8200 section 4.1).
+            IpProtocol::HopByHop if header.has_extensions => return Err(DropReason::Malformed),
             IpProtocol::HopByHop | IpProtocol::Ipv6Opts => {
                 let extension = extension_header(rest)?;
                 check_options(extension.payload())?;
@@ -130,7 +135,10 @@ fn parse_v6(bytes: &[u8]) -> Result<IpHeader, DropReason> {
 
 /// Whether all headers are in a packet's first fragment, that of the transport included (RFC 8200
 /// section 4.5, RFC 7112): what looks at fragments one by one must find them.
-fn check_first_fragment(mut protocol: IpProtocol, mut rest: &[u8]) -> Result<(), DropReason> {
+pub(crate) fn check_first_fragment(
+    mut protocol: IpProtocol,
+    mut rest: &[u8],
+) -> Result<(), DropReason> {
     for _ in 0..EXTENSION_HEADERS_MAX {
         let header_len = match protocol {
             IpProtocol::HopByHop | IpProtocol::Ipv6Opts | IpProtocol::Ipv6Route => {
@@ -172,22 +180,80 @@ fn parse_v6_fragment(bytes: &[u8]) -> Result<Fragment, DropReason> {
 }
 
 /// Whether all options are ones that may be passed over (RFC 8200 section 4.2).
-fn check_options(mut options: &[u8]) -> Result<(), DropReason> {
-    while let [kind, rest @ ..] = options {
+fn check_options(options: &[u8]) -> Result<(), DropReason> {
+    match first_refused_option(options) {
+        None => Ok(()),
+        Some((_, 0)) => Err(DropReason::Malformed),
+        Some(_) => Err(DropReason::UnknownOption),
+    }
+}
+
+/// Where the first option is that may not be passed over, and what its two highest bits say is to
+/// be done with it (RFC 8200 section 4.2): 0 if it is malformed.
+pub(crate) fn first_refused_option(options: &[u8]) -> Option<(usize, u8)> {
+    let mut at = 0;
+    while let [kind, rest @ ..] = options.get(at..)? {
         if *kind == 0 {
-            options = rest;
+            at += 1;
             continue;
         }
-        let [len, rest @ ..] = rest else {
-            return Err(DropReason::Malformed);
+        let Some(len) = rest.first().map(|len| usize::from(*len)) else {
+            return Some((at, 0));
         };
-        // Pad1 and PadN aside, the two highest bits say what to do with an unknown option.
+        // PadN aside; Pad1 is above.
         if *kind != 1 && kind >> 6 != 0 {
-            return Err(DropReason::UnknownOption);
+            return Some((at, kind >> 6));
         }
-        options = rest.get(usize::from(*len)..).ok_or(DropReason::Malformed)?;
+        if rest.len() < 1 + len {
+            return Some((at, 0));
+        }
+        at += 2 + len;
+    }
+    None
+}
+
+/// Where the first IPv4 option is whose length cannot be true.
+pub(crate) fn first_malformed_option(options: &[u8]) -> Option<usize> {
+    options_v4(options).find_map(|(at, option)| option.is_none().then_some(at))
+}
+
+/// Options of IPv4 are passed over (RFC 1122 section 3.2.1.8), but for malformed ones and source
+/// routes: whoever may choose the way of the answers can be anybody (so does Linux; RFC 7126
+/// sections 4.3 and 4.4).
+#[cold]
+fn check_options_v4(options: &[u8]) -> Result<(), DropReason> {
+    const LOOSE_SOURCE_ROUTE: u8 = 131;
+    const STRICT_SOURCE_ROUTE: u8 = 137;
+    for (_, option) in options_v4(options) {
+        match option {
+            None => return Err(DropReason::Malformed),
+            Some([LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE, ..]) => {
+                return Err(DropReason::UnknownOption);
+            }
+            Some(_) => {}
+        }
     }
     Ok(())
+}
+
+/// The options of an IPv4 header and where they are, up to one whose length cannot be true, which
+/// is `None`.
+fn options_v4(options: &[u8]) -> impl Iterator<Item = (usize, Option<&[u8]>)> {
+    const END: u8 = 0;
+    const NO_OPERATION: u8 = 1;
+    let mut at = Some(0);
+    std::iter::from_fn(move || {
+        let start = at.take()?;
+        let rest = options.get(start..)?;
+        let option = match rest {
+            [] | [END, ..] => return None,
+            [NO_OPERATION, ..] => rest.get(..1),
+            [_, len, ..] if *len >= 2 => rest.get(..usize::from(*len)),
+            _ => None,
+        };
+        at = option.map(|option| start + option.len());
+        Some((start, option))
+    })
 }
 
 /// The header of a packet from `source` to `destination`.

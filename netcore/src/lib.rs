@@ -24,6 +24,7 @@ mod output;
 mod path_mtu;
 mod pipe;
 mod ports;
+mod problem;
 pub mod queue;
 mod random;
 mod rate_limit;

@@ -8,9 +8,7 @@ use crate::link::Link;
 use crate::output::{Checksums, Output, write_checksum};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    IPV4_MIN_MTU, IPV6_MIN_MTU, Icmpv4DstUnreachable, Icmpv4Packet, Icmpv4Repr,
-    Icmpv6DstUnreachable, Icmpv6Packet, Icmpv6ParamProblem, Icmpv6Repr, IpProtocol, IpRepr,
-    Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+    Icmpv4Packet, IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 use std::net::IpAddr;
 
@@ -72,26 +70,6 @@ impl Netstack {
         });
     }
 
-    /// Answers a datagram to a port that nobody is bound to (RFC 1122 section 4.1.3.1).
-    pub(super) fn answer_port_unreachable<L: Link>(
-        &mut self,
-        packet: &Packet,
-        link: &mut L,
-    ) -> DropReason {
-        self.answer_error(packet, link, Unreachable::Port).err().unwrap_or(DropReason::NoListener)
-    }
-
-    /// Answers a packet of a protocol that nobody speaks (RFC 1122 section 3.2.2.1, RFC 4443
-    /// section 3.4).
-    pub(super) fn answer_protocol_unreachable<L: Link>(
-        &mut self,
-        packet: &Packet,
-        link: &mut L,
-    ) -> DropReason {
-        let answered = self.answer_error(packet, link, Unreachable::Protocol);
-        answered.err().unwrap_or(DropReason::NoListener)
-    }
-
     /// Answers an echo request.
     pub(super) fn answer_echo<L: Link>(&mut self, packet: &Packet, link: &mut L) {
         let request = packet.payload();
@@ -123,73 +101,7 @@ impl Netstack {
         self.addressing.source_for(packet.header.source).ok()
     }
 
-    /// Sends an ICMP error about `packet`, unless there must be none (RFC 1122 section 3.2.2,
-    /// RFC 4443 section 2.4).
-    fn answer_error<L: Link>(
-        &mut self,
-        packet: &Packet,
-        link: &mut L,
-        unreachable: Unreachable,
-    ) -> Result<(), DropReason> {
-        if !self.addressing.is_local(packet.header.destination) {
-            return Err(DropReason::NoListener);
-        }
-        if !self.icmp_errors.allows(self.now) {
-            return Err(DropReason::RateLimited);
-        }
-        let ends = (packet.header.destination, packet.header.source);
-        let ignored = ChecksumCapabilities::ignored();
-        match packet.header.destination {
-            IpAddr::V4(_) => {
-                let quoted = Ipv4Packet::new_unchecked(&packet.bytes[..]);
-                let header =
-                    Ipv4Repr::parse(&quoted, &ignored).map_err(|_| DropReason::Malformed)?;
-                let room = IPV4_MIN_MTU - 2 * header.buffer_len() - 8;
-                let payload = packet.payload();
-                let error = Icmpv4Repr::DstUnreachable {
-                    reason: match unreachable {
-                        Unreachable::Port => Icmpv4DstUnreachable::PortUnreachable,
-                        Unreachable::Protocol => Icmpv4DstUnreachable::ProtoUnreachable,
-                    },
-                    header,
-                    data: &payload[..payload.len().min(room)],
-                };
-                self.send_answer(ends, IpProtocol::Icmp, error.buffer_len(), link, |buffer| {
-                    let checksums = ChecksumCapabilities::default();
-                    error.emit(&mut Icmpv4Packet::new_unchecked(buffer), &checksums);
-                });
-            }
-            IpAddr::V6(_) => {
-                let quoted = Ipv6Packet::new_unchecked(&packet.bytes[..]);
-                let header = Ipv6Repr::parse(&quoted).map_err(|_| DropReason::Malformed)?;
-                let room = IPV6_MIN_MTU - 2 * header.buffer_len() - 8;
-                let payload = &packet.bytes[header.buffer_len()..];
-                let data = &payload[..payload.len().min(room)];
-                let error = match unreachable {
-                    Unreachable::Port => Icmpv6Repr::DstUnreachable {
-                        reason: Icmpv6DstUnreachable::PortUnreachable,
-                        header,
-                        data,
-                    },
-                    Unreachable::Protocol => Icmpv6Repr::ParamProblem {
-                        reason: Icmpv6ParamProblem::UnrecognizedNxtHdr,
-                        pointer: 6,
-                        header,
-                        data,
-                    },
-                };
-                self.send_answer(ends, IpProtocol::Icmpv6, error.buffer_len(), link, |buffer| {
-                    let mut out = Icmpv6Packet::new_unchecked(buffer);
-                    let (source, destination) = (header.dst_addr, header.src_addr);
-                    error.emit(&source, &destination, &mut out, &ignored);
-                });
-            }
-        }
-        self.outgoing.counters.icmp_sent += 1;
-        Ok(())
-    }
-
-    fn send_answer<L: Link>(
+    pub(super) fn send_answer<L: Link>(
         &mut self,
         (source, destination): (IpAddr, IpAddr),
         protocol: IpProtocol,
@@ -226,10 +138,4 @@ impl Netstack {
             crate::fragments::split(packet, mtu, ident, |fragment| output.reply(way, fragment));
         }
     }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Unreachable {
-    Port,
-    Protocol,
 }

@@ -127,7 +127,10 @@ impl Netstack {
         origin: Origin,
         link: &mut L,
     ) -> Result<Fate, DropReason> {
-        let mut header = ip::parse(&bytes)?;
+        let mut header = match ip::parse(&bytes) {
+            Ok(header) => header,
+            Err(reason) => return Err(self.refuse(&bytes, reason, origin, link)),
+        };
         let mut buffer_bytes = match origin {
             // Each was allocated on its own.
             Origin::Own => bytes.len(),
@@ -140,22 +143,11 @@ impl Netstack {
         }
         let mut is_checksum_good = is_checksum_good;
         if header.fragment.is_some() {
-            let whole = self.reassembly.add(&header, &bytes, self.now);
-            for _ in 0..self.reassembly.evict() {
-                self.outgoing.counters.drop(DropReason::FragmentExpired);
-            }
-            let Some(whole) = whole? else { return Ok(Fate::Kept) };
-            bytes = whole;
+            let Some(whole) = self.reassemble(&header, &bytes, origin, link)? else {
+                return Ok(Fate::Kept);
+            };
+            (bytes, header) = whole;
             buffer_bytes = bytes.len();
-            header = ip::parse(&bytes)?;
-            if header.fragment.is_some() {
-                return Err(DropReason::BadFragment);
-            }
-            if header.protocol == IpProtocol::Icmpv6 && is_discovery(&bytes[header.payload.start..])
-            {
-                // RFC 6980 section 5.
-                return Err(DropReason::BadFragment);
-            }
             // Nobody has seen all of it before.
             is_checksum_good = false;
         }
@@ -165,6 +157,8 @@ impl Netstack {
             IpProtocol::Tcp => self.receive_tcp(packet, link),
             IpProtocol::Udp => self.receive_udp(packet, raw.is_some(), link),
             IpProtocol::Icmp | IpProtocol::Icmpv6 => self.receive_icmp(&packet, link),
+            // Nothing follows, and that is no mistake (RFC 8200 section 4.7).
+            IpProtocol::Ipv6NoNxt if raw.is_none() => Ok(Fate::Handled),
             _ => match raw {
                 Some(fate) => return fate,
                 None => Err(self.answer_protocol_unreachable(&packet, link)),
@@ -180,9 +174,39 @@ impl Netstack {
         }
     }
 
+    /// Adds a fragment; returns the packet and its header once it is whole.
+    fn reassemble<L: Link>(
+        &mut self,
+        header: &IpHeader,
+        bytes: &[u8],
+        origin: Origin,
+        link: &mut L,
+    ) -> Result<Option<(Bytes, IpHeader)>, DropReason> {
+        let whole = self.reassembly.add(header, bytes, self.now);
+        for _ in 0..self.reassembly.evict() {
+            self.outgoing.counters.drop(DropReason::FragmentExpired);
+        }
+        let whole = match whole {
+            Ok(Some(whole)) => whole,
+            Ok(None) => return Ok(None),
+            Err(reason) => return Err(self.refuse(bytes, reason, origin, link)),
+        };
+        let header = match ip::parse(&whole) {
+            Ok(header) => header,
+            Err(reason) => return Err(self.refuse(&whole, reason, origin, link)),
+        };
+        let is_discovery =
+            header.protocol == IpProtocol::Icmpv6 && is_discovery(&whole[header.payload.start..]);
+        // Fragments of fragments, and Neighbour Discovery (RFC 6980 section 5).
+        if header.fragment.is_some() || is_discovery {
+            return Err(DropReason::BadFragment);
+        }
+        Ok(Some((whole, header)))
+    }
+
     /// Whether a packet from the wire may come from `source` (RFC 1122 section 3.2.1.3, RFC 4291
     /// section 2.5). That it is none of the stack's own addresses keeps out LAND, too.
-    fn check_source(&self, header: &IpHeader, bytes: &[u8]) -> Result<(), DropReason> {
+    pub(super) fn check_source(&self, header: &IpHeader, bytes: &[u8]) -> Result<(), DropReason> {
         let source = header.source;
         let is_martian = source.is_loopback()
             || source.is_multicast()
@@ -212,7 +236,11 @@ impl Netstack {
     }
 
     /// Whether a packet from the wire to `destination` is for this stack.
-    fn check_destination(&self, destination: IpAddr, origin: Origin) -> Result<(), DropReason> {
+    pub(super) fn check_destination(
+        &self,
+        destination: IpAddr,
+        origin: Origin,
+    ) -> Result<(), DropReason> {
         let is_martian = destination.is_loopback()
             || destination.is_unspecified()
             || is_v4_mapped(destination)

@@ -6,6 +6,7 @@ mod connections;
 mod datagrams;
 mod errors;
 mod ethernet;
+mod icmp_answers;
 mod ingress;
 mod isolation;
 mod listeners;
@@ -264,7 +265,7 @@ impl Netstack {
         let mut worked = self.attend();
         Output { link, state: &mut self.outgoing }.flush_replies();
         worked |= self.receive_frames(link);
-        worked |= self.expire();
+        worked |= self.expire(link);
         worked |= self.serve(link);
         worked |= self.is_on_ethernet_link() && self.attend_ethernet(link);
         self.wake();
@@ -342,7 +343,7 @@ impl Netstack {
     }
 
     /// Marks the sockets whose time has come.
-    fn expire(&mut self) -> bool {
+    fn expire<L: Link>(&mut self, link: &mut L) -> bool {
         let mut worked = false;
         while let Some(id) = self.deadlines.pop(self.now) {
             worked = true;
@@ -356,8 +357,11 @@ impl Netstack {
         while let Some(flow) = self.time_wait.pop_expired(self.now) {
             self.flows.remove(&flow);
         }
-        for _ in self.reassembly.expire(self.now) {
+        for first in self.reassembly.expire(self.now) {
             self.outgoing.counters.drop(crate::DropReason::FragmentExpired);
+            if let Some(first) = first {
+                self.answer_expired(&first, link);
+            }
         }
         worked
     }
