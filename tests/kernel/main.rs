@@ -13,6 +13,7 @@ mod fairness;
 mod fetching;
 mod namespace;
 mod programs;
+mod refusals;
 mod servers;
 mod sockets;
 mod tap;
@@ -36,6 +37,10 @@ const TESTS: &[Test] = &[
     Test::new("eight_streams_share_the_way_up_and_the_way_down", fairness::shares),
     Test::new("a_flood_holds_up_a_round_trip_no_longer_than_its_windows_take", fairness::delay),
     Test::new("without_ipv6_the_error_says_so", wire::without_ipv6),
+    Test::new("each_refusal_of_the_tun_driver_names_its_cure", refusals::driver),
+    Test::new("without_cap_net_admin_the_error_says_so", refusals::capability),
+    Test::new("each_refusal_of_a_setting_names_its_cure", refusals::settings),
+    Test::new("an_interface_made_by_root_needs_no_capability", refusals::made_by_root),
     Test::new("a_deleted_interface_ends_the_stack", sockets::deleted_interface),
     Test::new("an_idle_stack_uses_no_processor", sockets::idle),
     Test::new("ping_is_answered", programs::ping),

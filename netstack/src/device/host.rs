@@ -1,5 +1,6 @@
 //! The kernel's end of a TUN: its addresses, its MTU, and whether it is up.
 
+use super::refusal;
 use ipnet::IpNet;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
@@ -16,21 +17,22 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const EPERM: i32 = 1;
-const EACCES: i32 = 13;
-const EOPNOTSUPP: i32 = 95;
-const EAFNOSUPPORT: i32 = 97;
-
-/// Gives an interface of the kernel an MTU.
+/// Gives an interface of the kernel an MTU. Without privileges it may be the one that it has: an
+/// interface may have been made for a user.
 ///
 /// # Errors
 ///
 /// What the kernel says.
 pub(super) fn set_mtu(name: &str, mtu: u32) -> io::Result<()> {
+    let now = link(name)?;
+    if now.attributes.contains(&LinkAttribute::Mtu(mtu)) {
+        return Ok(());
+    }
     let mut link = LinkMessage::default();
-    link.header.index = index(name)?;
+    link.header.index = now.header.index;
     link.attributes.push(LinkAttribute::Mtu(mtu));
-    request(RouteNetlinkMessage::SetLink(link), 0).map(drop)
+    let done = request(RouteNetlinkMessage::SetLink(link), 0);
+    done.map(drop).map_err(|error| refusal::of_mtu(&error, name, mtu))
 }
 
 /// Gives an interface of the kernel addresses, brings it up and waits until it takes packets.
@@ -39,9 +41,9 @@ pub(super) fn set_mtu(name: &str, mtu: u32) -> io::Result<()> {
 ///
 /// What the kernel says.
 pub(super) fn bring_up(name: &str, addresses: &[IpNet]) -> io::Result<()> {
-    let index = index(name)?;
+    let index = link(name)?.header.index;
     for address in addresses {
-        add_address(index, *address).map_err(|error| explain(&error, name, address))?;
+        add_address(index, *address).map_err(|error| refusal::of_address(&error, name, address))?;
     }
     let mut link = LinkMessage::default();
     link.header.index = index;
@@ -49,20 +51,6 @@ pub(super) fn bring_up(name: &str, addresses: &[IpNet]) -> io::Result<()> {
     link.header.change_mask = LinkFlags::Up;
     request(RouteNetlinkMessage::SetLink(link), 0)?;
     addresses.iter().try_for_each(|address| wait_until_local(address.addr()))
-}
-
-/// Says why the kernel did not take an address, and what to do about it.
-fn explain(error: &io::Error, name: &str, address: &IpNet) -> io::Error {
-    let message = match error.raw_os_error() {
-        // EACCES of `disable_ipv6`, EAFNOSUPPORT and EOPNOTSUPP of a kernel without IPv6.
-        Some(EACCES | EAFNOSUPPORT | EOPNOTSUPP) if address.addr().is_ipv6() => format!(
-            "{address}: IPv6 is disabled on {name}: leave the address out, or enable it \
-             (sysctl net.ipv6.conf.{name}.disable_ipv6=0)"
-        ),
-        Some(EPERM) => format!("{address}: configuring {name} needs the capability CAP_NET_ADMIN"),
-        _ => format!("{address}: {error}"),
-    };
-    io::Error::new(error.kind(), message)
 }
 
 /// Waits until the kernel takes packets to an address. It makes an IPv6 address its own in the
@@ -117,11 +105,12 @@ fn add_address(index: u32, address: IpNet) -> io::Result<()> {
     request(RouteNetlinkMessage::NewAddress(message), flags).map(drop)
 }
 
-fn index(name: &str) -> io::Result<u32> {
+/// What the kernel knows of an interface.
+fn link(name: &str) -> io::Result<LinkMessage> {
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::IfName(name.to_owned()));
     match request(RouteNetlinkMessage::GetLink(link), 0)? {
-        Some(RouteNetlinkMessage::NewLink(link)) => Ok(link.header.index),
+        Some(RouteNetlinkMessage::NewLink(link)) => Ok(link),
         _ => Err(io::Error::other("the kernel did not say which interface this is")),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::interface::{Interface, Layer};
 use super::tun::TunOffload;
-use super::{Device, host, virtio};
+use super::{Device, host, refusal, virtio};
 use crate::pool::Pool;
 use ipnet::IpNet;
 use netcore::{FRAME_BUFFER_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Offload, Slot};
@@ -77,13 +77,6 @@ const LOOK_EVERY: u8 = 8;
 const SPIN: Duration = Duration::from_micros(100);
 /// The largest IP packet.
 const PACKET_BYTES_MAX: usize = 65_535;
-/// An interface's name has at most this many bytes: `IFNAMSIZ` without the final zero.
-const NAME_BYTES_MAX: usize = 15;
-/// What interfaces are made with.
-const CLONE_DEVICE: &str = "/dev/net/tun";
-const ENXIO: i32 = 6;
-const EACCES: i32 = 13;
-const ENODEV: i32 = 19;
 /// The descriptor of an interface that was deleted gives this error.
 const EBADFD: i32 = 77;
 /// The interface is down.
@@ -91,13 +84,15 @@ const EIO: i32 = 5;
 
 impl KernelDevice {
     pub(super) fn open(config: Settings<'_>) -> io::Result<Self> {
-        check_name(config.name)?;
+        refusal::check_name(config.name)?;
         let mtu = u16::try_from(config.mtu).ok().filter(|mtu| *mtu >= 68);
         let mtu = mtu.ok_or_else(|| {
             let message = format!("an MTU is from 68 to 65535, not {}", config.mtu);
             io::Error::new(io::ErrorKind::InvalidInput, message)
         })?;
-        let interface = open(config).map_err(|error| explain(error, config))?;
+        refusal::check_driver()?;
+        let refused = |error: io::Error| refusal::of_making(&error, config.name, config.layer);
+        let interface = open(config).map_err(refused)?;
         let name = interface.name();
         let configure = || {
             host::set_mtu(name, u32::from(mtu))?;
@@ -406,62 +401,6 @@ fn open(config: Settings<'_>) -> io::Result<Interface> {
     Interface::plain(config.name, config.layer)
 }
 
-fn check_name(name: &str) -> io::Result<()> {
-    let is_valid = name.len() <= NAME_BYTES_MAX
-        && !matches!(name, "." | "..")
-        && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c == '\0');
-    if is_valid {
-        return Ok(());
-    }
-    let message = format!(
-        "\"{name}\" cannot be the name of an interface: at most {NAME_BYTES_MAX} bytes, \
-         without '/', ':' or white space"
-    );
-    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
-}
-
-/// Says what went wrong when the device was made, and what to do about it.
-fn explain(error: io::Error, Settings { name, layer, .. }: Settings<'_>) -> io::Error {
-    let kind = layer.name();
-    let any = format!("a {kind} device");
-    let name = if name.is_empty() { &any } else { name };
-    let (kind, message) = match (error.raw_os_error(), error.kind()) {
-        // Of opening the file: privileges in a namespace do not help against its mode.
-        (Some(EACCES), _) => (
-            io::ErrorKind::PermissionDenied,
-            format!(
-                "opening {CLONE_DEVICE}: permission denied: this user needs to read and write it \
-                 (as root: chmod 0666 {CLONE_DEVICE})"
-            ),
-        ),
-        // Of making the interface.
-        (_, io::ErrorKind::PermissionDenied) => (
-            io::ErrorKind::PermissionDenied,
-            format!(
-                "making {name} needs the capability CAP_NET_ADMIN: run as root, or in a network \
-                 namespace of your own (unshare --user --net --map-root-user)"
-            ),
-        ),
-        (_, io::ErrorKind::ResourceBusy) => (
-            io::ErrorKind::AddrInUse,
-            format!("{name} is in use by another program: choose another name"),
-        ),
-        (_, io::ErrorKind::InvalidInput) => (
-            io::ErrorKind::AddrInUse,
-            format!("{name} is taken by an interface that is no {kind}: choose another name"),
-        ),
-        (_, io::ErrorKind::NotFound) | (Some(ENXIO | ENODEV), _) => (
-            io::ErrorKind::NotFound,
-            format!(
-                "there is no {CLONE_DEVICE}: load the kernel's tun module (modprobe tun), or hand \
-                 the device into the container"
-            ),
-        ),
-        (_, kind) => (kind, format!("making {name}: {error}")),
-    };
-    io::Error::new(kind, message)
-}
-
 fn is_deleted(error: &io::Error) -> bool {
     error.raw_os_error() == Some(EBADFD)
 }
@@ -518,35 +457,3 @@ macro_rules! is_a_kernel_device {
 }
 
 pub(super) use is_a_kernel_device;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_error_of_opening_names_its_own_cure() {
-        let settings = Settings {
-            layer: Layer::Ip,
-            name: "tun7",
-            mtu: 1500,
-            host_addresses: &[],
-            offload: TunOffload::Off,
-        };
-        const EPERM: i32 = 1;
-        const ENOENT: i32 = 2;
-        const EBUSY: i32 = 16;
-        const EINVAL: i32 = 22;
-        for (number, cure) in [
-            (EACCES, "chmod 0666 /dev/net/tun"),
-            (EPERM, "CAP_NET_ADMIN"),
-            (ENOENT, "modprobe tun"),
-            (ENODEV, "modprobe tun"),
-            (EBUSY, "tun7 is in use by another program"),
-            (EINVAL, "tun7 is taken by an interface that is no TUN"),
-        ] {
-            let text = explain(io::Error::from_raw_os_error(number), settings).to_string();
-
-            assert!(text.contains(cure), "{number}: {text}");
-        }
-    }
-}

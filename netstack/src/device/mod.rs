@@ -8,6 +8,8 @@ mod interface;
 mod kernel;
 mod pipe;
 #[cfg(all(target_os = "linux", feature = "tun"))]
+mod refusal;
+#[cfg(all(target_os = "linux", feature = "tun"))]
 mod tap;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod tun;

@@ -50,8 +50,11 @@ impl Default for TunConfig {
 /// segmentation and checksum offload, or through `tun-tap` with one packet as it is on a wire for
 /// each system call.
 ///
-/// Making one needs the capability `CAP_NET_ADMIN` in the network namespace, which root has, and
-/// everybody in a namespace of their own (`unshare --user --net --map-root-user`).
+/// Making one needs access to `/dev/net/tun` and the capability `CAP_NET_ADMIN` in the network
+/// namespace, which root has, and everybody in a namespace of their own
+/// (`unshare --user --map-root-user --net`). An interface that root has made for a user
+/// (`ip tuntap add tun0 mode tun user USER`) needs no capability, as long as the MTU is the one that
+/// it has and there are no host addresses.
 #[derive(Debug)]
 pub struct Tun(KernelDevice);
 
@@ -60,9 +63,10 @@ impl Tun {
     ///
     /// # Errors
     ///
-    /// `PermissionDenied` without `CAP_NET_ADMIN`; `AddrInUse` if the name is taken; `InvalidInput`
-    /// for a name, an MTU or a host address that the kernel refuses; `NotFound` if the kernel has
-    /// no TUN driver. The text says what to do.
+    /// `PermissionDenied` without access to `/dev/net/tun`, without `CAP_NET_ADMIN`, or for an IPv6
+    /// host address where IPv6 is disabled; `AddrInUse` if the name is taken; `InvalidInput` for a
+    /// name, an MTU or a host address that the kernel refuses; `AlreadyExists` for a host address
+    /// that is there; `NotFound` if the kernel has no TUN driver. The text says what to do.
     pub fn open(config: &TunConfig) -> io::Result<Self> {
         let TunConfig { name, mtu, host_addresses, offload } = config;
         let (layer, mtu, offload) = (Layer::Ip, *mtu, *offload);
