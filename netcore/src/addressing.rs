@@ -2,29 +2,11 @@
 
 use crate::error::Error;
 use crate::ethernet::ndp;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use crate::routes::{Route, Routes};
+use crate::source_address;
+use ipnet::IpNet;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// A route: where to, and over which router.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Route {
-    /// The destinations that it is for. A prefix of length 0 makes it a default route.
-    pub destination: IpNet,
-    /// The router; `None` if the destinations are on the link itself.
-    pub gateway: Option<IpAddr>,
-}
-
-impl Route {
-    /// The default route of the gateway's family.
-    pub fn default_via(gateway: IpAddr) -> Self {
-        let destination = match gateway {
-            IpAddr::V4(_) => IpNet::V4(Ipv4Net::default()),
-            IpAddr::V6(_) => IpNet::V6(Ipv6Net::default()),
-        };
-        Self { destination, gateway: Some(gateway) }
-    }
-}
 
 /// Where a packet goes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +31,9 @@ pub(crate) struct Addressing {
     /// Those of which it is not known yet that nobody else has them (RFC 4862 section 5.4): they
     /// are neither sent from nor answered for.
     tentative: Vec<IpAddr>,
-    routes: Vec<Route>,
+    /// Those that new connections should not use (RFC 4862 section 5.5.4).
+    deprecated: Vec<IpAddr>,
+    routes: Routes,
     /// Whether the link leads anywhere.
     pub(crate) is_link_up: bool,
     /// Whether packets to any address are for this stack.
@@ -62,7 +46,8 @@ impl Default for Addressing {
             addresses: Vec::new(),
             own: HashSet::default(),
             tentative: Vec::new(),
-            routes: Vec::new(),
+            deprecated: Vec::new(),
+            routes: Routes::default(),
             is_link_up: true,
             any_ip: false,
         }
@@ -77,8 +62,10 @@ impl Addressing {
         if !is_host(address.addr()) || self.is_subnet_broadcast(&address, address.addr()) {
             return Err(Error::AddressNotAvailable);
         }
-        self.addresses.retain(|known| known.addr() != address.addr());
-        self.addresses.push(address);
+        match self.addresses.iter_mut().find(|known| known.addr() == address.addr()) {
+            Some(known) => *known = address,
+            None => self.addresses.push(address),
+        }
         self.own.insert(address.addr());
         Ok(())
     }
@@ -86,33 +73,57 @@ impl Addressing {
     pub(crate) fn remove_address(&mut self, address: IpAddr) -> bool {
         self.addresses.retain(|known| known.addr() != address);
         self.tentative.retain(|known| *known != address);
+        self.deprecated.retain(|known| *known != address);
         self.own.remove(&address)
     }
 
+    /// Adds a route. Its gateway has to be on the link: in a network of the stack's own, or in the
+    /// destinations of a route without a gateway. A stack without an address of the family takes any.
+    ///
     /// # Errors
     ///
-    /// [`Error::WrongFamily`] if the gateway is of another family than the destinations;
-    /// [`Error::AddressNotAvailable`] if it cannot be a host's.
+    /// [`Error::GatewayNotOnLink`] if it is not; those of [`Route::check`].
     pub(crate) fn add_route(&mut self, route: Route) -> Result<(), Error> {
-        if let Some(gateway) = route.gateway {
-            if gateway.is_ipv4() != route.destination.addr().is_ipv4() {
-                return Err(Error::WrongFamily);
-            }
-            if !is_host(gateway) {
-                return Err(Error::AddressNotAvailable);
-            }
+        route.check()?;
+        if route.gateway.is_some_and(|gateway| !self.is_on_link(gateway)) {
+            return Err(Error::GatewayNotOnLink);
         }
-        let destination = route.destination.trunc();
-        self.routes.retain(|known| known.destination != destination);
-        self.routes.push(Route { destination, ..route });
-        Ok(())
+        self.routes.add(route)
+    }
+
+    /// Adds a route whose gateway is on the link, whatever the table says of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Route::check`].
+    pub(crate) fn add_route_on_link(&mut self, route: Route) -> Result<(), Error> {
+        self.routes.add(route)
+    }
+
+    fn is_on_link(&self, gateway: IpAddr) -> bool {
+        let is_same_family = |own: &IpNet| own.addr().is_ipv4() == gateway.is_ipv4();
+        !self.is_own(gateway)
+            && !self.is_broadcast(gateway)
+            && (self.routes.is_on_link(&self.addresses, gateway)
+                || !self.addresses.iter().any(is_same_family))
     }
 
     /// Removes the route to just these destinations; returns whether there was one.
     pub(crate) fn remove_route(&mut self, destination: IpNet) -> bool {
-        let before = self.routes.len();
-        self.routes.retain(|known| known.destination != destination.trunc());
-        self.routes.len() < before
+        self.routes.remove(destination)
+    }
+
+    /// Says whether new connections should avoid `address`; returns whether the stack has it.
+    pub(crate) fn set_deprecated(&mut self, address: IpAddr, is_deprecated: bool) -> bool {
+        self.deprecated.retain(|known| *known != address);
+        if is_deprecated && self.has(address) {
+            self.deprecated.push(address);
+        }
+        self.has(address)
+    }
+
+    pub(crate) fn deprecated(&self) -> &[IpAddr] {
+        &self.deprecated
     }
 
     pub(crate) fn addresses(&self) -> &[IpNet] {
@@ -120,7 +131,7 @@ impl Addressing {
     }
 
     pub(crate) fn routes(&self) -> &[Route] {
-        &self.routes
+        self.routes.as_slice()
     }
 
     /// Whether packets to `address` are for this stack and nobody else.
@@ -197,23 +208,19 @@ impl Addressing {
             // Whatever the network, no single neighbour has it.
             return Ok(NextHop::Link(IpAddr::V4(Ipv4Addr::BROADCAST)));
         }
-        if destination.is_multicast()
-            || self.addresses.iter().any(|own| own.contains(&destination))
-            || is_link_local(destination)
-        {
+        if destination.is_multicast() {
+            // There is one link to send to a group on.
             return Ok(NextHop::Link(destination));
         }
-        let route = self.routes.iter().filter(|route| route.destination.contains(&destination));
-        match route.max_by_key(|route| route.destination.prefix_len()) {
-            Some(route) => Ok(NextHop::Link(route.gateway.unwrap_or(destination))),
+        match self.routes.find(&self.addresses, destination) {
+            Some(found) => Ok(NextHop::Link(found.gateway().unwrap_or(destination))),
             None if self.addresses.is_empty() => Ok(NextHop::Link(destination)),
             None => Err(Error::NetworkUnreachable),
         }
     }
 
-    /// The address to send from to `destination`: of the same network if there is one, then by
-    /// scope and the longest common prefix, which is what matters of RFC 6724 for one link. None
-    /// that another node may have.
+    /// The address to send from to `destination`, as [`source_address`] chooses it. None that
+    /// another node may have.
     ///
     /// # Errors
     ///
@@ -222,18 +229,21 @@ impl Addressing {
         if self.is_own(destination) {
             return Ok(destination);
         }
-        let family = |own: &&IpNet| {
-            own.addr().is_ipv4() == destination.is_ipv4() && !self.is_tentative(own.addr())
+        let source = match destination {
+            IpAddr::V4(_) => {
+                let found = self.routes.find(&self.addresses, destination);
+                source_address::ipv4(&self.addresses, found).map(IpAddr::V4)
+            }
+            IpAddr::V6(destination) => {
+                let usable = self.addresses.iter().filter_map(|own| match own {
+                    IpNet::V6(own) if !self.is_tentative(own.addr().into()) => Some(*own),
+                    _ => None,
+                });
+                let is_deprecated = |own: Ipv6Addr| self.deprecated.contains(&own.into());
+                source_address::ipv6(usable, is_deprecated, destination).map(IpAddr::V6)
+            }
         };
-        self.addresses
-            .iter()
-            .filter(family)
-            .max_by_key(|own| {
-                let same_scope = is_link_local(own.addr()) == stays_on_link(destination);
-                (own.contains(&destination), same_scope, common_prefix(own.addr(), destination))
-            })
-            .map(|own| own.addr())
-            .ok_or(Error::AddressNotAvailable)
+        source.ok_or(Error::AddressNotAvailable)
     }
 }
 
@@ -252,29 +262,6 @@ pub(crate) fn is_host(address: IpAddr) -> bool {
 
 pub(crate) fn is_v4_mapped(address: Ipv6Addr) -> bool {
     address.to_ipv4_mapped().is_some()
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    }
-}
-
-/// Whether no router passes on what is sent to this address.
-fn stays_on_link(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V6(group) if group.is_multicast() => group.segments()[0] & 0xf <= 2,
-        address => is_link_local(address),
-    }
-}
-
-fn common_prefix(a: IpAddr, b: IpAddr) -> u32 {
-    match (a, b) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
-        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
-        _ => 0,
-    }
 }
 
 #[cfg(test)]
@@ -301,14 +288,24 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_prefix_wins() {
-        let mut addressing = addressing(&["10.0.0.2/24"], &["10.0.0.1"]);
-        let route = Route { destination: net("192.0.2.0/24"), gateway: Some(ip("10.0.0.9")) };
-        addressing.add_route(route).expect("a route");
+    fn gateway_must_be_on_the_link() {
+        let add = |addressing: &mut Addressing, to: &str, via: &str| {
+            addressing.add_route(Route { destination: net(to), gateway: Some(ip(via)) })
+        };
+        let mut numbered = addressing(&["10.0.0.2/24", "fd00::2/64"], &["10.0.0.1"]);
+        let refused = Err(Error::GatewayNotOnLink);
 
-        assert_eq!(addressing.next_hop(ip("10.0.0.7")), Ok(NextHop::Link(ip("10.0.0.7"))));
-        assert_eq!(addressing.next_hop(ip("192.0.2.7")), Ok(NextHop::Link(ip("10.0.0.9"))));
-        assert_eq!(addressing.next_hop(ip("8.8.8.8")), Ok(NextHop::Link(ip("10.0.0.1"))));
+        assert_eq!(add(&mut numbered, "192.0.2.0/24", "10.0.0.9"), Ok(()));
+        assert_eq!(add(&mut numbered, "::/0", "fe80::1"), Ok(()));
+        assert_eq!(add(&mut numbered, "198.51.100.0/24", "192.0.2.9"), refused, "behind a router");
+        assert_eq!(add(&mut numbered, "198.51.100.0/24", "10.0.0.2"), refused, "the stack itself");
+        assert_eq!(add(&mut numbered, "2001:db8::/32", "fd01::1"), refused);
+        let on_link = Route { destination: net("192.0.2.0/24"), gateway: None };
+        assert_eq!(numbered.add_route(on_link), Ok(()));
+        assert_eq!(add(&mut numbered, "198.51.100.0/24", "192.0.2.9"), Ok(()));
+
+        let mut unnumbered = Addressing::default();
+        assert_eq!(add(&mut unnumbered, "0.0.0.0/0", "10.0.0.1"), Ok(()));
     }
 
     #[test]
@@ -330,18 +327,19 @@ mod tests {
     }
 
     #[test]
-    fn the_source_is_of_the_same_network_family_and_scope() {
-        let addressing =
-            addressing(&["10.0.0.2/24", "10.1.0.2/16", "fe80::2/64", "fd00::2/64"], &[]);
+    fn without_an_address_of_the_family_there_is_no_source() {
+        let v4 = addressing(&["10.0.0.2/24"], &[]);
 
-        assert_eq!(addressing.source_for(ip("10.1.9.9")), Ok(ip("10.1.0.2")));
-        assert_eq!(addressing.source_for(ip("fe80::9")), Ok(ip("fe80::2")));
-        assert_eq!(addressing.source_for(ip("fd00::9")), Ok(ip("fd00::2")));
-        assert_eq!(addressing.source_for(ip("2001:db8::1")), Ok(ip("fd00::2")));
-        assert_eq!(
-            Addressing::default().source_for(ip("10.0.0.1")),
-            Err(Error::AddressNotAvailable)
-        );
+        assert_eq!(v4.source_for(ip("10.0.0.9")), Ok(ip("10.0.0.2")));
+        assert_eq!(v4.source_for(ip("fd00::9")), Err(Error::AddressNotAvailable));
+    }
+
+    #[test]
+    fn tentative_addresses_are_no_source() {
+        let mut addressing = addressing(&["fd00::2/64", "fd01::2/64"], &[]);
+        addressing.set_tentative(ip("fd00::2"), true);
+
+        assert_eq!(addressing.source_for(ip("fd00::9")), Ok(ip("fd01::2")));
     }
 
     #[test]

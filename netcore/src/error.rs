@@ -20,7 +20,7 @@ use std::io;
 /// | [`AddressNotAvailable`](Self::AddressNotAvailable), [`NoFreePort`](Self::NoFreePort) | `AddrNotAvailable` |
 /// | [`NetworkUnreachable`](Self::NetworkUnreachable) | `NetworkUnreachable` |
 /// | [`HostUnreachable`](Self::HostUnreachable), [`TtlExceeded`](Self::TtlExceeded) | `HostUnreachable` |
-/// | [`WrongFamily`](Self::WrongFamily), [`ZeroPort`](Self::ZeroPort), [`UnspecifiedAddress`](Self::UnspecifiedAddress), [`MessageTooLarge`](Self::MessageTooLarge), [`Malformed`](Self::Malformed), [`MtuTooSmall`](Self::MtuTooSmall), [`WrongSocket`](Self::WrongSocket) | `InvalidInput` |
+/// | [`GatewayNotOnLink`](Self::GatewayNotOnLink), [`WrongFamily`](Self::WrongFamily), [`ZeroPort`](Self::ZeroPort), [`UnspecifiedAddress`](Self::UnspecifiedAddress), [`MessageTooLarge`](Self::MessageTooLarge), [`Malformed`](Self::Malformed), [`MtuTooSmall`](Self::MtuTooSmall), [`WrongSocket`](Self::WrongSocket) | `InvalidInput` |
 /// | [`BroadcastForbidden`](Self::BroadcastForbidden) | `PermissionDenied` |
 /// | [`WouldBlock`](Self::WouldBlock) | `WouldBlock` |
 /// | [`LimitReached`](Self::LimitReached) | `QuotaExceeded` |
@@ -69,6 +69,9 @@ pub enum Error {
     /// No route leads to the destination.
     #[error("no route to the destination network")]
     NetworkUnreachable,
+    /// The gateway of a route is the stack itself, or in none of the networks on its link.
+    #[error("the gateway is on none of the stack's networks")]
+    GatewayNotOnLink,
     /// A router or the destination itself reported that the destination cannot be reached.
     #[error("destination host unreachable")]
     HostUnreachable,
@@ -122,6 +125,7 @@ impl Error {
             Self::NetworkUnreachable => io::ErrorKind::NetworkUnreachable,
             Self::HostUnreachable | Self::TtlExceeded => io::ErrorKind::HostUnreachable,
             Self::WrongFamily
+            | Self::GatewayNotOnLink
             | Self::ZeroPort
             | Self::UnspecifiedAddress
             | Self::MessageTooLarge
@@ -165,6 +169,7 @@ mod tests {
             Error::AddressNotAvailable => (io::ErrorKind::AddrNotAvailable, "AddressNotAvailable"),
             Error::NoFreePort => (io::ErrorKind::AddrNotAvailable, "NoFreePort"),
             Error::NetworkUnreachable => (io::ErrorKind::NetworkUnreachable, "NetworkUnreachable"),
+            Error::GatewayNotOnLink => (io::ErrorKind::InvalidInput, "GatewayNotOnLink"),
             Error::HostUnreachable => (io::ErrorKind::HostUnreachable, "HostUnreachable"),
             Error::TtlExceeded => (io::ErrorKind::HostUnreachable, "TtlExceeded"),
             Error::WrongFamily => (io::ErrorKind::InvalidInput, "WrongFamily"),
@@ -180,7 +185,7 @@ mod tests {
         }
     }
 
-    const ALL: [Error; 25] = [
+    const ALL: [Error; 26] = [
         Error::Refused,
         Error::Reset,
         Error::Aborted,
@@ -194,6 +199,7 @@ mod tests {
         Error::AddressNotAvailable,
         Error::NoFreePort,
         Error::NetworkUnreachable,
+        Error::GatewayNotOnLink,
         Error::HostUnreachable,
         Error::TtlExceeded,
         Error::WrongFamily,

@@ -28,13 +28,14 @@ mod problem;
 pub mod queue;
 mod random;
 mod rate_limit;
+mod routes;
 mod segment;
 mod snapshot;
 mod sockets;
+mod source_address;
 mod stack;
 mod sync;
 
-pub use addressing::Route;
 pub use channel::{Channel, HasChannel, Request};
 pub use command::{Command, Response, control, icmp, raw, tcp, udp};
 pub use config::{Config, Entropy};
@@ -46,8 +47,9 @@ pub use link::{
     CHUNK_BYTES, FRAME_BUFFER_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Offload,
     PartialChecksum, Slot,
 };
-pub use network::{LinkState, Network, NetworkWatch};
+pub use network::{LinkState, Network, NetworkWatch, NextHopInfo};
 pub use pipe::{Pipe, PipeDev};
+pub use routes::Route;
 pub use segment::{TcpHeaders, cut_segments};
 pub use snapshot::{NeighbourInfo, Snapshot, SocketInfo};
 pub use stack::Netstack;

@@ -1,8 +1,8 @@
 //! A stack's place in the network, as it is published whenever it changes.
 
-use crate::addressing::Route;
 use crate::error::Error;
 use crate::ethernet::MacAddr;
+use crate::routes::Route;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ pub struct Network {
     /// Those of the addresses that are not used yet, since it is being found out whether another
     /// node on the Ethernet link has them.
     pub tentative: Vec<IpAddr>,
+    /// Those of the addresses that new connections avoid (RFC 4862 section 5.5.4).
+    pub deprecated: Vec<IpAddr>,
     /// The routes, without those that the addresses imply.
     pub routes: Vec<Route>,
     /// The link.
@@ -39,12 +41,23 @@ pub struct LinkState {
     pub hardware_address: Option<MacAddr>,
 }
 
+/// Where a packet to some destination goes, and where it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextHopInfo {
+    /// The neighbour on the link that it is sent to: the gateway, or the destination; `None` for an
+    /// address of the stack's own.
+    pub neighbour: Option<IpAddr>,
+    /// The address that it is sent from, unless a socket is bound to another one.
+    pub source: IpAddr,
+}
+
 impl Network {
     /// What a stack begins with.
     pub(crate) fn blank(mtu: usize) -> Self {
         Self {
             addresses: Vec::new(),
             tentative: Vec::new(),
+            deprecated: Vec::new(),
             routes: Vec::new(),
             link: LinkState { is_up: true, mtu, hardware_address: None },
             any_ip: false,

@@ -67,12 +67,42 @@ impl Control {
         self.tell(control::Command::RemoveAddress { address }).await
     }
 
-    /// Adds a route, in place of one to the same destinations.
+    /// Says whether new connections and unbound sockets avoid an address as long as there is another
+    /// one; see [`Netstack::set_deprecated`](netcore::Netstack::set_deprecated).
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the gateway is of another family than the destinations; `AddrNotAvailable` if
-    /// no host can have its address; `QuotaExceeded` if there are too many.
+    /// `AddrNotAvailable` if the stack does not have it.
+    ///
+    /// # Cancel safety
+    ///
+    /// The command is sent or not; one that was sent is carried out.
+    pub async fn set_deprecated(&self, address: IpAddr, is_deprecated: bool) -> io::Result<()> {
+        self.tell(control::Command::SetDeprecated { address, is_deprecated }).await
+    }
+
+    /// As [`add_route`](Self::add_route), without a look at where the gateway is: what Linux calls
+    /// `onlink`.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_route`](Self::add_route), but for the gateway that is not on the link.
+    ///
+    /// # Cancel safety
+    ///
+    /// The command is sent or not; one that was sent is carried out.
+    pub async fn add_route_on_link(&self, route: Route) -> io::Result<()> {
+        self.tell(control::Command::AddRouteOnLink { route }).await
+    }
+
+    /// Adds a route, in place of one to the same destinations; see
+    /// [`Netstack::add_route`](netcore::Netstack::add_route).
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the gateway is of another family than the destinations, or on none of the
+    /// stack's networks; `AddrNotAvailable` if no host can have its address; `QuotaExceeded` if there
+    /// are too many.
     ///
     /// # Cancel safety
     ///

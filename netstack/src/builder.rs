@@ -235,7 +235,15 @@ impl Builder {
         let has_v6 = self.addresses.iter().any(|address| address.addr().is_ipv6());
         check_mtu(mtu, has_v6)?;
         let mut core = Netstack::new(self.config, clock.now());
+        let peers = device.peer_addresses();
         for address in self.addresses {
+            if peers.contains(&address.addr()) {
+                let message = format!(
+                    "{}: the other end of the link has this address: give the stack another one",
+                    address.addr()
+                );
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+            }
             core.add_address(address).map_err(|error| refuse(error, address))?;
         }
         for gateway in self.gateways {

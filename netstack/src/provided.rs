@@ -12,6 +12,8 @@ use tokio::sync::Mutex;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Provided {
     pub(crate) addresses: Vec<IpNet>,
+    /// Those of the addresses that new connections are to avoid.
+    pub(crate) deprecated: Vec<IpAddr>,
     pub(crate) routes: Vec<Route>,
     pub(crate) mtu: Option<usize>,
     pub(crate) name_servers: Vec<IpAddr>,
@@ -34,6 +36,10 @@ pub(crate) enum Source {
     Dhcp,
     Slaac,
 }
+
+/// The least that every IPv6 link carries (RFC 8200 section 5), and every IPv4 host takes (RFC 791).
+const MTU_MIN_V6: usize = 1280;
+const MTU_MIN_V4: usize = 576;
 
 /// Puts what is provided into force: adds what is new, and removes exactly what it has added
 /// itself. What the stack was given by others comes first and stays.
@@ -78,16 +84,14 @@ impl Provider {
             if added.routes.contains(route) || (!is_ours && given.routes.iter().any(is_known)) {
                 continue;
             }
-            if carried_out(self.control.add_route(*route).await, route)? {
+            if carried_out(self.control.add_route_on_link(*route).await, route)? {
                 added.routes.retain(|known| !is_known(known));
                 added.routes.push(*route);
             }
         }
         self.name(&wanted, added).await?;
-        if wanted.mtu != added.mtu {
-            carried_out(self.control.set_mtu(wanted.mtu).await, &wanted.mtu)?;
-            added.mtu = wanted.mtu;
-        }
+        let will_have_v6 = has_v6(&given.addresses) || has_v6(&wanted.addresses);
+        self.limit(wanted.mtu, will_have_v6, added).await?;
         for address in &wanted.addresses {
             let is_known = |known: &IpNet| known.addr() == address.addr();
             let is_ours = added.addresses.iter().any(is_known);
@@ -108,12 +112,44 @@ impl Provider {
                 carried_out(self.control.remove_address(old.addr()).await, &old)?;
             }
         }
+        self.deprecate(&wanted.deprecated, added).await?;
+        // Without an IPv6 address smaller packets are allowed again.
+        self.limit(wanted.mtu, has_v6(&self.control.network().addresses), added).await?;
         for old in std::mem::take(&mut added.routes) {
             if wanted.routes.iter().any(|route| route.destination == old.destination) {
                 added.routes.push(old);
             } else {
                 carried_out(self.control.remove_route(old.destination).await, &old)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Keeps exactly these of the addresses that were added from new connections.
+    async fn deprecate(&self, wanted: &[IpAddr], added: &mut Provided) -> io::Result<()> {
+        for address in added.addresses.iter().map(IpNet::addr) {
+            let is_wanted = wanted.contains(&address);
+            if added.deprecated.contains(&address) != is_wanted {
+                carried_out(self.control.set_deprecated(address, is_wanted).await, &address)?;
+            }
+        }
+        let is_added =
+            |address: &&IpAddr| added.addresses.iter().any(|own| own.addr() == **address);
+        added.deprecated = wanted.iter().filter(is_added).copied().collect();
+        Ok(())
+    }
+
+    /// Sends packets no larger than `mtu`, or than the least that the stack's families need: what a
+    /// server says beyond that is as well as unsaid.
+    async fn limit(
+        &self,
+        mtu: Option<usize>,
+        has_v6: bool,
+        added: &mut Provided,
+    ) -> io::Result<()> {
+        let mtu = mtu.map(|mtu| mtu.max(if has_v6 { MTU_MIN_V6 } else { MTU_MIN_V4 }));
+        if mtu != added.mtu && carried_out(self.control.set_mtu(mtu).await, &mtu)? {
+            added.mtu = mtu;
         }
         Ok(())
     }
@@ -130,7 +166,10 @@ impl Provider {
             self.names_max,
         );
         if servers != given.name_servers || domains != given.search_domains {
-            carried_out(self.control.set_name_servers(servers, domains).await, &"name servers")?;
+            let set = self.control.set_name_servers(servers, domains).await;
+            if !carried_out(set, &"name servers")? {
+                return Ok(());
+            }
         }
         added.name_servers = new_servers;
         added.search_domains = new_domains;
@@ -143,6 +182,7 @@ fn merged(sources: &[Provided]) -> Provided {
     let mut all = Provided::default();
     for source in sources {
         all.addresses.extend(&source.addresses);
+        all.deprecated.extend(&source.deprecated);
         all.routes.extend(&source.routes);
         // What is too large for one of them gets lost.
         all.mtu = all.mtu.into_iter().chain(source.mtu).min();
@@ -150,6 +190,10 @@ fn merged(sources: &[Provided]) -> Provided {
         all.search_domains.extend_from_slice(&source.search_domains);
     }
     all
+}
+
+fn has_v6(addresses: &[IpNet]) -> bool {
+    addresses.iter().any(|address| address.addr().is_ipv6())
 }
 
 /// What is given by others and what is wanted, up to `max`; and the second part of it alone.
@@ -196,10 +240,44 @@ mod tests {
         Provided {
             addresses: addresses.iter().map(|text| text.parse().expect("a network")).collect(),
             routes: vec![Route::default_via(gateway.parse().expect("an address"))],
-            mtu: None,
             name_servers: servers.iter().map(|text| text.parse().expect("an address")).collect(),
             search_domains: vec!["lan".into()],
+            ..Provided::default()
         }
+    }
+
+    #[tokio::test]
+    async fn small_mtus_are_raised_to_what_ipv6_needs() {
+        let (device, _far) = device::pipe(16, 1500);
+        let stack = Builder::new().spawn(device).expect("a stack");
+        let provider = Provider::new(stack.net().control(), 3);
+        let mtu = || stack.net().network().link.mtu;
+        let v4 = Provided { mtu: Some(1200), ..provided(&["10.7.0.5/16"], "10.7.0.1", &[]) };
+
+        provider.provide(Source::Dhcp, v4).await.expect("a stack");
+        assert_eq!(mtu(), 1200);
+        let v6 = provided(&["fd00::5/64"], "fe80::1", &[]);
+        provider.provide(Source::Slaac, v6).await.expect("a stack");
+        assert_eq!(mtu(), 1280);
+        provider.provide(Source::Slaac, Provided::default()).await.expect("a stack");
+        assert_eq!(mtu(), 1200);
+        provider.provide(Source::Dhcp, Provided::default()).await.expect("a stack");
+        assert_eq!(mtu(), 1500);
+    }
+
+    #[tokio::test]
+    async fn deprecated_addresses_are_avoided_as_long_as_they_are() {
+        let (device, _far) = device::pipe(16, 1500);
+        let stack = Builder::new().spawn(device).expect("a stack");
+        let provider = Provider::new(stack.net().control(), 3);
+        let old = "fd00::5".parse().expect("an address");
+        let both = provided(&["fd00::5/64", "fd01::5/64"], "fe80::1", &[]);
+
+        let with_old = Provided { deprecated: vec![old], ..both.clone() };
+        provider.provide(Source::Slaac, with_old).await.expect("a stack");
+        assert_eq!(stack.net().network().deprecated, [old]);
+        provider.provide(Source::Slaac, both).await.expect("a stack");
+        assert_eq!(stack.net().network().deprecated, [] as [IpAddr; 0]);
     }
 
     #[tokio::test]

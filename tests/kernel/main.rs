@@ -14,6 +14,7 @@ mod fetching;
 mod namespace;
 mod programs;
 mod refusals;
+mod routing;
 mod servers;
 mod sockets;
 mod tap;
@@ -36,6 +37,8 @@ const TESTS: &[Test] = &[
     Test::new("a_thousand_connections_leave_nothing_behind", sockets::many_connections),
     Test::new("eight_streams_share_the_way_up_and_the_way_down", fairness::shares),
     Test::new("a_flood_holds_up_a_round_trip_no_longer_than_its_windows_take", fairness::delay),
+    Test::new("routes_and_sources_are_those_of_the_kernel", routing::random_tables),
+    Test::new("conflicting_addresses_of_the_host_are_refused", routing::conflicts),
     Test::new("without_ipv6_the_error_says_so", wire::without_ipv6),
     Test::new("each_refusal_of_the_tun_driver_names_its_cure", refusals::driver),
     Test::new("without_cap_net_admin_the_error_says_so", refusals::capability),

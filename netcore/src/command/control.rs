@@ -1,7 +1,7 @@
 //! Commands to the stack as a whole.
 
-use crate::addressing::Route;
 use crate::network::Network;
+use crate::routes::Route;
 use crate::snapshot::Snapshot;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -39,6 +39,20 @@ pub enum Command {
     AddRoute {
         /// The route.
         route: Route,
+    },
+    /// Add a route whose gateway is on the link, whatever the stack's networks are; see
+    /// [`Netstack::add_route_on_link`](crate::Netstack::add_route_on_link).
+    AddRouteOnLink {
+        /// The route.
+        route: Route,
+    },
+    /// Keep an address from new connections, or stop that; see
+    /// [`Netstack::set_deprecated`](crate::Netstack::set_deprecated).
+    SetDeprecated {
+        /// The address.
+        address: IpAddr,
+        /// Whether new connections avoid it.
+        is_deprecated: bool,
     },
     /// Remove a route; see [`Netstack::remove_route`](crate::Netstack::remove_route).
     RemoveRoute {

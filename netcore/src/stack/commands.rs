@@ -134,6 +134,10 @@ impl Netstack {
             control::Command::AddAddress { address } => self.add_address(address),
             control::Command::RemoveAddress { address } => self.remove_address(address),
             control::Command::AddRoute { route } => self.add_route(route),
+            control::Command::AddRouteOnLink { route } => self.add_route_on_link(route),
+            control::Command::SetDeprecated { address, is_deprecated } => {
+                self.set_deprecated(address, is_deprecated)
+            }
             control::Command::RemoveRoute { destination } => self.remove_route(destination),
             control::Command::SetLinkUp(is_up) => {
                 self.set_link_up(is_up);

@@ -1,9 +1,10 @@
 //! The stack's place in the network: addresses, routes, the link, and whom to ask for names.
 
 use super::Netstack;
-use crate::addressing::{NextHop, Route};
+use crate::addressing::{Addressing, NextHop};
 use crate::error::Error;
-use crate::network::{LinkState, Network, NetworkWatch};
+use crate::network::{LinkState, Network, NetworkWatch, NextHopInfo};
+use crate::routes::Route;
 use crate::sockets::Socket;
 use crate::sockets::connection::Stage;
 use ipnet::IpNet;
@@ -71,14 +72,52 @@ impl Netstack {
         Ok(())
     }
 
-    /// Adds a route, in place of one to the same destinations.
+    /// Says whether new connections and unbound sockets avoid an address as long as there is another
+    /// one (RFC 4862 section 5.5.4, RFC 6724 section 5 rule 3). What uses it already goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressNotAvailable`] if the stack does not have it.
+    pub fn set_deprecated(&mut self, address: IpAddr, is_deprecated: bool) -> Result<(), Error> {
+        if !self.addressing.set_deprecated(address, is_deprecated) {
+            return Err(Error::AddressNotAvailable);
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// Adds a route, in place of one to the same destinations. Packets take the route with the
+    /// longest prefix, of which each address implies one to its own network.
+    ///
+    /// The gateway has to be on the link: in the network of one of the stack's addresses, in the
+    /// destinations of a route without a gateway, or an IPv6 link-local address. A stack that has no
+    /// address of this family yet takes any gateway.
     ///
     /// # Errors
     ///
     /// [`Error::WrongFamily`] if the gateway is of another family than the destinations;
-    /// [`Error::AddressNotAvailable`] if no host can have its address; [`Error::LimitReached`] if
-    /// there are [`Config::routes_max`](crate::Config::routes_max) already.
+    /// [`Error::AddressNotAvailable`] if no host can have its address; [`Error::GatewayNotOnLink`]
+    /// if it is not on the link; [`Error::LimitReached`] if there are
+    /// [`Config::routes_max`](crate::Config::routes_max) already.
     pub fn add_route(&mut self, route: Route) -> Result<(), Error> {
+        self.insert_route(route, Addressing::add_route)
+    }
+
+    /// As [`add_route`](Self::add_route), without a look at where the gateway is: what Linux calls
+    /// `onlink`.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_route`](Self::add_route), but for [`Error::GatewayNotOnLink`].
+    pub fn add_route_on_link(&mut self, route: Route) -> Result<(), Error> {
+        self.insert_route(route, Addressing::add_route_on_link)
+    }
+
+    fn insert_route(
+        &mut self,
+        route: Route,
+        insert: fn(&mut Addressing, Route) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let destination = route.destination.trunc();
         let routes = self.addressing.routes();
         if routes.len() >= self.config.routes_max
@@ -86,7 +125,7 @@ impl Netstack {
         {
             return Err(Error::LimitReached);
         }
-        self.addressing.add_route(route)?;
+        insert(&mut self.addressing, route)?;
         self.ways_changed();
         Ok(())
     }
@@ -187,6 +226,21 @@ impl Netstack {
         self.addressing.routes()
     }
 
+    /// Where a packet to `destination` would go now, and where it would come from: what
+    /// `ip route get` says of the kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NetworkUnreachable`] if no route leads there; [`Error::AddressNotAvailable`] if the
+    /// stack has no address of this family.
+    pub fn route_to(&self, destination: IpAddr) -> Result<NextHopInfo, Error> {
+        let neighbour = match self.addressing.next_hop(destination)? {
+            NextHop::Link(neighbour) => Some(neighbour),
+            NextHop::Own | NextHop::Nowhere => None,
+        };
+        Ok(NextHopInfo { neighbour, source: self.addressing.source_for(destination)? })
+    }
+
     /// The stack's place in the network.
     pub fn network(&self) -> Arc<Network> {
         self.publisher.current()
@@ -237,6 +291,7 @@ impl Netstack {
         self.publisher.publish(Network {
             addresses: self.addressing.addresses().to_vec(),
             tentative: self.addressing.tentative().to_vec(),
+            deprecated: self.addressing.deprecated().to_vec(),
             routes: self.addressing.routes().to_vec(),
             link: LinkState {
                 is_up: self.addressing.is_link_up,

@@ -47,6 +47,24 @@ impl Control {
         pollster::block_on(self.0.add_route(route))
     }
 
+    /// As [`crate::Control::add_route_on_link`].
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Control::add_route_on_link`].
+    pub fn add_route_on_link(&self, route: Route) -> io::Result<()> {
+        pollster::block_on(self.0.add_route_on_link(route))
+    }
+
+    /// As [`crate::Control::set_deprecated`].
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Control::set_deprecated`].
+    pub fn set_deprecated(&self, address: IpAddr, is_deprecated: bool) -> io::Result<()> {
+        pollster::block_on(self.0.set_deprecated(address, is_deprecated))
+    }
+
     /// As [`crate::Control::remove_route`].
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use super::refusal;
 use ipnet::IpNet;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
@@ -42,6 +42,7 @@ pub(super) fn set_mtu(name: &str, mtu: u32) -> io::Result<()> {
 /// What the kernel says.
 pub(super) fn bring_up(name: &str, addresses: &[IpNet]) -> io::Result<()> {
     let index = link(name)?.header.index;
+    refuse_network_twice(index, addresses)?;
     for address in addresses {
         add_address(index, *address).map_err(|error| refusal::of_address(&error, name, address))?;
     }
@@ -51,6 +52,32 @@ pub(super) fn bring_up(name: &str, addresses: &[IpNet]) -> io::Result<()> {
     link.header.change_mask = LinkFlags::Up;
     request(RouteNetlinkMessage::SetLink(link), 0)?;
     addresses.iter().try_for_each(|address| wait_until_local(address.addr()))
+}
+
+/// Refuses a network that another interface is in: the kernel would send to it over that one.
+fn refuse_network_twice(index: u32, addresses: &[IpNet]) -> io::Result<()> {
+    let all = exchange(RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP)?;
+    for message in all {
+        let RouteNetlinkMessage::NewAddress(known) = message else { continue };
+        let addresses_of = known.attributes.iter().filter_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        });
+        for address in addresses_of {
+            let Ok(other) = IpNet::new(address, known.header.prefix_len) else { continue };
+            let is_same = |own: &&IpNet| own.trunc() == other.trunc();
+            if known.header.index != index
+                && let Some(own) = addresses.iter().find(is_same)
+            {
+                let message = format!(
+                    "{own}: another interface is in this network already, with {address}: choose \
+                     another network"
+                );
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Waits until the kernel takes packets to an address. It makes an IPv6 address its own in the
@@ -118,6 +145,12 @@ fn link(name: &str) -> io::Result<LinkMessage> {
 /// Sends one request to the kernel and returns what it answers, if it does so with more than an
 /// acknowledgement.
 fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<Option<RouteNetlinkMessage>> {
+    Ok(exchange(message, flags)?.pop())
+}
+
+/// Sends one request to the kernel and returns all that it answers before its acknowledgement or the
+/// end of its list.
+fn exchange(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
@@ -129,7 +162,7 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<Option<RouteN
     message.serialize(&mut buffer);
     socket.send(&buffer, 0)?;
 
-    let mut answer = None;
+    let mut answers = Vec::new();
     loop {
         let (bytes, _) = socket.recv_from_full()?;
         let mut rest = &bytes[..];
@@ -139,11 +172,12 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<Option<RouteN
             let len = (message.header.length as usize).next_multiple_of(4).min(rest.len());
             rest = &rest[len..];
             match message.payload {
-                NetlinkPayload::InnerMessage(message) => answer = Some(message),
+                NetlinkPayload::InnerMessage(message) => answers.push(message),
+                NetlinkPayload::Done(_) => return Ok(answers),
                 // An error of 0 is the acknowledgement.
                 NetlinkPayload::Error(error) => {
                     return match error.code {
-                        None => Ok(answer),
+                        None => Ok(answers),
                         Some(_) => Err(error.to_io()),
                     };
                 }

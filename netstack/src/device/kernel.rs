@@ -9,6 +9,7 @@ use netcore::{FRAME_BUFFER_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -41,6 +42,8 @@ pub(super) struct KernelDevice {
     is_stuck: bool,
     /// Why the device is of no more use.
     failure: Option<io::Error>,
+    /// The kernel's own on this interface, as far as they were given to it here.
+    host_addresses: Vec<IpAddr>,
     /// A wait for the next packet that has begun.
     waiting: Option<Waiting>,
     /// Rounds until the kernel is asked for packets though the runtime has told of none.
@@ -117,6 +120,7 @@ impl KernelDevice {
             outgoing_len: 0,
             is_stuck: false,
             failure: None,
+            host_addresses: config.host_addresses.iter().map(IpNet::addr).collect(),
             waiting: None,
             look_in: 0,
             is_drained: false,
@@ -259,6 +263,10 @@ impl Device for KernelDevice {
 
     fn look(&mut self) {
         self.look_in = 0;
+    }
+
+    fn peer_addresses(&self) -> Vec<IpAddr> {
+        self.host_addresses.clone()
     }
 
     fn spin(&self) -> Duration {
@@ -443,6 +451,10 @@ macro_rules! is_a_kernel_device {
 
             fn look(&mut self) {
                 self.0.look();
+            }
+
+            fn peer_addresses(&self) -> Vec<std::net::IpAddr> {
+                self.0.peer_addresses()
             }
 
             fn spin(&self) -> Duration {

@@ -26,6 +26,7 @@ pub use tun::{Tun, TunConfig, TunOffload};
 
 use netcore::Link;
 use std::io;
+use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -56,6 +57,11 @@ pub trait Device: Link + Send + 'static {
     /// time is not that of a clock.
     fn spin(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// Addresses that the other end of the link is known to have, which the stack may not have too.
+    fn peer_addresses(&self) -> Vec<IpAddr> {
+        Vec::new()
     }
 
     /// Called once, in the context of the runtime that will drive the device, before anything

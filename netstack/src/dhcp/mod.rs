@@ -145,6 +145,7 @@ impl Lease {
             mtu: self.mtu,
             name_servers: self.name_servers.iter().copied().map(IpAddr::V4).collect(),
             search_domains: self.search_domains.clone(),
+            ..Provided::default()
         }
     }
 }

@@ -227,6 +227,12 @@ impl Learned {
         let default = self.router().map(|router| Route::default_via(router.into()));
         Provided {
             addresses: own.iter().copied().map(IpNet::V6).collect(),
+            deprecated: self
+                .own
+                .iter()
+                .filter(|own| own.is_deprecated)
+                .filter_map(|own| own.address.map(IpAddr::V6))
+                .collect(),
             routes: networks.map(on_link).chain(default).collect(),
             mtu: self.mtu,
             name_servers: self.name_servers.iter().map(|it| IpAddr::V6(it.what)).collect(),

@@ -8,8 +8,9 @@
 //! The stack itself finds out whether another node has an address that was made; one that was made
 //! of a secret is then replaced up to three times, one that was made of the hardware address is not.
 //!
-//! What the task does not do: an address that is deprecated is told of, but still chosen for new
-//! connections until it is removed; advertised hop limits, and times for neighbours, are left
+//! A deprecated address stays for the connections on it, and new ones avoid it.
+//!
+//! What the task does not do: advertised hop limits, and times for neighbours, are left
 //! alone; routes to anything but everything (RFC 4191) are not read, and whether a router answers is
 //! not looked at; there is no DHCPv6.
 

@@ -153,6 +153,7 @@ async fn an_advertisement_is_put_into_force_and_is_over_in_time() {
         Some(Event::Deprecated(_))
     ));
     assert_eq!(addresses(&stack).len(), 2);
+    assert_eq!(stack.net().network().deprecated.len(), 1);
     pass(2 * HOUR).await;
     assert_eq!(addresses(&stack).len(), 1, "the one that lasts for ever");
 }
