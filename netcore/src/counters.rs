@@ -74,6 +74,7 @@ impl Counters {
     }
 
     /// Counts what became of a received packet.
+    #[inline]
     pub(crate) fn received_packet(&mut self, fate: Result<Fate, DropReason>) {
         match fate {
             Ok(Fate::Delivered) => self.packets_delivered += 1,

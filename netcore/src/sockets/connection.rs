@@ -191,7 +191,7 @@ impl Connection {
                 None => Verdict::Drop(DropReason::Unacceptable),
             },
             state => match self.wire.sequences(tcp) {
-                Some(at) if state == State::SynReceived && self.is_connecting() => {
+                Some(at) if segment.syn && state == State::SynReceived && self.is_connecting() => {
                     let shift = self.wire.remote_shift();
                     guard::judge_crossed(&at, &segment, shift)
                         .unwrap_or_else(|| guard::judge(state, &at, &segment))

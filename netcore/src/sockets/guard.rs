@@ -246,6 +246,7 @@ pub(crate) fn judge_answer(sent_end: u32, segment: &Segment) -> Verdict {
 /// Its SYN was taken before, and its acknowledgement is what is waited for (RFC 9293 section 3.5,
 /// figure 8). By the sequence number alone it would be answered with an acknowledgement, and only
 /// the peer be connected.
+#[cold]
 pub(crate) fn judge_crossed(at: &Sequences, segment: &Segment, shift: u8) -> Option<Verdict> {
     let is_answer = segment.syn
         && !segment.fin

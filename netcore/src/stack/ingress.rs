@@ -152,23 +152,47 @@ impl Netstack {
             is_checksum_good = false;
         }
         let packet = Packet { bytes, buffer_bytes, header, is_checksum_good };
-        let raw = self.deliver_raw(&packet);
-        let fate = match packet.header.protocol {
+        match self.raw.is_empty() {
+            true => self.receive_transport(packet, None, link),
+            false => self.receive_beside_raw(packet, link),
+        }
+    }
+
+    /// Takes a packet to whom its protocol says. `raw` is what raw sockets have made of it.
+    #[inline]
+    fn receive_transport<L: Link>(
+        &mut self,
+        packet: Packet,
+        raw: Option<Result<Fate, DropReason>>,
+        link: &mut L,
+    ) -> Result<Fate, DropReason> {
+        match packet.header.protocol {
             IpProtocol::Tcp => self.receive_tcp(packet, link),
             IpProtocol::Udp => self.receive_udp(packet, raw.is_some(), link),
             IpProtocol::Icmp | IpProtocol::Icmpv6 => self.receive_icmp(&packet, link),
             // Nothing follows, and that is no mistake (RFC 8200 section 4.7).
             IpProtocol::Ipv6NoNxt if raw.is_none() => Ok(Fate::Handled),
             _ => match raw {
-                Some(fate) => return fate,
+                Some(fate) => fate,
                 None => Err(self.answer_protocol_unreachable(&packet, link)),
             },
-        };
+        }
+    }
+
+    /// Takes a packet to raw sockets, and then to whom its protocol says.
+    #[inline(never)]
+    fn receive_beside_raw<L: Link>(
+        &mut self,
+        packet: Packet,
+        link: &mut L,
+    ) -> Result<Fate, DropReason> {
+        let raw = self.deliver_raw(&packet);
+        let fate = self.receive_transport(packet, raw, link);
         match (fate, raw) {
             (Err(DropReason::NoListener), Some(Ok(fate))) => Ok(fate),
-            (fate, Some(Err(DropReason::QueueFull))) => {
+            (Ok(fate), Some(Err(DropReason::QueueFull))) => {
                 self.outgoing.counters.copies_lost += 1;
-                fate
+                Ok(fate)
             }
             (fate, _) => fate,
         }
