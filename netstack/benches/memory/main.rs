@@ -87,7 +87,11 @@ fn main() -> Result<()> {
         Some(path) => std::fs::write(path, json()?).with_context(|| path.display().to_string())?,
         None => {}
     }
-    println!("Two stacks in memory, MTU 1500; medians of {runs} runs of {seconds} s a figure.\n");
+    println!(
+        "Two stacks in memory, MTU 1500, and the kernel's sockets with {}; medians of {runs} runs \
+         of {seconds} s a figure.\n",
+        report::congestion_control(),
+    );
     println!("{}", report::table(&rows));
     if args.idle.is_empty() {
         chart::draw(&rows, &args.chart)?;

@@ -62,6 +62,12 @@ pub(crate) fn table(rows: &[Row]) -> Table {
     table
 }
 
+/// The congestion control of the machine's sockets: over loopback, too, it makes a difference.
+pub(crate) fn congestion_control() -> String {
+    let setting = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
+    setting.map_or("their congestion control".to_owned(), |name| name.trim().to_owned())
+}
+
 /// Every figure of every run, and their medians.
 pub(crate) fn json(rows: &[Row], seconds: f64) -> serde_json::Value {
     let rows = rows.iter().map(|row| {
@@ -81,6 +87,7 @@ pub(crate) fn json(rows: &[Row], seconds: f64) -> serde_json::Value {
     });
     serde_json::json!({
         "processors": std::thread::available_parallelism().map_or(1, usize::from),
+        "congestion_control": congestion_control(),
         "seconds": seconds,
         "rows": rows.collect::<Vec<_>>(),
     })
