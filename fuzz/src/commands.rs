@@ -272,6 +272,7 @@ impl Play {
     /// Compares the stack with the model.
     fn check(&mut self) {
         let snapshot = self.host.stack.snapshot();
+        assert_eq!(snapshot.counters.panics_caught, 0);
         assert!(snapshot.sockets.len() <= SOCKETS_MAX);
         let is_stream = |state| !matches!(state, "" | "LISTEN");
         let there: BTreeSet<_> = snapshot

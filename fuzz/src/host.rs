@@ -95,6 +95,7 @@ impl Host {
         assert_eq!((left.buffer_bytes, left.timers), (0, 0), "left behind:\n{left}");
         let counters = self.stack.counters();
         assert_eq!(counters.received(), counters.accounted(), "{counters:?}");
+        assert_eq!(left.counters.panics_caught, 0);
     }
 }
 

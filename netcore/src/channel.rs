@@ -4,6 +4,7 @@ use crate::command::{Command, Response, control};
 use crate::doorbell::Doorbell;
 use crate::error::Error;
 use crate::id::SocketId;
+use crate::isolation::wake;
 use crate::network::NetworkWatch;
 use crate::queue::SocketQueue;
 use crate::sync::{Arc, Mutex};
@@ -211,7 +212,7 @@ impl Responder {
             *slot = Slot::Answered(answer);
             drop(slot);
             if let Some(waker) = waker {
-                waker.wake();
+                wake(waker);
             }
             Ok(())
         } else {
@@ -249,7 +250,7 @@ impl Drop for Responder {
             }
         };
         if let Slot::Waiting { waker: Some(waker), .. } = before {
-            waker.wake();
+            wake(waker);
         }
     }
 }
@@ -269,6 +270,8 @@ impl Future for Reply {
         let mut slot = self.slot.lock();
         match std::mem::replace(&mut *slot, Slot::Done) {
             Slot::Answered(answer) => Poll::Ready(answer),
+            // A stack that goes on has dropped it in a panic.
+            Slot::Unanswered if !self.doorbell.is_closed() => Poll::Ready(Err(Error::Aborted)),
             Slot::Unanswered | Slot::Done => Poll::Ready(Err(Error::StackGone)),
             // A stack that is gone may have missed the request: see `Netstack`'s `Drop`.
             Slot::Waiting { .. } if self.doorbell.is_closed() => Poll::Ready(Err(Error::StackGone)),

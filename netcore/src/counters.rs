@@ -37,7 +37,7 @@ pub struct Counters {
     /// Addresses that were given up before they were used, because another node has them (RFC 4862
     /// section 5.4.5).
     pub duplicate_addresses: u64,
-    /// Connections that ended because the code that serves them panicked. Each is a bug.
+    /// Panics that were caught. Each has ended a packet, a command or a connection, and is a bug.
     pub panics_caught: u64,
     drops: [u64; DropReason::ALL.len()],
 }
@@ -200,4 +200,6 @@ drop_reasons! {
     LinkDown => "link down",
     /// An outgoing packet has no route any more.
     NoRoute => "no route",
+    /// The code that takes it panicked, which is a bug.
+    Panicked => "panic",
 }

@@ -16,6 +16,7 @@ mod flow_table;
 mod fragments;
 mod id;
 mod ip;
+pub mod isolation;
 mod link;
 #[cfg(test)]
 mod models;

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use smoltcp::phy::{self, Device, Medium, RxToken as _};
 use smoltcp::time::Instant;
+use std::cell::Cell;
 use std::num::NonZeroU16;
 
 /// Carries frames to and from a stack.
@@ -90,6 +91,71 @@ pub struct PartialChecksum {
     pub start: u16,
     /// Where the checksum field is, from the beginning of the transport header.
     pub offset: u16,
+}
+
+/// A link that notes when its own code runs, so that a panic is known to be the link's.
+pub(crate) struct Watched<'l, L> {
+    link: &'l mut L,
+    is_inside: Cell<bool>,
+}
+
+impl<'l, L: Link> Watched<'l, L> {
+    pub(crate) fn new(link: &'l mut L) -> Self {
+        Self { link, is_inside: Cell::new(false) }
+    }
+
+    /// Whether the link's own code was entered and not left.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.is_inside.get()
+    }
+}
+
+impl<L: Link> Link for Watched<'_, L> {
+    type Slot<'a>
+        = WatchedSlot<'a, L::Slot<'a>>
+    where
+        Self: 'a;
+
+    fn capabilities(&self) -> LinkCapabilities {
+        self.is_inside.set(true);
+        let capabilities = self.link.capabilities();
+        self.is_inside.set(false);
+        capabilities
+    }
+
+    fn receive(&mut self) -> Option<Frame> {
+        self.is_inside.set(true);
+        let frame = self.link.receive();
+        self.is_inside.set(false);
+        frame
+    }
+
+    fn transmit(&mut self) -> Option<Self::Slot<'_>> {
+        self.is_inside.set(true);
+        let slot = self.link.transmit();
+        self.is_inside.set(false);
+        Some(WatchedSlot { slot: slot?, is_inside: &self.is_inside })
+    }
+}
+
+pub(crate) struct WatchedSlot<'a, S> {
+    slot: S,
+    is_inside: &'a Cell<bool>,
+}
+
+impl<S: Slot> Slot for WatchedSlot<'_, S> {
+    fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
+        let is_inside = self.is_inside;
+        is_inside.set(true);
+        let result = self.slot.send(len, |frame| {
+            is_inside.set(false);
+            let filled = fill(frame);
+            is_inside.set(true);
+            filled
+        });
+        is_inside.set(false);
+        result
+    }
 }
 
 /// Makes a [`Link`] of a smoltcp device.

@@ -31,6 +31,7 @@ pub async fn all_is_gone(stacks: [&Stack; 2]) {
         let deadline = Instant::now() + Duration::from_secs(1000);
         loop {
             let snapshot = stack.net().snapshot().await.expect("a running stack");
+            assert_eq!(snapshot.counters.panics_caught, 0);
             let is_empty = snapshot.sockets.is_empty() && snapshot.time_wait.is_empty();
             if is_empty && snapshot.buffer_bytes == 0 && snapshot.timers == 0 {
                 break;

@@ -66,9 +66,23 @@ fn whoever_waits_for_an_answer_learns_that_there_will_be_none() {
         let (reply, responder) = request(&core);
         let requesting = thread::spawn(move || block_on(reply));
 
+        core.doorbell.close();
         drop(responder);
 
         assert_eq!(requesting.join().expect("no panic").err(), Some(Error::StackGone));
+    });
+}
+
+#[test]
+fn a_request_that_ends_in_a_panic_fails_and_the_stack_is_not_gone() {
+    loom::model(|| {
+        let core = Core::new();
+        let (reply, responder) = request(&core);
+        let requesting = thread::spawn(move || block_on(reply));
+
+        drop(responder);
+
+        assert_eq!(requesting.join().expect("no panic").err(), Some(Error::Aborted));
     });
 }
 

@@ -32,6 +32,8 @@ impl Netstack {
     /// Carries out one command.
     pub(super) fn execute(&mut self, request: Request) {
         let Request { handle, command, mut responder } = request;
+        #[cfg(test)]
+        self.spring("command");
         tracing::trace!(?handle, ?command, "command");
         if handle.is_none() {
             // Handles that were dropped before the command was sent hold no address any more.
@@ -44,6 +46,7 @@ impl Netstack {
             Command::Icmp(command) => self.icmp(handle, command, &mut responder),
             Command::Raw(command) => self.raw(handle, command, &mut responder),
         };
+        self.at_work.socket = None;
         if let Outcome::Now(answer) = outcome {
             self.reply(handle, responder, answer);
         }
@@ -160,18 +163,22 @@ impl Netstack {
     pub fn shut_down(&mut self) {
         self.is_shut_down = true;
         for id in self.sockets.ids() {
-            match self.sockets.get_mut(id) {
-                Some(Socket::Connection(connection)) => match connection.stage {
-                    Stage::Open(_) => self.orphan(id),
-                    _ => self.remove_connection(id, Error::StackGone),
-                },
-                Some(Socket::Listener(_)) => self.remove_listener(id, Error::StackGone),
-                Some(Socket::Datagram(socket)) => {
-                    socket.is_orphan = true;
-                    self.mark(id);
-                }
-                None => {}
+            self.step_for(id, |stack| stack.shut_socket(id));
+        }
+    }
+
+    fn shut_socket(&mut self, id: SocketId) {
+        match self.sockets.get_mut(id) {
+            Some(Socket::Connection(connection)) => match connection.stage {
+                Stage::Open(_) => self.orphan(id),
+                _ => self.remove_connection(id, Error::StackGone),
+            },
+            Some(Socket::Listener(_)) => self.remove_listener(id, Error::StackGone),
+            Some(Socket::Datagram(socket)) => {
+                socket.is_orphan = true;
+                self.mark(id);
             }
+            None => {}
         }
     }
 
@@ -180,13 +187,13 @@ impl Netstack {
     pub fn abort_all(&mut self) {
         self.is_shut_down = true;
         for id in self.sockets.ids() {
-            match self.sockets.connection_mut(id) {
+            self.step_for(id, |stack| match stack.sockets.connection_mut(id) {
                 Some(connection) if matches!(connection.stage, Stage::Open(_)) => {
                     connection.abort(Error::StackGone);
-                    self.mark(id);
+                    stack.mark(id);
                 }
-                _ => self.end_socket(id, Error::StackGone),
-            }
+                _ => stack.end_socket(id, Error::StackGone),
+            });
         }
         self.wake();
     }

@@ -3,7 +3,6 @@
 use super::Netstack;
 use super::datagrams::mapped;
 use super::ingress::Packet;
-use super::isolation::isolated;
 use crate::addressing::NextHop;
 use crate::buffer::SoloSocket;
 use crate::channel::Responder;
@@ -91,6 +90,7 @@ impl Netstack {
         packet: &Packet,
         link: &mut L,
     ) -> Result<Fate, DropReason> {
+        self.at_work.socket = Some(id);
         let connection = self.sockets.connection_mut(id).expect("the flow table has living ids");
         if let Stage::HalfOpen { listener, .. } = connection.stage {
             // With the accept queue full the last step of the handshake is not taken, so that the
@@ -113,7 +113,7 @@ impl Netstack {
             }
             _ => true,
         };
-        let obeyed = isolated(|| match &verdict {
+        match &verdict {
             Verdict::Take => {
                 let buffer = Some((&packet.bytes, packet.buffer_bytes));
                 connection.receive(engine, now, &packet.bytes, (start, buffer), &mut output, wakes);
@@ -129,10 +129,6 @@ impl Netstack {
                 connection.acknowledge(engine, now, &mut output);
             }
             _ => {}
-        });
-        if let Err(panic) = obeyed {
-            self.end_broken(id, panic);
-            return Ok(Fate::Delivered);
         }
         match verdict {
             Verdict::Take | Verdict::TakePart(_) => {
@@ -189,6 +185,7 @@ impl Netstack {
                 false => DropReason::NoBuffers,
             }
         })?;
+        self.at_work.socket = Some(id);
         let ticket = self.sockets.listener_mut(listener_id).map_or(0, |l| l.half_open.insert(id));
         let tickets = (ticket, self.half_open.insert(id));
         let isn = self.next_isn(&flow);
@@ -198,12 +195,7 @@ impl Netstack {
         connection.solo.tcp_mut().listen(endpoint).expect("a closed socket and a port");
         let mut output = Output { link, state: &mut self.outgoing };
         let start = packet.header.payload.start;
-        let shown =
-            isolated(|| connection.receive_syn(isn, self.now, &packet.bytes, start, &mut output));
-        if let Err(panic) = shown {
-            self.end_broken(id, panic);
-            return Ok(Fate::Delivered);
-        }
+        connection.receive_syn(isn, self.now, &packet.bytes, start, &mut output);
         self.mark(id);
         Ok(Fate::Delivered)
     }
@@ -275,6 +267,7 @@ impl Netstack {
         let flow = FlowKey::new(local, remote);
         let stage = Stage::Connecting { responder: None };
         let id = self.insert_connection(flow, way, options, stage)?;
+        self.at_work.socket = Some(id);
         let isn = self.next_isn(&flow);
         let mut interface = Engine::for_handshake(isn, self.now);
         let connection = self.sockets.connection_mut(id).expect("it was just inserted");
@@ -424,16 +417,11 @@ impl Netstack {
         connection.is_dirty = false;
         let (engine, config, wakes) = (&mut self.engine, &self.config, &mut self.wakes);
         let mut output = Output { link, state: &mut self.outgoing };
-        let has_more = match isolated(|| connection.serve(engine, now, config, &mut output, wakes))
-        {
-            Ok(Served::Done { has_more }) => has_more,
-            Ok(Served::Unanswered) => {
+        let has_more = match connection.serve(engine, now, config, &mut output, wakes) {
+            Served::Done { has_more } => has_more,
+            Served::Unanswered => {
                 // Silently: the peer never answered, or was never there.
                 self.remove_connection(id, Error::TimedOut);
-                return true;
-            }
-            Err(panic) => {
-                self.end_broken(id, panic);
                 return true;
             }
         };
@@ -448,13 +436,7 @@ impl Netstack {
         }
         let engine = &mut self.engine;
         let mut output = Output { link, state: &mut self.outgoing };
-        let mut due = match isolated(|| connection.poll_at(engine, now, &mut output)) {
-            Ok(due) => due,
-            Err(panic) => {
-                self.end_broken(id, panic);
-                return true;
-            }
-        };
+        let mut due = connection.poll_at(engine, now, &mut output);
         if due.is_some_and(|due| due <= now) {
             if self.outgoing.link_is_full {
                 self.mark(id);

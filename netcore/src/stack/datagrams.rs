@@ -271,6 +271,8 @@ impl Netstack {
         is_raw: bool,
         link: &mut L,
     ) -> Result<Fate, DropReason> {
+        #[cfg(test)]
+        self.spring("udp");
         let datagram =
             UdpPacket::new_checked(packet.payload()).map_err(|_| DropReason::Malformed)?;
         let (source, destination) = (packet.header.source, packet.header.destination);
@@ -387,10 +389,12 @@ impl Netstack {
                 self.retry_parked_datagram(id);
                 return true;
             };
+            self.at_work.is_sending = true;
             if let Err(error) = self.send_datagram(&queue, datagram, options, link) {
                 // As on a kernel: the sender learns of it with its next call.
                 queue.set_error(error, &mut self.wakes);
             }
+            self.at_work.is_sending = false;
         }
         self.mark(id);
         true
@@ -403,6 +407,8 @@ impl Netstack {
         options: udp::Options,
         link: &mut L,
     ) -> Result<(), Error> {
+        #[cfg(test)]
+        self.spring("send");
         let kind = queue.kind();
         if let Kind::Raw { version, protocol } = kind {
             return self.send_raw(&datagram.payload, version, protocol, link);

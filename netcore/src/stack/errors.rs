@@ -44,6 +44,8 @@ impl Netstack {
         packet: &Packet,
         link: &mut L,
     ) -> Result<Fate, DropReason> {
+        #[cfg(test)]
+        self.spring("icmp");
         let message = match (packet.header.protocol, packet.header.source) {
             (IpProtocol::Icmp, IpAddr::V4(_)) => read_v4(packet.payload())?,
             (IpProtocol::Icmpv6, IpAddr::V6(_)) => read_v6(packet)?,

@@ -3,6 +3,7 @@
 
 use super::Netstack;
 use super::ingress::{Origin, Packet};
+use super::isolation::Part;
 use crate::addressing::{self, NextHop};
 use crate::counters::{DropReason, Fate};
 use crate::error::Error;
@@ -98,7 +99,7 @@ impl Netstack {
     }
 
     /// Forgets the neighbours; the next turn begins anew.
-    fn leave_ethernet(&mut self) {
+    pub(super) fn leave_ethernet(&mut self) {
         self.place.is_there = false;
         for _ in 0..self.outgoing.neighbours.clear() {
             self.outgoing.counters.drop(DropReason::NeighbourUnknown);
@@ -162,11 +163,13 @@ impl Netstack {
                 self.outgoing.link_is_full = true;
                 return step > 0;
             }
+            self.at_work.part = Some(Part::Neighbours);
             if let Some(step) = self.arrivals.pop(self.now) {
                 self.take_step(step, link);
             } else if let Some(due) = self.outgoing.neighbours.pop(self.now) {
                 self.tend_neighbour(due, link);
             }
+            self.at_work.part = None;
         }
         true
     }
@@ -207,6 +210,8 @@ impl Netstack {
     }
 
     fn tend_neighbour<L: Link>(&mut self, due: Due, link: &mut L) {
+        #[cfg(test)]
+        self.spring("neighbours");
         match due {
             Due::Ask { address, at, for_packet } => {
                 // The source of what is to be sent is an address that the neighbour will see anyhow
@@ -316,6 +321,8 @@ impl Netstack {
 
     /// Takes an ARP message (RFC 826).
     fn receive_arp<L: Link>(&mut self, message: &[u8], link: &mut L) -> Result<(), DropReason> {
+        #[cfg(test)]
+        self.spring("arp");
         let arp = arp::parse(message).ok_or(DropReason::Malformed)?;
         let (sender, at) = arp.sender;
         if !self.is_neighbour_link(at) {

@@ -1,5 +1,6 @@
 //! The way in: from a frame to the socket that it is for.
 
+use super::isolation::{AtWork, Part};
 use super::{BYTES_PER_ROUND, FRAMES_PER_ROUND, Netstack};
 use crate::addressing;
 use crate::command::raw::Version;
@@ -86,6 +87,7 @@ impl Netstack {
             worked = true;
             bytes += frame.data.len();
             self.outgoing.counters.frames_received += 1;
+            self.at_work = AtWork::packet();
             let is_checksum_good = frame.checksum == FrameChecksum::Good;
             if !self.addressing.is_link_up {
                 self.outgoing.counters.drop(DropReason::LinkDown);
@@ -104,8 +106,10 @@ impl Netstack {
             };
             worked = true;
             self.outgoing.counters.loopback_packets += 1;
+            self.at_work = AtWork::packet();
             self.receive_packet(packet, true, Origin::Own, link);
         }
+        self.at_work = AtWork::default();
         worked
     }
 
@@ -206,10 +210,14 @@ impl Netstack {
         origin: Origin,
         link: &mut L,
     ) -> Result<Option<(Bytes, IpHeader)>, DropReason> {
+        self.at_work.part = Some(Part::Fragments);
+        #[cfg(test)]
+        self.spring("fragments");
         let whole = self.reassembly.add(header, bytes, self.now);
         for _ in 0..self.reassembly.evict() {
             self.outgoing.counters.drop(DropReason::FragmentExpired);
         }
+        self.at_work.part = None;
         let whole = match whole {
             Ok(Some(whole)) => whole,
             Ok(None) => return Ok(None),

@@ -1,69 +1,153 @@
-//! A panic that ends one connection, and nothing else.
+//! What a panic ends: the packet or the connection that was being worked on, and nothing else.
+//!
+//! smoltcp panics where its own invariants fail, and so may any code; a peer that finds such a place
+//! must not stop the stack for all others. One `catch_unwind` is around each round and each command,
+//! and a note says what was being worked on. All that is not noted is whole at each point where it
+//! could panic: the queues, the lists, the way out.
 
 use super::Netstack;
+use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::fragments::Reassembly;
 use crate::id::SocketId;
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::isolation::{Panic, isolated};
+use crate::sockets::Socket;
 
-/// What somebody panicked with.
-pub(super) type Panic = Box<dyn Any + Send>;
+/// What is being worked on.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct AtWork {
+    /// A packet that has come in, which ends with the panic.
+    is_packet: bool,
+    /// A socket whose state cannot be trusted after a panic.
+    pub(super) socket: Option<SocketId>,
+    /// The socket is a datagram's, which was taken from its queue and ends alone.
+    pub(super) is_sending: bool,
+    /// A table whose state cannot be trusted after a panic.
+    pub(super) part: Option<Part>,
+}
 
-/// Runs what serves one connection, and catches a panic.
-///
-/// smoltcp panics where its own invariants fail, and a peer that finds such a place must not stop
-/// the stack for all others. What the closure reaches is either thrown away afterwards (the
-/// connection, the engine) or whole at each point where it could panic (the queues, the way out).
-/// In a program that is built to abort at a panic this changes nothing.
-pub(super) fn isolated<R>(serve: impl FnOnce() -> R) -> Result<R, Panic> {
-    catch_unwind(AssertUnwindSafe(serve))
+/// What is thrown away if it panics.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Part {
+    Fragments,
+    Neighbours,
+}
+
+impl AtWork {
+    pub(super) fn packet() -> Self {
+        Self { is_packet: true, ..Self::default() }
+    }
 }
 
 impl Netstack {
+    /// Takes one step, of which a panic ends what it works on.
+    pub(super) fn step(&mut self, take: impl FnOnce(&mut Self)) {
+        if let Err(panic) = isolated(|| take(self)) {
+            self.recover(&panic);
+        }
+    }
+
+    /// Takes a step for one socket.
+    pub(super) fn step_for(&mut self, id: SocketId, take: impl FnOnce(&mut Self)) {
+        self.at_work.socket = Some(id);
+        self.step(take);
+        self.at_work = AtWork::default();
+    }
+
+    /// Ends what was being worked on.
+    #[cold]
+    pub(super) fn recover(&mut self, panic: &Panic) {
+        let at_work = std::mem::take(&mut self.at_work);
+        tracing::error!(?at_work, %panic, "a panic was caught");
+        self.outgoing.counters.panics_caught += 1;
+        if at_work.is_packet {
+            self.outgoing.counters.drop(DropReason::Panicked);
+        }
+        if let Err(panic) = isolated(|| self.end(at_work)) {
+            tracing::error!(?at_work, %panic, "and another one on its heels");
+        }
+    }
+
+    fn end(&mut self, at_work: AtWork) {
+        match at_work.part {
+            Some(Part::Fragments) => {
+                let limits = (self.config.fragments_bytes_max, self.config.fragment_timeout);
+                self.reassembly = Reassembly::new(limits.0, limits.1);
+            }
+            Some(Part::Neighbours) => self.leave_ethernet(),
+            None => {}
+        }
+        let Some(id) = at_work.socket else { return };
+        match self.sockets.get_mut(id) {
+            Some(Socket::Connection(_)) => self.end_broken(id),
+            Some(Socket::Listener(_)) => self.remove_listener(id, Error::Aborted),
+            Some(Socket::Datagram(socket)) if at_work.is_sending => {
+                socket.queue.clone().set_error(Error::Aborted, &mut self.wakes);
+                self.mark(id);
+            }
+            Some(Socket::Datagram(_)) => self.remove_datagram(id, Error::Aborted),
+            None => {}
+        }
+    }
+
     /// Ends a connection that panicked. Its peer is told nothing now, and answered with a reset
     /// when it sends something.
-    pub(super) fn end_broken(&mut self, id: SocketId, panic: Panic) {
-        self.outgoing.counters.panics_caught += 1;
-        let message = panic
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or_default();
-        tracing::error!(?id, message, "a connection was ended by a panic");
+    fn end_broken(&mut self, id: SocketId) {
         self.engine = Engine::new(self.now);
         if let Some(connection) = self.sockets.connection_mut(id) {
             connection.is_broken = true;
         }
         self.remove_connection(id, Error::Aborted);
     }
+
+    /// Notes that the link panicked in the middle of what was being sent, so that ending the stack
+    /// does not look into it again.
+    #[cold]
+    pub(super) fn abandon(&mut self) {
+        let at_work = std::mem::take(&mut self.at_work);
+        if let Some(connection) = at_work.socket.and_then(|id| self.sockets.connection_mut(id)) {
+            connection.is_broken = true;
+        }
+    }
+
+    /// Panics if the test has set a trap of this name, once.
+    #[cfg(test)]
+    pub(super) fn spring(&mut self, trap: &'static str) {
+        if self.trap == Some(trap) {
+            self.trap = None;
+            panic!("as the test wants: {trap}");
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::tcp;
-    use crate::queue::{SocketQueue, StreamQueue};
+    use crate::command::{tcp, udp};
+    use crate::queue::{Datagram, DatagramQueue, SocketQueue, StreamQueue, WaitKey};
     use crate::sync::Arc;
-    use crate::{Config, HasChannel, Pipe, PipeDev, Response};
+    use crate::{Command, Config, HasChannel, Pipe, PipeDev, Response};
     use smoltcp::phy::Medium;
     use smoltcp::time::{Duration, Instant};
     use std::net::SocketAddr;
     use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
+    use std::task::{Context, Poll, Wake, Waker};
 
     /// A stack that talks to itself.
     struct Bench {
         stack: Netstack,
         device: PipeDev,
+        far: Pipe,
         now: Instant,
     }
 
     impl Bench {
         fn new() -> Self {
             let stack = Netstack::new(Config::default(), Instant::ZERO);
-            let device = PipeDev { pipe: Pipe::unbounded().0, medium: Medium::Ip, mtu: 1500 };
-            Self { stack, device, now: Instant::ZERO }
+            let (pipe, far) = Pipe::unbounded();
+            let device = PipeDev { pipe, medium: Medium::Ip, mtu: 1500 };
+            Self { stack, device, far, now: Instant::ZERO }
         }
 
         fn run(&mut self) {
@@ -148,6 +232,155 @@ mod tests {
             assert_eq!(bench.stack.counters().panics_caught, 2);
             assert_eq!(other_far.try_recv(&mut buffer), Err(Error::Aborted));
             assert!(bench.connected(82)[0].try_send(b"works").is_ok());
+        });
+    }
+
+    impl Bench {
+        /// A UDP socket with 9 as its port, which has sent itself a datagram.
+        fn with_datagram(&mut self, text: &[u8]) -> Arc<DatagramQueue> {
+            let endpoint = SocketAddr::from(([127, 0, 0, 1], 9));
+            let Some(SocketQueue::Datagram(queue)) =
+                self.open(udp::Command::Bind { endpoint }.into())
+            else {
+                panic!("a UDP socket");
+            };
+            let datagram = Datagram::new(endpoint, text.to_vec().into());
+            queue.try_send(datagram).expect("room");
+            queue
+        }
+
+        fn open(&mut self, command: Command) -> Option<SocketQueue> {
+            let channel = self.stack.command_channel();
+            let mut reply = pin!(channel.open(None, command));
+            let mut context = Context::from_waker(Waker::noop());
+            loop {
+                if let Poll::Ready(answer) = reply.as_mut().poll(&mut context) {
+                    return answer.expect("it succeeds").1;
+                }
+                self.run();
+            }
+        }
+
+        fn caught(&self) -> (u64, u64) {
+            let counters = self.stack.counters();
+            (counters.panics_caught, counters.dropped(DropReason::Panicked))
+        }
+    }
+
+    #[test]
+    fn a_panic_in_receiving_a_datagram_loses_that_one_alone() {
+        loom::model(|| {
+            let mut bench = Bench::new();
+            bench.stack.trap = Some("udp");
+            let queue = bench.with_datagram(b"lost");
+            bench.run();
+            assert_eq!(bench.caught(), (1, 1));
+            assert_eq!(queue.try_recv().err(), Some(Error::WouldBlock));
+
+            let to = queue.local_address();
+            queue.try_send(Datagram::new(to, b"kept".to_vec().into())).expect("room");
+            bench.run();
+
+            assert_eq!(&queue.try_recv().expect("a datagram").payload[..], b"kept");
+        });
+    }
+
+    #[test]
+    fn a_panic_in_sending_a_datagram_loses_that_one_and_says_so() {
+        loom::model(|| {
+            let mut bench = Bench::new();
+            bench.stack.trap = Some("send");
+            let queue = bench.with_datagram(b"lost");
+            let to = queue.local_address();
+            queue.try_send(Datagram::new(to, b"kept".to_vec().into())).expect("room");
+            bench.run();
+
+            assert_eq!(bench.caught(), (1, 0));
+            assert_eq!(queue.try_recv().err(), Some(Error::Aborted));
+            assert_eq!(&queue.try_recv().expect("a datagram").payload[..], b"kept");
+        });
+    }
+
+    #[test]
+    fn a_panic_in_a_command_fails_that_command_alone() {
+        loom::model(|| {
+            let mut bench = Bench::new();
+            let channel = bench.stack.command_channel();
+            let mut context = Context::from_waker(Waker::noop());
+            let endpoint = SocketAddr::from(([127, 0, 0, 1], 9));
+            bench.stack.trap = Some("command");
+            let mut reply = pin!(channel.open(None, udp::Command::Bind { endpoint }));
+            assert!(reply.as_mut().poll(&mut context).is_pending());
+
+            bench.run();
+
+            let answer = reply.as_mut().poll(&mut context);
+            assert!(matches!(answer, Poll::Ready(Err(Error::Aborted))));
+            bench.with_datagram(b"works");
+        });
+    }
+
+    #[test]
+    fn a_panic_in_icmp_or_reassembly_loses_one_packet() {
+        for (trap, packet) in [
+            ("icmp", packet(1, &[8, 0, 0xf7, 0xff, 0, 0, 0, 0], 0)),
+            ("fragments", packet(17, &[0; 8], 0x2000)),
+        ] {
+            loom::model(move || {
+                let mut bench = Bench::new();
+                let address = "10.0.0.2/24".parse().expect("a network");
+                bench.stack.add_address(address).expect("a host's");
+                bench.stack.trap = Some(trap);
+                for _ in 0..2 {
+                    bench.far.tx.send(packet.clone().into()).expect("a pipe");
+                    bench.run();
+                }
+
+                assert_eq!(bench.caught(), (1, 1), "{trap}");
+                assert_eq!(bench.stack.counters().frames_received, 2);
+            });
+        }
+    }
+
+    /// An IPv4 packet from 10.0.0.1 to 10.0.0.2.
+    fn packet(protocol: u8, payload: &[u8], fragment: u16) -> Vec<u8> {
+        let mut packet = vec![0x45, 0, 0, 20 + payload.len() as u8, 0, 1];
+        packet.extend(fragment.to_be_bytes());
+        packet.extend([64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        let sum = !smoltcp::wire::checksum::data(&packet);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        packet.extend_from_slice(payload);
+        packet
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_nobody_else_asleep() {
+        struct Panics;
+        impl Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                panic!("as the test wants");
+            }
+        }
+        struct Counts(std::sync::atomic::AtomicUsize);
+        impl Wake for Counts {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        loom::model(|| {
+            let mut bench = Bench::new();
+            let queue = bench.with_datagram(b"news");
+            let counts = Arc::new(Counts(0.into()));
+            let wakers = [Waker::from(Arc::new(Panics)), Waker::from(counts.clone())];
+            for waker in &wakers {
+                let mut key = WaitKey::default();
+                assert!(queue.poll_readable(&mut key, waker).is_pending());
+            }
+
+            bench.run();
+
+            assert_eq!(counts.0.load(std::sync::atomic::Ordering::Relaxed), 1);
+            assert!(queue.try_recv().is_ok());
         });
     }
 }

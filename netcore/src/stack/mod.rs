@@ -29,7 +29,8 @@ use crate::ethernet::neighbours::Neighbours;
 use crate::flow_table::FlowTable;
 use crate::fragments::Reassembly;
 use crate::id::SocketId;
-use crate::link::{DeviceLink, Link};
+use crate::isolation::{isolated, wake};
+use crate::link::{DeviceLink, Link, Watched};
 use crate::network::{Network, Publisher};
 use crate::output::{Outgoing, Output};
 use crate::path_mtu::PathMtus;
@@ -90,6 +91,10 @@ pub struct Netstack {
     resets: RateLimit,
     icmp_errors: RateLimit,
 
+    at_work: isolation::AtWork,
+    /// Where a test wants a panic.
+    #[cfg(test)]
+    trap: Option<&'static str>,
     /// Sockets to be served, each once, in turn.
     dirty: VecDeque<SocketId>,
     deadlines: Deadlines,
@@ -100,7 +105,8 @@ pub struct Netstack {
     /// Whom to wake at the end of the turn: one wake-up for however much has come.
     wakes: Vec<Waker>,
     has_woken: bool,
-    /// Sockets that handles rang for; kept to reuse its memory.
+    /// Sockets that handles rang for and nobody has looked at yet, the first of them last; kept to
+    /// reuse its memory.
     rung: Vec<SocketId>,
     is_shut_down: bool,
     chunk: BytesMut,
@@ -162,6 +168,9 @@ impl Netstack {
             challenges: Challenges::new(config.challenge_acks_per_second, now),
             resets: RateLimit::new(config.resets_per_second, now),
             icmp_errors: RateLimit::new(config.icmp_errors_per_second, now),
+            at_work: isolation::AtWork::default(),
+            #[cfg(test)]
+            trap: None,
             dirty: VecDeque::new(),
             deadlines: Deadlines::default(),
             outgoing,
@@ -185,16 +194,18 @@ impl Netstack {
             let Ok(request) = self.requests.try_recv() else {
                 break;
             };
-            self.execute(request);
+            self.step(|stack| stack.execute(request));
         }
-        self.attend();
+        self.step(|stack| {
+            stack.attend();
+        });
     }
 
     /// Carries out one command.
     ///
     /// A poll is due afterwards if [`poll_at`](Self::poll_at) says so.
     pub fn process_one_cmd(&mut self, cmd: Request) {
-        self.execute(cmd);
+        self.step(|stack| stack.execute(cmd));
     }
 
     /// Blocks the calling thread until there is a command, for at most `timeout`; `None` if that
@@ -256,9 +267,32 @@ impl Netstack {
     /// returns whether anything was done, and so another round may find more.
     ///
     /// Does not look into the command channel. `now` must not go back.
+    ///
+    /// # Panics
+    ///
+    /// If the link does. What was being sent is in an unknown state then, so all that is left to be
+    /// done with the stack is to drop it. A panic of anything else ends what was being worked on: a
+    /// packet or a connection.
     pub fn poll_link<L: Link>(&mut self, now: Instant, link: &mut L) -> bool {
         self.now = now;
         self.outgoing.now = now;
+        let mut link = Watched::new(link);
+        let worked = match isolated(|| self.round(&mut link)) {
+            Ok(worked) => worked,
+            Err(panic) if link.is_inside() => {
+                self.abandon();
+                panic.resume()
+            }
+            Err(panic) => {
+                self.recover(&panic);
+                true
+            }
+        };
+        self.wake();
+        worked
+    }
+
+    fn round<L: Link>(&mut self, link: &mut L) -> bool {
         self.link_is(link.capabilities());
         self.outgoing.link_is_full = false;
         self.look_at_ethernet();
@@ -268,7 +302,6 @@ impl Netstack {
         worked |= self.expire(link);
         worked |= self.serve(link);
         worked |= self.is_on_ethernet_link() && self.attend_ethernet(link);
-        self.wake();
         worked
     }
 
@@ -327,10 +360,13 @@ impl Netstack {
         for undelivered in self.doorbell.take_undelivered() {
             self.take_back(undelivered);
         }
-        let mut rung = std::mem::take(&mut self.rung);
-        self.doorbell.take_ready(&mut rung);
-        let worked = !rung.is_empty();
-        for id in rung.drain(..) {
+        if self.rung.is_empty() {
+            self.doorbell.take_ready(&mut self.rung);
+            self.rung.reverse();
+        }
+        let worked = !self.rung.is_empty();
+        while let Some(id) = self.rung.pop() {
+            self.at_work.socket = Some(id);
             match self.sockets.get_mut(id) {
                 Some(Socket::Connection(_)) => self.attend_connection(id),
                 Some(Socket::Listener(_)) => self.attend_listener(id),
@@ -338,7 +374,7 @@ impl Netstack {
                 None => {}
             }
         }
-        self.rung = rung;
+        self.at_work.socket = None;
         worked
     }
 
@@ -350,19 +386,23 @@ impl Netstack {
             let Some(connection) = self.sockets.connection_mut(id) else {
                 continue;
             };
+            self.at_work.socket = Some(id);
             if connection.armed.fired(&mut self.deadlines, id, self.now) {
                 self.mark(id);
             }
         }
+        self.at_work.socket = None;
         while let Some(flow) = self.time_wait.pop_expired(self.now) {
             self.flows.remove(&flow);
         }
+        self.at_work.part = Some(isolation::Part::Fragments);
         for first in self.reassembly.expire(self.now) {
             self.outgoing.counters.drop(crate::DropReason::FragmentExpired);
             if let Some(first) = first {
                 self.answer_expired(&first, link);
             }
         }
+        self.at_work.part = None;
         worked
     }
 
@@ -373,12 +413,14 @@ impl Netstack {
             let Some(id) = self.dirty.pop_front() else {
                 break;
             };
+            self.at_work.socket = Some(id);
             worked |= match self.sockets.get_mut(id) {
                 Some(Socket::Connection(_)) => self.serve_connection(id, link),
                 Some(Socket::Datagram(_)) => self.serve_datagram(id, link),
                 _ => false,
             };
         }
+        self.at_work.socket = None;
         worked
     }
 
@@ -398,7 +440,7 @@ impl Netstack {
     fn wake(&mut self) {
         self.has_woken = !self.wakes.is_empty();
         for waker in self.wakes.drain(..) {
-            waker.wake();
+            wake(waker);
         }
     }
 }
@@ -417,7 +459,7 @@ impl Drop for Netstack {
         self.doorbell.close();
         self.requests.drain();
         for id in self.sockets.ids() {
-            self.end_socket(id, Error::StackGone);
+            self.step_for(id, |stack| stack.end_socket(id, Error::StackGone));
         }
         self.wake();
     }

@@ -266,6 +266,7 @@ impl Drop for Pair {
             assert_eq!((left.buffer_bytes, left.timers), (0, 0), "left behind:\n{left}");
             let counters = host.stack.counters();
             assert_eq!(counters.received(), counters.accounted(), "{counters:?}");
+            assert_eq!(left.counters.panics_caught, 0);
         }
     }
 }
