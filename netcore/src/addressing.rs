@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::ethernet::ndp;
-use crate::routes::{Route, Routes};
+use crate::routes::{Route, Table};
 use crate::source_address;
 use ipnet::IpNet;
 use std::collections::HashSet;
@@ -33,7 +33,9 @@ pub(crate) struct Addressing {
     tentative: Vec<IpAddr>,
     /// Those that new connections should not use (RFC 4862 section 5.5.4).
     deprecated: Vec<IpAddr>,
-    routes: Routes,
+    routes: Vec<Route>,
+    /// What addresses and routes come to.
+    table: Table,
     /// Whether the link leads anywhere.
     pub(crate) is_link_up: bool,
     /// Whether packets to any address are for this stack.
@@ -47,7 +49,8 @@ impl Default for Addressing {
             own: HashSet::default(),
             tentative: Vec::new(),
             deprecated: Vec::new(),
-            routes: Routes::default(),
+            routes: Vec::new(),
+            table: Table::default(),
             is_link_up: true,
             any_ip: false,
         }
@@ -59,7 +62,7 @@ impl Addressing {
     ///
     /// [`Error::AddressNotAvailable`] if the address cannot be a host's.
     pub(crate) fn add_address(&mut self, address: IpNet) -> Result<(), Error> {
-        if !is_host(address.addr()) || self.is_subnet_broadcast(&address, address.addr()) {
+        if !is_host(address.addr()) || is_own_broadcast(&address) {
             return Err(Error::AddressNotAvailable);
         }
         match self.addresses.iter_mut().find(|known| known.addr() == address.addr()) {
@@ -67,6 +70,7 @@ impl Addressing {
             None => self.addresses.push(address),
         }
         self.own.insert(address.addr());
+        self.table = Table::new(&self.addresses, &self.routes);
         Ok(())
     }
 
@@ -74,11 +78,13 @@ impl Addressing {
         self.addresses.retain(|known| known.addr() != address);
         self.tentative.retain(|known| *known != address);
         self.deprecated.retain(|known| *known != address);
+        self.table = Table::new(&self.addresses, &self.routes);
         self.own.remove(&address)
     }
 
-    /// Adds a route. Its gateway has to be on the link: in a network of the stack's own, or in the
-    /// destinations of a route without a gateway. A stack without an address of the family takes any.
+    /// Adds a route in place of one to the same destinations. Its gateway has to be on the link: in
+    /// a network of the stack's own, or in the destinations of a route without a gateway. An
+    /// unnumbered stack takes any.
     ///
     /// # Errors
     ///
@@ -88,7 +94,7 @@ impl Addressing {
         if route.gateway.is_some_and(|gateway| !self.is_on_link(gateway)) {
             return Err(Error::GatewayNotOnLink);
         }
-        self.routes.add(route)
+        self.add_route_on_link(route)
     }
 
     /// Adds a route whose gateway is on the link, whatever the table says of it.
@@ -97,20 +103,26 @@ impl Addressing {
     ///
     /// Those of [`Route::check`].
     pub(crate) fn add_route_on_link(&mut self, route: Route) -> Result<(), Error> {
-        self.routes.add(route)
+        route.check()?;
+        let destination = route.destination.trunc();
+        self.routes.retain(|known| known.destination != destination);
+        self.routes.push(Route { destination, ..route });
+        self.table = Table::new(&self.addresses, &self.routes);
+        Ok(())
     }
 
     fn is_on_link(&self, gateway: IpAddr) -> bool {
-        let is_same_family = |own: &IpNet| own.addr().is_ipv4() == gateway.is_ipv4();
         !self.is_own(gateway)
             && !self.is_broadcast(gateway)
-            && (self.routes.is_on_link(&self.addresses, gateway)
-                || !self.addresses.iter().any(is_same_family))
+            && (self.addresses.is_empty() || self.table.is_on_link(gateway))
     }
 
     /// Removes the route to just these destinations; returns whether there was one.
     pub(crate) fn remove_route(&mut self, destination: IpNet) -> bool {
-        self.routes.remove(destination)
+        let before = self.routes.len();
+        self.routes.retain(|known| known.destination != destination.trunc());
+        self.table = Table::new(&self.addresses, &self.routes);
+        self.routes.len() < before
     }
 
     /// Says whether new connections should avoid `address`; returns whether the stack has it.
@@ -131,7 +143,7 @@ impl Addressing {
     }
 
     pub(crate) fn routes(&self) -> &[Route] {
-        self.routes.as_slice()
+        &self.routes
     }
 
     /// Whether packets to `address` are for this stack and nobody else.
@@ -182,14 +194,8 @@ impl Addressing {
 
     /// Whether packets to `address` are for everybody on the link.
     pub(crate) fn is_broadcast(&self, address: IpAddr) -> bool {
-        address == IpAddr::V4(Ipv4Addr::BROADCAST)
-            || self.addresses.iter().any(|own| self.is_subnet_broadcast(own, address))
-    }
-
-    fn is_subnet_broadcast(&self, network: &IpNet, address: IpAddr) -> bool {
-        // A /31 has no broadcast address (RFC 3021), and a /32 no network.
-        matches!(network, IpNet::V4(network)
-            if network.prefix_len() < 31 && address == IpAddr::V4(network.broadcast()))
+        matches!(address, IpAddr::V4(address)
+            if address.is_broadcast() || self.table.is_broadcast(address))
     }
 
     /// The way to `destination`.
@@ -212,28 +218,25 @@ impl Addressing {
             // There is one link to send to a group on.
             return Ok(NextHop::Link(destination));
         }
-        match self.routes.find(&self.addresses, destination) {
-            Some(found) => Ok(NextHop::Link(found.gateway().unwrap_or(destination))),
+        match self.table.lookup(destination) {
+            Some(route) => Ok(NextHop::Link(route.gateway.unwrap_or(destination))),
             None if self.addresses.is_empty() => Ok(NextHop::Link(destination)),
             None => Err(Error::NetworkUnreachable),
         }
     }
 
-    /// The address to send from to `destination`, as [`source_address`] chooses it. None that
-    /// another node may have.
+    /// The address to send from to `destination`: in IPv4 that of the route, in IPv6 as
+    /// [`source_address`] chooses. None that another node may have.
     ///
     /// # Errors
     ///
     /// [`Error::AddressNotAvailable`] if the stack has no address of this family to be reached at.
     pub(crate) fn source_for(&self, destination: IpAddr) -> Result<IpAddr, Error> {
         if self.is_own(destination) {
-            return Ok(destination);
+            return Ok(self.source_for_own(destination));
         }
         let source = match destination {
-            IpAddr::V4(_) => {
-                let found = self.routes.find(&self.addresses, destination);
-                source_address::ipv4(&self.addresses, found).map(IpAddr::V4)
-            }
+            IpAddr::V4(destination) => self.table.source_v4(destination).map(IpAddr::V4),
             IpAddr::V6(destination) => {
                 let usable = self.addresses.iter().filter_map(|own| match own {
                     IpNet::V6(own) if !self.is_tentative(own.addr().into()) => Some(*own),
@@ -245,6 +248,23 @@ impl Addressing {
         };
         source.ok_or(Error::AddressNotAvailable)
     }
+
+    /// The same to an address of the stack's own. In IPv6 that is the address itself (RFC 6724
+    /// section 5 rule 1), in IPv4 the source of the local route on Linux.
+    fn source_for_own(&self, destination: IpAddr) -> IpAddr {
+        let is_destination = |own: &&IpNet| own.addr() == destination;
+        match (destination, self.addresses.iter().find(is_destination)) {
+            (_, Some(IpNet::V4(own))) => self.table.source_of_own(*own).into(),
+            (IpAddr::V4(_), _) => Ipv4Addr::LOCALHOST.into(),
+            (IpAddr::V6(_), _) => destination,
+        }
+    }
+}
+
+/// Whether an address is the broadcast address of the network that it is given with.
+fn is_own_broadcast(address: &IpNet) -> bool {
+    // A /31 has no broadcast address (RFC 3021), and a /32 no network.
+    matches!(address, IpNet::V4(own) if own.prefix_len() < 31 && own.addr() == own.broadcast())
 }
 
 /// Whether a single host can have this address.
@@ -296,7 +316,8 @@ mod tests {
         let refused = Err(Error::GatewayNotOnLink);
 
         assert_eq!(add(&mut numbered, "192.0.2.0/24", "10.0.0.9"), Ok(()));
-        assert_eq!(add(&mut numbered, "::/0", "fe80::1"), Ok(()));
+        assert_eq!(add(&mut numbered, "fe80::1/128", "fd00::1"), Ok(()));
+        assert_eq!(add(&mut numbered, "::/0", "fe80::1"), Ok(()), "whatever the routes");
         assert_eq!(add(&mut numbered, "198.51.100.0/24", "192.0.2.9"), refused, "behind a router");
         assert_eq!(add(&mut numbered, "198.51.100.0/24", "10.0.0.2"), refused, "the stack itself");
         assert_eq!(add(&mut numbered, "2001:db8::/32", "fd01::1"), refused);
@@ -304,8 +325,29 @@ mod tests {
         assert_eq!(numbered.add_route(on_link), Ok(()));
         assert_eq!(add(&mut numbered, "198.51.100.0/24", "192.0.2.9"), Ok(()));
 
+        assert_eq!(add(&mut numbered, "2001:db8::/32", "fd00::2"), refused, "the stack itself");
+        assert_eq!(add(&mut numbered, "198.51.100.0/24", "10.0.0.255"), refused, "everybody");
+
         let mut unnumbered = Addressing::default();
         assert_eq!(add(&mut unnumbered, "0.0.0.0/0", "10.0.0.1"), Ok(()));
+        assert_eq!(add(&mut unnumbered, "10.0.0.0/8", "127.0.0.1"), refused, "the stack itself");
+        let mut only_v6 = addressing(&["fd00::2/64"], &[]);
+        assert_eq!(add(&mut only_v6, "0.0.0.0/0", "10.0.0.1"), refused);
+    }
+
+    #[test]
+    fn ipv4_packets_to_the_stack_itself_come_from_the_primary_address() {
+        let addressing = addressing(&["10.0.0.2/24", "10.0.0.3/24", "fd00::2/64"], &[]);
+
+        for (to, from) in [
+            ("10.0.0.2", "10.0.0.2"),
+            ("10.0.0.3", "10.0.0.2"),
+            ("127.5.5.5", "127.0.0.1"),
+            ("fd00::2", "fd00::2"),
+            ("::1", "::1"),
+        ] {
+            assert_eq!(addressing.source_for(ip(to)), Ok(ip(from)), "{to}");
+        }
     }
 
     #[test]

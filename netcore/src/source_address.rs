@@ -1,38 +1,9 @@
-//! Which of the stack's own addresses a packet is sent from.
-//!
-//! IPv6 follows RFC 6724 section 5, IPv4 the kernel of Linux, for which there is no RFC: the address
-//! of the connected network, or the one next to the gateway, or the first.
+//! Which of the stack's own addresses an IPv6 packet is sent from. In IPv4 that is a matter of the
+//! route.
 
-use crate::routes::Match;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::Ipv6Net;
 use std::cmp::Ordering;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// The IPv4 source address for a destination that this entry of the routing table leads to.
-pub(crate) fn ipv4(addresses: &[IpNet], found: Option<Match>) -> Option<Ipv4Addr> {
-    if let Some(Match::Connected(IpNet::V4(own))) = found {
-        return Some(own.addr());
-    }
-    let all: Vec<Ipv4Net> = addresses
-        .iter()
-        .filter_map(|own| match own {
-            IpNet::V4(own) => Some(*own),
-            IpNet::V6(_) => None,
-        })
-        .collect();
-    // A further address of a network that an earlier one has opened is a secondary one.
-    let is_primary =
-        |index: &usize| all[..*index].iter().all(|own| own.trunc() != all[*index].trunc());
-    let mut primary = (0..all.len()).filter(is_primary).map(|index| all[index]);
-    let first = primary.next()?;
-    let beside_gateway = match found.and_then(Match::gateway) {
-        Some(IpAddr::V4(gateway)) => {
-            std::iter::once(first).chain(primary).find(|own| own.contains(&gateway))
-        }
-        _ => None,
-    };
-    Some(beside_gateway.unwrap_or(first).addr())
-}
+use std::net::Ipv6Addr;
 
 /// The IPv6 source address for a destination (RFC 6724 section 5). `is_deprecated` tells addresses
 /// that new connections should not use (RFC 4862 section 5.5.4).
@@ -167,23 +138,5 @@ mod tests {
         assert_eq!(source(&own, "2001:db8:1:7::1"), "2001:db8:1::2");
         // Beyond the own prefix nothing counts, and the last that was added wins.
         assert_eq!(source(&["2001:db8::7/32", "2001:db8::2/32"], "2001:db8::6"), "2001:db8::2");
-    }
-
-    #[test]
-    fn ipv4_sources_are_those_of_linux() {
-        let own: Vec<IpNet> = ["10.0.0.2/24", "10.0.0.3/24", "10.1.0.2/16", "10.1.2.3/24"]
-            .map(|text| text.parse().expect("a network"))
-            .to_vec();
-        let via = |gateway: &str| {
-            Some(Match::Route(crate::Route::default_via(gateway.parse().expect("an address"))))
-        };
-        let ip = |text: &str| Some(text.parse::<Ipv4Addr>().expect("an address"));
-
-        assert_eq!(ipv4(&own, Some(Match::Connected(own[2]))), ip("10.1.0.2"));
-        assert_eq!(ipv4(&own, via("10.1.2.9")), ip("10.1.0.2"), "the first that contains it");
-        assert_eq!(ipv4(&own[1..], via("10.0.0.9")), ip("10.0.0.3"));
-        assert_eq!(ipv4(&own, via("192.0.2.1")), ip("10.0.0.2"));
-        assert_eq!(ipv4(&own, None), ip("10.0.0.2"));
-        assert_eq!(ipv4(&[], None), None);
     }
 }

@@ -246,10 +246,16 @@ impl Builder {
             }
             core.add_address(address).map_err(|error| refuse(error, address))?;
         }
+        // A gateway may be on the link by a route that was added after it.
+        let (via, on_link): (Vec<_>, Vec<_>) =
+            self.routes.into_iter().partition(|route| route.gateway.is_some());
+        for route in on_link {
+            core.add_route(route).map_err(|error| refuse(error, route.destination))?;
+        }
         for gateway in self.gateways {
             core.add_gateway(gateway).map_err(|error| refuse(error, gateway))?;
         }
-        for route in self.routes {
+        for route in via {
             core.add_route(route).map_err(|error| refuse(error, route.destination))?;
         }
         core.set_any_ip(self.any_ip);

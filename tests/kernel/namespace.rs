@@ -63,6 +63,9 @@ impl Test {
         };
         let (succeeded, output) = wait(child)?;
         if succeeded {
+            if Arguments::from_args().nocapture {
+                eprint!("{output}");
+            }
             return Ok(Completion::Completed);
         }
         if let Some(reason) = output.lines().find_map(|line| line.strip_prefix(CANNOT_RUN)) {

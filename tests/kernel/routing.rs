@@ -1,21 +1,27 @@
-//! Next hops and source addresses beside the kernel's, over random tables.
+//! Next hops and source addresses beside the kernel's, over random tables of addresses, lifetimes
+//! and routes: 2,000 of them, or as many as `NETSTACK_ROUTING_TABLES` says.
 //!
 //! Where the two differ on purpose, the tables leave the case out:
 //!
 //! | case | the kernel | the stack | why |
 //! |---|---|---|---|
-//! | multicast and broadcast | asks the routing table for an interface | needs no route | it has one link |
-//! | two routes to the same destinations | keeps both by metric, or refuses | the newer replaces the older | there are no metrics |
-//! | no address of the destination's family | a route may lead there all the same | no source: an error | nobody could answer |
-//! | a gateway that is an own address | takes it over IPv4 | refuses it | nothing could be sent |
-//! | an address that is another network's broadcast | adds no route to its own network | adds it | it is a mistake either way |
+//! | multicast and 255.255.255.255 without an interface | asks the routing table for one | needs no route | it has one link; the kernel is asked with the interface given |
+//! | a route to 224.0.0.0/4 with a gateway | sends multicast to the gateway | sends to the group | RFC 1112 section 6.4 |
+//! | two routes to the same destinations | keeps both by metric, or refuses | the newer replaces the older | there are no metrics: `ip route replace` |
+//! | a route without a gateway to a connected IPv4 network | refuses it | takes it, which changes nothing | it is there already |
+//! | no IPv6 address | from ::1 | no source: an error | nobody could answer |
+//! | no IPv4 address | from 0.0.0.0 | no source: an error | nobody could answer |
+//! | a gateway that is an own IPv4 address | takes it for "on the link" | refuses it | a route without a gateway says so |
+//! | an address that is another network's broadcast | the first that was added | the own address | it is a mistake either way |
+//! | an IPv4 network that begins with 0, as 10.0.0.2/0 | has no route there | on the link | a tunnel may be the way to everybody |
 //! | no address at all | no gateway, no way | any gateway, and everything is on the link | a stack on a tunnel may be unnumbered |
-//! | fe80::/64 without a link-local address | has no route there | on the link | RFC 4291 section 2.5.6 |
+//! | fe80::/64 without a link-local address | has no route there | on the link | RFC 4861 section 5.1 |
+//! | ORCHID, home and temporary addresses | rules 4 and 7 of RFC 6724, and one more | none to choose from | a stack has none |
 
 use crate::namespace::{Outcome, skip};
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{
     AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
@@ -39,6 +45,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// How many tables, in both families together.
 const TABLES: u64 = 2000;
+/// Says how many instead.
+const TABLES_VARIABLE: &str = "NETSTACK_ROUTING_TABLES";
+/// How long the kernel may take to make an address its own.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 const DESTINATIONS: usize = 12;
 const INTERFACE: &str = "tun0";
 
@@ -51,8 +61,8 @@ struct Table {
     destinations: Vec<IpAddr>,
 }
 
-/// The neighbour and the source; `None` if there is no way.
-type Found = Option<(IpAddr, IpAddr)>;
+/// The neighbour and the source, the first `None` for an own address; all of it if there is no way.
+type Found = Option<(Option<IpAddr>, IpAddr)>;
 
 pub(crate) fn random_tables() -> Outcome {
     // An interface without addresses of its own, so that both have just those of the table.
@@ -62,9 +72,10 @@ pub(crate) fn random_tables() -> Outcome {
         Err(error) => return skip(&error.to_string()),
     };
     let kernel = Kernel::new()?;
+    let tables = std::env::var(TABLES_VARIABLE).map_or(Ok(TABLES), |text| text.parse())?;
     let (start, mut compared, mut refused) = (std::time::Instant::now(), 0, 0);
     let mut differences = Vec::new();
-    for seed in 0..TABLES {
+    for seed in 0..tables {
         let table = Table::random(seed);
         let mut stack = Netstack::new(Config::default(), Instant::ZERO);
         for (address, is_deprecated) in &table.addresses {
@@ -72,20 +83,22 @@ pub(crate) fn random_tables() -> Outcome {
             stack.add_address(*address)?;
             stack.set_deprecated(address.addr(), *is_deprecated)?;
         }
+        for (address, _) in &table.addresses {
+            kernel.wait_until_local(address.addr())?;
+        }
         let mut added = Vec::new();
         for route in &table.routes {
             let (theirs, ours) = (kernel.change_route(route, true), stack.add_route(*route));
-            match (&theirs, &ours) {
-                (Ok(()), Ok(())) => added.push(route),
-                (Err(_), Err(_)) => refused += 1,
-                _ => {
-                    differences.push(format!("{seed}: {route:?}: {theirs:?}, {ours:?}: {table:?}"))
-                }
+            if theirs.is_ok() != ours.is_ok() {
+                differences.push(format!("{seed}: {route:?}: {theirs:?}, {ours:?}: {table:?}"));
+            }
+            match theirs {
+                Ok(()) => added.push(route),
+                Err(_) => refused += 1,
             }
         }
         for destination in &table.destinations {
-            let ours = stack.route_to(*destination).ok();
-            let ours = ours.and_then(|it| Some((it.neighbour?, it.source)));
+            let ours = stack.route_to(*destination).ok().map(|it| (it.neighbour, it.source));
             let theirs = kernel.route_to(*destination)?;
             compared += 1;
             if ours != theirs {
@@ -104,9 +117,9 @@ pub(crate) fn random_tables() -> Outcome {
     let seconds = start.elapsed().as_secs_f64();
     let count = differences.len();
     eprintln!(
-        "{TABLES} tables, {compared} destinations, {refused} routes refused by both, {count} differences, {seconds:.1} s"
+        "{tables} tables, {compared} destinations, {refused} routes refused by both, {count} differences, {seconds:.1} s"
     );
-    assert!(refused > TABLES / 20 && compared > TABLES, "{refused} {compared}");
+    assert!(refused > tables / 20 && compared > tables, "{refused} {compared}");
     assert!(differences.is_empty(), "{}", differences[..count.min(10)].join("\n"));
     Ok(())
 }
@@ -162,9 +175,8 @@ impl Table {
         if !is_v4 {
             let own = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 1, random.random_range(1..9));
             let network = IpNet::new(own.into(), 64).expect("a length of 64");
-            table
-                .addresses
-                .insert(random.random_range(0..=table.addresses.len()), (network, false));
+            let at = random.random_range(0..=table.addresses.len());
+            table.addresses.insert(at, (network, random.random_bool(0.3)));
         }
         for _ in 0..random.random_range(0..5) {
             let lengths: &[u8] =
@@ -173,8 +185,9 @@ impl Table {
             let Ok(destination) = IpNet::new(host(&mut random, is_v4), len) else { continue };
             let destination = destination.trunc();
             let gateway = random.random_bool(0.8).then(|| table.beside(&mut random, is_v4));
+            let is_connected = table.addresses.iter().any(|(own, _)| own.trunc() == destination);
             let is_twice = table.routes.iter().any(|known| known.destination == destination)
-                || table.addresses.iter().any(|(own, _)| own.trunc() == destination);
+                || (is_v4 && gateway.is_none() && is_connected);
             let is_own =
                 |gateway| table.addresses.iter().any(|(own, _)| Some(own.addr()) == gateway);
             if !is_twice && !is_own(gateway) {
@@ -182,17 +195,12 @@ impl Table {
             }
         }
         while table.destinations.len() < DESTINATIONS {
-            let destination = match random.random_bool(0.5) {
-                true => host(&mut random, is_v4),
-                false => table.beside(&mut random, is_v4),
+            let destination = match random.random_range(0..10) {
+                0 => group(&mut random, is_v4),
+                1..5 => host(&mut random, is_v4),
+                _ => table.beside(&mut random, is_v4),
             };
-            let is_special = table.addresses.iter().any(|(own, _)| {
-                let is_broadcast = is_v4 && own.prefix_len() < 31 && own.broadcast() == destination;
-                own.addr() == destination || is_broadcast
-            });
-            if !is_special {
-                table.destinations.push(destination);
-            }
+            table.destinations.push(destination);
         }
         table
     }
@@ -215,6 +223,15 @@ impl Table {
         };
         if is_host(address) { address } else { host(random, is_v4) }
     }
+}
+
+/// Many hosts.
+fn group(random: &mut StdRng, is_v4: bool) -> IpAddr {
+    let groups = match is_v4 {
+        true => ["224.0.0.251", "239.1.2.3", "232.7.7.7", "255.255.255.255"],
+        false => ["ff02::1", "ff05::7", "ff08::7", "ff0e::7"],
+    };
+    groups[random.random_range(0..groups.len())].parse().expect("an address")
 }
 
 /// A host's address out of few networks, so that prefixes meet.
@@ -318,11 +335,25 @@ impl Kernel {
         if let Some(gateway) = route.gateway {
             message.attributes.push(RouteAttribute::Gateway(gateway.into()));
         }
+        // In IPv4 a route with a gateway takes the place of a connected network.
+        let how = if route.destination.addr().is_ipv4() { NLM_F_REPLACE } else { NLM_F_EXCL };
         let (message, flags) = match is_new {
-            true => (RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL),
+            true => (RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | how),
             false => (RouteNetlinkMessage::DelRoute(message), 0),
         };
         self.request(message, flags).map(drop)
+    }
+
+    /// The kernel adds the local route of an IPv6 address in the background.
+    fn wait_until_local(&self, address: IpAddr) -> io::Result<()> {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !matches!(self.route_to(address)?, Some((None, _))) {
+            if std::time::Instant::now() > deadline {
+                return Err(io::Error::other(format!("{address} does not become local")));
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 
     fn route_to(&self, destination: IpAddr) -> io::Result<Found> {
@@ -330,6 +361,10 @@ impl Kernel {
         message.header.address_family = family(destination);
         message.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
         message.attributes.push(RouteAttribute::Destination(destination.into()));
+        let is_broadcast = destination == IpAddr::V4(Ipv4Addr::BROADCAST);
+        if destination.is_multicast() || is_broadcast {
+            message.attributes.push(RouteAttribute::Oif(self.index));
+        }
         let answer = match self.request(RouteNetlinkMessage::GetRoute(message), 0) {
             Ok(Some(RouteNetlinkMessage::NewRoute(answer))) => answer,
             Ok(_) => return Err(io::Error::other("no answer")),
@@ -343,10 +378,15 @@ impl Kernel {
             }
             Err(error) => return Err(error),
         };
-        let (mut neighbour, mut source) = (destination, None);
+        let mut neighbour = match answer.header.kind {
+            RouteType::Local => None,
+            RouteType::Broadcast => Some(IpAddr::V4(Ipv4Addr::BROADCAST)),
+            _ => Some(destination),
+        };
+        let mut source = None;
         for attribute in answer.attributes {
             match attribute {
-                RouteAttribute::Gateway(gateway) => neighbour = ip(&gateway).unwrap_or(neighbour),
+                RouteAttribute::Gateway(gateway) => neighbour = ip(&gateway),
                 RouteAttribute::PrefSource(address) => source = ip(&address),
                 _ => {}
             }
