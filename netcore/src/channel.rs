@@ -78,7 +78,7 @@ impl Channel {
         command: impl Into<Command>,
     ) -> Result<(Response, Option<SocketQueue>), Error> {
         let (request, reply) = self.prepare(handle, command.into());
-        self.requests.send_async(request).await.map_err(|_| Error::StackGone)?;
+        self.requests.send_async(request).await.map_err(|_| self.doorbell.end().reason())?;
         reply.await
     }
 
@@ -148,12 +148,12 @@ pub trait HasChannel {
     ) -> Result<(), Error> {
         let channel = self.command_channel();
         if channel.doorbell.is_closed() {
-            return Err(Error::StackGone);
+            return Err(channel.doorbell.end().reason());
         }
         let request = Request { handle, command: command.into(), responder: None };
         channel.requests.try_send(request).map_err(|error| match error {
             flume::TrySendError::Full(_) => Error::WouldBlock,
-            flume::TrySendError::Disconnected(_) => Error::StackGone,
+            flume::TrySendError::Disconnected(_) => channel.doorbell.end().reason(),
         })
     }
 }
@@ -272,9 +272,11 @@ impl Future for Reply {
             Slot::Answered(answer) => Poll::Ready(answer),
             // A stack that goes on has dropped it in a panic.
             Slot::Unanswered if !self.doorbell.is_closed() => Poll::Ready(Err(Error::Aborted)),
-            Slot::Unanswered | Slot::Done => Poll::Ready(Err(Error::StackGone)),
+            Slot::Unanswered | Slot::Done => Poll::Ready(Err(self.doorbell.end().reason())),
             // A stack that is gone may have missed the request: see `Netstack`'s `Drop`.
-            Slot::Waiting { .. } if self.doorbell.is_closed() => Poll::Ready(Err(Error::StackGone)),
+            Slot::Waiting { .. } if self.doorbell.is_closed() => {
+                Poll::Ready(Err(self.doorbell.end().reason()))
+            }
             Slot::Waiting { parked_on, .. } => {
                 *slot = Slot::Waiting { waker: Some(cx.waker().clone()), parked_on };
                 Poll::Pending

@@ -6,8 +6,26 @@
 //! of sockets and ringing can neither block nor fail.
 
 use crate::channel::{Request, Undelivered};
+use crate::error::Error;
 use crate::id::SocketId;
 use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
+use std::sync::OnceLock;
+
+/// Why a stack has stopped, as far as that is known.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct End(Arc<OnceLock<Error>>);
+
+impl End {
+    /// Says why. What was said first counts.
+    pub(crate) fn set(&self, reason: Error) {
+        let _ = self.0.set(reason);
+    }
+
+    /// What everything fails with once the stack has stopped.
+    pub(crate) fn reason(&self) -> Error {
+        self.0.get().copied().unwrap_or(Error::StackGone)
+    }
+}
 
 /// One for each stack, shared with all of its handles.
 #[derive(Debug)]
@@ -17,6 +35,7 @@ pub(crate) struct Doorbell {
     /// Set while the stack's driver waits for a command; whoever clears it sends the wake-up.
     asleep: AtomicBool,
     closed: AtomicBool,
+    end: End,
     requests: flume::Sender<Request>,
 }
 
@@ -27,6 +46,7 @@ impl Doorbell {
             undelivered: Mutex::default(),
             asleep: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            end: End::default(),
             requests,
         }
     }
@@ -78,6 +98,10 @@ impl Doorbell {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn end(&self) -> &End {
+        &self.end
     }
 
     fn wake(&self) {

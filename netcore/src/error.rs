@@ -15,7 +15,7 @@ use std::io;
 /// | [`Aborted`](Self::Aborted), [`AddressRemoved`](Self::AddressRemoved) | `ConnectionAborted` |
 /// | [`TimedOut`](Self::TimedOut) | `TimedOut` |
 /// | [`Closed`](Self::Closed), [`NoPeer`](Self::NoPeer) | `NotConnected` |
-/// | [`Shutdown`](Self::Shutdown), [`StackGone`](Self::StackGone) | `BrokenPipe` |
+/// | [`Shutdown`](Self::Shutdown), [`StackGone`](Self::StackGone), [`DeviceRemoved`](Self::DeviceRemoved), [`DeviceFailed`](Self::DeviceFailed) | `BrokenPipe` |
 /// | [`AddressInUse`](Self::AddressInUse) | `AddrInUse` |
 /// | [`AddressNotAvailable`](Self::AddressNotAvailable), [`NoFreePort`](Self::NoFreePort) | `AddrNotAvailable` |
 /// | [`NetworkUnreachable`](Self::NetworkUnreachable) | `NetworkUnreachable` |
@@ -57,6 +57,12 @@ pub enum Error {
     /// The stack that owns the socket has stopped.
     #[error("the network stack has stopped")]
     StackGone,
+    /// The stack that owns the socket has stopped, because its device was removed.
+    #[error("the network device was removed, and the stack has stopped")]
+    DeviceRemoved,
+    /// The stack that owns the socket has stopped, because its device failed or panicked.
+    #[error("the network device failed, and the stack has stopped")]
+    DeviceFailed,
     /// Another socket holds this address and port.
     #[error("address already in use")]
     AddressInUse,
@@ -111,6 +117,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it says that the stack has stopped, for whichever reason.
+    pub fn is_stack_gone(self) -> bool {
+        matches!(self, Self::StackGone | Self::DeviceRemoved | Self::DeviceFailed)
+    }
+
     /// The [`io::ErrorKind`] that `std` and `tokio` give the same situation.
     pub fn kind(self) -> io::ErrorKind {
         match self {
@@ -119,7 +130,9 @@ impl Error {
             Self::Aborted | Self::AddressRemoved => io::ErrorKind::ConnectionAborted,
             Self::TimedOut => io::ErrorKind::TimedOut,
             Self::Closed | Self::NoPeer => io::ErrorKind::NotConnected,
-            Self::Shutdown | Self::StackGone => io::ErrorKind::BrokenPipe,
+            Self::Shutdown | Self::StackGone | Self::DeviceRemoved | Self::DeviceFailed => {
+                io::ErrorKind::BrokenPipe
+            }
             Self::AddressInUse => io::ErrorKind::AddrInUse,
             Self::AddressNotAvailable | Self::NoFreePort => io::ErrorKind::AddrNotAvailable,
             Self::NetworkUnreachable => io::ErrorKind::NetworkUnreachable,
@@ -165,6 +178,8 @@ mod tests {
             Error::NoPeer => (io::ErrorKind::NotConnected, "NoPeer"),
             Error::Shutdown => (io::ErrorKind::BrokenPipe, "Shutdown"),
             Error::StackGone => (io::ErrorKind::BrokenPipe, "StackGone"),
+            Error::DeviceRemoved => (io::ErrorKind::BrokenPipe, "DeviceRemoved"),
+            Error::DeviceFailed => (io::ErrorKind::BrokenPipe, "DeviceFailed"),
             Error::AddressInUse => (io::ErrorKind::AddrInUse, "AddressInUse"),
             Error::AddressNotAvailable => (io::ErrorKind::AddrNotAvailable, "AddressNotAvailable"),
             Error::NoFreePort => (io::ErrorKind::AddrNotAvailable, "NoFreePort"),
@@ -185,7 +200,7 @@ mod tests {
         }
     }
 
-    const ALL: [Error; 26] = [
+    const ALL: [Error; 28] = [
         Error::Refused,
         Error::Reset,
         Error::Aborted,
@@ -195,6 +210,8 @@ mod tests {
         Error::NoPeer,
         Error::Shutdown,
         Error::StackGone,
+        Error::DeviceRemoved,
+        Error::DeviceFailed,
         Error::AddressInUse,
         Error::AddressNotAvailable,
         Error::NoFreePort,

@@ -1,5 +1,6 @@
 //! A stack's place in the network, as it is published whenever it changes.
 
+use crate::doorbell::End;
 use crate::error::Error;
 use crate::ethernet::MacAddr;
 use crate::routes::Route;
@@ -28,6 +29,9 @@ pub struct Network {
     pub name_servers: Vec<IpAddr>,
     /// The domains in which a name without dots is looked for, in this order.
     pub search_domains: Vec<String>,
+    /// What has provided the stack with any of this, or was to, and has ended: each with the reason,
+    /// as "the DHCP client has ended: address already in use". At most 16.
+    pub failures: Vec<String>,
 }
 
 /// What a stack knows of its link.
@@ -63,6 +67,7 @@ impl Network {
             any_ip: false,
             name_servers: Vec::new(),
             search_domains: Vec::new(),
+            failures: Vec::new(),
         }
     }
 }
@@ -70,7 +75,7 @@ impl Network {
 /// The [`Network`] of a stack, now and whenever it changes. Cheap to clone; does not keep the stack
 /// alive.
 #[derive(Debug, Clone)]
-pub struct NetworkWatch(watch::Receiver<Arc<Network>>);
+pub struct NetworkWatch(watch::Receiver<Arc<Network>>, End);
 
 impl NetworkWatch {
     /// The newest state. What has changed until now is no news to [`changed`](Self::changed).
@@ -89,7 +94,7 @@ impl NetworkWatch {
     ///
     /// Dropping the future before it is ready loses no change.
     pub async fn changed(&mut self) -> Result<Arc<Network>, Error> {
-        self.0.changed().await.map_err(|_| Error::StackGone)?;
+        self.0.changed().await.map_err(|_| self.1.reason())?;
         Ok(self.current())
     }
 
@@ -116,7 +121,8 @@ impl NetworkWatch {
         mut is_wanted: impl FnMut(&Network) -> bool,
     ) -> Result<Arc<Network>, Error> {
         let found = self.0.wait_for(|network| is_wanted(network)).await;
-        found.map(|network| network.clone()).map_err(|_| Error::StackGone)
+        let found = found.map(|network| network.clone());
+        found.map_err(|_| self.1.reason())
     }
 }
 
@@ -125,9 +131,9 @@ impl NetworkWatch {
 pub(crate) struct Publisher(watch::Sender<Arc<Network>>);
 
 impl Publisher {
-    pub(crate) fn new(network: Network) -> (Self, NetworkWatch) {
+    pub(crate) fn new(network: Network, end: End) -> (Self, NetworkWatch) {
         let (sender, receiver) = watch::channel(Arc::new(network));
-        (Self(sender), NetworkWatch(receiver))
+        (Self(sender), NetworkWatch(receiver, end))
     }
 
     /// Tells everybody who watches, if this is news.

@@ -186,6 +186,20 @@ impl Control {
         self.tell(control::Command::SetNameServers { servers, search_domains }).await
     }
 
+    /// Publishes that something has ended that has provided for the stack, or was to, in
+    /// [`Network::failures`](netcore::Network::failures).
+    ///
+    /// # Errors
+    ///
+    /// None but those of all.
+    ///
+    /// # Cancel safety
+    ///
+    /// The command is sent or not; one that was sent is carried out.
+    pub async fn report_failure(&self, text: String) -> io::Result<()> {
+        self.tell(control::Command::ReportFailure(text)).await
+    }
+
     async fn tell(&self, command: control::Command) -> io::Result<()> {
         self.channel.request(None, command).await?;
         Ok(())

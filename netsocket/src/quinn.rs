@@ -99,9 +99,8 @@ impl QuicSocket {
         let datagram = loop {
             match self.socket.try_recv() {
                 Ok(datagram) => break datagram,
-                Err(end @ (Error::WouldBlock | Error::Closed | Error::StackGone)) => {
-                    return Err(end);
-                }
+                Err(end @ (Error::WouldBlock | Error::Closed)) => return Err(end),
+                Err(end) if end.is_stack_gone() => return Err(end),
                 // A report, which is told once.
                 Err(_) => {}
             }

@@ -40,7 +40,7 @@ impl Stream {
     /// Shutting down what was shut down, or has ended by itself, is no error, as with tokio's.
     pub(crate) fn poll_shutdown(&self) -> Poll<io::Result<()>> {
         match self.shutdown_send() {
-            Err(error @ Error::StackGone) => Poll::Ready(Err(error.into())),
+            Err(error) if error.is_stack_gone() => Poll::Ready(Err(error.into())),
             _ => Poll::Ready(Ok(())),
         }
     }

@@ -3,14 +3,16 @@
 use crate::clock::Clock;
 use crate::device::{self, Device};
 use crate::dhcp;
+use crate::ending::{Ending, ending};
 use crate::provided::{Place, Provider};
 use crate::runtime::Driver;
 use crate::slaac;
-use crate::stack::{Running, Stack};
+use crate::stack::Stack;
+use crate::supervision::{Announcer, supervise};
 use ipnet::IpNet;
 use netcore::smoltcp::phy::Medium;
 use netcore::{Config, MacAddr, Netstack, Route};
-use netsocket::Net;
+use netsocket::{Control, Net};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -171,10 +173,10 @@ impl Builder {
         let clients = self.clients(&device);
         let core = self.make(&device, &clock)?;
         let (net, clients) = (Net::new(&core), clients(&core));
-        let task = tokio::spawn(Driver::new(core, device, clock, spin, stopped).run());
-        let mut stack = Stack::new(net, stop, Running::Task(task));
-        stack.set_parting(clients.spawn(&Handle::current()));
-        Ok(stack)
+        let (ended, running) = ending();
+        tokio::spawn(Driver::new(core, device, clock, spin, stopped).run(ended));
+        let (parting, clients) = clients.spawn(net.control(), &Handle::current());
+        Ok(Stack::new(net, stop, running, clients, parting))
     }
 
     /// Starts the stack on a thread of its own.
@@ -196,17 +198,13 @@ impl Builder {
         let core = self.make(&device, &clock)?;
         let net = Net::new(&core);
         // They run while the driver does.
-        let parting = clients(&core).spawn(runtime.handle());
+        let (parting, clients) = clients(&core).spawn(net.control(), runtime.handle());
         drop(context);
-        let (done, outcome) = oneshot::channel();
+        let (ended, running) = ending();
         std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
-            let result = runtime.block_on(Driver::new(core, device, clock, spin, stopped).run());
-            // Fails if nobody waits, which is nobody's loss.
-            let _ = done.send(result);
+            runtime.block_on(Driver::new(core, device, clock, spin, stopped).run(ended));
         })?;
-        let mut stack = Stack::new(net, stop, Running::Thread(outcome));
-        stack.set_parting(parting);
-        Ok(stack)
+        Ok(Stack::new(net, stop, running, clients, parting))
     }
 
     /// What makes the tasks that the stack is to have beside it.
@@ -266,16 +264,19 @@ impl Builder {
 }
 
 impl Clients {
-    /// Starts them; each ends by itself when its stack does. Returns what is to be said at the end.
-    fn spawn(self, runtime: &Handle) -> Option<Arc<dhcp::Parting>> {
+    /// Starts them; each ends by itself when its stack does. Returns what is to be said at the end,
+    /// and where it is told that one has ended before.
+    fn spawn(self, control: Control, runtime: &Handle) -> (Option<Arc<dhcp::Parting>>, Ending) {
         let parting = self.dhcp.as_ref().map(dhcp::Client::parting);
+        let (ended, ending) = ending();
+        let announcer = Announcer { control, ended };
         if let Some(client) = self.dhcp {
-            runtime.spawn(client.run());
+            runtime.spawn(supervise("DHCP client", client.start(), announcer.clone()));
         }
         if let Some(client) = self.slaac {
-            runtime.spawn(client.run());
+            runtime.spawn(supervise("SLAAC client", client.start(), announcer));
         }
-        parting
+        (parting, ending)
     }
 }
 

@@ -1,9 +1,11 @@
 //! Who is told of events.
 
+use netcore::isolation::isolated;
 use std::fmt;
 use std::sync::Arc;
 
-/// A function that is told of events, in the task that they happen in: it must not block.
+/// A function that is told of events, in the task that they happen in: it must not block. If it
+/// panics, that is logged, and it is told of the next event all the same.
 pub struct Hook<E>(Arc<dyn Fn(&E) + Send + Sync>);
 
 impl<E> Hook<E> {
@@ -13,7 +15,9 @@ impl<E> Hook<E> {
     }
 
     pub(crate) fn tell(&self, event: &E) {
-        (self.0)(event);
+        if let Err(panic) = isolated(|| (self.0)(event)) {
+            tracing::error!(%panic, "a hook panicked");
+        }
     }
 }
 

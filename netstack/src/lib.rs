@@ -9,6 +9,7 @@ mod clock;
 pub mod device;
 pub mod dhcp;
 mod domains;
+mod ending;
 mod hook;
 mod pool;
 mod provided;
@@ -20,6 +21,7 @@ pub mod sim;
 pub mod slaac;
 mod spin;
 mod stack;
+mod supervision;
 pub mod switch;
 
 pub use builder::{Builder, Pair, pair};

@@ -2,8 +2,11 @@
 
 use crate::clock::Clock;
 use crate::device::Device;
+use crate::ending::Ended;
 use crate::spin::Spin;
-use netcore::{Netstack, Request};
+use crate::supervision::isolated_future;
+use netcore::isolation::isolated;
+use netcore::{Error, Netstack, Request};
 use std::future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -31,6 +34,12 @@ enum Event {
     DeviceEnded(io::Error),
 }
 
+/// Why a driver has ended in good order.
+enum End {
+    Stopped,
+    DeviceOver,
+}
+
 impl<D: Device> Driver<D> {
     pub(crate) fn new(
         stack: Netstack,
@@ -42,16 +51,45 @@ impl<D: Device> Driver<D> {
         Self { stack, device, clock, spin: Spin::new(spin), stop }
     }
 
-    /// Runs until it is told to stop, or the device ends. Everybody who still waits then learns of
-    /// it.
-    pub(crate) async fn run(mut self) -> io::Result<()> {
+    /// Runs until it is told to stop, or the device ends or panics. Everybody who still waits then
+    /// learns of it.
+    pub(crate) async fn run(mut self, ended: Ended) {
+        // What panics outside of the stack's own steps is the device.
+        let outcome = isolated_future(self.drive()).await.unwrap_or_else(|panic| {
+            Err(io::Error::other(format!("the network device panicked: {panic}")))
+        });
+        let outcome = match outcome {
+            Ok(End::Stopped) => Ok(()),
+            Ok(End::DeviceOver) => {
+                self.stack.set_end(Error::DeviceRemoved);
+                Ok(())
+            }
+            Err(error) => {
+                let is_removed = error.kind() == io::ErrorKind::NotConnected;
+                self.stack.set_end(match is_removed {
+                    true => Error::DeviceRemoved,
+                    false => Error::DeviceFailed,
+                });
+                tracing::error!(%error, "the stack has ended");
+                Err(error)
+            }
+        };
+        let Self { stack, device, .. } = self;
+        drop(stack);
+        if let Err(panic) = isolated(|| drop(device)) {
+            tracing::error!(%panic, "the device panicked when it was dropped");
+        }
+        ended.say(outcome);
+    }
+
+    async fn drive(&mut self) -> io::Result<End> {
         let mut finish_by = None;
         loop {
             self.stack.process_cmds();
             let worked = self.stack.poll_link(self.clock.now(), &mut self.device);
             self.device.flush();
             if finish_by.is_some() && self.stack.is_drained() {
-                return Ok(());
+                return Ok(End::Stopped);
             }
             let event = if worked {
                 if self.stack.has_woken() {
@@ -75,7 +113,7 @@ impl<D: Device> Driver<D> {
                 Some(Event::Time) if finish_by.is_none_or(|by| by > Instant::now()) => {}
                 Some(Event::Time | Event::Stop(None)) => {
                     self.cut_off();
-                    return Ok(());
+                    return Ok(End::Stopped);
                 }
                 Some(Event::Stop(Some(deadline))) => {
                     finish_by = Some(Instant::now() + deadline);
@@ -85,7 +123,7 @@ impl<D: Device> Driver<D> {
                 }
                 Some(Event::DeviceEnded(error)) => {
                     return match error.kind() {
-                        io::ErrorKind::UnexpectedEof => Ok(()),
+                        io::ErrorKind::UnexpectedEof => Ok(End::DeviceOver),
                         _ => Err(error),
                     };
                 }

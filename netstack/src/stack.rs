@@ -1,13 +1,16 @@
 //! A running stack.
 
 use crate::dhcp;
+use crate::ending::Ending;
 use netcore::{Channel, HasChannel};
 use netsocket::Net;
+use std::future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 /// A running stack. Dropping it stops the stack at once; every pending operation fails then.
 #[derive(Debug)]
@@ -15,25 +18,22 @@ use tokio::task::JoinHandle;
 pub struct Stack {
     net: Net,
     stop: Option<oneshot::Sender<Duration>>,
-    running: Running,
+    running: Ending,
+    /// Tells of a client that has ended before the stack.
+    clients: Ending,
     /// What is said to a DHCP server when the stack is shut down.
     parting: Option<Arc<dhcp::Parting>>,
 }
 
-/// What runs it.
-#[derive(Debug)]
-pub(crate) enum Running {
-    Task(JoinHandle<io::Result<()>>),
-    Thread(oneshot::Receiver<io::Result<()>>),
-}
-
 impl Stack {
-    pub(crate) fn new(net: Net, stop: oneshot::Sender<Duration>, running: Running) -> Self {
-        Self { net, stop: Some(stop), running, parting: None }
-    }
-
-    pub(crate) fn set_parting(&mut self, parting: Option<Arc<dhcp::Parting>>) {
-        self.parting = parting;
+    pub(crate) fn new(
+        net: Net,
+        stop: oneshot::Sender<Duration>,
+        running: Ending,
+        clients: Ending,
+        parting: Option<Arc<dhcp::Parting>>,
+    ) -> Self {
+        Self { net, stop: Some(stop), running, clients, parting }
     }
 
     /// Where sockets come from. Cheap to clone and to hand on; it does not keep the stack running.
@@ -73,30 +73,44 @@ impl Stack {
         pollster::block_on(self.shutdown(deadline))
     }
 
-    /// Waits until the stack ends by itself, because its device does.
+    /// Waits until the stack ends by itself, because its device does, or until a client that was to
+    /// provide for it has ended ([`Builder::dhcp`](crate::Builder::dhcp),
+    /// [`Builder::slaac`](crate::Builder::slaac)): the stack then runs on with what it has. May be
+    /// called as often as one likes, and says the same again.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # use std::time::Duration;
+    /// # let (stack, _far) = netstack::pair()?;
+    /// # let stop_signal = async { Ok(()) };
+    /// tokio::select! {
+    ///     ended = stack.ended() => ended,
+    ///     // A signal, such as tokio::signal::ctrl_c().
+    ///     signal = stop_signal => {
+    ///         stack.shutdown(Duration::from_secs(1)).await?;
+    ///         signal
+    ///     }
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// What the device failed with; none if it ended in good order.
+    /// What the device failed with, or that it was removed or panicked; none if it ended in good
+    /// order, as a pipe does whose other end is gone. What has ended the client.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the stack is stopped.
-    pub async fn ended(mut self) -> io::Result<()> {
-        let ended = self.running.wait().await;
-        drop(self.stop.take());
-        ended
-    }
-}
-
-impl Running {
-    async fn wait(&mut self) -> io::Result<()> {
-        match self {
-            Self::Task(task) => task.await.unwrap_or_else(|failure| Err(io::Error::other(failure))),
-            Self::Thread(outcome) => {
-                outcome.await.unwrap_or_else(|_| Err(io::Error::other("the stack panicked")))
-            }
-        }
+    /// Dropping the future changes nothing.
+    pub async fn ended(&self) -> io::Result<()> {
+        let mut running = pin!(self.running.wait());
+        let mut client = pin!(self.clients.failed());
+        future::poll_fn(|cx| match running.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(ended),
+            Poll::Pending => client.as_mut().poll(cx).map(Err),
+        })
+        .await
     }
 }
 

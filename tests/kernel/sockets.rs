@@ -271,7 +271,8 @@ pub(crate) fn deleted_interface() -> Outcome {
         let accepted = tokio::time::timeout(Duration::from_secs(10), listener.accept()).await?;
 
         assert_eq!(accepted.map_err(|error| error.kind()).err(), Some(ErrorKind::BrokenPipe));
-        assert!(stack.ended().await.is_ok());
+        let ended = stack.ended().await.map_err(|error| error.to_string());
+        assert_eq!(ended.err().as_deref(), Some("the network device tun0 was removed"));
         Ok(())
     })
 }

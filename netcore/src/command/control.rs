@@ -68,6 +68,9 @@ pub enum Command {
     /// Take packets to any address for one's own; see
     /// [`Netstack::set_any_ip`](crate::Netstack::set_any_ip).
     SetAnyIp(bool),
+    /// Publish that something has ended that has provided for the stack, or was to; see
+    /// [`Netstack::report_failure`](crate::Netstack::report_failure).
+    ReportFailure(String),
     /// Say who is to be asked for names; see
     /// [`Netstack::set_name_servers`](crate::Netstack::set_name_servers).
     SetNameServers {

@@ -37,7 +37,7 @@ impl Core {
 
     /// The way to the stack. Nobody changes its place in the network.
     fn channel(&self) -> Channel {
-        let (_, network) = Publisher::new(Network::blank(1500));
+        let (_, network) = Publisher::new(Network::blank(1500), self.doorbell.end().clone());
         Channel::new(self.sender.clone(), self.doorbell.clone(), network)
     }
 

@@ -151,6 +151,10 @@ impl Netstack {
                 self.set_any_ip(any_ip);
                 Ok(())
             }
+            control::Command::ReportFailure(text) => {
+                self.report_failure(text);
+                Ok(())
+            }
             control::Command::SetNameServers { servers, search_domains } => {
                 self.set_name_servers(servers, search_domains)
             }

@@ -71,6 +71,7 @@ pub struct Netstack {
     path_mtus: PathMtus,
     name_servers: Vec<IpAddr>,
     search_domains: Vec<String>,
+    failures: Vec<String>,
     publisher: Publisher,
     arena: Arena,
     reassembly: Reassembly,
@@ -140,7 +141,7 @@ impl Netstack {
         let limits = (config.loopback_packets_max, config.replies_max);
         let outgoing = Outgoing::new(limits, hardware_address, neighbours, now);
         let link_mtu = outgoing.capabilities.mtu;
-        let (publisher, network) = Publisher::new(Network::blank(link_mtu));
+        let (publisher, network) = Publisher::new(Network::blank(link_mtu), doorbell.end().clone());
         Self {
             channel: Channel::new(sender, doorbell.clone(), network),
             doorbell,
@@ -153,6 +154,7 @@ impl Netstack {
             path_mtus: PathMtus::new(config.path_mtus_max),
             name_servers: Vec::new(),
             search_domains: Vec::new(),
+            failures: Vec::new(),
             publisher,
             arena: Arena::new(config.buffer_bytes_max),
             reassembly: Reassembly::new(config.fragments_bytes_max, config.fragment_timeout),
@@ -337,6 +339,12 @@ impl Netstack {
                 || self.ethernet_due().is_some())
     }
 
+    /// Says what every pending operation fails with when the stack is dropped, instead of
+    /// [`Error::StackGone`]. What was said first counts.
+    pub fn set_end(&mut self, reason: Error) {
+        self.doorbell.end().set(reason);
+    }
+
     /// Whether the last round or command woke somebody, who may be given a turn before the next
     /// round: queues are short then, and what arrives is handed on without a copy.
     pub fn has_woken(&self) -> bool {
@@ -452,14 +460,16 @@ impl HasChannel for Netstack {
 }
 
 impl Drop for Netstack {
-    /// Every pending operation fails with [`Error::StackGone`].
+    /// Every pending operation fails with [`Error::StackGone`], or with what
+    /// [`set_end`](Netstack::set_end) was given.
     fn drop(&mut self) {
         // A request that is sent from now on is seen as lost by whoever sent it; one that was sent
         // before is found here. Flume keeps what is in a channel without receivers.
         self.doorbell.close();
         self.requests.drain();
+        let reason = self.doorbell.end().reason();
         for id in self.sockets.ids() {
-            self.step_for(id, |stack| stack.end_socket(id, Error::StackGone));
+            self.step_for(id, |stack| stack.end_socket(id, reason));
         }
         self.wake();
     }

@@ -16,6 +16,9 @@ const MTU_MIN_V6: usize = 1280;
 /// Every IPv4 host must take packets of this size (RFC 791); less leaves no room for TCP.
 const MTU_MIN_V4: usize = 576;
 
+/// What is kept of failures.
+const FAILURES_MAX: usize = 16;
+
 impl Netstack {
     /// Gives the stack an address, which disturbs nothing that is there. Its prefix is the network
     /// on the link; for an address that the stack has already, the prefix is changed.
@@ -216,6 +219,15 @@ impl Netstack {
         Ok(())
     }
 
+    /// Publishes that something has ended that has provided for the stack, or was to: a DHCP client,
+    /// for one. The stack keeps the first 16 of these texts, and does nothing about them.
+    pub fn report_failure(&mut self, text: String) {
+        if self.failures.len() < FAILURES_MAX {
+            self.failures.push(text);
+            self.publish();
+        }
+    }
+
     /// The stack's addresses, without the loopback ones.
     pub fn addresses(&self) -> &[IpNet] {
         self.addressing.addresses()
@@ -304,6 +316,7 @@ impl Netstack {
             any_ip: self.addressing.any_ip,
             name_servers: self.name_servers.clone(),
             search_domains: self.search_domains.clone(),
+            failures: self.failures.clone(),
         });
     }
 }

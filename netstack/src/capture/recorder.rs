@@ -1,5 +1,6 @@
 //! Writing pcapng.
 
+use netcore::isolation::isolated;
 use netcore::smoltcp::phy::Medium;
 use pcap_file::DataLink;
 use pcap_file::pcapng::PcapNgWriter;
@@ -58,6 +59,8 @@ struct File {
     written: usize,
     snap_bytes: usize,
     has_failed: bool,
+    /// The writer panicked, and is not called again.
+    is_broken: bool,
     started: (SystemTime, Instant),
     statistics: RecorderStatistics,
 }
@@ -81,7 +84,8 @@ impl Recorder {
     /// The writer is called by whoever has a frame to record, so one that waits delays them: give it
     /// a file or memory, and to anything slower a thread of its own. One that fails is reported once
     /// by a warning and tried again; frames that find no more room meanwhile are
-    /// [lost](RecorderStatistics::lost), and whatever is recorded goes on.
+    /// [lost](RecorderStatistics::lost), and whatever is recorded goes on. One that panics is treated
+    /// so too, and not called again.
     pub fn new(writer: impl Write + Send + 'static) -> Self {
         let encoder = PcapNgWriter::new(Vec::new()).expect("memory takes what it is given");
         Self(Arc::new(Mutex::new(File {
@@ -90,6 +94,7 @@ impl Recorder {
             written: 0,
             snap_bytes: SNAP_BYTES_MAX,
             has_failed: false,
+            is_broken: false,
             started: (SystemTime::now(), Instant::now()),
             statistics: RecorderStatistics::default(),
         })))
@@ -221,7 +226,8 @@ impl File {
     /// Goes on exactly behind what the writer has taken, so that the file stays readable.
     fn write_all(&mut self) -> io::Result<()> {
         while let left @ [_, ..] = &self.encoder.get_ref()[self.written..] {
-            match self.writer.write(left) {
+            let writer = &mut self.writer;
+            match call(&mut self.is_broken, || writer.write(left)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(taken) => self.written += taken,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -235,8 +241,20 @@ impl File {
 
     fn flush(&mut self) -> io::Result<()> {
         self.try_write_out()?;
-        self.writer.flush()
+        let writer = &mut self.writer;
+        call(&mut self.is_broken, || writer.flush())
     }
+}
+
+/// Calls a writer, for which a panic is the last of its failures.
+fn call<R>(is_broken: &mut bool, write: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    if *is_broken {
+        return Err(io::Error::other("the writer of the capture panicked"));
+    }
+    isolated(write).unwrap_or_else(|panic| {
+        *is_broken = true;
+        Err(io::Error::other(format!("the writer of the capture panicked: {panic}")))
+    })
 }
 
 /// An option of a block says its length in 16 bits; more than this is nobody's name.
@@ -361,6 +379,33 @@ mod tests {
         assert_eq!(disk.frames().len() as u64, frames + 1 - 10);
         assert_eq!(disk.frames().last().expect("one").0, [8; 1500]);
         assert_eq!(recorder.statistics(), RecorderStatistics { frames: frames - 9, lost: 10 });
+    }
+
+    #[test]
+    fn a_writer_that_panics_is_not_called_again() {
+        struct Panics(Arc<Mutex<u32>>);
+        impl Write for Panics {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                *self.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                panic!("as the test wants");
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                panic!("as the test wants, too");
+            }
+        }
+        let calls = Arc::new(Mutex::new(0));
+        let recorder = Recorder::new(Panics(calls.clone()));
+        let interface = recorder.interface("", Medium::Ip);
+        while recorder.statistics().lost < 10 {
+            interface.record(Instant::now(), Direction::Inbound, &[7; 1500]);
+        }
+
+        let flushed = recorder.flush().map_err(|error| error.to_string());
+
+        assert_eq!(flushed.err().as_deref(), Some("the writer of the capture panicked"));
+        drop((recorder, interface));
+        assert_eq!(*calls.lock().expect("not poisoned"), 1);
     }
 
     #[test]

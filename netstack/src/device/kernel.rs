@@ -52,7 +52,7 @@ pub(super) struct KernelDevice {
     is_drained: bool,
 }
 
-type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+type Waiting = Pin<Box<dyn Future<Output = io::Result<bool>> + Send>>;
 
 /// The interface before and after a runtime is there to wait with.
 enum State {
@@ -141,6 +141,11 @@ impl KernelDevice {
             State::Attached(fd) => Some(fd.get_ref()),
             State::Gone => None,
         }
+    }
+
+    fn removed(&self) -> io::Error {
+        let message = format!("the network device {} was removed", self.name());
+        io::Error::new(io::ErrorKind::NotConnected, message)
     }
 
     /// Sends the packet in `outgoing`.
@@ -234,7 +239,8 @@ impl Device for KernelDevice {
             return Poll::Ready(Ok(()));
         }
         if let Some(failure) = self.failure.take() {
-            return Poll::Ready(Err(ended(failure)));
+            tracing::debug!(error = %failure, "the interface is gone");
+            return Poll::Ready(Err(self.removed()));
         }
         let State::Attached(fd) = &self.interface else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
@@ -253,9 +259,11 @@ impl Device for KernelDevice {
                     let waiting = self.waiting.get_or_insert_with(|| Box::pin(wait(fd.clone())));
                     let waited = ready!(waiting.as_mut().poll(cx));
                     self.waiting = None;
-                    waited?;
+                    if !waited? {
+                        return Poll::Ready(Err(self.removed()));
+                    }
                 }
-                Err(error) if is_deleted(&error) => return Poll::Ready(Err(ended(error))),
+                Err(error) if is_deleted(&error) => return Poll::Ready(Err(self.removed())),
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -310,13 +318,13 @@ impl Slot for KernelSlot<'_> {
     }
 }
 
-/// Waits until there is a packet, or the interface is gone. The latter shows as an error of the
+/// Waits until there is a packet: `true`, or the interface is gone: `false`. The latter shows as an error of the
 /// descriptor, for which `AsyncFd::poll_read_ready` does not wait.
-async fn wait(fd: Arc<AsyncFd<Interface>>) -> io::Result<()> {
+async fn wait(fd: Arc<AsyncFd<Interface>>) -> io::Result<bool> {
     let mut guard = fd.ready(Interest::READABLE | Interest::ERROR).await?;
     let is_gone = guard.ready().is_error();
     guard.retain_ready();
-    if is_gone { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    Ok(!is_gone)
 }
 
 impl Receiver {
@@ -411,10 +419,6 @@ fn open(config: Settings<'_>) -> io::Result<Interface> {
 
 fn is_deleted(error: &io::Error) -> bool {
     error.raw_os_error() == Some(EBADFD)
-}
-
-fn ended(_deleted: io::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the interface was deleted")
 }
 
 /// Makes a device of a tuple of one [`KernelDevice`].

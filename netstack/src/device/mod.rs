@@ -38,7 +38,8 @@ pub trait Device: Link + Send + 'static {
     /// Waits until [`receive`](Link::receive) may give a frame.
     ///
     /// An error ends the stack. [`io::ErrorKind::UnexpectedEof`] says that no frame will ever come
-    /// again, which is an end in good order.
+    /// again, which is an end in good order; [`io::ErrorKind::NotConnected`] that the device was
+    /// removed. A panic of the device ends the stack as an error does, with the panic's message.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Waits until [`transmit`](Link::transmit) may have room.

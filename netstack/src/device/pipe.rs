@@ -3,6 +3,7 @@
 use super::Device;
 use crate::batch::{Batch, checksum_of};
 use bytes::Bytes;
+use netcore::isolation::wake;
 use netcore::smoltcp::phy::Medium;
 use netcore::{Frame, FrameChecksum, Link, LinkCapabilities, Offload, Slot};
 use std::collections::VecDeque;
@@ -109,7 +110,7 @@ impl Direction {
         let receiver = state.receiver.take();
         drop(state);
         if let Some(receiver) = receiver {
-            receiver.wake();
+            wake(receiver);
         }
     }
 
@@ -120,7 +121,7 @@ impl Direction {
         let sender = state.sender.take_if(|_| !into.is_empty());
         drop(state);
         if let Some(sender) = sender {
-            sender.wake();
+            wake(sender);
         }
     }
 
@@ -130,7 +131,7 @@ impl Direction {
         let sender = state.sender.take();
         drop(state);
         if let Some(sender) = sender {
-            sender.wake();
+            wake(sender);
         }
         Some(frame)
     }
@@ -162,7 +163,7 @@ impl Direction {
         let wakers = (state.receiver.take(), state.sender.take());
         drop(state);
         for waker in [wakers.0, wakers.1].into_iter().flatten() {
-            waker.wake();
+            wake(waker);
         }
     }
 }

@@ -4,6 +4,7 @@ use super::message::{self, Answer, CLIENT_PORT, Identity, Query, SERVER_PORT};
 use super::{Config, Event, Lease};
 use crate::provided::{Place, Provided, Source, is_end};
 use crate::random::{self, Purpose};
+use crate::supervision::Service;
 use netcore::smoltcp::wire::DhcpMessageType;
 use netsocket::UdpSocket;
 use rand::RngExt;
@@ -68,7 +69,7 @@ impl Parting {
 }
 
 /// A client at work.
-struct Session {
+pub(crate) struct Session {
     client: Client,
     socket: Arc<UdpSocket>,
     identity: Identity,
@@ -78,9 +79,12 @@ struct Session {
     last: Option<Ipv4Addr>,
     /// Refusals in a row.
     refusals: u32,
+    /// The lease in force.
+    held: Option<Held>,
 }
 
 /// A lease, and when it began: when it was asked for.
+#[derive(Clone)]
 struct Held {
     lease: Lease,
     since: Instant,
@@ -104,19 +108,8 @@ impl Client {
         self.parting.clone()
     }
 
-    /// Runs until the stack is gone.
-    pub(crate) async fn run(self) {
-        match self.start().await {
-            Err(error) if is_end(&error) => tracing::debug!("the stack is gone"),
-            Err(error) => tracing::error!(%error, "no address can be asked for"),
-            Ok(session) => {
-                let Err(error) = session.run().await;
-                tracing::debug!(%error, "the stack is gone");
-            }
-        }
-    }
-
-    async fn start(mut self) -> io::Result<Session> {
+    /// Opens what it needs of the stack.
+    pub(crate) async fn start(mut self) -> io::Result<Session> {
         let socket = self.place.net.udp_bind((Ipv4Addr::UNSPECIFIED, CLIENT_PORT)).await?;
         socket.set_broadcast(true)?;
         // A server tells clients apart by it, whatever the link.
@@ -133,7 +126,7 @@ impl Client {
         };
         let began = Instant::now();
         let socket = Arc::new(socket);
-        Ok(Session { client: self, socket, identity, began, last: None, refusals: 0 })
+        Ok(Session { client: self, socket, identity, began, last: None, refusals: 0, held: None })
     }
 
     fn tell(&self, event: &Event) {
@@ -164,13 +157,24 @@ impl Client {
     }
 }
 
+impl Service for Session {
+    async fn serve(&mut self) -> io::Error {
+        let Err(error) = self.run().await;
+        error
+    }
+}
+
 impl Session {
     /// # Errors
     ///
     /// `BrokenPipe`, once the stack is gone.
-    async fn run(mut self) -> io::Result<Infallible> {
+    async fn run(&mut self) -> io::Result<Infallible> {
         loop {
-            let held = self.acquire().await?;
+            // One that was held before a panic is held on.
+            let held = match self.held.take() {
+                Some(held) => held,
+                None => self.acquire().await?,
+            };
             self.hold(held).await?;
         }
     }
@@ -240,6 +244,7 @@ impl Session {
     async fn hold(&mut self, mut held: Held) -> io::Result<()> {
         loop {
             let lease = &held.lease;
+            self.held = Some(held.clone());
             // Whoever sees the address may shut the stack down at once.
             self.prepare_parting(lease);
             self.client.place.provider.provide(Source::Dhcp, lease.provided()).await?;
@@ -256,6 +261,7 @@ impl Session {
                 Extended::Refused | Extended::Expired => break,
             }
         }
+        self.held = None;
         *self.client.parting.lock() = None;
         self.client.place.provider.provide(Source::Dhcp, Provided::default()).await?;
         self.tell(Event::Lost);

@@ -114,7 +114,8 @@ impl Host {
     }
 
     /// Shows every packet on its link to `filter`, before anything else happens to it; those for
-    /// which it says `false` are lost. Takes the place of an earlier one.
+    /// which it says `false` are lost. Takes the place of an earlier one. One that panics loses the
+    /// packet, and the run ends with that panic.
     pub fn set_filter(&self, filter: impl FnMut(Direction, &[u8]) -> bool + Send + 'static) {
         self.network.set_filter(self.index, Some(Box::new(filter)));
     }

@@ -278,6 +278,9 @@ impl Sim {
             }
         }
         self.network.stop_all();
+        if let Some(panic) = self.network.take_panic() {
+            panic.resume();
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::trace::Trace;
 use crate::device::PipeEnd;
 use crate::stack::Stack;
 use bytes::Bytes;
+use netcore::isolation::{Panic, isolated};
 use netsocket::Net;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -46,6 +47,8 @@ struct State {
     /// How many flights have begun, so that those that arrive at the same time keep their order.
     begun: u64,
     trace: Trace,
+    /// The first panic of a filter.
+    panic: Option<Panic>,
 }
 
 /// Where a host is attached.
@@ -202,6 +205,10 @@ impl Network {
         drop(stacks);
     }
 
+    pub(super) fn take_panic(&self) -> Option<Panic> {
+        self.lock().panic.take()
+    }
+
     pub(super) fn trace_hash(&self) -> u64 {
         self.lock().trace.hash()
     }
@@ -225,7 +232,13 @@ impl State {
     fn carry(&mut self, now: Instant, host: usize, direction: Direction, packet: Bytes) {
         let port = &mut self.ports[host];
         let link = port.link.clone();
-        if port.filter.as_mut().is_some_and(|filter| !filter(direction, &packet)) {
+        let may_pass = port.filter.as_mut().is_none_or(|filter| {
+            isolated(|| filter(direction, &packet)).unwrap_or_else(|panic| {
+                self.panic.get_or_insert(panic);
+                false
+            })
+        });
+        if !may_pass {
             let counters = &mut port.lane(direction).counters;
             counters.sent += 1;
             counters.lost += 1;

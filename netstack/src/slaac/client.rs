@@ -5,6 +5,7 @@ use super::learned::Learned;
 use super::{Config, Event, Identifiers};
 use crate::provided::{Place, Provided, Source, is_end};
 use crate::random::{self, Purpose};
+use crate::supervision::Service;
 use bytes::Bytes;
 use netcore::raw::Version;
 use netcore::smoltcp::wire::{Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv6Packet};
@@ -42,7 +43,7 @@ pub(crate) struct Client {
 }
 
 /// A client at work.
-struct Session {
+pub(crate) struct Session {
     client: Client,
     socket: RawSocket,
     watch: NetworkWatch,
@@ -75,19 +76,8 @@ impl Client {
         Self { place, config, random }
     }
 
-    /// Runs until the stack is gone.
-    pub(crate) async fn run(self) {
-        match self.start().await {
-            Err(error) if is_end(&error) => tracing::debug!("the stack is gone"),
-            Err(error) => tracing::error!(%error, "routers cannot be listened to"),
-            Ok(session) => {
-                let Err(error) = session.run().await;
-                tracing::debug!(%error, "the stack is gone");
-            }
-        }
-    }
-
-    async fn start(mut self) -> io::Result<Session> {
+    /// Opens what it needs of the stack.
+    pub(crate) async fn start(mut self) -> io::Result<Session> {
         let socket = self.place.net.raw(Version::V6, IpProtocol::Icmpv6.into()).await?;
         let mut watch = self.place.net.watch_network();
         let is_link_up = watch.current().link.is_up;
@@ -127,11 +117,18 @@ impl Client {
     }
 }
 
+impl Service for Session {
+    async fn serve(&mut self) -> io::Error {
+        let Err(error) = self.run().await;
+        error
+    }
+}
+
 impl Session {
     /// # Errors
     ///
     /// `BrokenPipe`, once the stack is gone.
-    async fn run(mut self) -> io::Result<Infallible> {
+    async fn run(&mut self) -> io::Result<Infallible> {
         loop {
             let mut events = Vec::new();
             match self.next().await? {

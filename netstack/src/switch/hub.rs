@@ -13,6 +13,7 @@ use super::table::Table;
 use super::vlan::{Domain, Form, Vlan};
 use super::{PortConfig, PortId, SwitchConfig};
 use netcore::MacAddr;
+use netcore::isolation::isolated;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
@@ -148,8 +149,15 @@ impl Hub {
         self.lock().table.clear();
     }
 
-    /// Takes frames that came in at a port to where they go.
+    /// Takes frames that came in at a port to where they go. A panic on the way loses them, and not
+    /// whoever has brought them.
     pub(super) fn forward(&self, from: &Arc<Port>, frames: impl Iterator<Item = Carried>) {
+        if let Err(panic) = isolated(|| self.take_on(from, frames)) {
+            tracing::error!(port = %from.name, %panic, "frames were lost to a panic");
+        }
+    }
+
+    fn take_on(&self, from: &Arc<Port>, frames: impl Iterator<Item = Carried>) {
         let now = Instant::now();
         let mut seen = PortStatistics::default();
         let mut watched = Vec::new();

@@ -1,5 +1,6 @@
 //! What waits for the other side of a port.
 
+use netcore::isolation::wake;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -62,7 +63,7 @@ impl<T: Compact> Queue<T> {
         drop(state);
         items.clear();
         if let Some(receiver) = receiver {
-            receiver.wake();
+            wake(receiver);
         }
         Pushed::Taken(taken)
     }
@@ -114,7 +115,7 @@ impl<T: Compact> Queue<T> {
         let receiver = state.receiver.take();
         drop(state);
         if let Some(receiver) = receiver {
-            receiver.wake();
+            wake(receiver);
         }
     }
 

@@ -4,13 +4,15 @@ use super::PortId;
 use super::frame::Carried;
 use super::hub::{Hub, Port};
 use crate::device::Device;
+use crate::ending::{Ended, Ending, ending};
+use crate::supervision::isolated_future;
 use netcore::Slot;
+use netcore::isolation::isolated;
 use std::collections::VecDeque;
 use std::future;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::task::JoinHandle;
 
 /// A port of a switch with a device behind it, which a task drives. Dropping it removes the port
 /// and ends the device.
@@ -19,14 +21,16 @@ use tokio::task::JoinHandle;
 pub struct Uplink {
     hub: Arc<Hub>,
     id: PortId,
-    task: JoinHandle<io::Result<()>>,
+    ending: Ending,
 }
 
 impl Uplink {
     pub(super) fn spawn<D: Device>(hub: Arc<Hub>, port: Arc<Port>, device: D) -> Self {
         let id = port.id;
         let driver = Driver { hub: hub.clone(), port, device, outgoing: VecDeque::new() };
-        Self { hub, id, task: tokio::spawn(driver.run()) }
+        let (ended, ending) = ending();
+        tokio::spawn(driver.run(ended));
+        Self { hub, id, ending }
     }
 
     /// Which port it is.
@@ -34,18 +38,19 @@ impl Uplink {
         self.id
     }
 
-    /// Waits until it ends: because its device does, the switch is gone, or the port is removed.
+    /// Waits until it ends: because its device does, the switch is gone, or the port is removed. May
+    /// be called as often as one likes, and says the same again.
     ///
     /// # Errors
     ///
-    /// What the device failed with; none if it ended in good order.
+    /// What the device failed with, or that it was removed or panicked; none if it ended in good
+    /// order.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the port is removed.
-    pub async fn ended(mut self) -> io::Result<()> {
-        let ended = (&mut self.task).await;
-        ended.unwrap_or_else(|failure| Err(io::Error::other(failure)))
+    /// Dropping the future changes nothing.
+    pub async fn ended(&self) -> io::Result<()> {
+        self.ending.wait().await
     }
 }
 
@@ -68,17 +73,24 @@ struct Driver<D> {
 const BATCH_FRAMES: usize = 64;
 
 impl<D: Device> Driver<D> {
-    async fn run(mut self) -> io::Result<()> {
-        let ended = self.move_frames().await;
+    async fn run(mut self, ended: Ended) {
+        // The hub catches its own panics.
+        let outcome = isolated_future(self.move_frames()).await.unwrap_or_else(|panic| {
+            Err(io::Error::other(format!("the device of the uplink panicked: {panic}")))
+        });
         self.hub.remove_port(self.port.id);
-        match ended {
+        let name = self.port.name.clone();
+        if let Err(panic) = isolated(|| drop(self)) {
+            tracing::error!(port = %name, %panic, "a device panicked when it was dropped");
+        }
+        ended.say(match outcome {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
             Err(error) => {
-                tracing::warn!(port = %self.port.name, %error, "an uplink ended");
+                tracing::warn!(port = %name, %error, "an uplink ended");
                 Err(error)
             }
             Ok(()) => Ok(()),
-        }
+        });
     }
 
     async fn move_frames(&mut self) -> io::Result<()> {
