@@ -322,6 +322,7 @@ fn close(queue: &SocketQueue) {
     match queue {
         SocketQueue::Stream(stream) => stream.close(),
         SocketQueue::Accept(accept) => accept.close(),
+        SocketQueue::Held(held) => held.close(),
         SocketQueue::Datagram(datagrams) => datagrams.close(),
     }
 }

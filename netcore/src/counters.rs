@@ -121,6 +121,7 @@ macro_rules! drop_reasons {
                     self,
                     Self::FragmentExpired
                         | Self::HalfOpenEvicted
+                        | Self::RefusalRateLimited
                         | Self::ReplyQueueFull
                         | Self::NeighbourUnknown
                         | Self::NoRoute
@@ -189,6 +190,8 @@ drop_reasons! {
     /// A packet that deserves a reset, an ICMP error or a challenge, which was not sent because
     /// there were too many of its kind.
     RateLimited => "answer rate-limited",
+    /// A held SYN was refused, and its peer not told because there were too many ICMP errors.
+    RefusalRateLimited => "refusal rate-limited",
     /// An answer of the stack found no room on the link.
     ReplyQueueFull => "reply queue full",
     /// An outgoing packet waited for a neighbour's hardware address, and made room for a newer one

@@ -54,6 +54,8 @@ fn widen(address: IpAddr) -> Ipv6Addr {
 pub(crate) enum Flow {
     /// A living connection.
     Connection(SocketId),
+    /// A SYN that a listener holds.
+    Held(SocketId),
     /// A closed one whose ends are kept out of use.
     TimeWait,
 }

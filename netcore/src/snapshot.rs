@@ -32,14 +32,30 @@ pub struct SocketInfo {
     pub kind: &'static str,
     /// The address that it is bound to.
     pub local: SocketAddr,
+    /// Whether it takes what comes to every port that no other socket has; `local` has port 0
+    /// then.
+    pub any_port: bool,
     /// Its peer, if it has one.
     pub peer: Option<SocketAddr>,
-    /// For TCP the state as in RFC 9293, otherwise empty.
+    /// For TCP the state as in RFC 9293, otherwise empty. A SYN that is held is in SYN-RECEIVED.
     pub state: &'static str,
     /// Bytes received and not yet handed over; for a listener, connections to be accepted.
     pub receive_queue: usize,
     /// Bytes taken and not yet acknowledged; for a listener, handshakes under way.
     pub send_queue: usize,
+}
+
+impl SocketInfo {
+    /// The address that it is bound to, as it is printed: `*` for every address of both families,
+    /// and for every port.
+    fn local_text(&self) -> String {
+        match (self.any_port, self.local.ip()) {
+            (false, _) => self.local.to_string(),
+            (true, IpAddr::V6(ip)) if ip.is_unspecified() => "*:*".to_owned(),
+            (true, IpAddr::V6(ip)) => format!("[{ip}]:*"),
+            (true, IpAddr::V4(ip)) => format!("{ip}:*"),
+        }
+    }
 }
 
 /// What is known of one neighbour on an Ethernet link.
@@ -68,7 +84,7 @@ impl fmt::Display for Snapshot {
                 socket.kind,
                 socket.receive_queue,
                 socket.send_queue,
-                socket.local.to_string(),
+                socket.local_text(),
                 peer,
                 socket.state,
             )?;

@@ -6,6 +6,7 @@ use crate::control::Control;
 #[cfg(feature = "dns")]
 use crate::dns::Resolver;
 use crate::names::Names;
+use crate::pending::PendingListener;
 use crate::ping_socket::PingSocket;
 use crate::race::{self, Candidates, Reach};
 use crate::raw_socket::RawSocket;
@@ -13,9 +14,10 @@ use crate::tcp_listener::TcpListener;
 use crate::tcp_socket::TcpSocket;
 use crate::tcp_stream::TcpStream;
 use crate::udp_socket::UdpSocket;
+use netcore::queue::AcceptQueue;
 use netcore::queue::SocketQueue;
 use netcore::raw::Version;
-use netcore::tcp::{Families, ListenOptions, Options};
+use netcore::tcp::{Families, ListenOptions, OnSyn, Options};
 use netcore::{
     Channel, Command, Error, HasChannel, Network, NetworkWatch, Response, Snapshot, control, icmp,
     raw, tcp, udp,
@@ -164,7 +166,8 @@ impl Net {
     ///
     /// # Errors
     ///
-    /// As [`tcp_listen`](Self::tcp_listen).
+    /// As [`tcp_listen`](Self::tcp_listen); `InvalidInput` for [`OnSyn::Hold`], which
+    /// [`tcp_listen_pending`](Self::tcp_listen_pending) is for.
     ///
     /// # Cancel safety
     ///
@@ -174,11 +177,44 @@ impl Net {
         addr: impl ToSocketAddrs,
         options: ListenOptions,
     ) -> io::Result<TcpListener> {
+        if options.on_syn == OnSyn::Hold {
+            let message = "a listener that holds SYNs is made by tcp_listen_pending";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        self.listen(addr, options).await.map(TcpListener::new)
+    }
+
+    /// Listens for TCP connections and answers none by itself: of each the program decides before
+    /// its peer hears anything. `options` are those of [`tcp_listen_with`](Self::tcp_listen_with),
+    /// but that [`on_syn`](ListenOptions::on_syn) is [`OnSyn::Hold`] whatever it says.
+    ///
+    /// # Errors
+    ///
+    /// As [`tcp_listen`](Self::tcp_listen).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`tcp_listen`](Self::tcp_listen).
+    pub async fn tcp_listen_pending(
+        &self,
+        addr: impl ToSocketAddrs,
+        options: ListenOptions,
+    ) -> io::Result<PendingListener> {
+        let options = ListenOptions { on_syn: OnSyn::Hold, ..options };
+        let queue = self.listen(addr, options).await?;
+        Ok(PendingListener::new(queue, self.channel.clone()))
+    }
+
+    async fn listen(
+        &self,
+        addr: impl ToSocketAddrs,
+        options: ListenOptions,
+    ) -> io::Result<Arc<AcceptQueue>> {
         let mut last = none_given();
         for local in self.names.resolve(addr).await? {
             let command = tcp::Command::Listen { local, options: options.clone() };
             match self.open(command).await {
-                Ok((_, SocketQueue::Accept(queue))) => return Ok(TcpListener::new(queue)),
+                Ok((_, SocketQueue::Accept(queue))) => return Ok(queue),
                 Ok(_) => return Err(Error::WrongSocket.into()),
                 Err(error) => last = error.into(),
             }
@@ -186,18 +222,47 @@ impl Net {
         Err(last)
     }
 
-    /// Listens for connections to any port that no other socket has. With
-    /// [any-IP](crate::Control::set_any_ip) it gets the connections to everybody whose packets are
-    /// routed to the stack; [`TcpStream::local_addr`] says whom the peer has dialled.
+    /// Listens for connections to any port that no other socket has, and leaves it to the program
+    /// what each peer is told: a program that stands in for a server can ask that one first, and a
+    /// port that is closed there is closed here. With [any-IP](crate::Control::set_any_ip) it gets
+    /// the connections to everybody whose packets are routed to the stack;
+    /// [`PendingConnection::local_addr`](crate::PendingConnection::local_addr) says whom the peer
+    /// has dialled.
+    ///
+    /// It is bound to `[::]`, so IPv4 addresses are seen as `::ffff:a.b.c.d`, which
+    /// [`to_canonical`](IpAddr::to_canonical) undoes. This is
+    /// [`tcp_listen_pending`](Self::tcp_listen_pending) on `[::]:0` with
+    /// [`ListenOptions::any_port`]; call that for other options, or for `0.0.0.0:0`, with which
+    /// IPv4 addresses are seen as they are.
     ///
     /// # Errors
     ///
-    /// `AddrInUse` if there is such a listener.
+    /// `AddrInUse` if there is another listener for every port.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped, nothing is left behind.
-    pub async fn tcp_intercept(&self) -> io::Result<TcpListener> {
+    pub async fn tcp_intercept(&self) -> io::Result<PendingListener> {
+        let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
+        let options = ListenOptions { any_port: true, ..Default::default() };
+        self.tcp_listen_pending(any, options).await
+    }
+
+    /// As [`tcp_intercept`](Self::tcp_intercept), but that every connection is made before the
+    /// program hears of it: every port looks open. [`TcpStream::local_addr`] says whom the peer has
+    /// dialled, in the same form.
+    ///
+    /// This is [`tcp_listen_with`](Self::tcp_listen_with) on `[::]:0` with
+    /// [`ListenOptions::any_port`].
+    ///
+    /// # Errors
+    ///
+    /// As [`tcp_intercept`](Self::tcp_intercept).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`tcp_intercept`](Self::tcp_intercept).
+    pub async fn tcp_intercept_accept(&self) -> io::Result<TcpListener> {
         let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
         self.tcp_listen_with(any, ListenOptions { any_port: true, ..Default::default() }).await
     }
@@ -261,6 +326,8 @@ impl Net {
     /// [any-IP](crate::Control::set_any_ip) that is what is sent to everybody whose packets are
     /// routed to the stack. [`UdpSocket::recv_from_to`] says where a datagram was sent to, and
     /// [`UdpSocket::send_from_to`] answers from there; it has no port of its own to send from.
+    /// It is bound to `[::]`, so IPv4 addresses are seen as `::ffff:a.b.c.d`, which
+    /// [`to_canonical`](IpAddr::to_canonical) undoes; both calls take either form.
     ///
     /// # Errors
     ///

@@ -180,7 +180,8 @@ fn threads_intercept_what_is_sent_to_anybody() {
     let route = netstack::netsocket::Route::default_via("10.0.0.2".parse().expect("an address"));
     near.control().add_route(route).expect("a route");
     far.control().set_any_ip(true).expect("it runs");
-    let (tcp, udp) = (far.tcp_intercept().expect("free"), far.udp_intercept().expect("free"));
+    let (tcp, udp) =
+        (far.tcp_intercept_accept().expect("free"), far.udp_intercept().expect("free"));
 
     let sender = near.udp_bind("0.0.0.0:0").expect("free");
     sender.connect("192.0.2.7:53").expect("somebody's");

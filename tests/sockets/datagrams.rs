@@ -79,7 +79,7 @@ async fn what_is_sent_to_anybody_is_intercepted_and_answered() {
     }
     far.net().control().set_any_ip(true).await.expect("it runs");
     let udp = far.net().udp_intercept().await.expect("the first");
-    let tcp = far.net().tcp_intercept().await.expect("the first");
+    let tcp = far.net().tcp_intercept_accept().await.expect("the first");
     let again = far.net().udp_intercept().await;
     assert_eq!(again.map_err(|e| e.kind()).err(), Some(ErrorKind::AddrInUse));
 

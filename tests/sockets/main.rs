@@ -4,6 +4,7 @@ mod blocking;
 mod cancel;
 mod datagrams;
 mod errors;
+mod intercepting;
 mod isolation;
 mod lifetime;
 mod streams;

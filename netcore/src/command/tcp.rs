@@ -17,8 +17,16 @@ pub enum Command {
         options: ListenOptions,
     },
     /// Take the oldest connection of a listener; answered by [`Response::Accepted`] once there is
-    /// one.
+    /// one, or by [`Response::Held`] if the listener [holds](OnSyn::Hold) SYNs.
     Accept,
+    /// Answer a held SYN; answered by [`Response::Accepted`] when the handshake is done. The
+    /// connection has the handle of the SYN.
+    Admit,
+    /// Turn a held SYN away; answered at once.
+    Refuse {
+        /// What its sender is told.
+        how: Refusal,
+    },
     /// Connect; answered by [`Response::Connected`] when the handshake is done.
     Connect {
         /// Where to.
@@ -42,7 +50,8 @@ pub enum Command {
     },
     /// Shut the write half down: the peer sees the end of the stream after all queued bytes.
     Shutdown,
-    /// Close the listener, or the connection after its queued bytes are sent; answered at once.
+    /// Close the listener, or the connection after its queued bytes are sent, or refuse a held SYN
+    /// with a reset; answered at once.
     Close,
     /// Reset the connection.
     Abort,
@@ -61,6 +70,15 @@ pub enum Response {
     /// A connection was accepted.
     Accepted {
         /// Names the connection from now on.
+        handle: SocketId,
+        /// The address that the peer dialled.
+        local: SocketAddr,
+        /// The peer.
+        remote: SocketAddr,
+    },
+    /// A SYN is held until somebody decides what becomes of it.
+    Held {
+        /// Names the SYN from now on.
         handle: SocketId,
         /// The address that the peer dialled.
         local: SocketAddr,
@@ -154,6 +172,8 @@ pub struct ListenOptions {
     /// address is 0 then. With [`set_any_ip`](crate::Netstack::set_any_ip) it takes connections to
     /// anybody, each with the destination that its peer dialled as its local address.
     pub any_port: bool,
+    /// What becomes of a SYN before anybody has accepted it.
+    pub on_syn: OnSyn,
     /// What each connection starts with.
     pub connection: Options,
 }
@@ -166,4 +186,49 @@ pub enum Families {
     Both,
     /// IPv6 alone, so that another socket may hold the same port for IPv4.
     V6Only,
+}
+
+/// What a listener does with a SYN.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnSyn {
+    /// Answers it, so that the connection is made while nobody accepts it, as on the kernel.
+    #[default]
+    Answer,
+    /// Says nothing and holds it, until it is admitted or refused. Held SYNs count as half-open
+    /// connections, of which the oldest makes room for a new one, and are forgotten after
+    /// [`Config::handshake_timeout`](crate::Config::handshake_timeout);
+    /// [`backlog_max`](ListenOptions::backlog_max) has no meaning then.
+    Hold,
+}
+
+/// How a held SYN is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// With a reset, as a port where nobody listens does (RFC 9293 section 3.10.7.1).
+    Reset,
+    /// With "network unreachable" (RFC 792), "no route to destination" (RFC 4443).
+    NetworkUnreachable,
+    /// With "host unreachable" (RFC 792), "address unreachable" (RFC 4443).
+    HostUnreachable,
+    /// With "port unreachable" (RFC 792, RFC 4443).
+    PortUnreachable,
+    /// With "communication administratively prohibited" (RFC 1812 section 5.2.7.1, RFC 4443).
+    Prohibited,
+    /// Without a word: the peer tries again, and that SYN is held anew.
+    Silence,
+}
+
+impl From<std::io::ErrorKind> for Refusal {
+    /// What tells a peer best that a connection made for it has failed with such an error. A
+    /// timeout becomes [`HostUnreachable`](Self::HostUnreachable), and what no message stands for
+    /// [`Reset`](Self::Reset).
+    fn from(kind: std::io::ErrorKind) -> Self {
+        use std::io::ErrorKind;
+        match kind {
+            ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => Self::NetworkUnreachable,
+            ErrorKind::HostUnreachable | ErrorKind::TimedOut => Self::HostUnreachable,
+            ErrorKind::PermissionDenied => Self::Prohibited,
+            _ => Self::Reset,
+        }
+    }
 }

@@ -1,16 +1,18 @@
 //! The connections between a TCP listener and its handle.
 
+use super::held::HeldSyn;
 use super::stream::StreamQueue;
 use super::waiters::{WaitKey, Waiters};
 use crate::doorbell::{Bell, Events};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::sync::{Arc, Mutex};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::task::{Poll, Waker};
 
-/// What a TCP listener and its handle share: connections whose handshake is done, oldest first.
+/// What a TCP listener and its handle share: connections whose handshake is done, or the SYNs that
+/// it [holds](crate::tcp::OnSyn::Hold), oldest first.
 ///
 /// A connection leaves the queue only into the hands of a caller, so giving up waiting loses none.
 /// This type is for those who build handles. All methods return at once.
@@ -24,6 +26,8 @@ pub struct AcceptQueue {
 #[derive(Debug, Default)]
 struct State {
     connections: VecDeque<Arc<StreamQueue>>,
+    /// By ticket, so that one that has ended makes room wherever it stands.
+    held: BTreeMap<u64, Arc<HeldSyn>>,
     closed: Option<Error>,
     waiters: Waiters,
 }
@@ -54,11 +58,26 @@ impl AcceptQueue {
         }
     }
 
-    /// Whether [`try_accept`](Self::try_accept) would give something else than
-    /// [`Error::WouldBlock`]; if not, `waker` is kept and woken when that may have changed.
+    /// Takes the oldest SYN that is held. It is the caller's to admit or
+    /// [refuse](HeldSyn::refuse).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WouldBlock`] if none waits; otherwise why the listener ended.
+    pub fn try_held(&self) -> Result<Arc<HeldSyn>, Error> {
+        let mut state = self.state.lock();
+        match (state.held.pop_first(), state.closed) {
+            (Some((_, held)), _) => Ok(held),
+            (None, Some(reason)) => Err(reason),
+            (None, None) => Err(Error::WouldBlock),
+        }
+    }
+
+    /// Whether [`try_accept`](Self::try_accept) or [`try_held`](Self::try_held) would give
+    /// something else than [`Error::WouldBlock`]; if not, `waker` is kept and woken when that may have changed.
     pub fn poll_acceptable(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut state = self.state.lock();
-        if !state.connections.is_empty() || state.closed.is_some() {
+        if !state.connections.is_empty() || !state.held.is_empty() || state.closed.is_some() {
             return Poll::Ready(());
         }
         state.waiters.register(key, waker);
@@ -87,7 +106,20 @@ impl AcceptQueue {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.state.lock().connections.len()
+        let state = self.state.lock();
+        state.connections.len() + state.held.len()
+    }
+
+    /// Adds a SYN that is held, or puts one back that was taken but never reached anybody.
+    pub(crate) fn hold(&self, held: Arc<HeldSyn>, wakes: &mut Vec<Waker>) {
+        let mut state = self.state.lock();
+        state.held.insert(held.ticket(), held);
+        state.waiters.wake(wakes);
+    }
+
+    /// Takes a SYN out that is not held any more.
+    pub(crate) fn forget_held(&self, ticket: u64) {
+        self.state.lock().held.remove(&ticket);
     }
 
     pub(crate) fn push(&self, connection: Arc<StreamQueue>, wakes: &mut Vec<Waker>) {
@@ -112,6 +144,7 @@ impl AcceptQueue {
         let mut state = self.state.lock();
         state.closed = Some(reason);
         state.waiters.wake(wakes);
+        state.held.clear();
         std::mem::take(&mut state.connections)
     }
 }

@@ -7,11 +7,13 @@
 mod accept;
 mod bytes;
 mod datagram;
+mod held;
 mod stream;
 mod waiters;
 
 pub use accept::AcceptQueue;
 pub use datagram::{Datagram, DatagramQueue};
+pub use held::HeldSyn;
 pub use stream::{SideState, StreamQueue};
 pub use waiters::WaitKey;
 
@@ -28,6 +30,8 @@ pub enum SocketQueue {
     Stream(Arc<StreamQueue>),
     /// Of a TCP listener.
     Accept(Arc<AcceptQueue>),
+    /// Of a SYN that a TCP listener holds.
+    Held(Arc<HeldSyn>),
     /// Of a UDP, ping or raw socket.
     Datagram(Arc<DatagramQueue>),
 }

@@ -77,8 +77,9 @@ pub(crate) enum Stage {
     /// A SYN was sent; somebody waits for the outcome.
     Connecting { responder: Option<Responder> },
     /// A SYN was answered; the listener waits for the last step. The tickets are those of the
-    /// listener's and of all half-open connections.
-    HalfOpen { listener: SocketId, tickets: (u64, u64) },
+    /// listener's and of all half-open connections. Of a SYN that was held, somebody waits for the
+    /// outcome; others go to the listener's queue.
+    HalfOpen { listener: SocketId, tickets: (u64, u64), responder: Option<Responder> },
     /// The handshake is done.
     Open(Arc<StreamQueue>),
 }

@@ -1,7 +1,7 @@
 //! TCP listeners.
 
 use crate::channel::Responder;
-use crate::command::tcp::Options;
+use crate::command::tcp::{OnSyn, Options};
 use crate::id::SocketId;
 use crate::queue::AcceptQueue;
 use crate::sync::Arc;
@@ -15,6 +15,7 @@ pub(crate) struct Listener {
     /// What each connection starts with.
     pub(crate) options: Options,
     pub(crate) backlog_max: usize,
+    pub(crate) on_syn: OnSyn,
     pub(crate) half_open: HalfOpen,
     /// Accept commands that wait.
     pub(crate) parked: VecDeque<Responder>,
@@ -22,13 +23,14 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// Whether the accept queue has no room. SYNs are dropped then, and so is the last step of
-    /// handshakes under way, so that the peer tries again (Linux does the same).
+    /// handshakes under way, so that the peer tries again (Linux does the same). SYNs that are held
+    /// have the bounds of half-open connections.
     pub(crate) fn is_full(&self) -> bool {
-        self.queue.len() >= self.backlog_max
+        self.on_syn == OnSyn::Answer && self.queue.len() >= self.backlog_max
     }
 }
 
-/// The connections whose handshake is under way, oldest first.
+/// The connections whose handshake is under way, and SYNs that are held, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct HalfOpen {
     connections: BTreeMap<u64, SocketId>,
@@ -36,6 +38,11 @@ pub(crate) struct HalfOpen {
 }
 
 impl HalfOpen {
+    /// The ticket that the next one gets.
+    pub(crate) fn next_ticket(&self) -> u64 {
+        self.last_ticket + 1
+    }
+
     /// Adds a connection; the ticket takes it out again.
     pub(crate) fn insert(&mut self, id: SocketId) -> u64 {
         self.last_ticket += 1;

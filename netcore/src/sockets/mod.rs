@@ -3,6 +3,7 @@
 pub(crate) mod connection;
 pub(crate) mod datagram;
 pub(crate) mod guard;
+pub(crate) mod held;
 pub(crate) mod listener;
 pub(crate) mod options;
 pub(crate) mod past_ends;
@@ -16,6 +17,7 @@ use crate::error::Error;
 use crate::id::SocketId;
 use connection::Connection;
 use datagram::DatagramSocket;
+use held::Held;
 use listener::Listener;
 use slotmap::SlotMap;
 
@@ -24,6 +26,7 @@ use slotmap::SlotMap;
 pub(crate) enum Socket {
     Connection(Box<Connection>),
     Listener(Box<Listener>),
+    Held(Box<Held>),
     Datagram(Box<DatagramSocket>),
 }
 
@@ -62,6 +65,11 @@ impl Sockets {
         self.slots.remove(id)
     }
 
+    /// Puts another socket in the place of one, under its id.
+    pub(crate) fn replace(&mut self, id: SocketId, socket: Socket) -> Option<Socket> {
+        self.slots.get_mut(id).map(|slot| std::mem::replace(slot, socket))
+    }
+
     pub(crate) fn get_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
         self.slots.get_mut(id)
     }
@@ -76,6 +84,13 @@ impl Sockets {
     pub(crate) fn listener_mut(&mut self, id: SocketId) -> Option<&mut Listener> {
         match self.slots.get_mut(id)? {
             Socket::Listener(listener) => Some(listener),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn held_mut(&mut self, id: SocketId) -> Option<&mut Held> {
+        match self.slots.get_mut(id)? {
+            Socket::Held(held) => Some(held),
             _ => None,
         }
     }

@@ -28,6 +28,13 @@ impl Netstack {
         if !self.resets.allows(self.now) {
             return DropReason::RateLimited;
         }
+        self.send_reset(packet, link);
+        reason
+    }
+
+    /// Answers a segment with a reset (RFC 9293 section 3.10.7.1).
+    pub(super) fn send_reset<L: Link>(&mut self, packet: &Packet, link: &mut L) {
+        let segment = TcpPacket::new_unchecked(packet.payload());
         let (sequence, acknowledgement) = if segment.ack() {
             (segment.ack_number(), None)
         } else {
@@ -36,7 +43,6 @@ impl Netstack {
         let ports = (segment.dst_port(), segment.src_port());
         self.send_control(packet, ports, TcpControl::Rst, (sequence, acknowledgement), link);
         self.outgoing.counters.resets_sent += 1;
-        reason
     }
 
     /// Sends a segment without data or options back to where `packet` came from.

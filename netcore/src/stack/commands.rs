@@ -83,6 +83,17 @@ impl Netstack {
                     None => stream.close(),
                 }
             }
+            (Response::Tcp(tcp::Response::Held { .. }), Some(SocketQueue::Held(held))) => {
+                match handle.and_then(|listener| self.sockets.listener_mut(listener)) {
+                    Some(_) if held.end().is_some() => {}
+                    Some(listener) => {
+                        let accept = listener.queue.clone();
+                        accept.hold(held, &mut self.wakes);
+                        self.retry_accept(accept.id());
+                    }
+                    None => held.close(),
+                }
+            }
             (Response::Tcp(tcp::Response::Received { buf }), Some(SocketQueue::Stream(stream))) => {
                 stream.unread(buf, &mut self.wakes);
             }
@@ -116,6 +127,7 @@ impl Netstack {
             // A fresh socket.
             (_, Some(SocketQueue::Stream(stream))) => stream.close(),
             (_, Some(SocketQueue::Accept(accept))) => accept.close(),
+            (_, Some(SocketQueue::Held(held))) => held.close(),
             (_, Some(SocketQueue::Datagram(datagrams))) => datagrams.close(),
             (_, None) => {}
         }
@@ -178,6 +190,7 @@ impl Netstack {
                 _ => self.remove_connection(id, Error::StackGone),
             },
             Some(Socket::Listener(_)) => self.remove_listener(id, Error::StackGone),
+            Some(Socket::Held(_)) => self.remove_held(id, Error::StackGone),
             Some(Socket::Datagram(socket)) => {
                 socket.is_orphan = true;
                 self.mark(id);
@@ -207,6 +220,7 @@ impl Netstack {
         match self.sockets.get_mut(id) {
             Some(Socket::Connection(_)) => self.remove_connection(id, reason),
             Some(Socket::Listener(_)) => self.remove_listener(id, reason),
+            Some(Socket::Held(_)) => self.remove_held(id, reason),
             Some(Socket::Datagram(_)) => self.remove_datagram(id, reason),
             None => {}
         }
@@ -235,6 +249,8 @@ impl Netstack {
                 Outcome::Later
             }
             tcp::Command::Accept => self.accept(handle, responder),
+            tcp::Command::Admit => self.admit_held(handle, responder),
+            tcp::Command::Refuse { how } => self.refuse_held(handle, how),
             tcp::Command::Close => match self.find_tcp(handle) {
                 Ok(Found::Listener(queue)) => {
                     self.remove_listener(queue.id(), Error::Closed);
@@ -244,11 +260,12 @@ impl Netstack {
                     stream.close();
                     Outcome::from(Ok(Response::Done))
                 }
+                Ok(Found::Held) => self.refuse_held(handle, tcp::Refusal::Reset),
                 Err(error) => Outcome::Now(Err(error)),
             },
             command => match self.find_tcp(handle) {
                 Ok(Found::Stream(stream)) => self.stream(&stream, command, responder),
-                Ok(Found::Listener(_)) => Outcome::Now(Err(Error::WrongSocket)),
+                Ok(Found::Listener(_) | Found::Held) => Outcome::Now(Err(Error::WrongSocket)),
                 Err(error) => Outcome::Now(Err(error)),
             },
         }
@@ -347,6 +364,7 @@ impl Netstack {
                 connection.queue().cloned().map(Found::Stream).ok_or(Error::Closed)
             }
             Some(Socket::Listener(listener)) => Ok(Found::Listener(listener.queue.clone())),
+            Some(Socket::Held(_)) => Ok(Found::Held),
             Some(Socket::Datagram(_)) => Err(Error::WrongSocket),
             None => Err(Error::Closed),
         }
@@ -356,6 +374,7 @@ impl Netstack {
 enum Found {
     Stream(Arc<StreamQueue>),
     Listener(Arc<AcceptQueue>),
+    Held,
 }
 
 /// Datagrams.

@@ -6,7 +6,7 @@ use super::ingress::Packet;
 use crate::addressing::NextHop;
 use crate::buffer::SoloSocket;
 use crate::channel::Responder;
-use crate::command::tcp;
+use crate::command::tcp::{self, OnSyn};
 use crate::counters::{DropReason, Fate};
 use crate::doorbell::{Bell, Events};
 use crate::engine::Engine;
@@ -69,6 +69,7 @@ impl Netstack {
         }
         match self.flows.get(&flow).copied() {
             Some(Flow::Connection(id)) => self.receive_segment(id, &packet, link),
+            Some(Flow::Held(id)) => self.receive_while_held(id, &packet, link),
             Some(Flow::TimeWait) => self.receive_late_segment(flow, &packet, link),
             // A segment to many has no connection (RFC 9293 section 3.9.2.3, MUST-57).
             None if !self.addressing.is_local(packet.header.destination) => {
@@ -165,20 +166,17 @@ impl Netstack {
             // Nobody means it; Linux drops it as well.
             return Err(DropReason::Unacceptable);
         }
+        if listener.on_syn == OnSyn::Hold {
+            return self.hold_syn(flow, listener_id, packet);
+        }
         if listener.is_full() {
             return Err(DropReason::BacklogFull);
         }
         let options = listener.options.clone();
         let way =
             self.addressing.next_hop(flow.remote().ip()).map_err(|_| DropReason::NoRouteBack)?;
-        if listener.half_open.len() >= self.config.half_open_per_listener_max.max(1) {
-            let oldest = listener.half_open.oldest();
-            self.evict_half_open(oldest);
-        }
-        if self.half_open.len() >= self.config.half_open_max.max(1) {
-            self.evict_half_open(self.half_open.oldest());
-        }
-        let stage = Stage::HalfOpen { listener: listener_id, tickets: (0, 0) };
+        self.make_room_for_half_open(listener_id);
+        let stage = Stage::HalfOpen { listener: listener_id, tickets: (0, 0), responder: None };
         let id = self.insert_connection(flow, way, options, stage).map_err(|_| {
             match self.sockets.is_full() {
                 true => DropReason::TooManySockets,
@@ -190,14 +188,40 @@ impl Netstack {
         let tickets = (ticket, self.half_open.insert(id));
         let isn = self.next_isn(&flow);
         let connection = self.sockets.connection_mut(id).expect("it was just inserted");
-        connection.stage = Stage::HalfOpen { listener: listener_id, tickets };
+        connection.stage = Stage::HalfOpen { listener: listener_id, tickets, responder: None };
+        self.begin_handshake(id, isn, packet, link);
+        Ok(Fate::Delivered)
+    }
+
+    /// Shows a connection the SYN that it was made for, and has it answered.
+    pub(super) fn begin_handshake<L: Link>(
+        &mut self,
+        id: SocketId,
+        isn: u32,
+        packet: &Packet,
+        link: &mut L,
+    ) {
+        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
+        let flow = connection.wire.flow();
         let endpoint = (flow.local().ip(), flow.local().port());
         connection.solo.tcp_mut().listen(endpoint).expect("a closed socket and a port");
         let mut output = Output { link, state: &mut self.outgoing };
         let start = packet.header.payload.start;
         connection.receive_syn(isn, self.now, &packet.bytes, start, &mut output);
         self.mark(id);
-        Ok(Fate::Delivered)
+    }
+
+    /// Has the oldest half-open connections make room for another of a listener.
+    pub(super) fn make_room_for_half_open(&mut self, listener: SocketId) {
+        if let Some(listener) = self.sockets.listener_mut(listener)
+            && listener.half_open.len() >= self.config.half_open_per_listener_max.max(1)
+        {
+            let oldest = listener.half_open.oldest();
+            self.evict_half_open(oldest);
+        }
+        if self.half_open.len() >= self.config.half_open_max.max(1) {
+            self.evict_half_open(self.half_open.oldest());
+        }
     }
 
     /// Ends a connect that an ICMP error speaks of, as Linux does, so that whoever waits learns at
@@ -224,10 +248,10 @@ impl Netstack {
         self.sockets.connection_mut(id).filter(|connection| connection.is_under_way(sequence))
     }
 
-    fn evict_half_open(&mut self, oldest: Option<SocketId>) {
+    pub(super) fn evict_half_open(&mut self, oldest: Option<SocketId>) {
         if let Some(id) = oldest {
             self.outgoing.counters.drop(DropReason::HalfOpenEvicted);
-            self.remove_connection(id, Error::Aborted);
+            self.remove_half_open(id, Error::Aborted);
         }
     }
 
@@ -313,7 +337,7 @@ impl Netstack {
             let is_taken = match self.flows.get(&flow) {
                 None => false,
                 Some(Flow::TimeWait) => !self.time_wait.is_reusable(&flow, self.now),
-                Some(Flow::Connection(_)) => true,
+                Some(Flow::Connection(_) | Flow::Held(_)) => true,
             };
             !is_taken && !self.ports.is_bound(Protocol::Tcp, port)
         };
@@ -335,12 +359,42 @@ impl Netstack {
         if self.is_shut_down {
             return Err(Error::StackGone);
         }
-        let recv_bytes = options.recv_buffer_bytes.unwrap_or(self.config.recv_buffer_bytes);
-        let send_bytes = options.send_buffer_bytes.unwrap_or(self.config.send_buffer_bytes);
-        if self.sockets.is_full() || !self.arena.has_room([recv_bytes, send_bytes]) {
+        if self.sockets.is_full() || self.lacks_buffers(&options) {
             // Worth least, and a flood of SYNs must not keep everybody else out.
             self.evict_half_open(self.half_open.oldest());
         }
+        if self.sockets.is_full() {
+            return Err(Error::LimitReached);
+        }
+        let connection = Box::new(self.new_connection(flow, way, options, stage)?);
+        let id = self.sockets.insert(|_| Ok(Socket::Connection(connection)))?;
+        self.flows.insert(flow, Flow::Connection(id));
+        Ok(id)
+    }
+
+    /// Whether there is no room for the buffers of another connection.
+    pub(super) fn lacks_buffers(&self, options: &tcp::Options) -> bool {
+        let (recv_bytes, send_bytes) = self.buffer_bytes(options);
+        !self.arena.has_room([recv_bytes, send_bytes])
+    }
+
+    /// How large the buffers of a connection are, for receiving and for sending.
+    fn buffer_bytes(&self, options: &tcp::Options) -> (usize, usize) {
+        (
+            options.recv_buffer_bytes.unwrap_or(self.config.recv_buffer_bytes),
+            options.send_buffer_bytes.unwrap_or(self.config.send_buffer_bytes),
+        )
+    }
+
+    /// Makes a connection that has no place among the sockets yet.
+    pub(super) fn new_connection(
+        &mut self,
+        flow: FlowKey,
+        way: NextHop,
+        options: tcp::Options,
+        stage: Stage,
+    ) -> Result<Connection, Error> {
+        let (recv_bytes, send_bytes) = self.buffer_bytes(&options);
         let mut wire = match way {
             NextHop::Own => Wire::new(flow, LOOPBACK_MTU, None),
             NextHop::Link(_) | NextHop::Nowhere => {
@@ -350,15 +404,9 @@ impl Netstack {
         if let Some(path) = self.path_mtus.get(flow.remote().ip(), self.now) {
             wire.narrow(path);
         }
-        let (arena, now) = (&mut self.arena, self.now);
-        let id = self.sockets.insert(|_| {
-            let solo =
-                SoloSocket::new(arena, recv_bytes, send_bytes).map_err(|_| Error::LimitReached)?;
-            let connection = Connection::new(solo, wire, stage, (way, now), options);
-            Ok(Socket::Connection(Box::new(connection)))
-        })?;
-        self.flows.insert(flow, Flow::Connection(id));
-        Ok(id)
+        let solo = SoloSocket::new(&mut self.arena, recv_bytes, send_bytes)
+            .map_err(|_| Error::LimitReached)?;
+        Ok(Connection::new(solo, wire, stage, (way, self.now), options))
     }
 
     /// Looks at what the handle of a connection rang for.
@@ -382,6 +430,10 @@ impl Netstack {
             // Whoever waited for the connection has given up.
             Stage::Connecting { responder: Some(responder) } if responder.is_abandoned() => {
                 self.remove_connection(id, Error::Aborted);
+            }
+            // The same of one whose SYN was answered, which its peer has to be told.
+            Stage::HalfOpen { responder: Some(responder), .. } if responder.is_abandoned() => {
+                connection.abort(Error::Aborted);
             }
             _ => {}
         }
@@ -514,8 +566,8 @@ impl Netstack {
                     Ok((response.into(), Some(SocketQueue::Stream(queue)))),
                 );
             }
-            Stage::HalfOpen { listener, tickets } => {
-                let (listener, tickets) = (*listener, *tickets);
+            Stage::HalfOpen { listener, tickets, responder } => {
+                let (listener, tickets, responder) = (*listener, *tickets, responder.take());
                 self.half_open.remove(tickets.1);
                 let listener = self.sockets.listener_mut(listener);
                 let listener = listener.expect("half-open connections go with their listener");
@@ -528,8 +580,15 @@ impl Netstack {
                 let queue = Arc::new(StreamQueue::new(bell, ends, limits, options));
                 let connection = self.sockets.connection_mut(id).expect("it was just there");
                 connection.stage = Stage::Open(queue.clone());
-                accept.push(queue, &mut self.wakes);
-                self.retry_accept(accept.id());
+                if let Some(responder) = responder {
+                    let response =
+                        tcp::Response::Accepted { handle: id, local: ends.0, remote: ends.1 };
+                    let answer = Ok((response.into(), Some(SocketQueue::Stream(queue))));
+                    self.reply(None, Some(responder), answer);
+                } else {
+                    accept.push(queue, &mut self.wakes);
+                    self.retry_accept(accept.id());
+                }
             }
             Stage::Open(_) => unreachable!("a connection is established once"),
         }
@@ -551,10 +610,14 @@ impl Netstack {
                 let responder = responder.take();
                 self.reply(None, responder, Err(reason));
             }
-            Stage::HalfOpen { listener, tickets } => {
+            Stage::HalfOpen { listener, tickets, responder } => {
                 self.half_open.remove(tickets.1);
                 if let Some(listener) = self.sockets.listener_mut(*listener) {
                     listener.half_open.remove(tickets.0);
+                }
+                if let Some(responder) = responder.take() {
+                    // Nobody to tell is nothing to undo.
+                    let _ = responder.answer(Err(reason));
                 }
             }
             Stage::Open(queue) => {

@@ -2,6 +2,7 @@
 
 use super::Netstack;
 use super::ingress::{Origin, Packet};
+use crate::command::tcp::Refusal;
 use crate::counters::DropReason;
 use crate::ip::IpHeader;
 use crate::link::Link;
@@ -15,7 +16,11 @@ use std::net::IpAddr;
 /// What an ICMP error says.
 #[derive(Debug, Clone, Copy)]
 enum Complaint {
+    NetworkUnreachable,
+    HostUnreachable,
     PortUnreachable,
+    /// By somebody who decides on it.
+    Prohibited,
     /// Over IPv6 with where the packet says what the unknown header is.
     ProtocolUnreachable(usize),
     /// Not all fragments came in time.
@@ -37,6 +42,21 @@ impl Netstack {
         let ends = (packet.header.destination, packet.header.source);
         self.answer_error(&packet.bytes, ends, Complaint::PortUnreachable, link)
             .unwrap_or(DropReason::NoListener)
+    }
+
+    /// Turns the peer away whose SYN this is.
+    pub(super) fn answer_refusal<L: Link>(&mut self, packet: &Packet, how: Refusal, link: &mut L) {
+        let complaint = match how {
+            Refusal::Reset | Refusal::Silence => return,
+            Refusal::NetworkUnreachable => Complaint::NetworkUnreachable,
+            Refusal::HostUnreachable => Complaint::HostUnreachable,
+            Refusal::PortUnreachable => Complaint::PortUnreachable,
+            Refusal::Prohibited => Complaint::Prohibited,
+        };
+        let ends = (packet.header.destination, packet.header.source);
+        if self.answer_error(&packet.bytes, ends, complaint, link).is_some() {
+            self.outgoing.counters.drop(DropReason::RefusalRateLimited);
+        }
     }
 
     /// Answers a packet of a protocol that nobody speaks (RFC 1122 section 3.2.2.1, RFC 4443
@@ -133,6 +153,12 @@ impl Complaint {
     /// Type, code and what follows the checksum, for a peer of this family.
     fn in_words_of(self, peer: IpAddr) -> (u8, u8, u32) {
         match (self, peer) {
+            (Self::NetworkUnreachable, IpAddr::V4(_)) => (3, 0, 0),
+            (Self::NetworkUnreachable, IpAddr::V6(_)) => (1, 0, 0),
+            (Self::HostUnreachable, IpAddr::V4(_)) => (3, 1, 0),
+            (Self::HostUnreachable, IpAddr::V6(_)) => (1, 3, 0),
+            (Self::Prohibited, IpAddr::V4(_)) => (3, 13, 0),
+            (Self::Prohibited, IpAddr::V6(_)) => (1, 1, 0),
             (Self::PortUnreachable, IpAddr::V4(_)) => (3, 3, 0),
             (Self::PortUnreachable, IpAddr::V6(_)) => (1, 4, 0),
             (Self::ProtocolUnreachable(_), IpAddr::V4(_)) => (3, 2, 0),

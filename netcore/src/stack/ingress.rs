@@ -9,7 +9,7 @@ use crate::ip::{self, IpHeader};
 use crate::link::{self, FRAME_BUFFER_BYTES, FrameChecksum, Link};
 use bytes::Bytes;
 use smoltcp::phy::Medium;
-use smoltcp::wire::{Icmpv6Message, IpProtocol};
+use smoltcp::wire::{Icmpv6Message, IpProtocol, TcpPacket};
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -50,7 +50,29 @@ impl Packet {
 
     /// Replaces the IP header by one without options or extension headers.
     pub(super) fn strip_extensions(&mut self) {
-        let payload = self.payload();
+        self.rebuild(self.bytes.len());
+    }
+
+    /// The headers of a TCP segment, as a packet of its own that shares no memory with this one.
+    pub(super) fn without_data(&self) -> Self {
+        let header_len = usize::from(TcpPacket::new_unchecked(self.payload()).header_len());
+        let end = self.header.payload.start + header_len;
+        let mut headers = Self {
+            bytes: self.bytes.clone(),
+            buffer_bytes: self.bytes.len(),
+            header: self.header.clone(),
+            is_checksum_good: true,
+        };
+        match end < self.bytes.len() {
+            true => headers.rebuild(end),
+            false => headers.bytes = Bytes::copy_from_slice(&self.bytes),
+        }
+        headers
+    }
+
+    /// Makes the packet anew of the transport's part of it, up to `end`.
+    fn rebuild(&mut self, end: usize) {
+        let payload = &self.bytes[self.header.payload.start..end];
         let header = &self.header;
         let repr = ip::repr(
             header.source,

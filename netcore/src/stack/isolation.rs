@@ -82,6 +82,7 @@ impl Netstack {
         match self.sockets.get_mut(id) {
             Some(Socket::Connection(_)) => self.end_broken(id),
             Some(Socket::Listener(_)) => self.remove_listener(id, Error::Aborted),
+            Some(Socket::Held(_)) => self.remove_held(id, Error::Aborted),
             Some(Socket::Datagram(socket)) if at_work.is_sending => {
                 socket.queue.clone().set_error(Error::Aborted, &mut self.wakes);
                 self.mark(id);

@@ -36,6 +36,7 @@ impl Netstack {
                 port,
                 options: options.connection,
                 backlog_max,
+                on_syn: options.on_syn,
                 half_open: HalfOpen::default(),
                 parked: VecDeque::new(),
             })))
@@ -73,17 +74,11 @@ impl Netstack {
             if listener.parked.is_empty() {
                 return;
             }
-            let Ok(stream) = listener.queue.try_accept() else {
+            let Some((response, queue)) = next_of(&listener.queue) else {
                 return;
             };
             let responder = listener.parked.pop_front();
-            let response = tcp::Response::Accepted {
-                handle: stream.id(),
-                local: stream.local_address(),
-                remote: stream.peer_address(),
-            };
-            let answer = Ok((response.into(), Some(SocketQueue::Stream(stream))));
-            self.reply(Some(id), responder, answer);
+            self.reply(Some(id), responder, Ok((response.into(), Some(queue))));
         }
     }
 
@@ -104,8 +99,10 @@ impl Netstack {
             return;
         };
         self.ports.release(Protocol::Tcp, listener.port, id);
+        // Whoever decides on one of them has not closed it.
+        let half_open_reason = if reason == Error::Closed { Error::Aborted } else { reason };
         for half_open in listener.half_open.ids() {
-            self.remove_connection(half_open, Error::Aborted);
+            self.remove_half_open(half_open, half_open_reason);
         }
         for stream in listener.queue.finish(reason, &mut self.wakes) {
             stream.abort();
@@ -115,4 +112,17 @@ impl Netstack {
             let _ = responder.answer(Err(reason));
         }
     }
+}
+
+/// Takes the next connection of a listener, or the next SYN that it holds.
+fn next_of(queue: &AcceptQueue) -> Option<(tcp::Response, SocketQueue)> {
+    if let Ok(stream) = queue.try_accept() {
+        let (handle, local) = (stream.id(), stream.local_address());
+        let response = tcp::Response::Accepted { handle, local, remote: stream.peer_address() };
+        return Some((response, SocketQueue::Stream(stream)));
+    }
+    let held = queue.try_held().ok()?;
+    let (handle, local) = (held.id(), held.local_address());
+    let response = tcp::Response::Held { handle, local, remote: held.peer_address() };
+    Some((response, SocketQueue::Held(held)))
 }

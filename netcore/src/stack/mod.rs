@@ -6,6 +6,7 @@ mod connections;
 mod datagrams;
 mod errors;
 mod ethernet;
+mod held;
 mod icmp_answers;
 mod ingress;
 mod isolation;
@@ -378,6 +379,7 @@ impl Netstack {
             match self.sockets.get_mut(id) {
                 Some(Socket::Connection(_)) => self.attend_connection(id),
                 Some(Socket::Listener(_)) => self.attend_listener(id),
+                Some(Socket::Held(_)) => self.attend_held(id),
                 Some(Socket::Datagram(_)) => self.attend_datagram(id),
                 None => {}
             }
@@ -391,12 +393,17 @@ impl Netstack {
         let mut worked = false;
         while let Some(id) = self.deadlines.pop(self.now) {
             worked = true;
-            let Some(connection) = self.sockets.connection_mut(id) else {
-                continue;
-            };
             self.at_work.socket = Some(id);
-            if connection.armed.fired(&mut self.deadlines, id, self.now) {
-                self.mark(id);
+            let (armed, is_held) = match self.sockets.get_mut(id) {
+                Some(Socket::Connection(connection)) => (&mut connection.armed, false),
+                Some(Socket::Held(held)) => (&mut held.armed, true),
+                _ => continue,
+            };
+            let is_due = armed.fired(&mut self.deadlines, id, self.now);
+            match (is_due, is_held) {
+                (false, _) => {}
+                (true, false) => self.mark(id),
+                (true, true) => self.remove_held(id, Error::TimedOut),
             }
         }
         self.at_work.socket = None;
@@ -424,6 +431,7 @@ impl Netstack {
             self.at_work.socket = Some(id);
             worked |= match self.sockets.get_mut(id) {
                 Some(Socket::Connection(_)) => self.serve_connection(id, link),
+                Some(Socket::Held(_)) => self.serve_held(id, link),
                 Some(Socket::Datagram(_)) => self.serve_datagram(id, link),
                 _ => false,
             };
@@ -436,6 +444,7 @@ impl Netstack {
     fn mark(&mut self, id: SocketId) {
         let is_dirty = match self.sockets.get_mut(id) {
             Some(Socket::Connection(connection)) => &mut connection.is_dirty,
+            Some(Socket::Held(held)) => &mut held.is_dirty,
             Some(Socket::Datagram(socket)) => &mut socket.is_dirty,
             _ => return,
         };

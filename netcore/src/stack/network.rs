@@ -59,6 +59,9 @@ impl Netstack {
         }
         self.address_left(address);
         for id in self.sockets.ids() {
+            if self.sockets.held_mut(id).is_some_and(|held| held.flow.local().ip() == address) {
+                self.remove_held(id, Error::AddressRemoved);
+            }
             let Some(connection) = self.sockets.connection_mut(id) else { continue };
             if connection.wire.flow().local().ip() != address {
                 continue;

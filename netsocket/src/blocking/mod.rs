@@ -5,6 +5,7 @@
 
 mod control;
 mod net;
+mod pending;
 #[cfg(feature = "dns")]
 mod resolver;
 mod tcp_listener;
@@ -13,6 +14,7 @@ mod udp_socket;
 
 pub use control::Control;
 pub use net::Net;
+pub use pending::{PendingConnection, PendingListener};
 #[cfg(feature = "dns")]
 pub use resolver::Resolver;
 pub use tcp_listener::{Incoming, TcpListener};

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "dns")]
 use super::Resolver;
-use super::{Control, TcpListener, TcpStream, UdpSocket};
+use super::{Control, PendingListener, TcpListener, TcpStream, UdpSocket};
 use crate::address::{Targets, ToSocketAddrs};
 use crate::wait;
 use netcore::tcp::{ListenOptions, Options};
@@ -111,13 +111,37 @@ impl Net {
         wait_for(&addr, self.net.udp_bind(&addr), None)?.map(UdpSocket::from)
     }
 
-    /// Listens for connections to any port that no other socket has.
+    /// Listens for TCP connections and answers none by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Net::tcp_listen_pending`].
+    pub fn tcp_listen_pending(
+        &self,
+        addr: impl ToSocketAddrs,
+        options: ListenOptions,
+    ) -> io::Result<PendingListener> {
+        let listening = self.net.tcp_listen_pending(&addr, options);
+        wait_for(&addr, listening, None)?.map(PendingListener::from)
+    }
+
+    /// Listens for connections to any port that no other socket has, and leaves it to the program
+    /// what each peer is told.
     ///
     /// # Errors
     ///
     /// As [`crate::Net::tcp_intercept`].
-    pub fn tcp_intercept(&self) -> io::Result<TcpListener> {
-        pollster::block_on(self.net.tcp_intercept()).map(TcpListener::from)
+    pub fn tcp_intercept(&self) -> io::Result<PendingListener> {
+        pollster::block_on(self.net.tcp_intercept()).map(PendingListener::from)
+    }
+
+    /// Listens for connections to any port that no other socket has, and makes each.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Net::tcp_intercept_accept`].
+    pub fn tcp_intercept_accept(&self) -> io::Result<TcpListener> {
+        pollster::block_on(self.net.tcp_intercept_accept()).map(TcpListener::from)
     }
 
     /// Makes a UDP socket that receives what is sent to any port that no other socket has.

@@ -1,0 +1,269 @@
+//! SYNs that wait for somebody to decide what becomes of them.
+
+use super::Netstack;
+use super::commands::Outcome;
+use super::datagrams::mapped;
+use super::ingress::Packet;
+use crate::channel::Responder;
+use crate::command::Response;
+use crate::command::tcp::Refusal;
+use crate::counters::{DropReason, Fate};
+use crate::deadlines::Armed;
+use crate::doorbell::Bell;
+use crate::error::Error;
+use crate::flow_table::{Flow, FlowKey};
+use crate::id::SocketId;
+use crate::link::Link;
+use crate::queue::HeldSyn;
+use crate::sockets::Socket;
+use crate::sockets::connection::Stage;
+use crate::sockets::held::{Decision, Held};
+use crate::sync::Arc;
+use smoltcp::time::Duration;
+use smoltcp::wire::TcpPacket;
+use std::net::SocketAddr;
+
+impl Netstack {
+    /// Holds a SYN for a listener that wants to decide on each.
+    pub(super) fn hold_syn(
+        &mut self,
+        flow: FlowKey,
+        listener_id: SocketId,
+        packet: &Packet,
+    ) -> Result<Fate, DropReason> {
+        self.make_room_for_half_open(listener_id);
+        if self.sockets.is_full() {
+            self.evict_half_open(self.half_open.oldest());
+        }
+        let local_isn = self.next_isn(&flow);
+        let listener = self.sockets.listener_mut(listener_id).expect("it was just looked up");
+        let (accept, ticket) = (listener.queue.clone(), listener.half_open.next_ticket());
+        let ends = match accept.local_address() {
+            SocketAddr::V4(_) => (flow.local(), flow.remote()),
+            SocketAddr::V6(_) => (mapped(flow.local()), mapped(flow.remote())),
+        };
+        let doorbell = &self.doorbell;
+        let kept = packet.without_data();
+        let remote_isn = TcpPacket::new_unchecked(kept.payload()).seq_number().0 as u32;
+        let inserted = self.sockets.insert(|id| {
+            let handle = HeldSyn::new(Bell::new(id, doorbell.clone()), ticket, ends);
+            Ok(Socket::Held(Box::new(Held {
+                handle: Arc::new(handle),
+                flow,
+                packet: kept.bytes,
+                header: kept.header,
+                remote_isn,
+                local_isn,
+                listener: listener_id,
+                tickets: (ticket, 0),
+                decision: None,
+                armed: Armed::default(),
+                is_dirty: false,
+            })))
+        });
+        let id = inserted.map_err(|_| DropReason::TooManySockets)?;
+        self.at_work.socket = Some(id);
+        self.flows.insert(flow, Flow::Held(id));
+        if let Some(listener) = self.sockets.listener_mut(listener_id) {
+            listener.half_open.insert(id);
+        }
+        let held = self.sockets.held_mut(id).expect("it was just inserted");
+        held.tickets.1 = self.half_open.insert(id);
+        let due = self.now + Duration::from(self.config.handshake_timeout);
+        held.armed.set(&mut self.deadlines, id, Some(due));
+        accept.hold(held.handle.clone(), &mut self.wakes);
+        self.retry_accept(listener_id);
+        Ok(Fate::Delivered)
+    }
+
+    /// Takes a segment of a peer whose SYN is held. It was sent nothing yet, so it can say no more
+    /// than that it tries again or gives up.
+    pub(super) fn receive_while_held<L: Link>(
+        &mut self,
+        id: SocketId,
+        packet: &Packet,
+        link: &mut L,
+    ) -> Result<Fate, DropReason> {
+        self.at_work.socket = Some(id);
+        let held = self.sockets.held_mut(id).expect("the flow table has living ids");
+        let (flow, isn) = (held.flow, held.remote_isn);
+        let segment = TcpPacket::new_unchecked(packet.payload());
+        let sequence = segment.seq_number().0 as u32;
+        if segment.rst() {
+            // As in LISTEN there is no acknowledgement to go by, and as in SYN-RECEIVED the number
+            // has to be exact (RFC 9293 section 3.10.7.4, RFC 5961 section 3).
+            if sequence != isn && sequence != isn.wrapping_add(1) {
+                return Err(DropReason::UnexpectedReset);
+            }
+            self.remove_held(id, Error::Reset);
+            return Ok(Fate::Delivered);
+        }
+        if segment.ack() {
+            // Of an older connection (RFC 9293 section 3.10.7.2).
+            return Err(self.answer_reset(packet, DropReason::Unacceptable, link));
+        }
+        if !segment.syn() || segment.fin() {
+            return Err(DropReason::Unacceptable);
+        }
+        if sequence == isn {
+            return Err(DropReason::UnexpectedSyn);
+        }
+        // The peer has given up without a word, as one that never had an answer does, and tries
+        // anew from the same port.
+        self.remove_held(id, Error::Reset);
+        self.receive_syn(flow, packet, link)
+    }
+
+    /// Carries out the command to answer a held SYN.
+    pub(super) fn admit_held(
+        &mut self,
+        handle: Option<SocketId>,
+        responder: &mut Option<Responder>,
+    ) -> Outcome {
+        let held = match self.find_held(handle) {
+            Ok(held) => held,
+            Err(error) => return Outcome::Now(Err(error)),
+        };
+        if held.decision.is_some() {
+            return Outcome::Now(Err(Error::Closed));
+        }
+        let id = held.handle.id();
+        held.decision = Some(match responder.take().filter(|responder| responder.park_on(id)) {
+            Some(responder) => Decision::Admit(responder),
+            // A connection that nobody waits for would be reset at once.
+            None => Decision::Refuse(Refusal::Reset),
+        });
+        self.mark(id);
+        Outcome::Later
+    }
+
+    /// Carries out the command to turn the peer of a held SYN away.
+    pub(super) fn refuse_held(&mut self, handle: Option<SocketId>, how: Refusal) -> Outcome {
+        let refused = self.find_held(handle).and_then(|held| held.handle.refuse(how));
+        Outcome::from(refused.map(|()| Response::Done))
+    }
+
+    fn find_held(&mut self, handle: Option<SocketId>) -> Result<&mut Held, Error> {
+        match handle.and_then(|id| self.sockets.get_mut(id)) {
+            Some(Socket::Held(held)) => Ok(held),
+            Some(_) => Err(Error::WrongSocket),
+            None => Err(Error::Closed),
+        }
+    }
+
+    /// Looks at what the handle of a held SYN rang for.
+    pub(super) fn attend_held(&mut self, id: SocketId) {
+        let Some(held) = self.sockets.held_mut(id) else {
+            return;
+        };
+        held.handle.bell().take();
+        if let Some(how) = held.handle.refusal() {
+            // Whoever wanted it admitted is told by the responder that goes.
+            held.decision = Some(Decision::Refuse(how));
+        } else if let Some(Decision::Admit(responder)) = &held.decision
+            && responder.is_abandoned()
+        {
+            held.decision = Some(Decision::Refuse(Refusal::Reset));
+        }
+        self.mark(id);
+    }
+
+    /// Does with a held SYN what was decided.
+    pub(super) fn serve_held<L: Link>(&mut self, id: SocketId, link: &mut L) -> bool {
+        let Some(held) = self.sockets.held_mut(id) else {
+            return false;
+        };
+        held.is_dirty = false;
+        let Some(decision) = held.decision.take() else {
+            return false;
+        };
+        let packet = Packet {
+            bytes: held.packet.clone(),
+            buffer_bytes: held.packet.len(),
+            header: held.header.clone(),
+            is_checksum_good: true,
+        };
+        match decision {
+            Decision::Admit(responder) => self.admit(id, responder, &packet, link),
+            Decision::Refuse(how) => {
+                self.remove_held(id, Error::Closed);
+                match how {
+                    // Somebody has decided on it, so it is no more limited than an answer.
+                    Refusal::Reset => self.send_reset(&packet, link),
+                    how => self.answer_refusal(&packet, how, link),
+                }
+            }
+        }
+        true
+    }
+
+    /// Makes a connection of a held SYN, and answers it.
+    fn admit<L: Link>(
+        &mut self,
+        id: SocketId,
+        responder: Responder,
+        packet: &Packet,
+        link: &mut L,
+    ) {
+        let Some(held) = self.sockets.held_mut(id) else {
+            return;
+        };
+        let (flow, isn) = (held.flow, held.local_isn);
+        let (listener, tickets) = (held.listener, held.tickets);
+        let options = self.sockets.listener_mut(listener).map(|listener| listener.options.clone());
+        let made = self.addressing.next_hop(flow.remote().ip()).and_then(|way| {
+            let options = options.ok_or(Error::Aborted)?;
+            if self.lacks_buffers(&options) && self.half_open.oldest() != Some(id) {
+                self.evict_half_open(self.half_open.oldest());
+            }
+            let stage = Stage::HalfOpen { listener, tickets, responder: None };
+            self.new_connection(flow, way, options, stage)
+        });
+        let mut connection = match made {
+            Ok(connection) => connection,
+            Err(error) => {
+                self.remove_held(id, error);
+                self.reply(None, Some(responder), Err(error));
+                return;
+            }
+        };
+        connection.stage = Stage::HalfOpen { listener, tickets, responder: Some(responder) };
+        let connection = Socket::Connection(Box::new(connection));
+        if let Some(Socket::Held(mut held)) = self.sockets.replace(id, connection) {
+            held.armed.set(&mut self.deadlines, id, None);
+            held.handle.finish(Error::Closed, &mut self.wakes);
+        }
+        self.flows.insert(flow, Flow::Connection(id));
+        self.begin_handshake(id, isn, packet, link);
+    }
+
+    /// Forgets a SYN that was held. Its peer is told nothing here.
+    pub(super) fn remove_held(&mut self, id: SocketId, reason: Error) {
+        if self.sockets.held_mut(id).is_none() {
+            return;
+        }
+        let Some(Socket::Held(mut held)) = self.sockets.remove(id) else {
+            return;
+        };
+        held.armed.set(&mut self.deadlines, id, None);
+        self.flows.remove(&held.flow);
+        self.half_open.remove(held.tickets.1);
+        if let Some(listener) = self.sockets.listener_mut(held.listener) {
+            listener.half_open.remove(held.tickets.0);
+            listener.queue.forget_held(held.tickets.0);
+        }
+        held.handle.finish(reason, &mut self.wakes);
+        if let Some(Decision::Admit(responder)) = held.decision {
+            // Nobody to tell is nothing to undo.
+            let _ = responder.answer(Err(reason));
+        }
+    }
+
+    /// Ends a connection whose handshake is under way, or has not begun.
+    pub(super) fn remove_half_open(&mut self, id: SocketId, reason: Error) {
+        match self.sockets.get_mut(id) {
+            Some(Socket::Held(_)) => self.remove_held(id, reason),
+            _ => self.remove_connection(id, reason),
+        }
+    }
+}
