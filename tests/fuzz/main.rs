@@ -1,11 +1,13 @@
 //! The fuzz targets, without a fuzzer: with the kept corpus and with noise.
 //!
 //! `NETSTACK_FUZZ_RUNS=100000 cargo test --release -p tests --test fuzz -- --nocapture` is a long
-//! run; `NETSTACK_FUZZ_SEED` begins another one. A failing run prints its seed.
+//! run; `NETSTACK_FUZZ_SEED` begins another one. A failing run prints the command that repeats it.
 
 // What repeats a failure, and how far a run has come.
 #![allow(clippy::print_stdout)]
 
+use netstack::sim::repeat_command;
+use std::fmt::Display;
 use std::ops::Range;
 use std::path::Path;
 
@@ -36,12 +38,14 @@ fn play(target: &str, mut story: impl FnMut(&[u8])) {
     for entry in std::fs::read_dir(&corpus).expect("the corpus is kept with the source") {
         let path = entry.expect("a readable directory").path();
         println!("{}", path.display());
+        // No noise behind the corpus.
+        let _shown = OnPanic(&[("NETSTACK_FUZZ_RUNS", &0)]);
         story(&std::fs::read(path).expect("a readable file"));
         kept += 1;
     }
     assert!(kept > 0, "no corpus in {}", corpus.display());
     for seed in seeds() {
-        let _shown = OnPanic(target, seed);
+        let _shown = OnPanic(&[("NETSTACK_FUZZ_SEED", &seed), ("NETSTACK_FUZZ_RUNS", &1)]);
         story(&noise(seed));
     }
 }
@@ -75,14 +79,29 @@ fn mixed(state: u64) -> u64 {
     mixed ^ mixed >> 31
 }
 
-/// Tells which story went wrong.
-struct OnPanic<'a>(&'a str, u64);
+/// Tells what repeats the story that went wrong.
+struct OnPanic<'a>(&'a [(&'a str, &'a dyn Display)]);
+
+impl OnPanic<'_> {
+    fn line(&self) -> String {
+        format!("to repeat this story: {}", repeat_command(self.0))
+    }
+}
 
 impl Drop for OnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let Self(target, seed) = self;
-            println!("{target}: NETSTACK_FUZZ_SEED={seed} NETSTACK_FUZZ_RUNS=1");
+            println!("{}", self.line());
         }
     }
+}
+
+#[test]
+fn a_failing_story_says_how_to_repeat_it() {
+    let line = OnPanic(&[("NETSTACK_FUZZ_SEED", &7), ("NETSTACK_FUZZ_RUNS", &1)]).line();
+
+    // Another profile or, without cargo, the program itself is between the two.
+    assert!(line.starts_with("to repeat this story: NETSTACK_FUZZ_SEED=7 NETSTACK_FUZZ_RUNS=1 "));
+    let arguments = "--exact a_failing_story_says_how_to_repeat_it --include-ignored";
+    assert!(line.ends_with(arguments), "{line}");
 }

@@ -15,6 +15,7 @@ mod sequence;
 mod waiting;
 mod world;
 
+use netstack::sim::repeat_command;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::cell::Cell;
@@ -36,11 +37,13 @@ fn random_operations_lose_nothing_and_repeat_nothing() {
     for seed in seeds {
         let done = Rc::new(Cell::new(0));
         let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, operations, done.clone())));
+        let repeat = repeat_command(&[
+            ("NETSTACK_MODEL_SEED", &seed),
+            ("NETSTACK_MODEL_OPERATIONS", &operations),
+        ]);
         assert!(
             outcome.is_ok(),
-            "operation {} of seed {seed} failed; to repeat it:\n\
-             NETSTACK_MODEL_SEED={seed} NETSTACK_MODEL_OPERATIONS={operations} \
-             cargo test -p tests --test model",
+            "operation {} of seed {seed} failed; to repeat it:\n{repeat}",
             done.get(),
         );
     }

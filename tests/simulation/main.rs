@@ -11,12 +11,14 @@
 //!
 //! ```sh
 //! NETSTACK_SIM_SEEDS=10000 cargo test --release -p tests --test simulation
-//! NETSTACK_SIM_SEED=1234 cargo test -p tests --test simulation
 //! ```
+//!
+//! A failing run prints the command that repeats it.
 
 #![allow(clippy::print_stdout)]
 
 mod connection;
+mod failing;
 mod plan;
 mod workload;
 

@@ -40,10 +40,11 @@
 //!
 //! # A run that fails
 //!
-//! prints the line that repeats it with the same seed and writes what the hosts sent to a file
-//! that Wireshark reads. Two variables of the environment make it so: `NETSTACK_SIM_SEED` takes
-//! the place of the seeds in the program, and `NETSTACK_SIM_PCAP` names the file, which is written
-//! only if a run fails.
+//! prints the command that repeats it with the same seed, and writes what the hosts sent to a file
+//! that Wireshark reads: into the folder `tmp` of cargo's target directory, or of the system where
+//! cargo has not built the test. Two variables of the environment change that: `NETSTACK_SIM_SEED`
+//! takes the place of the seeds in the program, and `NETSTACK_SIM_PCAP` names the file. A run that
+//! succeeds writes none.
 //!
 //! # In front of a real device
 //!
@@ -58,6 +59,7 @@
 //!   [`Pair::spawn_threads`](crate::Pair::spawn_threads).
 //! * There is no router that would tell a sender of a smaller MTU: what is too large is lost.
 
+mod failure;
 mod host;
 mod impaired;
 mod lane;
@@ -65,6 +67,7 @@ mod link;
 mod network;
 mod trace;
 
+pub use failure::repeat_command;
 pub use host::{Host, HostBuilder};
 pub use impaired::{Impaired, ImpairedSlot, Impairment};
 pub use link::{Counters, Link};
@@ -156,19 +159,14 @@ where
 #[allow(clippy::print_stderr)]
 fn tell_how_to_repeat(sim: &Sim) {
     let seed = sim.seed();
-    if let Some(path) = std::env::var_os(PCAP_VARIABLE).map(PathBuf::from) {
-        match sim.write_pcap(&path) {
-            Ok(()) => eprintln!("the packets of seed {seed} are in {}", path.display()),
-            Err(error) => eprintln!("writing {}: {error}", path.display()),
-        }
+    let path = std::env::var_os(PCAP_VARIABLE).filter(|path| !path.is_empty());
+    let path = path.map_or_else(|| failure::capture_path(seed), PathBuf::from);
+    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    match folder.and_then(|()| sim.write_pcap(&path)) {
+        Ok(()) => eprintln!("the packets of seed {seed} are in {}", path.display()),
+        Err(error) => eprintln!("writing {}: {error}", path.display()),
     }
-    let thread = std::thread::current();
-    let test = thread.name().filter(|name| *name != "main");
-    let test = test.map_or_else(String::new, |name| format!(" -- --exact '{name}'"));
-    eprintln!(
-        "to repeat this run: {SEED_VARIABLE}={seed} {PCAP_VARIABLE}=seed-{seed}.pcap cargo \
-         test{test}"
-    );
+    eprintln!("to repeat this run: {}", repeat_command(&[(SEED_VARIABLE, &seed)]));
 }
 
 /// A simulated network, given to the future of [`run`]. Cheap to clone.
