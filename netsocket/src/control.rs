@@ -155,6 +155,21 @@ impl Control {
         self.tell(control::Command::SetMtu(mtu)).await
     }
 
+    /// Sends IP packets of at most as many bytes as servers and routers say that the link carries, or
+    /// as large as otherwise with `None`. Too small ones count as the least that is allowed; see
+    /// [`Netstack::set_advertised_mtu`](netcore::Netstack::set_advertised_mtu).
+    ///
+    /// # Errors
+    ///
+    /// None but those of all.
+    ///
+    /// # Cancel safety
+    ///
+    /// The command is sent or not; one that was sent is carried out.
+    pub async fn set_advertised_mtu(&self, mtu: Option<usize>) -> io::Result<()> {
+        self.tell(control::Command::SetAdvertisedMtu(mtu)).await
+    }
+
     /// Takes packets to any address for the stack's own; see
     /// [`Netstack::set_any_ip`](netcore::Netstack::set_any_ip).
     ///

@@ -3,6 +3,8 @@
 use ipnet::IpNet;
 use netcore::{Entropy, MacAddr, Route};
 use netsocket::{Control, Net};
+use std::collections::HashSet;
+use std::fmt::Debug;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,10 +39,6 @@ pub(crate) enum Source {
     Slaac,
 }
 
-/// The least that every IPv6 link carries (RFC 8200 section 5), and every IPv4 host takes (RFC 791).
-const MTU_MIN_V6: usize = 1280;
-const MTU_MIN_V4: usize = 576;
-
 /// Puts what is provided into force: adds what is new, and removes exactly what it has added
 /// itself. What the stack was given by others comes first and stays.
 #[derive(Debug, Clone)]
@@ -57,6 +55,17 @@ struct State {
     wanted: [Provided; 2],
     /// What was added, of all sources.
     added: Provided,
+    /// What the stack refused the last time, and why: each is logged once.
+    refused: HashSet<String>,
+}
+
+/// What an update has come to so far.
+#[derive(Debug, Default)]
+struct Update {
+    known: HashSet<String>,
+    refused: HashSet<String>,
+    /// What is not in force, and is to be tried again.
+    missing: Provided,
 }
 
 impl Provider {
@@ -64,98 +73,131 @@ impl Provider {
         Self { control, names_max, state: Arc::default() }
     }
 
-    /// From now on `source` provides just this.
+    /// From now on `source` provides just this. Returns the addresses and routes that the stack
+    /// refused, which are logged; they are tried again with the next call.
     ///
     /// The address comes last and goes first: who waits for one finds the rest in place.
     ///
     /// # Errors
     ///
-    /// `BrokenPipe` if the stack is gone. What the stack refuses is left out and logged.
-    pub(crate) async fn provide(&self, source: Source, provided: Provided) -> io::Result<()> {
+    /// `BrokenPipe` if the stack is gone.
+    pub(crate) async fn provide(&self, source: Source, provided: Provided) -> io::Result<Provided> {
         let mut state = self.state.lock().await;
         state.wanted[source as usize] = provided;
-        let State { wanted, added } = &mut *state;
+        let State { wanted, added, refused } = &mut *state;
         let wanted = merged(wanted);
-        let given = self.control.network();
+        let mut update = Update { known: std::mem::take(refused), ..Update::default() };
 
+        self.add_routes(&wanted, added, &mut update).await?;
+        self.name(&wanted, added, &mut update).await?;
+        if wanted.mtu != added.mtu {
+            let set = self.control.set_advertised_mtu(wanted.mtu).await;
+            if update.carried_out(set, &wanted.mtu)? {
+                added.mtu = wanted.mtu;
+            }
+        }
+        self.add_addresses(&wanted, added, &mut update).await?;
+        self.remove(&wanted, added, &mut update).await?;
+        *refused = update.refused;
+        Ok(update.missing)
+    }
+
+    async fn add_routes(
+        &self,
+        wanted: &Provided,
+        added: &mut Provided,
+        update: &mut Update,
+    ) -> io::Result<()> {
+        let given = self.control.network();
         for route in &wanted.routes {
             let is_known = |known: &Route| known.destination == route.destination;
             let is_ours = added.routes.iter().any(is_known);
             if added.routes.contains(route) || (!is_ours && given.routes.iter().any(is_known)) {
                 continue;
             }
-            if carried_out(self.control.add_route_on_link(*route).await, route)? {
+            if update.carried_out(self.control.add_route_on_link(*route).await, route)? {
                 added.routes.retain(|known| !is_known(known));
                 added.routes.push(*route);
+            } else {
+                update.missing.routes.push(*route);
             }
         }
-        self.name(&wanted, added).await?;
-        let will_have_v6 = has_v6(&given.addresses) || has_v6(&wanted.addresses);
-        self.limit(wanted.mtu, will_have_v6, added).await?;
-        for address in &wanted.addresses {
+        Ok(())
+    }
+
+    async fn add_addresses(
+        &self,
+        wanted: &Provided,
+        added: &mut Provided,
+        update: &mut Update,
+    ) -> io::Result<()> {
+        let given = self.control.network();
+        let is_deprecated = |address: &&IpNet| wanted.deprecated.contains(&address.addr());
+        // The preferred ones first: who waits for an address begins with one of them.
+        let (last, first): (Vec<&IpNet>, Vec<&IpNet>) =
+            wanted.addresses.iter().partition(is_deprecated);
+        for address in first.into_iter().chain(last) {
             let is_known = |known: &IpNet| known.addr() == address.addr();
             let is_ours = added.addresses.iter().any(is_known);
-            if added.addresses.contains(address)
-                || (!is_ours && given.addresses.iter().any(is_known))
-            {
+            if !is_ours && given.addresses.iter().any(is_known) {
                 continue;
             }
-            if carried_out(self.control.add_address(*address).await, address)? {
+            if !added.addresses.contains(address) {
+                if !update.carried_out(self.control.add_address(*address).await, address)? {
+                    update.missing.addresses.push(*address);
+                    continue;
+                }
                 added.addresses.retain(|known| !is_known(known));
                 added.addresses.push(*address);
             }
+            let (address, is_wanted) = (address.addr(), is_deprecated(&address));
+            if added.deprecated.contains(&address) != is_wanted {
+                let set = self.control.set_deprecated(address, is_wanted).await;
+                if update.carried_out(set, &address)? {
+                    added.deprecated.retain(|known| *known != address);
+                    added.deprecated.extend(is_wanted.then_some(address));
+                }
+            }
         }
+        Ok(())
+    }
+
+    /// Removes what was added and is not wanted any more, unless somebody else has removed or
+    /// replaced it meanwhile.
+    async fn remove(
+        &self,
+        wanted: &Provided,
+        added: &mut Provided,
+        update: &mut Update,
+    ) -> io::Result<()> {
+        let given = self.control.network();
         for old in std::mem::take(&mut added.addresses) {
             if wanted.addresses.iter().any(|address| address.addr() == old.addr()) {
                 added.addresses.push(old);
-            } else {
-                carried_out(self.control.remove_address(old.addr()).await, &old)?;
+                continue;
+            }
+            added.deprecated.retain(|known| *known != old.addr());
+            if given.addresses.contains(&old) {
+                update.carried_out(self.control.remove_address(old.addr()).await, &old)?;
             }
         }
-        self.deprecate(&wanted.deprecated, added).await?;
-        // Without an IPv6 address smaller packets are allowed again.
-        self.limit(wanted.mtu, has_v6(&self.control.network().addresses), added).await?;
         for old in std::mem::take(&mut added.routes) {
             if wanted.routes.iter().any(|route| route.destination == old.destination) {
                 added.routes.push(old);
-            } else {
-                carried_out(self.control.remove_route(old.destination).await, &old)?;
+            } else if given.routes.contains(&old) {
+                update.carried_out(self.control.remove_route(old.destination).await, &old)?;
             }
-        }
-        Ok(())
-    }
-
-    /// Keeps exactly these of the addresses that were added from new connections.
-    async fn deprecate(&self, wanted: &[IpAddr], added: &mut Provided) -> io::Result<()> {
-        for address in added.addresses.iter().map(IpNet::addr) {
-            let is_wanted = wanted.contains(&address);
-            if added.deprecated.contains(&address) != is_wanted {
-                carried_out(self.control.set_deprecated(address, is_wanted).await, &address)?;
-            }
-        }
-        let is_added =
-            |address: &&IpAddr| added.addresses.iter().any(|own| own.addr() == **address);
-        added.deprecated = wanted.iter().filter(is_added).copied().collect();
-        Ok(())
-    }
-
-    /// Sends packets no larger than `mtu`, or than the least that the stack's families need: what a
-    /// server says beyond that is as well as unsaid.
-    async fn limit(
-        &self,
-        mtu: Option<usize>,
-        has_v6: bool,
-        added: &mut Provided,
-    ) -> io::Result<()> {
-        let mtu = mtu.map(|mtu| mtu.max(if has_v6 { MTU_MIN_V6 } else { MTU_MIN_V4 }));
-        if mtu != added.mtu && carried_out(self.control.set_mtu(mtu).await, &mtu)? {
-            added.mtu = mtu;
         }
         Ok(())
     }
 
     /// Sets name servers and search domains behind those that others have set.
-    async fn name(&self, wanted: &Provided, added: &mut Provided) -> io::Result<()> {
+    async fn name(
+        &self,
+        wanted: &Provided,
+        added: &mut Provided,
+        update: &mut Update,
+    ) -> io::Result<()> {
         let given = self.control.network();
         let (servers, new_servers) =
             joined(&given.name_servers, &added.name_servers, &wanted.name_servers, self.names_max);
@@ -167,7 +209,7 @@ impl Provider {
         );
         if servers != given.name_servers || domains != given.search_domains {
             let set = self.control.set_name_servers(servers, domains).await;
-            if !carried_out(set, &"name servers")? {
+            if !update.carried_out(set, &"name servers")? {
                 return Ok(());
             }
         }
@@ -192,10 +234,6 @@ fn merged(sources: &[Provided]) -> Provided {
     all
 }
 
-fn has_v6(addresses: &[IpNet]) -> bool {
-    addresses.iter().any(|address| address.addr().is_ipv6())
-}
-
 /// What is given by others and what is wanted, up to `max`; and the second part of it alone.
 fn joined<T: Clone + PartialEq>(
     current: &[T],
@@ -214,14 +252,20 @@ fn joined<T: Clone + PartialEq>(
     (all, new)
 }
 
-/// Whether a command was carried out; an error if there will never be one again.
-fn carried_out(result: io::Result<()>, what: &dyn std::fmt::Debug) -> io::Result<bool> {
-    match result {
-        Ok(()) => Ok(true),
-        Err(error) if is_end(&error) => Err(error),
-        Err(error) => {
-            tracing::warn!(?what, %error, "the stack refused what it was provided with");
-            Ok(false)
+impl Update {
+    /// Whether a command was carried out; an error if there will never be one again.
+    fn carried_out(&mut self, result: io::Result<()>, what: &dyn Debug) -> io::Result<bool> {
+        match result {
+            Ok(()) => Ok(true),
+            Err(error) if is_end(&error) => Err(error),
+            Err(error) => {
+                let text = format!("{what:?}: {error}");
+                if !self.known.contains(&text) {
+                    tracing::warn!(?what, %error, "the stack refused what it was provided with");
+                }
+                self.refused.insert(text);
+                Ok(false)
+            }
         }
     }
 }
@@ -246,6 +290,11 @@ mod tests {
         }
     }
 
+    fn route((destination, gateway): (&str, &str)) -> Route {
+        let destination = destination.parse().expect("a network");
+        Route { destination, gateway: Some(gateway.parse().expect("an address")) }
+    }
+
     #[tokio::test]
     async fn small_mtus_are_raised_to_what_ipv6_needs() {
         let (device, _far) = device::pipe(16, 1500);
@@ -261,8 +310,55 @@ mod tests {
         assert_eq!(mtu(), 1280);
         provider.provide(Source::Slaac, Provided::default()).await.expect("a stack");
         assert_eq!(mtu(), 1200);
+        // Whoever adds and removes the address.
+        let own = "fd00::9/64".parse::<IpNet>().expect("a network");
+        stack.net().control().add_address(own).await.expect("a host's");
+        assert_eq!(mtu(), 1280);
+        stack.net().control().remove_address(own.addr()).await.expect("it is there");
+        assert_eq!(mtu(), 1200);
         provider.provide(Source::Dhcp, Provided::default()).await.expect("a stack");
         assert_eq!(mtu(), 1500);
+    }
+
+    #[tokio::test]
+    async fn refused_addresses_and_routes_are_tried_again() {
+        let (device, _far) = device::pipe(16, 1500);
+        let config = netcore::Config { addresses_max: 1, routes_max: 1, ..Default::default() };
+        let stack = Builder::new()
+            .config(config)
+            .address("10.0.0.9/24".parse().expect("a network"))
+            .route(route(("192.0.2.0/24", "10.0.0.1")))
+            .spawn(device)
+            .expect("a stack");
+        let (control, provider) = (stack.net().control(), Provider::new(stack.net().control(), 3));
+        let wanted = provided(&["10.7.0.5/16"], "10.7.0.1", &[]);
+
+        let refused = provider.provide(Source::Dhcp, wanted.clone()).await.expect("a stack");
+        assert_eq!((&refused.addresses, &refused.routes), (&wanted.addresses, &wanted.routes));
+        assert_eq!((control.network().addresses.len(), control.network().routes.len()), (1, 1));
+        control.remove_address("10.0.0.9".parse().expect("an address")).await.expect("it is there");
+        control.remove_route("192.0.2.0/24".parse().expect("a network")).await.expect("likewise");
+        let refused = provider.provide(Source::Dhcp, wanted.clone()).await.expect("a stack");
+
+        assert_eq!(refused, Provided::default());
+        assert_eq!(control.network().addresses, wanted.addresses);
+        assert_eq!(control.network().routes, wanted.routes);
+    }
+
+    #[tokio::test]
+    async fn what_others_have_set_meanwhile_stays() {
+        let (device, _far) = device::pipe(16, 1500);
+        let stack = Builder::new().spawn(device).expect("a stack");
+        let (control, provider) = (stack.net().control(), Provider::new(stack.net().control(), 3));
+        let wanted = Provided { mtu: Some(1400), ..provided(&["10.7.0.5/16"], "10.7.0.1", &[]) };
+        provider.provide(Source::Dhcp, wanted).await.expect("a stack");
+        let own = route(("0.0.0.0/0", "10.7.0.99"));
+        control.add_route(own).await.expect("on the link");
+        control.set_mtu(Some(1300)).await.expect("large enough");
+
+        provider.provide(Source::Dhcp, Provided::default()).await.expect("a stack");
+
+        assert_eq!((&control.network().routes[..], control.network().link.mtu), (&[own][..], 1300));
     }
 
     #[tokio::test]

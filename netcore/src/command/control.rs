@@ -65,6 +65,9 @@ pub enum Command {
     /// Send smaller packets than the device could; see
     /// [`Netstack::set_mtu`](crate::Netstack::set_mtu).
     SetMtu(Option<usize>),
+    /// Note what servers and routers say of the link's MTU; see
+    /// [`Netstack::set_advertised_mtu`](crate::Netstack::set_advertised_mtu).
+    SetAdvertisedMtu(Option<usize>),
     /// Take packets to any address for one's own; see
     /// [`Netstack::set_any_ip`](crate::Netstack::set_any_ip).
     SetAnyIp(bool),

@@ -159,6 +159,10 @@ impl Netstack {
                 Ok(())
             }
             control::Command::SetMtu(mtu) => self.set_mtu(mtu),
+            control::Command::SetAdvertisedMtu(mtu) => {
+                self.set_advertised_mtu(mtu);
+                Ok(())
+            }
             control::Command::SetAnyIp(any_ip) => {
                 self.set_any_ip(any_ip);
                 Ok(())

@@ -68,6 +68,7 @@ pub struct Netstack {
     addressing: Addressing,
     /// The MTU that was set, and that of the link as of the last turn.
     mtu: Option<usize>,
+    advertised_mtu: Option<usize>,
     link_mtu: usize,
     path_mtus: PathMtus,
     name_servers: Vec<IpAddr>,
@@ -151,6 +152,7 @@ impl Netstack {
             engine: Engine::new(now),
             addressing: Addressing::default(),
             mtu: None,
+            advertised_mtu: None,
             link_mtu,
             path_mtus: PathMtus::new(config.path_mtus_max),
             name_servers: Vec::new(),

@@ -169,7 +169,8 @@ impl Netstack {
         self.ways_changed();
     }
 
-    /// Sends IP packets of at most `mtu` bytes, or as large as the device can with `None`.
+    /// Sends IP packets of at most `mtu` bytes, or as large as the device can with `None`. An IPv6
+    /// address that comes later raises less than 1,280 bytes to that for as long as it stays.
     /// Connections that are there go on with segments that fit, and with the size that they began
     /// with once it fits again; what they announce as the largest that they take stays the same. What was
     /// under way and has become too large is sent again when its timer is due, not before.
@@ -179,15 +180,25 @@ impl Netstack {
     /// [`Error::MtuTooSmall`] if it is less than every host must take: 1,280 bytes if the stack has
     /// an IPv6 address (RFC 8200 section 5), 576 otherwise (RFC 791).
     pub fn set_mtu(&mut self, mtu: Option<usize>) -> Result<(), Error> {
-        let has_v6 = self.addressing.addresses().iter().any(|own| own.addr().is_ipv6());
-        let min = if has_v6 { MTU_MIN_V6 } else { MTU_MIN_V4 };
-        if mtu.is_some_and(|mtu| mtu < min) {
+        if mtu.is_some_and(|mtu| mtu < self.mtu_min()) {
             return Err(Error::MtuTooSmall);
         }
         self.mtu = mtu;
         self.outgoing.capabilities.mtu = self.mtu_of(self.link_mtu);
         self.publish();
         Ok(())
+    }
+
+    /// Sends IP packets of at most as many bytes as servers and routers say that the link carries
+    /// (RFC 2132 section 5.1, RFC 4861 section 4.6.4), or as large as otherwise with `None`.
+    ///
+    /// Nothing is refused: less than 1,280 bytes count as 1,280 as long as the stack has an IPv6
+    /// address (RFC 8200 section 5), less than 576 as 576 (RFC 791). What was
+    /// [set](Self::set_mtu) holds beside it.
+    pub fn set_advertised_mtu(&mut self, mtu: Option<usize>) {
+        self.advertised_mtu = mtu;
+        self.outgoing.capabilities.mtu = self.mtu_of(self.link_mtu);
+        self.publish();
     }
 
     /// Takes packets to any address for the stack's own, as those need who intercept what others
@@ -278,7 +289,16 @@ impl Netstack {
     }
 
     fn mtu_of(&self, link_mtu: usize) -> usize {
-        self.mtu.map_or(link_mtu, |mtu| mtu.min(link_mtu))
+        match self.mtu.into_iter().chain(self.advertised_mtu).min() {
+            Some(mtu) => mtu.max(self.mtu_min()).min(link_mtu),
+            None => link_mtu,
+        }
+    }
+
+    /// The least that the stack's families need of a link.
+    fn mtu_min(&self) -> usize {
+        let has_v6 = self.addressing.addresses().iter().any(|own| own.addr().is_ipv6());
+        if has_v6 { MTU_MIN_V6 } else { MTU_MIN_V4 }
     }
 
     /// Looks again which way every connection goes, and tells everybody that something is new.
@@ -299,6 +319,8 @@ impl Netstack {
         for id in woken {
             self.mark(id);
         }
+        // The first IPv6 address raises it, and the last one lets it go down.
+        self.outgoing.capabilities.mtu = self.mtu_of(self.link_mtu);
         self.publish();
     }
 

@@ -92,6 +92,15 @@ impl Control {
         pollster::block_on(self.0.set_mtu(mtu))
     }
 
+    /// As [`crate::Control::set_advertised_mtu`].
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Control::set_advertised_mtu`].
+    pub fn set_advertised_mtu(&self, mtu: Option<usize>) -> io::Result<()> {
+        pollster::block_on(self.0.set_advertised_mtu(mtu))
+    }
+
     /// As [`crate::Control::set_any_ip`].
     ///
     /// # Errors

@@ -247,9 +247,12 @@ impl Session {
             self.held = Some(held.clone());
             // Whoever sees the address may shut the stack down at once.
             self.prepare_parting(lease);
-            self.client.place.provider.provide(Source::Dhcp, lease.provided()).await?;
+            let provider = &self.client.place.provider;
+            let refused = provider.provide(Source::Dhcp, lease.provided()).await?;
             self.last = Some(lease.address.addr());
-            self.tell(Event::Bound(lease.clone()));
+            if refused.addresses.is_empty() {
+                self.tell(Event::Bound(lease.clone()));
+            }
             if lease.duration.is_none() {
                 loop {
                     self.wait_until(Instant::now() + FOREVER).await?;

@@ -210,9 +210,12 @@ impl Session {
         if provided == self.provided {
             return Ok(());
         }
-        self.client.place.provider.provide(Source::Slaac, provided.clone()).await?;
+        let refused = self.client.place.provider.provide(Source::Slaac, provided.clone()).await?;
         let network = self.client.place.net.network();
         self.provided = provided;
+        // What is not in force is neither lost nor done: it is tried again when something happens.
+        self.provided.addresses.retain(|address| !refused.addresses.contains(address));
+        self.provided.routes.retain(|route| !refused.routes.contains(route));
         self.tentative.extend(&network.tentative);
         Ok(())
     }
