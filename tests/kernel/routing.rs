@@ -138,13 +138,21 @@ pub(crate) fn conflicts() -> Outcome {
     let error = open("tun1", "10.9.0.7/24").err().ok_or("two interfaces in one network")?;
     let expected = "10.9.0.7/24: another interface is in this network already, with 10.9.0.1";
     assert!(error.to_string().contains(expected), "{error}");
-    drop(open("tun2", "10.9.1.1/24")?);
+    let second = open("tun2", "10.9.1.1/24")?;
+    // Each link has these.
+    drop(open("tun3", "fe80::1/64")?);
+    drop(open("tun4", "10.9.0.1/32")?);
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _context = runtime.enter();
     let same = Builder::new().address("10.9.0.1/24".parse()?).spawn(first);
     let error = same.err().ok_or("one address at both ends")?;
     assert!(error.to_string().contains("10.9.0.1: the other end of the link"), "{error}");
+    let of_another =
+        Builder::new().address("10.9.1.1/24".parse()?).spawn(open("tun5", "10.9.2.1/24")?);
+    let error = of_another.err().ok_or("an address of another interface")?;
+    assert!(error.to_string().contains("10.9.1.1: the other end of the link"), "{error}");
+    drop(second);
     Ok(())
 }
 

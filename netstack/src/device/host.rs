@@ -1,5 +1,6 @@
 //! The kernel's end of a TUN: its addresses, its MTU, and whether it is up.
 
+use super::interface::Layer;
 use super::refusal;
 use ipnet::IpNet;
 use netlink_packet_core::{
@@ -54,30 +55,62 @@ pub(super) fn bring_up(name: &str, addresses: &[IpNet]) -> io::Result<()> {
     addresses.iter().try_for_each(|address| wait_until_local(address.addr()))
 }
 
-/// Refuses a network that another interface is in: the kernel would send to it over that one.
+/// Refuses a network that another interface is in: the kernel would send to it over that one. A
+/// single address is no network, and fe80::/64 is one on every link.
 fn refuse_network_twice(index: u32, addresses: &[IpNet]) -> io::Result<()> {
-    let all = exchange(RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP)?;
-    for message in all {
-        let RouteNetlinkMessage::NewAddress(known) = message else { continue };
-        let addresses_of = known.attributes.iter().filter_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        });
-        for address in addresses_of {
-            let Ok(other) = IpNet::new(address, known.header.prefix_len) else { continue };
-            let is_same = |own: &&IpNet| own.trunc() == other.trunc();
-            if known.header.index != index
-                && let Some(own) = addresses.iter().find(is_same)
-            {
-                let message = format!(
-                    "{own}: another interface is in this network already, with {address}: choose \
-                     another network"
-                );
-                return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
-            }
+    let known = addresses_of_kernel()?;
+    let is_of_one_link = |own: &&IpNet| {
+        own.prefix_len() < own.max_prefix_len()
+            && !matches!(own.addr(), IpAddr::V6(own) if own.is_unicast_link_local())
+    };
+    for own in addresses.iter().filter(is_of_one_link) {
+        let other = known.iter().find(|(of, it)| *of != index && it.trunc() == own.trunc());
+        if let Some((_, other)) = other {
+            let message = format!(
+                "{own}: another interface is in this network already, with {}: choose another \
+                 network",
+                other.addr()
+            );
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
     }
     Ok(())
+}
+
+/// The addresses of all interfaces, each with the index of its interface.
+fn addresses_of_kernel() -> io::Result<Vec<(u32, IpNet)>> {
+    let all = exchange(RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP)?;
+    let mut found = Vec::new();
+    for message in all {
+        let RouteNetlinkMessage::NewAddress(known) = message else { continue };
+        // Where it is there, the other end of a point-to-point link is the other attribute.
+        let local = known.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Local(address) => Some(*address),
+            _ => None,
+        });
+        let address = local.or_else(|| {
+            known.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Address(address) => Some(*address),
+                _ => None,
+            })
+        });
+        let network = address.and_then(|it| IpNet::new(it, known.header.prefix_len).ok());
+        found.extend(network.map(|network| (known.header.index, network)));
+    }
+    Ok(found)
+}
+
+/// The addresses at which the kernel answers itself what the stack sends or is to be sent: over a
+/// TUN at all that it has, over a TAP at those of the interface, behind which others may be.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub(super) fn own_addresses(name: &str, layer: Layer) -> io::Result<Vec<IpAddr>> {
+    let index = link(name)?.header.index;
+    let mut known = addresses_of_kernel()?;
+    known.retain(|(of, _)| layer == Layer::Ip || *of == index);
+    Ok(known.into_iter().map(|(_, network)| network.addr()).collect())
 }
 
 /// Waits until the kernel takes packets to an address. It makes an IPv6 address its own in the

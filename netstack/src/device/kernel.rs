@@ -274,7 +274,11 @@ impl Device for KernelDevice {
     }
 
     fn peer_addresses(&self) -> Vec<IpAddr> {
-        self.host_addresses.clone()
+        // Others may have given it some.
+        host::own_addresses(self.name(), self.layer).unwrap_or_else(|error| {
+            tracing::debug!(%error, "the kernel does not tell its addresses");
+            self.host_addresses.clone()
+        })
     }
 
     fn spin(&self) -> Duration {
