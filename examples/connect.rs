@@ -5,10 +5,10 @@
 //! ```
 
 use anyhow::{Context, Result};
-use examples::Network;
+use examples::{Network, flags};
+use netstack::Net;
 use std::process::ExitCode;
-use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Connects from a stack on a TUN, and carries standard input and output
 #[derive(clap::Parser)]
@@ -16,30 +16,39 @@ struct Args {
     #[command(flatten)]
     network: Network,
     /// Where to connect to: an IP address or a name, and a port
+    #[arg(value_parser = flags::target)]
     target: String,
 }
 
-/// How long the end of the connection may take to reach the peer.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How much is carried at once, in bytes.
+const BLOCK: usize = 64 * 1024;
 
 fn main() -> ExitCode {
     examples::run(async |args: Args| -> Result<()> {
-        let stack = args.network.start()?;
-        let stream = stack.net().tcp_connect(&args.target).await.context(args.target)?;
-        let (mut from, mut to) = stream.into_split();
-        let input = tokio::spawn(async move {
-            let mut input = tokio::io::stdin();
-            tokio::io::copy(&mut input, &mut to).await?;
-            // The end of the input is the end of the stream; the answer may still come.
-            to.shutdown().await
-        });
-        let mut output = tokio::io::stdout();
-        tokio::io::copy(&mut from, &mut output).await.context("receiving")?;
-        output.flush().await?;
-        if input.is_finished() {
-            input.await?.context("sending")?;
-        }
-        drop(from);
-        stack.shutdown(FAREWELL).await.context("the TUN")
+        let stack = args.network.start_ready().await?;
+        let net = stack.net().clone();
+        examples::finish([stack], carry(&net, &args.target)).await
     })
+}
+
+async fn carry(net: &Net, target: &str) -> Result<()> {
+    let stream = net.tcp_connect(target).await.with_context(|| target.to_owned())?;
+    let (mut from, mut to) = stream.into_split();
+    let input = tokio::spawn(async move {
+        let mut input = tokio::io::stdin();
+        tokio::io::copy(&mut input, &mut to).await?;
+        // The end of the input is the end of the stream; the answer may still come.
+        to.shutdown().await
+    });
+    let mut block = vec![0; BLOCK];
+    loop {
+        match from.read(&mut block).await.context("receiving")? {
+            0 => break,
+            n => examples::output::write(&block[..n]).await?,
+        }
+    }
+    if input.is_finished() {
+        input.await?.context("sending")?;
+    }
+    Ok(())
 }

@@ -7,10 +7,8 @@
 //! nc 10.9.0.2 7
 //! ```
 
-#![allow(clippy::print_stdout)]
-
 use anyhow::{Context, Result};
-use examples::Network;
+use examples::{Network, flags, println};
 use netstack::netsocket::{TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
 
@@ -20,23 +18,25 @@ struct Args {
     #[command(flatten)]
     network: Network,
     /// The port to listen on
-    #[arg(long, value_name = "N", default_value_t = 7)]
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = flags::port)]
     port: u16,
 }
 
 fn main() -> ExitCode {
-    examples::run(async |args: Args| {
+    examples::run(async |args: Args| -> Result<()> {
         let stack = args.network.start()?;
         // One socket on [::] takes both families.
         let address = format!("[::]:{}", args.port);
         let listener = stack.net().tcp_listen(&address).await.context(address.clone())?;
         let socket = stack.net().udp_bind(&address).await.context(address.clone())?;
         println!("echo on {address}");
-        tokio::select! {
-            result = echo_streams(listener) => result,
-            result = echo_datagrams(socket) => result,
-            result = examples::interrupted() => result,
-        }
+        let echoing = async {
+            tokio::select! {
+                result = echo_streams(listener) => result,
+                result = echo_datagrams(socket) => result,
+            }
+        };
+        examples::serve([stack], echoing).await
     })
 }
 

@@ -6,8 +6,8 @@
 //!     http://web.test/
 //! ```
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use examples::Network;
+use anyhow::{Context, Result, anyhow, ensure};
+use examples::{Network, Stop, flags};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
@@ -15,7 +15,6 @@ use hyper::header::{HOST, USER_AGENT};
 use hyper::rt::{Read, Write};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
-use netstack::netsocket::netcore::Network as State;
 use netstack::netsocket::{Net, TcpStream};
 use netstack::switch::{PortConfig, Switch, SwitchConfig, Uplink};
 use netstack::{Builder, Stack, dhcp};
@@ -24,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -41,13 +40,14 @@ struct Args {
     #[command(flatten)]
     network: Network,
     /// What to fetch: http://HOST[:PORT]/PATH, or https
-    url: Uri,
+    #[arg(value_parser = Target::parse)]
+    url: Target,
     /// Where to write the page, instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Say on standard error what is done
-    #[arg(short, long)]
-    verbose: bool,
+    /// Say on standard error what is done, and log what happens to connections; twice: to packets, too
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
     /// Take a status of 400 or more for an error, and write nothing
     #[arg(long)]
     fail: bool,
@@ -56,11 +56,12 @@ struct Args {
     ca: Option<PathBuf>,
     /// How many seconds each of these may take: having an address, a connection, an answer, and the
     /// next piece of the page
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    timeout: u64,
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = flags::seconds)]
+    timeout: Duration,
 }
 
 /// Where the page is.
+#[derive(Clone)]
 struct Target {
     uri: Uri,
     host: String,
@@ -76,34 +77,32 @@ struct Lan {
     recording: Option<JoinHandle<()>>,
 }
 
-/// How long the end of the connection and of the lease may take to reach their peers.
-const FAREWELL: Duration = Duration::from_secs(2);
-
 fn main() -> ExitCode {
     examples::run(async |args: Args| -> Result<()> {
-        let target = Target::new(&args.url)?;
-        let tls = if target.is_https { Some(tls(args.ca.as_deref())?) } else { None };
+        let tls = if args.url.is_https { Some(tls(args.ca.as_deref())?) } else { None };
         let (stack, lan) = start(&args)?;
-        let fetched = fetch(&args, &target, tls, stack.net()).await;
-        // Nobody is waited for who would not say goodbye.
-        let _ = stack.shutdown(FAREWELL).await;
+        let net = stack.net().clone();
+        let fetched = examples::finish([stack], fetch(&args, tls, &net)).await;
         lan.end().await;
         fetched
     })
 }
 
 impl Target {
-    fn new(uri: &Uri) -> Result<Self> {
-        let is_https = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => bail!("{uri}: neither http:// nor https://"),
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = |what: &str| format!("{what}, for example \"http://web.test/\"");
+        let is_https = match text.split_once("://") {
+            Some(("http", _)) => false,
+            Some(("https", _)) => true,
+            _ => return Err(wrong("it begins with neither http:// nor https://")),
         };
-        let host = uri.host().with_context(|| format!("{uri}: no host"))?;
+        let uri: Uri = text.parse().map_err(|error| wrong(&format!("not a URL ({error})")))?;
+        let host = uri.host().filter(|host| !host.is_empty());
+        let host = host.ok_or_else(|| wrong("the host is missing"))?;
         // An IPv6 address stands in brackets.
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-        Ok(Self { uri: uri.clone(), host, port, is_https })
+        Ok(Self { uri, host, port, is_https })
     }
 }
 
@@ -133,8 +132,8 @@ fn start(args: &Args) -> Result<(Stack, Lan)> {
     if asks {
         let config = dhcp::Config::default();
         builder = builder.dhcp(match args.verbose {
-            true => config.on_event(examples::tell_dhcp),
-            false => config,
+            0 => config,
+            _ => config.on_event(examples::tell_dhcp),
         });
     }
 
@@ -165,18 +164,16 @@ impl Lan {
     }
 }
 
-async fn fetch(args: &Args, target: &Target, tls: Option<TlsConnector>, net: &Net) -> Result<()> {
-    let patience = Duration::from_secs(args.timeout);
+async fn fetch(args: &Args, tls: Option<TlsConnector>, net: &Net) -> Result<()> {
+    let (target, patience) = (&args.url, args.timeout);
     let say = |text: String| {
-        if args.verbose {
+        if args.verbose > 0 {
             note(&text);
         }
     };
 
-    let state = within(patience, "having an address", async {
-        Ok(net.watch_network().wait_for(is_ready).await?)
-    });
-    let state = state.await?;
+    let from = if args.network.slaac { "DHCP server or router" } else { "DHCP server" };
+    let state = examples::addressed(net, from, patience).await?;
     say(format!("addresses: {}", list(&state.addresses)));
     let Target { host, port, .. } = target;
     if host.parse::<IpAddr>().is_err() {
@@ -198,21 +195,11 @@ async fn fetch(args: &Args, target: &Target, tls: Option<TlsConnector>, net: &Ne
             if let (Some(version), Some(suite)) = (version, suite) {
                 say(format!("{version:?} with {:?}", suite.suite()));
             }
-            transfer(args, target, TokioIo::new(stream), say).await
+            transfer(args, TokioIo::new(stream), say).await
         }
         // hyper takes the stack's connections as they are.
-        None => transfer(args, target, stream, say).await,
+        None => transfer(args, stream, say).await,
     }
-}
-
-/// Whether there is an address that can be used, and nothing that is still being looked into.
-fn is_ready(state: &State) -> bool {
-    let is_usable = |address: IpAddr| match address {
-        IpAddr::V4(_) => true,
-        IpAddr::V6(address) => !address.is_unicast_link_local(),
-    };
-    let all = || state.addresses.iter().map(|own| own.addr()).filter(|own| is_usable(*own));
-    all().next().is_some() && !all().any(|own| state.tentative.contains(&own))
 }
 
 async fn handshake(
@@ -225,14 +212,14 @@ async fn handshake(
 }
 
 /// Asks for the page on a connection, and writes it.
-async fn transfer<S>(args: &Args, target: &Target, io: S, say: impl Fn(String)) -> Result<()>
+async fn transfer<S>(args: &Args, io: S, say: impl Fn(String)) -> Result<()>
 where
     S: Read + Write + Unpin + Send + 'static,
 {
-    let patience = Duration::from_secs(args.timeout);
+    let patience = args.timeout;
     let (mut sender, connection) = http1::handshake(io).await?;
     tokio::spawn(connection);
-    let uri = &target.uri;
+    let uri = &args.url.uri;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let request = Request::get(path)
@@ -252,30 +239,41 @@ where
         Some(path) => {
             let file = tokio::fs::File::create(path).await;
             let file = file.with_context(|| path.display().to_string())?;
-            write(response, file, patience).await
+            let failed = |error| anyhow!("{}: {error}", path.display());
+            write(uri, response, file, patience, failed).await
         }
-        None => write(response, tokio::io::stdout(), patience).await,
+        None => {
+            let failed = |error| Stop::Output(error).into();
+            write(uri, response, tokio::io::stdout(), patience, failed).await
+        }
     };
-    say(format!("{} bytes", bytes.with_context(|| format!("receiving {uri}"))?));
+    say(format!("{} bytes", bytes?));
     Ok(())
 }
 
 /// Writes the page piece by piece; returns its length.
 async fn write(
+    uri: &Uri,
     mut response: Response<Incoming>,
-    mut to: impl tokio::io::AsyncWrite + Unpin,
+    mut to: impl AsyncWrite + Unpin,
     patience: Duration,
+    failed: impl Fn(std::io::Error) -> anyhow::Error,
 ) -> Result<u64> {
     let mut bytes = 0;
     loop {
         let next = async { response.frame().await.transpose().map_err(anyhow::Error::from) };
-        let Some(frame) = within(patience, "the next piece", next).await? else { break };
+        let Some(frame) = within(patience, "the next piece", next)
+            .await
+            .with_context(|| format!("receiving {uri}"))?
+        else {
+            break;
+        };
         if let Ok(piece) = frame.into_data() {
-            to.write_all(&piece).await?;
+            to.write_all(&piece).await.map_err(&failed)?;
             bytes += piece.len() as u64;
         }
     }
-    to.flush().await?;
+    to.flush().await.map_err(&failed)?;
     Ok(bytes)
 }
 
@@ -301,7 +299,6 @@ fn list(all: &[impl ToString]) -> String {
     if all.is_empty() { "none".into() } else { all.join(", ") }
 }
 
-#[expect(clippy::print_stderr, reason = "standard output is for the page")]
 fn note(text: &str) {
-    eprintln!("* {text}");
+    examples::eprintln!("* {text}");
 }

@@ -6,8 +6,6 @@
 //! curl http://10.9.0.2/
 //! ```
 
-#![allow(clippy::print_stdout)]
-
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::body::Body;
@@ -16,7 +14,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use bytes::Bytes;
-use examples::Network;
+use examples::{Network, flags, println};
 use futures::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 use std::convert::Infallible;
@@ -31,12 +29,12 @@ struct Args {
     #[command(flatten)]
     network: Network,
     /// The port to listen on
-    #[arg(long, value_name = "N", default_value_t = 80)]
+    #[arg(long, value_name = "N", default_value_t = 80, value_parser = flags::port)]
     port: u16,
 }
 
 fn main() -> ExitCode {
-    examples::run(async |args: Args| {
+    examples::run(async |args: Args| -> Result<()> {
         let stack = args.network.start()?;
         let address = format!("[::]:{}", args.port);
         let listener = stack.net().tcp_listen(&address).await.context(address.clone())?;
@@ -45,11 +43,8 @@ fn main() -> ExitCode {
             .route("/", get("hello\n"))
             .route("/bytes/{n}", get(bytes))
             .route("/sink", put(sink));
-        tokio::select! {
-            served = axum::serve(listener, app) => served.context("serving"),
-            ended = stack.ended() => ended.context("the TUN"),
-            result = examples::interrupted() => result,
-        }
+        let serving = async { axum::serve(listener, app).await.context("serving") };
+        examples::serve([stack], serving).await
     })
 }
 

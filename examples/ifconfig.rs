@@ -7,15 +7,14 @@
 //!
 //! An echo of TCP on `[::]` runs meanwhile; which of its connections a change ends is shown too.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
-
 use anyhow::{Context, Result, bail};
-use examples::Network;
+use examples::{Network, eprintln, flags, println};
 use netstack::IpNet;
 use netstack::netsocket::netcore::Network as State;
 use netstack::netsocket::netcore::Route;
-use netstack::netsocket::{Control, TcpListener};
+use netstack::netsocket::{Control, NetworkWatch, TcpListener};
 use std::fmt::Write;
+use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -25,13 +24,14 @@ use tokio::sync::mpsc;
 ///
 /// show; add ADDRESS/PREFIX; del ADDRESS; route add NETWORK/PREFIX|default [via GATEWAY]; route del
 /// NETWORK/PREFIX|default; up; down; mtu BYTES|device; dns [SERVER...]. The state is shown at first,
-/// and after every change, whoever made it.
+/// and after every change, whoever made it. At a terminal a wrong line is told and passed over;
+/// otherwise it is the last one, and the exit status is 1.
 #[derive(clap::Parser)]
 struct Args {
     #[command(flatten)]
     network: Network,
     /// The port of the echo
-    #[arg(long, value_name = "N", default_value_t = 5000)]
+    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = flags::port)]
     port: u16,
 }
 
@@ -56,36 +56,42 @@ fn main() -> ExitCode {
         tokio::spawn(echo(listener));
         println!("echo on {address}");
 
-        let (control, mut watch) = (stack.net().control(), stack.net().watch_network());
-        let mut lines = lines();
-        show(&watch.current());
-        let changing = async {
-            loop {
-                tokio::select! {
-                    // What a command has changed is shown before the next one is carried out.
-                    biased;
-                    changed = watch.changed() => show(&*changed?),
-                    line = lines.recv() => match line {
-                        Some(line) if line.trim().is_empty() => {}
-                        Some(line) => match carry_out(&control, &line).await {
-                            Ok(true) => show(&watch.current()),
-                            Ok(false) => {}
-                            Err(error) => eprintln!("error: {}: {error:#}", line.trim()),
-                        },
-                        None => break Ok(()),
-                    },
+        let (control, watch) = (stack.net().control(), stack.net().watch_network());
+        examples::serve([stack], change(&control, watch)).await
+    })
+}
+
+/// Carries out what is read, and shows what changes.
+async fn change(control: &Control, mut watch: NetworkWatch) -> Result<()> {
+    let goes_on = std::io::stdin().is_terminal();
+    let (mut lines, mut number) = (lines(), 0);
+    show(&watch.current());
+    loop {
+        tokio::select! {
+            // What a command has changed is shown before the next one is carried out.
+            biased;
+            changed = watch.changed() => show(&*changed?),
+            line = lines.recv() => {
+                let Some(line) = line else { return Ok(()) };
+                let line = line.context("reading standard input")?;
+                let line = line.trim();
+                number += 1;
+                match carry_out(control, line).await {
+                    Ok(true) => show(&watch.current()),
+                    Ok(false) => {}
+                    Err(error) if goes_on => eprintln!("{line}: {error:#}"),
+                    Err(error) => return Err(error.context(format!("line {number}: {line}"))),
                 }
             }
-        };
-        tokio::select! {
-            result = changing => result,
-            result = examples::interrupted() => result,
         }
-    })
+    }
 }
 
 /// Carries a line out; returns whether the state is to be shown at any rate.
 async fn carry_out(control: &Control, line: &str) -> Result<bool> {
+    if line.is_empty() {
+        return Ok(false);
+    }
     let command: Command = line.parse()?;
     let is_show = matches!(command, Command::Show);
     match command {
@@ -111,30 +117,30 @@ impl FromStr for Command {
         let words: Vec<&str> = line.split_whitespace().collect();
         Ok(match words[..] {
             ["show"] => Self::Show,
-            ["add", address] => Self::Add(parse(address, "ADDRESS/PREFIX")?),
-            ["del", address] => Self::Remove(parse(address, "an address")?),
+            ["add", address] => Self::Add(parse(address, flags::prefixed)?),
+            ["del", address] => Self::Remove(parse(address, flags::address)?),
             ["route", "add", "default", "via", gateway] => {
-                Self::AddRoute(Route::default_via(parse(gateway, "an address")?))
+                Self::AddRoute(Route::default_via(parse(gateway, flags::address)?))
             }
             ["route", "add", destination, ref via @ ..] => {
-                let destination = parse(destination, "NETWORK/PREFIX")?;
+                let destination = parse(destination, flags::prefixed)?;
                 let gateway = match via {
                     [] => None,
-                    ["via", gateway] => Some(parse(gateway, "an address")?),
+                    ["via", gateway] => Some(parse(gateway, flags::address)?),
                     _ => bail!("a route is NETWORK/PREFIX [via GATEWAY]"),
                 };
                 Self::AddRoute(Route { destination, gateway })
             }
-            ["route", "del", "default"] => Self::RemoveRoute(parse("0.0.0.0/0", "a network")?),
+            ["route", "del", "default"] => Self::RemoveRoute("0.0.0.0/0".parse()?),
             ["route", "del", destination] => {
-                Self::RemoveRoute(parse(destination, "NETWORK/PREFIX")?)
+                Self::RemoveRoute(parse(destination, flags::prefixed)?)
             }
             ["up"] => Self::SetUp(true),
             ["down"] => Self::SetUp(false),
             ["mtu", "device"] => Self::SetMtu(None),
-            ["mtu", bytes] => Self::SetMtu(Some(parse(bytes, "a number of bytes")?)),
+            ["mtu", bytes] => Self::SetMtu(Some(parse(bytes, flags::number(0..=u64::MAX, 1500))?)),
             ["dns", ref servers @ ..] => {
-                let servers = servers.iter().map(|server| parse(server, "an address"));
+                let servers = servers.iter().map(|server| parse(server, flags::address));
                 Self::SetNameServers(servers.collect::<Result<_>>()?)
             }
             _ => bail!("not one of show, add, del, route add, route del, up, down, mtu, dns"),
@@ -142,8 +148,8 @@ impl FromStr for Command {
     }
 }
 
-fn parse<T: FromStr>(word: &str, expected: &str) -> Result<T> {
-    word.parse().map_err(|_| anyhow::anyhow!("{word:?} is not {expected}"))
+fn parse<T>(word: &str, value: impl Fn(&str) -> Result<T, String>) -> Result<T> {
+    value(word).map_err(|wrong| anyhow::anyhow!("{word:?}: {wrong}"))
 }
 
 /// Prints the state in one piece.
@@ -174,10 +180,10 @@ fn show(state: &State) {
 }
 
 /// Standard input, on a thread that nobody has to wait for at the end.
-fn lines() -> mpsc::Receiver<String> {
+fn lines() -> mpsc::Receiver<std::io::Result<String>> {
     let (sender, lines) = mpsc::channel(1);
     std::thread::spawn(move || {
-        for line in std::io::stdin().lines().map_while(Result::ok) {
+        for line in std::io::stdin().lines() {
             if sender.blocking_send(line).is_err() {
                 break;
             }

@@ -5,9 +5,8 @@
 //! tshark -r lan.pcapng
 //! ```
 
-#![allow(clippy::print_stdout)]
-
 use anyhow::{Context, Result, ensure};
+use examples::{flags, println};
 use futures::future::try_join_all;
 use netstack::capture::Recorder;
 use netstack::netsocket::{TcpListener, UdpSocket};
@@ -25,7 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 #[derive(clap::Parser)]
 struct Args {
     /// How many stacks there are
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(2..=64))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = flags::number::<u8>(2..=64, 5))]
     stacks: u8,
     /// Record every frame in this file, which tshark and Wireshark read
     #[arg(long, value_name = "FILE")]
@@ -47,7 +46,7 @@ struct Host {
 }
 
 fn main() -> ExitCode {
-    examples::run(async |args: Args| {
+    examples::run(async |args: Args| -> Result<()> {
         let switch = Switch::new(SwitchConfig::default());
         let recording = match &args.pcap {
             Some(path) => {
@@ -72,7 +71,16 @@ fn main() -> ExitCode {
 
 async fn lan(switch: &Switch, stacks: u8) -> Result<()> {
     let hosts = try_join_all((1..=stacks).map(|number| Host::start(switch, number))).await?;
-    let others = usize::from(stacks) - 1;
+    let met = examples::until_stopped(meet(switch, &hosts)).await;
+    for host in hosts {
+        host.stack.shutdown(Duration::from_secs(1)).await?;
+    }
+    met
+}
+
+/// Has all hosts find each other and say hello.
+async fn meet(switch: &Switch, hosts: &[Host]) -> Result<()> {
+    let others = hosts.len() - 1;
     let found = try_join_all(hosts.iter().map(|host| host.find(others)));
     let found = tokio::time::timeout(PATIENCE, found).await.context("finding each other")??;
 
@@ -85,7 +93,7 @@ async fn lan(switch: &Switch, stacks: u8) -> Result<()> {
             greetings += 1;
         }
     }
-    println!("{stacks} stacks, {greetings} greetings");
+    println!("{} stacks, {greetings} greetings", hosts.len());
 
     println!("\n{:<10} {:>8} {:>8} {:>8} {:>8}", "port", "received", "sent", "flooded", "dropped");
     for port in switch.ports() {
@@ -98,9 +106,6 @@ async fn lan(switch: &Switch, stacks: u8) -> Result<()> {
             counts.flooded,
             counts.dropped_total()
         );
-    }
-    for host in hosts {
-        host.stack.shutdown(Duration::from_secs(1)).await?;
     }
     Ok(())
 }

@@ -8,13 +8,10 @@
 //! | `X` | shuts its side down at once |
 //! | `I` | reads and waits |
 
-#![allow(clippy::print_stdout)]
-
 use anyhow::Result;
 use bytes::Bytes;
-use examples::Network;
+use examples::{Network, flags, println};
 use netstack::netsocket::TcpStream;
-use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,23 +23,23 @@ struct Args {
     #[command(flatten)]
     network: Network,
     /// The port to listen on
-    #[arg(long, value_name = "N", default_value_t = 80)]
+    #[arg(long, value_name = "N", default_value_t = 80, value_parser = flags::port)]
     port: u16,
     /// Run the stack on a thread of its own instead of as a task
     #[arg(long)]
     thread: bool,
     /// How many threads serve, the stack among them if it has none of its own
-    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
-    workers: NonZeroUsize,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = flags::number::<usize>(1..=1024, 4))]
+    workers: usize,
     /// Have the stack look for something to do for so many microseconds before it sleeps [default: 100]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = flags::number::<u64>(0..=u64::MAX, 100))]
     spin: Option<u64>,
 }
 
 impl Args {
     /// With a single thread no wake-up crosses from one to another.
     fn runtime(&self) -> std::io::Result<Runtime> {
-        match self.workers.get() {
+        match self.workers {
             1 => runtime::Builder::new_current_thread().enable_all().build(),
             n => runtime::Builder::new_multi_thread().worker_threads(n).enable_all().build(),
         }
@@ -69,10 +66,7 @@ fn main() -> ExitCode {
                 tokio::spawn(async { serve(stream).await.ok() });
             }
         };
-        tokio::select! {
-            served = serving => served,
-            result = examples::interrupted() => result,
-        }
+        examples::serve([stack], serving).await
     })
 }
 

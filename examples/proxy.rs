@@ -9,10 +9,8 @@
 //!
 //! With `--forward 10.10.0.1:80` it is a plain forwarder: `curl http://10.9.0.2:8080/`.
 
-#![allow(clippy::print_stdout)]
-
 use anyhow::{Context, Result};
-use examples::Network;
+use examples::{Network, flags, println};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -35,10 +33,10 @@ struct Args {
     #[command(flatten)]
     back: Back,
     /// The port to listen on, at the front
-    #[arg(long, value_name = "N", default_value_t = 8080)]
+    #[arg(long, value_name = "N", default_value_t = 8080, value_parser = flags::port)]
     port: u16,
     /// Where every connection goes, instead of where its client says
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = flags::endpoint)]
     forward: Option<SocketAddr>,
 }
 
@@ -51,16 +49,16 @@ struct Back {
     #[arg(long, value_name = "NAME", default_value = "tun1")]
     back_tun: String,
     /// An address of the back stack, with its prefix (repeatable)
-    #[arg(long = "back-address", value_name = "CIDR")]
+    #[arg(long = "back-address", value_name = "CIDR", value_parser = flags::prefixed)]
     back_addresses: Vec<IpNet>,
     /// The back stack's default gateway (repeatable: one for each family)
-    #[arg(long = "back-gateway", value_name = "IP")]
+    #[arg(long = "back-gateway", value_name = "IP", value_parser = flags::address)]
     back_gateways: Vec<IpAddr>,
     /// An address of the kernel's end of it (repeatable)
-    #[arg(long = "back-host-address", value_name = "CIDR")]
+    #[arg(long = "back-host-address", value_name = "CIDR", value_parser = flags::prefixed)]
     back_host_addresses: Vec<IpNet>,
     /// A server that the back stack asks for the names that clients give (repeatable)
-    #[arg(long = "back-dns", value_name = "IP")]
+    #[arg(long = "back-dns", value_name = "IP", value_parser = flags::address)]
     back_name_servers: Vec<IpAddr>,
 }
 
@@ -88,7 +86,7 @@ impl Back {
 }
 
 fn main() -> ExitCode {
-    examples::run(async |args: Args| {
+    examples::run(async |args: Args| -> Result<()> {
         let front = args.front.start()?;
         let back = args.back.network(&args.front)?.start()?;
         let address = format!("[::]:{}", args.port);
@@ -97,12 +95,8 @@ fn main() -> ExitCode {
             Some(target) => println!("forwarding {address} to {target}"),
             None => println!("http proxy on {address}"),
         }
-        tokio::select! {
-            result = serve(listener, back.net().clone(), args.forward) => result,
-            ended = front.ended() => ended.context("the front TUN"),
-            ended = back.ended() => ended.context("the back TUN"),
-            result = examples::interrupted() => result,
-        }
+        let serving = serve(listener, back.net().clone(), args.forward);
+        examples::serve([front, back], serving).await
     })
 }
 

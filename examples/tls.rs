@@ -6,10 +6,8 @@
 //! openssl s_client -connect 10.9.0.2:443 -CAfile /tmp/tls.pem -verify_ip 10.9.0.2
 //! ```
 
-#![allow(clippy::print_stdout)]
-
 use anyhow::{Context, Result};
-use examples::Network;
+use examples::{Network, flags, println};
 use netstack::netsocket::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,7 +25,7 @@ struct Args {
     #[command(flatten)]
     network: Network,
     /// The port to listen on
-    #[arg(long, value_name = "N", default_value_t = 443)]
+    #[arg(long, value_name = "N", default_value_t = 443, value_parser = flags::port)]
     port: u16,
     /// Where to write the certificate, for clients to check it
     #[arg(long, value_name = "FILE")]
@@ -35,17 +33,13 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    examples::run(async |args: Args| {
+    examples::run(async |args: Args| -> Result<()> {
         let acceptor = acceptor(&args.network, args.certificate.as_deref())?;
         let stack = args.network.start()?;
         let address = format!("[::]:{}", args.port);
         let listener = stack.net().tcp_listen(&address).await.context(address.clone())?;
         println!("tls echo on {address}");
-        tokio::select! {
-            result = serve(listener, acceptor) => result,
-            ended = stack.ended() => ended.context("the TUN"),
-            result = examples::interrupted() => result,
-        }
+        examples::serve([stack], serve(listener, acceptor)).await
     })
 }
 

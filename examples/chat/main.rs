@@ -7,13 +7,12 @@
 //! nc 10.9.0.2 6667
 //! ```
 
-#![allow(clippy::print_stdout)]
-
 mod asynchronous;
 mod blocking;
 
 use anyhow::{Context, Result};
-use examples::Network;
+use examples::{Network, flags, println};
+use std::future::pending;
 use std::process::ExitCode;
 
 /// Serves a chat, line by line, on all addresses of a stack on a TUN
@@ -22,7 +21,7 @@ struct Args {
     #[command(flatten)]
     network: Network,
     /// The port to listen on
-    #[arg(long, value_name = "N", default_value_t = 6667)]
+    #[arg(long, value_name = "N", default_value_t = 6667, value_parser = flags::port)]
     port: u16,
     /// Use blocking sockets and a stack on a thread of its own, instead of tasks
     #[arg(long)]
@@ -50,9 +49,6 @@ fn main() -> ExitCode {
             tokio::spawn(asynchronous::serve(listener));
             stack
         };
-        tokio::select! {
-            ended = stack.ended() => ended.context("the TUN"),
-            result = examples::interrupted() => result,
-        }
+        examples::serve([stack], pending()).await
     })
 }

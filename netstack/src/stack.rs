@@ -42,7 +42,9 @@ impl Stack {
     }
 
     /// Stops the stack in good order: nothing new is taken, everything written is sent, every
-    /// connection closed; what is not done by the deadline is cut off. Every pending operation is
+    /// connection closed; what is not done by the deadline is cut off. A connection is done when its
+    /// peer has closed it, too: one that is idle, and whose peer keeps its side open, holds the
+    /// shutdown until the deadline. Every pending operation is
     /// resolved when this returns. An address of a DHCP server is given back, unless
     /// [`dhcp::Config::release`](crate::dhcp::Config::release) says otherwise.
     ///

@@ -2,7 +2,7 @@
 
 use crate::namespace::program;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -66,6 +66,25 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn status(&mut self) -> Result<ExitStatus, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.child.try_wait()? {
+                Some(status) => return Ok(status),
+                None if Instant::now() > deadline => return Err("it does not end".into()),
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    /// Sends it a signal by its name.
+    pub(crate) fn signal(&self, name: &str) -> Result<(), Failure> {
+        let pid = self.child.id().to_string();
+        let status = program("kill")?.args(["-s", name, &pid]).status()?;
+        if status.success() { Ok(()) } else { Err(format!("kill: {status}").into()) }
     }
 
     /// Writes a line to its standard input.

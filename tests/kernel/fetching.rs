@@ -225,7 +225,7 @@ pub(crate) fn https() -> Outcome {
 fn assert_fails(output: &Output, reason: &str) {
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.starts_with("error: ") && error.lines().count() == 1, "{error}");
+    assert!(error.starts_with("fetch: ") && error.lines().count() == 1, "{error}");
     assert!(error.contains(reason), "nothing of {reason:?} in {error}");
     assert!(output.stdout.is_empty());
 }
@@ -235,13 +235,18 @@ pub(crate) fn failures() -> Outcome {
     make_tap()?;
     // Nobody gives an address yet.
     assert_fails(&fetch(&["--timeout", "1", "http://web.test/"])?, "having an address: timed out");
+    let waiting = fetch(&["--timeout", "3", "http://web.test/"])?;
+    let said = text(&waiting.stderr);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(waiting.status.code(), Some(1));
+    assert_eq!(lines[0], "fetch: waiting for an address: no DHCP server has answered yet");
+    assert_eq!(lines.len(), 2, "{said}");
     let _server = addresses_and_names()?;
     serve(b"a page\n".to_vec())?;
     for (flags, reason) in [
         (&["http://no.test/"][..], "no.test: "),
         (&["http://web.test:81/"], "connecting to web.test:81: connection refused"),
         (&["--fail", "http://web.test/other"], "http://web.test/other: 404 Not Found"),
-        (&["ftp://web.test/"], "neither http:// nor https://"),
         (&["-o", "/no/such/file", "http://web.test/"], "/no/such/file: No such file"),
     ] {
         assert_fails(&fetch(flags)?, reason);

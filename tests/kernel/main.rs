@@ -9,6 +9,7 @@
 mod autoconfiguration;
 mod changes;
 mod daemon;
+mod endings;
 mod fairness;
 mod fetching;
 mod namespace;
@@ -18,6 +19,7 @@ mod routing;
 mod servers;
 mod sockets;
 mod tap;
+mod usage;
 mod wire;
 
 use namespace::Test;
@@ -79,12 +81,18 @@ const TESTS: &[Test] = &[
     Test::new("radvd_gives_an_ipv6_address", autoconfiguration::slaac_of_radvd),
     Test::new("an_address_comes_and_goes_beside_a_connection", changes::by_command),
     Test::new("the_state_is_shown_whoever_changes_it", changes::by_dhcp),
-    Test::new("bad_commands_are_one_line_each", changes::bad_commands),
+    Test::new("a_wrong_command_is_named_with_its_line_and_the_last", changes::bad_commands),
     Test::new("a_fetched_page_is_the_one_that_curl_gets", fetching::page),
     Test::new("a_third_port_sees_no_unicast_of_two_others", fetching::third_port),
     Test::new("a_page_comes_over_https_from_openssl", fetching::https),
     Test::new("what_cannot_be_fetched_is_one_line_and_status_1", fetching::failures),
     Test::new("bad_input_is_one_line_and_status_1", programs::bad_input),
+    Test::new("wrong_usage_is_told_by_clap_with_status_2", usage::wrong).without_interface(),
+    Test::new("help_and_version_are_no_errors", usage::help).without_interface(),
+    Test::new("an_output_that_is_closed_or_full_is_no_panic", usage::output),
+    Test::new("a_signal_ends_a_server_in_order", endings::server),
+    Test::new("a_signal_ends_ping_with_its_statistics", endings::ping),
+    Test::new("a_second_signal_ends_at_once", endings::second_signal),
 ];
 
 fn main() -> ExitCode {

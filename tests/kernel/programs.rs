@@ -219,7 +219,10 @@ pub(crate) fn ping_ttl() -> Outcome {
         Ok(tun) => tun,
         Err(error) => return skip(&error.to_string()),
     };
-    for (router, target) in [("10.9.0.1", "10.77.0.9"), ("fd00::1", "fd77::9")] {
+    for (router, target, reason) in [
+        ("10.9.0.1", "10.77.0.9", "Time to live exceeded"),
+        ("fd00::1", "fd77::9", "Time exceeded: Hop limit"),
+    ] {
         let mut ping = example("ping")?;
         ping.args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24"]);
         ping.args(["--host-address", "fd00::1/64", "--address", "fd00::2/64"]);
@@ -230,7 +233,7 @@ pub(crate) fn ping_ttl() -> Outcome {
         if text.is_empty() {
             without_tun(&String::from_utf8_lossy(&output.stderr))?;
         }
-        let said = format!("From {router}: icmp_seq=2 time to live exceeded");
+        let said = format!("From {router} icmp_seq=2 {reason}");
         assert!(text.contains(&said), "{text}");
         let counted = "2 packets transmitted, 0 received, +2 errors, 100% packet loss";
         assert!(text.contains(counted), "{text}");
@@ -310,7 +313,9 @@ pub(crate) fn names() -> Outcome {
 }
 
 /// Tells "there is no TUN to be had" from everything else.
-fn without_tun(reason: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) fn without_tun(
+    reason: &str,
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     if reason.contains("CAP_NET_ADMIN") || reason.contains("/dev/net/tun") {
         skip(reason.trim())?;
     }
@@ -323,25 +328,20 @@ pub(crate) fn bad_input() -> Outcome {
         ("httpd", &["--tun", "tun0"][..], "tun0 is in use"),
         ("httpd", &["--tun", "lo"], "lo is taken"),
         ("httpd", &["--tun", "a name that is too long"], "cannot be the name of an interface"),
-        ("httpd", &["--tun", "tun1", "--address", "10.9.0.2"], "invalid value '10.9.0.2'"),
-        ("httpd", &["--tun", "tun1", "--address", "10.9.0.999/24"], "invalid value"),
         ("httpd", &["--tun", "tun1", "--address", "224.0.0.1/24"], "224.0.0.1/24: address not"),
-        ("httpd", &["--tun", "tun1", "--port", "70000"], "invalid value '70000'"),
         ("httpd", &["--tun", "tun1", "--address", "fd00::2/64", "--mtu", "1279"], "at least 1280"),
         ("httpd", &["--tun", "tun1", "--mtu", "10"], "from 68 to 65535, not 10"),
         ("httpd", &["--tun", "tun1", "--mtu", "99999"], "from 68 to 65535, not 99999"),
         ("connect", &["--tun", "tun1", "--address", "10.8.0.2/24", "192.0.2.1:1"], "no route"),
         ("connect", &["--tun", "tun1", "--address", "10.8.0.2/24", "10.8.0.2:1"], "refused"),
-        ("ping", &["--tun", "tun1", "--address", "10.8.0.2/24", "0.0.0.0"], "not a valid"),
-        ("proxy", &["--tun", "tun1", "--forward", "host:80"], "invalid value 'host:80'"),
         ("tls", &["--tun", "tun1", "--certificate", "/no/such/file"], "/no/such/file: No such"),
-        ("echo", &["--no-such-flag"], "unexpected argument"),
     ] {
         let mut command = example(name)?;
         let output = command.args(flags).stdin(Stdio::null()).output()?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{name} {flags:?}: {text}");
         assert_eq!(text.lines().count(), 1, "{name} {flags:?}: {text}");
+        assert!(text.starts_with(&format!("{name}: ")), "{text}");
         assert!(text.contains(expected), "{name} {flags:?}: {text}");
     }
     drop(taken);

@@ -1,0 +1,270 @@
+//! The stack's place in the network, as flags say it.
+
+use crate::{flags, program, until_stopped};
+use anyhow::{Context, Result, bail};
+use netstack::capture::{Capture, Recorder};
+use netstack::device::{Tap, TapConfig, Tun, TunConfig, TunOffload};
+use netstack::netsocket::netcore::Network as State;
+use netstack::{Builder, Hook, IpNet, Net, Stack, dhcp, slaac};
+use std::fs::File;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// The stack's place in the network.
+///
+/// Without any address, and nobody to be asked for one, the kernel's end is 10.9.0.1/24 and the
+/// stack's 10.9.0.2/24.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Network {
+    /// The kernel's TUN interface, which is made [default: tun0]
+    #[arg(long, value_name = "NAME")]
+    pub tun: Option<String>,
+    /// The kernel's TAP interface, which is made in place of a TUN
+    #[arg(long, value_name = "NAME", conflicts_with = "tun")]
+    pub tap: Option<String>,
+    /// Ask a DHCP server for an IPv4 address, and tell on standard error what it says
+    #[arg(long, requires = "tap")]
+    pub dhcp: bool,
+    /// Make IPv6 addresses of what routers say, and tell on standard error what they say
+    #[arg(long)]
+    pub slaac: bool,
+    /// An address of the stack, with its prefix (repeatable, IPv4 and IPv6)
+    #[arg(long = "address", value_name = "CIDR", value_parser = flags::prefixed)]
+    pub addresses: Vec<IpNet>,
+    /// The stack's default gateway (repeatable: one for each family)
+    #[arg(long = "gateway", value_name = "IP", value_parser = flags::address)]
+    pub gateways: Vec<IpAddr>,
+    /// An address of the kernel's end, which is brought up with it (repeatable)
+    #[arg(long = "host-address", value_name = "CIDR", value_parser = flags::prefixed)]
+    pub host_addresses: Vec<IpNet>,
+    /// The largest IP packet, in bytes
+    #[arg(long, value_name = "N", default_value_t = 1500, value_parser = flags::number::<usize>(0..=u64::MAX, 1500))]
+    pub mtu: usize,
+    /// Have every packet on the interface as it is on a wire, without segmentation offload
+    #[arg(long)]
+    pub no_offload: bool,
+    /// A server to be asked for names (repeatable)
+    #[arg(long = "dns", value_name = "IP", value_parser = flags::address)]
+    pub name_servers: Vec<IpAddr>,
+    /// Record every packet in this file, which tshark and Wireshark read
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+}
+
+/// What the stack is on.
+pub enum Interface {
+    Tun(Tun),
+    Tap(Tap),
+    RecordedTun(Capture<Tun>),
+    RecordedTap(Capture<Tap>),
+}
+
+impl Interface {
+    /// Starts a stack on it, on the current runtime.
+    pub fn spawn(self, builder: Builder) -> Result<Stack> {
+        let started = match self {
+            Self::Tun(tun) => builder.spawn(tun),
+            Self::Tap(tap) => builder.spawn(tap),
+            Self::RecordedTun(tun) => builder.spawn(tun),
+            Self::RecordedTap(tap) => builder.spawn(tap),
+        };
+        started.context("starting the stack")
+    }
+
+    /// Starts a stack on it, on a thread of its own.
+    pub fn spawn_thread(self, builder: Builder) -> Result<Stack> {
+        let started = match self {
+            Self::Tun(tun) => builder.spawn_thread(tun),
+            Self::Tap(tap) => builder.spawn_thread(tap),
+            Self::RecordedTun(tun) => builder.spawn_thread(tun),
+            Self::RecordedTap(tap) => builder.spawn_thread(tap),
+        };
+        started.context("starting the stack")
+    }
+
+    /// Records what passes.
+    fn recorded(self, recorder: &Recorder) -> Self {
+        match self {
+            Self::Tun(tun) => Self::RecordedTun(Capture::with_recorder(tun, recorder, "tun")),
+            Self::Tap(tap) => Self::RecordedTap(Capture::with_recorder(tap, recorder, "tap")),
+            recorded => recorded,
+        }
+    }
+}
+
+impl Network {
+    /// Makes the interface and starts a stack on it, on the current runtime.
+    pub fn start(&self) -> Result<Stack> {
+        let (builder, interface) = self.prepare()?;
+        let stack = interface.spawn(builder)?;
+        if let Some(from) = self.address_from() {
+            let net = stack.net().clone();
+            tokio::spawn(async move {
+                let is_missing = timeout(SILENCE, ready(&net)).await.is_err();
+                if is_missing {
+                    tell_waiting(from);
+                }
+            });
+        }
+        Ok(stack)
+    }
+
+    /// Starts it as [`start`](Self::start) does, and waits until it has an address.
+    pub async fn start_ready(&self) -> Result<Stack> {
+        let (builder, interface) = self.prepare()?;
+        let stack = interface.spawn(builder)?;
+        if let Some(from) = self.address_from() {
+            until_stopped(addressed(stack.net(), from, PATIENCE)).await?;
+        }
+        Ok(stack)
+    }
+
+    /// Where the stack's addresses come from, other than from flags.
+    fn address_from(&self) -> Option<&'static str> {
+        match (self.dhcp, self.slaac) {
+            (true, true) => Some("DHCP server or router"),
+            (true, false) => Some("DHCP server"),
+            (false, true) => Some("router"),
+            (false, false) => None,
+        }
+    }
+
+    /// Makes the interface and says what the stack is to be.
+    pub fn prepare(&self) -> Result<(Builder, Interface)> {
+        let mut network = self.clone();
+        let asks_nobody = !network.dhcp && !network.slaac;
+        if asks_nobody && network.addresses.is_empty() && network.host_addresses.is_empty() {
+            network.addresses.push("10.9.0.2/24".parse()?);
+            network.host_addresses.push("10.9.0.1/24".parse()?);
+        }
+        let mut interface = network.open()?;
+        if let Some(path) = &network.pcap {
+            interface = interface.recorded(&recorder(path)?);
+        }
+        Ok((network.builder(), interface))
+    }
+
+    /// Says what the stack is to be.
+    pub fn builder(&self) -> Builder {
+        let network = self.clone();
+        let mut builder = network.addresses.into_iter().fold(Builder::new(), Builder::address);
+        builder = network.gateways.into_iter().fold(builder, Builder::gateway);
+        builder = network.name_servers.into_iter().fold(builder, Builder::name_server);
+        if network.dhcp {
+            builder = builder.dhcp(dhcp::Config::default().on_event(tell_dhcp));
+        }
+        if network.slaac {
+            let on_event = Some(Hook::new(tell_slaac));
+            builder = builder.slaac_with(slaac::Config { on_event, ..Default::default() });
+        }
+        builder
+    }
+
+    fn open(&self) -> io::Result<Interface> {
+        if let Some(name) = &self.tap {
+            return self.open_tap(name).map(Interface::Tap);
+        }
+        let name = self.tun.clone().unwrap_or_else(|| "tun0".into());
+        let Self { mtu, host_addresses, .. } = self.clone();
+        let offload = self.offload();
+        Tun::open(&TunConfig { name, mtu, host_addresses, offload }).map(Interface::Tun)
+    }
+
+    /// Makes a TAP of this name.
+    pub fn open_tap(&self, name: &str) -> io::Result<Tap> {
+        let Self { mtu, host_addresses, .. } = self.clone();
+        let (name, offload) = (name.into(), self.offload());
+        Tap::open(&TapConfig { name, mtu, host_addresses, offload })
+    }
+
+    fn offload(&self) -> TunOffload {
+        match self.no_offload {
+            true => TunOffload::Off,
+            false => TunOffload::Preferred,
+        }
+    }
+}
+
+/// Begins a capture. What is recorded is in the file after a second at the latest.
+pub fn recorder(path: &Path) -> Result<Recorder> {
+    let file = File::create(path).with_context(|| path.display().to_string())?;
+    let recorder = Recorder::new(file);
+    let writing = recorder.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            // Said by the recorder itself.
+            let _ = writing.flush();
+        }
+    });
+    Ok(recorder)
+}
+
+/// Tells on standard error what happens to a DHCP client.
+pub fn tell_dhcp(event: &dhcp::Event) {
+    match event {
+        dhcp::Event::Discover => crate::eprintln!("dhcp: discover"),
+        dhcp::Event::Offer { address, server } => {
+            crate::eprintln!("dhcp: offer of {address} from {server}");
+        }
+        dhcp::Event::Request => crate::eprintln!("dhcp: request"),
+        dhcp::Event::Ack { lease } => crate::eprintln!("dhcp: ack from {}", lease.server),
+        dhcp::Event::Nak { server } => crate::eprintln!("dhcp: nak from {server}"),
+        dhcp::Event::Renewing => crate::eprintln!("dhcp: renewing"),
+        dhcp::Event::Rebinding => crate::eprintln!("dhcp: rebinding"),
+        dhcp::Event::Bound(lease) => {
+            let gateway = lease.gateway().map_or_else(|| "none".into(), |ip| ip.to_string());
+            let (address, netmask) = (lease.address.addr(), lease.address.netmask());
+            crate::eprintln!(
+                "dhcp: bound to address {address}, netmask {netmask}, gateway {gateway}"
+            );
+        }
+        dhcp::Event::Lost => crate::eprintln!("dhcp: lost"),
+    }
+}
+
+fn tell_slaac(event: &slaac::Event) {
+    crate::eprintln!("slaac: {event:?}");
+}
+
+/// How long nothing is said while an address is waited for.
+const SILENCE: Duration = Duration::from_secs(2);
+/// How long an address may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until the stack has an address, and tells on standard error if that takes long.
+pub async fn addressed(net: &Net, from: &str, patience: Duration) -> Result<Arc<State>> {
+    let deadline = Instant::now() + patience;
+    if let Ok(state) = timeout(SILENCE.min(patience), ready(net)).await {
+        return state;
+    }
+    if SILENCE < patience {
+        tell_waiting(from);
+    }
+    match timeout_at(deadline, ready(net)).await {
+        Ok(state) => state,
+        Err(_) => bail!("having an address: timed out after {patience:?}: no {from} has answered"),
+    }
+}
+
+async fn ready(net: &Net) -> Result<Arc<State>> {
+    Ok(net.watch_network().wait_for(is_ready).await?)
+}
+
+/// Whether there is an address that can be used, and nothing that is still being looked into.
+fn is_ready(state: &State) -> bool {
+    let is_usable = |address: IpAddr| match address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(address) => !address.is_unicast_link_local(),
+    };
+    let all = || state.addresses.iter().map(|own| own.addr()).filter(|own| is_usable(*own));
+    all().next().is_some() && !all().any(|own| state.tentative.contains(&own))
+}
+
+fn tell_waiting(from: &str) {
+    crate::eprintln!("{}: waiting for an address: no {from} has answered yet", program());
+}

@@ -1,0 +1,92 @@
+//! How an example begins and ends.
+
+use crate::stop::{self, Stop};
+use crate::{eprintln, log};
+use anyhow::{Context, Error, Result};
+use clap::{Arg, ArgAction, Command, Parser};
+use std::io;
+use std::path::Path;
+use std::process::{ExitCode, Termination};
+use tokio::runtime::Runtime;
+
+/// Reads the flags and runs the example. Wrong usage is clap's to tell, with exit status 2; what goes
+/// wrong then is told in one line, with exit status 1.
+pub fn run<A: Parser, T: Termination>(example: impl AsyncFnOnce(A) -> Result<T>) -> ExitCode {
+    run_on(|_| Runtime::new(), example)
+}
+
+/// The same on a runtime that depends on the flags.
+pub fn run_on<A: Parser, T: Termination>(
+    runtime: impl FnOnce(&A) -> io::Result<Runtime>,
+    example: impl AsyncFnOnce(A) -> Result<T>,
+) -> ExitCode {
+    let (args, verbosity) = match flags::<A>() {
+        Ok(flags) => flags,
+        Err(error) => return tell(&error),
+    };
+    log::show(verbosity);
+    let ended = stop::watch_signals().and_then(|()| runtime(&args)).context("starting tokio");
+    let ended = ended.and_then(|runtime| {
+        let ended = runtime.block_on(example(args));
+        // Nobody waits for threads that read standard input.
+        runtime.shutdown_background();
+        ended
+    });
+    match (ended, stop::has_stopped()) {
+        // It may have ended before it saw that.
+        (Ok(_), Some(stop @ Stop::Output(_))) => failed(&stop.into(), ExitCode::FAILURE),
+        (Ok(ended), _) => ended.report(),
+        (Err(error), _) => failed(&error, ExitCode::FAILURE),
+    }
+}
+
+/// The flags of the example, and how much it is to log.
+fn flags<A: Parser>() -> Result<(A, u8), clap::Error> {
+    let mut command = with_own_flags(A::command());
+    let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    let verbosity = matches.get_count("verbose");
+    let args = A::from_arg_matches_mut(&mut matches);
+    Ok((args.map_err(|error| error.format(&mut command))?, verbosity))
+}
+
+fn with_own_flags(command: Command) -> Command {
+    let command = command.name(program()).version(env!("CARGO_PKG_VERSION"));
+    // An example may have something of its own to say with it.
+    if command.get_arguments().any(|flag| flag.get_id() == "verbose") {
+        return command;
+    }
+    let help = "Log to standard error what happens to connections; twice: to packets, too. RUST_LOG \
+                has it in detail";
+    let verbose = Arg::new("verbose").short('v').long("verbose").help(help);
+    command.arg(verbose.action(ArgAction::Count))
+}
+
+/// Prints what clap has to say: help to standard output, errors to standard error.
+fn tell(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        Err(failure) if !error.use_stderr() => {
+            failed(&Stop::Output(failure).into(), ExitCode::FAILURE)
+        }
+        _ => u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
+    }
+}
+
+/// Tells in one line what went wrong, and returns the exit status: `otherwise`, unless a [`Stop`] has
+/// its own.
+pub fn failed(error: &Error, otherwise: ExitCode) -> ExitCode {
+    let stop = error.downcast_ref::<Stop>().or(error.downcast_ref::<&Stop>().copied());
+    let (status, text) = match stop {
+        Some(stop) => stop.outcome(),
+        None => (otherwise, Some(format!("{error:#}"))),
+    };
+    if let Some(text) = text {
+        eprintln!("{}: {text}", program());
+    }
+    status
+}
+
+/// The name of the program.
+pub fn program() -> String {
+    let name = std::env::args().next().unwrap_or_default();
+    Path::new(&name).file_name().map_or("example".into(), |name| name.to_string_lossy().into())
+}

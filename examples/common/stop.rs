@@ -1,0 +1,143 @@
+//! What ends an example before it is done: a signal, or an output that cannot be written.
+
+use anyhow::{Context, Result, anyhow};
+use futures::future::{join_all, select_all};
+use netstack::Stack;
+use std::process::ExitCode;
+use std::time::Duration;
+use std::{fmt, io, process, thread};
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::SetOnce;
+
+/// Why an example is to end.
+#[derive(Debug)]
+pub enum Stop {
+    /// SIGINT or SIGTERM.
+    Signal(SignalKind),
+    /// Standard output is closed or full.
+    Output(io::Error),
+}
+
+static STOP: SetOnce<Stop> = SetOnce::const_new();
+
+/// How long connections and leases may take to end in order, while a peer is silent.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Only the first reason counts.
+pub(crate) fn stop(why: Stop) {
+    let _ = STOP.set(why);
+}
+
+/// Waits until the example is to end.
+pub async fn stopped() -> &'static Stop {
+    STOP.wait().await
+}
+
+pub(crate) fn has_stopped() -> Option<&'static Stop> {
+    STOP.get()
+}
+
+/// Does the work until it is done, or the example is to end: then the error is a `&'static` [`Stop`].
+pub async fn until_stopped<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        // What both have to say at once is the work's.
+        biased;
+        result = work => result,
+        stop = stopped() => Err(stop.into()),
+    }
+}
+
+/// Does the work until it is done, the example is to end, or a stack ends; then shuts the stacks down
+/// in order.
+pub async fn finish<T, const N: usize>(
+    stacks: [Stack; N],
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let result = {
+        let ended = select_all(stacks.iter().map(|stack| Box::pin(ended(stack))));
+        tokio::select! {
+            result = until_stopped(work) => result,
+            _ = ended => Err(anyhow!("the interface is gone")),
+        }
+    };
+    let ends = join_all(stacks.map(|stack| stack.shutdown(FAREWELL))).await;
+    // A device that failed is the cause of whatever else has failed.
+    ends.into_iter().collect::<io::Result<()>>().context("the interface")?;
+    result
+}
+
+/// As [`finish`], for work that a signal ends well.
+pub async fn serve<const N: usize>(
+    stacks: [Stack; N],
+    work: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    match finish(stacks, work).await {
+        Err(error) if matches!(error.downcast_ref(), Some(&&Stop::Signal(_))) => Ok(()),
+        result => result,
+    }
+}
+
+/// Waits until the stack has ended.
+async fn ended(stack: &Stack) {
+    let mut watch = stack.net().watch_network();
+    while watch.changed().await.is_ok() {}
+}
+
+/// Has the first signal stop the example, and a second one end it at once, whatever it does then.
+pub(crate) fn watch_signals() -> io::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut interrupts, mut terminations) = {
+        let _context = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    let mut next = async move || {
+        tokio::select! {
+            _ = interrupts.recv() => SignalKind::interrupt(),
+            _ = terminations.recv() => SignalKind::terminate(),
+        }
+    };
+    let watch = move || {
+        runtime.block_on(async {
+            stop(Stop::Signal(next().await));
+            process::exit(i32::from(status(next().await)))
+        })
+    };
+    thread::Builder::new().name("signals".into()).spawn(watch)?;
+    Ok(())
+}
+
+/// What a shell makes of a program that a signal ends.
+fn status(signal: SignalKind) -> u8 {
+    128 + signal.as_raw_value() as u8
+}
+
+impl Stop {
+    /// The exit status, and what is told.
+    pub(crate) fn outcome(&self) -> (ExitCode, Option<String>) {
+        match self {
+            Self::Signal(signal) => (status(*signal).into(), None),
+            // SIGPIPE, which Rust's runtime ignores, would have ended another program.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                (status(SignalKind::pipe()).into(), None)
+            }
+            Self::Output(_) => (ExitCode::FAILURE, Some(self.to_string())),
+        }
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(_) => write!(f, "interrupted"),
+            Self::Output(error) => {
+                // As other programs have it, without the number.
+                let text = error.to_string();
+                let text = text.split(" (os error").next().unwrap_or_default();
+                write!(f, "write error: {text}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Stop {}

@@ -1,0 +1,72 @@
+//! How the examples end by a signal, and what they log.
+
+use crate::daemon::{Daemon, Failure, PATIENCE};
+use crate::namespace::{Outcome, example};
+use crate::programs::without_tun;
+use std::io::Read;
+use std::net::TcpStream;
+
+fn start(name: &str, flags: &[&str]) -> Result<Daemon, Failure> {
+    let mut command = example(name)?;
+    command.args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24"]);
+    Daemon::start(command.args(flags))
+}
+
+fn serving(name: &str, flags: &[&str], says: &str) -> Result<Daemon, Failure> {
+    let server = start(name, flags)?;
+    if let Err(error) = server.says(says) {
+        without_tun(&error.to_string())?;
+    }
+    Ok(server)
+}
+
+pub(crate) fn server() -> Outcome {
+    for (name, port, signal) in [
+        ("echo", 7, "TERM"),
+        ("httpd", 80, "INT"),
+        ("chat", 6667, "TERM"),
+        ("tls", 443, "INT"),
+        ("proxy", 8080, "TERM"),
+        ("ifconfig", 5000, "INT"),
+        ("perf_server", 80, "TERM"),
+    ] {
+        let mut server = serving(name, &[], " on ")?;
+        let mut client = TcpStream::connect(("10.9.0.2", port))?;
+        client.set_read_timeout(Some(PATIENCE))?;
+        server.signal(signal)?;
+        // An end or a reset, and no time-out.
+        let mut rest = Vec::new();
+        let heard = client.read_to_end(&mut rest).map_err(|error| error.kind());
+        assert!(matches!(heard, Ok(_) | Err(std::io::ErrorKind::ConnectionReset)), "{heard:?}");
+        drop(client);
+        assert_eq!(server.status()?.code(), Some(0), "{name}");
+    }
+    Ok(())
+}
+
+pub(crate) fn ping() -> Outcome {
+    for (target, status) in [("10.9.0.1", 0), ("10.9.0.9", 1)] {
+        let mut ping = serving("ping", &["--count", "100", "--timeout", "0.2", target], "PING ")?;
+        ping.says("icmp_seq=1")?;
+        ping.signal("INT")?;
+        ping.says(&format!("--- {target} ping statistics ---"))?;
+        ping.says(if status == 0 { ", 0% packet loss" } else { ", 100% packet loss" })?;
+        assert_eq!(ping.status()?.code(), Some(status));
+    }
+    let mut ping = start("ping", &["192.0.2.1"])?;
+    ping.says("ping: 192.0.2.1: no route")?;
+    assert_eq!(ping.status()?.code(), Some(2));
+    Ok(())
+}
+
+pub(crate) fn second_signal() -> Outcome {
+    let mut server = serving("echo", &["-v"], "echo on ")?;
+    // A peer that keeps its side open holds the shutdown until its deadline.
+    let mut client = TcpStream::connect(("10.9.0.2", 7))?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    server.signal("TERM")?;
+    assert_eq!(client.read(&mut [0])?, 0);
+    server.signal("TERM")?;
+    assert_eq!(server.status()?.code(), Some(128 + 15));
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! What the examples make of their flags and of their output.
+
+use crate::namespace::{Outcome, example};
+use crate::programs::without_tun;
+use std::fs::OpenOptions;
+use std::process::{Output, Stdio};
+
+const EXAMPLES: [&str; 13] = [
+    "quickstart",
+    "httpd",
+    "echo",
+    "ping",
+    "connect",
+    "tls",
+    "proxy",
+    "chat",
+    "lan",
+    "resolve",
+    "fetch",
+    "ifconfig",
+    "perf_server",
+];
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub(crate) fn wrong() -> Outcome {
+    let missing = "the prefix length is missing, for example \"10.9.0.2/24\"";
+    for (name, flags, expected) in [
+        ("httpd", &["--address", "10.9.0.2"][..], missing),
+        ("proxy", &["--back-address", "10.9.0.2"], missing),
+        ("httpd", &["--address", "10.9.0.999/24"], "\"10.9.0.999\" is not an IP address"),
+        ("httpd", &["--gateway", "10.9.0.1/24"], "for example \"10.9.0.1\""),
+        ("httpd", &["--port", "70000"], "not a port from 0 to 65535"),
+        ("httpd", &["--mtu", "many"], "not a whole number"),
+        ("proxy", &["--forward", "host:80"], "\"host\" is not an IP address"),
+        ("proxy", &["--forward", "fd00::1"], "for example \"[fd00::1]:80\""),
+        ("connect", &["web.test"], "the port is missing, for example \"web.test:80\""),
+        ("ping", &["--interval", "soon", "10.9.0.1"], "not a number of seconds"),
+        ("ping", &["--count", "0", "10.9.0.1"], "not a whole number from 1 to 65535"),
+        ("fetch", &["web.test"], "for example \"http://web.test/\""),
+        ("fetch", &["ftp://web.test/"], "neither http:// nor https://"),
+        ("connect", &[], "<TARGET>"),
+    ] {
+        let output = example(name)?.args(flags).stdin(Stdio::null()).output()?;
+        let text = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{name} {flags:?}: {text}");
+        assert!(text.contains(expected), "{name} {flags:?}: {text}");
+        assert!(text.contains("For more information, try '--help'."), "{text}");
+    }
+    for name in EXAMPLES {
+        let output = example(name)?.arg("--no-such-flag").output()?;
+        assert_eq!(output.status.code(), Some(2), "{name}: {}", text(&output));
+        assert!(text(&output).contains("Usage: "), "{name}: {}", text(&output));
+    }
+    Ok(())
+}
+
+pub(crate) fn help() -> Outcome {
+    for name in EXAMPLES {
+        for flag in ["--help", "--version"] {
+            let output = example(name)?.arg(flag).output()?;
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert_eq!((output.status.code(), text(&output)), (Some(0), String::new()));
+            assert!(said.contains(name), "{name}: {said}");
+            assert_eq!(said.contains("--verbose"), flag == "--help", "{name}: {said}");
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn output() -> Outcome {
+    let (tap, size) = (&["--tap", "tap0"][..], &["--size", "1"][..]);
+    for (name, flags) in [
+        ("quickstart", size),
+        ("lan", &[]),
+        ("httpd", &["--help"]),
+        ("httpd", &[]),
+        ("echo", &[]),
+        ("chat", &[]),
+        ("chat", &["--blocking"]),
+        ("tls", &[]),
+        ("proxy", &[]),
+        ("perf_server", &[]),
+        ("ifconfig", tap),
+        ("ping", &["--count", "2", "10.9.0.1"]),
+    ] {
+        let full = OpenOptions::new().write(true).open("/dev/full")?;
+        let output = example(name)?.args(flags).stdin(Stdio::null()).stdout(full).output()?;
+        if output.status.code() != Some(1) && name != "ping" {
+            without_tun(&text(&output))?;
+        }
+        let expected = format!("{name}: write error: No space left on device\n");
+        assert_eq!(text(&output), expected, "{name} {flags:?}");
+
+        let (reader, closed) = std::io::pipe()?;
+        drop(reader);
+        let output = example(name)?.args(flags).stdin(Stdio::null()).stdout(closed).output()?;
+        // 128 and the number of SIGPIPE, as a shell has it.
+        assert_eq!((output.status.code(), text(&output)), (Some(141), String::new()), "{name}");
+    }
+    Ok(())
+}
