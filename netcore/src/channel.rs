@@ -43,6 +43,16 @@ pub struct Channel {
     requests: flume::Sender<Request>,
     doorbell: Arc<Doorbell>,
     network: NetworkWatch,
+    buffers: BufferBytes,
+}
+
+/// The sizes of a connection's buffers, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BufferBytes {
+    /// The most that the peer may send ahead of the reader.
+    pub recv: usize,
+    /// The most that may be in flight.
+    pub send: usize,
 }
 
 impl Channel {
@@ -50,8 +60,14 @@ impl Channel {
         requests: flume::Sender<Request>,
         doorbell: Arc<Doorbell>,
         network: NetworkWatch,
+        buffers: BufferBytes,
     ) -> Self {
-        Self { requests, doorbell, network }
+        Self { requests, doorbell, network, buffers }
+    }
+
+    /// The buffers of connections for which no other sizes were chosen.
+    pub fn default_buffers(&self) -> BufferBytes {
+        self.buffers
     }
 
     /// The stack's place in the network, now and whenever it changes from now on.

@@ -15,12 +15,12 @@ use std::io;
 /// | [`Aborted`](Self::Aborted), [`AddressRemoved`](Self::AddressRemoved) | `ConnectionAborted` |
 /// | [`TimedOut`](Self::TimedOut) | `TimedOut` |
 /// | [`Closed`](Self::Closed), [`NoPeer`](Self::NoPeer) | `NotConnected` |
-/// | [`Shutdown`](Self::Shutdown), [`StackGone`](Self::StackGone), [`DeviceRemoved`](Self::DeviceRemoved), [`DeviceFailed`](Self::DeviceFailed) | `BrokenPipe` |
+/// | [`Shutdown`](Self::Shutdown), [`Ended`](Self::Ended), [`StackGone`](Self::StackGone), [`DeviceRemoved`](Self::DeviceRemoved), [`DeviceFailed`](Self::DeviceFailed) | `BrokenPipe` |
 /// | [`AddressInUse`](Self::AddressInUse) | `AddrInUse` |
 /// | [`AddressNotAvailable`](Self::AddressNotAvailable), [`NoFreePort`](Self::NoFreePort) | `AddrNotAvailable` |
 /// | [`NetworkUnreachable`](Self::NetworkUnreachable) | `NetworkUnreachable` |
 /// | [`HostUnreachable`](Self::HostUnreachable), [`TtlExceeded`](Self::TtlExceeded) | `HostUnreachable` |
-/// | [`GatewayNotOnLink`](Self::GatewayNotOnLink), [`WrongFamily`](Self::WrongFamily), [`ZeroPort`](Self::ZeroPort), [`UnspecifiedAddress`](Self::UnspecifiedAddress), [`MessageTooLarge`](Self::MessageTooLarge), [`Malformed`](Self::Malformed), [`MtuTooSmall`](Self::MtuTooSmall), [`WrongSocket`](Self::WrongSocket) | `InvalidInput` |
+/// | [`GatewayNotOnLink`](Self::GatewayNotOnLink), [`WrongFamily`](Self::WrongFamily), [`ZeroPort`](Self::ZeroPort), [`MessageTooLarge`](Self::MessageTooLarge), [`Malformed`](Self::Malformed), [`MtuTooSmall`](Self::MtuTooSmall), [`WrongSocket`](Self::WrongSocket) | `InvalidInput` |
 /// | [`BroadcastForbidden`](Self::BroadcastForbidden) | `PermissionDenied` |
 /// | [`WouldBlock`](Self::WouldBlock) | `WouldBlock` |
 /// | [`LimitReached`](Self::LimitReached) | `QuotaExceeded` |
@@ -63,6 +63,9 @@ pub enum Error {
     /// The stack that owns the socket has stopped, because its device failed or panicked.
     #[error("the network device failed, and the stack has stopped")]
     DeviceFailed,
+    /// The connection has ended, and why was told before.
+    #[error("the connection has ended")]
+    Ended,
     /// Another socket holds this address and port.
     #[error("address already in use")]
     AddressInUse,
@@ -90,9 +93,6 @@ pub enum Error {
     /// Port 0 is no destination.
     #[error("port 0 is not a valid destination")]
     ZeroPort,
-    /// `0.0.0.0` or `::` is no destination.
-    #[error("the unspecified address is not a valid destination")]
-    UnspecifiedAddress,
     /// The message does not fit into one datagram of the protocol, or into the socket's buffer.
     #[error("message too large for one datagram")]
     MessageTooLarge,
@@ -130,9 +130,11 @@ impl Error {
             Self::Aborted | Self::AddressRemoved => io::ErrorKind::ConnectionAborted,
             Self::TimedOut => io::ErrorKind::TimedOut,
             Self::Closed | Self::NoPeer => io::ErrorKind::NotConnected,
-            Self::Shutdown | Self::StackGone | Self::DeviceRemoved | Self::DeviceFailed => {
-                io::ErrorKind::BrokenPipe
-            }
+            Self::Shutdown
+            | Self::Ended
+            | Self::StackGone
+            | Self::DeviceRemoved
+            | Self::DeviceFailed => io::ErrorKind::BrokenPipe,
             Self::AddressInUse => io::ErrorKind::AddrInUse,
             Self::AddressNotAvailable | Self::NoFreePort => io::ErrorKind::AddrNotAvailable,
             Self::NetworkUnreachable => io::ErrorKind::NetworkUnreachable,
@@ -140,7 +142,6 @@ impl Error {
             Self::WrongFamily
             | Self::GatewayNotOnLink
             | Self::ZeroPort
-            | Self::UnspecifiedAddress
             | Self::MessageTooLarge
             | Self::Malformed
             | Self::MtuTooSmall
@@ -177,6 +178,7 @@ mod tests {
             Error::Closed => (io::ErrorKind::NotConnected, "Closed"),
             Error::NoPeer => (io::ErrorKind::NotConnected, "NoPeer"),
             Error::Shutdown => (io::ErrorKind::BrokenPipe, "Shutdown"),
+            Error::Ended => (io::ErrorKind::BrokenPipe, "Ended"),
             Error::StackGone => (io::ErrorKind::BrokenPipe, "StackGone"),
             Error::DeviceRemoved => (io::ErrorKind::BrokenPipe, "DeviceRemoved"),
             Error::DeviceFailed => (io::ErrorKind::BrokenPipe, "DeviceFailed"),
@@ -189,7 +191,6 @@ mod tests {
             Error::TtlExceeded => (io::ErrorKind::HostUnreachable, "TtlExceeded"),
             Error::WrongFamily => (io::ErrorKind::InvalidInput, "WrongFamily"),
             Error::ZeroPort => (io::ErrorKind::InvalidInput, "ZeroPort"),
-            Error::UnspecifiedAddress => (io::ErrorKind::InvalidInput, "UnspecifiedAddress"),
             Error::MessageTooLarge => (io::ErrorKind::InvalidInput, "MessageTooLarge"),
             Error::Malformed => (io::ErrorKind::InvalidInput, "Malformed"),
             Error::MtuTooSmall => (io::ErrorKind::InvalidInput, "MtuTooSmall"),
@@ -209,6 +210,7 @@ mod tests {
         Error::Closed,
         Error::NoPeer,
         Error::Shutdown,
+        Error::Ended,
         Error::StackGone,
         Error::DeviceRemoved,
         Error::DeviceFailed,
@@ -221,7 +223,6 @@ mod tests {
         Error::TtlExceeded,
         Error::WrongFamily,
         Error::ZeroPort,
-        Error::UnspecifiedAddress,
         Error::MessageTooLarge,
         Error::Malformed,
         Error::MtuTooSmall,

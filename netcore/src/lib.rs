@@ -37,7 +37,7 @@ mod source_address;
 mod stack;
 mod sync;
 
-pub use channel::{Channel, HasChannel, Request};
+pub use channel::{BufferBytes, Channel, HasChannel, Request};
 pub use command::{Command, Response, control, icmp, raw, tcp, udp};
 pub use config::{Config, Entropy};
 pub use counters::{Counters, DropReason};

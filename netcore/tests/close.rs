@@ -68,7 +68,7 @@ fn closing_with_unread_bytes_resets() {
 
     assert_eq!(read(&near, 20), Ok(b"already there".to_vec()), "what came before is still there");
     assert_eq!(read(&near, 20), Err(Error::Reset));
-    assert_eq!(near.try_send(b"x"), Err(Error::Reset));
+    assert_eq!(near.try_send(b"x"), Err(Error::Ended));
     assert_eq!(pair.states(Side::Near), (vec![], 0));
     assert_eq!(pair.states(Side::Far), (vec![], 0));
     near.close();
@@ -197,7 +197,7 @@ fn an_established_peer_that_vanishes_times_out() {
     pair.advance_until(|_| near.poll_readable(&mut Default::default(), Waker::noop()).is_ready());
 
     assert_eq!(read(&near, 10), Err(Error::TimedOut));
-    assert_eq!(near.try_send(b"x"), Err(Error::TimedOut));
+    assert_eq!(near.try_send(b"x"), Err(Error::Ended));
     near.close();
     far.close();
     close(&mut pair, listener);
@@ -292,9 +292,9 @@ fn an_aborted_connection_says_so_here_and_is_reset_there() {
     pair.run();
 
     assert_eq!(read(&near, 10), Err(Error::Aborted));
-    assert_eq!(near.try_send(b"x"), Err(Error::Aborted));
+    assert_eq!(near.try_send(b"x"), Err(Error::Ended));
     assert_eq!(read(&far, 10), Err(Error::Reset));
-    assert_eq!(far.try_send(b"x"), Err(Error::Reset));
+    assert_eq!(far.try_send(b"x"), Err(Error::Ended));
     near.close();
     far.close();
     pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");

@@ -97,10 +97,8 @@ fn what_cannot_be_sent_fails_at_once() {
 
     for (socket, to, error) in [
         (&v4, "10.0.0.2:0", Error::ZeroPort),
-        (&v4, "0.0.0.0:1", Error::UnspecifiedAddress),
         (&v4, "[fd00::2]:1", Error::WrongFamily),
         (&v6, "10.0.0.2:1", Error::WrongFamily),
-        (&dual, "[::]:1", Error::UnspecifiedAddress),
     ] {
         assert_eq!(send(socket, to, b"x"), Err(error), "{to}");
     }

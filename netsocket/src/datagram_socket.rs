@@ -2,10 +2,10 @@
 
 use crate::readiness::{Interest, Ready};
 use crate::stream::{BlockingMode, DEFAULT_TTL, valid_ttl};
-use crate::wait::{self, Waitable};
+use crate::wait::{self, Clearable, Waitable};
 use bytes::{BufMut, Bytes};
-use netcore::Error;
 use netcore::queue::{Datagram, DatagramQueue, WaitKey};
+use netcore::{Error, Network};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
@@ -33,6 +33,11 @@ impl Socket {
         Writes(&self.queue, len)
     }
 
+    /// To wait for room for any datagram.
+    pub(crate) fn all_writes(&self) -> Writes<'_> {
+        self.writes(0)
+    }
+
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.queue.local_address()
     }
@@ -41,15 +46,20 @@ impl Socket {
         self.queue.peer().ok_or(Error::NoPeer)
     }
 
-    pub(crate) fn connect(&self, peer: SocketAddr) -> Result<(), Error> {
+    /// Connects the socket, which then has the address that datagrams to `peer` leave from.
+    pub(crate) fn connect(&self, peer: SocketAddr, network: &Network) -> Result<(), Error> {
+        let bound = self.queue.bound_address().ip();
+        let peer = self.queue.reached_peer(peer);
         self.queue.check_peer(peer)?;
+        let source = network.route_to(peer.ip().to_canonical())?.source;
         // The form in which this socket's received datagrams say it.
-        let ip = match (self.local_addr().is_ipv6(), peer.ip().to_canonical()) {
-            (true, IpAddr::V4(ip)) => ip.to_ipv6_mapped().into(),
+        let as_received = |ip: IpAddr| match (bound, ip.to_canonical()) {
+            (IpAddr::V6(_), IpAddr::V4(ip)) => ip.to_ipv6_mapped().into(),
             (_, ip) => ip,
         };
-        let peer = SocketAddr::new(ip, peer.port());
-        self.queue.set_peer(Some(peer));
+        let peer = SocketAddr::new(as_received(peer.ip()), peer.port());
+        let local = bound.is_unspecified().then(|| as_received(source));
+        self.queue.connect(peer, local);
         Ok(())
     }
 
@@ -107,6 +117,7 @@ impl Socket {
         let mut ready = Ready::EMPTY;
         ready.set(Ready::READABLE, self.queue.is_readable());
         ready.set(Ready::WRITABLE, self.queue.is_writable(0));
+        ready.set(Ready::ERROR, self.queue.has_error());
         ready
     }
 
@@ -159,6 +170,20 @@ impl Waitable for Reads<'_> {
     }
 }
 
+impl Clearable for Reads<'_> {
+    fn poll_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        self.0.poll_readable_event(key, waker)
+    }
+
+    fn events(&self) -> u64 {
+        self.0.readable_events()
+    }
+
+    fn clear(&self, events: u64) {
+        self.0.clear_readable(events);
+    }
+}
+
 /// The send side of a socket, for a datagram of some length.
 pub(crate) struct Writes<'a>(&'a DatagramQueue, usize);
 
@@ -169,5 +194,19 @@ impl Waitable for Writes<'_> {
 
     fn forget(&self, key: &WaitKey) {
         self.0.forget_writer(key);
+    }
+}
+
+impl Clearable for Writes<'_> {
+    fn poll_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        self.0.poll_writable_event(self.1, key, waker)
+    }
+
+    fn events(&self) -> u64 {
+        self.0.writable_events()
+    }
+
+    fn clear(&self, events: u64) {
+        self.0.clear_writable(events);
     }
 }

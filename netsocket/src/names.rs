@@ -6,17 +6,17 @@ use crate::address::{Targets, none_given};
 use crate::dns::Resolver;
 use crate::race::Candidates;
 use crate::wait;
-use netcore::Channel;
+use netcore::{Channel, Network};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 #[cfg(feature = "dns")]
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 /// Where names are looked up. Cheap to clone; clones share one resolver.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
-    #[cfg(feature = "dns")]
     channel: Channel,
     /// Made when it is first needed.
     #[cfg(feature = "dns")]
@@ -58,8 +58,8 @@ impl Names {
 
 #[cfg(not(feature = "dns"))]
 impl Names {
-    pub(crate) fn new(_channel: &Channel) -> Self {
-        Self {}
+    pub(crate) fn new(channel: &Channel) -> Self {
+        Self { channel: channel.clone() }
     }
 
     /// What is to be tried for a target.
@@ -79,6 +79,11 @@ impl Names {
 }
 
 impl Names {
+    /// The stack's place in the network at this moment.
+    pub(crate) fn network(&self) -> Arc<Network> {
+        self.channel.network().current()
+    }
+
     /// The addresses of a target, in the order in which they are to be tried.
     pub(crate) async fn resolve(&self, target: impl Address) -> io::Result<Vec<SocketAddr>> {
         self.all(target.targets()?).await

@@ -50,6 +50,10 @@ pub struct Net {
 }
 
 impl Net {
+    pub(crate) fn default_buffers(&self) -> netcore::BufferBytes {
+        self.channel.default_buffers()
+    }
+
     /// Makes one from what leads to a command channel.
     pub fn new(stack: &impl HasChannel) -> Self {
         let channel = stack.command_channel();

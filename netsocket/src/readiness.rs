@@ -162,7 +162,8 @@ impl Sub for Ready {
 /// Operations that are to be made when a socket is ready for them.
 macro_rules! operation_methods {
     ($self:ident => $socket:expr) => {
-        /// Calls `operation` if the socket is ready for what `interest` names.
+        /// Calls `operation` if the socket is ready for what `interest` names. If that returns
+        /// `WouldBlock`, the socket counts as ready only once more has come, as with tokio.
         ///
         /// # Errors
         ///
@@ -174,12 +175,16 @@ macro_rules! operation_methods {
         ) -> std::io::Result<R> {
             match interest.answers($socket.readiness()).is_empty() {
                 true => Err(std::io::ErrorKind::WouldBlock.into()),
-                false => operation(),
+                false => {
+                    let sides = (&$socket.reads(), &$socket.all_writes());
+                    $crate::wait::attempt(interest, sides, operation)
+                }
             }
         }
 
         /// Calls `operation` whenever the socket is ready for what `interest` names, until it
-        /// returns something else than `WouldBlock`.
+        /// returns something else than `WouldBlock`; after that the socket counts as ready only once
+        /// more has come, as with tokio.
         ///
         /// # Errors
         ///
@@ -195,7 +200,8 @@ macro_rules! operation_methods {
         ) -> std::io::Result<R> {
             loop {
                 $socket.ready(interest).await;
-                match operation() {
+                let sides = (&$socket.reads(), &$socket.all_writes());
+                match $crate::wait::attempt(interest, sides, &mut operation) {
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                     result => return result,
                 }

@@ -1,7 +1,7 @@
 //! What all handles of one TCP connection share.
 
 use crate::readiness::{Interest, Ready};
-use crate::wait::{self, Waitable};
+use crate::wait::{self, Clearable, Waitable};
 use netcore::queue::{StreamQueue, WaitKey};
 use netcore::tcp::KeepAlive;
 use std::io;
@@ -77,6 +77,11 @@ impl Stream {
         Writes(&self.queue)
     }
 
+    /// As [`writes`](Self::writes): any room is room.
+    pub(crate) fn all_writes(&self) -> Writes<'_> {
+        self.writes()
+    }
+
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.queue.local_address()
     }
@@ -85,9 +90,9 @@ impl Stream {
         self.queue.peer_address()
     }
 
-    /// The error that ended the connection, as the handles report it.
+    /// Takes the error that ended the connection, unless somebody was told already.
     pub(crate) fn take_error(&self) -> Option<io::Error> {
-        self.queue.error().map(io::Error::from)
+        self.queue.take_error().map(io::Error::from)
     }
 
     pub(crate) fn set_ttl(&self, ttl: u32) -> io::Result<()> {
@@ -108,7 +113,7 @@ impl Stream {
         ready.set(Ready::READ_CLOSED, recv.is_closed);
         ready.set(Ready::WRITABLE, send.is_ready);
         ready.set(Ready::WRITE_CLOSED, send.is_closed);
-        ready.set(Ready::ERROR, self.queue.error().is_some());
+        ready.set(Ready::ERROR, self.queue.has_error());
         ready
     }
 
@@ -174,6 +179,20 @@ impl Waitable for Reads<'_> {
     }
 }
 
+impl Clearable for Reads<'_> {
+    fn poll_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        self.0.poll_readable_event(key, waker)
+    }
+
+    fn events(&self) -> u64 {
+        self.0.readable_events()
+    }
+
+    fn clear(&self, events: u64) {
+        self.0.clear_readable(events);
+    }
+}
+
 /// The send side of a connection.
 pub(crate) struct Writes<'a>(&'a StreamQueue);
 
@@ -184,5 +203,19 @@ impl Waitable for Writes<'_> {
 
     fn forget(&self, key: &WaitKey) {
         self.0.forget_writer(key);
+    }
+}
+
+impl Clearable for Writes<'_> {
+    fn poll_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        self.0.poll_writable_event(key, waker)
+    }
+
+    fn events(&self) -> u64 {
+        self.0.writable_events()
+    }
+
+    fn clear(&self, events: u64) {
+        self.0.clear_writable(events);
     }
 }

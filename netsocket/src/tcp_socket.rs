@@ -172,13 +172,14 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// The most that may be in flight, in bytes; 0 for the stack's default.
+    /// The most that may be in flight, in bytes.
     ///
     /// # Errors
     ///
     /// None.
     pub fn send_buffer_size(&self) -> io::Result<u32> {
-        Ok(saturated(self.settings().connection.send_buffer_bytes))
+        let chosen = self.settings().connection.send_buffer_bytes;
+        Ok(saturated(chosen.unwrap_or(self.net.default_buffers().send)))
     }
 
     /// Sets the most that may be in flight, in bytes; rounded up to whole pages.
@@ -191,13 +192,14 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// The most that the peer may send ahead of the reader, in bytes; 0 for the stack's default.
+    /// The most that the peer may send ahead of the reader, in bytes.
     ///
     /// # Errors
     ///
     /// None.
     pub fn recv_buffer_size(&self) -> io::Result<u32> {
-        Ok(saturated(self.settings().connection.recv_buffer_bytes))
+        let chosen = self.settings().connection.recv_buffer_bytes;
+        Ok(saturated(chosen.unwrap_or(self.net.default_buffers().recv)))
     }
 
     /// Sets the most that the peer may send ahead of the reader, in bytes; rounded up to whole
@@ -329,8 +331,8 @@ impl TcpSocket {
     }
 }
 
-fn saturated(size: Option<usize>) -> u32 {
-    size.map_or(0, |size| u32::try_from(size).unwrap_or(u32::MAX))
+fn saturated(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
 }
 
 fn valid_size(size: u32) -> io::Result<usize> {

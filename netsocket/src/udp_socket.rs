@@ -62,13 +62,16 @@ impl UdpSocket {
         Ok(self.socket.peer_addr()?)
     }
 
-    /// Sets the peer: only its datagrams are received from now on, [`send`](Self::send) sends to
-    /// it, and a port of its that nobody listens on shows as `ConnectionRefused`. Nothing is sent.
-    /// Of a name's addresses it is the first of the socket's family.
+    /// Sets the peer: only its datagrams are received from now on besides those that wait already,
+    /// [`send`](Self::send) sends to it, and a port of its that nobody listens on shows as `ConnectionRefused`. Nothing is sent.
+    /// Of a name's addresses it is the first of the socket's family. A socket that is bound to all
+    /// addresses has from now on the one that datagrams to the peer leave from; `0.0.0.0` and `::`
+    /// stand for this host.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if datagrams can never be sent there; why a name has no address.
+    /// `InvalidInput` if datagrams can never be sent there; `NetworkUnreachable` without a route;
+    /// why a name has no address.
     ///
     /// # Cancel safety
     ///
@@ -76,7 +79,7 @@ impl UdpSocket {
     /// was.
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
         let peer = self.names.peer(addr, self.socket.local_addr().is_ipv4()).await?;
-        Ok(self.socket.connect(peer)?)
+        Ok(self.socket.connect(peer, &self.names.network())?)
     }
 
     /// Sends a datagram to the peer, once there is room for it.

@@ -20,6 +20,38 @@ pub(crate) trait Waitable {
     fn forget(&self, key: &WaitKey);
 }
 
+/// One side of a queue whose readiness can be cleared, as tokio's after a call that would block.
+pub(crate) trait Clearable: Waitable {
+    /// As [`poll`](Waitable::poll), but once cleared only after the next event.
+    fn poll_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()>;
+
+    /// How many events there were.
+    fn events(&self) -> u64;
+
+    /// Counts the side as not ready until there is another event than so many.
+    fn clear(&self, events: u64);
+}
+
+/// Calls `operation`, and clears the readiness that it found to be of no use.
+pub(crate) fn attempt<R: Clearable, W: Clearable, T>(
+    interest: Interest,
+    (reads, writes): (&R, &W),
+    operation: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    // Before the operation: what comes while it runs must not be cleared.
+    let (readable, writable) = (reads.events(), writes.events());
+    let result = operation();
+    if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+        if interest.is_readable() {
+            reads.clear(readable);
+        }
+        if interest.is_writable() {
+            writes.clear(writable);
+        }
+    }
+    result
+}
+
 /// A registration that ends when it is dropped.
 struct Registration<'a, W: Waitable> {
     side: &'a W,
@@ -39,6 +71,14 @@ impl<'a, W: Waitable> Registration<'a, W> {
     }
 }
 
+impl<W: Clearable> Registration<'_, W> {
+    fn poll_event(&mut self, waker: &Waker) -> Poll<()> {
+        let ready = self.side.poll_event(&mut self.key, waker);
+        self.is_registered |= ready.is_pending();
+        ready
+    }
+}
+
 impl<W: Waitable> Drop for Registration<'_, W> {
     fn drop(&mut self) {
         if self.is_registered {
@@ -48,13 +88,19 @@ impl<W: Waitable> Drop for Registration<'_, W> {
 }
 
 /// Waits until it is worth trying.
-pub(crate) async fn ready<W: Waitable>(side: &W) {
+pub(crate) async fn worth_trying<W: Waitable>(side: &W) {
     let mut registration = Registration::new(side);
     future::poll_fn(|cx| cooperate(cx, |cx| registration.poll(cx.waker()))).await;
 }
 
+/// Waits until the side is ready, as far as its readiness was not cleared.
+pub(crate) async fn ready<W: Clearable>(side: &W) {
+    let mut registration = Registration::new(side);
+    future::poll_fn(|cx| cooperate(cx, |cx| registration.poll_event(cx.waker()))).await;
+}
+
 /// Waits until `readiness` says something that answers `interest`.
-pub(crate) async fn ready_for<R: Waitable, W: Waitable>(
+pub(crate) async fn ready_for<R: Clearable, W: Clearable>(
     interest: Interest,
     reads: &R,
     writes: &W,
@@ -115,8 +161,8 @@ pub(crate) fn poll_retry<W: Waitable, T>(
     })
 }
 
-pub(crate) fn poll_ready<W: Waitable>(side: &W, cx: &mut Context<'_>) -> Poll<()> {
-    cooperate(cx, |cx| side.poll(&mut WaitKey::poll(), cx.waker()))
+pub(crate) fn poll_ready<W: Clearable>(side: &W, cx: &mut Context<'_>) -> Poll<()> {
+    cooperate(cx, |cx| side.poll_event(&mut WaitKey::poll(), cx.waker()))
 }
 
 /// Spends one unit of the task's budget, as tokio's own sockets do, so that a stream that always

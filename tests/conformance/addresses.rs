@@ -32,6 +32,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(8, "a lost SYN|ACK only delays", ASYNC, BAD_NETWORK, lost_syn_ack),
     case!(8, "a lost last ACK only delays", ASYNC, BAD_NETWORK, lost_ack),
     case!(9, "connecting to port 0 fails at once", ALL, Both, port_0_is_no_target),
+    case!(9, "connecting to the unspecified address reaches this host", ALL, Both, this_host),
     case!(9, "connecting to nowhere fails at once", ALL, INSIDE, nowhere),
     case!(10, "a local port that was chosen is honoured", TOKIO, Both, chosen_port),
     case!(10, "a live pair of ends cannot be had twice", TOKIO, Both, live_ends),
@@ -277,13 +278,24 @@ async fn port_0_is_no_target(world: World) {
     assert!(connected.is_err());
 }
 
+async fn this_host(world: World) {
+    let listener = world.near.listen(world.near.wildcard(0)).await.expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+
+    let connecting = world.near.connect(world.near.wildcard(port));
+    let (client, accepted) = tokio::join!(connecting, listener.accept());
+
+    let peer = client.expect("a listener").peer_addr().expect("connected");
+    assert!(peer.ip().is_loopback(), "{peer}");
+    drop(accepted.expect("a client"));
+}
+
 async fn nowhere(world: World) {
     let elsewhere: IpAddr = match world.far.addresses[0] {
         IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
         IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
     };
     for (to, expected) in [
-        (world.far.wildcard(80), ErrorKind::InvalidInput),
         (world.far.address(0), ErrorKind::InvalidInput),
         (SocketAddr::new(elsewhere, 80), ErrorKind::NetworkUnreachable),
     ] {

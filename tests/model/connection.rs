@@ -25,6 +25,8 @@ pub(crate) struct Connection {
     flows: [Flow; 2],
     /// Something happened after which TCP may drop what is under way.
     pub(crate) may_fail: bool,
+    /// Which ends were told that the connection has failed: their streams then just end.
+    is_told: [bool; 2],
     /// Its listener was closed while it was being made: it may never be accepted.
     pub(crate) may_be_unheard: bool,
     /// Since when one end is gone.
@@ -101,6 +103,7 @@ impl Connection {
             ends: [End::Awaited, End::Awaited],
             flows: [flow(2 * number), flow(2 * number + 1)],
             may_fail: false,
+            is_told: [false; 2],
             may_be_unheard: false,
             gone: None,
         }
@@ -355,7 +358,7 @@ impl Connection {
         match result {
             Ok([]) => {
                 let is_end = flow.is_finished && flow.read == flow.written;
-                let is_allowed = room == 0 || is_end || flow.is_unwanted;
+                let is_allowed = room == 0 || is_end || flow.is_unwanted || self.is_told[side];
                 assert!(is_allowed, "an end of the stream that is none: {self:#?}");
                 None
             }
@@ -368,6 +371,7 @@ impl Connection {
             }
             Err(error) => {
                 assert!(self.may_fail, "reading failed with {error}: {self:#?}");
+                self.is_told[side] = true;
                 assert_over(error.kind());
                 None
             }
@@ -392,6 +396,7 @@ impl Connection {
             }
             Some(Err(error)) => {
                 assert!(self.may_fail, "writing failed with {error}: {self:#?}");
+                self.is_told[side] = true;
                 assert_over(error.kind());
             }
         }

@@ -7,6 +7,7 @@ mod errors;
 mod intercepting;
 mod isolation;
 mod lifetime;
+mod readiness;
 mod streams;
 
 use netstack::netsocket::{TcpListener, TcpStream};

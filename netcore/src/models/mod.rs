@@ -13,7 +13,7 @@ mod reply;
 mod stack;
 mod stream;
 
-use crate::channel::{Channel, Request};
+use crate::channel::{BufferBytes, Channel, Request};
 use crate::doorbell::{Bell, Doorbell, Events};
 use crate::id::SocketId;
 use crate::network::{Network, Publisher};
@@ -38,7 +38,12 @@ impl Core {
     /// The way to the stack. Nobody changes its place in the network.
     fn channel(&self) -> Channel {
         let (_, network) = Publisher::new(Network::blank(1500), self.doorbell.end().clone());
-        Channel::new(self.sender.clone(), self.doorbell.clone(), network)
+        Channel::new(
+            self.sender.clone(),
+            self.doorbell.clone(),
+            network,
+            BufferBytes { recv: 1, send: 1 },
+        )
     }
 
     fn bell(&self) -> Bell {

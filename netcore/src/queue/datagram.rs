@@ -1,6 +1,7 @@
 //! The datagrams between a UDP, ping or raw socket and its handle.
 
 use super::waiters::{WaitKey, Waiters};
+use crate::addressing::this_host;
 use crate::config::Config;
 use crate::doorbell::{Bell, Events};
 use crate::error::Error;
@@ -61,6 +62,8 @@ struct RecvSide {
     queue: Bounded,
     /// Only datagrams from here are taken.
     peer: Option<SocketAddr>,
+    /// The socket's address while it is connected, if it is bound to all.
+    local: Option<IpAddr>,
     /// The multicast groups that the socket is in.
     groups: Vec<IpAddr>,
     groups_max: usize,
@@ -109,16 +112,30 @@ impl DatagramQueue {
         self.bell.id()
     }
 
-    /// The address that the socket is bound to.
+    /// The address that the socket is bound to, or has while it is connected.
     pub fn local_address(&self) -> SocketAddr {
+        let connected = self.recv.lock().local;
+        SocketAddr::new(connected.unwrap_or(self.local.ip()), self.local.port())
+    }
+
+    /// The address that the socket is bound to, connected or not.
+    pub fn bound_address(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Whom datagrams to `peer` reach: `0.0.0.0` and `::` stand for this host, as on Linux.
+    pub fn reached_peer(&self, peer: SocketAddr) -> SocketAddr {
+        match self.kind {
+            Kind::Raw { .. } => peer,
+            _ => SocketAddr::new(this_host(peer.ip(), self.local.ip()), peer.port()),
+        }
     }
 
     /// Whether datagrams can be sent to `peer` at all.
     ///
     /// # Errors
     ///
-    /// [`Error::ZeroPort`], [`Error::UnspecifiedAddress`] or [`Error::WrongFamily`].
+    /// [`Error::ZeroPort`] or [`Error::WrongFamily`].
     pub fn check_peer(&self, peer: SocketAddr) -> Result<(), Error> {
         self.kind.check_peer(peer)
     }
@@ -150,24 +167,68 @@ impl DatagramQueue {
     /// [`Error::WouldBlock`]; if not, `waker` is kept and woken when that may have changed.
     pub fn poll_readable(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut recv = self.recv.lock();
-        if !recv.queue.is_empty() || recv.error.is_some() || recv.closed.is_some() {
+        if recv.is_ready() {
             return Poll::Ready(());
         }
         recv.waiters.register(key, waker);
         Poll::Pending
     }
 
+    /// As [`poll_readable`](Self::poll_readable), but after [`clear_readable`](Self::clear_readable)
+    /// only once more has come.
+    pub fn poll_readable_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        let mut recv = self.recv.lock();
+        if recv.is_ready() && (recv.closed.is_some() || !recv.waiters.is_cleared()) {
+            return Poll::Ready(());
+        }
+        recv.waiters.register(key, waker);
+        Poll::Pending
+    }
+
+    /// As [`poll_writable`](Self::poll_writable), but after [`clear_writable`](Self::clear_writable)
+    /// only once there is more room.
+    pub fn poll_writable_event(&self, len: usize, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        let mut send = self.send.lock();
+        let has_room = send.queue.has_room(len.min(self.kind.payload_max()));
+        if send.closed.is_some() || has_room && !send.waiters.is_cleared() {
+            return Poll::Ready(());
+        }
+        send.waiters.register(key, waker);
+        Poll::Pending
+    }
+
+    /// How often something has made the socket readable; for [`clear_readable`](Self::clear_readable).
+    pub fn readable_events(&self) -> u64 {
+        self.recv.lock().waiters.events()
+    }
+
+    /// How often something has made the socket writable; for [`clear_writable`](Self::clear_writable).
+    pub fn writable_events(&self) -> u64 {
+        self.send.lock().waiters.events()
+    }
+
+    /// What is there to be received is of no use to the caller: the socket is not readable until more
+    /// comes, unless it has since there were `events`.
+    pub fn clear_readable(&self, events: u64) {
+        self.recv.lock().waiters.clear(events);
+    }
+
+    /// The same for the room to send.
+    pub fn clear_writable(&self, events: u64) {
+        self.send.lock().waiters.clear(events);
+    }
+
     /// Queues a datagram to be sent.
     ///
     /// # Errors
     ///
-    /// [`Error::MessageTooLarge`], [`Error::ZeroPort`], [`Error::UnspecifiedAddress`],
-    /// [`Error::WrongFamily`] or [`Error::BroadcastForbidden`] if it can never be sent;
+    /// [`Error::MessageTooLarge`], [`Error::ZeroPort`], [`Error::WrongFamily`] or [`Error::BroadcastForbidden`] if it can never be sent;
     /// [`Error::AddressNotAvailable`] if it is to leave from a port that is not the socket's;
     /// [`Error::WouldBlock`] without room; an error
     /// that the network reported for something sent earlier, once; why the socket ended. Nothing
     /// is queued then.
-    pub fn try_send(&self, datagram: Datagram) -> Result<(), Error> {
+    pub fn try_send(&self, mut datagram: Datagram) -> Result<(), Error> {
+        datagram.peer = self.reached_peer(datagram.peer);
         if datagram.payload.len() > self.kind.payload_max() {
             return Err(Error::MessageTooLarge);
         }
@@ -205,16 +266,22 @@ impl DatagramQueue {
     }
 
     /// Whether [`try_recv`](Self::try_recv) would give something else than
-    /// [`Error::WouldBlock`].
+    /// [`Error::WouldBlock`], as far as [`clear_readable`](Self::clear_readable) lets it.
     pub fn is_readable(&self) -> bool {
         let recv = self.recv.lock();
-        !recv.queue.is_empty() || recv.error.is_some() || recv.closed.is_some()
+        recv.is_ready() && (recv.closed.is_some() || !recv.waiters.is_cleared())
     }
 
     /// Whether a datagram of `len` bytes can be queued now, or sending fails.
     pub fn is_writable(&self, len: usize) -> bool {
         let send = self.send.lock();
-        send.closed.is_some() || send.queue.has_room(len.min(self.kind.payload_max()))
+        let has_room = send.queue.has_room(len.min(self.kind.payload_max()));
+        send.closed.is_some() || has_room && !send.waiters.is_cleared()
+    }
+
+    /// Whether the network has reported an error that nobody was told so far.
+    pub fn has_error(&self) -> bool {
+        self.recv.lock().error.is_some()
     }
 
     /// Forgets a waiter of the receive side.
@@ -238,13 +305,21 @@ impl DatagramQueue {
     }
 
     /// Connects the socket: only datagrams from `peer` are received, and errors that concern it are
-    /// told. Received datagrams from others that are still queued are dropped.
+    /// told. What is queued already stays, as on Linux. `local` is the address of the stack's that
+    /// the socket has from now on, if it was bound to all of them.
+    pub fn connect(&self, peer: SocketAddr, local: Option<IpAddr>) {
+        self.connect_to(Some(peer), local);
+    }
+
+    /// Connects the socket without an address of its own, or ends that.
     pub fn set_peer(&self, peer: Option<SocketAddr>) {
+        self.connect_to(peer, None);
+    }
+
+    fn connect_to(&self, peer: Option<SocketAddr>, local: Option<IpAddr>) {
         let mut recv = self.recv.lock();
         recv.peer = peer;
-        if let Some(peer) = peer {
-            recv.queue.retain(|datagram| datagram.peer == peer);
-        }
+        recv.local = local;
     }
 
     /// The options as last set.
@@ -314,6 +389,7 @@ impl DatagramQueue {
             recv: Mutex::new(RecvSide {
                 queue: Bounded::new(bytes_max),
                 peer: None,
+                local: None,
                 groups: Vec::new(),
                 groups_max: config.groups_per_socket_max,
                 error: None,
@@ -413,6 +489,10 @@ pub(crate) enum Pushed {
 }
 
 impl RecvSide {
+    fn is_ready(&self) -> bool {
+        !self.queue.is_empty() || self.error.is_some() || self.closed.is_some()
+    }
+
     /// `Ok` if there is a datagram.
     fn check(&mut self) -> Result<(), Error> {
         if let Some(error) = self.error.take() {
@@ -453,10 +533,5 @@ impl Bounded {
             self.datagrams = VecDeque::new();
         }
         Some(queued)
-    }
-
-    fn retain(&mut self, keep: impl Fn(&Datagram) -> bool) {
-        self.datagrams.retain(|queued| keep(&queued.datagram));
-        self.bytes = self.datagrams.iter().map(|queued| queued.bytes).sum();
     }
 }

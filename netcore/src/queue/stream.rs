@@ -27,6 +27,17 @@ pub struct StreamQueue {
     recv: Mutex<RecvSide>,
     send: Mutex<SendSide>,
     options: Mutex<tcp::Options>,
+    failure: Mutex<Failure>,
+}
+
+/// Why the connection ended, unless it was by closing.
+///
+/// As on Linux, whoever reads or writes first is told, or whoever asks for the error; after that reads
+/// give the end of the stream, and writes [`Error::Ended`].
+#[derive(Debug, Default)]
+struct Failure {
+    reason: Option<Error>,
+    is_told: bool,
 }
 
 /// How one side of a stream stands.
@@ -44,11 +55,17 @@ struct RecvSide {
     limit: usize,
     /// The stack holds back received bytes until there is room.
     stalled: bool,
-    /// No further bytes will come: end of stream, or the reason.
-    end: Option<Result<(), Error>>,
+    /// No further bytes will come: the stream has ended, or the connection has failed.
+    end: Option<End>,
     /// The handle wants no more: reads give the queued bytes, then the end of the stream.
     shutdown: bool,
     waiters: Waiters,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Closed,
+    Failed,
 }
 
 #[derive(Debug)]
@@ -59,8 +76,8 @@ struct SendSide {
     reserved: usize,
     /// The write half was shut down: a FIN follows the queued bytes.
     fin: bool,
-    /// The connection takes no more bytes, and why.
-    closed: Option<Error>,
+    /// The connection takes no more bytes.
+    is_closed: bool,
     waiters: Waiters,
 }
 
@@ -89,14 +106,14 @@ impl StreamQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::WouldBlock`] if nothing is there yet; otherwise why the connection ended, after
-    /// all bytes received before were read, and again on every later call.
+    /// [`Error::WouldBlock`] if nothing is there yet; after all bytes received before were read, why
+    /// the connection failed, unless somebody was told already.
     pub fn try_recv(&self, buf: &mut [u8]) -> Result<usize, Error> {
         let mut recv = self.recv.lock();
         if buf.is_empty() {
             return Ok(0);
         }
-        recv.check()?;
+        self.check_recv(&recv)?;
         let n = recv.data.read(buf);
         self.after_pop(recv);
         Ok(n)
@@ -113,7 +130,7 @@ impl StreamQueue {
         if max == 0 {
             return Ok(Bytes::new());
         }
-        recv.check()?;
+        self.check_recv(&recv)?;
         let chunk = recv.data.pop(max).unwrap_or_default();
         self.after_pop(recv);
         Ok(chunk)
@@ -127,7 +144,7 @@ impl StreamQueue {
     /// As [`try_recv`](Self::try_recv).
     pub fn try_peek(&self, buf: &mut [u8]) -> Result<usize, Error> {
         let recv = self.recv.lock();
-        recv.check()?;
+        self.check_recv(&recv)?;
         Ok(recv.data.peek(buf))
     }
 
@@ -147,10 +164,11 @@ impl StreamQueue {
     /// # Errors
     ///
     /// [`Error::WouldBlock`] without credit; [`Error::Shutdown`] after
-    /// [`shutdown_send`](Self::shutdown_send); otherwise why the connection ended.
+    /// [`shutdown_send`](Self::shutdown_send); why the connection failed, unless somebody was told
+    /// already, and [`Error::Ended`] then.
     pub fn try_send(&self, data: &[u8]) -> Result<usize, Error> {
         let mut send = self.send.lock();
-        send.check()?;
+        self.check_send(&send)?;
         if data.is_empty() {
             return Ok(0);
         }
@@ -178,7 +196,7 @@ impl StreamQueue {
     /// As [`try_send`](Self::try_send).
     pub fn try_send_bytes(&self, data: &mut Bytes) -> Result<usize, Error> {
         let mut send = self.send.lock();
-        send.check()?;
+        self.check_send(&send)?;
         if data.is_empty() {
             return Ok(0);
         }
@@ -193,24 +211,70 @@ impl StreamQueue {
     /// [`Error::WouldBlock`]; if not, `waker` is kept and woken when that may have changed.
     pub fn poll_writable(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut send = self.send.lock();
-        if send.check().is_err() || send.credit().is_ok() {
+        if send.is_over() || send.credit().is_ok() {
             return Poll::Ready(());
         }
         send.waiters.register(key, waker);
         Poll::Pending
     }
 
+    /// As [`poll_readable`](Self::poll_readable), but after [`clear_readable`](Self::clear_readable)
+    /// only once more has come.
+    pub fn poll_readable_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        let mut recv = self.recv.lock();
+        if recv.is_ready() && (recv.is_closed() || !recv.waiters.is_cleared()) {
+            return Poll::Ready(());
+        }
+        recv.waiters.register(key, waker);
+        Poll::Pending
+    }
+
+    /// As [`poll_writable`](Self::poll_writable), but after [`clear_writable`](Self::clear_writable)
+    /// only once there is more room.
+    pub fn poll_writable_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        let mut send = self.send.lock();
+        if send.is_over() || send.credit().is_ok() && !send.waiters.is_cleared() {
+            return Poll::Ready(());
+        }
+        send.waiters.register(key, waker);
+        Poll::Pending
+    }
+
+    /// How often something has made the stream readable; for [`clear_readable`](Self::clear_readable).
+    pub fn readable_events(&self) -> u64 {
+        self.recv.lock().waiters.events()
+    }
+
+    /// How often something has made the stream writable; for [`clear_writable`](Self::clear_writable).
+    pub fn writable_events(&self) -> u64 {
+        self.send.lock().waiters.events()
+    }
+
+    /// What is there to be read is of no use to the caller: the stream is not readable until more
+    /// comes, unless it has since there were `events`.
+    pub fn clear_readable(&self, events: u64) {
+        self.recv.lock().waiters.clear(events);
+    }
+
+    /// The same for the room to write.
+    pub fn clear_writable(&self, events: u64) {
+        self.send.lock().waiters.clear(events);
+    }
+
     /// How the receive side stands.
     pub fn recv_state(&self) -> SideState {
         let recv = self.recv.lock();
-        SideState { is_ready: recv.is_ready(), is_closed: recv.end.is_some() || recv.shutdown }
+        let is_closed = recv.is_closed();
+        let is_ready = recv.is_ready() && (is_closed || !recv.waiters.is_cleared());
+        SideState { is_ready, is_closed }
     }
 
     /// How the send side stands.
     pub fn send_state(&self) -> SideState {
         let send = self.send.lock();
-        let is_closed = send.check().is_err();
-        SideState { is_ready: is_closed || send.credit().is_ok(), is_closed }
+        let is_closed = send.is_over();
+        let has_room = send.credit().is_ok() && !send.waiters.is_cleared();
+        SideState { is_ready: is_closed || has_room, is_closed }
     }
 
     /// Forgets a waiter of the receive side.
@@ -228,12 +292,12 @@ impl StreamQueue {
     ///
     /// # Errors
     ///
-    /// Why the connection ended, if it did.
+    /// [`Error::Closed`] if the connection has ended.
     pub fn shutdown_send(&self) -> Result<(), Error> {
         let mut wakes = Vec::new();
         let mut send = self.send.lock();
-        if let Some(reason) = send.closed {
-            return Err(reason);
+        if send.is_closed {
+            return Err(Error::Closed);
         }
         if !send.fin {
             send.fin = true;
@@ -256,9 +320,14 @@ impl StreamQueue {
         wakes.into_iter().for_each(Waker::wake);
     }
 
-    /// Why the connection ended, if it failed.
-    pub fn error(&self) -> Option<Error> {
-        self.send.lock().closed.filter(|reason| *reason != Error::Shutdown)
+    /// Whether the connection has failed, and nobody was told so far.
+    pub fn has_error(&self) -> bool {
+        self.failure.lock().is_news()
+    }
+
+    /// Takes why the connection failed, unless somebody was told already.
+    pub fn take_error(&self) -> Option<Error> {
+        self.failure.lock().tell()
     }
 
     /// A copy of the options as last set.
@@ -281,6 +350,26 @@ impl StreamQueue {
     /// Gives the connection up with a reset; what is queued is not sent.
     pub fn abort(&self) {
         self.bell.ring(Events::ABORT);
+    }
+
+    /// `Ok` if there are bytes, or the end of the stream.
+    fn check_recv(&self, recv: &RecvSide) -> Result<(), Error> {
+        match recv.end {
+            _ if !recv.data.is_empty() || recv.shutdown => Ok(()),
+            None => Err(Error::WouldBlock),
+            Some(End::Closed) => Ok(()),
+            Some(End::Failed) => self.failure.lock().tell().map_or(Ok(()), Err),
+        }
+    }
+
+    fn check_send(&self, send: &SendSide) -> Result<(), Error> {
+        if send.fin {
+            return Err(Error::Shutdown);
+        }
+        match send.is_closed {
+            true => Err(self.failure.lock().tell().unwrap_or(Error::Ended)),
+            false => Ok(()),
+        }
     }
 
     fn after_pop(&self, mut recv: MutexGuard<'_, RecvSide>) {
@@ -318,10 +407,11 @@ impl StreamQueue {
                 limit: send_limit,
                 reserved: 0,
                 fin: false,
-                closed: None,
+                is_closed: false,
                 waiters: Waiters::default(),
             }),
             options: Mutex::new(options),
+            failure: Mutex::default(),
         }
     }
 
@@ -364,11 +454,17 @@ impl StreamQueue {
         !self.recv.lock().data.is_empty()
     }
 
-    /// No further bytes will come.
+    /// No further bytes will come: the peer has closed, or the connection has failed.
     pub(crate) fn finish_recv(&self, end: Result<(), Error>, wakes: &mut Vec<Waker>) {
         let mut recv = self.recv.lock();
         if recv.end.is_none() {
-            recv.end = Some(end);
+            recv.end = Some(match end {
+                Ok(()) => End::Closed,
+                Err(reason) => {
+                    self.failure.lock().set(reason);
+                    End::Failed
+                }
+            });
             recv.waiters.wake(wakes);
         }
     }
@@ -378,7 +474,8 @@ impl StreamQueue {
         let mut send = self.send.lock();
         let chunk = send.data.pop(max)?;
         // Half of the credit at once, for the same reason as in `after_pop`.
-        if !send.waiters.is_empty() && send.data.len() + send.reserved <= send.limit / 2 {
+        let is_waited_for = !send.waiters.is_empty() || send.waiters.is_cleared();
+        if is_waited_for && send.data.len() + send.reserved <= send.limit / 2 {
             send.waiters.wake(wakes);
         }
         Some(chunk)
@@ -393,8 +490,11 @@ impl StreamQueue {
     /// The connection takes no more bytes; what is queued is dropped.
     pub(crate) fn finish_send(&self, reason: Error, wakes: &mut Vec<Waker>) {
         let mut send = self.send.lock();
-        if send.closed.is_none() {
-            send.closed = Some(reason);
+        if !send.is_closed {
+            send.is_closed = true;
+            if reason != Error::Shutdown {
+                self.failure.lock().set(reason);
+            }
             send.data = ByteQueue::default();
             send.waiters.wake(wakes);
         }
@@ -411,29 +511,35 @@ pub(crate) enum Received<'a> {
 
 impl RecvSide {
     fn is_ready(&self) -> bool {
-        !self.data.is_empty() || self.end.is_some() || self.shutdown
+        !self.data.is_empty() || self.is_closed()
     }
 
-    /// `Ok` if there are bytes, or the end of the stream.
-    fn check(&self) -> Result<(), Error> {
-        if !self.data.is_empty() {
-            return Ok(());
-        }
-        match self.end {
-            Some(end) if !self.shutdown => end,
-            None if !self.shutdown => Err(Error::WouldBlock),
-            _ => Ok(()),
-        }
+    fn is_closed(&self) -> bool {
+        self.end.is_some() || self.shutdown
+    }
+}
+
+impl Failure {
+    fn set(&mut self, reason: Error) {
+        self.reason.get_or_insert(reason);
+    }
+
+    fn is_news(&self) -> bool {
+        self.reason.is_some() && !self.is_told
+    }
+
+    /// What to say of it, now and never again; only that the stack is gone is said each time.
+    fn tell(&mut self) -> Option<Error> {
+        let is_news = self.is_news() || self.reason.is_some_and(Error::is_stack_gone);
+        self.is_told = true;
+        self.reason.filter(|_| is_news)
     }
 }
 
 impl SendSide {
-    fn check(&self) -> Result<(), Error> {
-        match self.closed {
-            _ if self.fin => Err(Error::Shutdown),
-            Some(reason) => Err(reason),
-            None => Ok(()),
-        }
+    /// Nothing can be written any more.
+    fn is_over(&self) -> bool {
+        self.is_closed || self.fin
     }
 
     fn credit(&self) -> Result<usize, Error> {

@@ -81,9 +81,6 @@ impl Kind {
         if matches!(self, Self::Udp { .. }) && peer.port() == 0 {
             return Err(Error::ZeroPort);
         }
-        if address.is_unspecified() {
-            return Err(Error::UnspecifiedAddress);
-        }
         if takes_family { Ok(()) } else { Err(Error::WrongFamily) }
     }
 }

@@ -3,7 +3,7 @@
 use super::Netstack;
 use super::datagrams::mapped;
 use super::ingress::Packet;
-use crate::addressing::NextHop;
+use crate::addressing::{NextHop, this_host};
 use crate::buffer::SoloSocket;
 use crate::channel::Responder;
 use crate::command::tcp::{self, OnSyn};
@@ -276,12 +276,10 @@ impl Netstack {
         options: tcp::Options,
         responder: &mut Option<Responder>,
     ) -> Result<(), Error> {
-        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+        let bound = local.map_or(remote.ip(), |local| local.ip());
+        let remote = SocketAddr::new(this_host(remote.ip(), bound).to_canonical(), remote.port());
         if remote.port() == 0 {
             return Err(Error::ZeroPort);
-        }
-        if remote.ip().is_unspecified() {
-            return Err(Error::UnspecifiedAddress);
         }
         if remote.ip().is_multicast() || self.addressing.is_broadcast(remote.ip()) {
             return Err(Error::NetworkUnreachable);

@@ -313,7 +313,11 @@ impl Netstack {
             return self.deliver_to_all(sockets, &received, kept);
         }
         match self.ports.find(Protocol::Udp, SocketAddr::new(destination, port)) {
-            Some(id) => self.deliver(id, received, kept),
+            Some(id) => match self.deliver(id, received, kept) {
+                // Whoever is not the peer of a connected socket finds nobody at its port, as on Linux.
+                Err(DropReason::NoListener) => Err(self.answer_port_unreachable(&packet, link)),
+                result => result,
+            },
             None if is_raw => Err(DropReason::NoListener),
             None => Err(self.answer_port_unreachable(&packet, link)),
         }

@@ -218,7 +218,7 @@ mod tests {
             assert_eq!(bench.stack.counters().panics_caught, 1);
             let mut buffer = [0; 16];
             assert_eq!(far.try_recv(&mut buffer), Err(Error::Aborted));
-            assert_eq!(far.try_send(b"x"), Err(Error::Aborted));
+            assert_eq!(far.try_send(b"x"), Err(Error::Ended));
             assert_eq!(other_far.try_recv(&mut buffer), Ok(4));
             // Its peer has what came before, and learns of the end when it sends again.
             assert_eq!(near.try_recv(&mut buffer), Ok(6));

@@ -17,7 +17,7 @@ mod time_wait;
 
 use crate::addressing::Addressing;
 use crate::buffer::Arena;
-use crate::channel::{Channel, HasChannel, Request};
+use crate::channel::{BufferBytes, Channel, HasChannel, Request};
 use crate::command::raw::Version;
 use crate::config::Config;
 use crate::counters::Counters;
@@ -143,9 +143,11 @@ impl Netstack {
         let limits = (config.loopback_packets_max, config.replies_max);
         let outgoing = Outgoing::new(limits, hardware_address, neighbours, now);
         let link_mtu = outgoing.capabilities.mtu;
+        let buffers =
+            BufferBytes { recv: config.recv_buffer_bytes, send: config.send_buffer_bytes };
         let (publisher, network) = Publisher::new(Network::blank(link_mtu), doorbell.end().clone());
         Self {
-            channel: Channel::new(sender, doorbell.clone(), network),
+            channel: Channel::new(sender, doorbell.clone(), network, buffers),
             doorbell,
             requests,
             now,

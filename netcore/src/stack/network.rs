@@ -260,11 +260,7 @@ impl Netstack {
     /// [`Error::NetworkUnreachable`] if no route leads there; [`Error::AddressNotAvailable`] if the
     /// stack has no address of this family.
     pub fn route_to(&self, destination: IpAddr) -> Result<NextHopInfo, Error> {
-        let neighbour = match self.addressing.next_hop(destination)? {
-            NextHop::Link(neighbour) => Some(neighbour),
-            NextHop::Own | NextHop::Nowhere => None,
-        };
-        Ok(NextHopInfo { neighbour, source: self.addressing.source_for(destination)? })
+        self.addressing.route_to(destination)
     }
 
     /// The stack's place in the network.

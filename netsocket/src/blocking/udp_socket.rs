@@ -50,7 +50,7 @@ impl UdpSocket {
     /// `InvalidInput` if datagrams can never be sent there; why a name has no address.
     pub fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
         let peer = self.names.peer_blocking(addr, self.socket.local_addr().is_ipv4(), None)?;
-        Ok(self.socket.connect(peer)?)
+        Ok(self.socket.connect(peer, &self.names.network())?)
     }
 
     /// Sends a datagram to the peer, once there is room for it.
