@@ -55,10 +55,10 @@ pub async fn finish<T, const N: usize>(
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let result = {
-        let ended = select_all(stacks.iter().map(|stack| Box::pin(ended(stack))));
+        let ended = select_all(stacks.iter().map(|stack| Box::pin(stack.ended())));
         tokio::select! {
             result = until_stopped(work) => result,
-            _ = ended => Err(anyhow!("the interface is gone")),
+            (ended, ..) = ended => ended.context("the stack").and(Err(anyhow!("the stack has ended"))),
         }
     };
     let ends = join_all(stacks.map(|stack| stack.shutdown(FAREWELL))).await;
@@ -76,12 +76,6 @@ pub async fn serve<const N: usize>(
         Err(error) if matches!(error.downcast_ref(), Some(&&Stop::Signal(_))) => Ok(()),
         result => result,
     }
-}
-
-/// Waits until the stack has ended.
-async fn ended(stack: &Stack) {
-    let mut watch = stack.net().watch_network();
-    while watch.changed().await.is_ok() {}
 }
 
 /// Has the first signal stop the example, and a second one end it at once, whatever it does then.

@@ -3,7 +3,7 @@
 use crate::daemon::{Daemon, Failure, PATIENCE};
 use crate::namespace::{Outcome, example};
 use crate::programs::without_tun;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 fn start(name: &str, flags: &[&str]) -> Result<Daemon, Failure> {
@@ -68,5 +68,23 @@ pub(crate) fn second_signal() -> Outcome {
     assert_eq!(client.read(&mut [0])?, 0);
     server.signal("TERM")?;
     assert_eq!(server.status()?.code(), Some(128 + 15));
+    Ok(())
+}
+
+pub(crate) fn log() -> Outcome {
+    let server = serving("echo", &["-v"], "listener bound local=[::]:7")?;
+    let client = TcpStream::connect(("10.9.0.2", 7))?;
+    let ends = format!("local=10.9.0.2:7 remote={}", client.local_addr()?);
+    server.says(&format!("connection accepted {ends}"))?;
+    drop(client);
+    server.says(&format!("connection closed {ends}"))?;
+
+    // With unread data the kernel resets.
+    let mut client = TcpStream::connect(("10.9.0.2", 7))?;
+    let ends = format!("local=10.9.0.2:7 remote={}", client.local_addr()?);
+    client.write_all(b"payload")?;
+    client.peek(&mut [0])?;
+    drop(client);
+    server.says(&format!("connection reset {ends}"))?;
     Ok(())
 }

@@ -93,6 +93,7 @@ const TESTS: &[Test] = &[
     Test::new("a_signal_ends_a_server_in_order", endings::server),
     Test::new("a_signal_ends_ping_with_its_statistics", endings::ping),
     Test::new("a_second_signal_ends_at_once", endings::second_signal),
+    Test::new("a_flag_shows_each_connection_begin_and_end", endings::log),
 ];
 
 fn main() -> ExitCode {

@@ -551,6 +551,9 @@ impl Netstack {
         let flow = connection.wire.flow();
         let ends = (flow.local(), flow.remote());
         self.outgoing.counters.connections_established += 1;
+        let is_accepted = matches!(connection.stage, Stage::HalfOpen { .. });
+        let event = if is_accepted { "connection accepted" } else { "connection established" };
+        tracing::debug!(local = %ends.0, remote = %ends.1, "{event}");
         match &mut connection.stage {
             Stage::Connecting { responder } => {
                 let responder = responder.take();
@@ -599,7 +602,15 @@ impl Netstack {
             return;
         };
         connection.armed.set(&mut self.deadlines, id, None);
-        self.flows.remove(&connection.wire.flow());
+        let flow = connection.wire.flow();
+        self.flows.remove(&flow);
+        let (local, remote) = (flow.local(), flow.remote());
+        match reason {
+            // Both ends have said that they are done.
+            Error::Shutdown => tracing::debug!(%local, %remote, "connection closed"),
+            Error::Reset => tracing::debug!(%local, %remote, "connection reset"),
+            _ => tracing::debug!(%local, %remote, %reason, "connection ended"),
+        }
         if let Some(end) = connection.wire.sent_end() {
             self.note_end(connection.wire.flow(), end);
         }

@@ -41,7 +41,9 @@ impl Netstack {
                 parked: VecDeque::new(),
             })))
         })?;
-        Ok(self.sockets.listener_mut(id).expect("it was just inserted").queue.clone())
+        let queue = self.sockets.listener_mut(id).expect("it was just inserted").queue.clone();
+        tracing::debug!(local = %queue.local_address(), "listener bound");
+        Ok(queue)
     }
 
     pub(super) fn accept(
@@ -99,6 +101,7 @@ impl Netstack {
             return;
         };
         self.ports.release(Protocol::Tcp, listener.port, id);
+        tracing::debug!(local = %listener.queue.local_address(), "listener closed");
         // Whoever decides on one of them has not closed it.
         let half_open_reason = if reason == Error::Closed { Error::Aborted } else { reason };
         for half_open in listener.half_open.ids() {
