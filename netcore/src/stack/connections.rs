@@ -606,6 +606,10 @@ impl Netstack {
         self.flows.remove(&flow);
         let (local, remote) = (flow.local(), flow.remote());
         match reason {
+            // Peers can begin as many as they like.
+            _ if matches!(connection.stage, Stage::HalfOpen { .. }) => {
+                tracing::trace!(%local, %remote, %reason, "handshake ended");
+            }
             // Both ends have said that they are done.
             Error::Shutdown => tracing::debug!(%local, %remote, "connection closed"),
             Error::Reset => tracing::debug!(%local, %remote, "connection reset"),
