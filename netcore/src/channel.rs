@@ -1,5 +1,6 @@
 //! The command channel: requests to a stack and the answers to them.
 
+use crate::command::tcp::Families;
 use crate::command::{Command, Response, control};
 use crate::doorbell::Doorbell;
 use crate::error::Error;
@@ -7,8 +8,10 @@ use crate::id::SocketId;
 use crate::isolation::wake;
 use crate::network::NetworkWatch;
 use crate::queue::SocketQueue;
+use crate::reservation::{Reservation, TcpPorts};
 use crate::sync::{Arc, Mutex};
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -44,6 +47,7 @@ pub struct Channel {
     doorbell: Arc<Doorbell>,
     network: NetworkWatch,
     buffers: BufferBytes,
+    tcp_ports: Arc<TcpPorts>,
 }
 
 /// The sizes of a connection's buffers, in bytes.
@@ -61,8 +65,9 @@ impl Channel {
         doorbell: Arc<Doorbell>,
         network: NetworkWatch,
         buffers: BufferBytes,
+        tcp_ports: Arc<TcpPorts>,
     ) -> Self {
-        Self { requests, doorbell, network, buffers }
+        Self { requests, doorbell, network, buffers, tcp_ports }
     }
 
     /// The buffers of connections for which no other sizes were chosen.
@@ -75,6 +80,32 @@ impl Channel {
         let mut watch = self.network.clone();
         watch.current();
         watch
+    }
+
+    /// Reserves a TCP port, for a socket that is bound before it listens or connects: nobody else
+    /// can listen on it or connect from it then, and a SYN to it is answered with a reset. Does not
+    /// wait for the stack. Port 0 chooses one; on `[::]` the port is taken for IPv4 too, unless
+    /// `families` says otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressInUse`] if a listener or another reservation has the port;
+    /// [`Error::NoFreePort`]; [`Error::AddressNotAvailable`] if the address is none of the stack's;
+    /// [`Error::StackGone`] if the stack is gone.
+    pub fn reserve_tcp(&self, local: SocketAddr, families: Families) -> Result<Reservation, Error> {
+        if self.doorbell.is_closed() {
+            return Err(Error::StackGone);
+        }
+        let ip = local.ip().to_canonical();
+        let network = self.network.clone().current();
+        let is_local = network.any_ip
+            || ip.is_unspecified()
+            || ip.is_loopback()
+            || network.addresses.iter().any(|own| own.addr() == ip);
+        match is_local {
+            true => self.tcp_ports.reserve(local, families),
+            false => Err(Error::AddressNotAvailable),
+        }
     }
 
     /// Sends a command and waits for its answer, with the queue of the socket if it made one.

@@ -29,6 +29,7 @@ mod problem;
 pub mod queue;
 mod random;
 mod rate_limit;
+mod reservation;
 mod routes;
 mod segment;
 mod snapshot;
@@ -50,6 +51,7 @@ pub use link::{
 };
 pub use network::{LinkState, Network, NetworkWatch, NextHopInfo};
 pub use pipe::{Pipe, PipeDev};
+pub use reservation::Reservation;
 pub use routes::Route;
 pub use segment::{TcpHeaders, cut_segments};
 pub use snapshot::{NeighbourInfo, Snapshot, SocketInfo};

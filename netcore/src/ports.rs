@@ -4,9 +4,11 @@ use crate::command::tcp::Families;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::random::Random;
+use crate::reservation::{Reservation, TcpPorts};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 /// Ports that the stack chooses itself come from here (RFC 6335 section 6).
 pub(crate) const EPHEMERAL: RangeInclusive<u16> = 49152..=65535;
@@ -25,8 +27,10 @@ pub(crate) enum Protocol {
 ///
 /// The sockets on one port are at most one for each of the stack's addresses, so looking one up
 /// does not get slower with the number of sockets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ports {
+    /// Those of TCP, where handles can see them too.
+    tcp: Arc<TcpPorts>,
     bound: HashMap<(Protocol, u16), Vec<Binding>, ahash::RandomState>,
 }
 
@@ -34,6 +38,8 @@ pub(crate) struct Ports {
 struct Binding {
     to: BoundTo,
     id: SocketId,
+    /// Keeps the port from others, if it is one of TCP.
+    _reservation: Option<Reservation>,
 }
 
 /// The addresses that a socket is bound to.
@@ -70,7 +76,7 @@ impl BoundTo {
         }
     }
 
-    fn conflicts(self, other: Self) -> bool {
+    pub(crate) fn conflicts(self, other: Self) -> bool {
         match (self, other) {
             (Self::One(a), b) => b.covers(a),
             (a, Self::One(b)) => a.covers(b),
@@ -81,6 +87,10 @@ impl BoundTo {
 }
 
 impl Ports {
+    pub(crate) fn new(tcp: Arc<TcpPorts>) -> Self {
+        Self { tcp, bound: HashMap::default() }
+    }
+
     /// Binds `id`; returns the port, which is a free one if `port` is 0.
     ///
     /// # Errors
@@ -95,13 +105,29 @@ impl Ports {
         id: SocketId,
         random: &mut Random,
     ) -> Result<u16, Error> {
+        if protocol == Protocol::Tcp {
+            let unspecified = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), port);
+            let reservation = self.tcp.claim(unspecified, to, random)?;
+            return Ok(self.bind_reserved(reservation, id));
+        }
         let port = match port {
             0 => pick(random, |port| self.is_free(protocol, to, port)).ok_or(Error::NoFreePort)?,
             port if self.is_free(protocol, to, port) => port,
             _ => return Err(Error::AddressInUse),
         };
-        self.bound.entry((protocol, port)).or_default().push(Binding { to, id });
+        self.push(protocol, port, Binding { to, id, _reservation: None });
         Ok(port)
+    }
+
+    /// Binds `id` to the TCP port that was reserved for it, and returns that.
+    pub(crate) fn bind_reserved(&mut self, reservation: Reservation, id: SocketId) -> u16 {
+        let (to, port) = (reservation.bound_to(), reservation.local_address().port());
+        self.push(Protocol::Tcp, port, Binding { to, id, _reservation: Some(reservation) });
+        port
+    }
+
+    fn push(&mut self, protocol: Protocol, port: u16, binding: Binding) {
+        self.bound.entry((protocol, port)).or_default().push(binding);
     }
 
     /// Binds `id` to the ports that no other socket has; what stands for them is port 0.
@@ -118,7 +144,7 @@ impl Ports {
         if !self.is_free(protocol, to, REST) {
             return Err(Error::AddressInUse);
         }
-        self.bound.entry((protocol, REST)).or_default().push(Binding { to, id });
+        self.push(protocol, REST, Binding { to, id, _reservation: None });
         Ok(REST)
     }
 
@@ -152,8 +178,14 @@ impl Ports {
         bindings.iter().map(|binding| (binding.to, binding.id))
     }
 
-    pub(crate) fn is_bound(&self, protocol: Protocol, port: u16) -> bool {
-        self.bound.contains_key(&(protocol, port))
+    /// Whether a listener has this TCP port on any address, or somebody has reserved it.
+    pub(crate) fn is_tcp_port_taken(&self, port: u16) -> bool {
+        self.tcp.is_taken(port)
+    }
+
+    /// Whether a reservation is one of this stack's.
+    pub(crate) fn has_reserved(&self, reservation: &Reservation) -> bool {
+        reservation.is_of(&self.tcp)
     }
 
     fn is_free(&self, protocol: Protocol, to: BoundTo, port: u16) -> bool {
@@ -192,7 +224,8 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let random = Random::new(Entropy::Os);
-            Self { ports: Ports::default(), random, ids: SlotMap::with_key() }
+            let tcp = Arc::new(TcpPorts::new(Entropy::Os));
+            Self { ports: Ports::new(tcp), random, ids: SlotMap::with_key() }
         }
 
         fn bind(&mut self, address: &str, families: Families) -> Result<u16, Error> {

@@ -19,8 +19,8 @@ use netcore::queue::SocketQueue;
 use netcore::raw::Version;
 use netcore::tcp::{Families, ListenOptions, OnSyn, Options};
 use netcore::{
-    Channel, Command, Error, HasChannel, Network, NetworkWatch, Response, Snapshot, control, icmp,
-    raw, tcp, udp,
+    Channel, Command, Error, HasChannel, Network, NetworkWatch, Reservation, Response, Snapshot,
+    control, icmp, raw, tcp, udp,
 };
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -269,6 +269,31 @@ impl Net {
     pub async fn tcp_intercept_accept(&self) -> io::Result<TcpListener> {
         let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
         self.tcp_listen_with(any, ListenOptions { any_port: true, ..Default::default() }).await
+    }
+
+    /// Listens on a port that was reserved.
+    pub(crate) async fn tcp_listen_reserved(
+        &self,
+        reservation: Reservation,
+        options: ListenOptions,
+    ) -> io::Result<TcpListener> {
+        match self.open(tcp::Command::ListenReserved { reservation, options }).await? {
+            (_, SocketQueue::Accept(queue)) => Ok(TcpListener::new(queue)),
+            _ => Err(Error::WrongSocket.into()),
+        }
+    }
+
+    /// Connects from a port that was reserved.
+    pub(crate) async fn tcp_connect_reserved(
+        &self,
+        reservation: Reservation,
+        remote: SocketAddr,
+        options: Options,
+    ) -> io::Result<TcpStream> {
+        match self.open(tcp::Command::ConnectReserved { reservation, remote, options }).await? {
+            (_, SocketQueue::Stream(queue)) => Ok(TcpStream::new(queue)),
+            _ => Err(Error::WrongSocket.into()),
+        }
     }
 
     /// A socket for IPv4 that neither listens nor is connected yet, for options that must be set

@@ -5,8 +5,8 @@ use crate::stream::{DEFAULT_TTL, valid_keepalive, valid_ttl};
 use crate::tcp_listener::TcpListener;
 use crate::tcp_stream::TcpStream;
 use crate::traffic_class::traffic_class_methods;
-use netcore::Error;
 use netcore::tcp::{Families, KeepAlive, ListenOptions, Options};
+use netcore::{Error, HasChannel, Reservation};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,9 +17,8 @@ use std::time::Duration;
 /// `tokio::net::TcpSocket`: for options that must be set before. Made by [`Net::tcp_socket_v4`] and
 /// [`Net::tcp_socket_v6`].
 ///
-/// The stack knows nothing of it until it [listens](Self::listen) or [connects](Self::connect), so
-/// those also tell what the kernel's `bind` would have told, and a port that the stack is to choose
-/// is 0 until then.
+/// A port that it is [bound](Self::bind) to is its own until it is dropped, and then that of the
+/// listener or the connection that it has become.
 pub struct TcpSocket {
     net: Net,
     family: Family,
@@ -34,7 +33,7 @@ enum Family {
 
 #[derive(Debug, Clone, Default)]
 struct Settings {
-    local: Option<SocketAddr>,
+    bound: Option<Reservation>,
     families: Families,
     connection: Options,
 }
@@ -56,21 +55,26 @@ impl TcpSocket {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Chooses the address and port of this end; port 0 lets the stack choose.
+    /// Chooses the address and port of this end, and reserves the port; port 0 lets the stack
+    /// choose one, which [`local_addr`](Self::local_addr) then tells. Does not wait for the stack. A
+    /// SYN to the port is answered with a reset as long as the socket does not listen.
+    ///
+    /// Unlike on the kernel, [`set_reuseaddr`](Self::set_reuseaddr) lets no two sockets be bound to
+    /// one port.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the socket has an address, or is of the other family. That the address is
-    /// not the stack's, or in use, is told by [`listen`](Self::listen) and
-    /// [`connect`](Self::connect).
+    /// `InvalidInput` if the socket has an address, or is of the other family; `AddrInUse` if a
+    /// listener or another bound socket has the port; `AddrNotAvailable` if the address is none of
+    /// the stack's, or no port is left; `BrokenPipe` if the stack is gone.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
         self.check_family(addr)?;
         let mut settings = self.settings();
-        if settings.local.is_some() {
-            let message = "the socket is bound already";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        if settings.bound.is_some() {
+            return Err(bound_already());
         }
-        settings.local = Some(addr);
+        let reservation = self.net.command_channel().reserve_tcp(addr, settings.families)?;
+        settings.bound = Some(reservation);
         Ok(())
     }
 
@@ -85,9 +89,9 @@ impl TcpSocket {
     /// Dropping the future gives the attempt up: its socket and port are free again.
     pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
         self.check_family(addr)?;
-        let Settings { local, connection, .. } = self.settings().clone();
-        match local {
-            Some(local) => self.net.tcp_connect_from(local, addr, connection).await,
+        let Settings { bound, connection, .. } = self.settings().clone();
+        match bound {
+            Some(reservation) => self.net.tcp_connect_reserved(reservation, addr, connection).await,
             None => self.net.tcp_connect_with(addr, connection).await,
         }
     }
@@ -103,26 +107,31 @@ impl TcpSocket {
     ///
     /// If the future is dropped, the port is free again.
     pub async fn listen(self, backlog: u32) -> io::Result<TcpListener> {
-        let Settings { local, families, connection } = self.settings().clone();
-        let unspecified = match self.family {
-            Family::V4 => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            Family::V6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-        };
+        let Settings { bound, families, connection } = self.settings().clone();
         let backlog_max = Some(backlog as usize);
         let options = ListenOptions { backlog_max, families, connection, ..Default::default() };
-        self.net.tcp_listen_with(local.unwrap_or(unspecified), options).await
+        match bound {
+            Some(reservation) => self.net.tcp_listen_reserved(reservation, options).await,
+            None => self.net.tcp_listen_with(self.unspecified(), options).await,
+        }
     }
 
-    /// The address that was chosen with [`bind`](Self::bind), or the unspecified one.
+    /// The address and port that it is [bound](Self::bind) to, or the unspecified ones.
     ///
     /// # Errors
     ///
     /// None.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.settings().local.unwrap_or(match self.family {
+        let settings = self.settings();
+        let bound = settings.bound.as_ref().map(Reservation::local_address);
+        Ok(bound.unwrap_or_else(|| self.unspecified()))
+    }
+
+    fn unspecified(&self) -> SocketAddr {
+        match self.family {
             Family::V4 => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             Family::V6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-        }))
+        }
     }
 
     /// The socket's error, of which it has none before it is used.
@@ -166,8 +175,11 @@ impl TcpSocket {
     ///
     /// # Errors
     ///
-    /// None.
+    /// `InvalidInput` if the socket is bound already, as on the kernel.
     pub fn set_only_v6(&self, only_v6: bool) -> io::Result<()> {
+        if self.settings().bound.is_some() {
+            return Err(bound_already());
+        }
         self.settings().families = if only_v6 { Families::V6Only } else { Families::Both };
         Ok(())
     }
@@ -335,6 +347,10 @@ fn saturated(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
 }
 
+fn bound_already() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "the socket is bound already")
+}
+
 fn valid_size(size: u32) -> io::Result<usize> {
     if size == 0 {
         let message = "a buffer of no bytes would never let anything happen";
@@ -347,7 +363,7 @@ impl fmt::Debug for TcpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpSocket")
             .field("family", &self.family)
-            .field("local", &self.settings().local)
+            .field("local", &self.settings().bound.as_ref().map(Reservation::local_address))
             .finish_non_exhaustive()
     }
 }

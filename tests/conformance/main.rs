@@ -18,6 +18,7 @@
 
 mod accept;
 mod addresses;
+mod binding;
 mod case;
 mod closing;
 mod datagrams;
@@ -34,8 +35,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let sections: [&[Case]; 7] = [
+    let sections: [&[Case]; 8] = [
         addresses::CASES,
+        binding::CASES,
         accept::CASES,
         streams::CASES,
         closing::CASES,

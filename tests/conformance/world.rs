@@ -4,7 +4,7 @@ use crate::case::{Backend, Case, Face, Family};
 use crate::sockets::{
     KernelFutures, KernelListener, KernelSyncListener, KernelSyncStream, KernelSyncUdp,
     KernelTokio, KernelUdp, Listener, OurFutures, OurListener, OurSyncListener, OurSyncStream,
-    OurSyncUdp, OurTokio, OurUdp, Stream, Udp,
+    OurSyncUdp, OurTokio, OurUdp, Stream, TcpSocket, Udp,
 };
 use netstack::netsocket::Net;
 use netstack::sim::{self, Link, Sim};
@@ -276,6 +276,16 @@ impl Host {
             }
             (Sockets::Ours(net), Face::Tokio) => OurTokio::stream(net.tcp_connect(to).await?),
             (Sockets::Ours(net), Face::FuturesIo) => OurFutures::stream(net.tcp_connect(to).await?),
+        })
+    }
+
+    /// A socket that neither listens nor is connected; blocking sockets are never seen as such.
+    pub(crate) fn tcp_socket(&self) -> io::Result<TcpSocket> {
+        Ok(match (&self.net, self.addresses[0]) {
+            (Sockets::Kernel, IpAddr::V4(_)) => TcpSocket::Kernel(tokio::net::TcpSocket::new_v4()?),
+            (Sockets::Kernel, IpAddr::V6(_)) => TcpSocket::Kernel(tokio::net::TcpSocket::new_v6()?),
+            (Sockets::Ours(net), IpAddr::V4(_)) => TcpSocket::Ours(net.tcp_socket_v4().into()),
+            (Sockets::Ours(net), IpAddr::V6(_)) => TcpSocket::Ours(net.tcp_socket_v6().into()),
         })
     }
 

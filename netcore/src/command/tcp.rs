@@ -1,6 +1,7 @@
 //! Commands to TCP listeners and connections.
 
 use crate::id::SocketId;
+use crate::reservation::Reservation;
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,6 +15,14 @@ pub enum Command {
         /// unless told otherwise. Port 0 lets the stack choose.
         local: SocketAddr,
         /// For the listener and the connections that it makes.
+        options: ListenOptions,
+    },
+    /// Listen on a port that was [reserved](crate::Channel::reserve_tcp); answered by
+    /// [`Response::Listening`].
+    ListenReserved {
+        /// The address and the port, and for which families.
+        reservation: Reservation,
+        /// As for [`Listen`](Self::Listen); `families` and `any_port` have no meaning.
         options: ListenOptions,
     },
     /// Take the oldest connection of a listener; answered by [`Response::Accepted`] once there is
@@ -33,6 +42,17 @@ pub enum Command {
         remote: SocketAddr,
         /// Where from; `None` or port 0 lets the stack choose.
         local: Option<SocketAddr>,
+        /// For the connection.
+        options: Options,
+    },
+    /// Connect from a port that was [reserved](crate::Channel::reserve_tcp), which stays so for as
+    /// long as there is the connection; answered by [`Response::Connected`] when the handshake is
+    /// done.
+    ConnectReserved {
+        /// Where from.
+        reservation: Reservation,
+        /// Where to.
+        remote: SocketAddr,
         /// For the connection.
         options: Options,
     },

@@ -14,10 +14,12 @@ mod stack;
 mod stream;
 
 use crate::channel::{BufferBytes, Channel, Request};
+use crate::config::Entropy;
 use crate::doorbell::{Bell, Doorbell, Events};
 use crate::id::SocketId;
 use crate::network::{Network, Publisher};
 use crate::queue::StreamQueue;
+use crate::reservation::TcpPorts;
 use crate::sync::Arc;
 use crate::tcp;
 use std::net::SocketAddr;
@@ -38,11 +40,13 @@ impl Core {
     /// The way to the stack. Nobody changes its place in the network.
     fn channel(&self) -> Channel {
         let (_, network) = Publisher::new(Network::blank(1500), self.doorbell.end().clone());
+        let tcp_ports = Arc::new(TcpPorts::new(Entropy::Seed(1)));
         Channel::new(
             self.sender.clone(),
             self.doorbell.clone(),
             network,
             BufferBytes { recv: 1, send: 1 },
+            tcp_ports,
         )
     }
 

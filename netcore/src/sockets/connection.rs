@@ -19,6 +19,7 @@ use crate::link::{self, Link};
 use crate::output::Output;
 use crate::path_mtu::PathMtu;
 use crate::queue::{Received, StreamQueue};
+use crate::reservation::Reservation;
 use crate::sync::Arc;
 use bytes::Bytes;
 use smoltcp::socket::tcp::{CongestionControl, State};
@@ -67,6 +68,8 @@ pub(crate) struct Connection {
     /// When the peer may be sent the next challenge.
     challenges_from: Instant,
     warmth: Warmth,
+    /// The port that it was connected from, if that was reserved for it.
+    pub(crate) reservation: Option<Reservation>,
     /// Commands that wait, which only those have who drive the stack by hand.
     pub(crate) parked: Option<Box<Parked>>,
 }
@@ -150,6 +153,7 @@ impl Connection {
             quick_acks: QUICK_ACKS,
             challenges_from: now,
             warmth: Warmth::default(),
+            reservation: None,
             parked: None,
         };
         connection.apply(&options);

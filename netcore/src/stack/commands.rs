@@ -240,16 +240,19 @@ impl Netstack {
         responder: &mut Option<Responder>,
     ) -> Outcome {
         match command {
-            tcp::Command::Listen { local, options } => match self.listen(local, options) {
-                Ok(queue) => {
-                    let (handle, local) = (queue.id(), queue.local_address());
-                    let response = tcp::Response::Listening { handle, local };
-                    Outcome::Now(Ok((response.into(), Some(SocketQueue::Accept(queue)))))
-                }
-                Err(error) => Outcome::Now(Err(error)),
-            },
+            tcp::Command::Listen { local, options } => listening(self.listen(local, None, options)),
+            tcp::Command::ListenReserved { reservation, options } => {
+                let local = reservation.local_address();
+                let options = tcp::ListenOptions { any_port: false, ..options };
+                listening(self.listen(local, Some(reservation), options))
+            }
             tcp::Command::Connect { remote, local, options } => {
-                self.connect(remote, local, options, responder.take());
+                self.connect(remote, (local, None), options, responder.take());
+                Outcome::Later
+            }
+            tcp::Command::ConnectReserved { reservation, remote, options } => {
+                let from = (Some(reservation.local_address()), Some(reservation));
+                self.connect(remote, from, options, responder.take());
                 Outcome::Later
             }
             tcp::Command::Accept => self.accept(handle, responder),
@@ -531,6 +534,14 @@ pub(super) fn finish_parked(stream: &Arc<StreamQueue>, parked: Parked) {
         let sent = stream.try_send_bytes(&mut buf);
         let _ = responder.answer(sent.map(|n| (tcp::Response::Sent { n }.into(), None)));
     }
+}
+
+fn listening(result: Result<Arc<AcceptQueue>, Error>) -> Outcome {
+    Outcome::Now(result.map(|queue| {
+        let (handle, local) = (queue.id(), queue.local_address());
+        let response = tcp::Response::Listening { handle, local };
+        (response.into(), Some(SocketQueue::Accept(queue)))
+    }))
 }
 
 fn opened<R: Into<Response>>(result: Result<(R, Arc<DatagramQueue>), Error>) -> Outcome {

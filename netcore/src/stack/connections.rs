@@ -17,6 +17,7 @@ use crate::link::Link;
 use crate::output::Output;
 use crate::ports::{self, Protocol};
 use crate::queue::{SocketQueue, StreamQueue};
+use crate::reservation::Reservation;
 use crate::sockets::Socket;
 use crate::sockets::connection::{Connection, Served, Stage};
 use crate::sockets::guard::Verdict;
@@ -255,16 +256,17 @@ impl Netstack {
         }
     }
 
-    /// Starts to connect. The answer goes to `responder` when the outcome is known.
+    /// Starts to connect, perhaps from an address, and perhaps from a port that was reserved. The
+    /// answer goes to `responder` when the outcome is known.
     pub(super) fn connect(
         &mut self,
         remote: SocketAddr,
-        local: Option<SocketAddr>,
+        from: (Option<SocketAddr>, Option<Reservation>),
         options: tcp::Options,
         responder: Option<Responder>,
     ) {
         let mut responder = responder;
-        if let Err(error) = self.try_connect(remote, local, options, &mut responder) {
+        if let Err(error) = self.try_connect(remote, from, options, &mut responder) {
             self.reply(None, responder, Err(error));
         }
     }
@@ -272,7 +274,7 @@ impl Netstack {
     fn try_connect(
         &mut self,
         remote: SocketAddr,
-        local: Option<SocketAddr>,
+        (local, reservation): (Option<SocketAddr>, Option<Reservation>),
         options: tcp::Options,
         responder: &mut Option<Responder>,
     ) -> Result<(), Error> {
@@ -285,7 +287,8 @@ impl Netstack {
             return Err(Error::NetworkUnreachable);
         }
         let way = self.addressing.next_hop(remote.ip())?;
-        let local = self.connect_from(remote, local)?;
+        self.check_reservation(reservation.as_ref())?;
+        let local = self.connect_from(remote, local, reservation.is_some())?;
         let flow = FlowKey::new(local, remote);
         let stage = Stage::Connecting { responder: None };
         let id = self.insert_connection(flow, way, options, stage)?;
@@ -299,6 +302,7 @@ impl Netstack {
         let responder = responder.take();
         let is_wanted = responder.as_ref().is_none_or(|responder| responder.park_on(id));
         connection.stage = Stage::Connecting { responder };
+        connection.reservation = reservation;
         if is_wanted {
             self.mark(id);
         } else {
@@ -313,6 +317,7 @@ impl Netstack {
         &mut self,
         remote: SocketAddr,
         local: Option<SocketAddr>,
+        is_reserved: bool,
     ) -> Result<SocketAddr, Error> {
         let (address, port) = local.map_or((None, 0), |local| {
             let address = local.ip().to_canonical();
@@ -337,7 +342,7 @@ impl Netstack {
                 Some(Flow::TimeWait) => !self.time_wait.is_reusable(&flow, self.now),
                 Some(Flow::Connection(_) | Flow::Held(_)) => true,
             };
-            !is_taken && !self.ports.is_bound(Protocol::Tcp, port)
+            !is_taken && (is_reserved || !self.ports.is_tcp_port_taken(port))
         };
         let port = match port {
             0 => ports::pick(&mut self.random, is_free).ok_or(Error::NoFreePort)?,
@@ -364,7 +369,7 @@ impl Netstack {
         if self.sockets.is_full() {
             return Err(Error::LimitReached);
         }
-        let connection = Box::new(self.new_connection(flow, way, options, stage)?);
+        let connection = self.new_connection(flow, way, options, stage)?;
         let id = self.sockets.insert(|_| Ok(Socket::Connection(connection)))?;
         self.flows.insert(flow, Flow::Connection(id));
         Ok(id)
@@ -391,7 +396,7 @@ impl Netstack {
         way: NextHop,
         options: tcp::Options,
         stage: Stage,
-    ) -> Result<Connection, Error> {
+    ) -> Result<Box<Connection>, Error> {
         let (recv_bytes, send_bytes) = self.buffer_bytes(&options);
         let mut wire = match way {
             NextHop::Own => Wire::new(flow, LOOPBACK_MTU, None),
@@ -404,7 +409,7 @@ impl Netstack {
         }
         let solo = SoloSocket::new(&mut self.arena, recv_bytes, send_bytes)
             .map_err(|_| Error::LimitReached)?;
-        Ok(Connection::new(solo, wire, stage, (way, self.now), options))
+        Ok(Box::new(Connection::new(solo, wire, stage, (way, self.now), options)))
     }
 
     /// Looks at what the handle of a connection rang for.

@@ -228,7 +228,7 @@ impl Netstack {
             }
         };
         connection.stage = Stage::HalfOpen { listener, tickets, responder: Some(responder) };
-        let connection = Socket::Connection(Box::new(connection));
+        let connection = Socket::Connection(connection);
         if let Some(Socket::Held(mut held)) = self.sockets.replace(id, connection) {
             held.armed.set(&mut self.deadlines, id, None);
             held.handle.finish(Error::Closed, &mut self.wakes);

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::id::SocketId;
 use crate::ports::Protocol;
 use crate::queue::{AcceptQueue, SocketQueue};
+use crate::reservation::Reservation;
 use crate::sockets::Socket;
 use crate::sockets::listener::{HalfOpen, Listener};
 use crate::sync::Arc;
@@ -19,15 +20,18 @@ impl Netstack {
     pub(super) fn listen(
         &mut self,
         local: SocketAddr,
+        reservation: Option<Reservation>,
         options: ListenOptions,
     ) -> Result<Arc<AcceptQueue>, Error> {
         let to = self.bindable(local.ip(), options.families)?;
+        self.check_reservation(reservation.as_ref())?;
         let (ports, random, doorbell) = (&mut self.ports, &mut self.random, &self.doorbell);
         let backlog_max = options.backlog_max.unwrap_or(self.config.backlog_max).max(1);
         let id = self.sockets.insert(|id| {
-            let port = match options.any_port {
-                true => ports.bind_rest(Protocol::Tcp, to, id)?,
-                false => ports.bind(Protocol::Tcp, to, local.port(), id, random)?,
+            let port = match reservation {
+                Some(reservation) => ports.bind_reserved(reservation, id),
+                None if options.any_port => ports.bind_rest(Protocol::Tcp, to, id)?,
+                None => ports.bind(Protocol::Tcp, to, local.port(), id, random)?,
             };
             let bell = Bell::new(id, doorbell.clone());
             let queue = AcceptQueue::new(bell, SocketAddr::new(local.ip(), port));
@@ -44,6 +48,14 @@ impl Netstack {
         let queue = self.sockets.listener_mut(id).expect("it was just inserted").queue.clone();
         tracing::debug!(local = %queue.local_address(), "listener bound");
         Ok(queue)
+    }
+
+    /// Fails for a port that was reserved with another stack.
+    pub(super) fn check_reservation(&self, reservation: Option<&Reservation>) -> Result<(), Error> {
+        match reservation.is_none_or(|reservation| self.ports.has_reserved(reservation)) {
+            true => Ok(()),
+            false => Err(Error::WrongSocket),
+        }
     }
 
     pub(super) fn accept(

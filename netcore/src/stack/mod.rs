@@ -38,6 +38,7 @@ use crate::path_mtu::PathMtus;
 use crate::ports::Ports;
 use crate::random::Random;
 use crate::rate_limit::{Challenges, RateLimit};
+use crate::reservation::TcpPorts;
 use crate::sockets::listener::HalfOpen;
 use crate::sockets::past_ends::PastEnds;
 use crate::sockets::time_wait::TimeWait;
@@ -145,9 +146,10 @@ impl Netstack {
         let link_mtu = outgoing.capabilities.mtu;
         let buffers =
             BufferBytes { recv: config.recv_buffer_bytes, send: config.send_buffer_bytes };
+        let tcp_ports = Arc::new(TcpPorts::new(config.entropy));
         let (publisher, network) = Publisher::new(Network::blank(link_mtu), doorbell.end().clone());
         Self {
-            channel: Channel::new(sender, doorbell.clone(), network, buffers),
+            channel: Channel::new(sender, doorbell.clone(), network, buffers, tcp_ports.clone()),
             doorbell,
             requests,
             now,
@@ -167,7 +169,7 @@ impl Netstack {
             flows: FlowTable::with_hasher(random.hash_keys()),
             time_wait: TimeWait::new(config.time_wait, config.time_wait_max),
             past_ends: PastEnds::new(config.time_wait_max, random.hash_keys()),
-            ports: Ports::default(),
+            ports: Ports::new(tcp_ports),
             echoes: HashMap::default(),
             raw: HashMap::default(),
             groups: HashMap::default(),

@@ -6,6 +6,7 @@
 
 mod asynchronous;
 mod blocking;
+mod unconnected;
 
 pub(crate) use asynchronous::{
     KernelFutures, KernelListener, KernelTokio, KernelUdp, OurFutures, OurListener, OurTokio,
@@ -14,6 +15,7 @@ pub(crate) use asynchronous::{
 pub(crate) use blocking::{
     KernelSyncListener, KernelSyncStream, KernelSyncUdp, OurSyncListener, OurSyncStream, OurSyncUdp,
 };
+pub(crate) use unconnected::TcpSocket;
 
 use futures::future::BoxFuture;
 use netstack::netsocket::KeepAlive;
