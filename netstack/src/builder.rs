@@ -45,6 +45,7 @@ pub struct Builder {
     dhcp: Option<dhcp::Config>,
     slaac: Option<slaac::Config>,
     spin: Option<Duration>,
+    clock: Option<Clock>,
     config: Config,
 }
 
@@ -144,6 +145,13 @@ impl Builder {
         self
     }
 
+    /// Has the stack live by this clock, which others may live by, too; at first by one of its own.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
     /// Sets the limits.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
@@ -167,10 +175,10 @@ impl Builder {
     /// Outside of a tokio runtime.
     pub fn spawn(self, mut device: impl Device) -> io::Result<Stack> {
         device.attach()?;
-        let clock = Clock::new();
+        let clock = self.clock.clone().unwrap_or_default();
         let (stop, stopped) = oneshot::channel();
         let spin = self.spin.unwrap_or_else(|| device.spin());
-        let clients = self.clients(&device);
+        let clients = self.clients(&device, &clock);
         let core = self.make(&device, &clock)?;
         let (net, clients) = (Net::new(&core), clients(&core));
         let (ended, running) = ending();
@@ -191,9 +199,9 @@ impl Builder {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let context = runtime.enter();
         device.attach()?;
-        let clock = Clock::new();
+        let clock = self.clock.clone().unwrap_or_default();
         let (stop, stopped) = oneshot::channel();
-        let clients = self.clients(&device);
+        let clients = self.clients(&device, &clock);
         let spin = self.spin.unwrap_or_else(|| device.spin());
         let core = self.make(&device, &clock)?;
         let net = Net::new(&core);
@@ -208,7 +216,12 @@ impl Builder {
     }
 
     /// What makes the tasks that the stack is to have beside it.
-    fn clients<D: Device>(&self, device: &D) -> impl FnOnce(&Netstack) -> Clients + use<D> {
+    fn clients<D: Device>(
+        &self,
+        device: &D,
+        clock: &Clock,
+    ) -> impl FnOnce(&Netstack) -> Clients + use<D> {
+        let clock = clock.clone();
         let (names_max, entropy) = (self.config.name_servers_max, self.config.entropy);
         let has_address = device.capabilities().medium == Medium::Ethernet;
         let (dhcp, slaac) = (self.dhcp.clone(), self.slaac.clone());
@@ -219,6 +232,7 @@ impl Builder {
                 hardware_address: has_address.then(|| core.hardware_address()),
                 net,
                 entropy,
+                clock,
             };
             Clients {
                 dhcp: dhcp.map(|config| dhcp::Client::new(place.clone(), config)),
@@ -232,7 +246,7 @@ impl Builder {
         let mtu = device.capabilities().mtu;
         let has_v6 = self.addresses.iter().any(|address| address.addr().is_ipv6());
         check_mtu(mtu, has_v6)?;
-        let mut core = Netstack::new(self.config, clock.now());
+        let mut core = Netstack::new(self.config, clock.moment());
         let peers = device.peer_addresses();
         for address in self.addresses {
             if peers.contains(&address.addr()) {

@@ -11,6 +11,7 @@ pub mod dhcp;
 mod domains;
 mod ending;
 mod hook;
+mod moves;
 mod pool;
 mod provided;
 mod random;
@@ -25,6 +26,7 @@ mod supervision;
 pub mod switch;
 
 pub use builder::{Builder, Pair, pair};
+pub use clock::Clock;
 pub use hook::Hook;
 pub use stack::Stack;
 

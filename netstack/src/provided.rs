@@ -1,5 +1,6 @@
 //! What servers and routers of the link provide a stack with, and what of it is in force.
 
+use crate::clock::Clock;
 use ipnet::IpNet;
 use netcore::{Entropy, MacAddr, Route};
 use netsocket::{Control, Net};
@@ -30,6 +31,7 @@ pub(crate) struct Place {
     /// The stack's, on an Ethernet link.
     pub(crate) hardware_address: Option<MacAddr>,
     pub(crate) entropy: Entropy,
+    pub(crate) clock: Clock,
 }
 
 /// Who provides.

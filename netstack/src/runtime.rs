@@ -86,7 +86,7 @@ impl<D: Device> Driver<D> {
         let mut finish_by = None;
         loop {
             self.stack.process_cmds();
-            let worked = self.stack.poll_link(self.clock.now(), &mut self.device);
+            let worked = self.stack.poll_link(self.clock.moment(), &mut self.device);
             self.device.flush();
             if finish_by.is_some() && self.stack.is_drained() {
                 return Ok(End::Stopped);
@@ -147,14 +147,14 @@ impl<D: Device> Driver<D> {
     /// Ends what is left, and tells the peers.
     fn cut_off(&mut self) {
         self.stack.abort_all();
-        self.stack.poll_link(self.clock.now(), &mut self.device);
+        self.stack.poll_link(self.clock.moment(), &mut self.device);
         self.device.flush();
     }
 
     /// Waits for whatever comes first.
     async fn wait(&mut self, finish_by: Option<Instant>) -> Event {
-        let now = self.clock.now();
-        let due = self.stack.poll_at(now).map(|at| self.clock.when(at));
+        let now = self.clock.moment();
+        let due = self.stack.poll_at(now).map(|at| self.clock.look_at(at));
         let due = due.into_iter().chain(finish_by).min();
         let wants_room = self.stack.wants_room();
         let mut timer: Pin<&mut Option<Sleep>> = pin!(due.map(tokio::time::sleep_until));

@@ -9,6 +9,7 @@ mod isolation;
 mod lifetime;
 mod readiness;
 mod streams;
+mod suspend;
 
 use netstack::netsocket::{TcpListener, TcpStream};
 use netstack::{Pair, Stack};

@@ -2,19 +2,24 @@
 
 use super::message::{self, Answer, CLIENT_PORT, Identity, Query, SERVER_PORT};
 use super::{Config, Event, Lease};
+use crate::moves::Moves;
 use crate::provided::{Place, Provided, Source, is_end};
 use crate::random::{self, Purpose};
 use crate::supervision::Service;
+use bytes::Bytes;
 use netcore::smoltcp::wire::DhcpMessageType;
 use netsocket::UdpSocket;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::convert::Infallible;
+use std::future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
-use tokio::time::{self, Instant};
+use tokio::time::Instant;
 
 /// Retransmissions begin so and double up to the second, each a second earlier or later (RFC 2131
 /// section 4.1).
@@ -29,8 +34,8 @@ const EXTEND_INTERVAL_MIN: Duration = Duration::from_secs(60);
 /// After the second refusal in a row the client waits so long, after each further one twice as
 /// long: a server that offers and refuses is not asked as fast as the link carries it.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
-/// What is waited for as long as the stack runs is waited for in such pieces.
-const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+/// How often a server is asked whether a lease still holds where the stack is now.
+const VERIFICATIONS_MAX: u32 = 2;
 /// The longest message that is taken on a link of any MTU, which every host takes (RFC 2131
 /// section 2).
 const MESSAGE_BYTES_MIN: usize = 576;
@@ -81,6 +86,7 @@ pub(crate) struct Session {
     refusals: u32,
     /// The lease in force.
     held: Option<Held>,
+    moves: Moves,
 }
 
 /// A lease, and when it began: when it was asked for.
@@ -95,6 +101,22 @@ enum Extended {
     Granted(Held),
     Refused,
     Expired,
+    Unanswered,
+}
+
+/// What comes of waiting for an answer.
+enum Heard<T> {
+    Answer(T),
+    Nothing,
+    /// The stack may be on another link now.
+    Moved,
+}
+
+/// What comes of waiting for a message.
+enum Received {
+    Message(Bytes, SocketAddr),
+    Nothing,
+    Moved,
 }
 
 impl Client {
@@ -124,9 +146,19 @@ impl Client {
             client_id: self.config.client_id.clone().unwrap_or_else(own_id),
             host_name: self.config.host_name.clone(),
         };
-        let began = Instant::now();
+        let began = self.place.clock.now();
+        let moves = Moves::new(&self.place.net, &self.place.clock);
         let socket = Arc::new(socket);
-        Ok(Session { client: self, socket, identity, began, last: None, refusals: 0, held: None })
+        Ok(Session {
+            client: self,
+            socket,
+            identity,
+            began,
+            last: None,
+            refusals: 0,
+            held: None,
+            moves,
+        })
     }
 
     fn tell(&self, event: &Event) {
@@ -181,24 +213,33 @@ impl Session {
 
     /// Asks until there is a lease: the states INIT, SELECTING and REQUESTING.
     async fn acquire(&mut self) -> io::Result<Held> {
-        self.began = Instant::now();
+        self.began = self.now();
         let mut interval = RETRANSMIT_FIRST;
         let mut transaction = self.client.random.random();
         loop {
             if self.refusals > 1 {
                 let doublings = (self.refusals - 2).min(RETRANSMIT_MAX.as_secs().ilog2());
-                self.wait_until(Instant::now() + REFUSED_PAUSE * (1 << doublings)).await?;
+                let until = self.now() + REFUSED_PAUSE * (1 << doublings);
+                self.wait_until(Some(until)).await?;
             }
             let query = Query { requested: self.last, ..self.query(DhcpMessageType::Discover) };
             self.say(Query { transaction, ..query }, Ipv4Addr::BROADCAST).await?;
             self.tell(Event::Discover);
-            let until = Instant::now() + self.fuzzed(interval);
+            let until = self.now() + self.fuzzed(interval);
             interval = (interval * 2).min(RETRANSMIT_MAX);
             let offered = |answer| match answer {
                 Answer::Offer(lease) => Some(lease),
                 _ => None,
             };
-            let Some(offer) = self.answer(transaction, until, offered).await? else { continue };
+            let offer = match self.answer(transaction, Some(until), offered).await? {
+                Heard::Answer(offer) => offer,
+                Heard::Nothing => continue,
+                // Nobody has heard the last question.
+                Heard::Moved => {
+                    interval = RETRANSMIT_FIRST;
+                    continue;
+                }
+            };
             self.tell(Event::Offer { address: offer.address, server: offer.server });
             if let Some(held) = self.request(transaction, &offer).await? {
                 return Ok(held);
@@ -212,7 +253,7 @@ impl Session {
     async fn request(&mut self, transaction: u32, offer: &Lease) -> io::Result<Option<Held>> {
         let mut interval = RETRANSMIT_FIRST;
         for _ in 0..REQUESTS_MAX {
-            let since = Instant::now();
+            let since = self.now();
             let query = Query {
                 transaction,
                 requested: Some(offer.address.addr()),
@@ -224,17 +265,18 @@ impl Session {
             let until = since + self.fuzzed(interval);
             interval = (interval * 2).min(RETRANSMIT_MAX);
             let of_server = |answer| decision(answer, Some(offer.server));
-            match self.answer(transaction, until, of_server).await? {
-                Some(Ok(lease)) => {
+            match self.answer(transaction, Some(until), of_server).await? {
+                Heard::Answer(Ok(lease)) => {
                     self.tell(Event::Ack { lease: lease.clone() });
                     self.refusals = 0;
                     return Ok(Some(Held { lease, since }));
                 }
-                Some(Err(server)) => {
+                Heard::Answer(Err(server)) => {
                     self.refused(server);
                     return Ok(None);
                 }
-                None => {}
+                Heard::Moved => return Ok(None),
+                Heard::Nothing => {}
             }
         }
         Ok(None)
@@ -253,15 +295,9 @@ impl Session {
             if refused.addresses.is_empty() {
                 self.tell(Event::Bound(lease.clone()));
             }
-            if lease.duration.is_none() {
-                loop {
-                    self.wait_until(Instant::now() + FOREVER).await?;
-                }
-            }
-            self.wait_until(held.since + lease.renew_after).await?;
-            match self.extend(&held).await? {
-                Extended::Granted(longer) => held = longer,
-                Extended::Refused | Extended::Expired => break,
+            match self.keep(&held).await? {
+                Some(longer) => held = longer,
+                None => break,
             }
         }
         self.held = None;
@@ -271,22 +307,77 @@ impl Session {
         Ok(())
     }
 
+    /// Waits until a lease has to be asked for again, and asks; `None` if it is over.
+    async fn keep(&mut self, held: &Held) -> io::Result<Option<Held>> {
+        let renew_at = held.lease.duration.map(|_| held.since + held.lease.renew_after);
+        loop {
+            let heard = self.wait_until(renew_at).await?;
+            let is_due = renew_at.is_some_and(|at| at <= self.now());
+            let extended = match heard {
+                _ if is_due => self.extend(held).await?,
+                Heard::Moved => self.verify(held).await?,
+                Heard::Nothing => continue,
+            };
+            match extended {
+                Extended::Granted(longer) => return Ok(Some(longer)),
+                Extended::Refused | Extended::Expired => return Ok(None),
+                Extended::Unanswered => {}
+            }
+        }
+    }
+
+    /// Asks whether the lease holds where the stack is now (RFC 2131 sections 3.2, 3.7 and 4.4.2). If
+    /// nobody says anything it is kept for the rest of its time.
+    async fn verify(&mut self, held: &Held) -> io::Result<Extended> {
+        self.began = self.now();
+        let mut interval = RETRANSMIT_FIRST;
+        let transaction = self.client.random.random();
+        for _ in 0..VERIFICATIONS_MAX {
+            let since = self.now();
+            let requested = Some(held.lease.address.addr());
+            let query = Query { transaction, requested, ..self.query(DhcpMessageType::Request) };
+            self.say(query, Ipv4Addr::BROADCAST).await?;
+            self.tell(Event::Request);
+            let until = since + self.fuzzed(interval);
+            interval *= 2;
+            let heard = self.answer(transaction, Some(until), |answer| decision(answer, None));
+            if let Heard::Answer(decision) = heard.await? {
+                return Ok(self.decided(decision, since));
+            }
+        }
+        Ok(Extended::Unanswered)
+    }
+
+    fn decided(&mut self, decision: Result<Lease, Ipv4Addr>, since: Instant) -> Extended {
+        match decision {
+            Ok(lease) => {
+                self.tell(Event::Ack { lease: lease.clone() });
+                Extended::Granted(Held { lease, since })
+            }
+            Err(server) => {
+                // Asking for it again would be in vain.
+                self.refused(server);
+                Extended::Refused
+            }
+        }
+    }
+
     /// Asks for more time: first the server, then any.
     async fn extend(&mut self, held: &Held) -> io::Result<Extended> {
         let lease = &held.lease;
         let rebind_at = held.since + lease.rebind_after;
         let expires_at = held.since + lease.duration.unwrap_or(lease.rebind_after);
-        self.began = Instant::now();
+        self.began = self.now();
         let transaction = self.client.random.random();
         for (event, asked, decides, end) in [
             (Event::Renewing, lease.server, Some(lease.server), rebind_at),
             (Event::Rebinding, Ipv4Addr::BROADCAST, None, expires_at),
         ] {
-            if Instant::now() < end {
+            if self.now() < end {
                 self.tell(event);
             }
             loop {
-                let since = Instant::now();
+                let since = self.now();
                 if since >= end {
                     break;
                 }
@@ -295,18 +386,11 @@ impl Session {
                 self.say(query, asked).await?;
                 self.tell(Event::Request);
                 let until = end.min(since + ((end - since) / 2).max(EXTEND_INTERVAL_MIN));
-                match self.answer(transaction, until, |answer| decision(answer, decides)).await? {
-                    Some(Ok(lease)) => {
-                        self.tell(Event::Ack { lease: lease.clone() });
-                        return Ok(Extended::Granted(Held { lease, since }));
-                    }
-                    Some(Err(server)) => {
-                        self.refused(server);
-                        // Asking for it again would be in vain.
-                        self.last = None;
-                        return Ok(Extended::Refused);
-                    }
-                    None => {}
+                let decide = |answer| decision(answer, decides);
+                if let Heard::Answer(decision) =
+                    self.answer(transaction, Some(until), decide).await?
+                {
+                    return Ok(self.decided(decision, since));
                 }
             }
         }
@@ -342,7 +426,7 @@ impl Session {
         Query {
             kind,
             transaction: 0,
-            elapsed: self.began.elapsed(),
+            elapsed: self.now() - self.began,
             own: Ipv4Addr::UNSPECIFIED,
             requested: None,
             server: None,
@@ -367,16 +451,15 @@ impl Session {
     async fn answer<T>(
         &mut self,
         transaction: u32,
-        until: Instant,
+        until: Option<Instant>,
         wanted: impl Fn(Answer) -> Option<T>,
-    ) -> io::Result<Option<T>> {
+    ) -> io::Result<Heard<T>> {
         // However many come: a flood does not hold the time up.
-        while Instant::now() < until {
-            let Ok(received) = time::timeout_at(until, self.socket.recv_bytes_from()).await else {
-                break;
-            };
-            let (bytes, from) = match received {
-                Ok(received) => received,
+        while until.is_none_or(|until| self.now() < until) {
+            let (bytes, from) = match self.receive(until).await {
+                Ok(Received::Message(bytes, from)) => (bytes, from),
+                Ok(Received::Nothing) => break,
+                Ok(Received::Moved) => return Ok(Heard::Moved),
                 Err(error) if is_end(&error) => return Err(error),
                 Err(error) => {
                     tracing::debug!(%error, "a message to the server was lost");
@@ -387,19 +470,46 @@ impl Session {
             match message::read(&bytes, transaction, own, &mut self.client.random) {
                 Ok(answer) => {
                     if let Some(wanted) = wanted(answer) {
-                        return Ok(Some(wanted));
+                        return Ok(Heard::Answer(wanted));
                     }
                 }
                 Err(reason) => tracing::debug!(%from, reason, "a message was ignored"),
             }
         }
-        Ok(None)
+        Ok(Heard::Nothing)
+    }
+
+    /// Waits for a message, the time, or a sign that the stack may be somewhere else now.
+    async fn receive(&mut self, until: Option<Instant>) -> io::Result<Received> {
+        let Self { client, socket, moves, .. } = self;
+        let clock = &client.place.clock;
+        let mut moved = pin!(moves.next());
+        let mut received = pin!(socket.recv_bytes_from());
+        let mut timer = pin!(async {
+            match until {
+                Some(until) => clock.sleep_until(until).await,
+                None => future::pending().await,
+            }
+        });
+        future::poll_fn(|cx| {
+            if let Poll::Ready(moved) = moved.as_mut().poll(cx) {
+                return Poll::Ready(moved.map(|()| Received::Moved).map_err(io::Error::from));
+            }
+            if let Poll::Ready(received) = received.as_mut().poll(cx) {
+                return Poll::Ready(received.map(|(bytes, from)| Received::Message(bytes, from)));
+            }
+            timer.as_mut().poll(cx).map(|()| Ok(Received::Nothing))
+        })
+        .await
     }
 
     /// Lets time pass. What comes meanwhile was not asked for.
-    async fn wait_until(&mut self, until: Instant) -> io::Result<()> {
-        self.answer(0, until, |_| None::<Infallible>).await?;
-        Ok(())
+    async fn wait_until(&mut self, until: Option<Instant>) -> io::Result<Heard<Infallible>> {
+        self.answer(0, until, |_| None).await
+    }
+
+    fn now(&self) -> Instant {
+        self.client.place.clock.now()
     }
 
     /// A second more or less, anything between.

@@ -17,14 +17,17 @@
 //! # }
 //! ```
 //!
+//! When the link comes up, and after a suspend of the machine, the client asks at once: for an address,
+//! or whether it may keep the one that it has (RFC 2131 section 3.2); a lease whose time was over
+//! meanwhile is given up. How soon a suspend is noticed says [`Clock`](crate::Clock).
+//!
 //! A connection on an address that is lost ends with
 //! [`Error::AddressRemoved`](crate::Error::AddressRemoved); a listener on all addresses goes on with
 //! the next one.
 //!
 //! What the client does not do: it asks nobody whether an address is in use before it takes it
-//! (DHCPDECLINE), does not remember a lease from one run to the next (INIT-REBOOT), and begins
-//! without the pause of up to ten seconds that RFC 2131 section 4.4.1 has against many hosts that
-//! start together, and begins nothing anew when the link comes up again. An address that the stack was
+//! (DHCPDECLINE), does not remember a lease from one run to the next, and begins without the pause of
+//! up to ten seconds that RFC 2131 section 4.4.1 has against many hosts that start together. An address that the stack was
 //! given otherwise stays, and so do its routes; messages to all then come from it.
 
 mod client;
@@ -68,7 +71,7 @@ pub enum Event {
         /// Who has it.
         server: Ipv4Addr,
     },
-    /// It has asked for an address, or for more time.
+    /// It has asked for an address, for more time, or whether it may keep what it has.
     Request,
     /// A server has agreed.
     Ack {

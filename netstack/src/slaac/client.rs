@@ -3,6 +3,7 @@
 use super::advertisement::{self, HOP_LIMIT};
 use super::learned::Learned;
 use super::{Config, Event, Identifiers};
+use crate::clock::Jumps;
 use crate::provided::{Place, Provided, Source, is_end};
 use crate::random::{self, Purpose};
 use crate::supervision::Service;
@@ -17,11 +18,11 @@ use std::convert::Infallible;
 use std::future;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::time::{self, Instant};
+use tokio::time::Instant;
 
 /// How long the first question waits at most, so that not all hosts of a link ask at once
 /// (MAX_RTR_SOLICITATION_DELAY of RFC 4861 section 10).
@@ -53,6 +54,7 @@ pub(crate) struct Session {
     /// The addresses of which the stack did not know yet whether it can have them.
     tentative: Vec<IpAddr>,
     is_link_up: bool,
+    jumps: Jumps,
     /// The next question, until a router has answered.
     question: Option<Question>,
 }
@@ -67,6 +69,8 @@ struct Question {
 enum Happened {
     Packet(Bytes),
     Changed(Arc<Network>),
+    /// The machine was suspended.
+    Jumped,
     Due,
 }
 
@@ -86,6 +90,7 @@ impl Client {
             None => random::hardware_address(&mut self.random),
         };
         let identifiers = Identifiers { identifier: self.config.identifier, hardware_address };
+        let jumps = self.place.clock.jumps();
         let mut session = Session {
             client: self,
             socket,
@@ -94,6 +99,7 @@ impl Client {
             provided: Provided::default(),
             tentative: Vec::new(),
             is_link_up,
+            jumps,
             question: None,
         };
         session.begin_to_ask();
@@ -134,15 +140,17 @@ impl Session {
             match self.next().await? {
                 Happened::Packet(packet) => {
                     if let Some(said) = advertisement::read(&packet) {
-                        self.learned.hear(said, Instant::now(), &mut events);
+                        self.learned.hear(said, self.client.place.clock.now(), &mut events);
                     }
                 }
                 Happened::Changed(network) => self.look_at(&network, &mut events),
+                // Who knows on which link it is now (RFC 4861 section 6.3.7).
+                Happened::Jumped => self.begin_to_ask(),
                 Happened::Due => {}
             }
             let is_answer = |event: &Event| matches!(event, Event::Advertised { .. });
             let is_answered = events.iter().any(is_answer) && self.learned.router().is_some();
-            self.learned.pass(Instant::now(), &mut events);
+            self.learned.pass(self.client.place.clock.now(), &mut events);
             if events.contains(&Event::Router(None)) {
                 self.begin_to_ask();
             } else if is_answered {
@@ -160,15 +168,20 @@ impl Session {
     async fn next(&mut self) -> io::Result<Happened> {
         let due = self.question.map(|question| question.at).into_iter().chain(self.learned.due());
         let due = due.min();
-        if due.is_some_and(|due| due <= Instant::now()) {
+        if due.is_some_and(|due| due <= self.client.place.clock.now()) {
             // However much comes: a flood does not hold the time up.
             tokio::task::consume_budget().await;
             return Ok(Happened::Due);
         }
-        let mut timer: Pin<&mut Option<time::Sleep>> = pin!(due.map(time::sleep_until));
+        let clock = &self.client.place.clock;
+        let mut timer = pin!(due.map(|due| clock.sleep_until(due)));
         let mut packet = pin!(self.socket.recv());
         let mut changed = pin!(self.watch.changed());
+        let mut jumped = pin!(self.jumps.next());
         future::poll_fn(|cx| {
+            if jumped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(Happened::Jumped));
+            }
             match packet.as_mut().poll(cx) {
                 Poll::Ready(Ok(packet)) => return Poll::Ready(Ok(Happened::Packet(packet))),
                 Poll::Ready(Err(error)) if is_end(&error) => return Poll::Ready(Err(error)),
@@ -223,12 +236,14 @@ impl Session {
     fn begin_to_ask(&mut self) {
         let delay = FIRST_DELAY_MAX.mul_f64(self.client.random.random_range(0.0..1.0));
         let interval = self.fuzzed(INTERVAL_FIRST, 1.0);
-        self.question = Some(Question { at: Instant::now() + delay, interval });
+        self.question = Some(Question { at: self.client.place.clock.now() + delay, interval });
     }
 
     /// Asks, if it is time to.
     async fn ask(&mut self) -> io::Result<()> {
-        let Some(question) = self.question.filter(|question| question.at <= Instant::now()) else {
+        let Some(question) =
+            self.question.filter(|question| question.at <= self.client.place.clock.now())
+        else {
             return Ok(());
         };
         match self.socket.send(&solicitation()).await {
@@ -239,7 +254,8 @@ impl Session {
         // RFC 7559 section 2.1.
         let longer = self.fuzzed(question.interval, 2.0);
         let interval = if longer > INTERVAL_MAX { self.fuzzed(INTERVAL_MAX, 1.0) } else { longer };
-        self.question = Some(Question { at: Instant::now() + question.interval, interval });
+        self.question =
+            Some(Question { at: self.client.place.clock.now() + question.interval, interval });
         Ok(())
     }
 

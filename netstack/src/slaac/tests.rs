@@ -1,5 +1,7 @@
 //! The client against routers that say what a test says, in virtual time.
 
+mod suspend;
+
 use super::advertisement::read;
 use super::{Config, Event, Identifier};
 use crate::device::{self, PipeEnd};

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod server;
+mod suspend;
 
 use super::{Config, Event};
 use crate::{Builder, Entropy, Stack, device};
