@@ -142,3 +142,21 @@ pub(crate) fn bad_commands() -> Outcome {
     }
     Ok(())
 }
+
+pub(crate) fn at_a_terminal() -> Outcome {
+    let mut script = program("script")?;
+    let path = example("ifconfig")?.get_program().to_string_lossy().into_owned();
+    let command = format!("{path} --tap tap0 --address 10.0.0.50/24");
+    let mut ifconfig = Daemon::start(script.args(["-qec", &command, "/dev/null"]))?;
+    if let Err(error) = ifconfig.says("echo on [::]:5000") {
+        skip(&error.to_string())?;
+    }
+    ifconfig.tell("please")?;
+    ifconfig.says("please: not one of show, add, del")?;
+    ifconfig.tell("add 10.0.0.60/24")?;
+    ifconfig.says("  address 10.0.0.60/24")?;
+    // The end of the input, as a terminal has it.
+    ifconfig.tell("\u{4}")?;
+    assert_eq!(ifconfig.status()?.code(), Some(0));
+    Ok(())
+}

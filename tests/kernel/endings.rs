@@ -1,6 +1,7 @@
 //! How the examples end by a signal, and what they log.
 
-use crate::daemon::{Daemon, Failure, PATIENCE};
+use crate::daemon::{Daemon, Failure, PATIENCE, dhcp_server};
+use crate::fetching::make_tap;
 use crate::namespace::{Outcome, example};
 use crate::programs::without_tun;
 use std::io::{Read, Write};
@@ -56,6 +57,19 @@ pub(crate) fn ping() -> Outcome {
     let mut ping = start("ping", &["192.0.2.1"])?;
     ping.says("ping: 192.0.2.1: no route")?;
     assert_eq!(ping.status()?.code(), Some(2));
+    Ok(())
+}
+
+pub(crate) fn lease() -> Outcome {
+    make_tap()?;
+    let dhcp = dhcp_server(&["--port=0", "--dhcp-range=10.0.0.100,10.0.0.150,2m"])?;
+    for signal in ["TERM", "INT"] {
+        let mut server = Daemon::start(example("httpd")?.args(["--tap", "tap0", "--dhcp"]))?;
+        server.says("dhcp: bound to address 10.0.0.")?;
+        server.signal(signal)?;
+        dhcp.says("DHCPRELEASE(tap0) 10.0.0.")?;
+        assert_eq!(server.status()?.code(), Some(0));
+    }
     Ok(())
 }
 

@@ -22,7 +22,7 @@ use tests::noise;
 const PAGE_BYTES: usize = 5 << 20;
 
 /// Makes the TAP, so that servers are there before the stack is.
-fn make_tap() -> Outcome {
+pub(crate) fn make_tap() -> Outcome {
     for arguments in [
         "tuntap add dev tap0 mode tap",
         "address add 10.0.0.1/24 dev tap0",

@@ -82,6 +82,7 @@ const TESTS: &[Test] = &[
     Test::new("an_address_comes_and_goes_beside_a_connection", changes::by_command),
     Test::new("the_state_is_shown_whoever_changes_it", changes::by_dhcp),
     Test::new("a_wrong_command_is_named_with_its_line_and_the_last", changes::bad_commands),
+    Test::new("at_a_terminal_a_wrong_command_is_passed_over", changes::at_a_terminal),
     Test::new("a_fetched_page_is_the_one_that_curl_gets", fetching::page),
     Test::new("a_third_port_sees_no_unicast_of_two_others", fetching::third_port),
     Test::new("a_page_comes_over_https_from_openssl", fetching::https),
@@ -92,6 +93,7 @@ const TESTS: &[Test] = &[
     Test::new("an_output_that_is_closed_or_full_is_no_panic", usage::output),
     Test::new("a_signal_ends_a_server_in_order", endings::server),
     Test::new("a_signal_ends_ping_with_its_statistics", endings::ping),
+    Test::new("a_signal_gives_the_lease_back", endings::lease),
     Test::new("a_second_signal_ends_at_once", endings::second_signal),
     Test::new("a_flag_shows_each_connection_begin_and_end", endings::log),
 ];

@@ -298,6 +298,12 @@ pub(crate) fn names() -> Outcome {
         assert_eq!(text, expected);
     }
 
+    let mut ping = example("ping")?;
+    let text = output(ping.args(network.clone()).args(["--interval", "0.2", "web.test"]))?;
+    assert!(text.starts_with("PING web.test ("), "{text}");
+    assert!(text.contains("64 bytes from web.test ("), "{text}");
+    assert!(text.contains("--- web.test ping statistics ---"), "{text}");
+
     let listener = TcpListener::bind("[::]:7777")?;
     let server = std::thread::spawn(move || {
         let (mut stream, from) = listener.accept()?;
