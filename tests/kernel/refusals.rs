@@ -27,8 +27,8 @@ fn refusal_after(script: &str, flags: &[&str]) -> Result<String> {
 
 pub(crate) fn driver() -> Outcome {
     // As a mode of 0600 is to an ordinary user, also to root.
-    let closed = "mount --bind /dev/net /dev/net && \
-                  mount -o remount,bind,nodev,nosuid,noexec /dev/net";
+    let closed = "mount --bind /dev/net/tun /dev/net/tun && \
+                  mount -o remount,bind,nodev,nosuid,noexec /dev/net/tun";
     for (script, expected, other_cures) in [
         (closed, "chmod 0666 /dev/net/tun", "CAP_NET_ADMIN"),
         ("mount -t tmpfs none /dev/net", "modprobe tun", "CAP_NET_ADMIN"),
