@@ -17,7 +17,7 @@ pub struct MacAddr(pub [u8; 6]);
 
 /// A text is not a hardware address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a hardware address is six pairs of hexadecimal digits with ':' or '-' between them")]
+#[error("a hardware address is six pairs of hexadecimal digits, for example 02:00:5e:10:ab:ff")]
 pub struct MacAddrParseError;
 
 impl MacAddr {
