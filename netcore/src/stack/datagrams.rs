@@ -378,7 +378,7 @@ impl Netstack {
         let queue = socket.queue.clone();
         for _ in 0..QUANTUM_DATAGRAMS {
             // Asked first: what was taken out of the queue must be sent.
-            let link_way = NextHop::Link(queue.local_address().ip());
+            let link_way = NextHop::Link(queue.bound_address().ip());
             let mut output = Output { link, state: &mut self.outgoing };
             if !output.has_room(link_way) || !output.has_room(NextHop::Own) {
                 self.mark(id);
