@@ -21,6 +21,12 @@ pub trait Link {
     /// What the link can do; asked once a turn.
     fn capabilities(&self) -> LinkCapabilities;
 
+    /// Whether somebody is there at the other end to take frames, as far as the link knows; asked
+    /// once a turn. Without, what is sent is lost.
+    fn has_carrier(&self) -> bool {
+        true
+    }
+
     /// The next received frame, if there is one now.
     fn receive(&mut self) -> Option<Frame>;
 
@@ -121,6 +127,13 @@ impl<L: Link> Link for Watched<'_, L> {
         let capabilities = self.link.capabilities();
         self.is_inside.set(false);
         capabilities
+    }
+
+    fn has_carrier(&self) -> bool {
+        self.is_inside.set(true);
+        let has_carrier = self.link.has_carrier();
+        self.is_inside.set(false);
+        has_carrier
     }
 
     fn receive(&mut self) -> Option<Frame> {

@@ -40,6 +40,9 @@ pub struct Network {
 pub struct LinkState {
     /// Whether it is used at all.
     pub is_up: bool,
+    /// Whether somebody is there at the other end, as far as the device knows: a TUN or TAP whose
+    /// kernel's end is down has no carrier.
+    pub has_carrier: bool,
     /// The largest IP packet that is sent, in bytes: the device's, or less if it was set.
     pub mtu: usize,
     /// The stack's hardware address, if the link is Ethernet.
@@ -74,7 +77,7 @@ impl Network {
             tentative: Vec::new(),
             deprecated: Vec::new(),
             routes: Vec::new(),
-            link: LinkState { is_up: true, mtu, hardware_address: None },
+            link: LinkState { is_up: true, has_carrier: true, mtu, hardware_address: None },
             any_ip: false,
             name_servers: Vec::new(),
             search_domains: Vec::new(),

@@ -48,5 +48,5 @@ impl Moves {
 
 /// Whether what is sent reaches anybody.
 pub(crate) fn is_running(network: &Network) -> bool {
-    network.link.is_up
+    network.link.is_up && network.link.has_carrier
 }

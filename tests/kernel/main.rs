@@ -75,6 +75,7 @@ const TESTS: &[Test] = &[
     Test::new("ping_over_a_tap_is_answered_and_the_kernel_knows_the_neighbour", tap::ping),
     Test::new("nobody_on_a_tap_is_host_unreachable", tap::nobody),
     Test::new("an_address_that_the_kernel_has_is_given_up", tap::duplicate),
+    Test::new("a_tap_has_a_carrier_while_the_kernel_has_it_up", tap::carrier),
     Test::new("a_leased_address_is_renewed_and_replaced", autoconfiguration::dhcp),
     Test::new("a_leased_address_is_given_back", autoconfiguration::released),
     Test::new("dnsmasq_as_a_router_gives_an_ipv6_address", autoconfiguration::slaac_of_dnsmasq),

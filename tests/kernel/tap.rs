@@ -1,9 +1,11 @@
 //! The kernel and the stack as neighbours on an Ethernet link.
 
-use crate::namespace::{Outcome, program};
+use crate::namespace::{Outcome, program, skip};
 use crate::programs::output;
 use crate::sockets::kernel;
 use crate::wire::{STACK, Wire, at};
+use netstack::Builder;
+use netstack::device::{Tap, TapConfig};
 use netstack::netsocket::netcore::{Error, Network};
 use std::time::Duration;
 
@@ -64,6 +66,24 @@ pub(crate) fn duplicate() -> Outcome {
 
         assert!(network.addresses.iter().all(|own| own.addr().to_string() != "fd00::1"));
         assert_eq!(stack.net().snapshot().await?.counters.duplicate_addresses, 1);
+        Ok(())
+    })
+}
+
+pub(crate) fn carrier() -> Outcome {
+    let tap = match Tap::open(&TapConfig { name: "tap0".into(), ..TapConfig::default() }) {
+        Ok(tap) => tap,
+        Err(error) => return skip(&error.to_string()),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stack = Builder::new().spawn(tap)?;
+        let mut watch = stack.net().watch_network();
+        for (state, has_carrier) in [("down", false), ("up", true), ("down", false), ("up", true)] {
+            assert!(program("ip")?.args(["link", "set", "tap0", state]).status()?.success());
+            let is_so = watch.wait_for(|now| now.link.has_carrier == has_carrier);
+            tokio::time::timeout(Duration::from_secs(10), is_so).await??;
+        }
         Ok(())
     })
 }

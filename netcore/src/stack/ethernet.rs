@@ -20,14 +20,22 @@ use smoltcp::wire::EthernetProtocol;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What a stack knows of its place on an Ethernet link.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Place {
+    /// Somebody is there at the other end of the link, of whatever kind that is.
+    pub(super) has_carrier: bool,
     /// The link is Ethernet, and it is up.
     is_there: bool,
     /// The address that was made from the hardware address.
     link_local: Option<Ipv6Addr>,
     /// Before this an IPv4 address is not defended again.
     defends_from: Option<Instant>,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { has_carrier: true, is_there: false, link_local: None, defends_from: None }
+    }
 }
 
 /// Questions to neighbours and steps of new addresses in one round.
@@ -74,6 +82,19 @@ impl Netstack {
         let is_there = self.outgoing.is_on_ethernet() && self.addressing.is_link_up;
         if is_there != self.place.is_there {
             self.link_changed(is_there);
+        }
+    }
+
+    /// Notes whether somebody is there at the other end. To who has just come, the stack introduces
+    /// itself anew (RFC 4862 section 5.4).
+    #[inline]
+    pub(super) fn carrier_is(&mut self, has_carrier: bool) {
+        if has_carrier != self.place.has_carrier {
+            self.place.has_carrier = has_carrier;
+            if has_carrier && self.place.is_there {
+                self.link_changed(true);
+            }
+            self.publish();
         }
     }
 

@@ -303,6 +303,7 @@ impl Netstack {
 
     fn round<L: Link>(&mut self, link: &mut L) -> bool {
         self.link_is(link.capabilities());
+        self.carrier_is(link.has_carrier());
         self.outgoing.link_is_full = false;
         self.look_at_ethernet();
         let mut worked = self.attend();

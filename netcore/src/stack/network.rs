@@ -328,6 +328,7 @@ impl Netstack {
             routes: self.addressing.routes().to_vec(),
             link: LinkState {
                 is_up: self.addressing.is_link_up,
+                has_carrier: self.place.has_carrier,
                 mtu: self.outgoing.capabilities.mtu,
                 hardware_address: self
                     .outgoing

@@ -54,6 +54,10 @@ impl<D: Device> Capture<D> {
 impl<D: Device> Link for Capture<D> {
     type Slot<'a> = CaptureSlot<'a, D>;
 
+    fn has_carrier(&self) -> bool {
+        self.device.has_carrier()
+    }
+
     fn capabilities(&self) -> LinkCapabilities {
         self.device.capabilities()
     }

@@ -166,7 +166,7 @@ fn add_address(index: u32, address: IpNet) -> io::Result<()> {
 }
 
 /// What the kernel knows of an interface.
-fn link(name: &str) -> io::Result<LinkMessage> {
+pub(super) fn link(name: &str) -> io::Result<LinkMessage> {
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::IfName(name.to_owned()));
     match request(RouteNetlinkMessage::GetLink(link), 0)? {

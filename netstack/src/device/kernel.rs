@@ -1,5 +1,6 @@
 //! The stack's end of an interface of the Linux kernel, a TUN or a TAP.
 
+use super::carrier::Carrier;
 use super::interface::{Interface, Layer};
 use super::tun::TunOffload;
 use super::{Device, host, refusal, virtio};
@@ -44,6 +45,8 @@ pub(super) struct KernelDevice {
     failure: Option<io::Error>,
     /// The kernel's own on this interface, as far as they were given to it here.
     host_addresses: Vec<IpAddr>,
+    /// Known once there is a runtime to wait with.
+    carrier: Option<Carrier>,
     /// A wait for the next packet that has begun.
     waiting: Option<Waiting>,
     /// Rounds until the kernel is asked for packets though the runtime has told of none.
@@ -121,6 +124,7 @@ impl KernelDevice {
             is_stuck: false,
             failure: None,
             host_addresses: config.host_addresses.iter().map(IpNet::addr).collect(),
+            carrier: None,
             waiting: None,
             look_in: 0,
             is_drained: false,
@@ -184,6 +188,10 @@ impl Link for KernelDevice {
         }
     }
 
+    fn has_carrier(&self) -> bool {
+        self.carrier.as_ref().is_none_or(Carrier::is_up)
+    }
+
     fn receive(&mut self) -> Option<Frame> {
         if let Some(frame) = self.receiver.frames.pop_front() {
             return Some(frame);
@@ -230,6 +238,10 @@ impl Device for KernelDevice {
             #[allow(unsafe_code)]
             let attached = unsafe { AsyncFd::register(interface) }?;
             self.interface = State::Attached(Arc::new(attached));
+            match Carrier::watch(self.name()) {
+                Ok(carrier) => self.carrier = Some(carrier),
+                Err(error) => tracing::debug!(%error, "whether the host's end is up is not known"),
+            }
         }
         Ok(())
     }
@@ -256,6 +268,10 @@ impl Device for KernelDevice {
             match read {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let carrier = self.carrier.as_mut();
+                    if carrier.is_some_and(|carrier| carrier.poll_changed(cx).is_ready()) {
+                        return Poll::Ready(Ok(()));
+                    }
                     let waiting = self.waiting.get_or_insert_with(|| Box::pin(wait(fd.clone())));
                     let waited = ready!(waiting.as_mut().poll(cx));
                     self.waiting = None;
@@ -433,6 +449,10 @@ macro_rules! is_a_kernel_device {
 
             fn capabilities(&self) -> LinkCapabilities {
                 self.0.capabilities()
+            }
+
+            fn has_carrier(&self) -> bool {
+                self.0.has_carrier()
             }
 
             fn receive(&mut self) -> Option<Frame> {

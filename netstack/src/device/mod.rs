@@ -1,5 +1,9 @@
 //! What carries frames to and from a stack.
 
+#[cfg(test)]
+pub(crate) mod cable;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod carrier;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod host;
 #[cfg(all(target_os = "linux", feature = "tun"))]

@@ -1,23 +1,23 @@
 //! The client: RFC 2131 section 4.4.
 
-use super::message::{self, Answer, CLIENT_PORT, Identity, Query, SERVER_PORT};
+mod exchange;
+
+use super::message::{Answer, CLIENT_PORT, Identity, Query, SERVER_PORT};
+use super::parting::Parting;
 use super::{Config, Event, Lease};
 use crate::moves::Moves;
-use crate::provided::{Place, Provided, Source, is_end};
+use crate::provided::{Place, Provided, Source};
 use crate::random::{self, Purpose};
 use crate::supervision::Service;
-use bytes::Bytes;
+use exchange::Heard;
 use netcore::smoltcp::wire::DhcpMessageType;
 use netsocket::UdpSocket;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::convert::Infallible;
-use std::future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -36,11 +36,6 @@ const EXTEND_INTERVAL_MIN: Duration = Duration::from_secs(60);
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 /// How often a server is asked whether a lease still holds where the stack is now.
 const VERIFICATIONS_MAX: u32 = 2;
-/// The longest message that is taken on a link of any MTU, which every host takes (RFC 2131
-/// section 2).
-const MESSAGE_BYTES_MIN: usize = 576;
-const MESSAGE_BYTES_MAX: usize = 1500;
-
 /// A client, which is a task beside its stack.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -48,29 +43,6 @@ pub(crate) struct Client {
     config: Config,
     parting: Arc<Parting>,
     random: StdRng,
-}
-
-/// What is to be said to the server when the stack is shut down.
-#[derive(Debug, Default)]
-pub(crate) struct Parting(Mutex<Option<Message>>);
-
-/// A message, whom it is for, and what sends it.
-type Message = (Arc<UdpSocket>, SocketAddr, Vec<u8>);
-
-impl Parting {
-    /// Says it. A stack that is shut down sends what is queued before.
-    pub(crate) fn say(&self) {
-        if let Some((socket, server, message)) = self.lock().take() {
-            tracing::info!(%server, "gives the address back");
-            if let Err(error) = socket.try_send_to(&message, server) {
-                tracing::debug!(%error, "the address was not given back");
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Message>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A client at work.
@@ -102,21 +74,6 @@ enum Extended {
     Refused,
     Expired,
     Unanswered,
-}
-
-/// What comes of waiting for an answer.
-enum Heard<T> {
-    Answer(T),
-    Nothing,
-    /// The stack may be on another link now.
-    Moved,
-}
-
-/// What comes of waiting for a message.
-enum Received {
-    Message(Bytes, SocketAddr),
-    Nothing,
-    Moved,
 }
 
 impl Client {
@@ -301,7 +258,7 @@ impl Session {
             }
         }
         self.held = None;
-        *self.client.parting.lock() = None;
+        self.client.parting.set(None);
         self.client.place.provider.provide(Source::Dhcp, Provided::default()).await?;
         self.tell(Event::Lost);
         Ok(())
@@ -417,95 +374,7 @@ impl Session {
         };
         let server = SocketAddr::from((lease.server, SERVER_PORT));
         let message = query.write(&self.identity);
-        *self.client.parting.lock() = Some((self.socket.clone(), server, message));
-    }
-
-    /// A message that says nothing in particular.
-    fn query(&self, kind: DhcpMessageType) -> Query {
-        let mtu = self.client.place.net.network().link.mtu;
-        Query {
-            kind,
-            transaction: 0,
-            elapsed: self.now() - self.began,
-            own: Ipv4Addr::UNSPECIFIED,
-            requested: None,
-            server: None,
-            bytes_max: mtu.clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX) as u16,
-        }
-    }
-
-    /// Sends a message; one that cannot be sent is lost, as any may be.
-    async fn say(&self, query: Query, to: Ipv4Addr) -> io::Result<()> {
-        let message = query.write(&self.identity);
-        match self.socket.send_to(&message, (to, SERVER_PORT)).await {
-            Err(error) if is_end(&error) => Err(error),
-            Err(error) => {
-                tracing::debug!(%error, "a message to the server was not sent");
-                Ok(())
-            }
-            Ok(_) => Ok(()),
-        }
-    }
-
-    /// Waits for an answer that `wanted` takes, for a while.
-    async fn answer<T>(
-        &mut self,
-        transaction: u32,
-        until: Option<Instant>,
-        wanted: impl Fn(Answer) -> Option<T>,
-    ) -> io::Result<Heard<T>> {
-        // However many come: a flood does not hold the time up.
-        while until.is_none_or(|until| self.now() < until) {
-            let (bytes, from) = match self.receive(until).await {
-                Ok(Received::Message(bytes, from)) => (bytes, from),
-                Ok(Received::Nothing) => break,
-                Ok(Received::Moved) => return Ok(Heard::Moved),
-                Err(error) if is_end(&error) => return Err(error),
-                Err(error) => {
-                    tracing::debug!(%error, "a message to the server was lost");
-                    continue;
-                }
-            };
-            let own = self.identity.hardware_address;
-            match message::read(&bytes, transaction, own, &mut self.client.random) {
-                Ok(answer) => {
-                    if let Some(wanted) = wanted(answer) {
-                        return Ok(Heard::Answer(wanted));
-                    }
-                }
-                Err(reason) => tracing::debug!(%from, reason, "a message was ignored"),
-            }
-        }
-        Ok(Heard::Nothing)
-    }
-
-    /// Waits for a message, the time, or a sign that the stack may be somewhere else now.
-    async fn receive(&mut self, until: Option<Instant>) -> io::Result<Received> {
-        let Self { client, socket, moves, .. } = self;
-        let clock = &client.place.clock;
-        let mut moved = pin!(moves.next());
-        let mut received = pin!(socket.recv_bytes_from());
-        let mut timer = pin!(async {
-            match until {
-                Some(until) => clock.sleep_until(until).await,
-                None => future::pending().await,
-            }
-        });
-        future::poll_fn(|cx| {
-            if let Poll::Ready(moved) = moved.as_mut().poll(cx) {
-                return Poll::Ready(moved.map(|()| Received::Moved).map_err(io::Error::from));
-            }
-            if let Poll::Ready(received) = received.as_mut().poll(cx) {
-                return Poll::Ready(received.map(|(bytes, from)| Received::Message(bytes, from)));
-            }
-            timer.as_mut().poll(cx).map(|()| Ok(Received::Nothing))
-        })
-        .await
-    }
-
-    /// Lets time pass. What comes meanwhile was not asked for.
-    async fn wait_until(&mut self, until: Option<Instant>) -> io::Result<Heard<Infallible>> {
-        self.answer(0, until, |_| None).await
+        self.client.parting.set(Some((self.socket.clone(), server, message)));
     }
 
     fn now(&self) -> Instant {

@@ -32,10 +32,12 @@
 
 mod client;
 mod message;
+mod parting;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use client::{Client, Parting};
+pub(crate) use client::Client;
+pub(crate) use parting::Parting;
 
 use crate::hook::Hook;
 use crate::provided::Provided;

@@ -156,6 +156,10 @@ impl<D: Device> Impaired<D> {
 impl<D: Device> netcore::Link for Impaired<D> {
     type Slot<'a> = ImpairedSlot<'a, D>;
 
+    fn has_carrier(&self) -> bool {
+        self.device.has_carrier()
+    }
+
     fn capabilities(&self) -> LinkCapabilities {
         self.capabilities
     }

@@ -4,6 +4,7 @@ use super::advertisement::{self, HOP_LIMIT};
 use super::learned::Learned;
 use super::{Config, Event, Identifiers};
 use crate::clock::Jumps;
+use crate::moves::is_running;
 use crate::provided::{Place, Provided, Source, is_end};
 use crate::random::{self, Purpose};
 use crate::supervision::Service;
@@ -53,7 +54,8 @@ pub(crate) struct Session {
     provided: Provided,
     /// The addresses of which the stack did not know yet whether it can have them.
     tentative: Vec<IpAddr>,
-    is_link_up: bool,
+    /// What is sent reaches somebody.
+    is_running: bool,
     jumps: Jumps,
     /// The next question, until a router has answered.
     question: Option<Question>,
@@ -84,7 +86,7 @@ impl Client {
     pub(crate) async fn start(mut self) -> io::Result<Session> {
         let socket = self.place.net.raw(Version::V6, IpProtocol::Icmpv6.into()).await?;
         let mut watch = self.place.net.watch_network();
-        let is_link_up = watch.current().link.is_up;
+        let is_running = is_running(&watch.current());
         let hardware_address = match self.place.hardware_address {
             Some(address) => address.octets(),
             None => random::hardware_address(&mut self.random),
@@ -98,7 +100,7 @@ impl Client {
             learned: Learned::new(identifiers),
             provided: Provided::default(),
             tentative: Vec::new(),
-            is_link_up,
+            is_running,
             jumps,
             question: None,
         };
@@ -212,10 +214,10 @@ impl Session {
             }
         }
         self.tentative.clone_from(&network.tentative);
-        if network.link.is_up && !self.is_link_up {
+        let was_running = std::mem::replace(&mut self.is_running, is_running(network));
+        if self.is_running && !was_running {
             self.begin_to_ask();
         }
-        self.is_link_up = network.link.is_up;
     }
 
     async fn put_into_force(&mut self) -> io::Result<()> {

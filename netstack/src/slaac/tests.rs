@@ -1,5 +1,6 @@
 //! The client against routers that say what a test says, in virtual time.
 
+mod link;
 mod suspend;
 
 use super::advertisement::read;

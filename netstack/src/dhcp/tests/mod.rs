@@ -1,6 +1,7 @@
 //! The client against servers that do what a test says, in virtual time.
 
 mod hostile;
+mod link;
 mod server;
 mod suspend;
 

@@ -1,0 +1,82 @@
+//! Whether the kernel's end of a TUN or TAP is up.
+
+use super::host;
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use std::io;
+use std::task::{Context, Poll};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Hears of each change of an interface. What is sent to one that is down is lost, and the kernel
+/// says so with an error, but nothing else tells when that is over.
+pub(super) struct Carrier {
+    socket: AsyncFd<Socket>,
+    name: String,
+    index: u32,
+    is_up: bool,
+}
+
+/// `RTMGRP_LINK` of Linux.
+const LINK_GROUP: u32 = 1;
+
+impl Carrier {
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub(super) fn watch(name: &str) -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind(&SocketAddr::new(0, LINK_GROUP))?;
+        socket.set_non_blocking(true)?;
+        // SAFETY: the socket owns its open descriptor, and neither closes nor replaces it while
+        // `AsyncFd` has it.
+        #[allow(unsafe_code)]
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
+        // After the socket listens, so that no change is missed.
+        let now = host::link(name)?;
+        Ok(Self { socket, name: name.into(), index: now.header.index, is_up: is_up(&now) })
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.is_up
+    }
+
+    /// Waits until that has changed.
+    pub(super) fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let before = self.is_up;
+        while let Poll::Ready(Ok(mut guard)) = self.socket.poll_read_ready(cx) {
+            match guard.try_io(|socket| socket.get_ref().recv_from_full()) {
+                Ok(Ok((bytes, _))) => self.read(&bytes),
+                // The kernel had more to say than there was room for.
+                Ok(Err(_)) => {
+                    if let Ok(now) = host::link(&self.name) {
+                        self.is_up = is_up(&now);
+                    }
+                }
+                Err(_would_block) => {}
+            }
+        }
+        if self.is_up == before { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) {
+            let len = (message.header.length as usize).next_multiple_of(4).min(rest.len());
+            rest = &rest[len..];
+            if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) =
+                message.payload
+                && link.header.index == self.index
+            {
+                self.is_up = is_up(&link);
+            }
+        }
+    }
+}
+
+fn is_up(link: &LinkMessage) -> bool {
+    link.header.flags.contains(LinkFlags::Up)
+}

@@ -1,0 +1,37 @@
+//! A link that comes up later.
+
+use super::*;
+use crate::device::cable::Cabled;
+use netcore::smoltcp::wire::Icmpv6Message;
+
+/// How many ICMPv6 messages of each kind were sent since this was called last.
+fn sent(far: &PipeEnd) -> impl Fn(Icmpv6Message) -> usize {
+    let frames: Vec<_> = std::iter::from_fn(|| far.try_recv()).collect();
+    move |kind| {
+        let kind = Some(u8::from(kind));
+        frames.iter().filter(|frame| frame.get(54).copied() == kind).count()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn routers_are_asked_and_addresses_probed_when_the_link_comes_up() {
+    let (device, far) = device::ethernet_pipe(64, 1500);
+    let (device, cable) = Cabled::new(device);
+    let stack = Builder::new().slaac(true).spawn(device).expect("a stack");
+    pass(120).await;
+    let before = sent(&far);
+    assert_eq!(before(Icmpv6Message::NeighborSolicit), 1);
+    assert!(before(Icmpv6Message::RouterSolicit) > 3);
+
+    cable.plug(true);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(stack.net().network().tentative.len(), 1, "the link-local one, once more");
+    pass(2).await;
+
+    assert_eq!(stack.net().network().tentative, [] as [IpAddr; 0]);
+    let count = sent(&far);
+    assert_eq!(count(Icmpv6Message::NeighborSolicit), 1);
+    assert_eq!(count(Icmpv6Message::NeighborAdvert), 1);
+    // After a delay of up to a second, and not an hour.
+    assert_eq!(count(Icmpv6Message::RouterSolicit), 1);
+}
