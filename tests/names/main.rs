@@ -4,6 +4,7 @@ mod clients;
 mod connecting;
 mod failing;
 mod finding;
+mod odd_servers;
 mod server;
 
 use netstack::netsocket::dns::{Resolver, ResolverConfig};

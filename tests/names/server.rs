@@ -15,8 +15,20 @@ pub(crate) enum Answer {
     /// Has these records, which may be none.
     Records(Vec<RData>),
     Code(ResponseCode),
+    /// The same of a server that knows nothing of EDNS.
+    OldCode(ResponseCode),
     /// Says that there is more than a datagram holds.
     Truncated,
+    /// Says so, and has some of it.
+    Part(Vec<RData>),
+    /// The same, and ends in the middle of a record.
+    Torn(Vec<RData>),
+    /// A header and nothing else.
+    Bare(ResponseCode),
+    /// Is not responsible, and asks nobody.
+    Lame,
+    /// An answer to another question.
+    Other,
     /// Has the identifier of the question, and then what nobody can read.
     Garbage,
     Silence,
@@ -28,6 +40,7 @@ pub(crate) struct Asked {
     pub(crate) name: String,
     pub(crate) kind: RecordType,
     pub(crate) over_tcp: bool,
+    pub(crate) edns: bool,
     pub(crate) from: SocketAddr,
     pub(crate) id: u16,
 }
@@ -48,16 +61,8 @@ impl Server {
     ) -> Self {
         let (asked, zone): (Arc<Mutex<Vec<Asked>>>, Zone) = (Arc::default(), Arc::new(zone));
         let mut tasks = JoinSet::new();
-        let socket = net.udp_bind(at).await.expect("a free port");
+        Self::serve_datagrams(net, at, &asked, &zone, &mut tasks).await;
         let listener = net.tcp_listen(at).await.expect("a free port");
-        let (log, answers) = (asked.clone(), zone.clone());
-        tasks.spawn(async move {
-            while let Ok((question, from)) = socket.recv_bytes_from().await {
-                if let Some(answer) = answer(&question, from, false, &log, &answers) {
-                    let _ = socket.send_to(&answer, from).await;
-                }
-            }
-        });
         let log = asked.clone();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
@@ -67,6 +72,36 @@ impl Server {
             }
         });
         Self { asked, _tasks: tasks }
+    }
+
+    /// One that refuses TCP.
+    pub(crate) async fn start_without_tcp(
+        net: &Net,
+        at: &str,
+        zone: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let (asked, zone): (Arc<Mutex<Vec<Asked>>>, Zone) = (Arc::default(), Arc::new(zone));
+        let mut tasks = JoinSet::new();
+        Self::serve_datagrams(net, at, &asked, &zone, &mut tasks).await;
+        Self { asked, _tasks: tasks }
+    }
+
+    async fn serve_datagrams(
+        net: &Net,
+        at: &str,
+        asked: &Arc<Mutex<Vec<Asked>>>,
+        zone: &Zone,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let socket = net.udp_bind(at).await.expect("a free port");
+        let (log, answers) = (asked.clone(), zone.clone());
+        tasks.spawn(async move {
+            while let Ok((question, from)) = socket.recv_bytes_from().await {
+                if let Some(answer) = answer(&question, from, false, &log, &answers) {
+                    let _ = socket.send_to(&answer, from).await;
+                }
+            }
+        });
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
@@ -101,24 +136,39 @@ fn answer(
     let query = question.queries.first().expect("a question").clone();
     let name = query.name().to_lowercase().to_string();
     let (kind, id) = (query.query_type(), question.metadata.id);
-    let asked = Asked { name, kind, over_tcp, from, id };
+    let edns = question.edns.is_some();
+    let asked = Asked { name, kind, over_tcp, edns, from, id };
     log.lock().expect("whole").push(asked.clone());
     let mut response = question.into_response();
     response.metadata.recursion_available = true;
     match zone(&asked) {
-        Answer::Records(records) => {
-            // What follows an alias is about the name that it leads to.
-            let mut owner = query.name().clone();
-            for data in records {
-                let next = match &data {
-                    RData::CNAME(CNAME(target)) => target.clone(),
-                    _ => owner.clone(),
-                };
-                response.add_answer(Record::from_rdata(owner, 60, data));
-                owner = next;
-            }
+        Answer::Records(records) => add(&mut response, query.name(), records),
+        Answer::Part(records) => {
+            response.metadata.truncation = true;
+            add(&mut response, query.name(), records);
+        }
+        Answer::Torn(records) => {
+            response.metadata.truncation = true;
+            add(&mut response, query.name(), records);
+            let mut torn = response.to_vec().expect("small");
+            torn.pop();
+            return Some(torn);
+        }
+        Answer::Bare(code) => {
+            response.metadata.response_code = code;
+            response.queries.clear();
+        }
+        Answer::Lame => response.metadata.recursion_available = false,
+        Answer::Other => {
+            response.queries[0].set_name(self::name("other.test."));
+            let data = RData::A(A([10, 6, 6, 6].into()));
+            response.add_answer(Record::from_rdata(query.name().clone(), 60, data));
         }
         Answer::Code(code) => response.metadata.response_code = code,
+        Answer::OldCode(code) => {
+            response.metadata.response_code = code;
+            response.edns = None;
+        }
         Answer::Truncated => response.metadata.truncation = true,
         Answer::Garbage => {
             let mut garbage = asked.id.to_be_bytes().to_vec();
@@ -128,6 +178,19 @@ fn answer(
         Answer::Silence => return None,
     }
     Some(response.to_vec().expect("small"))
+}
+
+fn add(response: &mut Message, name: &Name, records: Vec<RData>) {
+    // What follows an alias is about the name that it leads to.
+    let mut owner = name.clone();
+    for data in records {
+        let next = match &data {
+            RData::CNAME(CNAME(target)) => target.clone(),
+            _ => owner.clone(),
+        };
+        response.add_answer(Record::from_rdata(owner, 60, data));
+        owner = next;
+    }
 }
 
 /// The addresses among `ips` that are of the type asked for.

@@ -3,6 +3,7 @@
 
 use hickory_net::NetError;
 use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::Record;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -13,8 +14,14 @@ pub(super) struct Failures {
     awaited: Arc<Mutex<HashMap<Query, Weak<Slot>>>>,
 }
 
-/// What one question has failed with.
-type Slot = Mutex<Option<Failure>>;
+/// What one question has failed with, and what there is of its answer all the same.
+type Slot = Mutex<Noted>;
+
+#[derive(Debug, Default)]
+struct Noted {
+    failure: Option<Failure>,
+    part: Vec<Record>,
+}
 
 #[derive(Debug, Clone)]
 struct Failure {
@@ -48,8 +55,19 @@ impl Failures {
         };
         let mut noted = lock(&slot);
         // What a server has said tells more than that it could not be asked.
-        if is_answer || noted.as_ref().is_none_or(|noted| !noted.is_answer) {
-            *noted = Some(Failure { error: error.clone(), is_answer });
+        if is_answer || noted.failure.as_ref().is_none_or(|noted| !noted.is_answer) {
+            noted.failure = Some(Failure { error: error.clone(), is_answer });
+        }
+    }
+
+    /// Keeps what there is of an answer whose rest cannot be had; of several the longest.
+    pub(super) fn keep(&self, query: &Query, part: Vec<Record>) {
+        let Some(slot) = lock(&self.awaited).get(query).and_then(Weak::upgrade) else {
+            return;
+        };
+        let mut noted = lock(&slot);
+        if part.len() > noted.part.len() {
+            noted.part = part;
         }
     }
 }
@@ -57,12 +75,17 @@ impl Failures {
 impl Awaited {
     /// What is behind an error of hickory's.
     pub(super) fn behind(&self, error: NetError) -> NetError {
-        let noted = self.slot.as_ref().and_then(|slot| lock(slot).clone());
+        let noted = self.slot.as_ref().and_then(|slot| lock(slot).failure.clone());
         match (&error, noted) {
             (NetError::NoConnections, Some(noted)) => NetError::Io(noted.error),
             (NetError::Timeout, Some(noted)) if noted.is_answer => NetError::Io(noted.error),
             _ => error,
         }
+    }
+
+    /// What there is of the answer.
+    pub(super) fn part(&self) -> Vec<Record> {
+        self.slot.as_ref().map(|slot| lock(slot).part.clone()).unwrap_or_default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::config::ResolverConfig;
 use super::failures::Failures;
-use super::sockets::Servers;
+use super::servers::{Servers, Useless};
 use crate::race::Answers;
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
 use hickory_net::{NetError, NoRecords};
@@ -15,6 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 /// What asks one set of servers.
 pub(super) struct Lookups {
@@ -36,10 +37,10 @@ impl Lookups {
         });
         let search_domains = search_domains.collect::<io::Result<_>>()?;
         let name_servers = config.servers.iter().map(|server| {
-            let [mut udp, mut tcp] =
-                [hickory::ConnectionConfig::udp(), hickory::ConnectionConfig::tcp()];
-            (udp.port, tcp.port) = (server.port(), server.port());
-            hickory::NameServerConfig::new(server.ip().to_canonical(), true, vec![udp, tcp])
+            // Which asks over TCP too.
+            let mut udp = hickory::ConnectionConfig::udp();
+            udp.port = server.port();
+            hickory::NameServerConfig::new(server.ip().to_canonical(), true, vec![udp])
         });
         let name_servers = hickory::ResolverConfig::from_name_servers(name_servers.collect());
         let failures = servers.failures().clone();
@@ -66,7 +67,12 @@ impl Lookups {
         for candidate in self.candidates(name)? {
             match self.ask(candidate, kind).await {
                 Ok(found) => return Ok(found),
-                Err(error) if error.is_no_records_found() => unknown = Some(error),
+                Err(error) if has_next_asked(&error) => {
+                    // What is not known tells more than what is known not to be.
+                    if unknown.as_ref().is_none_or(is_negative) {
+                        unknown = Some(error);
+                    }
+                }
                 Err(error) => return Err(told(name, error)),
             }
         }
@@ -86,18 +92,28 @@ impl Lookups {
         let name = name.to_owned();
         let mut asking = FuturesUnordered::new();
         let (mut is_found, mut failure) = (false, None);
+        let mut deadline = Instant::now();
         let next = async move || {
             loop {
-                let Some(answer) = asking.next().await else {
+                let next = asking.next();
+                let answer = match is_found {
+                    // Some servers never answer for the other family.
+                    true => timeout_at(deadline, next).await.unwrap_or(None),
+                    false => next.await,
+                };
+                let Some(answer) = answer else {
                     if is_found {
                         return None;
                     }
-                    let is_known = failure.as_ref().is_some_and(|e: &NetError| !is_negative(e));
-                    match candidates.next().filter(|_| !is_known) {
-                        Some(candidate) => asking.extend(families.iter().map(|&kind| {
-                            let (lookups, candidate) = (self.clone(), candidate.clone());
-                            Box::pin(async move { lookups.ask(candidate, kind).await })
-                        })),
+                    let is_over = failure.as_ref().is_some_and(|e: &NetError| !has_next_asked(e));
+                    match candidates.next().filter(|_| !is_over) {
+                        Some(candidate) => {
+                            deadline = Instant::now() + timeout(&self.config);
+                            asking.extend(families.iter().map(|&kind| {
+                                let (lookups, candidate) = (self.clone(), candidate.clone());
+                                Box::pin(async move { lookups.ask(candidate, kind).await })
+                            }));
+                        }
                         None => {
                             is_found = true;
                             return failure.take().map(|error| Err(told(&name, error)));
@@ -129,6 +145,12 @@ impl Lookups {
                 match self.resolver.lookup(name.clone(), kind).await {
                     Err(error) if !is_negative(&error) => failure = error,
                     found => return found,
+                }
+                let part = awaited.part();
+                if !part.is_empty() {
+                    // It would be the same again.
+                    let until = std::time::Instant::now();
+                    return Ok(Lookup::new_with_deadline(query.clone(), part, until));
                 }
             }
             Err(failure)
@@ -193,6 +215,15 @@ fn addresses(lookup: &Lookup, port: u16) -> Vec<SocketAddr> {
 /// Whether a server has said that there is nothing.
 fn is_negative(error: &NetError) -> bool {
     error.is_no_records_found()
+}
+
+/// Whether the next of the names that a name may be short for is asked after this: when a server has
+/// said that there is nothing, or that it has failed. So does glibc.
+fn has_next_asked(error: &NetError) -> bool {
+    let failed = Useless(ResponseCode::ServFail);
+    let is_failed =
+        |error: &io::Error| error.get_ref().and_then(|cause| cause.downcast_ref()) == Some(&failed);
+    is_negative(error) || matches!(error, NetError::Io(error) if is_failed(error))
 }
 
 /// The error as its users know it, with the name.

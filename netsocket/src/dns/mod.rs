@@ -25,10 +25,22 @@
 //! future that waits for the answer; an answer that was cut short is asked for again over TCP, on a
 //! connection that lasts as long. No task is left behind. Answers are kept within
 //! [`ResolverConfig::cache_entries_max`].
+//!
+//! # Servers as they are
+//!
+//! A question is asked with EDNS (RFC 6891), and of a server that answers it with an error, not
+//! readably or not at all, also without; for ten minutes such a server is then asked only without. An
+//! answer that says nothing about the name (SERVFAIL, REFUSED, from a server that neither is
+//! responsible nor asks others) has the next server asked. If the rest of an answer that was cut short
+//! cannot be had over TCP, and from no other server, what is there of it is used, and not kept. Once a
+//! name has addresses of one family, those of the other are waited for no longer than one
+//! [timeout](ResolverConfig::timeout).
 
 mod config;
 mod failures;
 mod lookup;
+mod mending;
+mod servers;
 mod sockets;
 
 pub use config::{PORT, ResolverConfig};
@@ -39,7 +51,7 @@ use futures_util::stream::{self, StreamExt};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use lookup::Lookups;
 use netcore::{Channel, HasChannel};
-use sockets::Servers;
+use servers::Servers;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,169 +1,32 @@
-//! hickory's questions over the stack's own sockets.
-//!
-//! No task is left behind: a question and its answer have a socket of their own, which lives as long
-//! as the future that waits for the answer. For UDP that is as the protocol wants it, a fresh port
-//! for each question (RFC 5452 section 9.2); TCP is asked only when an answer was cut short.
+//! The stack's own sockets and tokio's clock, as hickory wants them.
 
-use super::failures::Failures;
+use super::mending;
 use crate::{Net, TcpStream, UdpSocket};
 use async_trait::async_trait;
 use futures_io::{AsyncRead, AsyncWrite};
-use futures_util::stream::{self, BoxStream, Stream, StreamExt};
-use hickory_net::NetError;
 use hickory_net::runtime::{DnsTcpStream, DnsUdpSocket, RuntimeProvider, Spawn, Time};
-use hickory_net::tcp::TcpClientStream;
-use hickory_net::udp::UdpClientStream;
-use hickory_net::xfer::{DnsHandle, DnsMultiplexer, DnsRequestSender, FirstAnswer, Protocol};
-use hickory_resolver::config::ConnectionConfig;
-use hickory_resolver::proto::op::{DnsRequest, DnsResponse, Query, ResponseCode};
-use hickory_resolver::{ConnectionProvider, PoolContext};
 use netcore::tcp::Options;
 use std::future::{self, Future};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::ReadBuf;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-/// Makes what a [`Server`] is asked over.
-#[derive(Debug, Clone)]
-pub(super) struct Servers {
-    sockets: Sockets,
-    failures: Failures,
-}
-
-impl Servers {
-    pub(super) fn new(net: Net) -> Self {
-        Self { sockets: Sockets { net }, failures: Failures::default() }
-    }
-
-    /// Why they could not be asked.
-    pub(super) fn failures(&self) -> &Failures {
-        &self.failures
-    }
-}
-
-/// A name server, over one of its protocols.
-#[derive(Debug, Clone)]
-pub(super) struct Server {
-    sockets: Sockets,
-    address: SocketAddr,
-    protocol: Protocol,
-    timeout: Duration,
-    failures: Failures,
-}
-
-impl ConnectionProvider for Servers {
-    type Conn = Server;
-    type FutureConn = future::Ready<Result<Server, NetError>>;
-    type RuntimeProvider = Sockets;
-
-    fn new_connection(
-        &self,
-        ip: IpAddr,
-        config: &ConnectionConfig,
-        context: &PoolContext,
-    ) -> Result<Self::FutureConn, NetError> {
-        Ok(future::ready(Ok(Server {
-            sockets: self.sockets.clone(),
-            address: SocketAddr::new(ip, config.port),
-            protocol: config.protocol.to_protocol(),
-            timeout: context.options.timeout,
-            failures: self.failures.clone(),
-        })))
-    }
-
-    fn runtime_provider(&self) -> &Sockets {
-        &self.sockets
-    }
-}
-
-impl DnsHandle for Server {
-    type Response = BoxStream<'static, Result<DnsResponse, NetError>>;
-    type Runtime = Sockets;
-
-    fn send(&self, request: DnsRequest) -> Self::Response {
-        let server = self.clone();
-        let Self { sockets, address, timeout, .. } = self.clone();
-        let query = request.queries.first().cloned();
-        if self.protocol == Protocol::Udp {
-            return UdpClientStream::builder(address, sockets)
-                .with_timeout(Some(timeout))
-                // The stack's choice cannot be predicted.
-                .with_os_port_selection(true)
-                .build()
-                .send_message(request)
-                .map(move |answer| server.usable(query.as_ref(), answer))
-                .boxed();
-        }
-        let asking = Clock::timeout(timeout, ask_over_tcp(sockets, address, timeout, request));
-        stream::once(async move {
-            let answer = asking.await.unwrap_or(Err(NetError::Timeout));
-            server.usable(query.as_ref(), answer)
-        })
-        .boxed()
-    }
-}
-
-impl Server {
-    /// Makes a failure of the network of what says nothing about the name: the server has failed, or
-    /// what it sent cannot be read. Only after such a failure hickory goes on to the other servers.
-    fn usable(
-        &self,
-        query: Option<&Query>,
-        answer: Result<DnsResponse, NetError>,
-    ) -> Result<DnsResponse, NetError> {
-        let (error, is_answer) = match answer {
-            Ok(answer) => match answer.metadata.response_code {
-                ResponseCode::NoError | ResponseCode::NXDomain => return Ok(answer),
-                code => (Arc::new(io::Error::other(format!("it has answered \"{code}\""))), true),
-            },
-            Err(NetError::Proto(error)) => {
-                let message = format!("its answer cannot be read: {error}");
-                (Arc::new(io::Error::new(io::ErrorKind::InvalidData, message)), true)
-            }
-            Err(NetError::Io(error)) => (error, false),
-            Err(error) => return Err(error),
-        };
-        if let Some(query) = query {
-            self.failures.note(query, &error, is_answer);
-        }
-        Err(NetError::Io(error))
-    }
-}
-
-async fn ask_over_tcp(
-    sockets: Sockets,
-    server: SocketAddr,
-    timeout: Duration,
-    request: DnsRequest,
-) -> Result<DnsResponse, NetError> {
-    let (connecting, sender) = TcpClientStream::new(server, None, Some(timeout), sockets);
-    let mut connection = DnsMultiplexer::new(connecting.await?, sender).with_timeout(timeout);
-    let mut answer = connection.send_message(request).first_answer();
-    // The connection says nothing; it only has to be driven until the answer is there.
-    future::poll_fn(|cx| {
-        let driven = Pin::new(&mut connection).poll_next(cx);
-        match (Pin::new(&mut answer).poll(cx), driven) {
-            (Poll::Ready(answer), _) => Poll::Ready(answer),
-            (Poll::Pending, Poll::Ready(None)) => {
-                Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()))
-            }
-            (Poll::Pending, Poll::Ready(Some(Err(error)))) => Poll::Ready(Err(error)),
-            (Poll::Pending, _) => Poll::Pending,
-        }
-    })
-    .await
-}
-
 /// The stack's sockets, and tokio's clock.
 #[derive(Debug, Clone)]
 pub(super) struct Sockets {
     net: Net,
+}
+
+impl Sockets {
+    pub(super) fn new(net: Net) -> Self {
+        Self { net }
+    }
 }
 
 impl RuntimeProvider for Sockets {
@@ -197,12 +60,12 @@ impl RuntimeProvider for Sockets {
             let socket = net.udp_bind(local).await?;
             // Then nobody else's datagrams arrive, and a server that is not there shows at once.
             socket.connect(server).await?;
-            Ok(Udp(socket))
+            Ok(Udp { socket, question: Mutex::default() })
         })
     }
 }
 
-/// hickory asks for it, and has no use for it: [`Server`] drives its sockets itself.
+/// hickory asks for it, and has no use for it: [`Server`](super::servers::Server) drives its sockets itself.
 #[derive(Debug, Clone)]
 pub(super) struct NoTasks;
 
@@ -214,7 +77,11 @@ impl Spawn for NoTasks {
 
 /// A socket for one question.
 #[derive(Debug)]
-pub(super) struct Udp(UdpSocket);
+pub(super) struct Udp {
+    socket: UdpSocket,
+    /// The message that was sent last.
+    question: Mutex<Vec<u8>>,
+}
 
 #[async_trait]
 impl DnsUdpSocket for Udp {
@@ -225,8 +92,13 @@ impl DnsUdpSocket for Udp {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        let mut buf = ReadBuf::new(buf);
-        self.0.poll_recv_from(cx, &mut buf).map_ok(|from| (buf.filled().len(), from))
+        let mut filled = ReadBuf::new(buf);
+        let received = self.socket.poll_recv_from(cx, &mut filled);
+        let len = filled.filled().len();
+        received.map_ok(|from| {
+            let question = self.question.lock().unwrap_or_else(PoisonError::into_inner);
+            (mending::mend(&question, buf, len), from)
+        })
     }
 
     fn poll_send_to(
@@ -235,7 +107,8 @@ impl DnsUdpSocket for Udp {
         buf: &[u8],
         target: SocketAddr,
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_send_to(cx, buf, target)
+        buf.clone_into(&mut self.question.lock().unwrap_or_else(PoisonError::into_inner));
+        self.socket.poll_send_to(cx, buf, target)
     }
 }
 
@@ -306,10 +179,10 @@ impl Time for Clock {
 /// Waits some time, in a task that ends with it. tokio's own `Sleep` panics when it is polled after
 /// its runtime is gone, and that may happen here: who asks what is being asked already, perhaps on
 /// another runtime, waits for that answer. A wait whose runtime is gone is over.
-struct Delay(Option<JoinHandle<()>>);
+pub(super) struct Delay(Option<JoinHandle<()>>);
 
 impl Delay {
-    fn new(duration: Duration) -> Self {
+    pub(super) fn new(duration: Duration) -> Self {
         let runtime = Handle::try_current().ok();
         Self(runtime.map(|runtime| runtime.spawn(tokio::time::sleep(duration))))
     }
