@@ -204,12 +204,15 @@ impl Waiting {
             Reach { v4: true, v6: false } => false,
             _ => self.is_v6_next,
         };
-        self.is_v6_next = !is_v6;
         let (first, second) = match is_v6 {
             true => (&mut self.v6, &mut self.v4),
             false => (&mut self.v4, &mut self.v6),
         };
-        first.pop_front().or_else(|| second.pop_front())
+        let next = first.pop_front().or_else(|| second.pop_front());
+        if next.is_some() {
+            self.is_v6_next = !is_v6;
+        }
+        next
     }
 }
 
@@ -295,6 +298,17 @@ mod tests {
         let named = Candidates::Named(answered(0, addresses));
         let order: Vec<_> = begun(named, BOTH).await.into_iter().map(|(at, _)| at).collect();
         assert_eq!(order, [v6(1), v4(1), v6(2), v4(2), v6(3)]);
+    }
+
+    #[test]
+    fn looking_before_there_is_an_address_takes_nobodys_turn() {
+        let mut waiting = Waiting::new(BOTH);
+
+        assert_eq!(waiting.next(), None);
+        waiting.add(vec![v4(1), v6(1)]);
+
+        assert_eq!(waiting.next(), Some(v6(1)));
+        assert_eq!(waiting.next(), Some(v4(1)));
     }
 
     #[tokio::test(start_paused = true)]
