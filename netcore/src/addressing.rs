@@ -2,7 +2,6 @@
 
 use crate::error::Error;
 use crate::ethernet::ndp;
-use crate::network::{Network, NextHopInfo};
 use crate::routes::{Route, Table};
 use crate::source_address;
 use ipnet::IpNet;
@@ -59,20 +58,6 @@ impl Default for Addressing {
 }
 
 impl Addressing {
-    /// What was published of a stack's addresses and routes.
-    pub(crate) fn of(network: &Network) -> Self {
-        Self {
-            addresses: network.addresses.clone(),
-            own: network.addresses.iter().map(IpNet::addr).collect(),
-            tentative: network.tentative.clone(),
-            deprecated: network.deprecated.clone(),
-            table: Table::new(&network.addresses, &network.routes),
-            routes: network.routes.clone(),
-            is_link_up: network.link.is_up,
-            any_ip: network.any_ip,
-        }
-    }
-
     /// # Errors
     ///
     /// [`Error::AddressNotAvailable`] if the address cannot be a host's.
@@ -240,15 +225,6 @@ impl Addressing {
         }
     }
 
-    /// Both [`next_hop`](Self::next_hop) and [`source_for`](Self::source_for).
-    pub(crate) fn route_to(&self, destination: IpAddr) -> Result<NextHopInfo, Error> {
-        let neighbour = match self.next_hop(destination)? {
-            NextHop::Link(neighbour) => Some(neighbour),
-            NextHop::Own | NextHop::Nowhere => None,
-        };
-        Ok(NextHopInfo { neighbour, source: self.source_for(destination)? })
-    }
-
     /// The address to send from to `destination`: in IPv4 that of the route, in IPv6 as
     /// [`source_address`] chooses. None that another node may have.
     ///
@@ -291,6 +267,19 @@ fn is_own_broadcast(address: &IpNet) -> bool {
     matches!(address, IpNet::V4(own) if own.prefix_len() < 31 && own.addr() == own.broadcast())
 }
 
+/// Where to send what is for `destination`: the unspecified address stands for this host, as on Linux.
+/// Over IPv4 that is the address that the socket is at, if it is at one, and else loopback.
+pub(crate) fn this_host(destination: IpAddr, own: Option<IpAddr>) -> IpAddr {
+    let own = own.map(|own| own.to_canonical());
+    match (destination, own) {
+        (destination, _) if !destination.to_canonical().is_unspecified() => destination,
+        (IpAddr::V6(Ipv6Addr::UNSPECIFIED), Some(IpAddr::V4(_))) => Ipv4Addr::LOCALHOST.into(),
+        (IpAddr::V6(Ipv6Addr::UNSPECIFIED), _) => Ipv6Addr::LOCALHOST.into(),
+        (_, Some(IpAddr::V4(own))) => own.into(),
+        _ => Ipv4Addr::LOCALHOST.into(),
+    }
+}
+
 /// Whether a single host can have this address.
 pub(crate) fn is_host(address: IpAddr) -> bool {
     match address {
@@ -301,22 +290,6 @@ pub(crate) fn is_host(address: IpAddr) -> bool {
         IpAddr::V6(address) => {
             !address.is_unspecified() && !address.is_multicast() && !is_v4_mapped(address)
         }
-    }
-}
-
-/// What `remote` stands for: the unspecified address is this host, at the address that the socket is
-/// bound to, or on its loopback interface (as Linux, for IPv6 always the latter).
-pub(crate) fn this_host(remote: IpAddr, bound: IpAddr) -> IpAddr {
-    match (remote.to_canonical(), bound.to_canonical()) {
-        (IpAddr::V4(remote), bound) if remote.is_unspecified() => match bound {
-            IpAddr::V4(bound) if !bound.is_unspecified() && !bound.is_multicast() => bound.into(),
-            _ => Ipv4Addr::LOCALHOST.into(),
-        },
-        (IpAddr::V6(remote), IpAddr::V4(bound)) if remote.is_unspecified() => {
-            if bound.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { bound.into() }
-        }
-        (IpAddr::V6(remote), _) if remote.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        _ => remote,
     }
 }
 

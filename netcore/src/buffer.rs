@@ -86,7 +86,8 @@ impl Arena {
     }
 }
 
-fn rounded(bytes: usize) -> usize {
+/// The size of a buffer of which so much is asked.
+pub(crate) fn rounded(bytes: usize) -> usize {
     bytes.clamp(1, BUFFER_BYTES_MAX).next_multiple_of(PAGE_BYTES)
 }
 

@@ -1,6 +1,7 @@
 //! The command channel: requests to a stack and the answers to them.
 
-use crate::command::tcp::Families;
+use crate::buffer;
+use crate::command::tcp::{self, Families};
 use crate::command::{Command, Response, control};
 use crate::doorbell::Doorbell;
 use crate::error::Error;
@@ -46,6 +47,7 @@ pub struct Channel {
     requests: flume::Sender<Request>,
     doorbell: Arc<Doorbell>,
     network: NetworkWatch,
+    /// Of a connection that asks for nothing else.
     buffers: BufferBytes,
     tcp_ports: Arc<TcpPorts>,
 }
@@ -70,9 +72,13 @@ impl Channel {
         Self { requests, doorbell, network, buffers, tcp_ports }
     }
 
-    /// The buffers of connections for which no other sizes were chosen.
-    pub fn default_buffers(&self) -> BufferBytes {
-        self.buffers
+    /// The buffers that a connection with these options will have: whole pages.
+    pub fn buffer_bytes(&self, options: &tcp::Options) -> BufferBytes {
+        let BufferBytes { recv, send } = self.buffers;
+        BufferBytes {
+            recv: buffer::rounded(options.recv_buffer_bytes.unwrap_or(recv)),
+            send: buffer::rounded(options.send_buffer_bytes.unwrap_or(send)),
+        }
     }
 
     /// The stack's place in the network, now and whenever it changes from now on.

@@ -15,7 +15,7 @@ use std::io;
 /// | [`Aborted`](Self::Aborted), [`AddressRemoved`](Self::AddressRemoved) | `ConnectionAborted` |
 /// | [`TimedOut`](Self::TimedOut) | `TimedOut` |
 /// | [`Closed`](Self::Closed), [`NoPeer`](Self::NoPeer) | `NotConnected` |
-/// | [`Shutdown`](Self::Shutdown), [`Ended`](Self::Ended), [`StackGone`](Self::StackGone), [`DeviceRemoved`](Self::DeviceRemoved), [`DeviceFailed`](Self::DeviceFailed) | `BrokenPipe` |
+/// | [`PeerClosed`](Self::PeerClosed), [`Shutdown`](Self::Shutdown), [`Ended`](Self::Ended), [`StackGone`](Self::StackGone), [`DeviceRemoved`](Self::DeviceRemoved), [`DeviceFailed`](Self::DeviceFailed) | `BrokenPipe` |
 /// | [`AddressInUse`](Self::AddressInUse) | `AddrInUse` |
 /// | [`AddressNotAvailable`](Self::AddressNotAvailable), [`NoFreePort`](Self::NoFreePort) | `AddrNotAvailable` |
 /// | [`NetworkUnreachable`](Self::NetworkUnreachable) | `NetworkUnreachable` |
@@ -36,6 +36,9 @@ pub enum Error {
     /// The peer reset the established connection.
     #[error("connection reset by the peer")]
     Reset,
+    /// The peer closed the connection, and then answered what was written with a reset.
+    #[error("the peer has closed the connection and takes no more data")]
+    PeerClosed,
     /// This end gave the connection up: it was aborted here, or the stack ended it.
     #[error("connection aborted by this end")]
     Aborted,
@@ -130,7 +133,8 @@ impl Error {
             Self::Aborted | Self::AddressRemoved => io::ErrorKind::ConnectionAborted,
             Self::TimedOut => io::ErrorKind::TimedOut,
             Self::Closed | Self::NoPeer => io::ErrorKind::NotConnected,
-            Self::Shutdown
+            Self::PeerClosed
+            | Self::Shutdown
             | Self::Ended
             | Self::StackGone
             | Self::DeviceRemoved
@@ -172,6 +176,7 @@ mod tests {
         match error {
             Error::Refused => (io::ErrorKind::ConnectionRefused, "Refused"),
             Error::Reset => (io::ErrorKind::ConnectionReset, "Reset"),
+            Error::PeerClosed => (io::ErrorKind::BrokenPipe, "PeerClosed"),
             Error::Aborted => (io::ErrorKind::ConnectionAborted, "Aborted"),
             Error::AddressRemoved => (io::ErrorKind::ConnectionAborted, "AddressRemoved"),
             Error::TimedOut => (io::ErrorKind::TimedOut, "TimedOut"),
@@ -201,9 +206,10 @@ mod tests {
         }
     }
 
-    const ALL: [Error; 28] = [
+    const ALL: [Error; 29] = [
         Error::Refused,
         Error::Reset,
+        Error::PeerClosed,
         Error::Aborted,
         Error::AddressRemoved,
         Error::TimedOut,

@@ -1,6 +1,5 @@
 //! A stack's place in the network, as it is published whenever it changes.
 
-use crate::addressing::Addressing;
 use crate::doorbell::End;
 use crate::error::Error;
 use crate::ethernet::MacAddr;
@@ -60,16 +59,6 @@ pub struct NextHopInfo {
 }
 
 impl Network {
-    /// Where a packet to `destination` would go, and where it would come from: what
-    /// [`Netstack::route_to`](crate::Netstack::route_to) says in this place.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn route_to(&self, destination: IpAddr) -> Result<NextHopInfo, Error> {
-        Addressing::of(self).route_to(destination)
-    }
-
     /// What a stack begins with.
     pub(crate) fn blank(mtu: usize) -> Self {
         Self {

@@ -68,7 +68,7 @@ fn closing_with_unread_bytes_resets() {
 
     assert_eq!(read(&near, 20), Ok(b"already there".to_vec()), "what came before is still there");
     assert_eq!(read(&near, 20), Err(Error::Reset));
-    assert_eq!(near.try_send(b"x"), Err(Error::Ended));
+    assert_eq!(near.try_send(b"x"), Err(Error::Ended), "it is told once");
     assert_eq!(pair.states(Side::Near), (vec![], 0));
     assert_eq!(pair.states(Side::Far), (vec![], 0));
     near.close();
@@ -86,7 +86,9 @@ fn data_for_a_handle_that_is_gone_is_reset() {
     near.try_send(b"too late").expect("credit");
     pair.run();
 
-    assert_eq!(near.try_send(b"x"), Err(Error::Reset));
+    assert_eq!(near.take_error(), Some(Error::PeerClosed));
+    assert_eq!(near.try_send(b"x"), Err(Error::Ended));
+    assert_eq!(read(&near, 20), Ok(Vec::new()), "the end stays the end");
     near.close();
     close(&mut pair, listener);
 }
@@ -197,7 +199,9 @@ fn an_established_peer_that_vanishes_times_out() {
     pair.advance_until(|_| near.poll_readable(&mut Default::default(), Waker::noop()).is_ready());
 
     assert_eq!(read(&near, 10), Err(Error::TimedOut));
-    assert_eq!(near.try_send(b"x"), Err(Error::Ended));
+    assert_eq!(near.try_send(b"x"), Err(Error::Ended), "it is told once");
+    assert_eq!(near.error(), Some(Error::TimedOut), "and known");
+    assert_eq!(near.take_error(), None);
     near.close();
     far.close();
     close(&mut pair, listener);
@@ -291,9 +295,11 @@ fn an_aborted_connection_says_so_here_and_is_reset_there() {
     near.abort();
     pair.run();
 
-    assert_eq!(read(&near, 10), Err(Error::Aborted));
-    assert_eq!(near.try_send(b"x"), Err(Error::Ended));
-    assert_eq!(read(&far, 10), Err(Error::Reset));
+    assert_eq!(near.try_send(b"x"), Err(Error::Aborted));
+    assert_eq!(near.try_send(b"x"), Err(Error::Ended), "it is told once");
+    assert_eq!(read(&near, 10), Ok(Vec::new()));
+    assert_eq!(far.take_error(), Some(Error::Reset));
+    assert_eq!(read(&far, 10), Ok(Vec::new()));
     assert_eq!(far.try_send(b"x"), Err(Error::Ended));
     near.close();
     far.close();

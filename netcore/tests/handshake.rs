@@ -99,6 +99,10 @@ fn what_cannot_be_connected_to_fails_at_once() {
     let mut pair = Pair::new();
     for (remote, error) in [
         ("10.0.0.2:0", Error::ZeroPort),
+        // This host, where nobody listens.
+        ("0.0.0.0:80", Error::Refused),
+        ("[::]:80", Error::Refused),
+        ("[::ffff:0.0.0.0]:80", Error::Refused),
         ("192.0.2.1:80", Error::NetworkUnreachable),
         ("224.0.0.1:80", Error::NetworkUnreachable),
         ("255.255.255.255:80", Error::NetworkUnreachable),

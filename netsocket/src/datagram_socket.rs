@@ -1,13 +1,13 @@
 //! What UDP, ping and raw sockets have in common, in both of their ways to wait.
 
-use crate::readiness::{Interest, Ready};
+use crate::readiness::{Interest, Ready, Seen};
 use crate::stream::{BlockingMode, DEFAULT_TTL, valid_ttl};
-use crate::wait::{self, Clearable, Waitable};
+use crate::wait::{self, Waitable};
 use bytes::{BufMut, Bytes};
+use netcore::Error;
 use netcore::queue::{Datagram, DatagramQueue, WaitKey};
-use netcore::{Error, Network};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -33,34 +33,12 @@ impl Socket {
         Writes(&self.queue, len)
     }
 
-    /// To wait for room for any datagram.
-    pub(crate) fn all_writes(&self) -> Writes<'_> {
-        self.writes(0)
-    }
-
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.queue.local_address()
     }
 
     pub(crate) fn peer_addr(&self) -> Result<SocketAddr, Error> {
         self.queue.peer().ok_or(Error::NoPeer)
-    }
-
-    /// Connects the socket, which then has the address that datagrams to `peer` leave from.
-    pub(crate) fn connect(&self, peer: SocketAddr, network: &Network) -> Result<(), Error> {
-        let bound = self.queue.bound_address().ip();
-        let peer = self.queue.reached_peer(peer);
-        self.queue.check_peer(peer)?;
-        let source = network.route_to(peer.ip().to_canonical())?.source;
-        // The form in which this socket's received datagrams say it.
-        let as_received = |ip: IpAddr| match (bound, ip.to_canonical()) {
-            (IpAddr::V6(_), IpAddr::V4(ip)) => ip.to_ipv6_mapped().into(),
-            (_, ip) => ip,
-        };
-        let peer = SocketAddr::new(as_received(peer.ip()), peer.port());
-        let local = bound.is_unspecified().then(|| as_received(source));
-        self.queue.connect(peer, local);
-        Ok(())
     }
 
     pub(crate) fn try_send_to(&self, payload: Bytes, peer: SocketAddr) -> Result<usize, Error> {
@@ -113,16 +91,25 @@ impl Socket {
     }
 
     /// What the socket is ready for now.
-    pub(crate) fn readiness(&self) -> Ready {
-        let mut ready = Ready::EMPTY;
-        ready.set(Ready::READABLE, self.queue.is_readable());
-        ready.set(Ready::WRITABLE, self.queue.is_writable(0));
-        ready.set(Ready::ERROR, self.queue.has_error());
-        ready
+    pub(crate) fn readiness(&self) -> Seen {
+        let mut seen = Seen::new(&self.queue.recv_state(), &self.queue.send_state());
+        seen.ready.set(Ready::ERROR, self.queue.has_error());
+        seen
+    }
+
+    /// Takes back what the socket was found to be ready for of `interest`, unless that has changed
+    /// since.
+    pub(crate) fn clear_readiness(&self, interest: Interest, seen: Seen) {
+        if interest.is_readable() {
+            self.queue.clear_readable(seen.recv);
+        }
+        if interest.is_writable() {
+            self.queue.clear_writable(seen.send);
+        }
     }
 
     /// Waits until the socket is ready for something that `interest` names.
-    pub(crate) async fn ready(&self, interest: Interest) -> Ready {
+    pub(crate) async fn ready(&self, interest: Interest) -> Seen {
         wait::ready_for(interest, &self.reads(), &self.writes(0), || self.readiness()).await
     }
 
@@ -165,22 +152,12 @@ impl Waitable for Reads<'_> {
         self.0.poll_readable(key, waker)
     }
 
+    fn poll_ready(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        self.0.poll_read_ready(key, waker)
+    }
+
     fn forget(&self, key: &WaitKey) {
         self.0.forget_reader(key);
-    }
-}
-
-impl Clearable for Reads<'_> {
-    fn poll_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
-        self.0.poll_readable_event(key, waker)
-    }
-
-    fn events(&self) -> u64 {
-        self.0.readable_events()
-    }
-
-    fn clear(&self, events: u64) {
-        self.0.clear_readable(events);
     }
 }
 
@@ -192,21 +169,12 @@ impl Waitable for Writes<'_> {
         self.0.poll_writable(self.1, key, waker)
     }
 
+    /// For a datagram of no bytes, since it is not known yet which one it will be.
+    fn poll_ready(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        self.0.poll_write_ready(key, waker)
+    }
+
     fn forget(&self, key: &WaitKey) {
         self.0.forget_writer(key);
-    }
-}
-
-impl Clearable for Writes<'_> {
-    fn poll_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
-        self.0.poll_writable_event(self.1, key, waker)
-    }
-
-    fn events(&self) -> u64 {
-        self.0.writable_events()
-    }
-
-    fn clear(&self, events: u64) {
-        self.0.clear_writable(events);
     }
 }

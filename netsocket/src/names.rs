@@ -6,12 +6,11 @@ use crate::address::{Targets, none_given};
 use crate::dns::Resolver;
 use crate::race::Candidates;
 use crate::wait;
-use netcore::{Channel, Network};
+use netcore::Channel;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 #[cfg(feature = "dns")]
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// Where names are looked up. Cheap to clone; clones share one resolver.
@@ -79,9 +78,9 @@ impl Names {
 }
 
 impl Names {
-    /// The stack's place in the network at this moment.
-    pub(crate) fn network(&self) -> Arc<Network> {
-        self.channel.network().current()
+    /// The way to the stack.
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
     }
 
     /// The addresses of a target, in the order in which they are to be tried.

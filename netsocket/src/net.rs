@@ -50,10 +50,6 @@ pub struct Net {
 }
 
 impl Net {
-    pub(crate) fn default_buffers(&self) -> netcore::BufferBytes {
-        self.channel.default_buffers()
-    }
-
     /// Makes one from what leads to a command channel.
     pub fn new(stack: &impl HasChannel) -> Self {
         let channel = stack.command_channel();
@@ -185,7 +181,8 @@ impl Net {
             let message = "a listener that holds SYNs is made by tcp_listen_pending";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        self.listen(addr, options).await.map(TcpListener::new)
+        let hop_limit = options.connection.hop_limit;
+        Ok(TcpListener::new(self.listen(addr, options).await?, hop_limit))
     }
 
     /// Listens for TCP connections and answers none by itself: of each the program decides before
@@ -277,8 +274,9 @@ impl Net {
         reservation: Reservation,
         options: ListenOptions,
     ) -> io::Result<TcpListener> {
+        let hop_limit = options.connection.hop_limit;
         match self.open(tcp::Command::ListenReserved { reservation, options }).await? {
-            (_, SocketQueue::Accept(queue)) => Ok(TcpListener::new(queue)),
+            (_, SocketQueue::Accept(queue)) => Ok(TcpListener::new(queue, hop_limit)),
             _ => Err(Error::WrongSocket.into()),
         }
     }

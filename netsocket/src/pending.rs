@@ -193,7 +193,7 @@ impl PendingConnection {
     ///
     /// Changes nothing.
     pub async fn ended(&self) -> io::Error {
-        wait::worth_trying(&*self.held).await;
+        wait::ready(&*self.held).await;
         self.held.end().unwrap_or(Error::Closed).into()
     }
 }

@@ -1,5 +1,6 @@
 //! What a socket can be waited for, and what it was found to be ready for.
 
+use netcore::queue::{SideState, Tick};
 use std::ops::{BitAnd, BitOr, BitOrAssign, Sub};
 
 /// What to wait for with `ready`, as `tokio::io::Interest`. A socket that has failed is ready for
@@ -159,11 +160,32 @@ impl Sub for Ready {
     }
 }
 
+/// What a socket was found to be ready for, and when, so that it can be taken back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) ready: Ready,
+    pub(crate) recv: Tick,
+    pub(crate) send: Tick,
+}
+
+impl Seen {
+    pub(crate) fn new(recv: &SideState, send: &SideState) -> Self {
+        let mut ready = Ready::EMPTY;
+        ready.set(Ready::READABLE, recv.is_ready);
+        ready.set(Ready::READ_CLOSED, recv.is_closed);
+        ready.set(Ready::WRITABLE, send.is_ready);
+        ready.set(Ready::WRITE_CLOSED, send.is_closed);
+        Self { ready, recv: recv.tick, send: send.tick }
+    }
+}
+
 /// Operations that are to be made when a socket is ready for them.
 macro_rules! operation_methods {
     ($self:ident => $socket:expr) => {
-        /// Calls `operation` if the socket is ready for what `interest` names. If that returns
-        /// `WouldBlock`, the socket counts as ready only once more has come, as with tokio.
+        /// Calls `operation` if the socket is ready for what `interest` names.
+        ///
+        /// If it says `WouldBlock`, the socket counts as not ready for `interest` until something
+        /// changes: more arrives, or more room is made. A direction that has ended stays ready.
         ///
         /// # Errors
         ///
@@ -173,18 +195,22 @@ macro_rules! operation_methods {
             interest: $crate::Interest,
             operation: impl FnOnce() -> std::io::Result<R>,
         ) -> std::io::Result<R> {
-            match interest.answers($socket.readiness()).is_empty() {
-                true => Err(std::io::ErrorKind::WouldBlock.into()),
-                false => {
-                    let sides = (&$socket.reads(), &$socket.all_writes());
-                    $crate::wait::attempt(interest, sides, operation)
-                }
+            let seen = $socket.readiness();
+            if interest.answers(seen.ready).is_empty() {
+                return Err(std::io::ErrorKind::WouldBlock.into());
             }
+            let result = operation();
+            if let Err(error) = &result
+                && error.kind() == std::io::ErrorKind::WouldBlock
+            {
+                $socket.clear_readiness(interest, seen);
+            }
+            result
         }
 
         /// Calls `operation` whenever the socket is ready for what `interest` names, until it
-        /// returns something else than `WouldBlock`; after that the socket counts as ready only once
-        /// more has come, as with tokio.
+        /// returns something else than `WouldBlock`. After that it waits for a change, as
+        /// [`try_io`](Self::try_io) says.
         ///
         /// # Errors
         ///
@@ -199,10 +225,15 @@ macro_rules! operation_methods {
             mut operation: impl FnMut() -> std::io::Result<R>,
         ) -> std::io::Result<R> {
             loop {
-                $socket.ready(interest).await;
-                let sides = (&$socket.reads(), &$socket.all_writes());
-                match $crate::wait::attempt(interest, sides, &mut operation) {
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                let seen = $socket.ready(interest).await;
+                match operation() {
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                        $socket.clear_readiness(interest, seen);
+                        if !interest.answers($socket.readiness().ready).is_empty() {
+                            // What has ended stays ready, and must not keep others from running.
+                            $crate::wait::yield_now().await;
+                        }
+                    }
                     result => return result,
                 }
             }

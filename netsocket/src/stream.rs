@@ -1,7 +1,8 @@
 //! What all handles of one TCP connection share.
 
-use crate::readiness::{Interest, Ready};
-use crate::wait::{self, Clearable, Waitable};
+use crate::readiness::{Interest, Ready, Seen};
+use crate::wait::{self, Waitable};
+use netcore::Error;
 use netcore::queue::{StreamQueue, WaitKey};
 use netcore::tcp::KeepAlive;
 use std::io;
@@ -77,11 +78,6 @@ impl Stream {
         Writes(&self.queue)
     }
 
-    /// As [`writes`](Self::writes): any room is room.
-    pub(crate) fn all_writes(&self) -> Writes<'_> {
-        self.writes()
-    }
-
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.queue.local_address()
     }
@@ -90,9 +86,9 @@ impl Stream {
         self.queue.peer_address()
     }
 
-    /// Takes the error that ended the connection, unless somebody was told already.
-    pub(crate) fn take_error(&self) -> Option<io::Error> {
-        self.queue.take_error().map(io::Error::from)
+    /// The other end's address, of which a connection that is over has none, as on Linux.
+    pub(crate) fn connected_peer_addr(&self) -> Result<SocketAddr, Error> {
+        if self.queue.is_over() { Err(Error::Closed) } else { Ok(self.queue.peer_address()) }
     }
 
     pub(crate) fn set_ttl(&self, ttl: u32) -> io::Result<()> {
@@ -106,19 +102,26 @@ impl Stream {
     }
 
     /// What the stream is ready for now.
-    pub(crate) fn readiness(&self) -> Ready {
+    pub(crate) fn readiness(&self) -> Seen {
         let (recv, send) = (self.queue.recv_state(), self.queue.send_state());
-        let mut ready = Ready::EMPTY;
-        ready.set(Ready::READABLE, recv.is_ready);
-        ready.set(Ready::READ_CLOSED, recv.is_closed);
-        ready.set(Ready::WRITABLE, send.is_ready);
-        ready.set(Ready::WRITE_CLOSED, send.is_closed);
-        ready.set(Ready::ERROR, self.queue.has_error());
-        ready
+        let mut seen = Seen::new(&recv, &send);
+        seen.ready.set(Ready::ERROR, self.queue.has_error());
+        seen
+    }
+
+    /// Takes back what the stream was found to be ready for of `interest`, unless that has changed
+    /// since.
+    pub(crate) fn clear_readiness(&self, interest: Interest, seen: Seen) {
+        if interest.is_readable() {
+            self.queue.clear_readable(seen.recv);
+        }
+        if interest.is_writable() {
+            self.queue.clear_writable(seen.send);
+        }
     }
 
     /// Waits until the stream is ready for something that `interest` names.
-    pub(crate) async fn ready(&self, interest: Interest) -> Ready {
+    pub(crate) async fn ready(&self, interest: Interest) -> Seen {
         wait::ready_for(interest, &self.reads(), &self.writes(), || self.readiness()).await
     }
 }
@@ -174,22 +177,12 @@ impl Waitable for Reads<'_> {
         self.0.poll_readable(key, waker)
     }
 
+    fn poll_ready(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        self.0.poll_read_ready(key, waker)
+    }
+
     fn forget(&self, key: &WaitKey) {
         self.0.forget_reader(key);
-    }
-}
-
-impl Clearable for Reads<'_> {
-    fn poll_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
-        self.0.poll_readable_event(key, waker)
-    }
-
-    fn events(&self) -> u64 {
-        self.0.readable_events()
-    }
-
-    fn clear(&self, events: u64) {
-        self.0.clear_readable(events);
     }
 }
 
@@ -201,21 +194,11 @@ impl Waitable for Writes<'_> {
         self.0.poll_writable(key, waker)
     }
 
+    fn poll_ready(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        self.0.poll_write_ready(key, waker)
+    }
+
     fn forget(&self, key: &WaitKey) {
         self.0.forget_writer(key);
-    }
-}
-
-impl Clearable for Writes<'_> {
-    fn poll_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
-        self.0.poll_writable_event(key, waker)
-    }
-
-    fn events(&self) -> u64 {
-        self.0.writable_events()
-    }
-
-    fn clear(&self, events: u64) {
-        self.0.clear_writable(events);
     }
 }

@@ -2,8 +2,7 @@
 
 use crate::stream::Stream;
 use crate::wait;
-use netcore::Error;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
 impl Stream {
@@ -44,40 +43,6 @@ impl Stream {
             _ => Poll::Ready(Ok(())),
         }
     }
-
-    /// Reads into several buffers in turn, until one is not filled.
-    pub(crate) fn try_recv_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> Result<usize, Error> {
-        in_turn(bufs.iter_mut().map(|buf| &mut **buf), |buf| (buf.len(), self.try_recv(buf)))
-    }
-
-    /// Writes from several buffers in turn, until one is not taken whole.
-    pub(crate) fn try_send_vectored(&self, bufs: &[IoSlice<'_>]) -> Result<usize, Error> {
-        in_turn(bufs.iter().map(|buf| &**buf), |buf| (buf.len(), self.try_send(buf)))
-    }
-}
-
-/// Moves several buffers in turn until one is not moved whole. An error after the first buffer is
-/// left for the next call: what was moved must be told.
-fn in_turn<B>(
-    bufs: impl Iterator<Item = B>,
-    mut transfer: impl FnMut(B) -> (usize, Result<usize, Error>),
-) -> Result<usize, Error> {
-    let mut total = 0;
-    for buf in bufs {
-        match transfer(buf) {
-            // Nothing to do says nothing about the others.
-            (0, _) => {}
-            (len, Ok(n)) => {
-                total += n;
-                if n < len {
-                    break;
-                }
-            }
-            (_, Err(_)) if total > 0 => break,
-            (_, Err(error)) => return Err(error),
-        }
-    }
-    Ok(total)
 }
 
 /// Implements the traits of tokio, and of futures-io, for something that leads to a [`Stream`].

@@ -15,7 +15,7 @@ macro_rules! readiness_methods {
         ///
         /// Changes nothing.
         pub async fn ready(&$self, interest: $crate::Interest) -> std::io::Result<$crate::Ready> {
-            Ok($stream.ready(interest).await)
+            Ok($stream.ready(interest).await.ready)
         }
     };
 }
@@ -36,9 +36,9 @@ macro_rules! address_methods {
         ///
         /// # Errors
         ///
-        /// None.
+        /// `NotConnected` once the connection is over.
         pub fn peer_addr(&$self) -> std::io::Result<std::net::SocketAddr> {
-            Ok($stream.peer_addr())
+            Ok($stream.connected_peer_addr()?)
         }
     };
 }
@@ -64,7 +64,7 @@ macro_rules! reading_methods {
         ///
         /// # Errors
         ///
-        /// `WouldBlock` if nothing is there; why the connection ended.
+        /// `WouldBlock` if nothing is there; why the connection failed, once.
         pub fn try_read(&$self, buf: &mut [u8]) -> std::io::Result<usize> {
             Ok($stream.try_recv(buf)?)
         }
@@ -98,7 +98,7 @@ macro_rules! reading_methods {
         ///
         /// # Errors
         ///
-        /// Why the connection ended.
+        /// Why the connection failed, if no call has told it yet.
         ///
         /// # Cancel safety
         ///
@@ -143,8 +143,8 @@ macro_rules! writing_methods {
         ///
         /// # Errors
         ///
-        /// `WouldBlock` without room; `BrokenPipe` after the write half was shut down; why the
-        /// connection ended.
+        /// `WouldBlock` without room; why the connection failed, once; `BrokenPipe` after the write
+        /// half was shut down, and after the connection has ended.
         pub fn try_write(&$self, buf: &[u8]) -> std::io::Result<usize> {
             Ok($stream.try_send(buf)?)
         }
@@ -296,13 +296,14 @@ macro_rules! option_methods {
             class => $stream.set_options(|options| options.traffic_class = class)
         );
 
-        /// Why the connection failed, if it did. Unlike the kernel's, the answer stays.
+        /// Takes why the connection failed, if it did and no call has told it yet. It is told once:
+        /// reads give the end of the stream after it, and writes fail with `BrokenPipe`.
         ///
         /// # Errors
         ///
         /// None.
         pub fn take_error(&$self) -> std::io::Result<Option<std::io::Error>> {
-            Ok($stream.take_error())
+            Ok($stream.take_error().map(std::io::Error::from))
         }
     };
 }

@@ -73,9 +73,11 @@ impl Drop for Listener {
 }
 
 impl TcpListener {
-    pub(crate) fn new(queue: Arc<AcceptQueue>) -> Self {
+    /// Of a queue whose connections have `hop_limit` if nobody sets another.
+    pub(crate) fn new(queue: Arc<AcceptQueue>, hop_limit: Option<u8>) -> Self {
         let blocking = BlockingMode::default();
-        Self { listener: Arc::new(Listener { queue, blocking, ttl: AtomicU8::new(0) }) }
+        let ttl = AtomicU8::new(hop_limit.unwrap_or(0));
+        Self { listener: Arc::new(Listener { queue, blocking, ttl }) }
     }
 
     pub(crate) fn into_listener(self) -> Arc<Listener> {

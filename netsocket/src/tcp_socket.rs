@@ -6,7 +6,7 @@ use crate::tcp_listener::TcpListener;
 use crate::tcp_stream::TcpStream;
 use crate::traffic_class::traffic_class_methods;
 use netcore::tcp::{Families, KeepAlive, ListenOptions, Options};
-use netcore::{Error, HasChannel, Reservation};
+use netcore::{BufferBytes, Error, HasChannel, Reservation};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -35,6 +35,7 @@ enum Family {
 struct Settings {
     bound: Option<Reservation>,
     families: Families,
+    reuseaddr: bool,
     connection: Options,
 }
 
@@ -107,7 +108,7 @@ impl TcpSocket {
     ///
     /// If the future is dropped, the port is free again.
     pub async fn listen(self, backlog: u32) -> io::Result<TcpListener> {
-        let Settings { bound, families, connection } = self.settings().clone();
+        let Settings { bound, families, connection, .. } = self.settings().clone();
         let backlog_max = Some(backlog as usize);
         let options = ListenOptions { backlog_max, families, connection, ..Default::default() };
         match bound {
@@ -143,23 +144,24 @@ impl TcpSocket {
         Ok(None)
     }
 
-    /// Does nothing: a listener may always take the place of one that is gone, whatever is left of
-    /// that one's connections.
+    /// Keeps the value and changes nothing: a listener may always take the place of one that is
+    /// gone, whatever is left of that one's connections.
     ///
     /// # Errors
     ///
     /// None.
-    pub fn set_reuseaddr(&self, _reuseaddr: bool) -> io::Result<()> {
+    pub fn set_reuseaddr(&self, reuseaddr: bool) -> io::Result<()> {
+        self.settings().reuseaddr = reuseaddr;
         Ok(())
     }
 
-    /// Always so; see [`set_reuseaddr`](Self::set_reuseaddr).
+    /// What was [set](Self::set_reuseaddr). Off at first, as on the kernel.
     ///
     /// # Errors
     ///
     /// None.
     pub fn reuseaddr(&self) -> io::Result<bool> {
-        Ok(true)
+        Ok(self.settings().reuseaddr)
     }
 
     /// Whether a listener on `[::]` leaves IPv4 to others. Not so at first.
@@ -190,8 +192,7 @@ impl TcpSocket {
     ///
     /// None.
     pub fn send_buffer_size(&self) -> io::Result<u32> {
-        let chosen = self.settings().connection.send_buffer_bytes;
-        Ok(saturated(chosen.unwrap_or(self.net.default_buffers().send)))
+        Ok(saturated(self.buffers().send))
     }
 
     /// Sets the most that may be in flight, in bytes; rounded up to whole pages.
@@ -210,8 +211,7 @@ impl TcpSocket {
     ///
     /// None.
     pub fn recv_buffer_size(&self) -> io::Result<u32> {
-        let chosen = self.settings().connection.recv_buffer_bytes;
-        Ok(saturated(chosen.unwrap_or(self.net.default_buffers().recv)))
+        Ok(saturated(self.buffers().recv))
     }
 
     /// Sets the most that the peer may send ahead of the reader, in bytes; rounded up to whole
@@ -334,6 +334,10 @@ impl TcpSocket {
         self => self.settings().connection.traffic_class,
         class => self.settings().connection.traffic_class = class
     );
+
+    fn buffers(&self) -> BufferBytes {
+        self.net.command_channel().buffer_bytes(&self.settings().connection)
+    }
 
     fn check_family(&self, addr: SocketAddr) -> io::Result<()> {
         match (self.family, addr) {

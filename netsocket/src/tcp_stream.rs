@@ -140,8 +140,9 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// `NotConnected` if the connection has ended.
+    /// `NotConnected` if the connection is over.
     pub(crate) fn shut_down(stream: &Stream, how: Shutdown) -> io::Result<()> {
+        let is_over = stream.is_over();
         if matches!(how, Shutdown::Read | Shutdown::Both) {
             stream.shutdown_recv();
         }
@@ -149,7 +150,7 @@ impl TcpStream {
             // A stream that has ended by itself has nothing left to shut down.
             stream.shutdown_send().map_err(|_| io::Error::from(Error::Closed))?;
         }
-        Ok(())
+        if is_over { Err(Error::Closed.into()) } else { Ok(()) }
     }
 }
 

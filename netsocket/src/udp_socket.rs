@@ -9,6 +9,7 @@ use crate::udp_methods::udp_option_methods;
 use crate::wait;
 use bytes::{BufMut, Bytes};
 use netcore::queue::DatagramQueue;
+use netcore::{HasChannel, udp};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -44,7 +45,8 @@ impl UdpSocket {
         (self.socket, self.names)
     }
 
-    /// The address that the socket is bound to.
+    /// The address that the socket is bound to. One that is bound to all addresses is at the one that
+    /// it sends from, once it is connected.
     ///
     /// # Errors
     ///
@@ -62,24 +64,25 @@ impl UdpSocket {
         Ok(self.socket.peer_addr()?)
     }
 
-    /// Sets the peer: only its datagrams are received from now on besides those that wait already,
-    /// [`send`](Self::send) sends to it, and a port of its that nobody listens on shows as `ConnectionRefused`. Nothing is sent.
-    /// Of a name's addresses it is the first of the socket's family. A socket that is bound to all
-    /// addresses has from now on the one that datagrams to the peer leave from; `0.0.0.0` and `::`
-    /// stand for this host.
+    /// Sets the peer: only its datagrams are received from now on, [`send`](Self::send) sends to
+    /// it, and a port of its that nobody listens on shows as `ConnectionRefused`. What was received
+    /// before stays. Nothing is sent. Of a name's addresses it is the first of the socket's family;
+    /// `0.0.0.0` and `[::]` stand for this host.
     ///
     /// # Errors
     ///
     /// `InvalidInput` if datagrams can never be sent there; `NetworkUnreachable` without a route;
-    /// why a name has no address.
+    /// `PermissionDenied` for a broadcast address, unless that is
+    /// [allowed](Self::set_broadcast); why a name has no address; `BrokenPipe` if the stack is gone.
     ///
     /// # Cancel safety
     ///
-    /// Waits for the address of a name only. If the future is dropped meanwhile, the peer is what it
-    /// was.
+    /// If the future is dropped, the peer is the new one or what it was.
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
         let peer = self.names.peer(addr, self.socket.local_addr().is_ipv4()).await?;
-        Ok(self.socket.connect(peer, &self.names.network())?)
+        let connect = udp::Command::Connect { peer: Some(peer) };
+        self.names.channel().request(Some(self.socket.id()), connect).await?;
+        Ok(())
     }
 
     /// Sends a datagram to the peer, once there is room for it.
@@ -381,7 +384,7 @@ impl UdpSocket {
     ///
     /// Changes nothing.
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        Ok(self.socket.ready(interest).await)
+        Ok(self.socket.ready(interest).await.ready)
     }
 
     operation_methods!(self => self.socket);

@@ -1,6 +1,6 @@
 //! Waiting for a queue, in a task or in a thread.
 
-use crate::readiness::{Interest, Ready};
+use crate::readiness::{Interest, Seen};
 use netcore::queue::WaitKey;
 use std::cell::RefCell;
 use std::future;
@@ -17,39 +17,13 @@ pub(crate) trait Waitable {
     /// Whether it is worth trying; if not, `waker` is woken when that may have changed.
     fn poll(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()>;
 
-    fn forget(&self, key: &WaitKey);
-}
-
-/// One side of a queue whose readiness can be cleared, as tokio's after a call that would block.
-pub(crate) trait Clearable: Waitable {
-    /// As [`poll`](Waitable::poll), but once cleared only after the next event.
-    fn poll_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()>;
-
-    /// How many events there were.
-    fn events(&self) -> u64;
-
-    /// Counts the side as not ready until there is another event than so many.
-    fn clear(&self, events: u64);
-}
-
-/// Calls `operation`, and clears the readiness that it found to be of no use.
-pub(crate) fn attempt<R: Clearable, W: Clearable, T>(
-    interest: Interest,
-    (reads, writes): (&R, &W),
-    operation: impl FnOnce() -> io::Result<T>,
-) -> io::Result<T> {
-    // Before the operation: what comes while it runs must not be cleared.
-    let (readable, writable) = (reads.events(), writes.events());
-    let result = operation();
-    if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-        if interest.is_readable() {
-            reads.clear(readable);
-        }
-        if interest.is_writable() {
-            writes.clear(writable);
-        }
+    /// The same for a caller who may have [taken it back](crate::readiness) that it is worth trying,
+    /// where that is possible.
+    fn poll_ready(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        self.poll(key, waker)
     }
-    result
+
+    fn forget(&self, key: &WaitKey);
 }
 
 /// A registration that ends when it is dropped.
@@ -69,11 +43,9 @@ impl<'a, W: Waitable> Registration<'a, W> {
         self.is_registered |= ready.is_pending();
         ready
     }
-}
 
-impl<W: Clearable> Registration<'_, W> {
-    fn poll_event(&mut self, waker: &Waker) -> Poll<()> {
-        let ready = self.side.poll_event(&mut self.key, waker);
+    fn poll_ready(&mut self, waker: &Waker) -> Poll<()> {
+        let ready = self.side.poll_ready(&mut self.key, waker);
         self.is_registered |= ready.is_pending();
         ready
     }
@@ -87,25 +59,32 @@ impl<W: Waitable> Drop for Registration<'_, W> {
     }
 }
 
-/// Waits until it is worth trying.
-pub(crate) async fn worth_trying<W: Waitable>(side: &W) {
+/// Waits until it is worth trying, for all that the callers know.
+pub(crate) async fn ready<W: Waitable>(side: &W) {
     let mut registration = Registration::new(side);
-    future::poll_fn(|cx| cooperate(cx, |cx| registration.poll(cx.waker()))).await;
+    future::poll_fn(|cx| cooperate(cx, |cx| registration.poll_ready(cx.waker()))).await;
 }
 
-/// Waits until the side is ready, as far as its readiness was not cleared.
-pub(crate) async fn ready<W: Clearable>(side: &W) {
-    let mut registration = Registration::new(side);
-    future::poll_fn(|cx| cooperate(cx, |cx| registration.poll_event(cx.waker()))).await;
+/// Lets others run once, whatever runs the task.
+pub(crate) async fn yield_now() {
+    let mut has_yielded = false;
+    future::poll_fn(|cx| match std::mem::replace(&mut has_yielded, true) {
+        true => Poll::Ready(()),
+        false => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 /// Waits until `readiness` says something that answers `interest`.
-pub(crate) async fn ready_for<R: Clearable, W: Clearable>(
+pub(crate) async fn ready_for<R: Waitable, W: Waitable>(
     interest: Interest,
     reads: &R,
     writes: &W,
-    readiness: impl Fn() -> Ready,
-) -> Ready {
+    readiness: impl Fn() -> Seen,
+) -> Seen {
     loop {
         let (mut readable, mut writable) = (pin!(ready(reads)), pin!(ready(writes)));
         future::poll_fn(|cx| {
@@ -115,9 +94,10 @@ pub(crate) async fn ready_for<R: Clearable, W: Clearable>(
         })
         .await;
         // Another task may have been faster.
-        let answer = interest.answers(readiness());
-        if !answer.is_empty() {
-            return answer;
+        let seen = readiness();
+        let ready = interest.answers(seen.ready);
+        if !ready.is_empty() {
+            return Seen { ready, ..seen };
         }
     }
 }
@@ -161,8 +141,8 @@ pub(crate) fn poll_retry<W: Waitable, T>(
     })
 }
 
-pub(crate) fn poll_ready<W: Clearable>(side: &W, cx: &mut Context<'_>) -> Poll<()> {
-    cooperate(cx, |cx| side.poll_event(&mut WaitKey::poll(), cx.waker()))
+pub(crate) fn poll_ready<W: Waitable>(side: &W, cx: &mut Context<'_>) -> Poll<()> {
+    cooperate(cx, |cx| side.poll_ready(&mut WaitKey::poll(), cx.waker()))
 }
 
 /// Spends one unit of the task's budget, as tokio's own sockets do, so that a stream that always

@@ -32,7 +32,6 @@ pub(crate) const CASES: &[Case] = &[
     case!(8, "a lost SYN|ACK only delays", ASYNC, BAD_NETWORK, lost_syn_ack),
     case!(8, "a lost last ACK only delays", ASYNC, BAD_NETWORK, lost_ack),
     case!(9, "connecting to port 0 fails at once", ALL, Both, port_0_is_no_target),
-    case!(9, "connecting to the unspecified address reaches this host", ALL, Both, this_host),
     case!(9, "connecting to nowhere fails at once", ALL, INSIDE, nowhere),
     case!(10, "a local port that was chosen is honoured", TOKIO, Both, chosen_port),
     case!(10, "a live pair of ends cannot be had twice", TOKIO, Both, live_ends),
@@ -276,18 +275,6 @@ async fn port_0_is_no_target(world: World) {
     let connecting = world.near.connect(world.far.address(0));
     let connected = timeout(Duration::from_secs(5), connecting).await.expect("not a hang");
     assert!(connected.is_err());
-}
-
-async fn this_host(world: World) {
-    let listener = world.near.listen(world.near.wildcard(0)).await.expect("a free port");
-    let port = listener.local_addr().expect("bound").port();
-
-    let connecting = world.near.connect(world.near.wildcard(port));
-    let (client, accepted) = tokio::join!(connecting, listener.accept());
-
-    let peer = client.expect("a listener").peer_addr().expect("connected");
-    assert!(peer.ip().is_loopback(), "{peer}");
-    drop(accepted.expect("a client"));
 }
 
 async fn nowhere(world: World) {

@@ -27,8 +27,6 @@ pub(crate) const CASES: &[Case] = &[
     case!(40, "dropping with nothing unread ends, and then refuses", ALL, Both, drop_read),
     case!(41, "a linger of zero resets", ASYNC, Both, zero_linger),
     case!(42, "a reset wakes a reader", ASYNC, Both, reset_wakes),
-    case!(42, "a reader is told of a reset once", ASYNC, Both, reader_told_once),
-    case!(42, "a writer is told of a reset once", ASYNC, Both, writer_told_once),
     case!(43, "stopping the stack ends all that waits", ASYNC, STOPS, stopped),
     case!(43, "handles that outlive the stack fail", ALL, STOPS, outlived),
     case!(44, "10,000 connections leave nothing behind", TOKIO, MINUTES, ten_thousand),
@@ -209,34 +207,6 @@ async fn reset_wakes(world: World) {
 }
 
 /// Whatever is tried on a stream that was reset ends at once.
-async fn reader_told_once(world: World) {
-    let (client, server) = world.pair().await;
-    client.set_zero_linger().expect("open");
-    drop(client);
-    world.settle().await;
-
-    assert_eq!(kind(server.read(&mut [0]).await), Err(ErrorKind::ConnectionReset));
-
-    for _ in 0..2 {
-        assert_eq!(kind(server.read(&mut [0]).await), Ok(0));
-        assert_eq!(kind(server.write(b"x").await), Err(ErrorKind::BrokenPipe));
-    }
-}
-
-async fn writer_told_once(world: World) {
-    let (client, server) = world.pair().await;
-    client.set_zero_linger().expect("open");
-    drop(client);
-    world.settle().await;
-
-    assert_eq!(kind(server.write(b"x").await), Err(ErrorKind::ConnectionReset));
-
-    for _ in 0..2 {
-        assert_eq!(kind(server.write(b"x").await), Err(ErrorKind::BrokenPipe));
-        assert_eq!(kind(server.read(&mut [0]).await), Ok(0));
-    }
-}
-
 async fn assert_dead(stream: &Stream) {
     for _ in 0..2 {
         let read = kind(stream.read(&mut [0]).await);

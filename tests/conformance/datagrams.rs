@@ -22,16 +22,6 @@ pub(crate) const CASES: &[Case] = &[
     case!(58, "a connected socket hears only its peer", SYNC_AND_TOKIO, Both, only_its_peer),
     case!(58, "a connected socket hears of a closed port", SYNC_AND_TOKIO, Both, refused),
     case!(58, "connecting again changes the peer", SYNC_AND_TOKIO, Both, another_peer),
-    case!(58, "what came before connecting is still received", SYNC_AND_TOKIO, Both, queued_before),
-    case!(58, "a connected socket has a concrete address", SYNC_AND_TOKIO, Both, concrete_address),
-    case!(58, "a stranger of a connected socket is refused", SYNC_AND_TOKIO, Both, stranger),
-    case!(
-        58,
-        "sending to the unspecified address reaches this host",
-        SYNC_AND_TOKIO,
-        Both,
-        this_host
-    ),
     case!(58, "two tasks use one socket at once", SYNC_AND_TOKIO, Both, two_tasks),
     case!(59, "a time to live of a socket reads back", SYNC_AND_TOKIO, Both, ttl),
 ];
@@ -54,57 +44,6 @@ async fn source(world: World) {
     far.send_to(b"pong", from).await.expect("room");
     let (n, from) = near.recv_from(&mut buf).await.expect("a datagram");
     assert_eq!((&buf[..n], from), (&b"pong"[..], far_address));
-}
-
-async fn queued_before(world: World) {
-    let ((near, near_address), (far, far_address)) = sockets(&world).await;
-    let other = world.far.bind_udp(world.far.address(0)).await.expect("a free port");
-    other.send_to(b"early", near_address).await.expect("room");
-    world.settle().await;
-
-    near.connect(far_address).await.expect("a peer");
-
-    let mut buf = [0; 10];
-    assert_eq!(near.recv(&mut buf).await.expect("a datagram"), 5);
-    far.send_to(b"peer", near_address).await.expect("room");
-    assert_eq!(near.recv(&mut buf).await.expect("a datagram"), 4);
-}
-
-async fn concrete_address(world: World) {
-    let near = world.near.bind_udp(world.near.wildcard(0)).await.expect("a free port");
-    let far = world.far.bind_udp(world.far.address(0)).await.expect("a free port");
-    let bound = near.local_addr().expect("bound");
-    assert!(bound.ip().is_unspecified());
-
-    near.connect(far.local_addr().expect("bound")).await.expect("a peer");
-
-    let local = near.local_addr().expect("connected");
-    assert!(!local.ip().is_unspecified() && local.port() == bound.port(), "{local}");
-    near.send(b"x").await.expect("room");
-    let (_, from) = far.recv_from(&mut [0; 10]).await.expect("a datagram");
-    assert_eq!(from.ip().to_canonical(), local.ip().to_canonical());
-}
-
-async fn stranger(world: World) {
-    let ((near, near_address), (_far, far_address)) = sockets(&world).await;
-    near.connect(far_address).await.expect("a peer");
-    let other = world.far.bind_udp(world.far.address(0)).await.expect("a free port");
-    other.connect(near_address).await.expect("a peer");
-
-    other.send(b"x").await.expect("room");
-
-    assert_eq!(kind(other.recv(&mut [0; 10]).await), Err(ErrorKind::ConnectionRefused));
-}
-
-async fn this_host(world: World) {
-    let receiver = world.near.bind_udp(world.near.wildcard(0)).await.expect("a free port");
-    let sender = world.near.bind_udp(world.near.wildcard(0)).await.expect("a free port");
-    let port = receiver.local_addr().expect("bound").port();
-
-    sender.send_to(b"here", world.near.wildcard(port)).await.expect("room");
-
-    let (n, from) = receiver.recv_from(&mut [0; 10]).await.expect("a datagram");
-    assert_eq!((n, from.ip().is_loopback()), (4, true));
 }
 
 async fn no_peer(world: World) {

@@ -21,9 +21,13 @@ mod addresses;
 mod binding;
 mod case;
 mod closing;
+mod connected;
 mod datagrams;
+mod failures;
+mod fresh;
 mod options;
 mod promises;
+mod readiness;
 mod sockets;
 mod streams;
 mod world;
@@ -35,7 +39,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let sections: [&[Case]; 8] = [
+    let sections: [&[Case]; 12] = [
         addresses::CASES,
         binding::CASES,
         accept::CASES,
@@ -43,6 +47,10 @@ fn main() -> ExitCode {
         closing::CASES,
         options::CASES,
         datagrams::CASES,
+        connected::CASES,
+        failures::CASES,
+        readiness::CASES,
+        fresh::CASES,
         promises::CASES,
     ];
     let cases: Vec<&Case> = sections.into_iter().flatten().collect();

@@ -6,7 +6,7 @@ use crate::sockets::{
     KernelTokio, KernelUdp, Listener, OurFutures, OurListener, OurSyncListener, OurSyncStream,
     OurSyncUdp, OurTokio, OurUdp, Stream, TcpSocket, Udp,
 };
-use netstack::netsocket::Net;
+use netstack::netsocket::{Net, TcpStream};
 use netstack::sim::{self, Link, Sim};
 use netstack::{Config, Pair, Stack};
 use std::io;
@@ -166,6 +166,29 @@ impl World {
         (client.expect("a listener"), accepted.expect("a client").0)
     }
 
+    /// A connection from near to far as the types that it is made of, for what no face has; not for
+    /// blocking sockets.
+    pub(crate) async fn whole_pair(&self) -> WholePair {
+        let at = self.far.address(0);
+        match (&self.near.net, &self.far.net) {
+            (Sockets::Kernel, _) => {
+                let listener = tokio::net::TcpListener::bind(at).await.expect("a free port");
+                let address = listener.local_addr().expect("bound");
+                let connecting = tokio::net::TcpStream::connect(address);
+                let (client, accepted) = tokio::join!(connecting, listener.accept());
+                WholePair::Kernel(client.expect("a listener"), accepted.expect("a client").0)
+            }
+            (Sockets::Ours(near), Sockets::Ours(far)) => {
+                let listener = far.tcp_listen(at).await.expect("a free port");
+                let address = listener.local_addr().expect("bound");
+                let connecting = near.tcp_connect(address);
+                let (client, accepted) = tokio::join!(connecting, listener.accept());
+                WholePair::Ours(client.expect("a listener"), accepted.expect("a client").0)
+            }
+            _ => unreachable!("both hosts are of one backend"),
+        }
+    }
+
     /// A port of far on which nobody listens, and which nobody else takes while the guard lives.
     pub(crate) async fn closed_port(&self) -> (ClosedPort, SocketAddr) {
         if let Sockets::Kernel = &self.far.net {
@@ -188,6 +211,12 @@ impl World {
         let long = if self.sim.is_some() { 1000 } else { 30 };
         tokio::time::sleep(Duration::from_millis(long)).await;
     }
+}
+
+/// A connection's two ends.
+pub(crate) enum WholePair {
+    Kernel(tokio::net::TcpStream, tokio::net::TcpStream),
+    Ours(TcpStream, TcpStream),
 }
 
 /// Keeps a port of the kernel bound, without listening on it.

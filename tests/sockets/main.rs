@@ -10,6 +10,7 @@ mod lifetime;
 mod readiness;
 mod streams;
 mod suspend;
+mod without_tokio;
 
 use netstack::netsocket::{TcpListener, TcpStream};
 use netstack::{Pair, Stack};

@@ -26,6 +26,14 @@ pub enum Command {
         /// The stack's address, or `0.0.0.0` or `::` for all of them; `::` takes IPv4 too.
         address: IpAddr,
     },
+    /// Connect the socket to a peer, or disconnect it; answered by [`Response::Connected`]. Only the
+    /// peer's datagrams are received from then on, and errors that concern it are told; what was
+    /// received before stays. A socket that is bound to all addresses is at the one that it sends
+    /// to the peer from, until it is disconnected.
+    Connect {
+        /// The peer; `0.0.0.0` and `[::]` stand for this host. `None` disconnects.
+        peer: Option<SocketAddr>,
+    },
     /// Queue a datagram to be sent; answered at once.
     Send {
         /// Where to.
@@ -87,6 +95,11 @@ pub enum Response {
         /// Names the socket from now on.
         handle: SocketId,
         /// The address with the port that was chosen.
+        local: SocketAddr,
+    },
+    /// The socket is connected, or is so no more.
+    Connected {
+        /// The address that the socket is at now.
         local: SocketAddr,
     },
     /// A datagram was received.

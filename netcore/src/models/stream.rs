@@ -118,10 +118,91 @@ fn a_writer_learns_that_the_connection_ended() {
         let writing = spawn(&queue, |queue| block_on(write(queue)));
 
         let mut wakes = Vec::new();
-        queue.finish_send(Error::Reset, &mut wakes);
+        queue.finish(Err(Error::Reset), Error::Reset, &mut wakes);
         wakes.into_iter().for_each(Waker::wake);
 
         assert_eq!(writing.join().expect("no panic"), Err(Error::Reset));
+    });
+}
+
+#[test]
+fn a_failure_is_told_once_to_reader_or_writer() {
+    loom::model(|| {
+        let core = Core::new();
+        let queue = core.stream(1);
+        assert_eq!(queue.try_send(b"a"), Ok(1));
+        let reading = spawn(&queue, |queue| block_on(read(queue)));
+        let writing = spawn(&queue, |queue| block_on(write(queue)));
+
+        let mut wakes = Vec::new();
+        queue.finish(Err(Error::Reset), Error::Reset, &mut wakes);
+        wakes.into_iter().for_each(Waker::wake);
+
+        let ends = (reading.join().expect("no panic"), writing.join().expect("no panic"));
+        let told_to_reader = (Err(Error::Reset), Err(Error::Ended));
+        let told_to_writer = (Ok(Vec::new()), Err(Error::Reset));
+        assert!(ends == told_to_reader || ends == told_to_writer, "{ends:?}");
+        assert_eq!(queue.take_error(), None);
+    });
+}
+
+/// What `try_io` does: looks, finds less than it wants, and says so.
+#[test]
+fn a_reader_that_wants_more_hears_of_each_arrival() {
+    loom::model(|| {
+        let core = Core::new();
+        let queue = core.stream(4);
+        let reading = spawn(&queue, |queue| {
+            let mut key = WaitKey::default();
+            block_on(async {
+                loop {
+                    poll_fn(|cx| queue.poll_read_ready(&mut key, cx.waker())).await;
+                    let seen = queue.recv_state();
+                    if queue.try_peek(&mut [0; 2]) == Ok(2) {
+                        break;
+                    }
+                    queue.clear_readable(seen.tick);
+                }
+            });
+        });
+
+        for byte in [b"a", b"b"] {
+            let mut wakes = Vec::new();
+            queue.push_received(Received::Copy(byte), &mut wakes);
+            wakes.into_iter().for_each(Waker::wake);
+        }
+
+        reading.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_writer_that_wants_more_room_hears_of_all_that_is_made() {
+    loom::model(|| {
+        let core = Core::new();
+        let queue = core.stream(2);
+        assert_eq!(queue.try_send(b"ab"), Ok(2));
+        let writing = spawn(&queue, |queue| {
+            let mut key = WaitKey::default();
+            block_on(async {
+                loop {
+                    poll_fn(|cx| queue.poll_write_ready(&mut key, cx.waker())).await;
+                    let seen = queue.send_state();
+                    if queue.queued().1 == 0 {
+                        break;
+                    }
+                    queue.clear_writable(seen.tick);
+                }
+            });
+        });
+
+        for _ in 0..2 {
+            let mut wakes = Vec::new();
+            assert!(queue.take_to_send(1, &mut wakes).is_some());
+            wakes.into_iter().for_each(Waker::wake);
+        }
+
+        writing.join().expect("no panic");
     });
 }
 
@@ -137,7 +218,7 @@ fn a_reader_learns_of_the_end_after_the_bytes() {
 
         let mut wakes = Vec::new();
         queue.push_received(Received::Copy(b"a"), &mut wakes);
-        queue.finish_recv(Err(Error::Reset), &mut wakes);
+        queue.finish(Err(Error::Reset), Error::Reset, &mut wakes);
         wakes.into_iter().for_each(Waker::wake);
 
         let read = reading.join().expect("no panic");

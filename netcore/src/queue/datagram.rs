@@ -1,5 +1,8 @@
 //! The datagrams between a UDP, ping or raw socket and its handle.
 
+use super::bounded::{Bounded, OVERHEAD};
+use super::peer::Connected;
+use super::readiness::{Readiness, SideState, Tick};
 use super::waiters::{WaitKey, Waiters};
 use crate::addressing::this_host;
 use crate::config::Config;
@@ -11,7 +14,6 @@ use crate::sockets::datagram::Kind;
 use crate::sync::Mutex;
 use crate::udp::Options;
 use bytes::Bytes;
-use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::task::{Poll, Waker};
 
@@ -60,16 +62,14 @@ pub struct DatagramQueue {
 #[derive(Debug)]
 struct RecvSide {
     queue: Bounded,
-    /// Only datagrams from here are taken.
-    peer: Option<SocketAddr>,
-    /// The socket's address while it is connected, if it is bound to all.
-    local: Option<IpAddr>,
+    connected: Connected,
     /// The multicast groups that the socket is in.
     groups: Vec<IpAddr>,
     groups_max: usize,
     /// An error that the network reported; told once.
     error: Option<Error>,
     closed: Option<Error>,
+    readiness: Readiness,
     waiters: Waiters,
 }
 
@@ -78,32 +78,9 @@ struct SendSide {
     queue: Bounded,
     options: Options,
     closed: Option<Error>,
+    readiness: Readiness,
     waiters: Waiters,
 }
-
-/// Datagrams up to a number of bytes.
-#[derive(Debug)]
-struct Bounded {
-    datagrams: VecDeque<Queued>,
-    bytes: usize,
-    bytes_max: usize,
-}
-
-/// A datagram, and what is counted for it.
-#[derive(Debug)]
-struct Queued {
-    datagram: Datagram,
-    bytes: usize,
-}
-
-/// What one queued datagram costs besides its payload, for the bound on the queue's bytes: its
-/// place, of which a growing queue has up to two for each datagram, and the allocation of the
-/// payload with its reference count.
-const OVERHEAD: usize = 2 * size_of::<Queued>() + PAYLOAD_OVERHEAD;
-const PAYLOAD_OVERHEAD: usize = 48;
-
-/// How many datagrams an idle queue keeps room for.
-const IDLE_CAPACITY: usize = 16;
 
 /// Handles.
 impl DatagramQueue {
@@ -112,23 +89,10 @@ impl DatagramQueue {
         self.bell.id()
     }
 
-    /// The address that the socket is bound to, or has while it is connected.
+    /// The address that the socket is at: the one that it is bound to, or, if that stands for all,
+    /// the one that it sends from while it is connected.
     pub fn local_address(&self) -> SocketAddr {
-        let connected = self.recv.lock().local;
-        SocketAddr::new(connected.unwrap_or(self.local.ip()), self.local.port())
-    }
-
-    /// The address that the socket is bound to, connected or not.
-    pub fn bound_address(&self) -> SocketAddr {
-        self.local
-    }
-
-    /// Whom datagrams to `peer` reach: `0.0.0.0` and `::` stand for this host, as on Linux.
-    pub fn reached_peer(&self, peer: SocketAddr) -> SocketAddr {
-        match self.kind {
-            Kind::Raw { .. } => peer,
-            _ => SocketAddr::new(this_host(peer.ip(), self.local.ip()), peer.port()),
-        }
+        self.recv.lock().connected.local_address(self.local)
     }
 
     /// Whether datagrams can be sent to `peer` at all.
@@ -137,7 +101,8 @@ impl DatagramQueue {
     ///
     /// [`Error::ZeroPort`] or [`Error::WrongFamily`].
     pub fn check_peer(&self, peer: SocketAddr) -> Result<(), Error> {
-        self.kind.check_peer(peer)
+        let source = self.recv.lock().connected.source;
+        self.kind.check_peer(self.resolved(peer, source))
     }
 
     /// Takes the oldest received datagram.
@@ -160,7 +125,7 @@ impl DatagramQueue {
     pub fn try_peek<R>(&self, look: impl FnOnce(&Datagram) -> R) -> Result<R, Error> {
         let mut recv = self.recv.lock();
         recv.check()?;
-        Ok(look(&recv.queue.datagrams.front().expect("check found a datagram").datagram))
+        Ok(look(recv.queue.front().expect("check found a datagram")))
     }
 
     /// Whether [`try_recv`](Self::try_recv) would give something else than
@@ -174,50 +139,6 @@ impl DatagramQueue {
         Poll::Pending
     }
 
-    /// As [`poll_readable`](Self::poll_readable), but after [`clear_readable`](Self::clear_readable)
-    /// only once more has come.
-    pub fn poll_readable_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
-        let mut recv = self.recv.lock();
-        if recv.is_ready() && (recv.closed.is_some() || !recv.waiters.is_cleared()) {
-            return Poll::Ready(());
-        }
-        recv.waiters.register(key, waker);
-        Poll::Pending
-    }
-
-    /// As [`poll_writable`](Self::poll_writable), but after [`clear_writable`](Self::clear_writable)
-    /// only once there is more room.
-    pub fn poll_writable_event(&self, len: usize, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
-        let mut send = self.send.lock();
-        let has_room = send.queue.has_room(len.min(self.kind.payload_max()));
-        if send.closed.is_some() || has_room && !send.waiters.is_cleared() {
-            return Poll::Ready(());
-        }
-        send.waiters.register(key, waker);
-        Poll::Pending
-    }
-
-    /// How often something has made the socket readable; for [`clear_readable`](Self::clear_readable).
-    pub fn readable_events(&self) -> u64 {
-        self.recv.lock().waiters.events()
-    }
-
-    /// How often something has made the socket writable; for [`clear_writable`](Self::clear_writable).
-    pub fn writable_events(&self) -> u64 {
-        self.send.lock().waiters.events()
-    }
-
-    /// What is there to be received is of no use to the caller: the socket is not readable until more
-    /// comes, unless it has since there were `events`.
-    pub fn clear_readable(&self, events: u64) {
-        self.recv.lock().waiters.clear(events);
-    }
-
-    /// The same for the room to send.
-    pub fn clear_writable(&self, events: u64) {
-        self.send.lock().waiters.clear(events);
-    }
-
     /// Queues a datagram to be sent.
     ///
     /// # Errors
@@ -228,24 +149,34 @@ impl DatagramQueue {
     /// that the network reported for something sent earlier, once; why the socket ended. Nothing
     /// is queued then.
     pub fn try_send(&self, mut datagram: Datagram) -> Result<(), Error> {
-        datagram.peer = self.reached_peer(datagram.peer);
         if datagram.payload.len() > self.kind.payload_max() {
             return Err(Error::MessageTooLarge);
         }
+        let mut send = self.send.lock();
+        let mut recv = self.recv.lock();
+        if let (None, Some(source)) = (datagram.local, recv.connected.source) {
+            // Decided now: what is queued is not moved by the next connect.
+            datagram.local = Some(SocketAddr::new(source, 0));
+        }
+        let local = datagram.local.map(|local| local.ip());
+        datagram.peer = self.resolved(datagram.peer, local);
         self.kind.check_peer(datagram.peer)?;
         self.kind.check_local(datagram.local)?;
-        let mut send = self.send.lock();
         if let Some(reason) = send.closed {
             return Err(reason);
         }
         if datagram.peer.ip().to_canonical() == Ipv4Addr::BROADCAST && !send.options.broadcast {
             return Err(Error::BroadcastForbidden);
         }
-        if let Some(error) = self.recv.lock().error.take() {
+        if let Some(error) = recv.error.take() {
             return Err(error);
         }
+        drop(recv);
         let len = datagram.payload.len();
         if !send.queue.has_room(len) {
+            // There may be room for less, which whoever waits for room must not be told of at once.
+            let seen = send.readiness.tick();
+            send.readiness.clear(seen);
             return Err(Error::WouldBlock);
         }
         send.queue.push(datagram, len);
@@ -265,23 +196,51 @@ impl DatagramQueue {
         Poll::Pending
     }
 
-    /// Whether [`try_recv`](Self::try_recv) would give something else than
-    /// [`Error::WouldBlock`], as far as [`clear_readable`](Self::clear_readable) lets it.
-    pub fn is_readable(&self) -> bool {
-        let recv = self.recv.lock();
-        recv.is_ready() && (recv.closed.is_some() || !recv.waiters.is_cleared())
+    /// As [`poll_readable`](Self::poll_readable), for a caller who may find that what is there is
+    /// not enough and then [says so](Self::clear_readable): waits for a change after that.
+    pub fn poll_read_ready(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        let mut recv = self.recv.lock();
+        let state = recv.state();
+        if state.is_ready || state.is_closed {
+            return Poll::Ready(());
+        }
+        recv.waiters.register(key, waker);
+        Poll::Pending
     }
 
-    /// Whether a datagram of `len` bytes can be queued now, or sending fails.
-    pub fn is_writable(&self, len: usize) -> bool {
-        let send = self.send.lock();
-        let has_room = send.queue.has_room(len.min(self.kind.payload_max()));
-        send.closed.is_some() || has_room && !send.waiters.is_cleared()
+    /// As [`poll_writable`](Self::poll_writable) for a datagram of no bytes, for a caller who may
+    /// find that the room is not enough, by [sending](Self::try_send) or by
+    /// [saying so](Self::clear_writable): waits for a change after that.
+    pub fn poll_write_ready(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        let mut send = self.send.lock();
+        let state = send.state();
+        if state.is_ready || state.is_closed {
+            return Poll::Ready(());
+        }
+        send.waiters.register(key, waker);
+        Poll::Pending
     }
 
-    /// Whether the network has reported an error that nobody was told so far.
-    pub fn has_error(&self) -> bool {
-        self.recv.lock().error.is_some()
+    /// Takes back that there was something to receive in a [state](Self::recv_state) seen before,
+    /// unless the side has changed since.
+    pub fn clear_readable(&self, seen: Tick) {
+        self.recv.lock().readiness.clear(seen);
+    }
+
+    /// Takes back that there was room in a [state](Self::send_state) seen before, unless the side
+    /// has changed since.
+    pub fn clear_writable(&self, seen: Tick) {
+        self.send.lock().readiness.clear(seen);
+    }
+
+    /// How the receive side stands.
+    pub fn recv_state(&self) -> SideState {
+        self.recv.lock().state()
+    }
+
+    /// How the send side stands, for a datagram of no bytes.
+    pub fn send_state(&self) -> SideState {
+        self.send.lock().state()
     }
 
     /// Forgets a waiter of the receive side.
@@ -299,27 +258,21 @@ impl DatagramQueue {
         self.recv.lock().error.take()
     }
 
+    /// Whether [`take_error`](Self::take_error) would tell something.
+    pub fn has_error(&self) -> bool {
+        self.recv.lock().error.is_some()
+    }
+
     /// Whom the socket is connected to.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.recv.lock().peer
+        self.recv.lock().connected.peer
     }
 
-    /// Connects the socket: only datagrams from `peer` are received, and errors that concern it are
-    /// told. What is queued already stays, as on Linux. `local` is the address of the stack's that
-    /// the socket has from now on, if it was bound to all of them.
-    pub fn connect(&self, peer: SocketAddr, local: Option<IpAddr>) {
-        self.connect_to(Some(peer), local);
-    }
-
-    /// Connects the socket without an address of its own, or ends that.
+    /// Sets the peer, and leaves the address that the socket sends from to each datagram. Datagrams
+    /// that are queued stay so. See [`Connect`](crate::udp::Command::Connect), which also asks
+    /// whether there is a way to the peer.
     pub fn set_peer(&self, peer: Option<SocketAddr>) {
-        self.connect_to(peer, None);
-    }
-
-    fn connect_to(&self, peer: Option<SocketAddr>, local: Option<IpAddr>) {
-        let mut recv = self.recv.lock();
-        recv.peer = peer;
-        recv.local = local;
+        self.recv.lock().connected = Connected { peer, source: None };
     }
 
     /// The options as last set.
@@ -388,21 +341,48 @@ impl DatagramQueue {
             kind,
             recv: Mutex::new(RecvSide {
                 queue: Bounded::new(bytes_max),
-                peer: None,
-                local: None,
+                connected: Connected::default(),
                 groups: Vec::new(),
                 groups_max: config.groups_per_socket_max,
                 error: None,
                 closed: None,
+                readiness: Readiness::default(),
                 waiters: Waiters::default(),
             }),
             send: Mutex::new(SendSide {
                 queue: Bounded::new(bytes_max),
                 options: Options::default(),
                 closed: None,
+                readiness: Readiness::default(),
                 waiters: Waiters::default(),
             }),
         }
+    }
+
+    /// The address that the socket was bound to.
+    pub(crate) fn bound_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The address that the socket sends from since it was connected, if it is bound to none of its
+    /// own.
+    pub(crate) fn source(&self) -> Option<IpAddr> {
+        self.recv.lock().connected.source
+    }
+
+    /// Connects the socket: from now on only datagrams from `peer` to `source` are received, and
+    /// errors that concern the peer are told. Datagrams that are queued stay so.
+    pub(crate) fn connect(&self, peer: SocketAddr, source: Option<IpAddr>) {
+        self.recv.lock().connected = Connected { peer: Some(peer), source };
+    }
+
+    /// The address that is meant by `peer`, which may stand for this host.
+    pub(crate) fn resolved(&self, peer: SocketAddr, source: Option<IpAddr>) -> SocketAddr {
+        let bound = self.local.ip().to_canonical();
+        let is_one = !bound.is_unspecified() && !bound.is_multicast();
+        let own = source.filter(|source| !source.to_canonical().is_unspecified());
+        let own = own.or(is_one.then_some(bound));
+        SocketAddr::new(this_host(peer.ip(), own), peer.port())
     }
 
     pub(crate) fn bell(&self) -> &Bell {
@@ -422,13 +402,14 @@ impl DatagramQueue {
         wakes: &mut Vec<Waker>,
     ) -> Pushed {
         let mut recv = self.recv.lock();
-        if recv.peer.is_some_and(|peer| peer != datagram.peer) {
+        if !recv.connected.takes(self.local, &datagram) {
             return Pushed::Stranger;
         }
         if !recv.queue.has_room(kept) {
             return Pushed::Full;
         }
         recv.queue.push(datagram, kept);
+        recv.readiness.renew();
         recv.waiters.wake(wakes);
         Pushed::Taken
     }
@@ -436,9 +417,8 @@ impl DatagramQueue {
     /// Puts a datagram that was taken but never reached anybody back in front.
     pub(crate) fn unread(&self, datagram: Datagram, wakes: &mut Vec<Waker>) {
         let mut recv = self.recv.lock();
-        let bytes = OVERHEAD + datagram.payload.len();
-        recv.queue.bytes += bytes;
-        recv.queue.datagrams.push_front(Queued { datagram, bytes });
+        recv.queue.unread(datagram);
+        recv.readiness.renew();
         recv.waiters.wake(wakes);
     }
 
@@ -450,6 +430,7 @@ impl DatagramQueue {
     pub(crate) fn set_error(&self, error: Error, wakes: &mut Vec<Waker>) {
         let mut recv = self.recv.lock();
         recv.error = Some(error);
+        recv.readiness.renew();
         recv.waiters.wake(wakes);
     }
 
@@ -457,6 +438,7 @@ impl DatagramQueue {
     pub(crate) fn take_to_send(&self, wakes: &mut Vec<Waker>) -> Option<(Datagram, Options)> {
         let mut send = self.send.lock();
         let datagram = send.queue.pop()?.datagram;
+        send.readiness.renew();
         send.waiters.wake(wakes);
         Some((datagram, send.options))
     }
@@ -470,10 +452,12 @@ impl DatagramQueue {
     pub(crate) fn finish(&self, reason: Error, wakes: &mut Vec<Waker>) {
         let mut recv = self.recv.lock();
         recv.closed = Some(reason);
+        recv.readiness.renew();
         recv.waiters.wake(wakes);
         drop(recv);
         let mut send = self.send.lock();
         send.closed = Some(reason);
+        send.readiness.renew();
         send.waiters.wake(wakes);
     }
 }
@@ -493,6 +477,14 @@ impl RecvSide {
         !self.queue.is_empty() || self.error.is_some() || self.closed.is_some()
     }
 
+    fn state(&self) -> SideState {
+        SideState {
+            is_ready: self.is_ready() && !self.readiness.is_cleared(),
+            is_closed: self.closed.is_some(),
+            tick: self.readiness.tick(),
+        }
+    }
+
     /// `Ok` if there is a datagram.
     fn check(&mut self) -> Result<(), Error> {
         if let Some(error) = self.error.take() {
@@ -505,33 +497,13 @@ impl RecvSide {
     }
 }
 
-impl Bounded {
-    fn new(bytes_max: usize) -> Self {
-        Self { datagrams: VecDeque::new(), bytes: 0, bytes_max }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.datagrams.is_empty()
-    }
-
-    fn has_room(&self, kept: usize) -> bool {
-        self.bytes + OVERHEAD + kept <= self.bytes_max
-    }
-
-    /// Appends a datagram whose payload keeps `kept` bytes alive.
-    fn push(&mut self, datagram: Datagram, kept: usize) {
-        let bytes = OVERHEAD + kept;
-        self.bytes += bytes;
-        self.datagrams.push_back(Queued { datagram, bytes });
-    }
-
-    fn pop(&mut self) -> Option<Queued> {
-        let queued = self.datagrams.pop_front()?;
-        self.bytes -= queued.bytes;
-        if self.is_empty() && self.datagrams.capacity() > IDLE_CAPACITY {
-            // An idle socket gives the room of its last burst back.
-            self.datagrams = VecDeque::new();
+impl SendSide {
+    fn state(&self) -> SideState {
+        let is_ready = self.closed.is_some() || self.queue.has_room(0);
+        SideState {
+            is_ready: is_ready && !self.readiness.is_cleared(),
+            is_closed: self.closed.is_some(),
+            tick: self.readiness.tick(),
         }
-        Some(queued)
     }
 }

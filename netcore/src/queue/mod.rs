@@ -5,20 +5,26 @@
 //! was taken is no longer the future's business.
 
 mod accept;
+mod bounded;
 mod bytes;
 mod datagram;
+mod failure;
 mod held;
+mod peer;
+mod readiness;
+mod sides;
 mod stream;
 mod waiters;
 
 pub use accept::AcceptQueue;
 pub use datagram::{Datagram, DatagramQueue};
 pub use held::HeldSyn;
-pub use stream::{SideState, StreamQueue};
+pub use readiness::{SideState, Tick};
+pub use stream::StreamQueue;
 pub use waiters::WaitKey;
 
 pub(crate) use datagram::Pushed;
-pub(crate) use stream::Received;
+pub(crate) use sides::Received;
 
 use crate::sync::Arc;
 

@@ -1,13 +1,17 @@
 //! The bytes between a TCP connection and its handle.
 
 use super::bytes::ByteQueue;
-use super::waiters::{WaitKey, Waiters};
+use super::failure::{Failure, is_lasting};
+use super::readiness::{SideState, Tick};
+use super::sides::{Received, RecvSide, SendSide, parts};
+use super::waiters::WaitKey;
 use crate::doorbell::{Bell, Events};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::sync::{Mutex, MutexGuard};
 use crate::tcp;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::task::{Poll, Waker};
 
@@ -26,59 +30,9 @@ pub struct StreamQueue {
     peer: SocketAddr,
     recv: Mutex<RecvSide>,
     send: Mutex<SendSide>,
+    /// Locked last.
+    failure: Failure,
     options: Mutex<tcp::Options>,
-    failure: Mutex<Failure>,
-}
-
-/// Why the connection ended, unless it was by closing.
-///
-/// As on Linux, whoever reads or writes first is told, or whoever asks for the error; after that reads
-/// give the end of the stream, and writes [`Error::Ended`].
-#[derive(Debug, Default)]
-struct Failure {
-    reason: Option<Error>,
-    is_told: bool,
-}
-
-/// How one side of a stream stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SideState {
-    /// A `try_*` call would give something else than [`Error::WouldBlock`].
-    pub is_ready: bool,
-    /// No more comes, or can be sent, besides what is queued.
-    pub is_closed: bool,
-}
-
-#[derive(Debug)]
-struct RecvSide {
-    data: ByteQueue,
-    limit: usize,
-    /// The stack holds back received bytes until there is room.
-    stalled: bool,
-    /// No further bytes will come: the stream has ended, or the connection has failed.
-    end: Option<End>,
-    /// The handle wants no more: reads give the queued bytes, then the end of the stream.
-    shutdown: bool,
-    waiters: Waiters,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Closed,
-    Failed,
-}
-
-#[derive(Debug)]
-struct SendSide {
-    data: ByteQueue,
-    limit: usize,
-    /// Bytes promised to writers that are still copying.
-    reserved: usize,
-    /// The write half was shut down: a FIN follows the queued bytes.
-    fin: bool,
-    /// The connection takes no more bytes.
-    is_closed: bool,
-    waiters: Waiters,
 }
 
 /// Copies larger than this are made without holding the lock.
@@ -106,8 +60,9 @@ impl StreamQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::WouldBlock`] if nothing is there yet; after all bytes received before were read, why
-    /// the connection failed, unless somebody was told already.
+    /// [`Error::WouldBlock`] if nothing is there yet; otherwise why the connection failed, after
+    /// all bytes received before were read. That is told once, to the first call on either side
+    /// that could tell it; reads after it give the end of the stream.
     pub fn try_recv(&self, buf: &mut [u8]) -> Result<usize, Error> {
         let mut recv = self.recv.lock();
         if buf.is_empty() {
@@ -115,6 +70,22 @@ impl StreamQueue {
         }
         self.check_recv(&recv)?;
         let n = recv.data.read(buf);
+        self.after_pop(recv);
+        Ok(n)
+    }
+
+    /// As [`try_recv`](Self::try_recv), into several buffers in turn.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_recv`](Self::try_recv).
+    pub fn try_recv_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> Result<usize, Error> {
+        let mut recv = self.recv.lock();
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return Ok(0);
+        }
+        self.check_recv(&recv)?;
+        let n = bufs.iter_mut().map(|buf| recv.data.read(buf)).sum();
         self.after_pop(recv);
         Ok(n)
     }
@@ -159,13 +130,31 @@ impl StreamQueue {
         Poll::Pending
     }
 
+    /// As [`poll_readable`](Self::poll_readable), for a caller who may find that what is there is
+    /// not enough and then [says so](Self::clear_readable): waits for a change after that.
+    pub fn poll_read_ready(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+        let mut recv = self.recv.lock();
+        let state = recv.state();
+        if state.is_ready || state.is_closed {
+            return Poll::Ready(());
+        }
+        recv.waiters.register(key, waker);
+        Poll::Pending
+    }
+
+    /// Takes back that the receive side was ready in a [state](Self::recv_state) seen before, unless
+    /// it has changed since. A side that is closed stays so.
+    pub fn clear_readable(&self, seen: Tick) {
+        self.recv.lock().readiness.clear(seen);
+    }
+
     /// Queues a copy of as much of `data` as there is credit for and returns how much that was.
     ///
     /// # Errors
     ///
-    /// [`Error::WouldBlock`] without credit; [`Error::Shutdown`] after
-    /// [`shutdown_send`](Self::shutdown_send); why the connection failed, unless somebody was told
-    /// already, and [`Error::Ended`] then.
+    /// [`Error::WouldBlock`] without credit; why the connection failed, once as with
+    /// [`try_recv`](Self::try_recv), and then [`Error::Ended`]; [`Error::Shutdown`] after
+    /// [`shutdown_send`](Self::shutdown_send).
     pub fn try_send(&self, data: &[u8]) -> Result<usize, Error> {
         let mut send = self.send.lock();
         self.check_send(&send)?;
@@ -182,6 +171,35 @@ impl StreamQueue {
             send = self.send.lock();
             send.reserved -= n;
             send.data.push(copy);
+        }
+        drop(send);
+        self.bell.ring(Events::SEND);
+        Ok(n)
+    }
+
+    /// As [`try_send`](Self::try_send), from several buffers in turn.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Self::try_send).
+    pub fn try_send_vectored(&self, bufs: &[IoSlice<'_>]) -> Result<usize, Error> {
+        let mut send = self.send.lock();
+        self.check_send(&send)?;
+        let len: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if len == 0 {
+            return Ok(0);
+        }
+        let n = send.credit()?.min(len);
+        if n <= COPY_UNLOCKED {
+            parts(bufs, n).for_each(|part| send.data.push_slice(part));
+        } else {
+            send.reserved += n;
+            drop(send);
+            let mut copy = BytesMut::with_capacity(n);
+            parts(bufs, n).for_each(|part| copy.extend_from_slice(part));
+            send = self.send.lock();
+            send.reserved -= n;
+            send.data.push(copy.freeze());
         }
         drop(send);
         self.bell.ring(Events::SEND);
@@ -211,70 +229,39 @@ impl StreamQueue {
     /// [`Error::WouldBlock`]; if not, `waker` is kept and woken when that may have changed.
     pub fn poll_writable(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut send = self.send.lock();
-        if send.is_over() || send.credit().is_ok() {
+        if send.is_closed() || send.credit().is_ok() {
             return Poll::Ready(());
         }
         send.waiters.register(key, waker);
         Poll::Pending
     }
 
-    /// As [`poll_readable`](Self::poll_readable), but after [`clear_readable`](Self::clear_readable)
-    /// only once more has come.
-    pub fn poll_readable_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
-        let mut recv = self.recv.lock();
-        if recv.is_ready() && (recv.is_closed() || !recv.waiters.is_cleared()) {
-            return Poll::Ready(());
-        }
-        recv.waiters.register(key, waker);
-        Poll::Pending
-    }
-
-    /// As [`poll_writable`](Self::poll_writable), but after [`clear_writable`](Self::clear_writable)
-    /// only once there is more room.
-    pub fn poll_writable_event(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
+    /// As [`poll_writable`](Self::poll_writable), for a caller who may find that the room is not
+    /// enough and then [says so](Self::clear_writable): waits for a change after that.
+    pub fn poll_write_ready(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut send = self.send.lock();
-        if send.is_over() || send.credit().is_ok() && !send.waiters.is_cleared() {
+        let state = send.state();
+        if state.is_ready || state.is_closed {
             return Poll::Ready(());
         }
         send.waiters.register(key, waker);
         Poll::Pending
     }
 
-    /// How often something has made the stream readable; for [`clear_readable`](Self::clear_readable).
-    pub fn readable_events(&self) -> u64 {
-        self.recv.lock().waiters.events()
-    }
-
-    /// How often something has made the stream writable; for [`clear_writable`](Self::clear_writable).
-    pub fn writable_events(&self) -> u64 {
-        self.send.lock().waiters.events()
-    }
-
-    /// What is there to be read is of no use to the caller: the stream is not readable until more
-    /// comes, unless it has since there were `events`.
-    pub fn clear_readable(&self, events: u64) {
-        self.recv.lock().waiters.clear(events);
-    }
-
-    /// The same for the room to write.
-    pub fn clear_writable(&self, events: u64) {
-        self.send.lock().waiters.clear(events);
+    /// Takes back that the send side was ready in a [state](Self::send_state) seen before, unless it
+    /// has changed since. A side that is closed stays so.
+    pub fn clear_writable(&self, seen: Tick) {
+        self.send.lock().readiness.clear(seen);
     }
 
     /// How the receive side stands.
     pub fn recv_state(&self) -> SideState {
-        let recv = self.recv.lock();
-        let is_closed = recv.is_closed();
-        let is_ready = recv.is_ready() && (is_closed || !recv.waiters.is_cleared());
-        SideState { is_ready, is_closed }
+        self.recv.lock().state()
     }
 
     /// How the send side stands.
     pub fn send_state(&self) -> SideState {
-        let send = self.send.lock();
-        let is_closed = send.is_over();
-        let has_room = send.credit().is_ok() && !send.waiters.is_cleared();
-        SideState { is_ready: is_closed || has_room, is_closed }
+        self.send.lock().state()
     }
 
     /// Forgets a waiter of the receive side.
@@ -292,15 +279,16 @@ impl StreamQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] if the connection has ended.
+    /// Why the connection ended, if it did.
     pub fn shutdown_send(&self) -> Result<(), Error> {
         let mut wakes = Vec::new();
         let mut send = self.send.lock();
-        if send.is_closed {
-            return Err(Error::Closed);
+        if let Some(reason) = send.closed {
+            return Err(reason);
         }
         if !send.fin {
             send.fin = true;
+            send.readiness.renew();
             send.waiters.wake(&mut wakes);
             drop(send);
             self.bell.ring(Events::SEND);
@@ -315,19 +303,35 @@ impl StreamQueue {
         let mut wakes = Vec::new();
         let mut recv = self.recv.lock();
         recv.shutdown = true;
+        recv.readiness.renew();
         recv.waiters.wake(&mut wakes);
         drop(recv);
         wakes.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether the connection has failed, and nobody was told so far.
-    pub fn has_error(&self) -> bool {
-        self.failure.lock().is_news()
+    /// Why the connection failed, if it did, whoever was told.
+    pub fn error(&self) -> Option<Error> {
+        self.send.lock().closed.filter(|reason| *reason != Error::Shutdown)
     }
 
-    /// Takes why the connection failed, unless somebody was told already.
+    /// Takes why the connection failed, if it did and nobody was told yet. That there is nothing
+    /// behind the handle any more ([`Error::StackGone`]) stays.
     pub fn take_error(&self) -> Option<Error> {
-        self.failure.lock().tell()
+        self.failure.take().or_else(|| self.lasting_error())
+    }
+
+    /// Whether [`take_error`](Self::take_error) would tell something.
+    pub fn has_error(&self) -> bool {
+        self.failure.is_some() || self.lasting_error().is_some()
+    }
+
+    /// Whether the connection is over in both directions, be it by a failure.
+    pub fn is_over(&self) -> bool {
+        self.send.lock().closed.is_some()
+    }
+
+    fn lasting_error(&self) -> Option<Error> {
+        self.send.lock().closed.filter(|reason| is_lasting(*reason))
     }
 
     /// A copy of the options as last set.
@@ -354,21 +358,24 @@ impl StreamQueue {
 
     /// `Ok` if there are bytes, or the end of the stream.
     fn check_recv(&self, recv: &RecvSide) -> Result<(), Error> {
+        if !recv.data.is_empty() {
+            return Ok(());
+        }
         match recv.end {
-            _ if !recv.data.is_empty() || recv.shutdown => Ok(()),
-            None => Err(Error::WouldBlock),
-            Some(End::Closed) => Ok(()),
-            Some(End::Failed) => self.failure.lock().tell().map_or(Ok(()), Err),
+            Some(Err(reason)) if is_lasting(reason) && !recv.shutdown => Err(reason),
+            Some(Err(_)) => self.failure.take().map_or(Ok(()), Err),
+            None if !recv.shutdown => Err(Error::WouldBlock),
+            _ => Ok(()),
         }
     }
 
+    /// `Ok` if bytes may be queued.
     fn check_send(&self, send: &SendSide) -> Result<(), Error> {
-        if send.fin {
-            return Err(Error::Shutdown);
-        }
-        match send.is_closed {
-            true => Err(self.failure.lock().tell().unwrap_or(Error::Ended)),
-            false => Ok(()),
+        match send.closed {
+            None if !send.fin => Ok(()),
+            Some(reason) if is_lasting(reason) && !send.fin => Err(reason),
+            Some(_) if !send.fin => Err(self.failure.take().unwrap_or(Error::Ended)),
+            _ => Err(self.failure.take().unwrap_or(Error::Shutdown)),
         }
     }
 
@@ -394,24 +401,10 @@ impl StreamQueue {
             bell,
             local,
             peer,
-            recv: Mutex::new(RecvSide {
-                data: ByteQueue::default(),
-                limit: recv_limit,
-                stalled: false,
-                end: None,
-                shutdown: false,
-                waiters: Waiters::default(),
-            }),
-            send: Mutex::new(SendSide {
-                data: ByteQueue::default(),
-                limit: send_limit,
-                reserved: 0,
-                fin: false,
-                is_closed: false,
-                waiters: Waiters::default(),
-            }),
+            recv: Mutex::new(RecvSide::new(recv_limit)),
+            send: Mutex::new(SendSide::new(send_limit)),
+            failure: Failure::default(),
             options: Mutex::new(options),
-            failure: Mutex::default(),
         }
     }
 
@@ -435,6 +428,7 @@ impl StreamQueue {
             Received::Copy(data) => recv.data.push_slice(data),
             Received::Kept(chunk, kept) => recv.data.push_kept(chunk, kept),
         }
+        recv.readiness.renew();
         recv.waiters.wake(wakes);
     }
 
@@ -442,6 +436,7 @@ impl StreamQueue {
     pub(crate) fn unread(&self, chunk: Bytes, wakes: &mut Vec<Waker>) {
         let mut recv = self.recv.lock();
         recv.data.unread(chunk);
+        recv.readiness.renew();
         recv.waiters.wake(wakes);
     }
 
@@ -454,17 +449,12 @@ impl StreamQueue {
         !self.recv.lock().data.is_empty()
     }
 
-    /// No further bytes will come: the peer has closed, or the connection has failed.
+    /// No further bytes will come.
     pub(crate) fn finish_recv(&self, end: Result<(), Error>, wakes: &mut Vec<Waker>) {
         let mut recv = self.recv.lock();
         if recv.end.is_none() {
-            recv.end = Some(match end {
-                Ok(()) => End::Closed,
-                Err(reason) => {
-                    self.failure.lock().set(reason);
-                    End::Failed
-                }
-            });
+            recv.end = Some(end);
+            recv.readiness.renew();
             recv.waiters.wake(wakes);
         }
     }
@@ -473,9 +463,9 @@ impl StreamQueue {
     pub(crate) fn take_to_send(&self, max: usize, wakes: &mut Vec<Waker>) -> Option<Bytes> {
         let mut send = self.send.lock();
         let chunk = send.data.pop(max)?;
+        send.readiness.renew();
         // Half of the credit at once, for the same reason as in `after_pop`.
-        let is_waited_for = !send.waiters.is_empty() || send.waiters.is_cleared();
-        if is_waited_for && send.data.len() + send.reserved <= send.limit / 2 {
+        if !send.waiters.is_empty() && send.data.len() + send.reserved <= send.limit / 2 {
             send.waiters.wake(wakes);
         }
         Some(chunk)
@@ -487,65 +477,23 @@ impl StreamQueue {
         send.fin && send.data.is_empty() && send.reserved == 0
     }
 
-    /// The connection takes no more bytes; what is queued is dropped.
-    pub(crate) fn finish_send(&self, reason: Error, wakes: &mut Vec<Waker>) {
-        let mut send = self.send.lock();
-        if !send.is_closed {
-            send.is_closed = true;
-            if reason != Error::Shutdown {
-                self.failure.lock().set(reason);
-            }
-            send.data = ByteQueue::default();
-            send.waiters.wake(wakes);
+    /// The connection is over, and why: [`Error::Shutdown`] if it was closed in order. What is queued
+    /// to be sent is dropped.
+    pub(crate) fn finish(&self, end: Result<(), Error>, reason: Error, wakes: &mut Vec<Waker>) {
+        if reason != Error::Shutdown && !is_lasting(reason) {
+            self.failure.set(reason);
         }
-    }
-}
-
-/// Received bytes on their way into a queue.
-pub(crate) enum Received<'a> {
-    /// To be copied.
-    Copy(&'a [u8]),
-    /// To be kept as they are, and the size of what that keeps alive.
-    Kept(Bytes, usize),
-}
-
-impl RecvSide {
-    fn is_ready(&self) -> bool {
-        !self.data.is_empty() || self.is_closed()
+        self.finish_recv(end, wakes);
+        self.finish_send(reason, wakes);
     }
 
-    fn is_closed(&self) -> bool {
-        self.end.is_some() || self.shutdown
-    }
-}
-
-impl Failure {
-    fn set(&mut self, reason: Error) {
-        self.reason.get_or_insert(reason);
-    }
-
-    fn is_news(&self) -> bool {
-        self.reason.is_some() && !self.is_told
-    }
-
-    /// What to say of it, now and never again; only that the stack is gone is said each time.
-    fn tell(&mut self) -> Option<Error> {
-        let is_news = self.is_news() || self.reason.is_some_and(Error::is_stack_gone);
-        self.is_told = true;
-        self.reason.filter(|_| is_news)
-    }
-}
-
-impl SendSide {
-    /// Nothing can be written any more.
-    fn is_over(&self) -> bool {
-        self.is_closed || self.fin
-    }
-
-    fn credit(&self) -> Result<usize, Error> {
-        match self.limit.saturating_sub(self.data.len() + self.reserved) {
-            0 => Err(Error::WouldBlock),
-            credit => Ok(credit),
+    fn finish_send(&self, reason: Error, wakes: &mut Vec<Waker>) {
+        let mut send = self.send.lock();
+        if send.closed.is_none() {
+            send.closed = Some(reason);
+            send.data = ByteQueue::default();
+            send.readiness.renew();
+            send.waiters.wake(wakes);
         }
     }
 }

@@ -19,16 +19,10 @@ const POLL: u64 = 1;
 
 /// The wakers of one side. Waking takes all of them: each looks for itself whether there is
 /// something left to do.
-///
-/// Besides, it knows what a caller said of readiness that was of no use to it: as with epoll's edges,
-/// the side then counts as ready only after the next event.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     wakers: Vec<(u64, Waker)>,
     last_key: u64,
-    /// How often something has come that waiters are woken for.
-    events: u64,
-    is_cleared: bool,
 }
 
 impl Waiters {
@@ -49,25 +43,10 @@ impl Waiters {
 
     /// Moves all wakers to `wakes`, to be woken once no lock is held.
     pub(crate) fn wake(&mut self, wakes: &mut Vec<Waker>) {
-        self.events = self.events.wrapping_add(1);
-        self.is_cleared = false;
         wakes.extend(self.wakers.drain(..).map(|(_, waker)| waker));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.wakers.is_empty()
-    }
-
-    pub(crate) fn events(&self) -> u64 {
-        self.events
-    }
-
-    /// Counts the side as not ready until the next event, unless there was one since `events`.
-    pub(crate) fn clear(&mut self, events: u64) {
-        self.is_cleared = self.events == events;
-    }
-
-    pub(crate) fn is_cleared(&self) -> bool {
-        self.is_cleared
     }
 }

@@ -332,6 +332,8 @@ impl Connection {
         if is_reset && before != State::Closed && self.is_finished() {
             self.failure = Some(match self.stage {
                 Stage::Connecting { .. } => Error::Refused,
+                // As Linux has it: nothing that was to be read is missing.
+                _ if before == State::CloseWait => Error::PeerClosed,
                 _ => Error::Reset,
             });
         }

@@ -398,6 +398,10 @@ impl Netstack {
                 opened(self.bind_udp(endpoint, Families::V6Only))
             }
             udp::Command::BindAnyPort { address } => opened(self.bind_udp_rest(address)),
+            udp::Command::Connect { peer } => {
+                let found = self.find_datagram(handle, |kind| matches!(kind, Kind::Udp { .. }));
+                Outcome::from(found.and_then(|(_, queue)| self.connect_udp(&queue, peer)))
+            }
             udp::Command::Send { endpoint, buf } => {
                 let is_udp = |kind| matches!(kind, Kind::Udp { .. });
                 self.send(handle, is_udp, datagram(endpoint, buf))

@@ -278,8 +278,10 @@ impl Netstack {
         options: tcp::Options,
         responder: &mut Option<Responder>,
     ) -> Result<(), Error> {
-        let bound = local.map_or(remote.ip(), |local| local.ip());
-        let remote = SocketAddr::new(this_host(remote.ip(), bound).to_canonical(), remote.port());
+        let own = local.map(|local| local.ip().to_canonical());
+        let own = own.filter(|own| !own.is_unspecified());
+        let ip = this_host(remote.ip(), own).to_canonical();
+        let remote = SocketAddr::new(ip, remote.port());
         if remote.port() == 0 {
             return Err(Error::ZeroPort);
         }
@@ -645,8 +647,7 @@ impl Netstack {
                     connection.is_receive_finished() || reason == Error::Shutdown
                 };
                 let end = if is_whole { Ok(()) } else { Err(reason) };
-                queue.finish_recv(end, &mut self.wakes);
-                queue.finish_send(reason, &mut self.wakes);
+                queue.finish(end, reason, &mut self.wakes);
                 if let Some(parked) = connection.parked.take() {
                     super::commands::finish_parked(&queue, *parked);
                 }

@@ -314,9 +314,11 @@ impl Netstack {
         }
         match self.ports.find(Protocol::Udp, SocketAddr::new(destination, port)) {
             Some(id) => match self.deliver(id, received, kept) {
-                // Whoever is not the peer of a connected socket finds nobody at its port, as on Linux.
-                Err(DropReason::NoListener) => Err(self.answer_port_unreachable(&packet, link)),
-                result => result,
+                // Of somebody else than the socket's peer, or the socket is closing.
+                Err(DropReason::NoListener) if !is_raw => {
+                    Err(self.answer_port_unreachable(&packet, link))
+                }
+                fate => fate,
             },
             None if is_raw => Err(DropReason::NoListener),
             None => Err(self.answer_port_unreachable(&packet, link)),
@@ -427,13 +429,10 @@ impl Netstack {
             false => options.hop_limit,
         };
         let hop_limit = datagram.hop_limit.or(own_limit).unwrap_or(ip::HOP_LIMIT);
-        let local = datagram.local.unwrap_or(queue.local_address());
+        let local = datagram.local.unwrap_or(queue.bound_address());
         let bound = local.ip().to_canonical();
         let source = match bound {
-            bound if bound.is_unspecified() || bound.is_multicast() => {
-                self.datagram_source(peer.ip())?
-            }
-            bound if self.addressing.is_broadcast(bound) => self.datagram_source(peer.ip())?,
+            bound if !self.is_source(bound) => self.datagram_source(peer.ip())?,
             bound if self.addressing.is_tentative(bound) => {
                 return Err(Error::AddressNotAvailable);
             }
@@ -480,9 +479,15 @@ impl Netstack {
         }
     }
 
+    /// Whether datagrams of a socket that is bound to this address have it as their source. Those
+    /// of groups, of broadcasts and of all addresses are none.
+    pub(super) fn is_source(&self, bound: IpAddr) -> bool {
+        !bound.is_unspecified() && !bound.is_multicast() && !self.addressing.is_broadcast(bound)
+    }
+
     /// The address to send a datagram from. Who has none yet may ask everybody for one (RFC 1122
     /// section 3.2.1.3(a)).
-    fn datagram_source(&self, destination: IpAddr) -> Result<IpAddr, Error> {
+    pub(super) fn datagram_source(&self, destination: IpAddr) -> Result<IpAddr, Error> {
         let source = self.addressing.source_for(destination);
         match destination {
             IpAddr::V4(Ipv4Addr::BROADCAST) => {

@@ -14,6 +14,7 @@ mod listeners;
 mod network;
 mod picture;
 mod time_wait;
+mod udp_peer;
 
 use crate::addressing::Addressing;
 use crate::buffer::Arena;
@@ -144,10 +145,10 @@ impl Netstack {
         let limits = (config.loopback_packets_max, config.replies_max);
         let outgoing = Outgoing::new(limits, hardware_address, neighbours, now);
         let link_mtu = outgoing.capabilities.mtu;
+        let (publisher, network) = Publisher::new(Network::blank(link_mtu), doorbell.end().clone());
         let buffers =
             BufferBytes { recv: config.recv_buffer_bytes, send: config.send_buffer_bytes };
         let tcp_ports = Arc::new(TcpPorts::new(config.entropy));
-        let (publisher, network) = Publisher::new(Network::blank(link_mtu), doorbell.end().clone());
         Self {
             channel: Channel::new(sender, doorbell.clone(), network, buffers, tcp_ports.clone()),
             doorbell,

@@ -260,7 +260,11 @@ impl Netstack {
     /// [`Error::NetworkUnreachable`] if no route leads there; [`Error::AddressNotAvailable`] if the
     /// stack has no address of this family.
     pub fn route_to(&self, destination: IpAddr) -> Result<NextHopInfo, Error> {
-        self.addressing.route_to(destination)
+        let neighbour = match self.addressing.next_hop(destination)? {
+            NextHop::Link(neighbour) => Some(neighbour),
+            NextHop::Own | NextHop::Nowhere => None,
+        };
+        Ok(NextHopInfo { neighbour, source: self.addressing.source_for(destination)? })
     }
 
     /// The stack's place in the network.

@@ -7,7 +7,7 @@ use crate::names::Names;
 use crate::udp_methods::udp_option_methods;
 use crate::wait;
 use bytes::Bytes;
-use netcore::Error;
+use netcore::{Error, HasChannel, udp};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,7 +25,7 @@ impl UdpSocket {
         (self.socket, self.names)
     }
 
-    /// The address that the socket is bound to.
+    /// The address that the socket is at; see [`crate::UdpSocket::local_addr`].
     ///
     /// # Errors
     ///
@@ -47,10 +47,12 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if datagrams can never be sent there; why a name has no address.
+    /// As [`crate::UdpSocket::connect`].
     pub fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
         let peer = self.names.peer_blocking(addr, self.socket.local_addr().is_ipv4(), None)?;
-        Ok(self.socket.connect(peer, &self.names.network())?)
+        let connect = udp::Command::Connect { peer: Some(peer) };
+        self.names.channel().request_blocking(Some(self.socket.id()), connect)?;
+        Ok(())
     }
 
     /// Sends a datagram to the peer, once there is room for it.

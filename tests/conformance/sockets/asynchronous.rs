@@ -273,6 +273,10 @@ macro_rules! stream_face {
                 Patience::set_user_timeout(self.0.lock().whole(), timeout)
             }
 
+            fn take_error(&self) -> io::Result<Option<io::Error>> {
+                self.0.lock().whole().take_error()
+            }
+
             fn set_read_timeout(&self, _timeout: Option<Duration>) -> io::Result<()> {
                 panic!("asynchronous streams have no timeouts")
             }
@@ -304,6 +308,14 @@ macro_rules! listener_face {
 
             fn local_addr(&self) -> io::Result<SocketAddr> {
                 self.0.local_addr()
+            }
+
+            fn ttl(&self) -> io::Result<u32> {
+                self.0.ttl()
+            }
+
+            fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+                self.0.set_ttl(ttl)
             }
         }
     };
@@ -359,6 +371,22 @@ macro_rules! udp_face {
 
             fn set_ttl(&self, ttl: u32) -> io::Result<()> {
                 self.0.set_ttl(ttl)
+            }
+
+            fn take_error(&self) -> io::Result<Option<io::Error>> {
+                self.0.take_error()
+            }
+
+            fn broadcast(&self) -> io::Result<bool> {
+                self.0.broadcast()
+            }
+
+            fn multicast_loop_v4(&self) -> io::Result<bool> {
+                self.0.multicast_loop_v4()
+            }
+
+            fn multicast_ttl_v4(&self) -> io::Result<u32> {
+                self.0.multicast_ttl_v4()
             }
         }
     };

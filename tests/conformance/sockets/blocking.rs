@@ -144,6 +144,10 @@ macro_rules! faces {
                 panic!("std does not have it")
             }
 
+            fn take_error(&self) -> io::Result<Option<io::Error>> {
+                self.0.take_error()
+            }
+
             fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
                 self.0.set_read_timeout(timeout)
             }
@@ -173,6 +177,14 @@ macro_rules! faces {
             fn local_addr(&self) -> io::Result<SocketAddr> {
                 self.0.local_addr()
             }
+
+            fn ttl(&self) -> io::Result<u32> {
+                self.0.ttl()
+            }
+
+            fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+                self.0.set_ttl(ttl)
+            }
         }
 
         pub(crate) struct $udp_face(Arc<$udp>);
@@ -185,8 +197,8 @@ macro_rules! faces {
 
         impl UdpFace for $udp_face {
             fn connect(&self, peer: SocketAddr) -> Reply<'_, ()> {
-                let result = self.0.connect(peer);
-                Box::pin(async { result })
+                let socket = self.0.clone();
+                call(move || socket.connect(peer))
             }
 
             fn send<'a>(&'a self, buf: &'a [u8]) -> Reply<'a, usize> {
@@ -235,6 +247,22 @@ macro_rules! faces {
 
             fn set_ttl(&self, ttl: u32) -> io::Result<()> {
                 self.0.set_ttl(ttl)
+            }
+
+            fn take_error(&self) -> io::Result<Option<io::Error>> {
+                self.0.take_error()
+            }
+
+            fn broadcast(&self) -> io::Result<bool> {
+                self.0.broadcast()
+            }
+
+            fn multicast_loop_v4(&self) -> io::Result<bool> {
+                self.0.multicast_loop_v4()
+            }
+
+            fn multicast_ttl_v4(&self) -> io::Result<u32> {
+                self.0.multicast_ttl_v4()
             }
         }
     };

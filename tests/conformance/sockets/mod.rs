@@ -53,6 +53,7 @@ pub(crate) trait StreamFace: Send + Sync {
     fn set_keepalive(&self, keepalive: KeepAlive) -> io::Result<()>;
     fn user_timeout(&self) -> io::Result<Option<Duration>>;
     fn set_user_timeout(&self, timeout: Duration) -> io::Result<()>;
+    fn take_error(&self) -> io::Result<Option<io::Error>>;
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
     fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
 }
@@ -61,6 +62,8 @@ pub(crate) trait StreamFace: Send + Sync {
 pub(crate) trait ListenerFace: Send + Sync {
     fn accept(&self) -> Reply<'_, (Stream, SocketAddr)>;
     fn local_addr(&self) -> io::Result<SocketAddr>;
+    fn ttl(&self) -> io::Result<u32>;
+    fn set_ttl(&self, ttl: u32) -> io::Result<()>;
 }
 
 /// A UDP socket of some backend and face.
@@ -76,6 +79,10 @@ pub(crate) trait UdpFace: Send + Sync {
     fn peer_addr(&self) -> io::Result<SocketAddr>;
     fn ttl(&self) -> io::Result<u32>;
     fn set_ttl(&self, ttl: u32) -> io::Result<()>;
+    fn take_error(&self) -> io::Result<Option<io::Error>>;
+    fn broadcast(&self) -> io::Result<bool>;
+    fn multicast_loop_v4(&self) -> io::Result<bool>;
+    fn multicast_ttl_v4(&self) -> io::Result<u32>;
 }
 
 /// A TCP connection. It closes when the last clone is dropped.

@@ -1,0 +1,70 @@
+//! Datagrams that wait, up to a number of bytes.
+
+use super::datagram::Datagram;
+use std::collections::VecDeque;
+
+/// Datagrams up to a number of bytes.
+#[derive(Debug)]
+pub(super) struct Bounded {
+    datagrams: VecDeque<Queued>,
+    pub(super) bytes: usize,
+    bytes_max: usize,
+}
+
+/// A datagram, and what is counted for it.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) datagram: Datagram,
+    pub(super) bytes: usize,
+}
+
+/// What one queued datagram costs besides its payload, for the bound on the queue's bytes: its
+/// place, of which a growing queue has up to two for each datagram, and the allocation of the
+/// payload with its reference count.
+pub(super) const OVERHEAD: usize = 2 * size_of::<Queued>() + PAYLOAD_OVERHEAD;
+const PAYLOAD_OVERHEAD: usize = 48;
+
+/// How many datagrams an idle queue keeps room for.
+const IDLE_CAPACITY: usize = 16;
+
+impl Bounded {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { datagrams: VecDeque::new(), bytes: 0, bytes_max }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.datagrams.is_empty()
+    }
+
+    pub(super) fn front(&self) -> Option<&Datagram> {
+        self.datagrams.front().map(|queued| &queued.datagram)
+    }
+
+    pub(super) fn has_room(&self, kept: usize) -> bool {
+        self.bytes + OVERHEAD + kept <= self.bytes_max
+    }
+
+    /// Appends a datagram whose payload keeps `kept` bytes alive.
+    pub(super) fn push(&mut self, datagram: Datagram, kept: usize) {
+        let bytes = OVERHEAD + kept;
+        self.bytes += bytes;
+        self.datagrams.push_back(Queued { datagram, bytes });
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Queued> {
+        let queued = self.datagrams.pop_front()?;
+        self.bytes -= queued.bytes;
+        if self.is_empty() && self.datagrams.capacity() > IDLE_CAPACITY {
+            // An idle socket gives the room of its last burst back.
+            self.datagrams = VecDeque::new();
+        }
+        Some(queued)
+    }
+
+    /// Puts a datagram that was taken back in front.
+    pub(super) fn unread(&mut self, datagram: Datagram) {
+        let bytes = OVERHEAD + datagram.payload.len();
+        self.bytes += bytes;
+        self.datagrams.push_front(Queued { datagram, bytes });
+    }
+}

@@ -1,0 +1,38 @@
+//! Whom a datagram socket is connected to.
+
+use super::datagram::Datagram;
+use std::net::{IpAddr, SocketAddr};
+
+/// The peer of a datagram socket, if it has one.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Connected {
+    pub(super) peer: Option<SocketAddr>,
+    /// The address that the socket sends from, if it is bound to none of its own. It stays with the
+    /// next peer, as on Linux.
+    pub(super) source: Option<IpAddr>,
+}
+
+impl Connected {
+    /// Whether a socket that is bound to this address takes a datagram: from its peer, and to where
+    /// it sends from.
+    pub(super) fn takes(self, bound: SocketAddr, datagram: &Datagram) -> bool {
+        let Some(peer) = self.peer else { return true };
+        let is_here = match (self.source, datagram.local) {
+            (Some(source), Some(local)) if is_wildcard(bound) => local.ip() == source,
+            _ => true,
+        };
+        datagram.peer == peer && is_here
+    }
+
+    /// The address of a socket that is bound to this one.
+    pub(super) fn local_address(self, bound: SocketAddr) -> SocketAddr {
+        match self.source {
+            Some(source) if is_wildcard(bound) => SocketAddr::new(source, bound.port()),
+            _ => bound,
+        }
+    }
+}
+
+fn is_wildcard(bound: SocketAddr) -> bool {
+    bound.ip().to_canonical().is_unspecified()
+}

@@ -1,0 +1,113 @@
+//! The two sides of a stream's queue.
+
+use super::bytes::ByteQueue;
+use super::readiness::{Readiness, SideState};
+use super::waiters::Waiters;
+use crate::error::Error;
+use bytes::Bytes;
+use std::io::IoSlice;
+
+#[derive(Debug)]
+pub(super) struct RecvSide {
+    pub(super) data: ByteQueue,
+    pub(super) limit: usize,
+    /// The stack holds back received bytes until there is room.
+    pub(super) stalled: bool,
+    /// No further bytes will come: end of stream, or the reason.
+    pub(super) end: Option<Result<(), Error>>,
+    /// The handle wants no more: reads give the queued bytes, then the end of the stream.
+    pub(super) shutdown: bool,
+    pub(super) readiness: Readiness,
+    pub(super) waiters: Waiters,
+}
+
+#[derive(Debug)]
+pub(super) struct SendSide {
+    pub(super) data: ByteQueue,
+    pub(super) limit: usize,
+    /// Bytes promised to writers that are still copying.
+    pub(super) reserved: usize,
+    /// The write half was shut down: a FIN follows the queued bytes.
+    pub(super) fin: bool,
+    /// The connection takes no more bytes, and why.
+    pub(super) closed: Option<Error>,
+    pub(super) readiness: Readiness,
+    pub(super) waiters: Waiters,
+}
+
+impl RecvSide {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            data: ByteQueue::default(),
+            limit,
+            stalled: false,
+            end: None,
+            shutdown: false,
+            readiness: Readiness::default(),
+            waiters: Waiters::default(),
+        }
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        !self.data.is_empty() || self.end.is_some() || self.shutdown
+    }
+
+    pub(super) fn state(&self) -> SideState {
+        SideState {
+            is_ready: self.is_ready() && !self.readiness.is_cleared(),
+            is_closed: self.end.is_some() || self.shutdown,
+            tick: self.readiness.tick(),
+        }
+    }
+}
+
+impl SendSide {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            data: ByteQueue::default(),
+            limit,
+            reserved: 0,
+            fin: false,
+            closed: None,
+            readiness: Readiness::default(),
+            waiters: Waiters::default(),
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.fin || self.closed.is_some()
+    }
+
+    pub(super) fn state(&self) -> SideState {
+        let is_ready = self.is_closed() || self.credit().is_ok();
+        SideState {
+            is_ready: is_ready && !self.readiness.is_cleared(),
+            is_closed: self.is_closed(),
+            tick: self.readiness.tick(),
+        }
+    }
+
+    pub(super) fn credit(&self) -> Result<usize, Error> {
+        match self.limit.saturating_sub(self.data.len() + self.reserved) {
+            0 => Err(Error::WouldBlock),
+            credit => Ok(credit),
+        }
+    }
+}
+
+/// Received bytes on their way into a queue.
+pub(crate) enum Received<'a> {
+    /// To be copied.
+    Copy(&'a [u8]),
+    /// To be kept as they are, and the size of what that keeps alive.
+    Kept(Bytes, usize),
+}
+
+/// The first `len` bytes of several buffers.
+pub(super) fn parts<'a>(bufs: &'a [IoSlice<'a>], len: usize) -> impl Iterator<Item = &'a [u8]> {
+    bufs.iter().scan(len, |left, buf| {
+        let part = &buf[..buf.len().min(*left)];
+        *left -= part.len();
+        (!part.is_empty() || *left > 0).then_some(part)
+    })
+}
