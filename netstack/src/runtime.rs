@@ -88,7 +88,10 @@ impl<D: Device> Driver<D> {
             self.stack.process_cmds();
             let worked = self.stack.poll_link(self.clock.moment(), &mut self.device);
             self.device.flush();
-            if finish_by.is_some() && self.stack.is_drained() {
+            if let Some(by) = finish_by
+                && self.stack.is_drained()
+            {
+                self.deliver(by).await;
                 return Ok(End::Stopped);
             }
             let event = if worked {
@@ -142,6 +145,17 @@ impl<D: Device> Driver<D> {
                 Err(oneshot::error::TryRecvError::Empty) => None,
             },
         }
+    }
+
+    /// Sees to it that what was sent is read before the device goes, as far as there is time.
+    async fn deliver(&mut self, by: Instant) {
+        let mut late = pin!(tokio::time::sleep_until(by));
+        let device = &mut self.device;
+        future::poll_fn(|cx| match device.poll_delivered(cx) {
+            Poll::Pending => late.as_mut().poll(cx),
+            ready => ready,
+        })
+        .await;
     }
 
     /// Ends what is left, and tells the peers.

@@ -45,7 +45,9 @@ impl Stack {
     /// connection closed; what is not done by the deadline is cut off. A connection is done when its
     /// peer has closed it, too: one that is idle, and whose peer keeps its side open, holds the
     /// shutdown until the deadline. Every pending operation is
-    /// resolved when this returns. An address of a DHCP server is given back, unless
+    /// resolved when this returns, and what was sent is delivered, on a switch also through its uplinks,
+    /// as far as devices can see to it: a TUN or TAP stays for 100 ms more, so that programs on the host
+    /// read what came over it. An address of a DHCP server is given back, unless
     /// [`dhcp::Config::release`](crate::dhcp::Config::release) says otherwise.
     ///
     /// # Errors

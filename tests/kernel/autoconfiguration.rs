@@ -5,6 +5,7 @@ use crate::namespace::{Outcome, example, program, skip};
 use crate::programs::output;
 use netstack::device::{Tap, TapConfig};
 use netstack::netsocket::netcore::Network;
+use netstack::switch::{PortConfig, Switch, SwitchConfig};
 use netstack::{Builder, Stack, dhcp};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
@@ -123,6 +124,50 @@ pub(crate) fn released() -> Outcome {
         server.says(&format!("DHCPRELEASE(tap0) {}", own.addr()))?;
         Ok(())
     })
+}
+
+/// The interface is gone once the last stack is: what the server reads of it must have been read.
+pub(crate) fn released_by_several() -> Outcome {
+    program("dnsmasq")?;
+    let tap = match Tap::open(&TapConfig {
+        name: "tap0".into(),
+        host_addresses: vec!["10.7.0.1/24".parse()?],
+        ..TapConfig::default()
+    }) {
+        Ok(tap) => tap,
+        Err(error) => return skip(&error.to_string()),
+    };
+    let server = dhcp_server(&["--port=0", "--dhcp-range=10.7.0.100,10.7.0.200,2m"])?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let leases = runtime.block_on(async {
+        let switch = Switch::new(SwitchConfig::default());
+        let uplink = switch.uplink(tap, PortConfig::default())?;
+        let (mut stacks, mut leases) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let port = switch.port(PortConfig::default())?;
+            let stack = Builder::new().dhcp(dhcp::Config::default()).spawn(port)?;
+            let mut watch = stack.net().watch_network();
+            let v4 =
+                |now: &Network| now.addresses.iter().map(|own| own.addr()).find(IpAddr::is_ipv4);
+            let bound = watch.wait_for(|now| v4(now).is_some());
+            let bound = tokio::time::timeout(PATIENCE, bound).await??;
+            leases.extend(v4(&bound));
+            stacks.push(stack);
+        }
+
+        for stack in stacks {
+            stack.shutdown(Duration::from_secs(10)).await?;
+        }
+        drop(uplink);
+        Ok::<_, Failure>(leases)
+    })?;
+    // With it goes the interface, as when a program ends.
+    drop(runtime);
+
+    for lease in leases {
+        server.says(&format!("DHCPRELEASE(tap0) {lease}"))?;
+    }
+    Ok(())
 }
 
 pub(crate) fn slaac_of_dnsmasq() -> Outcome {

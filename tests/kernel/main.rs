@@ -78,6 +78,10 @@ const TESTS: &[Test] = &[
     Test::new("a_tap_has_a_carrier_while_the_kernel_has_it_up", tap::carrier),
     Test::new("a_leased_address_is_renewed_and_replaced", autoconfiguration::dhcp),
     Test::new("a_leased_address_is_given_back", autoconfiguration::released),
+    Test::new(
+        "each_stack_behind_an_uplink_gives_its_lease_back",
+        autoconfiguration::released_by_several,
+    ),
     Test::new("dnsmasq_as_a_router_gives_an_ipv6_address", autoconfiguration::slaac_of_dnsmasq),
     Test::new("radvd_gives_an_ipv6_address", autoconfiguration::slaac_of_radvd),
     Test::new("an_address_comes_and_goes_beside_a_connection", changes::by_command),

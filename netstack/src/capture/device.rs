@@ -83,6 +83,10 @@ impl<D: Device> Device for Capture<D> {
         self.device.poll_room(cx)
     }
 
+    fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.device.poll_delivered(cx)
+    }
+
     fn look(&mut self) {
         self.device.look();
     }

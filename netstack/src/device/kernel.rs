@@ -2,12 +2,11 @@
 
 use super::carrier::Carrier;
 use super::interface::{Interface, Layer};
+use super::receiver::Receiver;
 use super::tun::TunOffload;
 use super::{Device, host, refusal, virtio};
-use crate::pool::Pool;
 use ipnet::IpNet;
-use netcore::{FRAME_BUFFER_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Offload, Slot};
-use std::collections::VecDeque;
+use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -17,6 +16,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Sleep;
 
 /// What an interface is to be.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +45,9 @@ pub(super) struct KernelDevice {
     failure: Option<io::Error>,
     /// The kernel's own on this interface, as far as they were given to it here.
     host_addresses: Vec<IpAddr>,
+    /// Something was sent since the host was last given the time to read it.
+    has_sent: bool,
+    linger: Option<Pin<Box<Sleep>>>,
     /// Known once there is a runtime to wait with.
     carrier: Option<Carrier>,
     /// A wait for the next packet that has begun.
@@ -64,23 +67,15 @@ enum State {
     Gone,
 }
 
-/// Reads packets, several before anybody looks at them.
-struct Receiver {
-    layer: Layer,
-    pool: Pool,
-    /// The most that one read gives.
-    frame_bytes_max: usize,
-    frames: VecDeque<Frame>,
-}
-
-/// Packets read at most before the first of them is handled, and about how many bytes of them.
-const BATCH_PACKETS: usize = 64;
-const BATCH_BYTES: usize = 256 * 1024;
 /// A stack that is never done would not give the runtime a chance to look for packets: after so many
 /// rounds it looks itself.
 const LOOK_EVERY: u8 = 8;
 /// Twice what it takes from a packet to the thread that sleeps for it, on either end.
 const SPIN: Duration = Duration::from_micros(100);
+/// What an interface has delivered goes with it as long as nobody has read it: a DHCP server, for
+/// one, asks which interface a message came from. The kernel does not tell when that was, so a
+/// program on the host gets this time for it.
+const LINGER: Duration = Duration::from_millis(100);
 /// The largest IP packet.
 const PACKET_BYTES_MAX: usize = 65_535;
 /// The descriptor of an interface that was deleted gives this error.
@@ -124,6 +119,8 @@ impl KernelDevice {
             is_stuck: false,
             failure: None,
             host_addresses: config.host_addresses.iter().map(IpNet::addr).collect(),
+            has_sent: false,
+            linger: None,
             carrier: None,
             waiting: None,
             look_in: 0,
@@ -160,7 +157,7 @@ impl KernelDevice {
         let sent = interface.send(&self.outgoing[..self.outgoing_len]);
         self.is_stuck = false;
         match sent {
-            Ok(_) => {}
+            Ok(_) => self.has_sent = true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_stuck = true,
             Err(error) if is_deleted(&error) => self.failure = Some(error),
             // As on any wire: an interface that is down loses what is sent.
@@ -285,6 +282,20 @@ impl Device for KernelDevice {
         }
     }
 
+    fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_stuck {
+            self.push();
+        }
+        if std::mem::take(&mut self.has_sent) {
+            self.linger = Some(Box::pin(tokio::time::sleep(LINGER)));
+        }
+        if let Some(linger) = &mut self.linger {
+            ready!(linger.as_mut().poll(cx));
+            self.linger = None;
+        }
+        Poll::Ready(())
+    }
+
     fn look(&mut self) {
         self.look_in = 0;
     }
@@ -338,87 +349,13 @@ impl Slot for KernelSlot<'_> {
     }
 }
 
-/// Waits until there is a packet: `true`, or the interface is gone: `false`. The latter shows as an error of the
-/// descriptor, for which `AsyncFd::poll_read_ready` does not wait.
+/// Waits until there is a packet: `true`, or the interface is gone: `false`. The latter shows as an
+/// error of the descriptor, for which `AsyncFd::poll_read_ready` does not wait.
 async fn wait(fd: Arc<AsyncFd<Interface>>) -> io::Result<bool> {
     let mut guard = fd.ready(Interest::READABLE | Interest::ERROR).await?;
     let is_gone = guard.ready().is_error();
     guard.retain_ready();
     Ok(!is_gone)
-}
-
-impl Receiver {
-    fn new(layer: Layer, frame_bytes_max: usize) -> Self {
-        let pool = Pool::new(FRAME_BUFFER_BYTES.max(frame_bytes_max));
-        Self { layer, pool, frame_bytes_max, frames: VecDeque::new() }
-    }
-
-    /// Reads a batch of what is there: `WouldBlock` says that this was all.
-    fn read(&mut self, interface: &Interface) -> io::Result<()> {
-        let (mut packets, mut bytes) = (0, 0);
-        while packets < BATCH_PACKETS && bytes + self.frame_bytes_max <= BATCH_BYTES {
-            let (run, ended) = self.read_run(interface, BATCH_PACKETS - packets);
-            packets += run.packets;
-            bytes += run.bytes;
-            match ended {
-                Ok(()) => {}
-                Err(error) if packets == 0 || error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(error);
-                }
-                Err(_) => break,
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads packets into one buffer, as long as there is room for one more of any size. So those
-    /// that are large have the buffer nearly for themselves, and small ones are copied out of it
-    /// together.
-    fn read_run(&mut self, interface: &Interface, packets_max: usize) -> (Run, io::Result<()>) {
-        let mut buffer = self.pool.take();
-        let (mut run, mut ends) = (Run::default(), [0; BATCH_PACKETS]);
-        let mut ended = Ok(());
-        while run.packets < packets_max && run.bytes + self.frame_bytes_max <= buffer.len() {
-            let room = run.bytes..run.bytes + self.frame_bytes_max;
-            match interface.recv(buffer.slice_mut(room)) {
-                Ok(len) => {
-                    run.bytes += len;
-                    ends[run.packets] = run.bytes;
-                    run.packets += 1;
-                }
-                Err(error) => {
-                    ended = Err(error);
-                    break;
-                }
-            }
-        }
-        if run.packets == 0 {
-            return (run, ended);
-        }
-        let whole = buffer.freeze(run.bytes);
-        let mut start = 0;
-        for end in &ends[..run.packets] {
-            let packet = whole.slice(start..*end);
-            start = *end;
-            if interface.has_offload() {
-                let header_bytes = self.layer.header_bytes();
-                virtio::read_frames(packet, header_bytes, &mut |frame| {
-                    self.frames.push_back(frame);
-                });
-            } else {
-                let checksum = FrameChecksum::Unknown;
-                self.frames.push_back(Frame { data: packet, checksum });
-            }
-        }
-        (run, ended)
-    }
-}
-
-/// What was read into one buffer.
-#[derive(Debug, Default)]
-struct Run {
-    packets: usize,
-    bytes: usize,
 }
 
 /// Opens the interface as it is wanted, or as the kernel can do it.
@@ -475,6 +412,10 @@ macro_rules! is_a_kernel_device {
 
             fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 self.0.poll_room(cx)
+            }
+
+            fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+                self.0.poll_delivered(cx)
             }
 
             fn look(&mut self) {

@@ -12,6 +12,8 @@ mod interface;
 mod kernel;
 mod pipe;
 #[cfg(all(target_os = "linux", feature = "tun"))]
+mod receiver;
+#[cfg(all(target_os = "linux", feature = "tun"))]
 mod refusal;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod tap;
@@ -51,6 +53,12 @@ pub trait Device: Link + Send + 'static {
 
     /// Sends what was transmitted so far, for devices that gather frames.
     fn flush(&mut self) {}
+
+    /// Waits until what was sent has been delivered, as far as the device can see to it; asked at the
+    /// end of a shutdown, before the device is dropped.
+    fn poll_delivered(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
 
     /// Asks that the next [`receive`](Link::receive) look for frames itself, though
     /// [`poll_receive`](Self::poll_receive) was not called. For devices that otherwise leave the

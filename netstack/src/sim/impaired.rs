@@ -203,6 +203,10 @@ impl<D: Device> Device for Impaired<D> {
     fn flush(&mut self) {
         self.pass_on();
     }
+
+    fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.device.poll_delivered(cx)
+    }
 }
 
 /// The place for one frame on an impaired device.

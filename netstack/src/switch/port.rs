@@ -122,6 +122,14 @@ impl Device for SwitchPort {
         Poll::Ready(Ok(()))
     }
 
+    /// What has gone to an uplink is delivered when its device has.
+    fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for port in self.connection.hub.ports().iter() {
+            ready!(port.queue.poll_delivered(cx));
+        }
+        Poll::Ready(())
+    }
+
     fn flush(&mut self) {
         if !self.batch.is_empty() {
             self.pass_on();

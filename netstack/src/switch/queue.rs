@@ -28,6 +28,10 @@ struct State<T> {
     refused: u64,
     is_closed: bool,
     receiver: Option<Waker>,
+    /// Whether the receiver has delivered everything, if it says so.
+    is_delivered: Option<bool>,
+    /// Who waits for that.
+    waiting: Vec<Waker>,
 }
 
 /// So many items may wait as they came.
@@ -42,7 +46,14 @@ pub(super) enum Pushed {
 
 impl<T: Compact> Queue<T> {
     pub(super) fn new(items_max: usize) -> Self {
-        let state = State { items: VecDeque::new(), refused: 0, is_closed: false, receiver: None };
+        let state = State {
+            items: VecDeque::new(),
+            refused: 0,
+            is_closed: false,
+            receiver: None,
+            is_delivered: None,
+            waiting: Vec::new(),
+        };
         Self { items_max, state: Mutex::new(state) }
     }
 
@@ -58,6 +69,9 @@ impl<T: Compact> Queue<T> {
         let prompt = PROMPT_MAX.saturating_sub(state.items.len()).min(taken);
         items[prompt..taken].iter_mut().for_each(Compact::compact);
         state.items.extend(items.drain(..taken));
+        if taken > 0 && state.is_delivered.is_some() {
+            state.is_delivered = Some(false);
+        }
         state.refused += items.len() as u64;
         let receiver = state.receiver.take_if(|_| taken > 0);
         drop(state);
@@ -112,11 +126,50 @@ impl<T: Compact> Queue<T> {
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
+        let mut wakers = std::mem::take(&mut state.waiting);
+        wakers.extend(state.receiver.take());
+        drop(state);
+        wakers.into_iter().for_each(wake);
+    }
+
+    /// Says that the receiver will tell when it has [delivered](Self::set_delivered) everything.
+    pub(super) fn track_delivery(&self) {
+        self.lock().is_delivered.get_or_insert(true);
+    }
+
+    /// Whether somebody waits until everything is delivered. Called by the receiver when it has
+    /// nothing to do, after it has waited with [`poll_receive`](Self::poll_receive).
+    pub(super) fn is_delivery_awaited(&self) -> bool {
+        !self.lock().waiting.is_empty()
+    }
+
+    /// Notes that what was taken out so far is delivered.
+    pub(super) fn set_delivered(&self) {
+        let mut state = self.lock();
+        if !state.items.is_empty() {
+            return;
+        }
+        state.is_delivered = Some(true);
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_iter().for_each(wake);
+    }
+
+    /// Waits until everything that was pushed is delivered, if the receiver tells of it.
+    pub(super) fn poll_delivered(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.is_closed || state.is_delivered != Some(false) {
+            return Poll::Ready(());
+        }
+        if !state.waiting.iter().any(|known| known.will_wake(cx.waker())) {
+            state.waiting.push(cx.waker().clone());
+        }
         let receiver = state.receiver.take();
         drop(state);
         if let Some(receiver) = receiver {
             wake(receiver);
         }
+        Poll::Pending
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {

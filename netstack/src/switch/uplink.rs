@@ -27,6 +27,7 @@ pub struct Uplink {
 impl Uplink {
     pub(super) fn spawn<D: Device>(hub: Arc<Hub>, port: Arc<Port>, device: D) -> Self {
         let id = port.id;
+        port.queue.track_delivery();
         let driver = Driver { hub: hub.clone(), port, device, outgoing: VecDeque::new() };
         let (ended, ending) = ending();
         tokio::spawn(driver.run(ended));
@@ -104,6 +105,9 @@ impl<D: Device> Driver<D> {
                 future::poll_fn(|cx| self.poll_work(cx)).await?;
             }
         }
+        // What the ports have sent before.
+        while self.pass_on() {}
+        self.device.flush();
         Ok(())
     }
 
@@ -139,7 +143,13 @@ impl<D: Device> Driver<D> {
             return Poll::Ready(received);
         }
         if self.outgoing.is_empty() {
-            return self.port.queue.poll_receive(cx).map(|_| Ok(()));
+            if self.port.queue.poll_receive(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.port.queue.is_delivery_awaited() && self.device.poll_delivered(cx).is_ready() {
+                self.port.queue.set_delivered();
+            }
+            return Poll::Pending;
         }
         if self.port.queue.poll_closed(cx).is_ready() {
             return Poll::Ready(Ok(()));

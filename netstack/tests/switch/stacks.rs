@@ -3,7 +3,8 @@
 use crate::{port, received, switch};
 use netstack::device::ethernet_pipe;
 use netstack::switch::{DropReason, PortConfig, Switch};
-use netstack::{Builder, Stack};
+use netstack::{Builder, Config, Stack};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn stack(switch: &Switch, host: u8, jumbo: bool) -> Stack {
@@ -102,4 +103,35 @@ async fn a_stack_ends_in_good_order_with_its_switch() {
     let stack = stack(&switch, 1, true);
     drop(switch);
     stack.ended().await.expect("an end in good order");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_until_uplinks_have_delivered() {
+    let switch = switch();
+    // A device that takes one frame in ten seconds.
+    let (device, far) = ethernet_pipe(1, 1500);
+    let _uplink = switch.uplink(device, PortConfig::default()).expect("Ethernet");
+    let config = Config { link_local: false, ..Config::default() };
+    let port = switch.port(PortConfig::default()).expect("room");
+    let address = "10.0.0.2/24".parse().expect("a network");
+    let stack = Builder::new().config(config).address(address).spawn(port).expect("a stack");
+    let socket = stack.net().udp_bind("10.0.0.2:9").await.expect("free");
+    socket.set_broadcast(true).expect("open");
+    for _ in 0..5 {
+        socket.send_to(b"last words", "10.0.0.255:9").await.expect("room");
+    }
+    let reading = tokio::spawn(async move {
+        let mut heard = 0;
+        loop {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            let Some(frame) = far.try_recv() else { return heard };
+            heard += usize::from(frame.ends_with(b"last words"));
+        }
+    });
+
+    let start = tokio::time::Instant::now();
+    stack.shutdown(Duration::from_secs(600)).await.expect("in good order");
+
+    assert!(start.elapsed() >= Duration::from_secs(40), "{:?}", start.elapsed());
+    assert_eq!(reading.await.expect("no panic"), 5);
 }
