@@ -3,6 +3,7 @@
 use crate::daemon::dnsmasq;
 use crate::namespace::{Outcome, example, program, skip};
 use netstack::device::{Tun, TunConfig};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -278,12 +279,16 @@ pub(crate) fn connect_example() -> Outcome {
 
 pub(crate) fn names() -> Outcome {
     // On all addresses, so that it is there before the interface is.
-    let _server = dnsmasq(&[
+    let many: Vec<_> =
+        (1..=200).map(|host| format!("--host-record=large.test,10.1.0.{host}")).collect();
+    let flags = [
         "--address=/web.test/10.9.0.1",
         "--address=/web.test/fd00::1",
         "--ptr-record=1.0.9.10.in-addr.arpa,web.test",
         "--srv-host=_chat._tcp.test,web.test,7777,10,5",
-    ])?;
+    ];
+    let _server =
+        dnsmasq(&flags.into_iter().chain(many.iter().map(String::as_str)).collect::<Vec<_>>())?;
     let network = ["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24", "--host-address"]
         .into_iter()
         .chain(["fd00::1/64", "--address", "fd00::2/64", "--dns", "10.9.0.1"]);
@@ -297,6 +302,13 @@ pub(crate) fn names() -> Outcome {
         let text = output(&mut resolve).or_else(|error| without_tun(&error.to_string()))?;
         assert_eq!(text, expected);
     }
+    // More than a datagram holds, and what it does not know.
+    let text = output(example("resolve")?.args(network.clone()).arg("large.test"))?;
+    let hosts = text.lines().map(|line| line.strip_prefix("large.test has 10.1.0."));
+    assert_eq!(hosts.collect::<Option<BTreeSet<_>>>().map(|hosts| hosts.len()), Some(200));
+    let error = output(example("resolve")?.args(network.clone()).arg("other.test"));
+    let error = error.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("Query Refused"), "{error}");
 
     let mut ping = example("ping")?;
     let text = output(ping.args(network.clone()).args(["--interval", "0.2", "web.test"]))?;
