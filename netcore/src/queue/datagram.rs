@@ -1,7 +1,7 @@
 //! The datagrams between a UDP, ping or raw socket and its handle.
 
 use super::bounded::{Bounded, OVERHEAD};
-use super::peer::Connected;
+use super::peer::{Connected, is_wildcard};
 use super::readiness::{Readiness, SideState, Tick};
 use super::waiters::{WaitKey, Waiters};
 use crate::addressing::this_host;
@@ -377,7 +377,11 @@ impl DatagramQueue {
     }
 
     /// The address that is meant by `peer`, which may stand for this host.
+    #[inline]
     pub(crate) fn resolved(&self, peer: SocketAddr, source: Option<IpAddr>) -> SocketAddr {
+        if !is_wildcard(peer) {
+            return peer;
+        }
         let bound = self.local.ip().to_canonical();
         let is_one = !bound.is_unspecified() && !bound.is_multicast();
         let own = source.filter(|source| !source.to_canonical().is_unspecified());

@@ -15,7 +15,8 @@ pub(super) struct Connected {
 impl Connected {
     /// Whether a socket that is bound to this address takes a datagram: from its peer, and to where
     /// it sends from.
-    pub(super) fn takes(self, bound: SocketAddr, datagram: &Datagram) -> bool {
+    #[inline]
+    pub(super) fn takes(&self, bound: SocketAddr, datagram: &Datagram) -> bool {
         let Some(peer) = self.peer else { return true };
         let is_here = match (self.source, datagram.local) {
             (Some(source), Some(local)) if is_wildcard(bound) => local.ip() == source,
@@ -33,6 +34,7 @@ impl Connected {
     }
 }
 
-fn is_wildcard(bound: SocketAddr) -> bool {
+#[inline]
+pub(super) fn is_wildcard(bound: SocketAddr) -> bool {
     bound.ip().to_canonical().is_unspecified()
 }
