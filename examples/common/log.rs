@@ -1,5 +1,6 @@
 //! What the stack logs, on standard error.
 
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// Shows what RUST_LOG asks for, or as much as there are `-v`.
@@ -12,5 +13,9 @@ pub(crate) fn show(verbosity: u8) {
     });
     // What it cannot read of RUST_LOG it says, and leaves out.
     let filter = EnvFilter::builder().parse_lossy(filter);
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // An output that is full or closed is no reason to say so on the same output.
+    let log = log.log_internal_errors(false);
+    // Colours are for terminals; that they can be had at all is some other crate's choice.
+    if std::io::stderr().is_terminal() { log.init() } else { log.with_ansi(false).init() }
 }
