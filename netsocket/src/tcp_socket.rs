@@ -58,7 +58,8 @@ impl TcpSocket {
 
     /// Chooses the address and port of this end, and reserves the port; port 0 lets the stack
     /// choose one, which [`local_addr`](Self::local_addr) then tells. Does not wait for the stack. A
-    /// SYN to the port is answered with a reset as long as the socket does not listen.
+    /// SYN to the port is answered with a reset as long as the socket does not listen, unless
+    /// [`Net::tcp_intercept`] takes what no listener does.
     ///
     /// Unlike on the kernel, [`set_reuseaddr`](Self::set_reuseaddr) lets no two sockets be bound to
     /// one port.
