@@ -90,8 +90,8 @@ impl Channel {
 
     /// Reserves a TCP port, for a socket that is bound before it listens or connects: nobody else
     /// can listen on it or connect from it then, and a SYN to it is answered with a reset, unless a
-    /// listener for every port takes it. Does not wait for the stack. Port 0 chooses one; on `[::]` the port is taken for IPv4 too, unless
-    /// `families` says otherwise.
+    /// listener for every port takes it. Port 0 chooses one; on `[::]` the port is taken for IPv4
+    /// too, unless `families` says otherwise. Does not wait for the stack.
     ///
     /// # Errors
     ///
