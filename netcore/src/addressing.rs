@@ -1,12 +1,13 @@
 //! The stack's own addresses, and which way leads where.
 
+use crate::command::raw::Version;
 use crate::error::Error;
 use crate::ethernet::ndp;
 use crate::routes::{Route, Table};
 use crate::source_address;
 use ipnet::IpNet;
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Where a packet goes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -295,6 +296,22 @@ pub(crate) fn is_host(address: IpAddr) -> bool {
 
 pub(crate) fn is_v4_mapped(address: Ipv6Addr) -> bool {
     address.to_ipv4_mapped().is_some()
+}
+
+pub(crate) fn version_of(address: IpAddr) -> Version {
+    if address.is_ipv4() { Version::V4 } else { Version::V6 }
+}
+
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// The address as a socket on `[::]` sees it.
+pub(crate) fn mapped(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
 }
 
 #[cfg(test)]

@@ -16,22 +16,15 @@ pub(crate) const EPHEMERAL: RangeInclusive<u16> = 49152..=65535;
 /// Stands for every port that no other socket has.
 const REST: u16 = 0;
 
-/// The port spaces, which know nothing of each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Protocol {
-    Tcp,
-    Udp,
-}
-
-/// All bound ports.
+/// The bound ports of one transport.
 ///
 /// The sockets on one port are at most one for each of the stack's addresses, so looking one up
 /// does not get slower with the number of sockets.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Ports {
-    /// Those of TCP, where handles can see them too.
-    tcp: Arc<TcpPorts>,
-    bound: HashMap<(Protocol, u16), Vec<Binding>, ahash::RandomState>,
+    /// Those of TCP are reserved where handles can see them, too.
+    tcp: Option<Arc<TcpPorts>>,
+    bound: HashMap<u16, Vec<Binding>, ahash::RandomState>,
 }
 
 #[derive(Debug)]
@@ -87,8 +80,8 @@ impl BoundTo {
 }
 
 impl Ports {
-    pub(crate) fn new(tcp: Arc<TcpPorts>) -> Self {
-        Self { tcp, bound: HashMap::default() }
+    pub(crate) fn of_tcp(reservations: Arc<TcpPorts>) -> Self {
+        Self { tcp: Some(reservations), bound: HashMap::default() }
     }
 
     /// Binds `id`; returns the port, which is a free one if `port` is 0.
@@ -99,35 +92,34 @@ impl Ports {
     /// to the stack and none is left.
     pub(crate) fn bind(
         &mut self,
-        protocol: Protocol,
         to: BoundTo,
         port: u16,
         id: SocketId,
         random: &mut Random,
     ) -> Result<u16, Error> {
-        if protocol == Protocol::Tcp {
+        if let Some(tcp) = &self.tcp {
             let unspecified = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), port);
-            let reservation = self.tcp.claim(unspecified, to, random)?;
+            let reservation = tcp.claim(unspecified, to, random)?;
             return Ok(self.bind_reserved(reservation, id));
         }
         let port = match port {
-            0 => pick(random, |port| self.is_free(protocol, to, port)).ok_or(Error::NoFreePort)?,
-            port if self.is_free(protocol, to, port) => port,
+            0 => pick(random, |port| self.is_free(to, port)).ok_or(Error::NoFreePort)?,
+            port if self.is_free(to, port) => port,
             _ => return Err(Error::AddressInUse),
         };
-        self.push(protocol, port, Binding { to, id, _reservation: None });
+        self.push(port, Binding { to, id, _reservation: None });
         Ok(port)
     }
 
     /// Binds `id` to the TCP port that was reserved for it, and returns that.
     pub(crate) fn bind_reserved(&mut self, reservation: Reservation, id: SocketId) -> u16 {
         let (to, port) = (reservation.bound_to(), reservation.local_address().port());
-        self.push(Protocol::Tcp, port, Binding { to, id, _reservation: Some(reservation) });
+        self.push(port, Binding { to, id, _reservation: Some(reservation) });
         port
     }
 
-    fn push(&mut self, protocol: Protocol, port: u16, binding: Binding) {
-        self.bound.entry((protocol, port)).or_default().push(binding);
+    fn push(&mut self, port: u16, binding: Binding) {
+        self.bound.entry(port).or_default().push(binding);
     }
 
     /// Binds `id` to the ports that no other socket has; what stands for them is port 0.
@@ -135,33 +127,28 @@ impl Ports {
     /// # Errors
     ///
     /// [`Error::AddressInUse`] if another socket has done so.
-    pub(crate) fn bind_rest(
-        &mut self,
-        protocol: Protocol,
-        to: BoundTo,
-        id: SocketId,
-    ) -> Result<u16, Error> {
-        if !self.is_free(protocol, to, REST) {
+    pub(crate) fn bind_rest(&mut self, to: BoundTo, id: SocketId) -> Result<u16, Error> {
+        if !self.is_free(to, REST) {
             return Err(Error::AddressInUse);
         }
-        self.push(protocol, REST, Binding { to, id, _reservation: None });
+        self.push(REST, Binding { to, id, _reservation: None });
         Ok(REST)
     }
 
-    pub(crate) fn release(&mut self, protocol: Protocol, port: u16, id: SocketId) {
-        if let Some(bindings) = self.bound.get_mut(&(protocol, port)) {
+    pub(crate) fn release(&mut self, port: u16, id: SocketId) {
+        if let Some(bindings) = self.bound.get_mut(&port) {
             bindings.retain(|binding| binding.id != id);
             if bindings.is_empty() {
-                self.bound.remove(&(protocol, port));
+                self.bound.remove(&port);
             }
         }
     }
 
     /// The socket that takes what comes to `local`: the one bound to just this address before
     /// those bound to all, and those before one that is bound to what is left.
-    pub(crate) fn find(&self, protocol: Protocol, local: SocketAddr) -> Option<SocketId> {
+    pub(crate) fn find(&self, local: SocketAddr) -> Option<SocketId> {
         [local.port(), REST].into_iter().find_map(|port| {
-            let bindings = self.bound.get(&(protocol, port))?;
+            let bindings = self.bound.get(&port)?;
             let covering = bindings.iter().filter(|binding| binding.to.covers(local.ip()));
             let best = covering.max_by_key(|binding| matches!(binding.to, BoundTo::One(_)));
             best.map(|binding| binding.id)
@@ -169,27 +156,23 @@ impl Ports {
     }
 
     /// All sockets on a port, for what comes to everybody.
-    pub(crate) fn all(
-        &self,
-        protocol: Protocol,
-        port: u16,
-    ) -> impl Iterator<Item = (BoundTo, SocketId)> {
-        let bindings = self.bound.get(&(protocol, port)).map_or(&[][..], Vec::as_slice);
+    pub(crate) fn all(&self, port: u16) -> impl Iterator<Item = (BoundTo, SocketId)> {
+        let bindings = self.bound.get(&port).map_or(&[][..], Vec::as_slice);
         bindings.iter().map(|binding| (binding.to, binding.id))
     }
 
     /// Whether a listener has this TCP port on any address, or somebody has reserved it.
     pub(crate) fn is_tcp_port_taken(&self, port: u16) -> bool {
-        self.tcp.is_taken(port)
+        self.tcp.as_ref().is_some_and(|tcp| tcp.is_taken(port))
     }
 
     /// Whether a reservation is one of this stack's.
     pub(crate) fn has_reserved(&self, reservation: &Reservation) -> bool {
-        reservation.is_of(&self.tcp)
+        self.tcp.as_ref().is_some_and(|tcp| reservation.is_of(tcp))
     }
 
-    fn is_free(&self, protocol: Protocol, to: BoundTo, port: u16) -> bool {
-        let bindings = self.bound.get(&(protocol, port)).map_or(&[][..], Vec::as_slice);
+    fn is_free(&self, to: BoundTo, port: u16) -> bool {
+        let bindings = self.bound.get(&port).map_or(&[][..], Vec::as_slice);
         !bindings.iter().any(|binding| binding.to.conflicts(to))
     }
 }
@@ -225,14 +208,14 @@ mod tests {
         fn new() -> Self {
             let random = Random::new(Entropy::Os);
             let tcp = Arc::new(TcpPorts::new(Entropy::Os));
-            Self { ports: Ports::new(tcp), random, ids: SlotMap::with_key() }
+            Self { ports: Ports::of_tcp(tcp), random, ids: SlotMap::with_key() }
         }
 
         fn bind(&mut self, address: &str, families: Families) -> Result<u16, Error> {
             let address: SocketAddr = address.parse().expect("an address");
             let to = BoundTo::new(address.ip(), families);
             let id = self.ids.insert(());
-            self.ports.bind(Protocol::Tcp, to, address.port(), id, &mut self.random)
+            self.ports.bind(to, address.port(), id, &mut self.random)
         }
     }
 
@@ -267,7 +250,7 @@ mod tests {
         bench.bind("10.0.0.1:80", Families::Both).expect("free");
         bench.bind("10.0.0.2:80", Families::Both).expect("free");
         let mut found =
-            |address: &str| bench.ports.find(Protocol::Tcp, address.parse().expect("an address"));
+            |address: &str| bench.ports.find(address.parse().expect("an address"));
 
         let [v6, one, two] = ["[fd00::1]:80", "10.0.0.1:80", "10.0.0.2:80"].map(&mut found);
 

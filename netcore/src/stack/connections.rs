@@ -1,8 +1,10 @@
 //! TCP: from SYN to TIME-WAIT.
 
-use super::Netstack;
-use super::datagrams::mapped;
-use super::ingress::Packet;
+use super::context::Context;
+use super::ip_layer::IpLayer;
+use super::packet::Packet;
+use super::tcp_layer::TcpLayer;
+use crate::addressing::mapped;
 use crate::addressing::{NextHop, this_host};
 use crate::buffer::SoloSocket;
 use crate::channel::Responder;
@@ -15,7 +17,7 @@ use crate::flow_table::{Flow, FlowKey};
 use crate::id::SocketId;
 use crate::link::Link;
 use crate::output::Output;
-use crate::ports::{self, Protocol};
+use crate::ports;
 use crate::queue::{SocketQueue, StreamQueue};
 use crate::reservation::Reservation;
 use crate::sockets::Socket;
@@ -37,10 +39,12 @@ const TCP_HEADER: u8 = 20;
 /// again after this time and not at once: a mistake there must not cost a processor.
 const RELUCTANCE: Duration = Duration::from_millis(10);
 
-impl Netstack {
+impl TcpLayer {
     /// Takes a segment: to its connection, to a listener, or to nobody.
     pub(super) fn receive_tcp<L: Link>(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         mut packet: Packet,
         link: &mut L,
     ) -> Result<Fate, DropReason> {
@@ -69,49 +73,49 @@ impl Netstack {
             packet.bytes = legible.into();
         }
         match self.flows.get(&flow).copied() {
-            Some(Flow::Connection(id)) => self.receive_segment(id, &packet, link),
-            Some(Flow::Held(id)) => self.receive_while_held(id, &packet, link),
-            Some(Flow::TimeWait) => self.receive_late_segment(flow, &packet, link),
+            Some(Flow::Connection(id)) => self.receive_segment(cx, ip, id, &packet, link),
+            Some(Flow::Held(id)) => self.receive_while_held(cx, ip, id, &packet, link),
+            Some(Flow::TimeWait) => self.receive_late_segment(cx, ip, flow, &packet, link),
             // A segment to many has no connection (RFC 9293 section 3.9.2.3, MUST-57).
-            None if !self.addressing.is_local(packet.header.destination) => {
-                Err(DropReason::NotForUs)
-            }
-            None if is_first => self.receive_syn(flow, &packet, link),
+            None if !ip.addressing.is_local(packet.header.destination) => Err(DropReason::NotForUs),
+            None if is_first => self.receive_syn(cx, ip, flow, &packet, link),
             // What a listener cannot take for a segment of an older connection (RFC 9293 section
             // 3.10.7.2).
-            None if !has_ack && self.ports.find(Protocol::Tcp, flow.local()).is_some() => {
+            None if !has_ack && self.ports.find(flow.local()).is_some() => {
                 Err(DropReason::Unacceptable)
             }
-            None => Err(self.answer_reset(&packet, DropReason::NoListener, link)),
+            None => Err(self.answer_reset(cx, ip, &packet, DropReason::NoListener, link)),
         }
     }
 
     fn receive_segment<L: Link>(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         id: SocketId,
         packet: &Packet,
         link: &mut L,
     ) -> Result<Fate, DropReason> {
-        self.at_work.socket = Some(id);
-        let connection = self.sockets.connection_mut(id).expect("the flow table has living ids");
+        cx.at_work.socket = Some(id);
+        let connection = cx.sockets.connection_mut(id).expect("the flow table has living ids");
         if let Stage::HalfOpen { listener, .. } = connection.stage {
             // With the accept queue full the last step of the handshake is not taken, so that the
             // peer repeats it.
-            let is_full = self.sockets.listener_mut(listener).is_none_or(|l| l.is_full());
+            let is_full = cx.sockets.listener_mut(listener).is_none_or(|l| l.is_full());
             let segment = TcpPacket::new_unchecked(packet.payload());
             if is_full && !segment.rst() && !segment.syn() {
                 return Err(DropReason::BacklogFull);
             }
         }
-        let connection = self.sockets.connection_mut(id).expect("it was just there");
+        let connection = cx.sockets.connection_mut(id).expect("it was just there");
         let start = packet.header.payload.start;
-        let (engine, now, wakes) = (&mut self.engine, self.now, &mut self.wakes);
-        let mut output = Output { link, state: &mut self.outgoing };
+        let (engine, now, wakes) = (&mut self.engine, cx.now, &mut cx.wakes);
+        let mut output = Output { link, state: &mut ip.outgoing };
         let is_handshake = !matches!(connection.stage, Stage::Open(_));
         let verdict = connection.judge(&packet.bytes, start);
         let is_answered = match verdict {
             Verdict::Challenge(_) => {
-                connection.may_challenge(now) && self.challenges.allows(&mut self.random, now)
+                connection.may_challenge(now) && self.challenges.allows(&mut cx.random, now)
             }
             _ => true,
         };
@@ -137,12 +141,12 @@ impl Netstack {
                 if is_handshake {
                     // The segment behind this one may be a reset, and the backlog is counted with
                     // the next SYN: a handshake that is done counts at once.
-                    self.advance(id);
+                    self.advance(cx, ip, id);
                 }
-                self.mark(id);
+                cx.mark(id);
                 Ok(Fate::Delivered)
             }
-            Verdict::Refuse(reason) => Err(self.answer_reset(packet, reason, link)),
+            Verdict::Refuse(reason) => Err(self.answer_reset(cx, ip, packet, reason, link)),
             _ if !is_answered => Err(DropReason::RateLimited),
             Verdict::Acknowledge(reason) | Verdict::Challenge(reason) | Verdict::Drop(reason) => {
                 Err(reason)
@@ -153,106 +157,97 @@ impl Netstack {
     /// Takes a SYN for a pair of ends that has no connection.
     pub(super) fn receive_syn<L: Link>(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         flow: FlowKey,
         packet: &Packet,
         link: &mut L,
     ) -> Result<Fate, DropReason> {
-        let found = self.ports.find(Protocol::Tcp, flow.local());
+        let found = self.ports.find(flow.local());
         let Some((listener_id, listener)) =
-            found.and_then(|id| Some((id, self.sockets.listener_mut(id)?)))
+            found.and_then(|id| Some((id, cx.sockets.listener_mut(id)?)))
         else {
-            return Err(self.answer_reset(packet, DropReason::NoListener, link));
+            return Err(self.answer_reset(cx, ip, packet, DropReason::NoListener, link));
         };
         if TcpPacket::new_unchecked(packet.payload()).fin() {
             // Nobody means it; Linux drops it as well.
             return Err(DropReason::Unacceptable);
         }
         if listener.on_syn == OnSyn::Hold {
-            return self.hold_syn(flow, listener_id, packet);
+            return self.hold_syn(cx, ip, flow, listener_id, packet);
         }
         if listener.is_full() {
             return Err(DropReason::BacklogFull);
         }
         let options = listener.options.clone();
         let way =
-            self.addressing.next_hop(flow.remote().ip()).map_err(|_| DropReason::NoRouteBack)?;
-        self.make_room_for_half_open(listener_id);
+            ip.addressing.next_hop(flow.remote().ip()).map_err(|_| DropReason::NoRouteBack)?;
+        self.make_room_for_half_open(cx, ip, listener_id);
         let stage = Stage::HalfOpen { listener: listener_id, tickets: (0, 0), responder: None };
-        let id = self.insert_connection(flow, way, options, stage).map_err(|_| {
-            match self.sockets.is_full() {
-                true => DropReason::TooManySockets,
-                false => DropReason::NoBuffers,
-            }
+        let id = self.insert_connection(cx, ip, flow, way, options, stage).map_err(|_| match cx
+            .sockets
+            .is_full()
+        {
+            true => DropReason::TooManySockets,
+            false => DropReason::NoBuffers,
         })?;
-        self.at_work.socket = Some(id);
-        let ticket = self.sockets.listener_mut(listener_id).map_or(0, |l| l.half_open.insert(id));
+        cx.at_work.socket = Some(id);
+        let ticket = cx.sockets.listener_mut(listener_id).map_or(0, |l| l.half_open.insert(id));
         let tickets = (ticket, self.half_open.insert(id));
-        let isn = self.next_isn(&flow);
-        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
+        let isn = self.next_isn(cx, &flow);
+        let connection = cx.sockets.connection_mut(id).expect("it was just inserted");
         connection.stage = Stage::HalfOpen { listener: listener_id, tickets, responder: None };
-        self.begin_handshake(id, isn, packet, link);
+        self.begin_handshake(cx, ip, id, isn, packet, link);
         Ok(Fate::Delivered)
     }
 
     /// Shows a connection the SYN that it was made for, and has it answered.
     pub(super) fn begin_handshake<L: Link>(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         id: SocketId,
         isn: u32,
         packet: &Packet,
         link: &mut L,
     ) {
-        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
+        let connection = cx.sockets.connection_mut(id).expect("it was just inserted");
         let flow = connection.wire.flow();
         let endpoint = (flow.local().ip(), flow.local().port());
         connection.solo.tcp_mut().listen(endpoint).expect("a closed socket and a port");
-        let mut output = Output { link, state: &mut self.outgoing };
+        let mut output = Output { link, state: &mut ip.outgoing };
         let start = packet.header.payload.start;
-        connection.receive_syn(isn, self.now, &packet.bytes, start, &mut output);
-        self.mark(id);
+        connection.receive_syn(isn, cx.now, &packet.bytes, start, &mut output);
+        cx.mark(id);
     }
 
     /// Has the oldest half-open connections make room for another of a listener.
-    pub(super) fn make_room_for_half_open(&mut self, listener: SocketId) {
-        if let Some(listener) = self.sockets.listener_mut(listener)
-            && listener.half_open.len() >= self.config.half_open_per_listener_max.max(1)
+    pub(super) fn make_room_for_half_open(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        listener: SocketId,
+    ) {
+        if let Some(listener) = cx.sockets.listener_mut(listener)
+            && listener.half_open.len() >= cx.config.half_open_per_listener_max.max(1)
         {
             let oldest = listener.half_open.oldest();
-            self.evict_half_open(oldest);
+            self.evict_half_open(cx, ip, oldest);
         }
-        if self.half_open.len() >= self.config.half_open_max.max(1) {
-            self.evict_half_open(self.half_open.oldest());
-        }
-    }
-
-    /// Ends a connect that an ICMP error speaks of, as Linux does, so that whoever waits learns at
-    /// once; RFC 5461 section 4.1 is about that. Established connections pass over such errors:
-    /// the path may come back (RFC 1122 section 4.2.3.9).
-    pub(super) fn connecting_failed(&mut self, flow: FlowKey, sequence: u32, error: Error) {
-        let Some(Flow::Connection(id)) = self.flows.get(&flow).copied() else {
-            return;
-        };
-        let Some(connection) = self.sockets.connection_mut(id) else {
-            return;
-        };
-        if matches!(connection.stage, Stage::Connecting { .. }) && connection.is_under_way(sequence)
-        {
-            self.remove_connection(id, error);
+        if self.half_open.len() >= cx.config.half_open_max.max(1) {
+            self.evict_half_open(cx, ip, self.half_open.oldest());
         }
     }
 
-    /// The connection that has sent this, and has not had it acknowledged yet.
-    pub(super) fn sender_of(&mut self, flow: FlowKey, sequence: u32) -> Option<&mut Connection> {
-        let Some(Flow::Connection(id)) = self.flows.get(&flow).copied() else {
-            return None;
-        };
-        self.sockets.connection_mut(id).filter(|connection| connection.is_under_way(sequence))
-    }
-
-    pub(super) fn evict_half_open(&mut self, oldest: Option<SocketId>) {
+    pub(super) fn evict_half_open(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        oldest: Option<SocketId>,
+    ) {
         if let Some(id) = oldest {
-            self.outgoing.counters.drop(DropReason::HalfOpenEvicted);
-            self.remove_half_open(id, Error::Aborted);
+            ip.outgoing.counters.drop(DropReason::HalfOpenEvicted);
+            self.remove_half_open(cx, ip, id, Error::Aborted);
         }
     }
 
@@ -260,19 +255,23 @@ impl Netstack {
     /// answer goes to `responder` when the outcome is known.
     pub(super) fn connect(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         remote: SocketAddr,
         from: (Option<SocketAddr>, Option<Reservation>),
         options: tcp::Options,
         responder: Option<Responder>,
     ) {
         let mut responder = responder;
-        if let Err(error) = self.try_connect(remote, from, options, &mut responder) {
-            self.reply(None, responder, Err(error));
+        if let Err(error) = self.try_connect(cx, ip, remote, from, options, &mut responder) {
+            self.reply(cx, ip, None, responder, Err(error));
         }
     }
 
     fn try_connect(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         remote: SocketAddr,
         (local, reservation): (Option<SocketAddr>, Option<Reservation>),
         options: tcp::Options,
@@ -280,24 +279,24 @@ impl Netstack {
     ) -> Result<(), Error> {
         let own = local.map(|local| local.ip().to_canonical());
         let own = own.filter(|own| !own.is_unspecified());
-        let ip = this_host(remote.ip(), own).to_canonical();
-        let remote = SocketAddr::new(ip, remote.port());
+        let to = this_host(remote.ip(), own).to_canonical();
+        let remote = SocketAddr::new(to, remote.port());
         if remote.port() == 0 {
             return Err(Error::ZeroPort);
         }
-        if remote.ip().is_multicast() || self.addressing.is_broadcast(remote.ip()) {
+        if remote.ip().is_multicast() || ip.addressing.is_broadcast(remote.ip()) {
             return Err(Error::NetworkUnreachable);
         }
-        let way = self.addressing.next_hop(remote.ip())?;
+        let way = ip.addressing.next_hop(remote.ip())?;
         self.check_reservation(reservation.as_ref())?;
-        let local = self.connect_from(remote, local, reservation.is_some())?;
+        let local = self.connect_from(cx, ip, remote, local, reservation.is_some())?;
         let flow = FlowKey::new(local, remote);
         let stage = Stage::Connecting { responder: None };
-        let id = self.insert_connection(flow, way, options, stage)?;
-        self.at_work.socket = Some(id);
-        let isn = self.next_isn(&flow);
-        let mut interface = Engine::for_handshake(isn, self.now);
-        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
+        let id = self.insert_connection(cx, ip, flow, way, options, stage)?;
+        cx.at_work.socket = Some(id);
+        let isn = self.next_isn(cx, &flow);
+        let mut interface = Engine::for_handshake(isn, cx.now);
+        let connection = cx.sockets.connection_mut(id).expect("it was just inserted");
         let socket = connection.solo.tcp_mut();
         let ends = ((remote.ip(), remote.port()), (local.ip(), local.port()));
         socket.connect(interface.context(), ends.0, ends.1).expect("the ends were checked");
@@ -306,10 +305,10 @@ impl Netstack {
         connection.stage = Stage::Connecting { responder };
         connection.reservation = reservation;
         if is_wanted {
-            self.mark(id);
+            cx.mark(id);
         } else {
             // Whoever asked has given up in the meantime, and will not ring.
-            self.remove_connection(id, Error::Aborted);
+            self.remove_connection(cx, ip, id, Error::Aborted);
         }
         Ok(())
     }
@@ -317,6 +316,8 @@ impl Netstack {
     /// The address and port to connect from.
     fn connect_from(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         remote: SocketAddr,
         local: Option<SocketAddr>,
         is_reserved: bool,
@@ -330,24 +331,24 @@ impl Netstack {
                 return Err(Error::WrongFamily);
             }
             Some(address)
-                if !self.addressing.is_local(address) || self.addressing.is_tentative(address) =>
+                if !ip.addressing.is_local(address) || ip.addressing.is_tentative(address) =>
             {
                 return Err(Error::AddressNotAvailable);
             }
             Some(address) => address,
-            None => self.addressing.source_for(remote.ip())?,
+            None => ip.addressing.source_for(remote.ip())?,
         };
         let is_free = |port| {
             let flow = FlowKey::new(SocketAddr::new(address, port), remote);
             let is_taken = match self.flows.get(&flow) {
                 None => false,
-                Some(Flow::TimeWait) => !self.time_wait.is_reusable(&flow, self.now),
+                Some(Flow::TimeWait) => !self.time_wait.is_reusable(&flow, cx.now),
                 Some(Flow::Connection(_) | Flow::Held(_)) => true,
             };
             !is_taken && (is_reserved || !self.ports.is_tcp_port_taken(port))
         };
         let port = match port {
-            0 => ports::pick(&mut self.random, is_free).ok_or(Error::NoFreePort)?,
+            0 => ports::pick(&mut cx.random, is_free).ok_or(Error::NoFreePort)?,
             port if is_free(port) => port,
             _ => return Err(Error::AddressInUse),
         };
@@ -356,67 +357,71 @@ impl Netstack {
 
     fn insert_connection(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         flow: FlowKey,
         way: NextHop,
         options: tcp::Options,
         stage: Stage,
     ) -> Result<SocketId, Error> {
-        if self.is_shut_down {
+        if cx.is_shut_down {
             return Err(Error::StackGone);
         }
-        if self.sockets.is_full() || self.lacks_buffers(&options) {
+        if cx.sockets.is_full() || self.lacks_buffers(cx, &options) {
             // Worth least, and a flood of SYNs must not keep everybody else out.
-            self.evict_half_open(self.half_open.oldest());
+            self.evict_half_open(cx, ip, self.half_open.oldest());
         }
-        if self.sockets.is_full() {
+        if cx.sockets.is_full() {
             return Err(Error::LimitReached);
         }
-        let connection = self.new_connection(flow, way, options, stage)?;
-        let id = self.sockets.insert(|_| Ok(Socket::Connection(connection)))?;
+        let connection = self.new_connection(cx, ip, flow, way, options, stage)?;
+        let id = cx.sockets.insert(|_| Ok(Socket::Connection(connection)))?;
         self.flows.insert(flow, Flow::Connection(id));
         Ok(id)
     }
 
     /// Whether there is no room for the buffers of another connection.
-    pub(super) fn lacks_buffers(&self, options: &tcp::Options) -> bool {
-        let (recv_bytes, send_bytes) = self.buffer_bytes(options);
+    pub(super) fn lacks_buffers(&self, cx: &mut Context, options: &tcp::Options) -> bool {
+        let (recv_bytes, send_bytes) = self.buffer_bytes(cx, options);
         !self.arena.has_room([recv_bytes, send_bytes])
     }
 
     /// How large the buffers of a connection are, for receiving and for sending.
-    fn buffer_bytes(&self, options: &tcp::Options) -> (usize, usize) {
+    fn buffer_bytes(&self, cx: &mut Context, options: &tcp::Options) -> (usize, usize) {
         (
-            options.recv_buffer_bytes.unwrap_or(self.config.recv_buffer_bytes),
-            options.send_buffer_bytes.unwrap_or(self.config.send_buffer_bytes),
+            options.recv_buffer_bytes.unwrap_or(cx.config.recv_buffer_bytes),
+            options.send_buffer_bytes.unwrap_or(cx.config.send_buffer_bytes),
         )
     }
 
     /// Makes a connection that has no place among the sockets yet.
     pub(super) fn new_connection(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         flow: FlowKey,
         way: NextHop,
         options: tcp::Options,
         stage: Stage,
     ) -> Result<Box<Connection>, Error> {
-        let (recv_bytes, send_bytes) = self.buffer_bytes(&options);
+        let (recv_bytes, send_bytes) = self.buffer_bytes(cx, &options);
         let mut wire = match way {
             NextHop::Own => Wire::new(flow, LOOPBACK_MTU, None),
             NextHop::Link(_) | NextHop::Nowhere => {
-                Wire::new(flow, self.outgoing.capabilities.mtu, self.config.mss_max)
+                Wire::new(flow, ip.outgoing.capabilities.mtu, cx.config.mss_max)
             }
         };
-        if let Some(path) = self.path_mtus.get(flow.remote().ip(), self.now) {
+        if let Some(path) = ip.path_mtus.get(flow.remote().ip(), cx.now) {
             wire.narrow(path);
         }
         let solo = SoloSocket::new(&mut self.arena, recv_bytes, send_bytes)
             .map_err(|_| Error::LimitReached)?;
-        Ok(Box::new(Connection::new(solo, wire, stage, (way, self.now), options)))
+        Ok(Box::new(Connection::new(solo, wire, stage, (way, cx.now), options)))
     }
 
     /// Looks at what the handle of a connection rang for.
-    pub(super) fn attend_connection(&mut self, id: SocketId) {
-        let Some(connection) = self.sockets.connection_mut(id) else {
+    pub(super) fn attend_connection(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+        let Some(connection) = cx.sockets.connection_mut(id) else {
             return;
         };
         match &connection.stage {
@@ -429,12 +434,12 @@ impl Netstack {
                     connection.abort(Error::Aborted);
                 }
                 if events.contains(Events::CLOSE) {
-                    self.orphan(id);
+                    self.orphan(cx, id);
                 }
             }
             // Whoever waited for the connection has given up.
             Stage::Connecting { responder: Some(responder) } if responder.is_abandoned() => {
-                self.remove_connection(id, Error::Aborted);
+                self.remove_connection(cx, ip, id, Error::Aborted);
             }
             // The same of one whose SYN was answered, which its peer has to be told.
             Stage::HalfOpen { responder: Some(responder), .. } if responder.is_abandoned() => {
@@ -442,13 +447,13 @@ impl Netstack {
             }
             _ => {}
         }
-        self.mark(id);
+        cx.mark(id);
     }
 
     /// Goes on without the handle: sends what is queued and closes, or resets if there is
     /// something that nobody will read (RFC 2525 section 2.17).
-    pub(super) fn orphan(&mut self, id: SocketId) {
-        let Some(connection) = self.sockets.connection_mut(id) else {
+    pub(super) fn orphan(&mut self, cx: &mut Context, id: SocketId) {
+        let Some(connection) = cx.sockets.connection_mut(id) else {
             return;
         };
         let Some(queue) = connection.queue().cloned() else {
@@ -462,102 +467,108 @@ impl Netstack {
             // Fails only if the connection has ended already.
             let _ = queue.shutdown_send();
         }
-        self.mark(id);
+        cx.mark(id);
     }
 
     /// Moves bytes between a connection, its handle and the link.
-    pub(super) fn serve_connection<L: Link>(&mut self, id: SocketId, link: &mut L) -> bool {
-        let now = self.now;
-        let Some(connection) = self.sockets.connection_mut(id) else {
+    pub(super) fn serve_connection<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        link: &mut L,
+    ) -> bool {
+        let now = cx.now;
+        let Some(connection) = cx.sockets.connection_mut(id) else {
             return false;
         };
         connection.is_dirty = false;
-        let (engine, config, wakes) = (&mut self.engine, &self.config, &mut self.wakes);
-        let mut output = Output { link, state: &mut self.outgoing };
+        let (engine, config, wakes) = (&mut self.engine, &cx.config, &mut cx.wakes);
+        let mut output = Output { link, state: &mut ip.outgoing };
         let has_more = match connection.serve(engine, now, config, &mut output, wakes) {
             Served::Done { has_more } => has_more,
             Served::Unanswered => {
                 // Silently: the peer never answered, or was never there.
-                self.remove_connection(id, Error::TimedOut);
+                self.remove_connection(cx, ip, id, Error::TimedOut);
                 return true;
             }
         };
-        self.advance(id);
-        self.retry_parked(id);
-        let Some(connection) = self.sockets.connection_mut(id) else {
+        self.advance(cx, ip, id);
+        self.retry_parked(cx, ip, id);
+        let Some(connection) = cx.sockets.connection_mut(id) else {
             return true;
         };
         if has_more {
-            self.mark(id);
+            cx.mark(id);
             return true;
         }
         let engine = &mut self.engine;
-        let mut output = Output { link, state: &mut self.outgoing };
+        let mut output = Output { link, state: &mut ip.outgoing };
         let mut due = connection.poll_at(engine, now, &mut output);
         if due.is_some_and(|due| due <= now) {
-            if self.outgoing.link_is_full {
-                self.mark(id);
+            if ip.outgoing.link_is_full {
+                cx.mark(id);
                 return false;
             }
             due = Some(now + RELUCTANCE);
         }
-        let attention = connection.attention_at(&self.config);
+        let attention = connection.attention_at(&cx.config);
         let due = due.into_iter().chain(attention).min();
-        connection.armed.set(&mut self.deadlines, id, due);
+        connection.armed.set(&mut cx.deadlines, id, due);
         true
     }
 
     /// Follows what smoltcp has made of a connection.
-    fn advance(&mut self, id: SocketId) {
-        let Some(connection) = self.sockets.connection_mut(id) else {
+    fn advance(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+        let Some(connection) = cx.sockets.connection_mut(id) else {
             return;
         };
         if connection.is_finished() {
             let reason = connection.failure.unwrap_or(Error::Shutdown);
-            self.remove_connection(id, reason);
+            self.remove_connection(cx, ip, id, reason);
             return;
         }
         let state = connection.state();
         if !matches!(state, State::SynSent | State::SynReceived | State::Closed | State::Listen)
             && !matches!(connection.stage, Stage::Open(_))
         {
-            self.establish(id);
+            self.establish(cx, ip, id);
         }
-        let Some(connection) = self.sockets.connection_mut(id) else {
+        let Some(connection) = cx.sockets.connection_mut(id) else {
             return;
         };
         // Bytes came with the handshake's last segment, or while there was no queue for them.
-        connection.pump_received(&mut self.wakes);
+        connection.pump_received(&mut cx.wakes);
         if connection.is_orphan && connection.solo.tcp().can_recv() && state != State::Closed {
             // Data for nobody (RFC 1122 section 4.2.2.13).
             connection.abort(Error::Aborted);
-            self.mark(id);
+            cx.mark(id);
             return;
         }
         if let (true, Stage::Open(queue)) = (connection.is_receive_finished(), &connection.stage) {
-            queue.clone().finish_recv(Ok(()), &mut self.wakes);
+            queue.clone().finish_recv(Ok(()), &mut cx.wakes);
         }
-        if state == State::TimeWait && !self.outgoing.link_is_full {
+        if state == State::TimeWait && !ip.outgoing.link_is_full {
             let flow = connection.wire.flow();
             let words = connection.wire.last_words();
-            self.remove_connection(id, Error::Shutdown);
+            self.remove_connection(cx, ip, id, Error::Shutdown);
             if let Some(words) = words {
-                self.keep_in_time_wait(flow, words);
+                self.keep_in_time_wait(cx, flow, words);
             }
         }
     }
 
     /// Hands a connection whose handshake is done to whoever waits for it.
-    fn establish(&mut self, id: SocketId) {
-        let limits = (self.config.stream_queue_bytes, self.config.stream_queue_bytes);
-        let bell = Bell::new(id, self.doorbell.clone());
-        let Some(connection) = self.sockets.connection_mut(id) else {
+    fn establish(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+        let limits = (cx.config.stream_queue_bytes, cx.config.stream_queue_bytes);
+        let bell = Bell::new(id, cx.doorbell.clone());
+        let Some(connection) = cx.sockets.connection_mut(id) else {
             return;
         };
         let options = connection.establish();
         let flow = connection.wire.flow();
         let ends = (flow.local(), flow.remote());
-        self.outgoing.counters.connections_established += 1;
+        ip.outgoing.counters.connections_established += 1;
         let is_accepted = matches!(connection.stage, Stage::HalfOpen { .. });
         let event = if is_accepted { "connection accepted" } else { "connection established" };
         tracing::debug!(local = %ends.0, remote = %ends.1, "{event}");
@@ -569,6 +580,8 @@ impl Netstack {
                 let response =
                     tcp::Response::Connected { handle: id, local: ends.0, remote: ends.1 };
                 self.reply(
+                    cx,
+                    ip,
                     None,
                     responder,
                     Ok((response.into(), Some(SocketQueue::Stream(queue)))),
@@ -577,7 +590,7 @@ impl Netstack {
             Stage::HalfOpen { listener, tickets, responder } => {
                 let (listener, tickets, responder) = (*listener, *tickets, responder.take());
                 self.half_open.remove(tickets.1);
-                let listener = self.sockets.listener_mut(listener);
+                let listener = cx.sockets.listener_mut(listener);
                 let listener = listener.expect("half-open connections go with their listener");
                 listener.half_open.remove(tickets.0);
                 let accept = listener.queue.clone();
@@ -586,16 +599,16 @@ impl Netstack {
                     SocketAddr::V6(_) => (mapped(ends.0), mapped(ends.1)),
                 };
                 let queue = Arc::new(StreamQueue::new(bell, ends, limits, options));
-                let connection = self.sockets.connection_mut(id).expect("it was just there");
+                let connection = cx.sockets.connection_mut(id).expect("it was just there");
                 connection.stage = Stage::Open(queue.clone());
                 if let Some(responder) = responder {
                     let response =
                         tcp::Response::Accepted { handle: id, local: ends.0, remote: ends.1 };
                     let answer = Ok((response.into(), Some(SocketQueue::Stream(queue))));
-                    self.reply(None, Some(responder), answer);
+                    self.reply(cx, ip, None, Some(responder), answer);
                 } else {
-                    accept.push(queue, &mut self.wakes);
-                    self.retry_accept(accept.id());
+                    accept.push(queue, &mut cx.wakes);
+                    self.retry_accept(cx, ip, accept.id());
                 }
             }
             Stage::Open(_) => unreachable!("a connection is established once"),
@@ -604,11 +617,17 @@ impl Netstack {
 
     /// Removes a connection and everything that leads to it. Its handle keeps what was received
     /// and learns why it ended.
-    pub(super) fn remove_connection(&mut self, id: SocketId, reason: Error) {
-        let Some(Socket::Connection(mut connection)) = self.sockets.remove(id) else {
+    pub(super) fn remove_connection(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        reason: Error,
+    ) {
+        let Some(Socket::Connection(mut connection)) = cx.sockets.remove(id) else {
             return;
         };
-        connection.armed.set(&mut self.deadlines, id, None);
+        connection.armed.set(&mut cx.deadlines, id, None);
         let flow = connection.wire.flow();
         self.flows.remove(&flow);
         let (local, remote) = (flow.local(), flow.remote());
@@ -623,16 +642,16 @@ impl Netstack {
             _ => tracing::debug!(%local, %remote, %reason, "connection ended"),
         }
         if let Some(end) = connection.wire.sent_end() {
-            self.note_end(connection.wire.flow(), end);
+            self.note_end(cx, connection.wire.flow(), end);
         }
         match &mut connection.stage {
             Stage::Connecting { responder } => {
                 let responder = responder.take();
-                self.reply(None, responder, Err(reason));
+                self.reply(cx, ip, None, responder, Err(reason));
             }
             Stage::HalfOpen { listener, tickets, responder } => {
                 self.half_open.remove(tickets.1);
-                if let Some(listener) = self.sockets.listener_mut(*listener) {
+                if let Some(listener) = cx.sockets.listener_mut(*listener) {
                     listener.half_open.remove(tickets.0);
                 }
                 if let Some(responder) = responder.take() {
@@ -643,13 +662,13 @@ impl Netstack {
             Stage::Open(queue) => {
                 let queue = queue.clone();
                 let is_whole = !connection.is_broken && {
-                    connection.drain_received(&mut self.wakes);
+                    connection.drain_received(&mut cx.wakes);
                     connection.is_receive_finished() || reason == Error::Shutdown
                 };
                 let end = if is_whole { Ok(()) } else { Err(reason) };
-                queue.finish(end, reason, &mut self.wakes);
+                queue.finish(end, reason, &mut cx.wakes);
                 if let Some(parked) = connection.parked.take() {
-                    super::commands::finish_parked(&queue, *parked);
+                    super::tcp_commands::finish_parked(&queue, *parked);
                 }
             }
         }

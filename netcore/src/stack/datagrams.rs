@@ -1,8 +1,12 @@
 //! UDP, ping and raw sockets.
 
-use super::Netstack;
-use super::ingress::{Packet, is_all_hosts};
+use super::context::Context;
+use super::datagram_layer::DatagramLayer;
+use super::ip_layer::IpLayer;
+use super::martians::is_all_hosts;
+use super::packet::Packet;
 use crate::addressing::NextHop;
+use crate::addressing::{canonical, mapped, version_of};
 use crate::command::raw::Version;
 use crate::command::tcp::Families;
 use crate::command::{icmp, raw, udp};
@@ -13,7 +17,7 @@ use crate::id::SocketId;
 use crate::ip;
 use crate::link::{Link, Offload};
 use crate::output::{Checksums, Output, write_checksum};
-use crate::ports::{BoundTo, Protocol};
+use crate::ports::BoundTo;
 use crate::queue::{Datagram, DatagramQueue, Pushed};
 use crate::sockets::Socket;
 use crate::sockets::datagram::{DatagramSocket, Kind, PACKET_BYTES_MAX};
@@ -32,25 +36,27 @@ const ECHO_HEADER: usize = 8;
 const QUANTUM_DATAGRAMS: usize = 64;
 
 /// Sockets.
-impl Netstack {
+impl DatagramLayer {
     /// Makes a UDP socket; returns its id, its address and its queue.
     pub(super) fn bind_udp(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         endpoint: SocketAddr,
         families: Families,
     ) -> Result<(udp::Response, Arc<DatagramQueue>), Error> {
-        let to = self.bindable(endpoint.ip(), families)?;
+        let to = ip.bindable(cx, endpoint.ip(), families)?;
         let mut port = 0;
-        let (ports, random) = (&mut self.ports, &mut self.random);
-        let (doorbell, config) = (&self.doorbell, &self.config);
-        let id = self.sockets.insert(|id| {
-            port = ports.bind(Protocol::Udp, to, endpoint.port(), id, random)?;
+        let (ports, random) = (&mut self.ports, &mut cx.random);
+        let (doorbell, config) = (&cx.doorbell, &cx.config);
+        let id = cx.sockets.insert(|id| {
+            port = ports.bind(to, endpoint.port(), id, random)?;
             let local = SocketAddr::new(endpoint.ip(), port);
             let bell = Bell::new(id, doorbell.clone());
             let kind = Kind::Udp { to, port, is_v6: endpoint.is_ipv6() };
             Ok(datagram_socket(DatagramQueue::new(bell, local, kind, config)))
         })?;
-        let queue = self.datagram_queue(id);
+        let queue = self.datagram_queue(cx, id);
         let local = queue.local_address();
         Ok((udp::Response::Bound { handle: id, local }, queue))
     }
@@ -58,52 +64,57 @@ impl Netstack {
     /// Makes a UDP socket for the ports that no other has.
     pub(super) fn bind_udp_rest(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         address: IpAddr,
     ) -> Result<(udp::Response, Arc<DatagramQueue>), Error> {
-        let to = self.bindable(address, Families::Both)?;
-        let (doorbell, config, ports) = (&self.doorbell, &self.config, &mut self.ports);
+        let to = ip.bindable(cx, address, Families::Both)?;
+        let (doorbell, config, ports) = (&cx.doorbell, &cx.config, &mut self.ports);
         let local = SocketAddr::new(address, 0);
-        let id = self.sockets.insert(|id| {
-            let port = ports.bind_rest(Protocol::Udp, to, id)?;
+        let id = cx.sockets.insert(|id| {
+            let port = ports.bind_rest(to, id)?;
             let bell = Bell::new(id, doorbell.clone());
             let kind = Kind::Udp { to, port, is_v6: address.is_ipv6() };
             Ok(datagram_socket(DatagramQueue::new(bell, local, kind, config)))
         })?;
-        Ok((udp::Response::Bound { handle: id, local }, self.datagram_queue(id)))
+        Ok((udp::Response::Bound { handle: id, local }, self.datagram_queue(cx, id)))
     }
 
     /// Makes a ping socket.
     pub(super) fn open_ping(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         local: IpAddr,
     ) -> Result<(icmp::Response, Arc<DatagramQueue>), Error> {
-        self.bindable(local, Families::V6Only)?;
+        ip.bindable(cx, local, Families::V6Only)?;
         let version = version_of(local);
         let identifier = {
-            let start = self.random.next_u16();
+            let start = cx.random.next_u16();
             let mut all = (0..=u16::MAX).map(|step| start.wrapping_add(step));
             all.find(|id| !self.echoes.contains_key(&(version, *id))).ok_or(Error::NoFreePort)?
         };
-        let (doorbell, config) = (&self.doorbell, &self.config);
-        let id = self.sockets.insert(|id| {
+        let (doorbell, config) = (&cx.doorbell, &cx.config);
+        let id = cx.sockets.insert(|id| {
             let bell = Bell::new(id, doorbell.clone());
             let address = SocketAddr::new(local, identifier);
             let kind = Kind::Ping { local, identifier };
             Ok(datagram_socket(DatagramQueue::new(bell, address, kind, config)))
         })?;
         self.echoes.insert((version, identifier), id);
-        Ok((icmp::Response::Opened { handle: id, identifier }, self.datagram_queue(id)))
+        Ok((icmp::Response::Opened { handle: id, identifier }, self.datagram_queue(cx, id)))
     }
 
     /// Makes a raw socket.
     pub(super) fn open_raw(
         &mut self,
+        cx: &mut Context,
         version: Version,
         protocol: u8,
     ) -> Result<(raw::Response, Arc<DatagramQueue>), Error> {
-        self.check_running()?;
-        let (doorbell, config) = (&self.doorbell, &self.config);
-        let id = self.sockets.insert(|id| {
+        cx.check_running()?;
+        let (doorbell, config) = (&cx.doorbell, &cx.config);
+        let id = cx.sockets.insert(|id| {
             let bell = Bell::new(id, doorbell.clone());
             let unspecified = match version {
                 Version::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -114,36 +125,16 @@ impl Netstack {
             Ok(datagram_socket(DatagramQueue::new(bell, address, kind, config)))
         })?;
         self.raw.entry((version, protocol)).or_default().push(id);
-        Ok((raw::Response::Opened { handle: id }, self.datagram_queue(id)))
+        Ok((raw::Response::Opened { handle: id }, self.datagram_queue(cx, id)))
     }
 
-    /// What a socket bound to `address` covers, if it is one of the stack's or stands for all.
-    pub(super) fn bindable(&self, address: IpAddr, families: Families) -> Result<BoundTo, Error> {
-        self.check_running()?;
-        let to = BoundTo::new(address, families);
-        match to {
-            BoundTo::One(address)
-                if !self.addressing.is_local(address)
-                    && !self.addressing.is_broadcast(address)
-                    && !address.is_multicast() =>
-            {
-                Err(Error::AddressNotAvailable)
-            }
-            to => Ok(to),
-        }
-    }
-
-    pub(super) fn check_running(&self) -> Result<(), Error> {
-        if self.is_shut_down { Err(Error::StackGone) } else { Ok(()) }
-    }
-
-    fn datagram_queue(&mut self, id: SocketId) -> Arc<DatagramQueue> {
-        self.sockets.datagram_mut(id).expect("it was just inserted").queue.clone()
+    fn datagram_queue(&mut self, cx: &mut Context, id: SocketId) -> Arc<DatagramQueue> {
+        cx.sockets.datagram_mut(id).expect("it was just inserted").queue.clone()
     }
 
     /// Looks at what the handle of a datagram socket rang for.
-    pub(super) fn attend_datagram(&mut self, id: SocketId) {
-        let Some(socket) = self.sockets.datagram_mut(id) else {
+    pub(super) fn attend_datagram(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+        let Some(socket) = cx.sockets.datagram_mut(id) else {
             return;
         };
         socket.parked.retain(|(_, responder)| !responder.is_abandoned());
@@ -152,54 +143,66 @@ impl Netstack {
             socket.is_orphan = true;
             if socket.queue.queued().1 == 0 {
                 // Its port is free for whoever asks next.
-                self.remove_datagram(id, Error::Closed);
+                self.remove_datagram(cx, ip, id, Error::Closed);
                 return;
             }
             // What is still to be sent keeps nobody else from the port.
             if let Kind::Udp { port, .. } = socket.queue.kind() {
-                self.ports.release(Protocol::Udp, port, id);
+                self.ports.release(port, id);
             }
         }
         if events.contains(Events::OPTIONS) {
             let groups = socket.queue.groups();
-            self.set_groups(id, groups);
+            self.set_groups(cx, ip, id, groups);
         }
-        self.mark(id);
+        cx.mark(id);
     }
 
     /// Takes a socket into exactly these multicast groups. No router or switch is told (RFC 3376,
     /// RFC 3810): what the link carries to a group is heard.
-    fn set_groups(&mut self, id: SocketId, groups: Vec<IpAddr>) {
-        let Some(socket) = self.sockets.datagram_mut(id) else {
+    fn set_groups(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        groups: Vec<IpAddr>,
+    ) {
+        let Some(socket) = cx.sockets.datagram_mut(id) else {
             return;
         };
         for left in std::mem::take(&mut socket.groups) {
-            self.leave_group(left, id);
+            self.leave_group(ip, left, id);
         }
         for joined in &groups {
-            self.groups.entry(*joined).or_default().push(id);
+            ip.groups.entry(*joined).or_default().push(id);
         }
-        if let Some(socket) = self.sockets.datagram_mut(id) {
+        if let Some(socket) = cx.sockets.datagram_mut(id) {
             socket.groups = groups;
         }
     }
 
-    fn leave_group(&mut self, group: IpAddr, id: SocketId) {
-        if let Some(members) = self.groups.get_mut(&group) {
+    fn leave_group(&mut self, ip: &mut IpLayer, group: IpAddr, id: SocketId) {
+        if let Some(members) = ip.groups.get_mut(&group) {
             members.retain(|member| *member != id);
             if members.is_empty() {
-                self.groups.remove(&group);
+                ip.groups.remove(&group);
             }
         }
     }
 
     /// Removes a datagram socket and everything that leads to it.
-    pub(super) fn remove_datagram(&mut self, id: SocketId, reason: Error) {
-        let Some(Socket::Datagram(socket)) = self.sockets.remove(id) else {
+    pub(super) fn remove_datagram(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        reason: Error,
+    ) {
+        let Some(Socket::Datagram(socket)) = cx.sockets.remove(id) else {
             return;
         };
         match socket.queue.kind() {
-            Kind::Udp { port, .. } => self.ports.release(Protocol::Udp, port, id),
+            Kind::Udp { port, .. } => self.ports.release(port, id),
             Kind::Ping { local, identifier } => {
                 self.echoes.remove(&(version_of(local), identifier));
             }
@@ -213,9 +216,9 @@ impl Netstack {
             }
         }
         for group in &socket.groups {
-            self.leave_group(*group, id);
+            self.leave_group(ip, *group, id);
         }
-        socket.queue.finish(reason, &mut self.wakes);
+        socket.queue.finish(reason, &mut cx.wakes);
         for (_, responder) in socket.parked {
             // Nobody to tell is nothing to undo.
             let _ = responder.answer(Err(reason));
@@ -224,9 +227,14 @@ impl Netstack {
 }
 
 /// Receiving.
-impl Netstack {
+impl DatagramLayer {
     /// Shows a packet to the raw sockets of its protocol; `None` if there are none.
-    pub(super) fn deliver_raw(&mut self, packet: &Packet) -> Option<Result<Fate, DropReason>> {
+    pub(super) fn deliver_raw(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        packet: &Packet,
+    ) -> Option<Result<Fate, DropReason>> {
         if self.raw.is_empty() {
             return None;
         }
@@ -238,27 +246,29 @@ impl Netstack {
             hop_limit: Some(packet.header.hop_limit),
             ..Datagram::new(SocketAddr::new(packet.header.source, 0), bytes)
         };
-        Some(self.deliver_to_all(sockets, &datagram, kept))
+        Some(self.deliver_to_all(cx, ip, sockets, &datagram, kept))
     }
 
     /// Puts a copy of a datagram, whose payload keeps `kept` bytes alive, into the queue of each of
     /// these sockets.
     fn deliver_to_all(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         sockets: Vec<SocketId>,
         datagram: &Datagram,
         kept: usize,
     ) -> Result<Fate, DropReason> {
         let (mut fate, mut lost) = (Err(DropReason::NoListener), 0);
         for id in sockets {
-            match self.deliver(id, datagram.clone(), kept) {
+            match self.deliver(cx, id, datagram.clone(), kept) {
                 Ok(taken) => fate = Ok(taken),
                 Err(DropReason::QueueFull) => lost += 1,
                 Err(_) => {}
             }
         }
         match fate {
-            Ok(_) => self.outgoing.counters.copies_lost += lost,
+            Ok(_) => ip.outgoing.counters.copies_lost += lost,
             Err(_) if lost > 0 => return Err(DropReason::QueueFull),
             Err(_) => {}
         }
@@ -267,12 +277,14 @@ impl Netstack {
 
     pub(super) fn receive_udp<L: Link>(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         packet: Packet,
         is_raw: bool,
         link: &mut L,
     ) -> Result<Fate, DropReason> {
         #[cfg(test)]
-        self.spring("udp");
+        cx.spring("udp");
         let datagram =
             UdpPacket::new_checked(packet.payload()).map_err(|_| DropReason::Malformed)?;
         let (source, destination) = (packet.header.source, packet.header.destination);
@@ -297,9 +309,9 @@ impl Netstack {
             hop_limit: Some(packet.header.hop_limit),
             ..Datagram::new(SocketAddr::new(source, from), payload)
         };
-        if !self.addressing.is_local(destination) {
+        if !ip.addressing.is_local(destination) {
             // To many: every socket on the port gets one, of a group every member.
-            let members = self.groups.get(&destination);
+            let members = ip.groups.get(&destination);
             let takes = |to: BoundTo, id: SocketId| {
                 let is_member = members.is_some_and(|members| members.contains(&id));
                 (is_member || !destination.is_multicast() || is_all_hosts(destination))
@@ -308,25 +320,26 @@ impl Netstack {
                         to => to.covers(destination),
                     }
             };
-            let all = self.ports.all(Protocol::Udp, port).filter(|(to, id)| takes(*to, *id));
+            let all = self.ports.all(port).filter(|(to, id)| takes(*to, *id));
             let sockets = all.map(|(_, id)| id).collect();
-            return self.deliver_to_all(sockets, &received, kept);
+            return self.deliver_to_all(cx, ip, sockets, &received, kept);
         }
-        match self.ports.find(Protocol::Udp, SocketAddr::new(destination, port)) {
-            Some(id) => match self.deliver(id, received, kept) {
+        match self.ports.find(SocketAddr::new(destination, port)) {
+            Some(id) => match self.deliver(cx, id, received, kept) {
                 // Of somebody else than the socket's peer, or the socket is closing.
                 Err(DropReason::NoListener) if !is_raw => {
-                    Err(self.answer_port_unreachable(&packet, link))
+                    Err(ip.answer_port_unreachable(cx, &packet, link))
                 }
                 fate => fate,
             },
             None if is_raw => Err(DropReason::NoListener),
-            None => Err(self.answer_port_unreachable(&packet, link)),
+            None => Err(ip.answer_port_unreachable(cx, &packet, link)),
         }
     }
 
     pub(super) fn deliver_echo(
         &mut self,
+        cx: &mut Context,
         packet: &Packet,
         (identifier, sequence): (u16, u16),
     ) -> Result<Fate, DropReason> {
@@ -340,28 +353,29 @@ impl Netstack {
             hop_limit: Some(packet.header.hop_limit),
             ..Datagram::new(SocketAddr::new(packet.header.source, sequence), payload)
         };
-        self.deliver(id, datagram, kept)
+        self.deliver(cx, id, datagram, kept)
     }
 
     /// Puts a datagram, whose payload keeps `kept` bytes alive, into a socket's queue.
     pub(super) fn deliver(
         &mut self,
+        cx: &mut Context,
         id: SocketId,
         mut datagram: Datagram,
         kept: usize,
     ) -> Result<Fate, DropReason> {
-        let socket = self.sockets.datagram_mut(id).ok_or(DropReason::NoListener)?;
+        let socket = cx.sockets.datagram_mut(id).ok_or(DropReason::NoListener)?;
         if let Kind::Udp { is_v6: true, .. } = socket.queue.kind() {
             datagram.peer = mapped(datagram.peer);
             datagram.local = datagram.local.map(mapped);
         }
         let pushed = match socket.is_orphan {
             true => Pushed::Stranger,
-            false => socket.queue.push_received(datagram, kept, &mut self.wakes),
+            false => socket.queue.push_received(datagram, kept, &mut cx.wakes),
         };
         match pushed {
             Pushed::Taken if socket.parked.is_empty() => {}
-            Pushed::Taken => self.retry_parked_datagram(id),
+            Pushed::Taken => self.retry_parked_datagram(cx, id),
             Pushed::Full => return Err(DropReason::QueueFull),
             Pushed::Stranger => return Err(DropReason::NoListener),
         }
@@ -370,10 +384,16 @@ impl Netstack {
 }
 
 /// Sending.
-impl Netstack {
+impl DatagramLayer {
     /// Sends what a socket's handle has queued, up to its quantum.
-    pub(super) fn serve_datagram<L: Link>(&mut self, id: SocketId, link: &mut L) -> bool {
-        let Some(socket) = self.sockets.datagram_mut(id) else {
+    pub(super) fn serve_datagram<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        link: &mut L,
+    ) -> bool {
+        let Some(socket) = cx.sockets.datagram_mut(id) else {
             return false;
         };
         socket.is_dirty = false;
@@ -381,47 +401,49 @@ impl Netstack {
         for _ in 0..QUANTUM_DATAGRAMS {
             // Asked first: what was taken out of the queue must be sent.
             let link_way = NextHop::Link(queue.bound_address().ip());
-            let mut output = Output { link, state: &mut self.outgoing };
+            let mut output = Output { link, state: &mut ip.outgoing };
             if !output.has_room(link_way) || !output.has_room(NextHop::Own) {
-                self.mark(id);
+                cx.mark(id);
                 return false;
             }
-            let Some((datagram, options)) = queue.take_to_send(&mut self.wakes) else {
-                if self.sockets.datagram_mut(id).is_some_and(|socket| socket.is_orphan) {
+            let Some((datagram, options)) = queue.take_to_send(&mut cx.wakes) else {
+                if cx.sockets.datagram_mut(id).is_some_and(|socket| socket.is_orphan) {
                     // Without a shutdown there is no handle left to learn it.
-                    let reason = if self.is_shut_down { Error::StackGone } else { Error::Closed };
-                    self.remove_datagram(id, reason);
+                    let reason = if cx.is_shut_down { Error::StackGone } else { Error::Closed };
+                    self.remove_datagram(cx, ip, id, reason);
                 }
-                self.retry_parked_datagram(id);
+                self.retry_parked_datagram(cx, id);
                 return true;
             };
-            self.at_work.is_sending = true;
-            if let Err(error) = self.send_datagram(&queue, datagram, options, link) {
+            cx.at_work.is_sending = true;
+            if let Err(error) = self.send_datagram(cx, ip, &queue, datagram, options, link) {
                 // As on a kernel: the sender learns of it with its next call.
-                queue.set_error(error, &mut self.wakes);
+                queue.set_error(error, &mut cx.wakes);
             }
-            self.at_work.is_sending = false;
+            cx.at_work.is_sending = false;
         }
-        self.mark(id);
+        cx.mark(id);
         true
     }
 
     fn send_datagram<L: Link>(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         queue: &DatagramQueue,
         datagram: Datagram,
         options: udp::Options,
         link: &mut L,
     ) -> Result<(), Error> {
         #[cfg(test)]
-        self.spring("send");
+        cx.spring("send");
         let kind = queue.kind();
         if let Kind::Raw { version, protocol } = kind {
-            return self.send_raw(&datagram.payload, version, protocol, link);
+            return self.send_raw(cx, ip, &datagram.payload, version, protocol, link);
         }
         let peer = canonical(datagram.peer);
-        let way = self.addressing.next_hop(peer.ip())?;
-        if !options.broadcast && self.addressing.is_broadcast(peer.ip()) {
+        let way = ip.addressing.next_hop(peer.ip())?;
+        if !options.broadcast && ip.addressing.is_broadcast(peer.ip()) {
             return Err(Error::BroadcastForbidden);
         }
         let own_limit = match peer.ip().is_multicast() {
@@ -432,11 +454,11 @@ impl Netstack {
         let local = datagram.local.unwrap_or(queue.bound_address());
         let bound = local.ip().to_canonical();
         let source = match bound {
-            bound if !self.is_source(bound) => self.datagram_source(peer.ip())?,
-            bound if self.addressing.is_tentative(bound) => {
+            bound if !self.is_source(ip, bound) => self.datagram_source(ip, peer.ip())?,
+            bound if ip.addressing.is_tentative(bound) => {
                 return Err(Error::AddressNotAvailable);
             }
-            bound if !self.addressing.is_local(bound) => return Err(Error::AddressNotAvailable),
+            bound if !ip.addressing.is_local(bound) => return Err(Error::AddressNotAvailable),
             bound => bound,
         };
         if source.is_ipv4() != peer.is_ipv4() {
@@ -449,7 +471,7 @@ impl Netstack {
                 let port = if port == 0 { local.port() } else { port };
                 let len = UDP_HEADER + payload.len();
                 if options.dont_fragment && way != NextHop::Own {
-                    self.check_fits(ends, len)?;
+                    self.check_fits(cx, ip, ends, len)?;
                 }
                 let header = (ends, IpProtocol::Udp, hop_limit, options.traffic_class);
                 let write = |buffer: &mut [u8]| {
@@ -460,10 +482,10 @@ impl Netstack {
                     out.set_checksum(0);
                     out.payload_mut().copy_from_slice(payload);
                 };
-                if self.has_members(peer.ip(), options) {
-                    self.send_transport(NextHop::Own, header, len, link, write)?;
+                if self.has_members(ip, peer.ip(), options) {
+                    self.send_transport(cx, ip, NextHop::Own, header, len, link, write)?;
                 }
-                self.send_transport(way, header, len, link, write)
+                self.send_transport(cx, ip, way, header, len, link, write)
             }
             Kind::Ping { identifier, .. } => {
                 let (protocol, sequence) = match source {
@@ -471,9 +493,17 @@ impl Netstack {
                     IpAddr::V6(_) => (IpProtocol::Icmpv6, peer.port()),
                 };
                 let header = (ends, protocol, hop_limit, options.traffic_class);
-                self.send_transport(way, header, ECHO_HEADER + payload.len(), link, |buffer| {
-                    write_echo_request(buffer, protocol, (identifier, sequence), payload);
-                })
+                self.send_transport(
+                    cx,
+                    ip,
+                    way,
+                    header,
+                    ECHO_HEADER + payload.len(),
+                    link,
+                    |buffer| {
+                        write_echo_request(buffer, protocol, (identifier, sequence), payload);
+                    },
+                )
             }
             Kind::Raw { .. } => unreachable!("sent above"),
         }
@@ -481,14 +511,18 @@ impl Netstack {
 
     /// Whether datagrams of a socket that is bound to this address have it as their source. Those
     /// of groups, of broadcasts and of all addresses are none.
-    pub(super) fn is_source(&self, bound: IpAddr) -> bool {
-        !bound.is_unspecified() && !bound.is_multicast() && !self.addressing.is_broadcast(bound)
+    pub(super) fn is_source(&self, ip: &mut IpLayer, bound: IpAddr) -> bool {
+        !bound.is_unspecified() && !bound.is_multicast() && !ip.addressing.is_broadcast(bound)
     }
 
     /// The address to send a datagram from. Who has none yet may ask everybody for one (RFC 1122
     /// section 3.2.1.3(a)).
-    pub(super) fn datagram_source(&self, destination: IpAddr) -> Result<IpAddr, Error> {
-        let source = self.addressing.source_for(destination);
+    pub(super) fn datagram_source(
+        &self,
+        ip: &mut IpLayer,
+        destination: IpAddr,
+    ) -> Result<IpAddr, Error> {
+        let source = ip.addressing.source_for(destination);
         match destination {
             IpAddr::V4(Ipv4Addr::BROADCAST) => {
                 Ok(source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
@@ -498,18 +532,24 @@ impl Netstack {
     }
 
     /// Whether sockets of this stack are to hear what is sent to `group`.
-    fn has_members(&self, group: IpAddr, options: udp::Options) -> bool {
+    fn has_members(&self, ip: &mut IpLayer, group: IpAddr, options: udp::Options) -> bool {
         let comes_back = match group {
             IpAddr::V4(_) => options.multicast_loop_v4,
             IpAddr::V6(_) => options.multicast_loop_v6,
         };
-        comes_back && self.groups.contains_key(&group)
+        comes_back && ip.groups.contains_key(&group)
     }
 
     /// Whether a transport packet of `len` bytes fits into one packet on its way.
-    fn check_fits(&self, ends: (IpAddr, IpAddr), len: usize) -> Result<(), Error> {
+    fn check_fits(
+        &self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        ends: (IpAddr, IpAddr),
+        len: usize,
+    ) -> Result<(), Error> {
         let header = if ends.0.is_ipv4() { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN };
-        if header + len > self.mtu_to(ends.1) {
+        if header + len > ip.mtu_to(cx.now, ends.1) {
             return Err(Error::MessageTooLarge);
         }
         Ok(())
@@ -518,6 +558,8 @@ impl Netstack {
     /// Sends one transport packet, in fragments if need be.
     fn send_transport<L: Link>(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         way: NextHop,
         (ends, protocol, hop_limit, traffic_class): ((IpAddr, IpAddr), IpProtocol, u8, u8),
         len: usize,
@@ -540,14 +582,14 @@ impl Netstack {
             fill(&mut packet[start..]);
             write_checksum(packet, start, ends, protocol, checksums)
         };
-        let mtu = self.mtu_to(ends.1);
+        let mtu = ip.mtu_to(cx.now, ends.1);
         if way != NextHop::Own && total > mtu {
             let mut packet = vec![0; total];
             write(&mut packet, Checksums::Whole);
-            self.send_whole(way, &packet, mtu, link);
+            ip.send_whole(cx, way, &packet, mtu, link);
             return Ok(());
         }
-        let mut output = Output { link, state: &mut self.outgoing };
+        let mut output = Output { link, state: &mut ip.outgoing };
         output.send(way, total, |packet, checksums| {
             let checksum = write(packet, checksums);
             ((), Offload { checksum, segment_bytes: None })
@@ -557,6 +599,8 @@ impl Netstack {
 
     fn send_raw<L: Link>(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         packet: &[u8],
         version: Version,
         protocol: u8,
@@ -564,12 +608,12 @@ impl Netstack {
     ) -> Result<(), Error> {
         let packet = ip::complete_raw(packet, version, protocol)?;
         let header = ip::parse(&packet).map_err(|_| Error::Malformed)?;
-        let way = self.addressing.next_hop(header.destination)?;
-        let mtu = self.mtu_to(header.destination);
+        let way = ip.addressing.next_hop(header.destination)?;
+        let mtu = ip.mtu_to(cx.now, header.destination);
         if packet.len() > mtu && header.has_extensions {
             return Err(Error::MessageTooLarge);
         }
-        self.send_whole(way, &packet, mtu, link);
+        ip.send_whole(cx, way, &packet, mtu, link);
         Ok(())
     }
 }
@@ -599,21 +643,5 @@ fn write_echo_request(
         let request = Icmpv6Repr::EchoRequest { ident, seq_no, data };
         let (source, destination) = (Ipv6Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
         request.emit(&source, &destination, &mut Icmpv6Packet::new_unchecked(buffer), &ignored);
-    }
-}
-
-pub(super) fn version_of(address: IpAddr) -> Version {
-    if address.is_ipv4() { Version::V4 } else { Version::V6 }
-}
-
-pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-/// The address as a socket on `[::]` sees it.
-pub(super) fn mapped(address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
-        IpAddr::V6(_) => address,
     }
 }

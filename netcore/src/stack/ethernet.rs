@@ -1,19 +1,21 @@
 //! Ethernet below IP: frames in, questions about neighbours in and out, and own addresses that are
 //! looked for before they are used.
 
-use super::Netstack;
-use super::ingress::{Origin, Packet};
+use super::context::Context;
+use super::ip_layer::{IcmpReport, IpEvent, IpLayer};
 use super::isolation::Part;
+use super::packet::{Origin, Packet};
 use crate::addressing::{self, NextHop};
-use crate::counters::{DropReason, Fate};
+use crate::counters::DropReason;
 use crate::error::Error;
 use crate::ethernet::arp::{self, Arp};
 use crate::ethernet::arrivals::Step;
 use crate::ethernet::ndp::{self, Message};
 use crate::ethernet::neighbours::{Answer, Due, REACHABLE_MILLIS};
 use crate::ethernet::{self, HEADER_BYTES, MacAddr};
-use crate::link::{Frame, FrameChecksum, Link};
+use crate::link::{Frame, Link};
 use crate::output::Output;
+use bytes::Bytes;
 use ipnet::{IpNet, Ipv6Net};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::EthernetProtocol;
@@ -27,9 +29,18 @@ pub(super) struct Place {
     /// The link is Ethernet, and it is up.
     is_there: bool,
     /// The address that was made from the hardware address.
-    link_local: Option<Ipv6Addr>,
+    pub(super) link_local: Option<Ipv6Addr>,
     /// Before this an IPv4 address is not defended again.
     defends_from: Option<Instant>,
+}
+
+impl Place {
+    /// Does no more for an address that the stack has given up.
+    pub(super) fn address_left(&mut self, address: IpAddr) {
+        if self.link_local.is_some_and(|own| own == address) {
+            self.link_local = None;
+        }
+    }
 }
 
 impl Default for Place {
@@ -45,67 +56,39 @@ const DEFENCE_INTERVAL: Duration = Duration::from_secs(10);
 /// The prefix of a link-local address.
 const LINK_LOCAL_PREFIX: u8 = 64;
 
-/// The hardware address.
-impl Netstack {
-    /// The stack's hardware address, which only an Ethernet link has a use for.
-    pub fn hardware_address(&self) -> MacAddr {
-        self.outgoing.hardware_address
-    }
-
-    /// Gives the stack another hardware address. On an Ethernet link its neighbours are told, and
-    /// its IPv6 link-local address is made anew.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::AddressNotAvailable`] if it is a group's.
-    pub fn set_hardware_address(&mut self, address: MacAddr) -> Result<(), Error> {
-        if !address.is_unicast() {
-            return Err(Error::AddressNotAvailable);
-        }
-        self.outgoing.hardware_address = address;
-        if let Some(old) = self.place.link_local.take() {
-            // It was there, so this cannot fail.
-            let _ = self.remove_address(old.into());
-        }
-        self.leave_ethernet();
-        self.publish();
-        Ok(())
-    }
-}
-
 /// New addresses.
-impl Netstack {
+impl IpLayer {
     /// Notes whether the stack is on an Ethernet link that is up, and introduces it there if that
     /// is new.
     #[inline]
-    pub(super) fn look_at_ethernet(&mut self) {
+    pub(crate) fn look_at_ethernet(&mut self, cx: &Context) {
         let is_there = self.outgoing.is_on_ethernet() && self.addressing.is_link_up;
         if is_there != self.place.is_there {
-            self.link_changed(is_there);
+            self.link_changed(cx, is_there);
         }
     }
 
     /// Notes whether somebody is there at the other end. To who has just come, the stack introduces
     /// itself anew (RFC 4862 section 5.4).
     #[inline]
-    pub(super) fn carrier_is(&mut self, has_carrier: bool) {
+    pub(crate) fn carrier_is(&mut self, cx: &Context, has_carrier: bool) {
         if has_carrier != self.place.has_carrier {
             self.place.has_carrier = has_carrier;
             if has_carrier && self.place.is_there {
-                self.link_changed(true);
+                self.link_changed(cx, true);
             }
             self.publish();
         }
     }
 
     #[cold]
-    fn link_changed(&mut self, is_there: bool) {
+    fn link_changed(&mut self, cx: &Context, is_there: bool) {
         if !is_there {
             self.leave_ethernet();
             return;
         }
         self.place.is_there = true;
-        if self.config.link_local && self.place.link_local.is_none() {
+        if cx.config.link_local && self.place.link_local.is_none() {
             let address = self.outgoing.hardware_address.link_local();
             let network = IpNet::V6(Ipv6Net::new_assert(address, LINK_LOCAL_PREFIX));
             if self.addressing.add_address(network).is_ok() {
@@ -114,13 +97,13 @@ impl Netstack {
         }
         let own: Vec<_> = self.addressing.addresses().iter().map(IpNet::addr).collect();
         for address in own {
-            self.address_arrived(address);
+            self.address_arrived(cx, address);
         }
-        self.ways_changed();
+        self.report(IpEvent::RoutesChanged);
     }
 
     /// Forgets the neighbours; the next turn begins anew.
-    pub(super) fn leave_ethernet(&mut self) {
+    pub(crate) fn leave_ethernet(&mut self) {
         self.place.is_there = false;
         for _ in 0..self.outgoing.neighbours.clear() {
             self.outgoing.counters.drop(DropReason::NeighbourUnknown);
@@ -129,22 +112,14 @@ impl Netstack {
 
     /// Looks whether another node has an address that the stack was given, and tells the link of
     /// it.
-    pub(super) fn address_arrived(&mut self, address: IpAddr) {
+    pub(crate) fn address_arrived(&mut self, cx: &Context, address: IpAddr) {
         if !self.place.is_there {
             // Done once the link is there.
             return;
         }
-        let probes = self.config.dad_transmits;
+        let probes = cx.config.dad_transmits;
         self.addressing.set_tentative(address, address.is_ipv6() && probes > 0);
-        self.arrivals.begin(address, probes, self.now);
-    }
-
-    /// Does no more for an address that the stack has given up.
-    pub(super) fn address_left(&mut self, address: IpAddr) {
-        self.arrivals.cancel(address);
-        if self.place.link_local.is_some_and(|own| own == address) {
-            self.place.link_local = None;
-        }
+        self.arrivals.begin(address, probes, cx.now);
     }
 
     /// Gives up an address that another node has (RFC 4862 section 5.4.5).
@@ -152,45 +127,47 @@ impl Netstack {
         tracing::warn!(%address, ?by, "another node has this address, which is given up");
         self.outgoing.counters.duplicate_addresses += 1;
         // It was there, so this cannot fail.
-        let _ = self.remove_address(address.into());
+        let _ = self.forget_address(address.into());
     }
 }
 
 /// What is due.
-impl Netstack {
+impl IpLayer {
     /// When a question to a neighbour or a step of a new address is due.
-    pub(super) fn ethernet_due(&self) -> Option<Instant> {
+    pub(crate) fn ethernet_due(&self, now: Instant) -> Option<Instant> {
         if !self.place.is_there {
             let is_to_begin = self.outgoing.is_on_ethernet() && self.addressing.is_link_up;
-            return is_to_begin.then_some(self.now);
+            return is_to_begin.then_some(now);
         }
         self.outgoing.neighbours.next().into_iter().chain(self.arrivals.next()).min()
     }
 
     /// Whether there is anything to be attended to.
     #[inline]
-    pub(super) fn is_on_ethernet_link(&self) -> bool {
+    pub(crate) fn is_on_ethernet_link(&self) -> bool {
         self.place.is_there
     }
 
     /// Asks neighbours, gives them up, and brings new addresses further; returns whether there was
     /// anything to be done.
-    pub(super) fn attend_ethernet<L: Link>(&mut self, link: &mut L) -> bool {
+    pub(crate) fn attend_ethernet<L: Link>(&mut self, cx: &mut Context, link: &mut L) -> bool {
         for step in 0..STEPS_PER_ROUND {
-            if self.ethernet_due().is_none_or(|due| due > self.now) {
+            if self.ethernet_due(cx.now).is_none_or(|due| due > cx.now) {
                 return step > 0;
             }
             if link.transmit().is_none() {
                 self.outgoing.link_is_full = true;
                 return step > 0;
             }
-            self.at_work.part = Some(Part::Neighbours);
-            if let Some(step) = self.arrivals.pop(self.now) {
+            cx.at_work.part = Some(Part::Neighbours);
+            if let Some(step) = self.arrivals.pop(cx.now) {
                 self.take_step(step, link);
-            } else if let Some(due) = self.outgoing.neighbours.pop(self.now) {
+            } else if let Some(due) = self.outgoing.neighbours.pop(cx.now) {
+                #[cfg(test)]
+                cx.spring("neighbours");
                 self.tend_neighbour(due, link);
             }
-            self.at_work.part = None;
+            cx.at_work.part = None;
         }
         true
     }
@@ -231,8 +208,6 @@ impl Netstack {
     }
 
     fn tend_neighbour<L: Link>(&mut self, due: Due, link: &mut L) {
-        #[cfg(test)]
-        self.spring("neighbours");
         match due {
             Due::Ask { address, at, for_packet } => {
                 // The source of what is to be sent is an address that the neighbour will see anyhow
@@ -247,7 +222,8 @@ impl Netstack {
             Due::GivenUp(waiting) => {
                 for waiting in waiting {
                     self.outgoing.counters.drop(DropReason::NeighbourUnknown);
-                    self.deliver_error(&waiting.packet, Error::HostUnreachable);
+                    let report = IcmpReport::of_own(&waiting.packet, Error::HostUnreachable);
+                    report.into_iter().for_each(|report| self.report(IpEvent::Error(report)));
                 }
             }
             Due::Forgotten => {}
@@ -306,13 +282,14 @@ impl Netstack {
 }
 
 /// Receiving.
-impl Netstack {
-    /// Takes a frame.
-    pub(super) fn receive_ethernet<L: Link>(
+impl IpLayer {
+    /// Takes a frame; returns the IP packet in it, if there is one.
+    pub(crate) fn receive_ethernet<L: Link>(
         &mut self,
+        cx: &mut Context,
         frame: &Frame,
         link: &mut L,
-    ) -> Result<Fate, DropReason> {
+    ) -> Result<Option<(Bytes, Origin)>, DropReason> {
         let header = ethernet::parse(&frame.data).ok_or(DropReason::Malformed)?;
         let own = self.outgoing.hardware_address;
         let is_for_many = header.destination.is_multicast();
@@ -328,22 +305,26 @@ impl Netstack {
             EthernetProtocol::Ipv4 => 4,
             EthernetProtocol::Ipv6 => 6,
             EthernetProtocol::Arp => {
-                return self.receive_arp(&packet, link).map(|()| Fate::Handled);
+                return self.receive_arp(cx, &packet, link).map(|()| None);
             }
             EthernetProtocol::Unknown(_) => return Err(DropReason::UnknownEtherType),
         };
         if packet.first().is_none_or(|first| first >> 4 != version) {
             return Err(DropReason::Malformed);
         }
-        let is_checksum_good = frame.checksum == FrameChecksum::Good;
         let origin = if is_for_many { Origin::LinkToMany } else { Origin::Link };
-        self.try_receive_packet(packet, is_checksum_good, origin, link)
+        Ok(Some((packet, origin)))
     }
 
     /// Takes an ARP message (RFC 826).
-    fn receive_arp<L: Link>(&mut self, message: &[u8], link: &mut L) -> Result<(), DropReason> {
+    fn receive_arp<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        message: &[u8],
+        link: &mut L,
+    ) -> Result<(), DropReason> {
         #[cfg(test)]
-        self.spring("arp");
+        cx.spring("arp");
         let arp = arp::parse(message).ok_or(DropReason::Malformed)?;
         let (sender, at) = arp.sender;
         if !self.is_neighbour_link(at) {
@@ -352,13 +333,13 @@ impl Netstack {
         let (target, _) = arp.target;
         let is_for_us = self.addressing.is_answered_for(target.into());
         if self.addressing.is_answered_for(sender.into()) {
-            self.defend(sender, at, link);
+            self.defend(cx, sender, at, link);
             return Ok(());
         }
         // Who has no address yet says so (RFC 5227 section 2.1.1), and is answered all the same.
         if !sender.is_unspecified() {
             self.check_neighbour(sender.into())?;
-            self.learn_from_arp(&arp, is_for_us, link);
+            self.learn_from_arp(cx, &arp, is_for_us, link);
         }
         if arp.is_request && is_for_us {
             let own = self.outgoing.hardware_address;
@@ -368,16 +349,22 @@ impl Netstack {
         Ok(())
     }
 
-    fn learn_from_arp<L: Link>(&mut self, arp: &Arp, is_for_us: bool, link: &mut L) {
+    fn learn_from_arp<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        arp: &Arp,
+        is_for_us: bool,
+        link: &mut L,
+    ) {
         let (sender, at) = (IpAddr::V4(arp.sender.0), arp.sender.1);
         if !arp.is_request && is_for_us && self.outgoing.neighbours.is_asked(sender) {
             let answer = Answer {
                 at: Some(at),
                 is_solicited: true,
                 is_override: true,
-                reachable_for: self.reachable_for(),
+                reachable_for: self.reachable_for(cx),
             };
-            self.neighbour_answered(sender, answer, link);
+            self.neighbour_answered(cx, sender, answer, link);
         } else {
             self.neighbour_heard(sender, at, arp.is_request && is_for_us, link);
         }
@@ -385,18 +372,25 @@ impl Netstack {
 
     /// Counts that somebody claims an IPv4 address of the stack's, and claims it back, now and then
     /// (RFC 5227 section 2.4(b)).
-    fn defend<L: Link>(&mut self, address: Ipv4Addr, against: MacAddr, link: &mut L) {
+    fn defend<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        address: Ipv4Addr,
+        against: MacAddr,
+        link: &mut L,
+    ) {
         self.outgoing.counters.address_conflicts += 1;
-        if self.place.defends_from.is_none_or(|from| from <= self.now) {
-            self.place.defends_from = Some(self.now + DEFENCE_INTERVAL);
+        if self.place.defends_from.is_none_or(|from| from <= cx.now) {
+            self.place.defends_from = Some(cx.now + DEFENCE_INTERVAL);
             tracing::warn!(%address, %against, "another node claims an address of this stack");
             self.announce(address.into(), link);
         }
     }
 
     /// Takes an ICMPv6 message of Neighbour Discovery whose checksum is good.
-    pub(super) fn receive_ndp<L: Link>(
+    pub(crate) fn receive_ndp<L: Link>(
         &mut self,
+        cx: &mut Context,
         packet: &Packet,
         link: &mut L,
     ) -> Result<(), DropReason> {
@@ -420,9 +414,9 @@ impl Netstack {
                 if is_solicited && destination.is_multicast() {
                     return Err(DropReason::Malformed);
                 }
-                let reachable_for = self.reachable_for();
+                let reachable_for = self.reachable_for(cx);
                 let answer = Answer { at: target_link, is_solicited, is_override, reachable_for };
-                self.receive_advertisement(target, answer, link)
+                self.receive_advertisement(cx, target, answer, link)
             }
         }
     }
@@ -474,6 +468,7 @@ impl Netstack {
     /// RFC 4861 section 7.2.5, RFC 4862 section 5.4.4.
     fn receive_advertisement<L: Link>(
         &mut self,
+        cx: &mut Context,
         target: Ipv6Addr,
         answer: Answer,
         link: &mut L,
@@ -490,7 +485,7 @@ impl Netstack {
             tracing::debug!(address = %target, by = ?answer.at, "another node claims an address of this stack");
             return Ok(());
         }
-        self.neighbour_answered(target.into(), answer, link);
+        self.neighbour_answered(cx, target.into(), answer, link);
         Ok(())
     }
 
@@ -509,8 +504,14 @@ impl Netstack {
         Output { link, state: &mut self.outgoing }.release(address, waiting);
     }
 
-    fn neighbour_answered<L: Link>(&mut self, address: IpAddr, answer: Answer, link: &mut L) {
-        let waiting = self.outgoing.neighbours.answered(address, answer, self.now);
+    fn neighbour_answered<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        address: IpAddr,
+        answer: Answer,
+        link: &mut L,
+    ) {
+        let waiting = self.outgoing.neighbours.answered(address, answer, cx.now);
         Output { link, state: &mut self.outgoing }.release(address, waiting);
     }
 
@@ -531,8 +532,8 @@ impl Netstack {
     /// How long a neighbour that has answered counts as reachable: each time another time, between
     /// half and one and a half times the mean (RFC 4861 section 6.3.2), so that not all are asked
     /// at once.
-    fn reachable_for(&mut self) -> Duration {
-        let millis = REACHABLE_MILLIS / 2 + self.random.below(REACHABLE_MILLIS);
+    fn reachable_for(&mut self, cx: &mut Context) -> Duration {
+        let millis = REACHABLE_MILLIS / 2 + cx.random.below(REACHABLE_MILLIS);
         Duration::from_millis(millis.into())
     }
 }

@@ -1,9 +1,11 @@
 //! SYNs that wait for somebody to decide what becomes of them.
 
-use super::Netstack;
 use super::commands::Outcome;
-use super::datagrams::mapped;
-use super::ingress::Packet;
+use super::context::Context;
+use super::ip_layer::IpLayer;
+use super::packet::Packet;
+use super::tcp_layer::TcpLayer;
+use crate::addressing::mapped;
 use crate::channel::Responder;
 use crate::command::Response;
 use crate::command::tcp::Refusal;
@@ -23,29 +25,31 @@ use smoltcp::time::Duration;
 use smoltcp::wire::TcpPacket;
 use std::net::SocketAddr;
 
-impl Netstack {
+impl TcpLayer {
     /// Holds a SYN for a listener that wants to decide on each.
     pub(super) fn hold_syn(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         flow: FlowKey,
         listener_id: SocketId,
         packet: &Packet,
     ) -> Result<Fate, DropReason> {
-        self.make_room_for_half_open(listener_id);
-        if self.sockets.is_full() {
-            self.evict_half_open(self.half_open.oldest());
+        self.make_room_for_half_open(cx, ip, listener_id);
+        if cx.sockets.is_full() {
+            self.evict_half_open(cx, ip, self.half_open.oldest());
         }
-        let local_isn = self.next_isn(&flow);
-        let listener = self.sockets.listener_mut(listener_id).expect("it was just looked up");
+        let local_isn = self.next_isn(cx, &flow);
+        let listener = cx.sockets.listener_mut(listener_id).expect("it was just looked up");
         let (accept, ticket) = (listener.queue.clone(), listener.half_open.next_ticket());
         let ends = match accept.local_address() {
             SocketAddr::V4(_) => (flow.local(), flow.remote()),
             SocketAddr::V6(_) => (mapped(flow.local()), mapped(flow.remote())),
         };
-        let doorbell = &self.doorbell;
+        let doorbell = &cx.doorbell;
         let kept = packet.without_data();
         let remote_isn = TcpPacket::new_unchecked(kept.payload()).seq_number().0 as u32;
-        let inserted = self.sockets.insert(|id| {
+        let inserted = cx.sockets.insert(|id| {
             let handle = HeldSyn::new(Bell::new(id, doorbell.clone()), ticket, ends);
             Ok(Socket::Held(Box::new(Held {
                 handle: Arc::new(handle),
@@ -62,17 +66,17 @@ impl Netstack {
             })))
         });
         let id = inserted.map_err(|_| DropReason::TooManySockets)?;
-        self.at_work.socket = Some(id);
+        cx.at_work.socket = Some(id);
         self.flows.insert(flow, Flow::Held(id));
-        if let Some(listener) = self.sockets.listener_mut(listener_id) {
+        if let Some(listener) = cx.sockets.listener_mut(listener_id) {
             listener.half_open.insert(id);
         }
-        let held = self.sockets.held_mut(id).expect("it was just inserted");
+        let held = cx.sockets.held_mut(id).expect("it was just inserted");
         held.tickets.1 = self.half_open.insert(id);
-        let due = self.now + Duration::from(self.config.handshake_timeout);
-        held.armed.set(&mut self.deadlines, id, Some(due));
-        accept.hold(held.handle.clone(), &mut self.wakes);
-        self.retry_accept(listener_id);
+        let due = cx.now + Duration::from(cx.config.handshake_timeout);
+        held.armed.set(&mut cx.deadlines, id, Some(due));
+        accept.hold(held.handle.clone(), &mut cx.wakes);
+        self.retry_accept(cx, ip, listener_id);
         Ok(Fate::Delivered)
     }
 
@@ -80,12 +84,14 @@ impl Netstack {
     /// than that it tries again or gives up.
     pub(super) fn receive_while_held<L: Link>(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         id: SocketId,
         packet: &Packet,
         link: &mut L,
     ) -> Result<Fate, DropReason> {
-        self.at_work.socket = Some(id);
-        let held = self.sockets.held_mut(id).expect("the flow table has living ids");
+        cx.at_work.socket = Some(id);
+        let held = cx.sockets.held_mut(id).expect("the flow table has living ids");
         let (flow, isn) = (held.flow, held.remote_isn);
         let segment = TcpPacket::new_unchecked(packet.payload());
         let sequence = segment.seq_number().0 as u32;
@@ -95,12 +101,12 @@ impl Netstack {
             if sequence != isn && sequence != isn.wrapping_add(1) {
                 return Err(DropReason::UnexpectedReset);
             }
-            self.remove_held(id, Error::Reset);
+            self.remove_held(cx, id, Error::Reset);
             return Ok(Fate::Delivered);
         }
         if segment.ack() {
             // Of an older connection (RFC 9293 section 3.10.7.2).
-            return Err(self.answer_reset(packet, DropReason::Unacceptable, link));
+            return Err(self.answer_reset(cx, ip, packet, DropReason::Unacceptable, link));
         }
         if !segment.syn() || segment.fin() {
             return Err(DropReason::Unacceptable);
@@ -110,17 +116,18 @@ impl Netstack {
         }
         // The peer has given up without a word, as one that never had an answer does, and tries
         // anew from the same port.
-        self.remove_held(id, Error::Reset);
-        self.receive_syn(flow, packet, link)
+        self.remove_held(cx, id, Error::Reset);
+        self.receive_syn(cx, ip, flow, packet, link)
     }
 
     /// Carries out the command to answer a held SYN.
     pub(super) fn admit_held(
         &mut self,
+        cx: &mut Context,
         handle: Option<SocketId>,
         responder: &mut Option<Responder>,
     ) -> Outcome {
-        let held = match self.find_held(handle) {
+        let held = match Self::find_held(cx, handle) {
             Ok(held) => held,
             Err(error) => return Outcome::Now(Err(error)),
         };
@@ -133,18 +140,23 @@ impl Netstack {
             // A connection that nobody waits for would be reset at once.
             None => Decision::Refuse(Refusal::Reset),
         });
-        self.mark(id);
+        cx.mark(id);
         Outcome::Later
     }
 
     /// Carries out the command to turn the peer of a held SYN away.
-    pub(super) fn refuse_held(&mut self, handle: Option<SocketId>, how: Refusal) -> Outcome {
-        let refused = self.find_held(handle).and_then(|held| held.handle.refuse(how));
+    pub(super) fn refuse_held(
+        &mut self,
+        cx: &mut Context,
+        handle: Option<SocketId>,
+        how: Refusal,
+    ) -> Outcome {
+        let refused = Self::find_held(cx, handle).and_then(|held| held.handle.refuse(how));
         Outcome::from(refused.map(|()| Response::Done))
     }
 
-    fn find_held(&mut self, handle: Option<SocketId>) -> Result<&mut Held, Error> {
-        match handle.and_then(|id| self.sockets.get_mut(id)) {
+    fn find_held(cx: &mut Context, handle: Option<SocketId>) -> Result<&mut Held, Error> {
+        match handle.and_then(|id| cx.sockets.get_mut(id)) {
             Some(Socket::Held(held)) => Ok(held),
             Some(_) => Err(Error::WrongSocket),
             None => Err(Error::Closed),
@@ -152,8 +164,8 @@ impl Netstack {
     }
 
     /// Looks at what the handle of a held SYN rang for.
-    pub(super) fn attend_held(&mut self, id: SocketId) {
-        let Some(held) = self.sockets.held_mut(id) else {
+    pub(super) fn attend_held(&mut self, cx: &mut Context, id: SocketId) {
+        let Some(held) = cx.sockets.held_mut(id) else {
             return;
         };
         held.handle.bell().take();
@@ -165,12 +177,18 @@ impl Netstack {
         {
             held.decision = Some(Decision::Refuse(Refusal::Reset));
         }
-        self.mark(id);
+        cx.mark(id);
     }
 
     /// Does with a held SYN what was decided.
-    pub(super) fn serve_held<L: Link>(&mut self, id: SocketId, link: &mut L) -> bool {
-        let Some(held) = self.sockets.held_mut(id) else {
+    pub(super) fn serve_held<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        link: &mut L,
+    ) -> bool {
+        let Some(held) = cx.sockets.held_mut(id) else {
             return false;
         };
         held.is_dirty = false;
@@ -184,13 +202,13 @@ impl Netstack {
             is_checksum_good: true,
         };
         match decision {
-            Decision::Admit(responder) => self.admit(id, responder, &packet, link),
+            Decision::Admit(responder) => self.admit(cx, ip, id, responder, &packet, link),
             Decision::Refuse(how) => {
-                self.remove_held(id, Error::Closed);
+                self.remove_held(cx, id, Error::Closed);
                 match how {
                     // Somebody has decided on it, so it is no more limited than an answer.
-                    Refusal::Reset => self.send_reset(&packet, link),
-                    how => self.answer_refusal(&packet, how, link),
+                    Refusal::Reset => self.send_reset(cx, ip, &packet, link),
+                    how => ip.answer_refusal(cx, &packet, how, link),
                 }
             }
         }
@@ -200,59 +218,61 @@ impl Netstack {
     /// Makes a connection of a held SYN, and answers it.
     fn admit<L: Link>(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         id: SocketId,
         responder: Responder,
         packet: &Packet,
         link: &mut L,
     ) {
-        let Some(held) = self.sockets.held_mut(id) else {
+        let Some(held) = cx.sockets.held_mut(id) else {
             return;
         };
         let (flow, isn) = (held.flow, held.local_isn);
         let (listener, tickets) = (held.listener, held.tickets);
-        let options = self.sockets.listener_mut(listener).map(|listener| listener.options.clone());
-        let made = self.addressing.next_hop(flow.remote().ip()).and_then(|way| {
+        let options = cx.sockets.listener_mut(listener).map(|listener| listener.options.clone());
+        let made = ip.addressing.next_hop(flow.remote().ip()).and_then(|way| {
             let options = options.ok_or(Error::Aborted)?;
-            if self.lacks_buffers(&options) && self.half_open.oldest() != Some(id) {
-                self.evict_half_open(self.half_open.oldest());
+            if self.lacks_buffers(cx, &options) && self.half_open.oldest() != Some(id) {
+                self.evict_half_open(cx, ip, self.half_open.oldest());
             }
             let stage = Stage::HalfOpen { listener, tickets, responder: None };
-            self.new_connection(flow, way, options, stage)
+            self.new_connection(cx, ip, flow, way, options, stage)
         });
         let mut connection = match made {
             Ok(connection) => connection,
             Err(error) => {
-                self.remove_held(id, error);
-                self.reply(None, Some(responder), Err(error));
+                self.remove_held(cx, id, error);
+                self.reply(cx, ip, None, Some(responder), Err(error));
                 return;
             }
         };
         connection.stage = Stage::HalfOpen { listener, tickets, responder: Some(responder) };
         let connection = Socket::Connection(connection);
-        if let Some(Socket::Held(mut held)) = self.sockets.replace(id, connection) {
-            held.armed.set(&mut self.deadlines, id, None);
-            held.handle.finish(Error::Closed, &mut self.wakes);
+        if let Some(Socket::Held(mut held)) = cx.sockets.replace(id, connection) {
+            held.armed.set(&mut cx.deadlines, id, None);
+            held.handle.finish(Error::Closed, &mut cx.wakes);
         }
         self.flows.insert(flow, Flow::Connection(id));
-        self.begin_handshake(id, isn, packet, link);
+        self.begin_handshake(cx, ip, id, isn, packet, link);
     }
 
     /// Forgets a SYN that was held. Its peer is told nothing here.
-    pub(super) fn remove_held(&mut self, id: SocketId, reason: Error) {
-        if self.sockets.held_mut(id).is_none() {
+    pub(super) fn remove_held(&mut self, cx: &mut Context, id: SocketId, reason: Error) {
+        if cx.sockets.held_mut(id).is_none() {
             return;
         }
-        let Some(Socket::Held(mut held)) = self.sockets.remove(id) else {
+        let Some(Socket::Held(mut held)) = cx.sockets.remove(id) else {
             return;
         };
-        held.armed.set(&mut self.deadlines, id, None);
+        held.armed.set(&mut cx.deadlines, id, None);
         self.flows.remove(&held.flow);
         self.half_open.remove(held.tickets.1);
-        if let Some(listener) = self.sockets.listener_mut(held.listener) {
+        if let Some(listener) = cx.sockets.listener_mut(held.listener) {
             listener.half_open.remove(held.tickets.0);
             listener.queue.forget_held(held.tickets.0);
         }
-        held.handle.finish(reason, &mut self.wakes);
+        held.handle.finish(reason, &mut cx.wakes);
         if let Some(Decision::Admit(responder)) = held.decision {
             // Nobody to tell is nothing to undo.
             let _ = responder.answer(Err(reason));
@@ -260,10 +280,16 @@ impl Netstack {
     }
 
     /// Ends a connection whose handshake is under way, or has not begun.
-    pub(super) fn remove_half_open(&mut self, id: SocketId, reason: Error) {
-        match self.sockets.get_mut(id) {
-            Some(Socket::Held(_)) => self.remove_held(id, reason),
-            _ => self.remove_connection(id, reason),
+    pub(super) fn remove_half_open(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        reason: Error,
+    ) {
+        match cx.sockets.get_mut(id) {
+            Some(Socket::Held(_)) => self.remove_held(cx, id, reason),
+            _ => self.remove_connection(cx, ip, id, reason),
         }
     }
 }

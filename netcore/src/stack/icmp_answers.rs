@@ -1,7 +1,8 @@
 //! The ICMP errors that the stack sends: which packets deserve one, and which must have none.
 
-use super::Netstack;
-use super::ingress::{Origin, Packet};
+use super::context::Context;
+use super::ip_layer::IpLayer;
+use super::packet::{Origin, Packet};
 use crate::command::tcp::Refusal;
 use crate::counters::DropReason;
 use crate::ip::IpHeader;
@@ -31,21 +32,28 @@ enum Complaint {
 /// What stands before the packet that an error quotes.
 const ERROR_HEADER: usize = 8;
 
-impl Netstack {
+impl IpLayer {
     /// Answers a datagram to a port that nobody is bound to (RFC 1122 section 4.1.3.1); returns why
     /// it is dropped.
     pub(super) fn answer_port_unreachable<L: Link>(
         &mut self,
+        cx: &mut Context,
         packet: &Packet,
         link: &mut L,
     ) -> DropReason {
         let ends = (packet.header.destination, packet.header.source);
-        self.answer_error(&packet.bytes, ends, Complaint::PortUnreachable, link)
+        self.answer_error(cx, &packet.bytes, ends, Complaint::PortUnreachable, link)
             .unwrap_or(DropReason::NoListener)
     }
 
     /// Turns the peer away whose SYN this is.
-    pub(super) fn answer_refusal<L: Link>(&mut self, packet: &Packet, how: Refusal, link: &mut L) {
+    pub(super) fn answer_refusal<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        packet: &Packet,
+        how: Refusal,
+        link: &mut L,
+    ) {
         let complaint = match how {
             Refusal::Reset | Refusal::Silence => return,
             Refusal::NetworkUnreachable => Complaint::NetworkUnreachable,
@@ -54,7 +62,7 @@ impl Netstack {
             Refusal::Prohibited => Complaint::Prohibited,
         };
         let ends = (packet.header.destination, packet.header.source);
-        if self.answer_error(&packet.bytes, ends, complaint, link).is_some() {
+        if self.answer_error(cx, &packet.bytes, ends, complaint, link).is_some() {
             self.outgoing.counters.drop(DropReason::RefusalRateLimited);
         }
     }
@@ -63,6 +71,7 @@ impl Netstack {
     /// section 3.4); returns why it is dropped.
     pub(super) fn answer_protocol_unreachable<L: Link>(
         &mut self,
+        cx: &mut Context,
         packet: &Packet,
         link: &mut L,
     ) -> DropReason {
@@ -71,16 +80,16 @@ impl Netstack {
             IpAddr::V4(_) => 0,
             IpAddr::V6(_) => problem::last_next_header_at(&packet.bytes),
         };
-        self.answer_error(&packet.bytes, ends, Complaint::ProtocolUnreachable(pointer), link)
+        self.answer_error(cx, &packet.bytes, ends, Complaint::ProtocolUnreachable(pointer), link)
             .unwrap_or(DropReason::NoListener)
     }
 
     /// Answers the first fragment of a packet whose others did not come in time (RFC 1122 section
     /// 3.3.2, RFC 8200 section 4.5).
-    pub(super) fn answer_expired<L: Link>(&mut self, first: &[u8], link: &mut L) {
+    pub(super) fn answer_expired<L: Link>(&mut self, cx: &mut Context, first: &[u8], link: &mut L) {
         if let Some(header) = fixed_header(first) {
             let ends = (header.destination, header.source);
-            self.answer_error(first, ends, Complaint::ReassemblyTimeExceeded, link);
+            self.answer_error(cx, first, ends, Complaint::ReassemblyTimeExceeded, link);
         }
     }
 
@@ -89,6 +98,7 @@ impl Netstack {
     #[cold]
     pub(super) fn refuse<L: Link>(
         &mut self,
+        cx: &mut Context,
         packet: &[u8],
         reason: DropReason,
         origin: Origin,
@@ -104,13 +114,14 @@ impl Netstack {
             return reason;
         }
         let ends = (header.destination, header.source);
-        self.answer_error(packet, ends, Complaint::Parameter(problem), link).unwrap_or(reason)
+        self.answer_error(cx, packet, ends, Complaint::Parameter(problem), link).unwrap_or(reason)
     }
 
     /// Sends an ICMP error about a packet, unless there must be none (RFC 1122 section 3.2.2,
     /// RFC 4443 section 2.4(e)), or were too many; returns the latter as the reason for the drop.
     fn answer_error<L: Link>(
         &mut self,
+        cx: &mut Context,
         packet: &[u8],
         (destination, source): (IpAddr, IpAddr),
         complaint: Complaint,
@@ -126,7 +137,7 @@ impl Netstack {
         if source.is_unspecified() || problem::is_icmp_error(packet) || is_later_part(packet) {
             return None;
         }
-        if !self.icmp_errors.allows(self.now) {
+        if !self.icmp_errors.allows(cx.now) {
             return Some(DropReason::RateLimited);
         }
         let (protocol, room) = match source {
@@ -136,7 +147,7 @@ impl Netstack {
         let (kind, code, rest) = complaint.in_words_of(source);
         let quoted = &packet[..packet.len().min(room)];
         let len = ERROR_HEADER + quoted.len();
-        self.send_answer((from, source), protocol, len, link, |message| {
+        self.send_answer(cx, (from, source), protocol, len, link, |message| {
             message[..2].copy_from_slice(&[kind, code]);
             message[4..ERROR_HEADER].copy_from_slice(&rest.to_be_bytes());
             message[ERROR_HEADER..].copy_from_slice(quoted);

@@ -16,20 +16,20 @@ use crate::sockets::Socket;
 
 /// What is being worked on.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct AtWork {
+pub(crate) struct AtWork {
     /// A packet that has come in, which ends with the panic.
     is_packet: bool,
     /// A socket whose state cannot be trusted after a panic.
-    pub(super) socket: Option<SocketId>,
+    pub(crate) socket: Option<SocketId>,
     /// The socket is a datagram's, which was taken from its queue and ends alone.
-    pub(super) is_sending: bool,
+    pub(crate) is_sending: bool,
     /// A table whose state cannot be trusted after a panic.
-    pub(super) part: Option<Part>,
+    pub(crate) part: Option<Part>,
 }
 
 /// What is thrown away if it panics.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Fragments,
     Neighbours,
 }
@@ -50,19 +50,19 @@ impl Netstack {
 
     /// Takes a step for one socket.
     pub(super) fn step_for(&mut self, id: SocketId, take: impl FnOnce(&mut Self)) {
-        self.at_work.socket = Some(id);
+        self.cx.at_work.socket = Some(id);
         self.step(take);
-        self.at_work = AtWork::default();
+        self.cx.at_work = AtWork::default();
     }
 
     /// Ends what was being worked on.
     #[cold]
     pub(super) fn recover(&mut self, panic: &Panic) {
-        let at_work = std::mem::take(&mut self.at_work);
+        let at_work = std::mem::take(&mut self.cx.at_work);
         tracing::error!(?at_work, %panic, "a panic was caught");
-        self.outgoing.counters.panics_caught += 1;
+        self.ip.outgoing.counters.panics_caught += 1;
         if at_work.is_packet {
-            self.outgoing.counters.drop(DropReason::Panicked);
+            self.ip.outgoing.counters.drop(DropReason::Panicked);
         }
         if let Err(panic) = isolated(|| self.end(at_work)) {
             tracing::error!(?at_work, %panic, "and another one on its heels");
@@ -72,22 +72,26 @@ impl Netstack {
     fn end(&mut self, at_work: AtWork) {
         match at_work.part {
             Some(Part::Fragments) => {
-                let limits = (self.config.fragments_bytes_max, self.config.fragment_timeout);
-                self.reassembly = Reassembly::new(limits.0, limits.1);
+                let limits = (self.cx.config.fragments_bytes_max, self.cx.config.fragment_timeout);
+                self.ip.reassembly = Reassembly::new(limits.0, limits.1);
             }
-            Some(Part::Neighbours) => self.leave_ethernet(),
+            Some(Part::Neighbours) => self.ip.leave_ethernet(),
             None => {}
         }
         let Some(id) = at_work.socket else { return };
-        match self.sockets.get_mut(id) {
+        match self.cx.sockets.get_mut(id) {
             Some(Socket::Connection(_)) => self.end_broken(id),
-            Some(Socket::Listener(_)) => self.remove_listener(id, Error::Aborted),
-            Some(Socket::Held(_)) => self.remove_held(id, Error::Aborted),
-            Some(Socket::Datagram(socket)) if at_work.is_sending => {
-                socket.queue.clone().set_error(Error::Aborted, &mut self.wakes);
-                self.mark(id);
+            Some(Socket::Listener(_)) => {
+                self.tcp.remove_listener(&mut self.cx, &mut self.ip, id, Error::Aborted)
             }
-            Some(Socket::Datagram(_)) => self.remove_datagram(id, Error::Aborted),
+            Some(Socket::Held(_)) => self.tcp.remove_held(&mut self.cx, id, Error::Aborted),
+            Some(Socket::Datagram(socket)) if at_work.is_sending => {
+                socket.queue.clone().set_error(Error::Aborted, &mut self.cx.wakes);
+                self.cx.mark(id);
+            }
+            Some(Socket::Datagram(_)) => {
+                self.datagrams.remove_datagram(&mut self.cx, &mut self.ip, id, Error::Aborted)
+            }
             None => {}
         }
     }
@@ -95,29 +99,20 @@ impl Netstack {
     /// Ends a connection that panicked. Its peer is told nothing now, and answered with a reset
     /// when it sends something.
     fn end_broken(&mut self, id: SocketId) {
-        self.engine = Engine::new(self.now);
-        if let Some(connection) = self.sockets.connection_mut(id) {
+        self.tcp.engine = Engine::new(self.cx.now);
+        if let Some(connection) = self.cx.sockets.connection_mut(id) {
             connection.is_broken = true;
         }
-        self.remove_connection(id, Error::Aborted);
+        self.tcp.remove_connection(&mut self.cx, &mut self.ip, id, Error::Aborted);
     }
 
     /// Notes that the link panicked in the middle of what was being sent, so that ending the stack
     /// does not look into it again.
     #[cold]
     pub(super) fn abandon(&mut self) {
-        let at_work = std::mem::take(&mut self.at_work);
-        if let Some(connection) = at_work.socket.and_then(|id| self.sockets.connection_mut(id)) {
+        let at_work = std::mem::take(&mut self.cx.at_work);
+        if let Some(connection) = at_work.socket.and_then(|id| self.cx.sockets.connection_mut(id)) {
             connection.is_broken = true;
-        }
-    }
-
-    /// Panics if the test has set a trap of this name, once.
-    #[cfg(test)]
-    pub(super) fn spring(&mut self, trap: &'static str) {
-        if self.trap == Some(trap) {
-            self.trap = None;
-            panic!("as the test wants: {trap}");
         }
     }
 }
@@ -194,7 +189,7 @@ mod tests {
         }
 
         fn let_panic(&mut self, stream: &StreamQueue) {
-            let connection = self.stack.sockets.connection_mut(stream.id());
+            let connection = self.stack.cx.sockets.connection_mut(stream.id());
             connection.expect("it is open").is_to_panic = true;
         }
     }
@@ -272,7 +267,7 @@ mod tests {
     fn a_panic_in_receiving_a_datagram_loses_that_one_alone() {
         loom::model(|| {
             let mut bench = Bench::new();
-            bench.stack.trap = Some("udp");
+            bench.stack.cx.trap = Some("udp");
             let queue = bench.with_datagram(b"lost");
             bench.run();
             assert_eq!(bench.caught(), (1, 1));
@@ -290,7 +285,7 @@ mod tests {
     fn a_panic_in_sending_a_datagram_loses_that_one_and_says_so() {
         loom::model(|| {
             let mut bench = Bench::new();
-            bench.stack.trap = Some("send");
+            bench.stack.cx.trap = Some("send");
             let queue = bench.with_datagram(b"lost");
             let to = queue.local_address();
             queue.try_send(Datagram::new(to, b"kept".to_vec().into())).expect("room");
@@ -309,7 +304,7 @@ mod tests {
             let channel = bench.stack.command_channel();
             let mut context = Context::from_waker(Waker::noop());
             let endpoint = SocketAddr::from(([127, 0, 0, 1], 9));
-            bench.stack.trap = Some("command");
+            bench.stack.cx.trap = Some("command");
             let mut reply = pin!(channel.open(None, udp::Command::Bind { endpoint }));
             assert!(reply.as_mut().poll(&mut context).is_pending());
 
@@ -331,7 +326,7 @@ mod tests {
                 let mut bench = Bench::new();
                 let address = "10.0.0.2/24".parse().expect("a network");
                 bench.stack.add_address(address).expect("a host's");
-                bench.stack.trap = Some(trap);
+                bench.stack.cx.trap = Some(trap);
                 for _ in 0..2 {
                     bench.far.tx.send(packet.clone().into()).expect("a pipe");
                     bench.run();

@@ -1,13 +1,14 @@
 //! TCP listeners.
 
-use super::Netstack;
 use super::commands::Outcome;
+use super::context::Context;
+use super::ip_layer::IpLayer;
+use super::tcp_layer::TcpLayer;
 use crate::channel::Responder;
 use crate::command::tcp::{self, ListenOptions};
 use crate::doorbell::{Bell, Events};
 use crate::error::Error;
 use crate::id::SocketId;
-use crate::ports::Protocol;
 use crate::queue::{AcceptQueue, SocketQueue};
 use crate::reservation::Reservation;
 use crate::sockets::Socket;
@@ -16,22 +17,24 @@ use crate::sync::Arc;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-impl Netstack {
+impl TcpLayer {
     pub(super) fn listen(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         local: SocketAddr,
         reservation: Option<Reservation>,
         options: ListenOptions,
     ) -> Result<Arc<AcceptQueue>, Error> {
-        let to = self.bindable(local.ip(), options.families)?;
+        let to = ip.bindable(cx, local.ip(), options.families)?;
         self.check_reservation(reservation.as_ref())?;
-        let (ports, random, doorbell) = (&mut self.ports, &mut self.random, &self.doorbell);
-        let backlog_max = options.backlog_max.unwrap_or(self.config.backlog_max).max(1);
-        let id = self.sockets.insert(|id| {
+        let (ports, random, doorbell) = (&mut self.ports, &mut cx.random, &cx.doorbell);
+        let backlog_max = options.backlog_max.unwrap_or(cx.config.backlog_max).max(1);
+        let id = cx.sockets.insert(|id| {
             let port = match reservation {
                 Some(reservation) => ports.bind_reserved(reservation, id),
-                None if options.any_port => ports.bind_rest(Protocol::Tcp, to, id)?,
-                None => ports.bind(Protocol::Tcp, to, local.port(), id, random)?,
+                None if options.any_port => ports.bind_rest(to, id)?,
+                None => ports.bind(to, local.port(), id, random)?,
             };
             let bell = Bell::new(id, doorbell.clone());
             let queue = AcceptQueue::new(bell, SocketAddr::new(local.ip(), port));
@@ -45,7 +48,7 @@ impl Netstack {
                 parked: VecDeque::new(),
             })))
         })?;
-        let queue = self.sockets.listener_mut(id).expect("it was just inserted").queue.clone();
+        let queue = cx.sockets.listener_mut(id).expect("it was just inserted").queue.clone();
         tracing::debug!(local = %queue.local_address(), "listener bound");
         Ok(queue)
     }
@@ -60,14 +63,16 @@ impl Netstack {
 
     pub(super) fn accept(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         handle: Option<SocketId>,
         responder: &mut Option<Responder>,
     ) -> Outcome {
         let Some(id) = handle else {
             return Outcome::Now(Err(Error::Closed));
         };
-        let Some(listener) = self.sockets.listener_mut(id) else {
-            let error = match self.sockets.get_mut(id) {
+        let Some(listener) = cx.sockets.listener_mut(id) else {
+            let error = match cx.sockets.get_mut(id) {
                 Some(_) => Error::WrongSocket,
                 None => Error::Closed,
             };
@@ -76,14 +81,14 @@ impl Netstack {
         if let Some(responder) = responder.take() {
             responder.park_on(id);
             listener.parked.push_back(responder);
-            self.retry_accept(id);
+            self.retry_accept(cx, ip, id);
         }
         Outcome::Later
     }
 
     /// Answers the accept commands that wait for a listener, as far as there are connections.
-    pub(super) fn retry_accept(&mut self, id: SocketId) {
-        while let Some(listener) = self.sockets.listener_mut(id) {
+    pub(super) fn retry_accept(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+        while let Some(listener) = cx.sockets.listener_mut(id) {
             listener.parked.retain(|responder| !responder.is_abandoned());
             if listener.parked.is_empty() {
                 return;
@@ -92,34 +97,40 @@ impl Netstack {
                 return;
             };
             let responder = listener.parked.pop_front();
-            self.reply(Some(id), responder, Ok((response.into(), Some(queue))));
+            self.reply(cx, ip, Some(id), responder, Ok((response.into(), Some(queue))));
         }
     }
 
     /// Looks at what the handle of a listener rang for.
-    pub(super) fn attend_listener(&mut self, id: SocketId) {
-        let Some(listener) = self.sockets.listener_mut(id) else {
+    pub(super) fn attend_listener(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+        let Some(listener) = cx.sockets.listener_mut(id) else {
             return;
         };
         listener.parked.retain(|responder| !responder.is_abandoned());
         if listener.queue.bell().take().contains(Events::CLOSE) {
-            self.remove_listener(id, Error::Closed);
+            self.remove_listener(cx, ip, id, Error::Closed);
         }
     }
 
     /// Removes a listener, with the connections that nobody has accepted.
-    pub(super) fn remove_listener(&mut self, id: SocketId, reason: Error) {
-        let Some(Socket::Listener(listener)) = self.sockets.remove(id) else {
+    pub(super) fn remove_listener(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        reason: Error,
+    ) {
+        let Some(Socket::Listener(listener)) = cx.sockets.remove(id) else {
             return;
         };
-        self.ports.release(Protocol::Tcp, listener.port, id);
+        self.ports.release(listener.port, id);
         tracing::debug!(local = %listener.queue.local_address(), "listener closed");
         // Whoever decides on one of them has not closed it.
         let half_open_reason = if reason == Error::Closed { Error::Aborted } else { reason };
         for half_open in listener.half_open.ids() {
-            self.remove_half_open(half_open, half_open_reason);
+            self.remove_half_open(cx, ip, half_open, half_open_reason);
         }
-        for stream in listener.queue.finish(reason, &mut self.wakes) {
+        for stream in listener.queue.finish(reason, &mut cx.wakes) {
             stream.abort();
         }
         for responder in listener.parked {

@@ -1,23 +1,14 @@
 //! The stack's place in the network: addresses, routes, the link, and whom to ask for names.
 
 use super::Netstack;
-use crate::addressing::{Addressing, NextHop};
+use crate::addressing::Addressing;
 use crate::error::Error;
-use crate::network::{LinkState, Network, NetworkWatch, NextHopInfo};
+use crate::ethernet::MacAddr;
+use crate::network::{Network, NetworkWatch, NextHopInfo};
 use crate::routes::Route;
-use crate::sockets::Socket;
-use crate::sockets::connection::Stage;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-/// Every IPv6 link must carry packets of this size (RFC 8200 section 5).
-const MTU_MIN_V6: usize = 1280;
-/// Every IPv4 host must take packets of this size (RFC 791); less leaves no room for TCP.
-const MTU_MIN_V4: usize = 576;
-
-/// What is kept of failures.
-const FAILURES_MAX: usize = 16;
 
 impl Netstack {
     /// Gives the stack an address, which disturbs nothing that is there. Its prefix is the network
@@ -32,16 +23,9 @@ impl Netstack {
     /// [`Error::AddressNotAvailable`] if no host can have this address; [`Error::LimitReached`] if
     /// there are [`Config::addresses_max`](crate::Config::addresses_max) already.
     pub fn add_address(&mut self, address: IpNet) -> Result<(), Error> {
-        let is_new = !self.addressing.has(address.addr());
-        if is_new && self.addressing.addresses().len() >= self.config.addresses_max {
-            return Err(Error::LimitReached);
-        }
-        self.addressing.add_address(address)?;
-        if is_new {
-            self.address_arrived(address.addr());
-        }
-        self.ways_changed();
-        Ok(())
+        let done = self.ip.add_address(&self.cx, address);
+        self.settle();
+        done
     }
 
     /// Takes an address from the stack, and ends the connections on it with
@@ -54,28 +38,9 @@ impl Netstack {
     ///
     /// [`Error::AddressNotAvailable`] if the stack does not have it.
     pub fn remove_address(&mut self, address: IpAddr) -> Result<(), Error> {
-        if !self.addressing.remove_address(address) {
-            return Err(Error::AddressNotAvailable);
-        }
-        self.address_left(address);
-        for id in self.sockets.ids() {
-            if self.sockets.held_mut(id).is_some_and(|held| held.flow.local().ip() == address) {
-                self.remove_held(id, Error::AddressRemoved);
-            }
-            let Some(connection) = self.sockets.connection_mut(id) else { continue };
-            if connection.wire.flow().local().ip() != address {
-                continue;
-            }
-            match connection.stage {
-                Stage::Open(_) => {
-                    connection.abort(Error::AddressRemoved);
-                    self.mark(id);
-                }
-                _ => self.remove_connection(id, Error::AddressRemoved),
-            }
-        }
-        self.ways_changed();
-        Ok(())
+        let done = self.ip.forget_address(address);
+        self.settle();
+        done
     }
 
     /// Says whether new connections and unbound sockets avoid an address as long as there is another
@@ -85,11 +50,7 @@ impl Netstack {
     ///
     /// [`Error::AddressNotAvailable`] if the stack does not have it.
     pub fn set_deprecated(&mut self, address: IpAddr, is_deprecated: bool) -> Result<(), Error> {
-        if !self.addressing.set_deprecated(address, is_deprecated) {
-            return Err(Error::AddressNotAvailable);
-        }
-        self.publish();
-        Ok(())
+        self.ip.set_deprecated(address, is_deprecated)
     }
 
     /// Adds a route, in place of one to the same destinations. Packets take the route with the
@@ -124,16 +85,9 @@ impl Netstack {
         route: Route,
         insert: fn(&mut Addressing, Route) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let destination = route.destination.trunc();
-        let routes = self.addressing.routes();
-        if routes.len() >= self.config.routes_max
-            && routes.iter().all(|known| known.destination != destination)
-        {
-            return Err(Error::LimitReached);
-        }
-        insert(&mut self.addressing, route)?;
-        self.ways_changed();
-        Ok(())
+        let done = self.ip.insert_route(&self.cx.config, route, insert);
+        self.settle();
+        done
     }
 
     /// Makes `gateway` the default route of its family.
@@ -152,21 +106,17 @@ impl Netstack {
     ///
     /// [`Error::NetworkUnreachable`] if there is no such route.
     pub fn remove_route(&mut self, destination: IpNet) -> Result<(), Error> {
-        if !self.addressing.remove_route(destination) {
-            return Err(Error::NetworkUnreachable);
-        }
-        self.ways_changed();
-        Ok(())
+        let done = self.ip.remove_route(destination);
+        self.settle();
+        done
     }
 
     /// Uses the link, or leaves it alone: while it is down, nothing is sent or received over it,
     /// new connections fail with [`Error::NetworkUnreachable`], and those that are there wait as
     /// for a peer that is silent. Up at first.
     pub fn set_link_up(&mut self, is_up: bool) {
-        self.addressing.is_link_up = is_up;
-        // First, so that nobody sees an address without seeing that it has yet to be probed.
-        self.look_at_ethernet();
-        self.ways_changed();
+        self.ip.set_link_up(&self.cx, is_up);
+        self.settle();
     }
 
     /// Sends IP packets of at most `mtu` bytes, or as large as the device can with `None`. An IPv6
@@ -180,13 +130,7 @@ impl Netstack {
     /// [`Error::MtuTooSmall`] if it is less than every host must take: 1,280 bytes if the stack has
     /// an IPv6 address (RFC 8200 section 5), 576 otherwise (RFC 791).
     pub fn set_mtu(&mut self, mtu: Option<usize>) -> Result<(), Error> {
-        if mtu.is_some_and(|mtu| mtu < self.mtu_min()) {
-            return Err(Error::MtuTooSmall);
-        }
-        self.mtu = mtu;
-        self.outgoing.capabilities.mtu = self.mtu_of(self.link_mtu);
-        self.publish();
-        Ok(())
+        self.ip.set_mtu(mtu)
     }
 
     /// Sends IP packets of at most as many bytes as servers and routers say that the link carries
@@ -196,9 +140,7 @@ impl Netstack {
     /// address (RFC 8200 section 5), less than 576 as 576 (RFC 791). What was
     /// [set](Self::set_mtu) holds beside it.
     pub fn set_advertised_mtu(&mut self, mtu: Option<usize>) {
-        self.advertised_mtu = mtu;
-        self.outgoing.capabilities.mtu = self.mtu_of(self.link_mtu);
-        self.publish();
+        self.ip.set_advertised_mtu(mtu);
     }
 
     /// Takes packets to any address for the stack's own, as those need who intercept what others
@@ -208,8 +150,7 @@ impl Netstack {
     ///
     /// No neighbour is told that the addresses are here: packets have to be routed to the stack.
     pub fn set_any_ip(&mut self, any_ip: bool) {
-        self.addressing.any_ip = any_ip;
-        self.publish();
+        self.ip.set_any_ip(any_ip);
     }
 
     /// Says who is to be asked for names, and in which domains a name without dots is looked for.
@@ -224,32 +165,23 @@ impl Netstack {
         servers: Vec<IpAddr>,
         search_domains: Vec<String>,
     ) -> Result<(), Error> {
-        if servers.len().max(search_domains.len()) > self.config.name_servers_max {
-            return Err(Error::LimitReached);
-        }
-        self.name_servers = servers;
-        self.search_domains = search_domains;
-        self.publish();
-        Ok(())
+        self.ip.set_name_servers(&self.cx.config, servers, search_domains)
     }
 
     /// Publishes that something has ended that has provided for the stack, or was to: a DHCP client,
     /// for one. The stack keeps the first 16 of these texts, and does nothing about them.
     pub fn report_failure(&mut self, text: String) {
-        if self.failures.len() < FAILURES_MAX {
-            self.failures.push(text);
-            self.publish();
-        }
+        self.ip.report_failure(text);
     }
 
     /// The stack's addresses, without the loopback ones.
     pub fn addresses(&self) -> &[IpNet] {
-        self.addressing.addresses()
+        self.ip.addressing.addresses()
     }
 
     /// The stack's routes, without those that its addresses imply.
     pub fn routes(&self) -> &[Route] {
-        self.addressing.routes()
+        self.ip.addressing.routes()
     }
 
     /// Where a packet to `destination` would go now, and where it would come from: what
@@ -260,16 +192,12 @@ impl Netstack {
     /// [`Error::NetworkUnreachable`] if no route leads there; [`Error::AddressNotAvailable`] if the
     /// stack has no address of this family.
     pub fn route_to(&self, destination: IpAddr) -> Result<NextHopInfo, Error> {
-        let neighbour = match self.addressing.next_hop(destination)? {
-            NextHop::Link(neighbour) => Some(neighbour),
-            NextHop::Own | NextHop::Nowhere => None,
-        };
-        Ok(NextHopInfo { neighbour, source: self.addressing.source_for(destination)? })
+        self.ip.route_to(destination)
     }
 
     /// The stack's place in the network.
     pub fn network(&self) -> Arc<Network> {
-        self.publisher.current()
+        self.ip.network()
     }
 
     /// The same, now and whenever it changes from now on.
@@ -277,72 +205,20 @@ impl Netstack {
         self.channel.network()
     }
 
-    /// Notes what the link can do, as of this turn.
-    pub(super) fn link_is(&mut self, mut capabilities: crate::LinkCapabilities) {
-        let is_new = self.link_mtu != capabilities.mtu;
-        self.link_mtu = capabilities.mtu;
-        capabilities.mtu = self.mtu_of(capabilities.mtu);
-        self.outgoing.capabilities = capabilities;
-        if is_new {
-            self.publish();
-        }
+    /// The stack's hardware address, which only an Ethernet link has a use for.
+    pub fn hardware_address(&self) -> MacAddr {
+        self.ip.outgoing.hardware_address
     }
 
-    fn mtu_of(&self, link_mtu: usize) -> usize {
-        match self.mtu.into_iter().chain(self.advertised_mtu).min() {
-            Some(mtu) => mtu.max(self.mtu_min()).min(link_mtu),
-            None => link_mtu,
-        }
-    }
-
-    /// The least that the stack's families need of a link.
-    fn mtu_min(&self) -> usize {
-        let has_v6 = self.addressing.addresses().iter().any(|own| own.addr().is_ipv6());
-        if has_v6 { MTU_MIN_V6 } else { MTU_MIN_V4 }
-    }
-
-    /// Looks again which way every connection goes, and tells everybody that something is new.
-    pub(super) fn ways_changed(&mut self) {
-        let mut woken = Vec::new();
-        for (id, socket) in self.sockets.iter_mut() {
-            let Socket::Connection(connection) = socket else { continue };
-            if connection.failure.is_some() {
-                // Its last word goes the way that all of it went.
-                continue;
-            }
-            let remote = connection.wire.flow().remote().ip();
-            let way = self.addressing.next_hop(remote).unwrap_or(NextHop::Nowhere);
-            if std::mem::replace(&mut connection.way, way) != way {
-                woken.push(id);
-            }
-        }
-        for id in woken {
-            self.mark(id);
-        }
-        // The first IPv6 address raises it, and the last one lets it go down.
-        self.outgoing.capabilities.mtu = self.mtu_of(self.link_mtu);
-        self.publish();
-    }
-
-    pub(super) fn publish(&self) {
-        self.publisher.publish(Network {
-            addresses: self.addressing.addresses().to_vec(),
-            tentative: self.addressing.tentative().to_vec(),
-            deprecated: self.addressing.deprecated().to_vec(),
-            routes: self.addressing.routes().to_vec(),
-            link: LinkState {
-                is_up: self.addressing.is_link_up,
-                has_carrier: self.place.has_carrier,
-                mtu: self.outgoing.capabilities.mtu,
-                hardware_address: self
-                    .outgoing
-                    .is_on_ethernet()
-                    .then_some(self.outgoing.hardware_address),
-            },
-            any_ip: self.addressing.any_ip,
-            name_servers: self.name_servers.clone(),
-            search_domains: self.search_domains.clone(),
-            failures: self.failures.clone(),
-        });
+    /// Gives the stack another hardware address. On an Ethernet link its neighbours are told, and
+    /// its IPv6 link-local address is made anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressNotAvailable`] if it is a group's.
+    pub fn set_hardware_address(&mut self, address: MacAddr) -> Result<(), Error> {
+        let done = self.ip.set_hardware_address(address);
+        self.settle();
+        done
     }
 }

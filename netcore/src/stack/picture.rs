@@ -10,20 +10,20 @@ use smoltcp::socket::tcp::State;
 impl Netstack {
     /// All sockets and counters at this moment.
     pub fn snapshot(&self) -> Snapshot {
-        let time_wait = self.time_wait.flows().map(|flow| (flow.local(), flow.remote()));
-        let neighbours = self.outgoing.neighbours.iter(self.now);
+        let time_wait = self.tcp.time_wait.flows().map(|flow| (flow.local(), flow.remote()));
+        let neighbours = self.ip.outgoing.neighbours.iter(self.cx.now);
         let neighbours = neighbours.map(|(address, hardware_address, state)| NeighbourInfo {
             address,
             hardware_address,
             state,
         });
         Snapshot {
-            sockets: self.sockets.iter().map(|(id, socket)| describe(id, socket)).collect(),
+            sockets: self.cx.sockets.iter().map(|(id, socket)| describe(id, socket)).collect(),
             time_wait: time_wait.collect(),
             neighbours: neighbours.collect(),
-            buffer_bytes: self.arena.leased_bytes(),
-            timers: self.deadlines.len(),
-            counters: self.outgoing.counters.clone(),
+            buffer_bytes: self.tcp.arena.leased_bytes(),
+            timers: self.cx.deadlines.len(),
+            counters: self.ip.outgoing.counters.clone(),
         }
     }
 }

@@ -1,49 +1,52 @@
 //! What comes for connections in TIME-WAIT.
 
-use super::Netstack;
-use super::ingress::Packet;
+use super::context::Context;
+use super::ip_layer::IpLayer;
+use super::packet::Packet;
+use super::tcp_layer::TcpLayer;
 use crate::counters::{DropReason, Fate};
 use crate::flow_table::{Flow, FlowKey};
 use crate::link::Link;
-use crate::ports::Protocol;
 use crate::sockets::time_wait::LastWords;
 use smoltcp::wire::{TcpControl, TcpPacket, TcpSeqNumber};
 
-impl Netstack {
+impl TcpLayer {
     /// Keeps the ends of a closed connection out of use.
-    pub(super) fn keep_in_time_wait(&mut self, flow: FlowKey, words: LastWords) {
+    pub(super) fn keep_in_time_wait(&mut self, cx: &mut Context, flow: FlowKey, words: LastWords) {
         self.flows.insert(flow, Flow::TimeWait);
-        if let Some(oldest) = self.time_wait.insert(flow, words, self.now) {
+        if let Some(oldest) = self.time_wait.insert(flow, words, cx.now) {
             self.flows.remove(&oldest);
         }
     }
 
     /// The initial sequence number of a new connection, which has these ends from now on: past
     /// everything that the last one between them has sent.
-    pub(super) fn next_isn(&mut self, flow: &FlowKey) -> u32 {
-        let mut isn = self.random.initial_sequence(flow, self.now);
+    pub(super) fn next_isn(&mut self, cx: &mut Context, flow: &FlowKey) -> u32 {
+        let mut isn = cx.random.initial_sequence(flow, cx.now);
         let in_time_wait = self.time_wait.get(flow).map(|words| words.sequence);
         if in_time_wait.is_some() {
             self.time_wait.remove(flow);
         }
-        let past = self.past_ends.get(flow, self.now);
+        let past = self.past_ends.get(flow, cx.now);
         for end in past.into_iter().chain(in_time_wait) {
             if (isn.wrapping_sub(end) as i32) <= 0 {
-                isn = end.wrapping_add(u32::from(self.random.next_u16()) + 1);
+                isn = end.wrapping_add(u32::from(cx.random.next_u16()) + 1);
             }
         }
         isn
     }
 
     /// Remembers where a connection has ended, if its sequence numbers are ahead of the clock.
-    pub(super) fn note_end(&mut self, flow: FlowKey, end: u32) {
-        let isn = self.random.initial_sequence(&flow, self.now);
-        self.past_ends.note(flow, end, isn, self.now);
+    pub(super) fn note_end(&mut self, cx: &mut Context, flow: FlowKey, end: u32) {
+        let isn = cx.random.initial_sequence(&flow, cx.now);
+        self.past_ends.note(flow, end, isn, cx.now);
     }
 
     /// Takes a segment for a connection in TIME-WAIT.
     pub(super) fn receive_late_segment<L: Link>(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         flow: FlowKey,
         packet: &Packet,
         link: &mut L,
@@ -68,20 +71,20 @@ impl Netstack {
             }
             let reason = DropReason::UnexpectedReset;
             return Err(match 0 < start && start < room {
-                true => self.challenge_late(flow, words, packet, reason, link),
+                true => self.challenge_late(cx, ip, flow, words, packet, reason, link),
                 false => reason,
             });
         }
         if segment.syn() {
             let is_first = !segment.ack() && !segment.fin();
-            let listener = self.ports.find(Protocol::Tcp, flow.local());
+            let listener = self.ports.find(flow.local());
             if is_first && start > 0 && listener.is_some() {
                 // A new connection, recognisable by a sequence number that the old one has not
                 // used (RFC 9293 section 3.10.7.4, RFC 6191). It takes the place of this entry.
-                return self.receive_syn(flow, packet, link);
+                return self.receive_syn(cx, ip, flow, packet, link);
             }
             let reason = DropReason::UnexpectedSyn;
-            return Err(self.challenge_late(flow, words, packet, reason, link));
+            return Err(self.challenge_late(cx, ip, flow, words, packet, reason, link));
         }
         if segment.segment_len() > 0 {
             if !segment.ack() && 0 <= start && start < room {
@@ -89,20 +92,20 @@ impl Netstack {
             }
             // The peer may have missed the last acknowledgement.
             if segment.fin() && sequence + segment.segment_len() == expected {
-                self.keep_in_time_wait(flow, words);
+                self.keep_in_time_wait(cx, flow, words);
             }
-            self.answer_late(words, packet, link);
+            self.answer_late(cx, ip, words, packet, link);
             return Ok(Fate::Handled);
         }
         let is_at_edge = start == room && room > 0;
         if start < 0 || start > room.max(0) || (is_at_edge && !segment.ack()) {
             let reason = DropReason::OutsideWindow;
-            return Err(self.challenge_late(flow, words, packet, reason, link));
+            return Err(self.challenge_late(cx, ip, flow, words, packet, reason, link));
         }
         let acknowledgement = segment.ack_number();
         if segment.ack() && acknowledgement > TcpSeqNumber(words.sequence as i32) {
             let reason = DropReason::BadAcknowledgement;
-            return Err(self.challenge_late(flow, words, packet, reason, link));
+            return Err(self.challenge_late(cx, ip, flow, words, packet, reason, link));
         }
         Ok(Fate::Handled)
     }
@@ -111,26 +114,35 @@ impl Netstack {
     /// returns why the packet is dropped, which is for `reason` if it was answered.
     fn challenge_late<L: Link>(
         &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
         flow: FlowKey,
         words: LastWords,
         packet: &Packet,
         reason: DropReason,
         link: &mut L,
     ) -> DropReason {
-        let may = self.time_wait.may_challenge(&flow, self.now);
-        if may && self.challenges.allows(&mut self.random, self.now) {
-            self.answer_late(words, packet, link);
+        let may = self.time_wait.may_challenge(&flow, cx.now);
+        if may && self.challenges.allows(&mut cx.random, cx.now) {
+            self.answer_late(cx, ip, words, packet, link);
             reason
         } else {
             DropReason::RateLimited
         }
     }
 
-    fn answer_late<L: Link>(&mut self, words: LastWords, packet: &Packet, link: &mut L) {
+    fn answer_late<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        words: LastWords,
+        packet: &Packet,
+        link: &mut L,
+    ) {
         let segment = TcpPacket::new_unchecked(packet.payload());
         let ports = (segment.dst_port(), segment.src_port());
         let expected = TcpSeqNumber(words.acknowledgement as i32);
         let sequences = (TcpSeqNumber(words.sequence as i32), Some(expected));
-        self.send_control(packet, ports, TcpControl::None, sequences, link);
+        self.send_control(cx, ip, packet, ports, TcpControl::None, sequences, link);
     }
 }

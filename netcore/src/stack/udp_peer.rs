@@ -1,16 +1,18 @@
 //! The peer of a UDP socket.
 
-use super::Netstack;
-use super::datagrams::{canonical, mapped};
+use super::datagram_layer::DatagramLayer;
+use super::ip_layer::IpLayer;
+use crate::addressing::{canonical, mapped};
 use crate::command::udp;
 use crate::error::Error;
 use crate::queue::DatagramQueue;
 use std::net::SocketAddr;
 
-impl Netstack {
+impl DatagramLayer {
     /// Connects a UDP socket to a peer, or disconnects it.
     pub(super) fn connect_udp(
         &mut self,
+        ip: &mut IpLayer,
         queue: &DatagramQueue,
         peer: Option<SocketAddr>,
     ) -> Result<udp::Response, Error> {
@@ -23,15 +25,15 @@ impl Netstack {
         let peer = queue.resolved(peer, source);
         queue.check_peer(peer)?;
         let peer = canonical(peer);
-        self.addressing.next_hop(peer.ip())?;
-        if self.addressing.is_broadcast(peer.ip()) && !queue.options().broadcast {
+        ip.addressing.next_hop(peer.ip())?;
+        if ip.addressing.is_broadcast(peer.ip()) && !queue.options().broadcast {
             return Err(Error::BroadcastForbidden);
         }
         // A socket for all ports has no address of its own, whoever its peer is.
-        let chooses = bound.port() != 0 && !self.is_source(bound.ip().to_canonical());
+        let chooses = bound.port() != 0 && !self.is_source(ip, bound.ip().to_canonical());
         let source = match source {
             source @ Some(_) => source,
-            None if chooses => Some(self.datagram_source(peer.ip())?),
+            None if chooses => Some(self.datagram_source(ip, peer.ip())?),
             None => None,
         };
         if source.is_some_and(|source| source.to_canonical().is_ipv4() != peer.is_ipv4()) {

@@ -1,0 +1,89 @@
+//! What all layers need: the time, the configuration, the sockets, and the lists of those to be
+//! served and woken.
+
+use super::isolation::AtWork;
+use crate::config::Config;
+use crate::deadlines::Deadlines;
+use crate::doorbell::Doorbell;
+use crate::error::Error;
+use crate::id::SocketId;
+use crate::random::Random;
+use crate::sockets::{Socket, Sockets};
+use crate::sync::Arc;
+use smoltcp::time::Instant;
+use std::collections::VecDeque;
+use std::task::Waker;
+
+/// The state that the layers share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) now: Instant,
+    pub(crate) config: Config,
+    pub(crate) random: Random,
+    pub(crate) sockets: Sockets,
+    /// Where the handles of new sockets ring.
+    pub(crate) doorbell: Arc<Doorbell>,
+    /// Sockets to be served, each once, in turn.
+    pub(crate) run_queue: VecDeque<SocketId>,
+    pub(crate) deadlines: Deadlines,
+    /// Woken at the end of the round: one wake-up for however much has come.
+    pub(crate) wakes: Vec<Waker>,
+    pub(crate) is_shut_down: bool,
+    pub(crate) at_work: AtWork,
+    /// Where a test wants a panic.
+    #[cfg(test)]
+    pub(crate) trap: Option<&'static str>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        config: Config,
+        random: Random,
+        doorbell: Arc<Doorbell>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            now,
+            random,
+            sockets: Sockets::new(config.sockets_max),
+            config,
+            doorbell,
+            run_queue: VecDeque::new(),
+            deadlines: Deadlines::default(),
+            wakes: Vec::new(),
+            is_shut_down: false,
+            at_work: AtWork::default(),
+            #[cfg(test)]
+            trap: None,
+        }
+    }
+
+    /// Puts a socket into the run queue, if it is not there yet.
+    pub(crate) fn mark(&mut self, id: SocketId) {
+        let is_dirty = match self.sockets.get_mut(id) {
+            Some(Socket::Connection(connection)) => &mut connection.is_dirty,
+            Some(Socket::Held(held)) => &mut held.is_dirty,
+            Some(Socket::Datagram(socket)) => &mut socket.is_dirty,
+            _ => return,
+        };
+        if !std::mem::replace(is_dirty, true) {
+            self.run_queue.push_back(id);
+        }
+    }
+
+    /// # Errors
+    ///
+    /// [`Error::StackGone`] once the stack is being shut down.
+    pub(crate) fn check_running(&self) -> Result<(), Error> {
+        if self.is_shut_down { Err(Error::StackGone) } else { Ok(()) }
+    }
+
+    /// Panics if the test has set a trap of this name, once.
+    #[cfg(test)]
+    pub(crate) fn spring(&mut self, trap: &'static str) {
+        if self.trap == Some(trap) {
+            self.trap = None;
+            panic!("as the test wants: {trap}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! A received packet, on its way from the link to its socket.
+
+use crate::command::raw::Version;
+use crate::ip::{self, IpHeader};
+use crate::link;
+use bytes::Bytes;
+use smoltcp::wire::TcpPacket;
+use std::ops::Range;
+
+/// One packet on its way in.
+pub(crate) struct Packet {
+    /// The IP packet, without anything behind it.
+    pub(crate) bytes: Bytes,
+    /// The most that the buffer behind `bytes` takes.
+    pub(crate) buffer_bytes: usize,
+    pub(crate) header: IpHeader,
+    /// Whether the transport checksum need not be verified.
+    pub(crate) is_checksum_good: bool,
+}
+
+/// Where a packet came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Link,
+    /// In a frame to more than one.
+    LinkToMany,
+    Own,
+}
+
+impl Packet {
+    /// What follows the IP header.
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.bytes[self.header.payload.start..]
+    }
+
+    /// A part of it for a queue, and what that queue counts for it: a copy, or the part itself if
+    /// that is most of what it keeps alive.
+    pub(crate) fn keep(&self, range: Range<usize>) -> (Bytes, usize) {
+        match link::kept_bytes(range.len(), self.buffer_bytes) {
+            Some(kept) => (self.bytes.slice(range), kept),
+            None => (Bytes::copy_from_slice(&self.bytes[range.clone()]), range.len()),
+        }
+    }
+
+    /// Replaces the IP header by one without options or extension headers.
+    pub(crate) fn strip_extensions(&mut self) {
+        self.rebuild(self.bytes.len());
+    }
+
+    /// The headers of a TCP segment, as a packet of its own that shares no memory with this one.
+    pub(crate) fn without_data(&self) -> Self {
+        let header_len = usize::from(TcpPacket::new_unchecked(self.payload()).header_len());
+        let end = self.header.payload.start + header_len;
+        let mut headers = Self {
+            bytes: self.bytes.clone(),
+            buffer_bytes: self.bytes.len(),
+            header: self.header.clone(),
+            is_checksum_good: true,
+        };
+        match end < self.bytes.len() {
+            true => headers.rebuild(end),
+            false => headers.bytes = Bytes::copy_from_slice(&self.bytes),
+        }
+        headers
+    }
+
+    /// Makes the packet anew of the transport's part of it, up to `end`.
+    fn rebuild(&mut self, end: usize) {
+        let payload = &self.bytes[self.header.payload.start..end];
+        let header = &self.header;
+        let repr = ip::repr(
+            header.source,
+            header.destination,
+            header.protocol,
+            payload.len(),
+            header.hop_limit,
+        );
+        let start = repr.header_len();
+        let mut bytes = vec![0; start + payload.len()];
+        repr.emit(&mut bytes[..], &ip::header_checksums_only());
+        bytes[start..].copy_from_slice(payload);
+        self.header.payload = start..bytes.len();
+        self.header.has_extensions = false;
+        self.buffer_bytes = bytes.len();
+        self.bytes = bytes.into();
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        if self.header.source.is_ipv4() { Version::V4 } else { Version::V6 }
+    }
+}

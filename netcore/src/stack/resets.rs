@@ -1,0 +1,93 @@
+//! Segments that the stack sends without a connection: resets, and acknowledgements in TIME-WAIT.
+
+use super::context::Context;
+use super::ip_layer::IpLayer;
+use super::packet::Packet;
+use super::tcp_layer::TcpLayer;
+use crate::counters::DropReason;
+use crate::link::Link;
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+
+impl TcpLayer {
+    /// Answers a segment that no connection takes with a reset (RFC 9293 section 3.10.7.1); returns
+    /// why the segment is dropped, which is for `reason` unless the answer is one too many.
+    pub(super) fn answer_reset<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        packet: &Packet,
+        reason: DropReason,
+        link: &mut L,
+    ) -> DropReason {
+        let segment = TcpPacket::new_unchecked(packet.payload());
+        if segment.rst() {
+            return reason;
+        }
+        if !self.resets.allows(cx.now) {
+            return DropReason::RateLimited;
+        }
+        self.send_reset(cx, ip, packet, link);
+        reason
+    }
+
+    /// Answers a segment with a reset (RFC 9293 section 3.10.7.1).
+    pub(super) fn send_reset<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        packet: &Packet,
+        link: &mut L,
+    ) {
+        let segment = TcpPacket::new_unchecked(packet.payload());
+        let (sequence, acknowledgement) = if segment.ack() {
+            (segment.ack_number(), None)
+        } else {
+            (TcpSeqNumber(0), Some(segment.seq_number() + segment.segment_len()))
+        };
+        let ports = (segment.dst_port(), segment.src_port());
+        self.send_control(
+            cx,
+            ip,
+            packet,
+            ports,
+            TcpControl::Rst,
+            (sequence, acknowledgement),
+            link,
+        );
+        ip.outgoing.counters.resets_sent += 1;
+    }
+
+    /// Sends a segment without data or options back to where `packet` came from.
+    pub(super) fn send_control<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        packet: &Packet,
+        (source_port, destination_port): (u16, u16),
+        control: TcpControl,
+        (sequence, acknowledgement): (TcpSeqNumber, Option<TcpSeqNumber>),
+        link: &mut L,
+    ) {
+        let segment = TcpRepr {
+            src_port: source_port,
+            dst_port: destination_port,
+            control,
+            seq_number: sequence,
+            ack_number: acknowledgement,
+            window_len: 0,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[],
+        };
+        let ends = (packet.header.destination, packet.header.source);
+        ip.send_answer(cx, ends, IpProtocol::Tcp, segment.buffer_len(), link, |buffer| {
+            let mut out = TcpPacket::new_unchecked(buffer);
+            let ignored = ChecksumCapabilities::ignored();
+            segment.emit(&mut out, &ends.0.into(), &ends.1.into(), &ignored);
+        });
+    }
+}
