@@ -249,8 +249,7 @@ mod tests {
         bench.bind("[::]:80", Families::V6Only).expect("free");
         bench.bind("10.0.0.1:80", Families::Both).expect("free");
         bench.bind("10.0.0.2:80", Families::Both).expect("free");
-        let mut found =
-            |address: &str| bench.ports.find(address.parse().expect("an address"));
+        let mut found = |address: &str| bench.ports.find(address.parse().expect("an address"));
 
         let [v6, one, two] = ["[fd00::1]:80", "10.0.0.1:80", "10.0.0.2:80"].map(&mut found);
 

@@ -72,3 +72,11 @@ impl Core {
 fn ends() -> (SocketAddr, SocketAddr) {
     (SocketAddr::from(([10, 0, 0, 1], 1000)), SocketAddr::from(([10, 0, 0, 2], 80)))
 }
+
+/// Runs something on a thread of the model that a whole stack fits on, in words: loom's own has
+/// 32 KiB.
+pub(crate) fn with_a_large_stack(run: impl FnOnce() + Send + 'static) {
+    const STACK_WORDS: usize = 16 * 1024;
+    let thread = loom::thread::Builder::new().stack_size(STACK_WORDS).spawn(run);
+    thread.expect("a model has few threads").join().expect("no panic");
+}

@@ -4,6 +4,7 @@ use crate::channel::HasChannel;
 use crate::command::{Response, tcp};
 use crate::config::{Config, Entropy};
 use crate::id::SocketId;
+use crate::models::with_a_large_stack;
 use crate::pipe::{Pipe, PipeDev};
 use crate::queue::{SocketQueue, StreamQueue};
 use crate::stack::Netstack;
@@ -173,5 +174,9 @@ fn check(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.max_branches = 100_000;
     builder.preemption_bound = Some(2);
-    builder.check(model);
+    let model = Arc::new(model);
+    builder.check(move || {
+        let model = model.clone();
+        with_a_large_stack(move || model());
+    });
 }

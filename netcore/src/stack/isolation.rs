@@ -121,6 +121,7 @@ impl Netstack {
 mod tests {
     use super::*;
     use crate::command::{tcp, udp};
+    use crate::models::with_a_large_stack;
     use crate::queue::{Datagram, DatagramQueue, SocketQueue, StreamQueue, WaitKey};
     use crate::sync::Arc;
     use crate::{Command, Config, HasChannel, Pipe, PipeDev, Response};
@@ -129,6 +130,11 @@ mod tests {
     use std::net::SocketAddr;
     use std::pin::pin;
     use std::task::{Context, Poll, Wake, Waker};
+
+    /// Loom's locks stand in for std's in unit tests, so even one thread runs in a model.
+    fn in_model(run: impl Fn() + Clone + Send + Sync + 'static) {
+        loom::model(move || with_a_large_stack(run.clone()));
+    }
 
     /// A stack that talks to itself.
     struct Bench {
@@ -196,8 +202,7 @@ mod tests {
 
     #[test]
     fn a_panic_ends_its_own_connection_alone() {
-        // Loom's locks stand in for std's in unit tests, so even one thread runs in a model.
-        loom::model(|| {
+        in_model(|| {
             let mut bench = Bench::new();
             let [near, far] = bench.connected(80);
             let [other_near, other_far] = bench.connected(81);
@@ -265,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_panic_in_receiving_a_datagram_loses_that_one_alone() {
-        loom::model(|| {
+        in_model(|| {
             let mut bench = Bench::new();
             bench.stack.cx.trap = Some("udp");
             let queue = bench.with_datagram(b"lost");
@@ -283,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_panic_in_sending_a_datagram_loses_that_one_and_says_so() {
-        loom::model(|| {
+        in_model(|| {
             let mut bench = Bench::new();
             bench.stack.cx.trap = Some("send");
             let queue = bench.with_datagram(b"lost");
@@ -299,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_panic_in_a_command_fails_that_command_alone() {
-        loom::model(|| {
+        in_model(|| {
             let mut bench = Bench::new();
             let channel = bench.stack.command_channel();
             let mut context = Context::from_waker(Waker::noop());
@@ -322,7 +327,7 @@ mod tests {
             ("icmp", packet(1, &[8, 0, 0xf7, 0xff, 0, 0, 0, 0], 0)),
             ("fragments", packet(17, &[0; 8], 0x2000)),
         ] {
-            loom::model(move || {
+            in_model(move || {
                 let mut bench = Bench::new();
                 let address = "10.0.0.2/24".parse().expect("a network");
                 bench.stack.add_address(address).expect("a host's");
@@ -363,7 +368,7 @@ mod tests {
                 self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             }
         }
-        loom::model(|| {
+        in_model(|| {
             let mut bench = Bench::new();
             let queue = bench.with_datagram(b"news");
             let counts = Arc::new(Counts(0.into()));
