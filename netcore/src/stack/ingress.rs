@@ -58,7 +58,6 @@ impl Netstack {
     ) {
         let fate = self.try_receive_packet(bytes, is_checksum_good, origin, link);
         self.ip.outgoing.counters.received_packet(fate);
-        self.settle();
     }
 
     fn receive_ethernet<L: Link>(&mut self, frame: &Frame, is_checksum_good: bool, link: &mut L) {
@@ -70,7 +69,6 @@ impl Netstack {
             Err(reason) => Err(reason),
         };
         self.ip.outgoing.counters.received_packet(fate);
-        self.settle();
     }
 
     fn try_receive_packet<L: Link>(

@@ -225,6 +225,7 @@ impl Netstack {
         let mut worked = self.attend();
         Output { link, state: &mut self.ip.outgoing }.flush_replies();
         worked |= self.receive_frames(link);
+        self.settle();
         worked |= self.expire(link);
         worked |= self.serve(link);
         if self.ip.is_on_ethernet_link() {
