@@ -191,13 +191,13 @@ impl IpLayer {
     }
 
     /// Notes what the link can do, as of this round.
+    #[inline]
     pub(crate) fn link_is(&mut self, capabilities: LinkCapabilities) {
-        let is_new = self.mtu.device != capabilities.mtu;
-        self.mtu.device = capabilities.mtu;
-        self.outgoing.capabilities = capabilities;
-        self.update_mtu();
-        if is_new {
-            self.publish();
+        let mtu = self.outgoing.capabilities.mtu;
+        self.outgoing.capabilities = LinkCapabilities { mtu, ..capabilities };
+        if self.mtu.device != capabilities.mtu {
+            self.mtu.device = capabilities.mtu;
+            self.publish_routes();
         }
     }
 
