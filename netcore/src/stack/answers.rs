@@ -3,10 +3,14 @@
 use super::context::Context;
 use super::ip_layer::IpLayer;
 use super::packet::Packet;
+use crate::addressing::NextHop;
 use crate::counters::DropReason;
+use crate::error::Error;
 use crate::ip;
 use crate::link::Link;
+use crate::link::Offload;
 use crate::output::{Checksums, Output, write_checksum};
+use crate::sockets::datagram::PACKET_BYTES_MAX;
 use smoltcp::wire::{Icmpv4Packet, IpProtocol, IpRepr};
 use std::net::IpAddr;
 
@@ -64,18 +68,59 @@ impl IpLayer {
         self.send_whole(cx, way, &packet, self.mtu_to(cx.now, destination), link);
     }
 
+    /// Sends one transport packet, in fragments if need be.
+    pub(super) fn send_transport<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        way: NextHop,
+        (ends, protocol, hop_limit, traffic_class): ((IpAddr, IpAddr), IpProtocol, u8, u8),
+        len: usize,
+        link: &mut L,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), Error> {
+        let header = ip::repr(ends.0, ends.1, protocol, len, hop_limit);
+        let start = header.header_len();
+        let total = start + len;
+        // IPv4 counts its header in the length, IPv6 does not.
+        let counted = if ends.0.is_ipv4() { total } else { len };
+        if counted > PACKET_BYTES_MAX {
+            return Err(Error::MessageTooLarge);
+        }
+        let write = |packet: &mut [u8], checksums| {
+            header.emit(&mut packet[..], &ip::header_checksums_only());
+            if traffic_class != 0 {
+                ip::set_traffic_class(packet, traffic_class);
+            }
+            fill(&mut packet[start..]);
+            write_checksum(packet, start, ends, protocol, checksums)
+        };
+        let mtu = self.mtu_to(cx.now, ends.1);
+        if way != NextHop::Own && total > mtu {
+            let mut packet = vec![0; total];
+            write(&mut packet, Checksums::Whole);
+            self.send_whole(cx, way, &packet, mtu, link);
+            return Ok(());
+        }
+        let mut output = Output { link, state: &mut self.outgoing };
+        output.send(way, total, |packet, checksums| {
+            let checksum = write(packet, checksums);
+            ((), Offload { checksum, segment_bytes: None })
+        });
+        Ok(())
+    }
+
     /// Sends a packet that is complete, in fragments if need be.
     pub(super) fn send_whole<L: Link>(
         &mut self,
         cx: &mut Context,
-        way: crate::addressing::NextHop,
+        way: NextHop,
         packet: &[u8],
         mtu: usize,
         link: &mut L,
     ) {
         let ident = cx.random.next_u32();
         let mut output = Output { link, state: &mut self.outgoing };
-        if packet.len() <= mtu || way == crate::addressing::NextHop::Own {
+        if packet.len() <= mtu || way == NextHop::Own {
             output.reply(way, packet);
         } else {
             crate::fragments::split(packet, mtu, ident, |fragment| output.reply(way, fragment));

@@ -15,12 +15,12 @@ use crate::doorbell::{Bell, Events};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip;
-use crate::link::{Link, Offload};
-use crate::output::{Checksums, Output, write_checksum};
+use crate::link::Link;
+use crate::output::Output;
 use crate::ports::BoundTo;
 use crate::queue::{Datagram, DatagramQueue, Pushed};
 use crate::sockets::Socket;
-use crate::sockets::datagram::{DatagramSocket, Kind, PACKET_BYTES_MAX};
+use crate::sockets::datagram::{DatagramSocket, Kind};
 use crate::sync::Arc;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
@@ -483,9 +483,9 @@ impl DatagramLayer {
                     out.payload_mut().copy_from_slice(payload);
                 };
                 if self.has_members(ip, peer.ip(), options) {
-                    self.send_transport(cx, ip, NextHop::Own, header, len, link, write)?;
+                    ip.send_transport(cx, NextHop::Own, header, len, link, write)?;
                 }
-                self.send_transport(cx, ip, way, header, len, link, write)
+                ip.send_transport(cx, way, header, len, link, write)
             }
             Kind::Ping { identifier, .. } => {
                 let (protocol, sequence) = match source {
@@ -493,17 +493,9 @@ impl DatagramLayer {
                     IpAddr::V6(_) => (IpProtocol::Icmpv6, peer.port()),
                 };
                 let header = (ends, protocol, hop_limit, options.traffic_class);
-                self.send_transport(
-                    cx,
-                    ip,
-                    way,
-                    header,
-                    ECHO_HEADER + payload.len(),
-                    link,
-                    |buffer| {
-                        write_echo_request(buffer, protocol, (identifier, sequence), payload);
-                    },
-                )
+                ip.send_transport(cx, way, header, ECHO_HEADER + payload.len(), link, |buffer| {
+                    write_echo_request(buffer, protocol, (identifier, sequence), payload);
+                })
             }
             Kind::Raw { .. } => unreachable!("sent above"),
         }
@@ -552,48 +544,6 @@ impl DatagramLayer {
         if header + len > ip.mtu_to(cx.now, ends.1) {
             return Err(Error::MessageTooLarge);
         }
-        Ok(())
-    }
-
-    /// Sends one transport packet, in fragments if need be.
-    fn send_transport<L: Link>(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        way: NextHop,
-        (ends, protocol, hop_limit, traffic_class): ((IpAddr, IpAddr), IpProtocol, u8, u8),
-        len: usize,
-        link: &mut L,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<(), Error> {
-        let header = ip::repr(ends.0, ends.1, protocol, len, hop_limit);
-        let start = header.header_len();
-        let total = start + len;
-        // IPv4 counts its header in the length, IPv6 does not.
-        let counted = if ends.0.is_ipv4() { total } else { len };
-        if counted > PACKET_BYTES_MAX {
-            return Err(Error::MessageTooLarge);
-        }
-        let write = |packet: &mut [u8], checksums| {
-            header.emit(&mut packet[..], &ip::header_checksums_only());
-            if traffic_class != 0 {
-                ip::set_traffic_class(packet, traffic_class);
-            }
-            fill(&mut packet[start..]);
-            write_checksum(packet, start, ends, protocol, checksums)
-        };
-        let mtu = ip.mtu_to(cx.now, ends.1);
-        if way != NextHop::Own && total > mtu {
-            let mut packet = vec![0; total];
-            write(&mut packet, Checksums::Whole);
-            ip.send_whole(cx, way, &packet, mtu, link);
-            return Ok(());
-        }
-        let mut output = Output { link, state: &mut ip.outgoing };
-        output.send(way, total, |packet, checksums| {
-            let checksum = write(packet, checksums);
-            ((), Offload { checksum, segment_bytes: None })
-        });
         Ok(())
     }
 

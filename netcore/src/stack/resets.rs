@@ -45,49 +45,40 @@ impl TcpLayer {
         } else {
             (TcpSeqNumber(0), Some(segment.seq_number() + segment.segment_len()))
         };
-        let ports = (segment.dst_port(), segment.src_port());
-        self.send_control(
-            cx,
-            ip,
-            packet,
-            ports,
-            TcpControl::Rst,
-            (sequence, acknowledgement),
-            link,
-        );
+        let sequences = (sequence, acknowledgement);
+        send_control(cx, ip, packet, TcpControl::Rst, sequences, link);
         ip.outgoing.counters.resets_sent += 1;
     }
+}
 
-    /// Sends a segment without data or options back to where `packet` came from.
-    pub(super) fn send_control<L: Link>(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        packet: &Packet,
-        (source_port, destination_port): (u16, u16),
-        control: TcpControl,
-        (sequence, acknowledgement): (TcpSeqNumber, Option<TcpSeqNumber>),
-        link: &mut L,
-    ) {
-        let segment = TcpRepr {
-            src_port: source_port,
-            dst_port: destination_port,
-            control,
-            seq_number: sequence,
-            ack_number: acknowledgement,
-            window_len: 0,
-            window_scale: None,
-            max_seg_size: None,
-            sack_permitted: false,
-            sack_ranges: [None; 3],
-            timestamp: None,
-            payload: &[],
-        };
-        let ends = (packet.header.destination, packet.header.source);
-        ip.send_answer(cx, ends, IpProtocol::Tcp, segment.buffer_len(), link, |buffer| {
-            let mut out = TcpPacket::new_unchecked(buffer);
-            let ignored = ChecksumCapabilities::ignored();
-            segment.emit(&mut out, &ends.0.into(), &ends.1.into(), &ignored);
-        });
-    }
+/// Sends a segment without data or options back to where `packet` came from.
+pub(super) fn send_control<L: Link>(
+    cx: &mut Context,
+    ip: &mut IpLayer,
+    packet: &Packet,
+    control: TcpControl,
+    (sequence, acknowledgement): (TcpSeqNumber, Option<TcpSeqNumber>),
+    link: &mut L,
+) {
+    let received = TcpPacket::new_unchecked(packet.payload());
+    let segment = TcpRepr {
+        src_port: received.dst_port(),
+        dst_port: received.src_port(),
+        control,
+        seq_number: sequence,
+        ack_number: acknowledgement,
+        window_len: 0,
+        window_scale: None,
+        max_seg_size: None,
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None,
+        payload: &[],
+    };
+    let ends = (packet.header.destination, packet.header.source);
+    ip.send_answer(cx, ends, IpProtocol::Tcp, segment.buffer_len(), link, |buffer| {
+        let mut out = TcpPacket::new_unchecked(buffer);
+        let ignored = ChecksumCapabilities::ignored();
+        segment.emit(&mut out, &ends.0.into(), &ends.1.into(), &ignored);
+    });
 }

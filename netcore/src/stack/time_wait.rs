@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::ip_layer::IpLayer;
 use super::packet::Packet;
+use super::resets::send_control;
 use super::tcp_layer::TcpLayer;
 use crate::counters::{DropReason, Fate};
 use crate::flow_table::{Flow, FlowKey};
@@ -71,7 +72,7 @@ impl TcpLayer {
             }
             let reason = DropReason::UnexpectedReset;
             return Err(match 0 < start && start < room {
-                true => self.challenge_late(cx, ip, flow, words, packet, reason, link),
+                true => self.challenge_late(cx, ip, (flow, words), packet, reason, link),
                 false => reason,
             });
         }
@@ -84,7 +85,7 @@ impl TcpLayer {
                 return self.receive_syn(cx, ip, flow, packet, link);
             }
             let reason = DropReason::UnexpectedSyn;
-            return Err(self.challenge_late(cx, ip, flow, words, packet, reason, link));
+            return Err(self.challenge_late(cx, ip, (flow, words), packet, reason, link));
         }
         if segment.segment_len() > 0 {
             if !segment.ack() && 0 <= start && start < room {
@@ -94,18 +95,18 @@ impl TcpLayer {
             if segment.fin() && sequence + segment.segment_len() == expected {
                 self.keep_in_time_wait(cx, flow, words);
             }
-            self.answer_late(cx, ip, words, packet, link);
+            answer_late(cx, ip, words, packet, link);
             return Ok(Fate::Handled);
         }
         let is_at_edge = start == room && room > 0;
         if start < 0 || start > room.max(0) || (is_at_edge && !segment.ack()) {
             let reason = DropReason::OutsideWindow;
-            return Err(self.challenge_late(cx, ip, flow, words, packet, reason, link));
+            return Err(self.challenge_late(cx, ip, (flow, words), packet, reason, link));
         }
         let acknowledgement = segment.ack_number();
         if segment.ack() && acknowledgement > TcpSeqNumber(words.sequence as i32) {
             let reason = DropReason::BadAcknowledgement;
-            return Err(self.challenge_late(cx, ip, flow, words, packet, reason, link));
+            return Err(self.challenge_late(cx, ip, (flow, words), packet, reason, link));
         }
         Ok(Fate::Handled)
     }
@@ -116,33 +117,30 @@ impl TcpLayer {
         &mut self,
         cx: &mut Context,
         ip: &mut IpLayer,
-        flow: FlowKey,
-        words: LastWords,
+        (flow, words): (FlowKey, LastWords),
         packet: &Packet,
         reason: DropReason,
         link: &mut L,
     ) -> DropReason {
         let may = self.time_wait.may_challenge(&flow, cx.now);
         if may && self.challenges.allows(&mut cx.random, cx.now) {
-            self.answer_late(cx, ip, words, packet, link);
+            answer_late(cx, ip, words, packet, link);
             reason
         } else {
             DropReason::RateLimited
         }
     }
+}
 
-    fn answer_late<L: Link>(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        words: LastWords,
-        packet: &Packet,
-        link: &mut L,
-    ) {
-        let segment = TcpPacket::new_unchecked(packet.payload());
-        let ports = (segment.dst_port(), segment.src_port());
-        let expected = TcpSeqNumber(words.acknowledgement as i32);
-        let sequences = (TcpSeqNumber(words.sequence as i32), Some(expected));
-        self.send_control(cx, ip, packet, ports, TcpControl::None, sequences, link);
-    }
+/// Says once more where the ends of a connection in TIME-WAIT stand.
+fn answer_late<L: Link>(
+    cx: &mut Context,
+    ip: &mut IpLayer,
+    words: LastWords,
+    packet: &Packet,
+    link: &mut L,
+) {
+    let expected = TcpSeqNumber(words.acknowledgement as i32);
+    let sequences = (TcpSeqNumber(words.sequence as i32), Some(expected));
+    send_control(cx, ip, packet, TcpControl::None, sequences, link);
 }
