@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "the table is what the test is run for")]
 
 mod datagrams;
+mod entries;
 mod fragments;
 mod neighbours;
 mod streams;
@@ -69,6 +70,28 @@ fn memory_stays_within_the_bounds_by_name() {
         }
         if heap < bytes / 4 && resident < bytes / 4 {
             failures.push(format!("{bound}, {input}: the flood found no way in"));
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn entries_stay_within_the_bounds_that_count_them() {
+    let mut failures = Vec::new();
+    println!(
+        "{:28} {:>7} {:>7} {:36} {:>9} {:>6} {:>6}",
+        "bound", "max", "entries", "input", "heap", "each", "most"
+    );
+    for table in entries::tables() {
+        let (entries, heap) = table.fill();
+        let (max, most, each) = (table.max, table.entry_bytes_max, heap / entries.max(1));
+        let (bound, input) = (table.bound, table.input);
+        println!("{bound:28} {max:7} {entries:7} {input:36} {heap:9} {each:6} {most:6}");
+        if entries != max {
+            failures.push(format!("{bound}, {input}: {entries} entries of {max}"));
+        }
+        if each > most {
+            failures.push(format!("{bound}, {input}: {each} bytes each, {most} at most"));
         }
     }
     assert!(failures.is_empty(), "{failures:#?}");

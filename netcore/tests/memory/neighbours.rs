@@ -57,7 +57,7 @@ fn ask_without_room(len: usize) -> Host {
     host
 }
 
-fn request(len: usize) -> Vec<u8> {
+pub(crate) fn request(len: usize) -> Vec<u8> {
     let data = vec![7; len];
     let request = Icmpv4Repr::EchoRequest { ident: 1, seq_no: 1, data: &data };
     let mut message = vec![0; request.buffer_len()];

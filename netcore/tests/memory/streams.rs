@@ -55,7 +55,7 @@ fn flood(config: Config, connections: usize, piece: usize) -> Host {
     host
 }
 
-struct Peer {
+pub(crate) struct Peer {
     port: u16,
     sequence: u32,
     expected: Option<u32>,
@@ -65,7 +65,7 @@ struct Peer {
 }
 
 impl Peer {
-    fn connect(host: &mut Host, port: u16) -> Self {
+    pub(crate) fn connect(host: &mut Host, port: u16) -> Self {
         let mut peer = Self { port, sequence: 1000, expected: None, acknowledged: 0, window: 0 };
         peer.send(host, TcpControl::Syn, &[]);
         peer.hear(host);
@@ -77,7 +77,7 @@ impl Peer {
         (self.acknowledged + self.window).wrapping_sub(self.sequence) as usize
     }
 
-    fn send(&mut self, host: &mut Host, control: TcpControl, payload: &[u8]) {
+    pub(crate) fn send(&mut self, host: &mut Host, control: TcpControl, payload: &[u8]) {
         let segment = TcpRepr {
             src_port: self.port,
             dst_port: 80,
@@ -101,7 +101,7 @@ impl Peer {
     }
 
     /// Takes note of all that the stack has sent.
-    fn hear(&mut self, host: &mut Host) {
+    pub(crate) fn hear(&mut self, host: &mut Host) {
         for packet in host.link.sent.drain(..) {
             let ip = Ipv4Packet::new_checked(&packet[..]).expect("an IPv4 packet");
             let segment = TcpPacket::new_checked(ip.payload()).expect("a segment");
@@ -112,6 +112,10 @@ impl Peer {
             self.window = u32::from(segment.window_len());
             if segment.syn() {
                 self.expected = Some(segment.seq_number().0 as u32 + 1);
+            }
+            if segment.fin() {
+                let end = segment.seq_number().0 as u32 + segment.payload().len() as u32;
+                self.expected = Some(end + 1);
             }
         }
     }
