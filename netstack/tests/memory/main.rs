@@ -21,6 +21,8 @@ const SLACK_BYTES: usize = 256 << 10;
 /// The frames at the front of a switch's queue are kept as they came.
 const PROMPT_FRAMES: usize = 16;
 const QUEUE_FRAMES: usize = 256;
+/// What a learned address may take, with its share of empty places.
+const ADDRESS_BYTES_MAX: usize = 128;
 
 /// Prints a line, and returns what `flood` left on the heap if that is within the bound.
 fn assert_bounded<T>(bound: &str, bytes: usize, input: &str, flood: impl FnOnce() -> T) {
@@ -62,6 +64,36 @@ fn a_switch_keeps_frames_without_the_buffers_they_shared() {
             (switch, sender, quick, slow, monitor)
         });
     }
+}
+
+#[test]
+fn a_switch_learns_no_more_addresses_than_it_may() {
+    let config = SwitchConfig::default();
+    let (max, port_max) = (config.addresses_max, config.port_addresses_max);
+    let switch = Switch::new(config);
+    // Ports that could fill the table twice, each with twice as many addresses as it may have.
+    let ports: Vec<_> = (0..2 * max.div_ceil(port_max))
+        .map(|_| switch.raw_port(PortConfig::default()).expect("room"))
+        .collect();
+    let counted = allocation_counter::measure(|| {
+        for (index, port) in ports.iter().enumerate() {
+            for number in 0..2 * port_max {
+                let address = (index * 2 * port_max + number) as u32;
+                // To the first of all: what is for nobody known would wait at each port.
+                let mut frame = frame_to(0, 0, 60);
+                frame[8..12].copy_from_slice(&address.to_be_bytes());
+                port.send(frame.into());
+            }
+            while ports[0].try_recv().is_some() {}
+            let known = switch.addresses().len();
+            assert_eq!(known, max.min((index + 1) * port_max), "after {} ports", index + 1);
+        }
+    });
+    let heap = usize::try_from(counted.bytes_current).expect("something is held");
+    let each = heap / max;
+    let input = format!("{} ports, {} addresses each", ports.len(), 2 * port_max);
+    println!("{:20} {max:9} {input:44} {heap:9} {each}", "addresses_max");
+    assert!(each <= ADDRESS_BYTES_MAX, "{each} bytes for an address, {ADDRESS_BYTES_MAX} at most");
 }
 
 #[test]
