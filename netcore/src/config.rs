@@ -16,6 +16,9 @@ use std::time::Duration;
 pub struct Config {
     /// Commands that may wait in the channel; senders wait for room.
     pub commands_max: usize,
+    /// Commands that may wait on one socket for data, for room or for a connection; one more is
+    /// refused with [`Error::LimitReached`](crate::Error::LimitReached).
+    pub commands_per_socket_max: usize,
     /// Sockets of all kinds, half-open connections included.
     pub sockets_max: usize,
     /// The receive buffer of a TCP connection: the largest window it offers, in bytes. The memory
@@ -134,6 +137,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             commands_max: 1024,
+            commands_per_socket_max: 1024,
             sockets_max: 1 << 20,
             // 100 Mbit/s at a round trip of 50 ms are 625,000 bytes in flight.
             recv_buffer_bytes: 640 * 1024,

@@ -11,17 +11,20 @@ use netcore::smoltcp::time::{Duration, Instant};
 use netcore::smoltcp::wire::TcpControl;
 use netcore::{
     Command, Config, DropReason, Error, Frame, HasChannel, Link, LinkCapabilities, Netstack,
-    Offload, Pipe, PipeDev, Route, Slot, SocketId, control, icmp, raw, tcp, udp,
+    Offload, Pipe, PipeDev, Response, Route, Slot, SocketId, control, icmp, raw, tcp, udp,
 };
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 /// Each field of `Config` that is a bound, and its test.
-const TESTS: [(&str, fn()); 22] = [
+const TESTS: [(&str, fn()); 23] = [
     ("commands_max", commands_wait_for_room),
+    ("commands_per_socket_max", one_more_command_that_waits_on_a_socket_is_refused),
     ("sockets_max", without_room_for_a_socket_none_is_made),
     ("recv_buffer_bytes", a_peer_fills_no_more_than_its_window),
     ("send_buffer_bytes", no_more_is_in_flight_than_the_send_buffer_holds),
@@ -115,6 +118,62 @@ fn commands_wait_for_room() {
     for _ in 0..2 {
         assert_eq!([send(), send(), send(), send()], [Ok(()), Ok(()), Ok(()), would_block()]);
         pair.run();
+    }
+}
+
+#[test]
+fn one_more_command_that_waits_on_a_socket_is_refused() {
+    let config = Config { commands_per_socket_max: 3, ..Config::default() };
+    let mut pair = Pair::with(config, 1500);
+    let (near, far, listener) = pair.connected();
+    let socket = bind(&mut pair, Side::Far, "10.0.0.2:2000");
+    while near.try_send(&[7; 1000]).is_ok() {
+        pair.run();
+    }
+    let receive: Command = tcp::Command::Recv { max_len: None }.into();
+    let send = tcp::Command::Send { buf: Bytes::from_static(b"more") };
+    for (side, handle, command) in [
+        (Side::Far, socket.id(), udp::Command::Recv { max_len: None }.into()),
+        (Side::Far, listener, tcp::Command::Accept.into()),
+        (Side::Near, near.id(), receive.clone()),
+        (Side::Near, near.id(), send.into()),
+    ] {
+        let channel = pair.host(side).stack.command_channel();
+        let mut waiting = Vec::new();
+        for number in 1..=5 {
+            let mut reply = Box::pin(channel.open(Some(handle), command.clone()));
+            let refused = (number > 3).then_some(Error::LimitReached);
+            assert_eq!(failure(&mut pair, reply.as_mut()), refused, "{command:?}, the {number}.");
+            waiting.push(reply);
+        }
+        // Whoever gives up makes room for one more, and for no second one.
+        drop(waiting.remove(0));
+        for refused in [None, Some(Error::LimitReached)] {
+            let mut reply = Box::pin(channel.open(Some(handle), command.clone()));
+            assert_eq!(failure(&mut pair, reply.as_mut()), refused, "{command:?}");
+            waiting.push(reply);
+        }
+    }
+    // One that can be answered at once waits for nobody.
+    pair.call(Side::Far, Some(far.id()), receive).expect("there is data");
+    near.close();
+    far.close();
+    socket.close();
+    close(&mut pair, listener);
+}
+
+/// What a command has failed with by now; `None` if it waits.
+fn failure(
+    pair: &mut Pair,
+    mut reply: Pin<&mut impl Future<Output = Result<(Response, Option<SocketQueue>), Error>>>,
+) -> Option<Error> {
+    let mut context = Context::from_waker(Waker::noop());
+    // Once to send it, and once to see what came of that.
+    assert!(reply.as_mut().poll(&mut context).is_pending());
+    pair.run();
+    match reply.poll(&mut context) {
+        Poll::Ready(answer) => Some(answer.expect_err("nothing answers it")),
+        Poll::Pending => None,
     }
 }
 

@@ -105,6 +105,17 @@ pub(crate) struct Parked {
     pub(crate) send: VecDeque<(Bytes, Responder)>,
 }
 
+impl Parked {
+    pub(crate) fn len(&self) -> usize {
+        self.recv.len() + self.send.len()
+    }
+
+    pub(crate) fn forget_abandoned(&mut self) {
+        self.recv.retain(|(_, responder)| !responder.is_abandoned());
+        self.send.retain(|(_, responder)| !responder.is_abandoned());
+    }
+}
+
 /// How many bytes one connection may send before it is another's turn.
 const QUANTUM_BYTES: usize = 64 * 1024;
 /// Larger copies are made before the queue's lock is taken.

@@ -154,6 +154,12 @@ impl DatagramLayer {
             responder.park_on(id);
             socket.parked.push_back((max_len, responder));
             self.retry_parked_datagram(cx, id);
+            if let Some(socket) = cx.sockets.datagram_mut(id)
+                && socket.parked.len() > cx.config.commands_per_socket_max
+                && let Some((_, last)) = socket.parked.pop_back()
+            {
+                self.reply(cx, Some(id), Some(last), Err(Error::LimitReached));
+            }
         }
         Outcome::Later
     }

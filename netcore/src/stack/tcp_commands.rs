@@ -155,7 +155,8 @@ impl TcpLayer {
         }
     }
 
-    /// Keeps a command until its connection can answer. One that nobody waits for is done with.
+    /// Keeps a command until its connection can answer. One that nobody waits for is done with, and
+    /// one that is too many is refused.
     fn park(
         &mut self,
         cx: &mut Context,
@@ -166,8 +167,18 @@ impl TcpLayer {
         let Some(connection) = cx.sockets.connection_mut(id) else {
             return Outcome::Now(Err(Error::Closed));
         };
+        if responder.is_none() {
+            return Outcome::Later;
+        }
+        let parked = connection.parked.get_or_insert_default();
+        if parked.len() >= cx.config.commands_per_socket_max {
+            parked.forget_abandoned();
+        }
+        if parked.len() >= cx.config.commands_per_socket_max {
+            return Outcome::Now(Err(Error::LimitReached));
+        }
         if let Some(responder) = responder.take().filter(|responder| responder.park_on(id)) {
-            keep(connection.parked.get_or_insert_default(), responder);
+            keep(parked, responder);
         }
         Outcome::Later
     }
@@ -183,8 +194,7 @@ impl TcpLayer {
         let Some(stream) = connection.queue().cloned() else {
             return;
         };
-        parked.recv.retain(|(_, responder)| !responder.is_abandoned());
-        parked.send.retain(|(_, responder)| !responder.is_abandoned());
+        parked.forget_abandoned();
         while let Some((max_len, responder)) = parked.recv.pop_front() {
             match try_receive(&stream, max_len) {
                 Err(Error::WouldBlock) => {
