@@ -36,8 +36,6 @@ pub(crate) struct Connection {
     pub(crate) stage: Stage,
     pub(crate) way: NextHop,
     pub(crate) armed: Armed,
-    /// Whether it stands in the list of sockets to be served.
-    pub(crate) is_dirty: bool,
     /// The handle is gone: nobody will read.
     pub(crate) is_orphan: bool,
     /// A panic has left its socket in any state whatever: it must not be used any more.
@@ -147,7 +145,6 @@ impl Connection {
             stage,
             way,
             armed: Armed::default(),
-            is_dirty: false,
             is_orphan: false,
             is_broken: false,
             #[cfg(test)]

@@ -13,7 +13,6 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Debug)]
 pub(crate) struct DatagramSocket {
     pub(crate) queue: Arc<DatagramQueue>,
-    pub(crate) is_dirty: bool,
     /// The handle is gone: the socket goes once its queue is sent.
     pub(crate) is_orphan: bool,
     /// The multicast groups that the stack knows it to be in.

@@ -27,8 +27,6 @@ pub(crate) struct Held {
     pub(crate) tickets: (u64, u64),
     pub(crate) decision: Option<Decision>,
     pub(crate) armed: Armed,
-    /// Whether it stands in the list of sockets to be served.
-    pub(crate) is_dirty: bool,
 }
 
 /// What is to become of a held SYN.

@@ -15,99 +15,86 @@ pub(crate) mod wire;
 
 use crate::error::Error;
 use crate::id::SocketId;
-use connection::Connection;
-use datagram::DatagramSocket;
-use held::Held;
-use listener::Listener;
 use slotmap::SlotMap;
 
-/// One socket. Boxed, so that the table stays small and growing it moves little.
+/// The ids of all sockets of a stack, and whose they are. Each layer keeps its own sockets by their
+/// ids.
 #[derive(Debug)]
-pub(crate) enum Socket {
-    Connection(Box<Connection>),
-    Listener(Box<Listener>),
-    Held(Box<Held>),
-    Datagram(Box<DatagramSocket>),
-}
-
-/// All sockets of a stack by their ids.
-#[derive(Debug)]
-pub(crate) struct Sockets {
-    slots: SlotMap<SocketId, Socket>,
+pub(crate) struct SocketIds {
+    slots: SlotMap<SocketId, Slot>,
     max: usize,
 }
 
-impl Sockets {
+/// The layer that has a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    Datagram,
+}
+
+#[derive(Debug)]
+struct Slot {
+    transport: Transport,
+    /// The socket stands in the run queue.
+    is_queued: bool,
+}
+
+impl SocketIds {
     pub(crate) fn new(max: usize) -> Self {
         Self { slots: SlotMap::with_key(), max }
     }
 
-    /// Adds the socket that `make` makes for its id.
+    /// Gives the socket an id that `make` makes.
     ///
     /// # Errors
     ///
     /// [`Error::LimitReached`] if there are too many; what `make` fails with.
     pub(crate) fn insert(
         &mut self,
-        make: impl FnOnce(SocketId) -> Result<Socket, Error>,
+        transport: Transport,
+        make: impl FnOnce(SocketId) -> Result<(), Error>,
     ) -> Result<SocketId, Error> {
         if self.is_full() {
             return Err(Error::LimitReached);
         }
-        self.slots.try_insert_with_key(make)
+        self.slots.try_insert_with_key(|id| {
+            make(id)?;
+            Ok(Slot { transport, is_queued: false })
+        })
     }
 
     pub(crate) fn is_full(&self) -> bool {
         self.slots.len() >= self.max
     }
 
-    pub(crate) fn remove(&mut self, id: SocketId) -> Option<Socket> {
-        self.slots.remove(id)
+    pub(crate) fn remove(&mut self, id: SocketId) {
+        self.slots.remove(id);
     }
 
-    /// Puts another socket in the place of one, under its id.
-    pub(crate) fn replace(&mut self, id: SocketId, socket: Socket) -> Option<Socket> {
-        self.slots.get_mut(id).map(|slot| std::mem::replace(slot, socket))
+    /// The layer that has a socket; `None` if it is gone.
+    pub(crate) fn transport(&self, id: SocketId) -> Option<Transport> {
+        self.slots.get(id).map(|slot| slot.transport)
     }
 
-    pub(crate) fn get_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
-        self.slots.get_mut(id)
+    /// Notes that a socket stands in the run queue; returns whether it is there and that is new.
+    pub(crate) fn enqueue(&mut self, id: SocketId) -> bool {
+        let is_queued = self.slots.get_mut(id).map(|slot| &mut slot.is_queued);
+        is_queued.is_some_and(|is_queued| !std::mem::replace(is_queued, true))
     }
 
-    pub(crate) fn connection_mut(&mut self, id: SocketId) -> Option<&mut Connection> {
-        match self.slots.get_mut(id)? {
-            Socket::Connection(connection) => Some(connection),
-            _ => None,
+    /// Notes that a socket was taken out of the run queue; returns whose it is, if it is there.
+    pub(crate) fn dequeue(&mut self, id: SocketId) -> Option<Transport> {
+        let slot = self.slots.get_mut(id)?;
+        slot.is_queued = false;
+        Some(slot.transport)
+    }
+
+    /// Why a layer does not have the socket that a handle names.
+    pub(crate) fn absence(&self, id: Option<SocketId>) -> Error {
+        match id.and_then(|id| self.transport(id)) {
+            Some(_) => Error::WrongSocket,
+            None => Error::Closed,
         }
-    }
-
-    pub(crate) fn listener_mut(&mut self, id: SocketId) -> Option<&mut Listener> {
-        match self.slots.get_mut(id)? {
-            Socket::Listener(listener) => Some(listener),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn held_mut(&mut self, id: SocketId) -> Option<&mut Held> {
-        match self.slots.get_mut(id)? {
-            Socket::Held(held) => Some(held),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn datagram_mut(&mut self, id: SocketId) -> Option<&mut DatagramSocket> {
-        match self.slots.get_mut(id)? {
-            Socket::Datagram(socket) => Some(socket),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (SocketId, &Socket)> {
-        self.slots.iter()
-    }
-
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (SocketId, &mut Socket)> {
-        self.slots.iter_mut()
     }
 
     pub(crate) fn ids(&self) -> Vec<SocketId> {

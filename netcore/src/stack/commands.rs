@@ -6,8 +6,7 @@ use crate::command::{Command, Response, control};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::queue::SocketQueue;
-use crate::sockets::Socket;
-use crate::sockets::connection::Stage;
+use crate::sockets::Transport;
 
 /// What becomes of a command.
 pub(super) enum Outcome {
@@ -143,19 +142,9 @@ impl Netstack {
     }
 
     fn shut_socket(&mut self, id: SocketId) {
-        match self.cx.sockets.get_mut(id) {
-            Some(Socket::Connection(connection)) => match connection.stage {
-                Stage::Open(_) => self.tcp.orphan(&mut self.cx, id),
-                _ => self.tcp.remove_connection(&mut self.cx, &mut self.ip, id, Error::StackGone),
-            },
-            Some(Socket::Listener(_)) => {
-                self.tcp.remove_listener(&mut self.cx, &mut self.ip, id, Error::StackGone)
-            }
-            Some(Socket::Held(_)) => self.tcp.remove_held(&mut self.cx, id, Error::StackGone),
-            Some(Socket::Datagram(socket)) => {
-                socket.is_orphan = true;
-                self.cx.mark(id);
-            }
+        match self.cx.sockets.transport(id) {
+            Some(Transport::Tcp) => self.tcp.shut(&mut self.cx, &mut self.ip, id),
+            Some(Transport::Datagram) => self.datagrams.shut(&mut self.cx, id),
             None => {}
         }
     }
@@ -165,30 +154,20 @@ impl Netstack {
     pub fn abort_all(&mut self) {
         self.cx.is_shut_down = true;
         for id in self.cx.sockets.ids() {
-            self.step_for(id, |stack| match stack.cx.sockets.connection_mut(id) {
-                Some(connection) if matches!(connection.stage, Stage::Open(_)) => {
-                    connection.abort(Error::StackGone);
-                    stack.cx.mark(id);
-                }
+            self.step_for(id, |stack| match stack.cx.sockets.transport(id) {
+                Some(Transport::Tcp) => stack.tcp.abort(&mut stack.cx, &mut stack.ip, id),
                 _ => stack.end_socket(id, Error::StackGone),
             });
         }
         self.wake();
     }
 
-    /// Ends a socket at once, and tells everybody who waits for it why.
+    /// Ends a socket at once; who waits for it learns why.
     pub(super) fn end_socket(&mut self, id: SocketId, reason: Error) {
-        match self.cx.sockets.get_mut(id) {
-            Some(Socket::Connection(_)) => {
-                self.tcp.remove_connection(&mut self.cx, &mut self.ip, id, reason)
-            }
-            Some(Socket::Listener(_)) => {
-                self.tcp.remove_listener(&mut self.cx, &mut self.ip, id, reason)
-            }
-            Some(Socket::Held(_)) => self.tcp.remove_held(&mut self.cx, id, reason),
-            Some(Socket::Datagram(_)) => {
-                self.datagrams.remove_datagram(&mut self.cx, &mut self.ip, id, reason)
-            }
+        let (cx, ip) = (&mut self.cx, &mut self.ip);
+        match cx.sockets.transport(id) {
+            Some(Transport::Tcp) => self.tcp.end(cx, ip, id, reason),
+            Some(Transport::Datagram) => self.datagrams.remove_datagram(cx, ip, id, reason),
             None => {}
         }
     }

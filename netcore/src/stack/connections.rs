@@ -4,6 +4,7 @@ use super::context::Context;
 use super::ip_layer::IpLayer;
 use super::packet::Packet;
 use super::tcp_layer::TcpLayer;
+use super::tcp_sockets::TcpSocket;
 use crate::addressing::mapped;
 use crate::addressing::{NextHop, this_host};
 use crate::buffer::SoloSocket;
@@ -20,7 +21,6 @@ use crate::output::Output;
 use crate::ports;
 use crate::queue::{SocketQueue, StreamQueue};
 use crate::reservation::Reservation;
-use crate::sockets::Socket;
 use crate::sockets::connection::{Connection, Served, Stage};
 use crate::sockets::guard::Verdict;
 use crate::sockets::options;
@@ -97,17 +97,17 @@ impl TcpLayer {
         link: &mut L,
     ) -> Result<Fate, DropReason> {
         cx.at_work.socket = Some(id);
-        let connection = cx.sockets.connection_mut(id).expect("the flow table has living ids");
+        let connection = self.sockets.connection_mut(id).expect("the flow table has living ids");
         if let Stage::HalfOpen { listener, .. } = connection.stage {
             // With the accept queue full the last step of the handshake is not taken, so that the
             // peer repeats it.
-            let is_full = cx.sockets.listener_mut(listener).is_none_or(|l| l.is_full());
+            let is_full = self.sockets.listener_mut(listener).is_none_or(|l| l.is_full());
             let segment = TcpPacket::new_unchecked(packet.payload());
             if is_full && !segment.rst() && !segment.syn() {
                 return Err(DropReason::BacklogFull);
             }
         }
-        let connection = cx.sockets.connection_mut(id).expect("it was just there");
+        let connection = self.sockets.connection_mut(id).expect("it was just there");
         let start = packet.header.payload.start;
         let (engine, now, wakes) = (&mut self.engine, cx.now, &mut cx.wakes);
         let mut output = Output { link, state: &mut ip.outgoing };
@@ -165,7 +165,7 @@ impl TcpLayer {
     ) -> Result<Fate, DropReason> {
         let found = self.ports.find(flow.local());
         let Some((listener_id, listener)) =
-            found.and_then(|id| Some((id, cx.sockets.listener_mut(id)?)))
+            found.and_then(|id| Some((id, self.sockets.listener_mut(id)?)))
         else {
             return Err(self.answer_reset(cx, ip, packet, DropReason::NoListener, link));
         };
@@ -192,10 +192,10 @@ impl TcpLayer {
             false => DropReason::NoBuffers,
         })?;
         cx.at_work.socket = Some(id);
-        let ticket = cx.sockets.listener_mut(listener_id).map_or(0, |l| l.half_open.insert(id));
+        let ticket = self.sockets.listener_mut(listener_id).map_or(0, |l| l.half_open.insert(id));
         let tickets = (ticket, self.half_open.insert(id));
         let isn = self.next_isn(cx, &flow);
-        let connection = cx.sockets.connection_mut(id).expect("it was just inserted");
+        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
         connection.stage = Stage::HalfOpen { listener: listener_id, tickets, responder: None };
         self.begin_handshake(cx, ip, id, isn, packet, link);
         Ok(Fate::Delivered)
@@ -211,7 +211,7 @@ impl TcpLayer {
         packet: &Packet,
         link: &mut L,
     ) {
-        let connection = cx.sockets.connection_mut(id).expect("it was just inserted");
+        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
         let flow = connection.wire.flow();
         let endpoint = (flow.local().ip(), flow.local().port());
         connection.solo.tcp_mut().listen(endpoint).expect("a closed socket and a port");
@@ -228,7 +228,7 @@ impl TcpLayer {
         ip: &mut IpLayer,
         listener: SocketId,
     ) {
-        if let Some(listener) = cx.sockets.listener_mut(listener)
+        if let Some(listener) = self.sockets.listener_mut(listener)
             && listener.half_open.len() >= cx.config.half_open_per_listener_max.max(1)
         {
             let oldest = listener.half_open.oldest();
@@ -296,7 +296,7 @@ impl TcpLayer {
         cx.at_work.socket = Some(id);
         let isn = self.next_isn(cx, &flow);
         let mut interface = Engine::for_handshake(isn, cx.now);
-        let connection = cx.sockets.connection_mut(id).expect("it was just inserted");
+        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
         let socket = connection.solo.tcp_mut();
         let ends = ((remote.ip(), remote.port()), (local.ip(), local.port()));
         socket.connect(interface.context(), ends.0, ends.1).expect("the ends were checked");
@@ -375,7 +375,7 @@ impl TcpLayer {
             return Err(Error::LimitReached);
         }
         let connection = self.new_connection(cx, ip, flow, way, options, stage)?;
-        let id = cx.sockets.insert(|_| Ok(Socket::Connection(connection)))?;
+        let id = self.insert_socket(cx, |_| Ok(TcpSocket::Connection(connection)))?;
         self.flows.insert(flow, Flow::Connection(id));
         Ok(id)
     }
@@ -421,7 +421,7 @@ impl TcpLayer {
 
     /// Looks at what the handle of a connection rang for.
     pub(super) fn attend_connection(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
-        let Some(connection) = cx.sockets.connection_mut(id) else {
+        let Some(connection) = self.sockets.connection_mut(id) else {
             return;
         };
         match &connection.stage {
@@ -453,7 +453,7 @@ impl TcpLayer {
     /// Goes on without the handle: sends what is queued and closes, or resets if there is
     /// something that nobody will read (RFC 2525 section 2.17).
     pub(super) fn orphan(&mut self, cx: &mut Context, id: SocketId) {
-        let Some(connection) = cx.sockets.connection_mut(id) else {
+        let Some(connection) = self.sockets.connection_mut(id) else {
             return;
         };
         let Some(queue) = connection.queue().cloned() else {
@@ -479,10 +479,9 @@ impl TcpLayer {
         link: &mut L,
     ) -> bool {
         let now = cx.now;
-        let Some(connection) = cx.sockets.connection_mut(id) else {
+        let Some(connection) = self.sockets.connection_mut(id) else {
             return false;
         };
-        connection.is_dirty = false;
         let (engine, config, wakes) = (&mut self.engine, &cx.config, &mut cx.wakes);
         let mut output = Output { link, state: &mut ip.outgoing };
         let has_more = match connection.serve(engine, now, config, &mut output, wakes) {
@@ -495,7 +494,7 @@ impl TcpLayer {
         };
         self.advance(cx, ip, id);
         self.retry_parked(cx, ip, id);
-        let Some(connection) = cx.sockets.connection_mut(id) else {
+        let Some(connection) = self.sockets.connection_mut(id) else {
             return true;
         };
         if has_more {
@@ -520,7 +519,7 @@ impl TcpLayer {
 
     /// Follows what smoltcp has made of a connection.
     fn advance(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
-        let Some(connection) = cx.sockets.connection_mut(id) else {
+        let Some(connection) = self.sockets.connection_mut(id) else {
             return;
         };
         if connection.is_finished() {
@@ -534,7 +533,7 @@ impl TcpLayer {
         {
             self.establish(cx, ip, id);
         }
-        let Some(connection) = cx.sockets.connection_mut(id) else {
+        let Some(connection) = self.sockets.connection_mut(id) else {
             return;
         };
         // Bytes came with the handshake's last segment, or while there was no queue for them.
@@ -562,7 +561,7 @@ impl TcpLayer {
     fn establish(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
         let limits = (cx.config.stream_queue_bytes, cx.config.stream_queue_bytes);
         let bell = Bell::new(id, cx.doorbell.clone());
-        let Some(connection) = cx.sockets.connection_mut(id) else {
+        let Some(connection) = self.sockets.connection_mut(id) else {
             return;
         };
         let options = connection.establish();
@@ -590,7 +589,7 @@ impl TcpLayer {
             Stage::HalfOpen { listener, tickets, responder } => {
                 let (listener, tickets, responder) = (*listener, *tickets, responder.take());
                 self.half_open.remove(tickets.1);
-                let listener = cx.sockets.listener_mut(listener);
+                let listener = self.sockets.listener_mut(listener);
                 let listener = listener.expect("half-open connections go with their listener");
                 listener.half_open.remove(tickets.0);
                 let accept = listener.queue.clone();
@@ -599,7 +598,7 @@ impl TcpLayer {
                     SocketAddr::V6(_) => (mapped(ends.0), mapped(ends.1)),
                 };
                 let queue = Arc::new(StreamQueue::new(bell, ends, limits, options));
-                let connection = cx.sockets.connection_mut(id).expect("it was just there");
+                let connection = self.sockets.connection_mut(id).expect("it was just there");
                 connection.stage = Stage::Open(queue.clone());
                 if let Some(responder) = responder {
                     let response =
@@ -624,7 +623,7 @@ impl TcpLayer {
         id: SocketId,
         reason: Error,
     ) {
-        let Some(Socket::Connection(mut connection)) = cx.sockets.remove(id) else {
+        let Some(TcpSocket::Connection(mut connection)) = self.remove_socket(cx, id) else {
             return;
         };
         connection.armed.set(&mut cx.deadlines, id, None);
@@ -651,7 +650,7 @@ impl TcpLayer {
             }
             Stage::HalfOpen { listener, tickets, responder } => {
                 self.half_open.remove(tickets.1);
-                if let Some(listener) = cx.sockets.listener_mut(*listener) {
+                if let Some(listener) = self.sockets.listener_mut(*listener) {
                     listener.half_open.remove(tickets.0);
                 }
                 if let Some(responder) = responder.take() {

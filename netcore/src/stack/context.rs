@@ -8,7 +8,7 @@ use crate::doorbell::Doorbell;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::random::Random;
-use crate::sockets::{Socket, Sockets};
+use crate::sockets::{SocketIds, Transport};
 use crate::sync::Arc;
 use smoltcp::time::Instant;
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ pub(crate) struct Context {
     pub(crate) now: Instant,
     pub(crate) config: Config,
     pub(crate) random: Random,
-    pub(crate) sockets: Sockets,
+    pub(crate) sockets: SocketIds,
     /// Where the handles of new sockets ring.
     pub(crate) doorbell: Arc<Doorbell>,
     /// Sockets to be served, each once, in turn.
@@ -45,7 +45,7 @@ impl Context {
         Self {
             now,
             random,
-            sockets: Sockets::new(config.sockets_max),
+            sockets: SocketIds::new(config.sockets_max),
             config,
             doorbell,
             run_queue: VecDeque::new(),
@@ -60,15 +60,15 @@ impl Context {
 
     /// Puts a socket into the run queue, if it is not there yet.
     pub(crate) fn mark(&mut self, id: SocketId) {
-        let is_dirty = match self.sockets.get_mut(id) {
-            Some(Socket::Connection(connection)) => &mut connection.is_dirty,
-            Some(Socket::Held(held)) => &mut held.is_dirty,
-            Some(Socket::Datagram(socket)) => &mut socket.is_dirty,
-            _ => return,
-        };
-        if !std::mem::replace(is_dirty, true) {
+        if self.sockets.enqueue(id) {
             self.run_queue.push_back(id);
         }
+    }
+
+    /// The next socket of the run queue, and whose it is.
+    pub(crate) fn next_to_serve(&mut self) -> Option<(SocketId, Option<Transport>)> {
+        let id = self.run_queue.pop_front()?;
+        Some((id, self.sockets.dequeue(id)))
     }
 
     /// # Errors

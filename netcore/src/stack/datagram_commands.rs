@@ -10,7 +10,6 @@ use crate::command::{Response, icmp, raw, udp};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::queue::{Datagram, DatagramQueue, SocketQueue};
-use crate::sockets::Socket;
 use crate::sockets::datagram::Kind;
 use crate::sync::Arc;
 use bytes::Bytes;
@@ -150,7 +149,7 @@ impl DatagramLayer {
             Ok(found) => found,
             Err(error) => return Outcome::Now(Err(error)),
         };
-        if let (Some(responder), Some(socket)) = (responder.take(), cx.sockets.datagram_mut(id)) {
+        if let (Some(responder), Some(socket)) = (responder.take(), self.sockets.get_mut(id)) {
             responder.park_on(id);
             socket.parked.push_back((max_len, responder));
             self.retry_parked_datagram(cx, id);
@@ -166,7 +165,7 @@ impl DatagramLayer {
 
     /// Answers the receive commands that wait for a socket, as far as there are datagrams.
     pub(super) fn retry_parked_datagram(&mut self, cx: &mut Context, id: SocketId) {
-        while let Some(socket) = cx.sockets.datagram_mut(id) {
+        while let Some(socket) = self.sockets.get_mut(id) {
             socket.parked.retain(|(_, responder)| !responder.is_abandoned());
             if socket.parked.is_empty() {
                 return;
@@ -193,7 +192,7 @@ impl DatagramLayer {
     ) -> Outcome {
         let found = self.find_datagram(cx, handle, fits);
         Outcome::from(found.map(|(id, ..)| {
-            if let Some(socket) = cx.sockets.datagram_mut(id) {
+            if let Some(socket) = self.sockets.get_mut(id) {
                 socket.is_orphan = true;
             }
             cx.mark(id);
@@ -208,13 +207,11 @@ impl DatagramLayer {
         fits: impl Fn(Kind) -> bool,
     ) -> Result<(SocketId, Arc<DatagramQueue>), Error> {
         let id = handle.ok_or(Error::Closed)?;
-        match cx.sockets.get_mut(id) {
-            Some(Socket::Datagram(socket)) if socket.is_orphan => Err(Error::Closed),
-            Some(Socket::Datagram(socket)) if fits(socket.queue.kind()) => {
-                Ok((id, socket.queue.clone()))
-            }
+        match self.sockets.get(id) {
+            Some(socket) if socket.is_orphan => Err(Error::Closed),
+            Some(socket) if fits(socket.queue.kind()) => Ok((id, socket.queue.clone())),
             Some(_) => Err(Error::WrongSocket),
-            None => Err(Error::Closed),
+            None => Err(cx.sockets.absence(handle)),
         }
     }
 }

@@ -41,7 +41,7 @@ impl DatagramLayer {
         match quoted.protocol {
             IpProtocol::Udp => {
                 // Only a connected socket knows what the error is about.
-                if let (Some(socket), _, true) = self.udp_sender(cx, report) {
+                if let (Some(socket), _, true) = self.udp_sender(report) {
                     let queue = socket.queue.clone();
                     queue.set_error(error, &mut cx.wakes);
                 }
@@ -63,11 +63,11 @@ impl DatagramLayer {
 
     /// Whether a packet that was too big for its path may be one of a socket that is there; tells
     /// the socket if it has asked to know.
-    fn has_sent(&self, cx: &mut Context, report: &IcmpReport) -> bool {
+    fn has_sent(&mut self, cx: &mut Context, report: &IcmpReport) -> bool {
         let quoted = &report.quoted;
         let version = version_of(quoted.source);
         match quoted.protocol {
-            IpProtocol::Udp => match self.udp_sender(cx, report) {
+            IpProtocol::Udp => match self.udp_sender(report) {
                 (Some(socket), is_unconnected, is_peer) if is_unconnected || is_peer => {
                     let queue = socket.queue.clone();
                     if is_peer && queue.options().dont_fragment {
@@ -88,13 +88,9 @@ impl DatagramLayer {
 
     /// The UDP socket that has sent a packet, whether it has no peer, and whether the packet went
     /// to its peer.
-    fn udp_sender<'a>(
-        &self,
-        cx: &'a mut Context,
-        report: &IcmpReport,
-    ) -> (Option<&'a mut DatagramSocket>, bool, bool) {
+    fn udp_sender(&mut self, report: &IcmpReport) -> (Option<&mut DatagramSocket>, bool, bool) {
         let (local, remote) = report.ends();
-        let Some(socket) = self.ports.find(local).and_then(|id| cx.sockets.datagram_mut(id)) else {
+        let Some(socket) = self.ports.find(local).and_then(|id| self.sockets.get_mut(id)) else {
             return (None, false, false);
         };
         let peer = socket.queue.peer().map(canonical);

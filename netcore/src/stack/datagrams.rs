@@ -19,7 +19,7 @@ use crate::link::Link;
 use crate::output::Output;
 use crate::ports::BoundTo;
 use crate::queue::{Datagram, DatagramQueue, Pushed};
-use crate::sockets::Socket;
+use crate::sockets::Transport;
 use crate::sockets::datagram::{DatagramSocket, Kind};
 use crate::sync::Arc;
 use smoltcp::phy::ChecksumCapabilities;
@@ -49,14 +49,15 @@ impl DatagramLayer {
         let mut port = 0;
         let (ports, random) = (&mut self.ports, &mut cx.random);
         let (doorbell, config) = (&cx.doorbell, &cx.config);
-        let id = cx.sockets.insert(|id| {
+        let id = cx.sockets.insert(Transport::Datagram, |id| {
             port = ports.bind(to, endpoint.port(), id, random)?;
             let local = SocketAddr::new(endpoint.ip(), port);
             let bell = Bell::new(id, doorbell.clone());
             let kind = Kind::Udp { to, port, is_v6: endpoint.is_ipv6() };
-            Ok(datagram_socket(DatagramQueue::new(bell, local, kind, config)))
+            self.sockets.insert(id, datagram_socket(DatagramQueue::new(bell, local, kind, config)));
+            Ok(())
         })?;
-        let queue = self.datagram_queue(cx, id);
+        let queue = self.datagram_queue(id);
         let local = queue.local_address();
         Ok((udp::Response::Bound { handle: id, local }, queue))
     }
@@ -71,13 +72,14 @@ impl DatagramLayer {
         let to = ip.bindable(cx, address, Families::Both)?;
         let (doorbell, config, ports) = (&cx.doorbell, &cx.config, &mut self.ports);
         let local = SocketAddr::new(address, 0);
-        let id = cx.sockets.insert(|id| {
+        let id = cx.sockets.insert(Transport::Datagram, |id| {
             let port = ports.bind_rest(to, id)?;
             let bell = Bell::new(id, doorbell.clone());
             let kind = Kind::Udp { to, port, is_v6: address.is_ipv6() };
-            Ok(datagram_socket(DatagramQueue::new(bell, local, kind, config)))
+            self.sockets.insert(id, datagram_socket(DatagramQueue::new(bell, local, kind, config)));
+            Ok(())
         })?;
-        Ok((udp::Response::Bound { handle: id, local }, self.datagram_queue(cx, id)))
+        Ok((udp::Response::Bound { handle: id, local }, self.datagram_queue(id)))
     }
 
     /// Makes a ping socket.
@@ -95,14 +97,16 @@ impl DatagramLayer {
             all.find(|id| !self.echoes.contains_key(&(version, *id))).ok_or(Error::NoFreePort)?
         };
         let (doorbell, config) = (&cx.doorbell, &cx.config);
-        let id = cx.sockets.insert(|id| {
+        let id = cx.sockets.insert(Transport::Datagram, |id| {
             let bell = Bell::new(id, doorbell.clone());
             let address = SocketAddr::new(local, identifier);
             let kind = Kind::Ping { local, identifier };
-            Ok(datagram_socket(DatagramQueue::new(bell, address, kind, config)))
+            self.sockets
+                .insert(id, datagram_socket(DatagramQueue::new(bell, address, kind, config)));
+            Ok(())
         })?;
         self.echoes.insert((version, identifier), id);
-        Ok((icmp::Response::Opened { handle: id, identifier }, self.datagram_queue(cx, id)))
+        Ok((icmp::Response::Opened { handle: id, identifier }, self.datagram_queue(id)))
     }
 
     /// Makes a raw socket.
@@ -114,7 +118,7 @@ impl DatagramLayer {
     ) -> Result<(raw::Response, Arc<DatagramQueue>), Error> {
         cx.check_running()?;
         let (doorbell, config) = (&cx.doorbell, &cx.config);
-        let id = cx.sockets.insert(|id| {
+        let id = cx.sockets.insert(Transport::Datagram, |id| {
             let bell = Bell::new(id, doorbell.clone());
             let unspecified = match version {
                 Version::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -122,19 +126,26 @@ impl DatagramLayer {
             };
             let address = SocketAddr::new(unspecified, 0);
             let kind = Kind::Raw { version, protocol };
-            Ok(datagram_socket(DatagramQueue::new(bell, address, kind, config)))
+            self.sockets
+                .insert(id, datagram_socket(DatagramQueue::new(bell, address, kind, config)));
+            Ok(())
         })?;
         self.raw.entry((version, protocol)).or_default().push(id);
-        Ok((raw::Response::Opened { handle: id }, self.datagram_queue(cx, id)))
+        Ok((raw::Response::Opened { handle: id }, self.datagram_queue(id)))
     }
 
-    fn datagram_queue(&mut self, cx: &mut Context, id: SocketId) -> Arc<DatagramQueue> {
-        cx.sockets.datagram_mut(id).expect("it was just inserted").queue.clone()
+    fn remove_socket(&mut self, cx: &mut Context, id: SocketId) -> Option<Box<DatagramSocket>> {
+        cx.sockets.remove(id);
+        self.sockets.remove(id)
+    }
+
+    fn datagram_queue(&mut self, id: SocketId) -> Arc<DatagramQueue> {
+        self.sockets.get_mut(id).expect("it was just inserted").queue.clone()
     }
 
     /// Looks at what the handle of a datagram socket rang for.
     pub(super) fn attend_datagram(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
-        let Some(socket) = cx.sockets.datagram_mut(id) else {
+        let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
         socket.parked.retain(|(_, responder)| !responder.is_abandoned());
@@ -153,21 +164,15 @@ impl DatagramLayer {
         }
         if events.contains(Events::OPTIONS) {
             let groups = socket.queue.groups();
-            self.set_groups(cx, ip, id, groups);
+            self.set_groups(ip, id, groups);
         }
         cx.mark(id);
     }
 
     /// Takes a socket into exactly these multicast groups. No router or switch is told (RFC 3376,
     /// RFC 3810): what the link carries to a group is heard.
-    fn set_groups(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        id: SocketId,
-        groups: Vec<IpAddr>,
-    ) {
-        let Some(socket) = cx.sockets.datagram_mut(id) else {
+    fn set_groups(&mut self, ip: &mut IpLayer, id: SocketId, groups: Vec<IpAddr>) {
+        let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
         for left in std::mem::take(&mut socket.groups) {
@@ -176,7 +181,7 @@ impl DatagramLayer {
         for joined in &groups {
             ip.groups.entry(*joined).or_default().push(id);
         }
-        if let Some(socket) = cx.sockets.datagram_mut(id) {
+        if let Some(socket) = self.sockets.get_mut(id) {
             socket.groups = groups;
         }
     }
@@ -198,7 +203,7 @@ impl DatagramLayer {
         id: SocketId,
         reason: Error,
     ) {
-        let Some(Socket::Datagram(socket)) = cx.sockets.remove(id) else {
+        let Some(socket) = self.remove_socket(cx, id) else {
             return;
         };
         match socket.queue.kind() {
@@ -364,7 +369,7 @@ impl DatagramLayer {
         mut datagram: Datagram,
         kept: usize,
     ) -> Result<Fate, DropReason> {
-        let socket = cx.sockets.datagram_mut(id).ok_or(DropReason::NoListener)?;
+        let socket = self.sockets.get_mut(id).ok_or(DropReason::NoListener)?;
         if let Kind::Udp { is_v6: true, .. } = socket.queue.kind() {
             datagram.peer = mapped(datagram.peer);
             datagram.local = datagram.local.map(mapped);
@@ -393,10 +398,9 @@ impl DatagramLayer {
         id: SocketId,
         link: &mut L,
     ) -> bool {
-        let Some(socket) = cx.sockets.datagram_mut(id) else {
+        let Some(socket) = self.sockets.get_mut(id) else {
             return false;
         };
-        socket.is_dirty = false;
         let queue = socket.queue.clone();
         for _ in 0..QUANTUM_DATAGRAMS {
             // Asked first: what was taken out of the queue must be sent.
@@ -407,7 +411,7 @@ impl DatagramLayer {
                 return false;
             }
             let Some((datagram, options)) = queue.take_to_send(&mut cx.wakes) else {
-                if cx.sockets.datagram_mut(id).is_some_and(|socket| socket.is_orphan) {
+                if self.sockets.get_mut(id).is_some_and(|socket| socket.is_orphan) {
                     // Without a shutdown there is no handle left to learn it.
                     let reason = if cx.is_shut_down { Error::StackGone } else { Error::Closed };
                     self.remove_datagram(cx, ip, id, reason);
@@ -568,14 +572,13 @@ impl DatagramLayer {
     }
 }
 
-fn datagram_socket(queue: DatagramQueue) -> Socket {
-    Socket::Datagram(Box::new(DatagramSocket {
+fn datagram_socket(queue: DatagramQueue) -> Box<DatagramSocket> {
+    Box::new(DatagramSocket {
         queue: Arc::new(queue),
-        is_dirty: false,
         is_orphan: false,
         groups: Vec::new(),
         parked: VecDeque::new(),
-    }))
+    })
 }
 
 fn write_echo_request(

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::ip_layer::IpLayer;
 use super::packet::Packet;
 use super::tcp_layer::TcpLayer;
+use super::tcp_sockets::TcpSocket;
 use crate::addressing::mapped;
 use crate::channel::Responder;
 use crate::command::Response;
@@ -17,7 +18,6 @@ use crate::flow_table::{Flow, FlowKey};
 use crate::id::SocketId;
 use crate::link::Link;
 use crate::queue::HeldSyn;
-use crate::sockets::Socket;
 use crate::sockets::connection::Stage;
 use crate::sockets::held::{Decision, Held};
 use crate::sync::Arc;
@@ -40,18 +40,18 @@ impl TcpLayer {
             self.evict_half_open(cx, ip, self.half_open.oldest());
         }
         let local_isn = self.next_isn(cx, &flow);
-        let listener = cx.sockets.listener_mut(listener_id).expect("it was just looked up");
+        let listener = self.sockets.listener_mut(listener_id).expect("it was just looked up");
         let (accept, ticket) = (listener.queue.clone(), listener.half_open.next_ticket());
         let ends = match accept.local_address() {
             SocketAddr::V4(_) => (flow.local(), flow.remote()),
             SocketAddr::V6(_) => (mapped(flow.local()), mapped(flow.remote())),
         };
-        let doorbell = &cx.doorbell;
+        let doorbell = cx.doorbell.clone();
         let kept = packet.without_data();
         let remote_isn = TcpPacket::new_unchecked(kept.payload()).seq_number().0 as u32;
-        let inserted = cx.sockets.insert(|id| {
+        let inserted = self.insert_socket(cx, |id| {
             let handle = HeldSyn::new(Bell::new(id, doorbell.clone()), ticket, ends);
-            Ok(Socket::Held(Box::new(Held {
+            Ok(TcpSocket::Held(Box::new(Held {
                 handle: Arc::new(handle),
                 flow,
                 packet: kept.bytes,
@@ -62,16 +62,15 @@ impl TcpLayer {
                 tickets: (ticket, 0),
                 decision: None,
                 armed: Armed::default(),
-                is_dirty: false,
             })))
         });
         let id = inserted.map_err(|_| DropReason::TooManySockets)?;
         cx.at_work.socket = Some(id);
         self.flows.insert(flow, Flow::Held(id));
-        if let Some(listener) = cx.sockets.listener_mut(listener_id) {
+        if let Some(listener) = self.sockets.listener_mut(listener_id) {
             listener.half_open.insert(id);
         }
-        let held = cx.sockets.held_mut(id).expect("it was just inserted");
+        let held = self.sockets.held_mut(id).expect("it was just inserted");
         held.tickets.1 = self.half_open.insert(id);
         let due = cx.now + Duration::from(cx.config.handshake_timeout);
         held.armed.set(&mut cx.deadlines, id, Some(due));
@@ -91,7 +90,7 @@ impl TcpLayer {
         link: &mut L,
     ) -> Result<Fate, DropReason> {
         cx.at_work.socket = Some(id);
-        let held = cx.sockets.held_mut(id).expect("the flow table has living ids");
+        let held = self.sockets.held_mut(id).expect("the flow table has living ids");
         let (flow, isn) = (held.flow, held.remote_isn);
         let segment = TcpPacket::new_unchecked(packet.payload());
         let sequence = segment.seq_number().0 as u32;
@@ -127,7 +126,7 @@ impl TcpLayer {
         handle: Option<SocketId>,
         responder: &mut Option<Responder>,
     ) -> Outcome {
-        let held = match Self::find_held(cx, handle) {
+        let held = match self.find_held(cx, handle) {
             Ok(held) => held,
             Err(error) => return Outcome::Now(Err(error)),
         };
@@ -151,21 +150,21 @@ impl TcpLayer {
         handle: Option<SocketId>,
         how: Refusal,
     ) -> Outcome {
-        let refused = Self::find_held(cx, handle).and_then(|held| held.handle.refuse(how));
+        let refused = self.find_held(cx, handle).and_then(|held| held.handle.refuse(how));
         Outcome::from(refused.map(|()| Response::Done))
     }
 
-    fn find_held(cx: &mut Context, handle: Option<SocketId>) -> Result<&mut Held, Error> {
-        match handle.and_then(|id| cx.sockets.get_mut(id)) {
-            Some(Socket::Held(held)) => Ok(held),
+    fn find_held(&mut self, cx: &Context, handle: Option<SocketId>) -> Result<&mut Held, Error> {
+        match handle.and_then(|id| self.sockets.get_mut(id)) {
+            Some(TcpSocket::Held(held)) => Ok(held),
             Some(_) => Err(Error::WrongSocket),
-            None => Err(Error::Closed),
+            None => Err(cx.sockets.absence(handle)),
         }
     }
 
     /// Looks at what the handle of a held SYN rang for.
     pub(super) fn attend_held(&mut self, cx: &mut Context, id: SocketId) {
-        let Some(held) = cx.sockets.held_mut(id) else {
+        let Some(held) = self.sockets.held_mut(id) else {
             return;
         };
         held.handle.bell().take();
@@ -188,10 +187,9 @@ impl TcpLayer {
         id: SocketId,
         link: &mut L,
     ) -> bool {
-        let Some(held) = cx.sockets.held_mut(id) else {
+        let Some(held) = self.sockets.held_mut(id) else {
             return false;
         };
-        held.is_dirty = false;
         let Some(decision) = held.decision.take() else {
             return false;
         };
@@ -225,12 +223,12 @@ impl TcpLayer {
         packet: &Packet,
         link: &mut L,
     ) {
-        let Some(held) = cx.sockets.held_mut(id) else {
+        let Some(held) = self.sockets.held_mut(id) else {
             return;
         };
         let (flow, isn) = (held.flow, held.local_isn);
         let (listener, tickets) = (held.listener, held.tickets);
-        let options = cx.sockets.listener_mut(listener).map(|listener| listener.options.clone());
+        let options = self.sockets.listener_mut(listener).map(|listener| listener.options.clone());
         let made = ip.addressing.next_hop(flow.remote().ip()).and_then(|way| {
             let options = options.ok_or(Error::Aborted)?;
             if self.lacks_buffers(cx, &options) && self.half_open.oldest() != Some(id) {
@@ -248,8 +246,8 @@ impl TcpLayer {
             }
         };
         connection.stage = Stage::HalfOpen { listener, tickets, responder: Some(responder) };
-        let connection = Socket::Connection(connection);
-        if let Some(Socket::Held(mut held)) = cx.sockets.replace(id, connection) {
+        let connection = TcpSocket::Connection(connection);
+        if let Some(TcpSocket::Held(mut held)) = self.sockets.insert(id, connection) {
             held.armed.set(&mut cx.deadlines, id, None);
             held.handle.finish(Error::Closed, &mut cx.wakes);
         }
@@ -259,16 +257,16 @@ impl TcpLayer {
 
     /// Forgets a SYN that was held. Its peer is told nothing here.
     pub(super) fn remove_held(&mut self, cx: &mut Context, id: SocketId, reason: Error) {
-        if cx.sockets.held_mut(id).is_none() {
+        if self.sockets.held_mut(id).is_none() {
             return;
         }
-        let Some(Socket::Held(mut held)) = cx.sockets.remove(id) else {
+        let Some(TcpSocket::Held(mut held)) = self.remove_socket(cx, id) else {
             return;
         };
         held.armed.set(&mut cx.deadlines, id, None);
         self.flows.remove(&held.flow);
         self.half_open.remove(held.tickets.1);
-        if let Some(listener) = cx.sockets.listener_mut(held.listener) {
+        if let Some(listener) = self.sockets.listener_mut(held.listener) {
             listener.half_open.remove(held.tickets.0);
             listener.queue.forget_held(held.tickets.0);
         }
@@ -287,8 +285,8 @@ impl TcpLayer {
         id: SocketId,
         reason: Error,
     ) {
-        match cx.sockets.get_mut(id) {
-            Some(Socket::Held(_)) => self.remove_held(cx, id, reason),
+        match self.sockets.get_mut(id) {
+            Some(TcpSocket::Held(_)) => self.remove_held(cx, id, reason),
             _ => self.remove_connection(cx, ip, id, reason),
         }
     }

@@ -7,12 +7,10 @@
 
 use super::Netstack;
 use crate::counters::DropReason;
-use crate::engine::Engine;
-use crate::error::Error;
 use crate::fragments::Reassembly;
 use crate::id::SocketId;
 use crate::isolation::{Panic, isolated};
-use crate::sockets::Socket;
+use crate::sockets::Transport;
 
 /// What is being worked on.
 #[derive(Debug, Default, Clone, Copy)]
@@ -79,31 +77,14 @@ impl Netstack {
             None => {}
         }
         let Some(id) = at_work.socket else { return };
-        match self.cx.sockets.get_mut(id) {
-            Some(Socket::Connection(_)) => self.end_broken(id),
-            Some(Socket::Listener(_)) => {
-                self.tcp.remove_listener(&mut self.cx, &mut self.ip, id, Error::Aborted)
-            }
-            Some(Socket::Held(_)) => self.tcp.remove_held(&mut self.cx, id, Error::Aborted),
-            Some(Socket::Datagram(socket)) if at_work.is_sending => {
-                socket.queue.clone().set_error(Error::Aborted, &mut self.cx.wakes);
-                self.cx.mark(id);
-            }
-            Some(Socket::Datagram(_)) => {
-                self.datagrams.remove_datagram(&mut self.cx, &mut self.ip, id, Error::Aborted)
+        let (cx, ip) = (&mut self.cx, &mut self.ip);
+        match cx.sockets.transport(id) {
+            Some(Transport::Tcp) => self.tcp.end_broken(cx, ip, id),
+            Some(Transport::Datagram) => {
+                self.datagrams.end_broken(cx, ip, id, at_work.is_sending);
             }
             None => {}
         }
-    }
-
-    /// Ends a connection that panicked. Its peer is told nothing now, and answered with a reset
-    /// when it sends something.
-    fn end_broken(&mut self, id: SocketId) {
-        self.tcp.engine = Engine::new(self.cx.now);
-        if let Some(connection) = self.cx.sockets.connection_mut(id) {
-            connection.is_broken = true;
-        }
-        self.tcp.remove_connection(&mut self.cx, &mut self.ip, id, Error::Aborted);
     }
 
     /// Notes that the link panicked in the middle of what was being sent, so that ending the stack
@@ -111,8 +92,8 @@ impl Netstack {
     #[cold]
     pub(super) fn abandon(&mut self) {
         let at_work = std::mem::take(&mut self.cx.at_work);
-        if let Some(connection) = at_work.socket.and_then(|id| self.cx.sockets.connection_mut(id)) {
-            connection.is_broken = true;
+        if let Some(id) = at_work.socket {
+            self.tcp.mark_broken(id);
         }
     }
 }
@@ -121,6 +102,7 @@ impl Netstack {
 mod tests {
     use super::*;
     use crate::command::{tcp, udp};
+    use crate::error::Error;
     use crate::models::with_a_large_stack;
     use crate::queue::{Datagram, DatagramQueue, SocketQueue, StreamQueue, WaitKey};
     use crate::sync::Arc;
@@ -195,7 +177,7 @@ mod tests {
         }
 
         fn let_panic(&mut self, stream: &StreamQueue) {
-            let connection = self.stack.cx.sockets.connection_mut(stream.id());
+            let connection = self.stack.tcp.sockets.connection_mut(stream.id());
             connection.expect("it is open").is_to_panic = true;
         }
     }

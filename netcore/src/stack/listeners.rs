@@ -4,6 +4,7 @@ use super::commands::Outcome;
 use super::context::Context;
 use super::ip_layer::IpLayer;
 use super::tcp_layer::TcpLayer;
+use super::tcp_sockets::TcpSocket;
 use crate::channel::Responder;
 use crate::command::tcp::{self, ListenOptions};
 use crate::doorbell::{Bell, Events};
@@ -11,7 +12,7 @@ use crate::error::Error;
 use crate::id::SocketId;
 use crate::queue::{AcceptQueue, SocketQueue};
 use crate::reservation::Reservation;
-use crate::sockets::Socket;
+use crate::sockets::Transport;
 use crate::sockets::listener::{HalfOpen, Listener};
 use crate::sync::Arc;
 use std::collections::VecDeque;
@@ -30,7 +31,8 @@ impl TcpLayer {
         self.check_reservation(reservation.as_ref())?;
         let (ports, random, doorbell) = (&mut self.ports, &mut cx.random, &cx.doorbell);
         let backlog_max = options.backlog_max.unwrap_or(cx.config.backlog_max).max(1);
-        let id = cx.sockets.insert(|id| {
+        let sockets = &mut self.sockets;
+        let id = cx.sockets.insert(Transport::Tcp, |id| {
             let port = match reservation {
                 Some(reservation) => ports.bind_reserved(reservation, id),
                 None if options.any_port => ports.bind_rest(to, id)?,
@@ -38,7 +40,7 @@ impl TcpLayer {
             };
             let bell = Bell::new(id, doorbell.clone());
             let queue = AcceptQueue::new(bell, SocketAddr::new(local.ip(), port));
-            Ok(Socket::Listener(Box::new(Listener {
+            let listener = TcpSocket::Listener(Box::new(Listener {
                 queue: Arc::new(queue),
                 port,
                 options: options.connection,
@@ -46,9 +48,11 @@ impl TcpLayer {
                 on_syn: options.on_syn,
                 half_open: HalfOpen::default(),
                 parked: VecDeque::new(),
-            })))
+            }));
+            sockets.insert(id, listener);
+            Ok(())
         })?;
-        let queue = cx.sockets.listener_mut(id).expect("it was just inserted").queue.clone();
+        let queue = self.sockets.listener_mut(id).expect("it was just inserted").queue.clone();
         tracing::debug!(local = %queue.local_address(), "listener bound");
         Ok(queue)
     }
@@ -71,12 +75,8 @@ impl TcpLayer {
         let Some(id) = handle else {
             return Outcome::Now(Err(Error::Closed));
         };
-        let Some(listener) = cx.sockets.listener_mut(id) else {
-            let error = match cx.sockets.get_mut(id) {
-                Some(_) => Error::WrongSocket,
-                None => Error::Closed,
-            };
-            return Outcome::Now(Err(error));
+        let Some(listener) = self.sockets.listener_mut(id) else {
+            return Outcome::Now(Err(cx.sockets.absence(handle)));
         };
         if let Some(responder) = responder.take() {
             responder.park_on(id);
@@ -94,7 +94,7 @@ impl TcpLayer {
 
     /// Answers the accept commands that wait for a listener, as far as there are connections.
     pub(super) fn retry_accept(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
-        while let Some(listener) = cx.sockets.listener_mut(id) {
+        while let Some(listener) = self.sockets.listener_mut(id) {
             listener.parked.retain(|responder| !responder.is_abandoned());
             if listener.parked.is_empty() {
                 return;
@@ -109,7 +109,7 @@ impl TcpLayer {
 
     /// Looks at what the handle of a listener rang for.
     pub(super) fn attend_listener(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
-        let Some(listener) = cx.sockets.listener_mut(id) else {
+        let Some(listener) = self.sockets.listener_mut(id) else {
             return;
         };
         listener.parked.retain(|responder| !responder.is_abandoned());
@@ -126,7 +126,7 @@ impl TcpLayer {
         id: SocketId,
         reason: Error,
     ) {
-        let Some(Socket::Listener(listener)) = cx.sockets.remove(id) else {
+        let Some(TcpSocket::Listener(listener)) = self.remove_socket(cx, id) else {
             return;
         };
         self.ports.release(listener.port, id);

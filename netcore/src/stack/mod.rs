@@ -26,6 +26,7 @@ mod resets;
 mod tcp_commands;
 mod tcp_events;
 mod tcp_layer;
+mod tcp_sockets;
 mod time_wait;
 mod udp_peer;
 
@@ -40,7 +41,7 @@ use crate::link::{DeviceLink, Link, Watched};
 use crate::output::Output;
 use crate::random::Random;
 use crate::reservation::TcpPorts;
-use crate::sockets::Socket;
+use crate::sockets::Transport;
 use crate::sync::Arc;
 use bytes::BytesMut;
 use context::Context;
@@ -307,16 +308,10 @@ impl Netstack {
         let worked = !self.rung.is_empty();
         while let Some(id) = self.rung.pop() {
             self.cx.at_work.socket = Some(id);
-            match self.cx.sockets.get_mut(id) {
-                Some(Socket::Connection(_)) => {
-                    self.tcp.attend_connection(&mut self.cx, &mut self.ip, id)
-                }
-                Some(Socket::Listener(_)) => {
-                    self.tcp.attend_listener(&mut self.cx, &mut self.ip, id)
-                }
-                Some(Socket::Held(_)) => self.tcp.attend_held(&mut self.cx, id),
-                Some(Socket::Datagram(_)) => {
-                    self.datagrams.attend_datagram(&mut self.cx, &mut self.ip, id)
+            match self.cx.sockets.transport(id) {
+                Some(Transport::Tcp) => self.tcp.attend(&mut self.cx, &mut self.ip, id),
+                Some(Transport::Datagram) => {
+                    self.datagrams.attend_datagram(&mut self.cx, &mut self.ip, id);
                 }
                 None => {}
             }
@@ -331,22 +326,10 @@ impl Netstack {
         while let Some(id) = self.cx.deadlines.pop(self.cx.now) {
             worked = true;
             self.cx.at_work.socket = Some(id);
-            let (armed, is_held) = match self.cx.sockets.get_mut(id) {
-                Some(Socket::Connection(connection)) => (&mut connection.armed, false),
-                Some(Socket::Held(held)) => (&mut held.armed, true),
-                _ => continue,
-            };
-            let is_due = armed.fired(&mut self.cx.deadlines, id, self.cx.now);
-            match (is_due, is_held) {
-                (false, _) => {}
-                (true, false) => self.cx.mark(id),
-                (true, true) => self.tcp.remove_held(&mut self.cx, id, Error::TimedOut),
-            }
+            self.tcp.expire(&mut self.cx, id);
         }
         self.cx.at_work.socket = None;
-        while let Some(flow) = self.tcp.time_wait.pop_expired(self.cx.now) {
-            self.tcp.flows.remove(&flow);
-        }
+        self.tcp.expire_time_wait(&self.cx);
         self.cx.at_work.part = Some(isolation::Part::Fragments);
         for first in self.ip.reassembly.expire(self.cx.now) {
             self.ip.outgoing.counters.drop(crate::DropReason::FragmentExpired);
@@ -362,19 +345,15 @@ impl Netstack {
     fn serve<L: Link>(&mut self, link: &mut L) -> bool {
         let mut worked = false;
         for _ in 0..self.cx.run_queue.len().min(SOCKETS_PER_ROUND) {
-            let Some(id) = self.cx.run_queue.pop_front() else {
+            let Some((id, transport)) = self.cx.next_to_serve() else {
                 break;
             };
             self.cx.at_work.socket = Some(id);
-            worked |= match self.cx.sockets.get_mut(id) {
-                Some(Socket::Connection(_)) => {
-                    self.tcp.serve_connection(&mut self.cx, &mut self.ip, id, link)
-                }
-                Some(Socket::Held(_)) => self.tcp.serve_held(&mut self.cx, &mut self.ip, id, link),
-                Some(Socket::Datagram(_)) => {
-                    self.datagrams.serve_datagram(&mut self.cx, &mut self.ip, id, link)
-                }
-                _ => false,
+            let (cx, ip) = (&mut self.cx, &mut self.ip);
+            worked |= match transport {
+                Some(Transport::Tcp) => self.tcp.serve(cx, ip, id, link),
+                Some(Transport::Datagram) => self.datagrams.serve_datagram(cx, ip, id, link),
+                None => false,
             };
         }
         self.cx.at_work.socket = None;

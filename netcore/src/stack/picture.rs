@@ -1,10 +1,10 @@
 //! The picture that a stack gives of itself.
 
 use super::Netstack;
+use super::tcp_sockets::TcpSocket;
 use crate::id::SocketId;
 use crate::snapshot::{NeighbourInfo, Snapshot, SocketInfo};
-use crate::sockets::Socket;
-use crate::sockets::datagram::Kind;
+use crate::sockets::datagram::{DatagramSocket, Kind};
 use smoltcp::socket::tcp::State;
 
 impl Netstack {
@@ -17,8 +17,11 @@ impl Netstack {
             hardware_address,
             state,
         });
+        let tcp = self.tcp.sockets.iter().map(|(id, socket)| describe_tcp(id, socket));
+        let datagrams = self.datagrams.sockets.iter().map(|(id, socket)| describe(id, socket));
+        let sockets = tcp.chain(datagrams);
         Snapshot {
-            sockets: self.cx.sockets.iter().map(|(id, socket)| describe(id, socket)).collect(),
+            sockets: sockets.collect(),
             time_wait: time_wait.collect(),
             neighbours: neighbours.collect(),
             buffer_bytes: self.tcp.arena.leased_bytes(),
@@ -28,9 +31,9 @@ impl Netstack {
     }
 }
 
-fn describe(id: SocketId, socket: &Socket) -> SocketInfo {
+fn describe_tcp(id: SocketId, socket: &TcpSocket) -> SocketInfo {
     match socket {
-        Socket::Connection(connection) => {
+        TcpSocket::Connection(connection) => {
             let flow = connection.wire.flow();
             let tcp = connection.solo.tcp();
             let queued = connection.queue().map_or((0, 0), |queue| queue.queued());
@@ -45,7 +48,7 @@ fn describe(id: SocketId, socket: &Socket) -> SocketInfo {
                 send_queue: tcp.send_queue() + queued.1,
             }
         }
-        Socket::Listener(listener) => SocketInfo {
+        TcpSocket::Listener(listener) => SocketInfo {
             id,
             kind: "tcp",
             local: listener.queue.local_address(),
@@ -55,7 +58,7 @@ fn describe(id: SocketId, socket: &Socket) -> SocketInfo {
             receive_queue: listener.queue.len(),
             send_queue: listener.half_open.len(),
         },
-        Socket::Held(held) => SocketInfo {
+        TcpSocket::Held(held) => SocketInfo {
             id,
             kind: "tcp",
             local: held.flow.local(),
@@ -65,23 +68,24 @@ fn describe(id: SocketId, socket: &Socket) -> SocketInfo {
             receive_queue: 0,
             send_queue: 0,
         },
-        Socket::Datagram(socket) => {
-            let (receive_queue, send_queue) = socket.queue.queued();
-            SocketInfo {
-                id,
-                kind: match socket.queue.kind() {
-                    Kind::Udp { .. } => "udp",
-                    Kind::Ping { .. } => "ping",
-                    Kind::Raw { .. } => "raw",
-                },
-                local: socket.queue.local_address(),
-                any_port: matches!(socket.queue.kind(), Kind::Udp { port: 0, .. }),
-                peer: socket.queue.peer(),
-                state: "",
-                receive_queue,
-                send_queue,
-            }
-        }
+    }
+}
+
+fn describe(id: SocketId, socket: &DatagramSocket) -> SocketInfo {
+    let (receive_queue, send_queue) = socket.queue.queued();
+    SocketInfo {
+        id,
+        kind: match socket.queue.kind() {
+            Kind::Udp { .. } => "udp",
+            Kind::Ping { .. } => "ping",
+            Kind::Raw { .. } => "raw",
+        },
+        local: socket.queue.local_address(),
+        any_port: matches!(socket.queue.kind(), Kind::Udp { port: 0, .. }),
+        peer: socket.queue.peer(),
+        state: "",
+        receive_queue,
+        send_queue,
     }
 }
 

@@ -4,12 +4,12 @@ use super::commands::{Outcome, undelivered};
 use super::context::Context;
 use super::ip_layer::IpLayer;
 use super::tcp_layer::TcpLayer;
+use super::tcp_sockets::TcpSocket;
 use crate::channel::{Answer, Responder, Undelivered};
 use crate::command::{Response, tcp};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::queue::{AcceptQueue, SocketQueue, StreamQueue};
-use crate::sockets::Socket;
 use crate::sockets::connection::Parked;
 use crate::sync::Arc;
 
@@ -36,7 +36,7 @@ impl TcpLayer {
         undelivered: Undelivered,
     ) {
         let Undelivered { handle, response, queue } = undelivered;
-        let listener = handle.and_then(|listener| cx.sockets.listener_mut(listener));
+        let listener = handle.and_then(|listener| self.sockets.listener_mut(listener));
         match (response, queue) {
             (Response::Tcp(tcp::Response::Accepted { .. }), Some(SocketQueue::Stream(stream))) => {
                 match listener {
@@ -113,7 +113,7 @@ impl TcpLayer {
                 Err(error) => Outcome::Now(Err(error)),
             },
             command => match self.find_tcp(cx, handle) {
-                Ok(Found::Stream(stream)) => self.stream(cx, &stream, command, responder),
+                Ok(Found::Stream(stream)) => self.stream(&stream, command, responder),
                 Ok(Found::Listener(_) | Found::Held) => Outcome::Now(Err(Error::WrongSocket)),
                 Err(error) => Outcome::Now(Err(error)),
             },
@@ -122,26 +122,21 @@ impl TcpLayer {
 
     fn stream(
         &mut self,
-        cx: &mut Context,
         stream: &Arc<StreamQueue>,
         command: tcp::Command,
         responder: &mut Option<Responder>,
     ) -> Outcome {
         match command {
             tcp::Command::Send { mut buf } => match stream.try_send_bytes(&mut buf) {
-                Err(Error::WouldBlock) => {
-                    self.park(cx, stream.id(), responder, |parked, responder| {
-                        parked.send.push_back((buf, responder));
-                    })
-                }
+                Err(Error::WouldBlock) => self.park(stream.id(), responder, |parked, responder| {
+                    parked.send.push_back((buf, responder));
+                }),
                 result => Outcome::from(result.map(|n| tcp::Response::Sent { n })),
             },
             tcp::Command::Recv { max_len } => match try_receive(stream, max_len) {
-                Err(Error::WouldBlock) => {
-                    self.park(cx, stream.id(), responder, |parked, responder| {
-                        parked.recv.push_back((max_len, responder));
-                    })
-                }
+                Err(Error::WouldBlock) => self.park(stream.id(), responder, |parked, responder| {
+                    parked.recv.push_back((max_len, responder));
+                }),
                 answer => Outcome::Now(answer),
             },
             tcp::Command::Shutdown => {
@@ -159,12 +154,11 @@ impl TcpLayer {
     /// one that is too many is refused.
     fn park(
         &mut self,
-        cx: &mut Context,
         id: SocketId,
         responder: &mut Option<Responder>,
         keep: impl FnOnce(&mut Parked, Responder),
     ) -> Outcome {
-        let Some(connection) = cx.sockets.connection_mut(id) else {
+        let Some(connection) = self.sockets.connection_mut(id) else {
             return Outcome::Now(Err(Error::Closed));
         };
         if responder.is_none() {
@@ -185,7 +179,7 @@ impl TcpLayer {
 
     /// Tries the commands again that wait for a connection, after it has changed.
     pub(super) fn retry_parked(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
-        let Some(connection) = cx.sockets.connection_mut(id) else {
+        let Some(connection) = self.sockets.connection_mut(id) else {
             return;
         };
         let Some(mut parked) = connection.parked.take() else {
@@ -217,21 +211,20 @@ impl TcpLayer {
             }
         }
         if !(parked.recv.is_empty() && parked.send.is_empty())
-            && let Some(connection) = cx.sockets.connection_mut(id)
+            && let Some(connection) = self.sockets.connection_mut(id)
         {
             connection.parked = Some(parked);
         }
     }
 
     fn find_tcp(&mut self, cx: &mut Context, handle: Option<SocketId>) -> Result<Found, Error> {
-        match handle.and_then(|id| cx.sockets.get_mut(id)) {
-            Some(Socket::Connection(connection)) => {
+        match handle.and_then(|id| self.sockets.get_mut(id)) {
+            Some(TcpSocket::Connection(connection)) => {
                 connection.queue().cloned().map(Found::Stream).ok_or(Error::Closed)
             }
-            Some(Socket::Listener(listener)) => Ok(Found::Listener(listener.queue.clone())),
-            Some(Socket::Held(_)) => Ok(Found::Held),
-            Some(Socket::Datagram(_)) => Err(Error::WrongSocket),
-            None => Err(Error::Closed),
+            Some(TcpSocket::Listener(listener)) => Ok(Found::Listener(listener.queue.clone())),
+            Some(TcpSocket::Held(_)) => Ok(Found::Held),
+            None => Err(cx.sockets.absence(handle)),
         }
     }
 }

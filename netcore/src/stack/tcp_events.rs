@@ -3,10 +3,10 @@
 use super::context::Context;
 use super::ip_layer::{IcmpCause, IcmpReport, IpLayer};
 use super::tcp_layer::TcpLayer;
+use super::tcp_sockets::TcpSocket;
 use crate::addressing::NextHop;
 use crate::error::Error;
 use crate::flow_table::{Flow, FlowKey};
-use crate::sockets::Socket;
 use crate::sockets::connection::{Connection, Stage};
 use std::net::IpAddr;
 
@@ -25,7 +25,7 @@ impl TcpLayer {
             // Only of a segment that is under way (RFC 5927 section 7).
             IcmpCause::TooBig(mtu) => {
                 let now = cx.now;
-                if let Some(connection) = self.sender_of(cx, flow, sequence) {
+                if let Some(connection) = self.sender_of(flow, sequence) {
                     connection.narrow(ip.path_mtus.learn(remote.ip(), mtu, now));
                 }
             }
@@ -46,7 +46,7 @@ impl TcpLayer {
         let Some(Flow::Connection(id)) = self.flows.get(&flow).copied() else {
             return;
         };
-        let Some(connection) = cx.sockets.connection_mut(id) else {
+        let Some(connection) = self.sockets.connection_mut(id) else {
             return;
         };
         if matches!(connection.stage, Stage::Connecting { .. }) && connection.is_under_way(sequence)
@@ -56,24 +56,19 @@ impl TcpLayer {
     }
 
     /// The connection that has sent this, and has not had it acknowledged yet.
-    fn sender_of<'a>(
-        &self,
-        cx: &'a mut Context,
-        flow: FlowKey,
-        sequence: u32,
-    ) -> Option<&'a mut Connection> {
+    fn sender_of(&mut self, flow: FlowKey, sequence: u32) -> Option<&mut Connection> {
         let Some(Flow::Connection(id)) = self.flows.get(&flow).copied() else {
             return None;
         };
-        cx.sockets.connection_mut(id).filter(|connection| connection.is_under_way(sequence))
+        self.sockets.connection_mut(id).filter(|connection| connection.is_under_way(sequence))
     }
 
     /// Looks again which way every connection goes.
     #[inline(never)]
     pub(crate) fn reroute(&mut self, cx: &mut Context, ip: &IpLayer) {
         let mut woken = Vec::new();
-        for (id, socket) in cx.sockets.iter_mut() {
-            let Socket::Connection(connection) = socket else { continue };
+        for (id, socket) in self.sockets.iter_mut() {
+            let TcpSocket::Connection(connection) = socket else { continue };
             if connection.failure.is_some() {
                 // Its last word goes the way that all of it went.
                 continue;
@@ -91,11 +86,11 @@ impl TcpLayer {
 
     /// Ends the connections on an address that the stack has no more.
     pub(crate) fn address_removed(&mut self, cx: &mut Context, ip: &mut IpLayer, address: IpAddr) {
-        for id in cx.sockets.ids() {
-            if cx.sockets.held_mut(id).is_some_and(|held| held.flow.local().ip() == address) {
+        for id in self.sockets.ids() {
+            if self.sockets.held_mut(id).is_some_and(|held| held.flow.local().ip() == address) {
                 self.remove_held(cx, id, Error::AddressRemoved);
             }
-            let Some(connection) = cx.sockets.connection_mut(id) else { continue };
+            let Some(connection) = self.sockets.connection_mut(id) else { continue };
             if connection.wire.flow().local().ip() != address {
                 continue;
             }
