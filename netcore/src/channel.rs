@@ -1,6 +1,5 @@
 //! The command channel: requests to a stack and the answers to them.
 
-use crate::buffer;
 use crate::command::tcp::{self, Families};
 use crate::command::{Command, Response, control};
 use crate::doorbell::Doorbell;
@@ -9,8 +8,9 @@ use crate::id::SocketId;
 use crate::isolation::wake;
 use crate::network::NetworkWatch;
 use crate::queue::SocketQueue;
-use crate::reservation::{Reservation, TcpPorts};
 use crate::sync::{Arc, Mutex};
+use crate::tcp::buffer;
+use crate::tcp::reservation::{Reservation, TcpPorts};
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;

@@ -3,7 +3,7 @@
 use crate::doorbell::End;
 use crate::error::Error;
 use crate::ethernet::MacAddr;
-use crate::routes::Route;
+use crate::ip::routes::Route;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;

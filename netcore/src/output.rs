@@ -1,9 +1,9 @@
 //! What leaves the stack: over the link, or back inside.
 
-use crate::addressing::NextHop;
 use crate::counters::{Counters, DropReason};
 use crate::ethernet::neighbours::{Neighbours, Waiting};
 use crate::ethernet::{self, HEADER_BYTES, MacAddr};
+use crate::ip::addressing::NextHop;
 use crate::link::{Link, LinkCapabilities, Offload, PartialChecksum, Slot};
 use bytes::{Bytes, BytesMut};
 use smoltcp::phy::Medium;

@@ -4,7 +4,7 @@ use crate::command::tcp::Families;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::random::Random;
-use crate::reservation::{Reservation, TcpPorts};
+use crate::tcp::reservation::{Reservation, TcpPorts};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;

@@ -2,7 +2,7 @@
 
 use crate::config::Entropy;
 use crate::ethernet::MacAddr;
-use crate::flow_table::FlowKey;
+use crate::tcp::flow_table::FlowKey;
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, RngExt, SeedableRng};
 use siphasher::sip::SipHasher24;

@@ -1,7 +1,7 @@
 //! Commands to the stack as a whole.
 
+use crate::ip::routes::Route;
 use crate::network::Network;
-use crate::routes::Route;
 use crate::snapshot::Snapshot;
 use ipnet::IpNet;
 use std::net::IpAddr;

@@ -5,8 +5,9 @@
 
 pub mod control;
 pub mod icmp;
+pub(crate) mod outcome;
 pub mod raw;
-pub mod tcp;
+pub(crate) mod tcp;
 pub mod udp;
 
 /// What a stack can be told to do.

@@ -1,7 +1,7 @@
 //! Commands to TCP listeners and connections.
 
 use crate::id::SocketId;
-use crate::reservation::Reservation;
+use crate::tcp::reservation::Reservation;
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::time::Duration;

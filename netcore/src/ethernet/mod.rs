@@ -1,7 +1,8 @@
 //! Ethernet below IP: frames, hardware addresses, and who has which.
 
 pub(crate) mod arp;
-pub(crate) mod arrivals;
+pub(crate) mod dad;
+pub(crate) mod layer;
 mod mac_addr;
 pub(crate) mod ndp;
 pub(crate) mod neighbours;

@@ -19,9 +19,9 @@ use crate::doorbell::{Bell, Doorbell, Events};
 use crate::id::SocketId;
 use crate::network::{Network, Publisher};
 use crate::queue::StreamQueue;
-use crate::reservation::TcpPorts;
 use crate::sync::Arc;
 use crate::tcp;
+use crate::tcp::reservation::TcpPorts;
 use std::net::SocketAddr;
 
 /// The part of a stack that handles meet.

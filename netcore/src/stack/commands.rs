@@ -2,43 +2,16 @@
 
 use super::Netstack;
 use crate::channel::{Answer, Request, Responder, Undelivered};
+use crate::command::outcome::{Outcome, undelivered};
 use crate::command::{Command, Response, control};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::queue::SocketQueue;
-use crate::sockets::Transport;
-
-/// What becomes of a command.
-pub(super) enum Outcome {
-    /// It is done, or failed.
-    Now(Answer),
-    /// Whoever holds the responder answers later.
-    Later,
-}
-
-impl<R: Into<Response>> From<Result<R, Error>> for Outcome {
-    fn from(result: Result<R, Error>) -> Self {
-        Self::Now(result.map(|response| (response.into(), None)))
-    }
-}
-
-/// Hands an answer over; returns it if nobody waits for it.
-pub(super) fn undelivered(
-    handle: Option<SocketId>,
-    responder: Option<Responder>,
-    answer: Answer,
-) -> Option<Undelivered> {
-    let answer = match responder {
-        Some(responder) => responder.answer(answer).err()?,
-        None => answer,
-    };
-    let (response, queue) = answer.ok()?;
-    Some(Undelivered { handle, response, queue })
-}
+use crate::socket_ids::Transport;
 
 impl Netstack {
     /// Carries out one command.
-    pub(super) fn execute(&mut self, request: Request) {
+    pub(crate) fn execute(&mut self, request: Request) {
         let Request { handle, command, mut responder } = request;
         #[cfg(test)]
         self.cx.spring("command");
@@ -77,7 +50,7 @@ impl Netstack {
     }
 
     /// Undoes what an answer is about that nobody received.
-    pub(super) fn take_back(&mut self, undelivered: Undelivered) {
+    pub(crate) fn take_back(&mut self, undelivered: Undelivered) {
         match &undelivered.queue {
             Some(SocketQueue::Datagram(_)) => {
                 self.datagrams.take_back(&mut self.cx, undelivered);
@@ -163,7 +136,7 @@ impl Netstack {
     }
 
     /// Ends a socket at once; who waits for it learns why.
-    pub(super) fn end_socket(&mut self, id: SocketId, reason: Error) {
+    pub(crate) fn end_socket(&mut self, id: SocketId, reason: Error) {
         let (cx, ip) = (&mut self.cx, &mut self.ip);
         match cx.sockets.transport(id) {
             Some(Transport::Tcp) => self.tcp.end(cx, ip, id, reason),

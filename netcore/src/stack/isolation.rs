@@ -6,48 +6,23 @@
 //! could panic: the queues, the lists, the way out.
 
 use super::Netstack;
+use crate::context::{AtWork, Part};
 use crate::counters::DropReason;
-use crate::fragments::Reassembly;
 use crate::id::SocketId;
+use crate::ip::fragments::Reassembly;
 use crate::isolation::{Panic, isolated};
-use crate::sockets::Transport;
-
-/// What is being worked on.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct AtWork {
-    /// A packet that has come in, which ends with the panic.
-    is_packet: bool,
-    /// A socket whose state cannot be trusted after a panic.
-    pub(crate) socket: Option<SocketId>,
-    /// The socket is a datagram's, which was taken from its queue and ends alone.
-    pub(crate) is_sending: bool,
-    /// A table whose state cannot be trusted after a panic.
-    pub(crate) part: Option<Part>,
-}
-
-/// What is thrown away if it panics.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Part {
-    Fragments,
-    Neighbours,
-}
-
-impl AtWork {
-    pub(super) fn packet() -> Self {
-        Self { is_packet: true, ..Self::default() }
-    }
-}
+use crate::socket_ids::Transport;
 
 impl Netstack {
     /// Takes one step, of which a panic ends what it works on.
-    pub(super) fn step(&mut self, take: impl FnOnce(&mut Self)) {
+    pub(crate) fn step(&mut self, take: impl FnOnce(&mut Self)) {
         if let Err(panic) = isolated(|| take(self)) {
             self.recover(&panic);
         }
     }
 
     /// Takes a step for one socket.
-    pub(super) fn step_for(&mut self, id: SocketId, take: impl FnOnce(&mut Self)) {
+    pub(crate) fn step_for(&mut self, id: SocketId, take: impl FnOnce(&mut Self)) {
         self.cx.at_work.socket = Some(id);
         self.step(take);
         self.cx.at_work = AtWork::default();
@@ -55,7 +30,7 @@ impl Netstack {
 
     /// Ends what was being worked on.
     #[cold]
-    pub(super) fn recover(&mut self, panic: &Panic) {
+    pub(crate) fn recover(&mut self, panic: &Panic) {
         let at_work = std::mem::take(&mut self.cx.at_work);
         tracing::error!(?at_work, %panic, "a panic was caught");
         self.ip.outgoing.counters.panics_caught += 1;
@@ -90,7 +65,7 @@ impl Netstack {
     /// Notes that the link panicked in the middle of what was being sent, so that ending the stack
     /// does not look into it again.
     #[cold]
-    pub(super) fn abandon(&mut self) {
+    pub(crate) fn abandon(&mut self) {
         let at_work = std::mem::take(&mut self.cx.at_work);
         if let Some(id) = at_work.socket {
             self.tcp.mark_broken(id);

@@ -1,56 +1,32 @@
 //! The stack itself: what it owns, and the order in which it looks at things.
 
-mod answers;
 mod commands;
-mod connections;
-mod context;
-mod datagram_commands;
-mod datagram_errors;
-mod datagram_layer;
-mod datagrams;
-mod errors;
-mod ethernet;
-mod held;
-mod icmp_answers;
-mod ingress;
-mod ip_control;
-mod ip_input;
-mod ip_layer;
+mod control;
+mod dispatch;
 mod isolation;
-mod listeners;
-mod martians;
-mod network;
-mod packet;
-mod picture;
-mod resets;
-mod tcp_commands;
-mod tcp_events;
-mod tcp_layer;
-mod tcp_sockets;
-mod time_wait;
-mod udp_peer;
+mod snapshot;
 
 use crate::channel::{BufferBytes, Channel, HasChannel, Request};
 use crate::config::Config;
+use crate::context::{Context, Part};
 use crate::counters::Counters;
+use crate::datagram::layer::DatagramLayer;
 use crate::doorbell::Doorbell;
 use crate::error::Error;
 use crate::id::SocketId;
+use crate::ip::layer::IpLayer;
 use crate::isolation::{isolated, wake};
 use crate::link::{DeviceLink, Link, Watched};
 use crate::output::Output;
 use crate::random::Random;
-use crate::reservation::TcpPorts;
-use crate::sockets::Transport;
+use crate::socket_ids::Transport;
 use crate::sync::Arc;
+use crate::tcp::layer::TcpLayer;
+use crate::tcp::reservation::TcpPorts;
 use bytes::BytesMut;
-use context::Context;
-use datagram_layer::DatagramLayer;
-use ip_layer::IpLayer;
 use smoltcp::phy::Device;
 use smoltcp::time::Instant;
 use std::time::Duration;
-use tcp_layer::TcpLayer;
 
 /// A userspace TCP/IP stack that does what commands and packets tell it, and nothing by itself.
 ///
@@ -330,7 +306,7 @@ impl Netstack {
         }
         self.cx.at_work.socket = None;
         self.tcp.expire_time_wait(&self.cx);
-        self.cx.at_work.part = Some(isolation::Part::Fragments);
+        self.cx.at_work.part = Some(Part::Fragments);
         for first in self.ip.reassembly.expire(self.cx.now) {
             self.ip.outgoing.counters.drop(crate::DropReason::FragmentExpired);
             if let Some(first) = first {

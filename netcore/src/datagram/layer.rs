@@ -1,0 +1,53 @@
+//! The state of UDP, ping and raw sockets.
+
+use crate::command::raw::Version;
+use crate::context::Context;
+use crate::datagram::socket::DatagramSocket;
+use crate::error::Error;
+use crate::id::SocketId;
+use crate::ip::layer::IpLayer;
+use crate::ports::Ports;
+use slotmap::SecondaryMap;
+use std::collections::HashMap;
+
+/// Datagrams above IP: UDP, ICMP echo and raw packets.
+#[derive(Debug, Default)]
+pub(crate) struct DatagramLayer {
+    pub(crate) sockets: SecondaryMap<SocketId, Box<DatagramSocket>>,
+    pub(crate) ports: Ports,
+    /// Ping sockets by family and identifier.
+    pub(crate) echoes: HashMap<(Version, u16), SocketId, ahash::RandomState>,
+    /// Raw sockets by family and protocol.
+    pub(crate) raw: HashMap<(Version, u8), Vec<SocketId>, ahash::RandomState>,
+}
+
+impl DatagramLayer {
+    pub(crate) fn has_raw(&self) -> bool {
+        !self.raw.is_empty()
+    }
+
+    /// Has a socket send what is queued, and then ends it.
+    pub(crate) fn shut(&mut self, cx: &mut Context, id: SocketId) {
+        if let Some(socket) = self.sockets.get_mut(id) {
+            socket.is_orphan = true;
+            cx.mark(id);
+        }
+    }
+
+    /// Ends a socket that has panicked, or only the datagram that it was sending.
+    pub(crate) fn end_broken(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        is_sending: bool,
+    ) {
+        match self.sockets.get(id) {
+            Some(socket) if is_sending => {
+                socket.queue.clone().set_error(Error::Aborted, &mut cx.wakes);
+                cx.mark(id);
+            }
+            _ => self.remove_datagram(cx, ip, id, Error::Aborted),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The state of IP and of the link below it.
+
+use crate::command::tcp::Families;
+use crate::context::Context;
+use crate::error::Error;
+use crate::ethernet::dad::Arrivals;
+use crate::ethernet::layer::Place;
+use crate::ethernet::neighbours::Neighbours;
+use crate::id::SocketId;
+use crate::ip::addressing::Addressing;
+use crate::ip::fragments::Reassembly;
+use crate::ip::path_mtu::PathMtus;
+use crate::ip::{self, Quoted};
+use crate::link::LinkCapabilities;
+use crate::network::{LinkState, Network, NetworkWatch, Publisher};
+use crate::output::Outgoing;
+use crate::ports::BoundTo;
+use crate::rate_limit::RateLimit;
+use smoltcp::time::Instant;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// IP below the transports: addresses, routes, reassembly, ICMP, and neighbours on the link.
+#[derive(Debug)]
+pub(crate) struct IpLayer {
+    pub(crate) addressing: Addressing,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) path_mtus: PathMtus,
+    pub(crate) reassembly: Reassembly,
+    pub(crate) icmp_errors: RateLimit,
+    /// The sockets in each multicast group.
+    pub(crate) groups: HashMap<IpAddr, Vec<SocketId>, ahash::RandomState>,
+    pub(crate) mtu: Mtu,
+    pub(crate) place: Place,
+    /// Own addresses that are new on an Ethernet link.
+    pub(crate) arrivals: Arrivals,
+    pub(crate) name_servers: Vec<IpAddr>,
+    pub(crate) search_domains: Vec<String>,
+    pub(crate) failures: Vec<String>,
+    publisher: Publisher,
+    events: VecDeque<IpEvent>,
+}
+
+/// The sizes that together are the MTU of the link, in bytes.
+#[derive(Debug)]
+pub(crate) struct Mtu {
+    pub(crate) configured: Option<usize>,
+    pub(crate) advertised: Option<usize>,
+    /// That of the device, as of the last round.
+    pub(crate) device: usize,
+}
+
+/// What the layers above have to know of.
+#[derive(Debug)]
+pub(crate) enum IpEvent {
+    /// Packets to some destinations may have another next hop.
+    RoutesChanged,
+    AddressRemoved(IpAddr),
+    /// An ICMP error, or one that the stack has found itself.
+    Error(IcmpReport),
+}
+
+/// What an ICMP error says about a packet of this stack.
+#[derive(Debug)]
+pub(crate) struct IcmpReport {
+    pub(crate) from: IpAddr,
+    pub(crate) quoted: Quoted,
+    pub(crate) cause: IcmpCause,
+}
+
+impl IcmpReport {
+    /// What the stack itself has found to be wrong with a packet of its own.
+    pub(crate) fn of_own(packet: &[u8], error: Error) -> Option<Self> {
+        let quoted = ip::parse_quoted(packet)?;
+        Some(Self { from: quoted.source, quoted, cause: IcmpCause::Failed(error) })
+    }
+
+    /// The two ends of the TCP or UDP packet: the local one first.
+    pub(crate) fn ends(&self) -> (SocketAddr, SocketAddr) {
+        let quoted = &self.quoted;
+        (
+            SocketAddr::new(quoted.source, quoted.source_port),
+            SocketAddr::new(quoted.destination, quoted.destination_port),
+        )
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum IcmpCause {
+    Failed(Error),
+    /// The path carries only so many bytes, and the layer above knows whether it has sent the
+    /// packet that shows it.
+    TooBig(u16),
+}
+
+/// Every IPv6 link must carry packets of this size (RFC 8200 section 5).
+const MTU_MIN_V6: usize = 1280;
+/// Every IPv4 host must take packets of this size (RFC 791); less leaves no room for TCP.
+const MTU_MIN_V4: usize = 576;
+
+impl IpLayer {
+    pub(crate) fn new(cx: &mut Context) -> (Self, NetworkWatch) {
+        let config = &cx.config;
+        let hardware_address = config.hardware_address.filter(|address| address.is_unicast());
+        let hardware_address = hardware_address.unwrap_or_else(|| cx.random.hardware_address());
+        let (max, queue_bytes) = (config.neighbours_max, config.neighbour_queue_bytes);
+        let neighbours = Neighbours::new(max, queue_bytes, cx.random.hash_keys());
+        let limits = (config.loopback_packets_max, config.replies_max);
+        let outgoing = Outgoing::new(limits, hardware_address, neighbours, cx.now);
+        let device = outgoing.capabilities.mtu;
+        let network = Network::blank(device);
+        let (publisher, watch) = Publisher::new(network, cx.doorbell.end().clone());
+        let ip = Self {
+            addressing: Addressing::default(),
+            path_mtus: PathMtus::new(config.path_mtus_max),
+            reassembly: Reassembly::new(config.fragments_bytes_max, config.fragment_timeout),
+            icmp_errors: RateLimit::new(config.icmp_errors_per_second, cx.now),
+            groups: HashMap::default(),
+            mtu: Mtu { configured: None, advertised: None, device },
+            place: Place::default(),
+            arrivals: Arrivals::default(),
+            name_servers: Vec::new(),
+            search_domains: Vec::new(),
+            failures: Vec::new(),
+            publisher,
+            events: VecDeque::new(),
+            outgoing,
+        };
+        (ip, watch)
+    }
+
+    /// What the layers above have to know of next.
+    #[inline]
+    pub(crate) fn next_event(&mut self) -> Option<IpEvent> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn report(&mut self, event: IpEvent) {
+        self.events.push_back(event);
+    }
+
+    /// Gives up an address.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressNotAvailable`] if the stack does not have it.
+    pub(crate) fn forget_address(&mut self, address: IpAddr) -> Result<(), Error> {
+        if !self.addressing.remove_address(address) {
+            return Err(Error::AddressNotAvailable);
+        }
+        self.arrivals.cancel(address);
+        self.place.address_left(address);
+        self.report(IpEvent::AddressRemoved(address));
+        self.report(IpEvent::RoutesChanged);
+        Ok(())
+    }
+
+    /// Publishes what follows from other addresses or routes, once the layers above know of them.
+    pub(crate) fn publish_routes(&mut self) {
+        // The first IPv6 address raises it, and the last one lets it go down.
+        self.update_mtu();
+        self.publish();
+    }
+
+    /// The network as it was last published.
+    pub(crate) fn network(&self) -> Arc<Network> {
+        self.publisher.current()
+    }
+
+    pub(crate) fn publish(&self) {
+        self.publisher.publish(Network {
+            addresses: self.addressing.addresses().to_vec(),
+            tentative: self.addressing.tentative().to_vec(),
+            deprecated: self.addressing.deprecated().to_vec(),
+            routes: self.addressing.routes().to_vec(),
+            link: LinkState {
+                is_up: self.addressing.is_link_up,
+                has_carrier: self.place.has_carrier,
+                mtu: self.outgoing.capabilities.mtu,
+                hardware_address: self
+                    .outgoing
+                    .is_on_ethernet()
+                    .then_some(self.outgoing.hardware_address),
+            },
+            any_ip: self.addressing.any_ip,
+            name_servers: self.name_servers.clone(),
+            search_domains: self.search_domains.clone(),
+            failures: self.failures.clone(),
+        });
+    }
+
+    /// Notes what the link can do, as of this round.
+    #[inline]
+    pub(crate) fn link_is(&mut self, capabilities: LinkCapabilities) {
+        let mtu = self.outgoing.capabilities.mtu;
+        self.outgoing.capabilities = LinkCapabilities { mtu, ..capabilities };
+        if self.mtu.device != capabilities.mtu {
+            self.mtu.device = capabilities.mtu;
+            self.publish_routes();
+        }
+    }
+
+    /// Computes how large packets may be.
+    pub(crate) fn update_mtu(&mut self) {
+        let limits = self.mtu.configured.into_iter().chain(self.mtu.advertised);
+        self.outgoing.capabilities.mtu = match limits.min() {
+            Some(mtu) => mtu.max(self.mtu_min()).min(self.mtu.device),
+            None => self.mtu.device,
+        };
+    }
+
+    /// The least that the stack's families need of a link.
+    pub(crate) fn mtu_min(&self) -> usize {
+        let has_v6 = self.addressing.addresses().iter().any(|own| own.addr().is_ipv6());
+        if has_v6 { MTU_MIN_V6 } else { MTU_MIN_V4 }
+    }
+
+    /// The largest packet on the way to `destination`, in bytes, as far as is known.
+    pub(crate) fn mtu_to(&self, now: Instant, destination: IpAddr) -> usize {
+        let mtu = self.outgoing.capabilities.mtu;
+        let path = self.path_mtus.get(destination, now);
+        path.map_or(mtu, |path| mtu.min(usize::from(path.mtu)))
+    }
+
+    /// What a socket bound to `address` covers, if it is one of the stack's or stands for all.
+    pub(crate) fn bindable(
+        &self,
+        cx: &Context,
+        address: IpAddr,
+        families: Families,
+    ) -> Result<BoundTo, Error> {
+        cx.check_running()?;
+        let to = BoundTo::new(address, families);
+        match to {
+            BoundTo::One(address)
+                if !self.addressing.is_local(address)
+                    && !self.addressing.is_broadcast(address)
+                    && !address.is_multicast() =>
+            {
+                Err(Error::AddressNotAvailable)
+            }
+            to => Ok(to),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What is wrong with the headers of an IP packet, in the words of an ICMP parameter problem.
+//!
+//! Looked for only once a packet was found to be wrong, so it reads the headers again.
+
+use super::header;
+use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet};
+
+/// What a parameter problem says (RFC 792, RFC 4443 section 3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) code: u8,
+    /// Where the cause is, from the beginning of the packet.
+    pub(crate) pointer: usize,
+    /// Whether it is told of packets to multicast groups too.
+    pub(crate) is_told_of_many: bool,
+}
+
+/// The codes of RFC 4443 section 3.4 and RFC 7112 section 5.
+const ERRONEOUS_FIELD: u8 = 0;
+const UNKNOWN_NEXT_HEADER: u8 = 1;
+const UNKNOWN_OPTION: u8 = 2;
+const INCOMPLETE_HEADERS: u8 = 3;
+
+/// The fixed headers of the two families.
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+/// Where IPv6 has the length of the payload, and what the first header is.
+const PAYLOAD_LENGTH_AT: usize = 4;
+const NEXT_HEADER_AT: usize = 6;
+
+impl Problem {
+    const fn new(code: u8, pointer: usize) -> Self {
+        Self { code, pointer, is_told_of_many: false }
+    }
+
+    /// Of a next header that nobody knows.
+    pub(crate) const fn next_header(pointer: usize) -> Self {
+        Self::new(UNKNOWN_NEXT_HEADER, pointer)
+    }
+
+    /// What is to be told of a packet that was dropped; `None` if that is nothing.
+    pub(crate) fn of(packet: &[u8]) -> Option<Self> {
+        match packet.first()? >> 4 {
+            4 => problem_v4(packet),
+            _ => problem_v6(packet),
+        }
+    }
+}
+
+/// An option whose length cannot be true (RFC 1122 section 3.2.2.5).
+fn problem_v4(packet: &[u8]) -> Option<Problem> {
+    let end = usize::from(Ipv4Packet::new_checked(packet).ok()?.header_len());
+    let options = packet.get(IPV4_HEADER..end)?;
+    let at = header::first_malformed_option(options)?;
+    Some(Problem::new(ERRONEOUS_FIELD, IPV4_HEADER + at))
+}
+
+fn problem_v6(packet: &[u8]) -> Option<Problem> {
+    let chain = Chain::new(packet)?;
+    for Header { protocol, at, named_at } in chain {
+        let rest = packet.get(at..)?;
+        match protocol {
+            // It may come right behind the IPv6 header alone (RFC 8200 section 4.1).
+            IpProtocol::HopByHop if at != IPV6_HEADER => {
+                return Some(Problem::next_header(named_at));
+            }
+            IpProtocol::HopByHop | IpProtocol::Ipv6Opts => {
+                let options = rest.get(2..8 * (usize::from(*rest.get(1)?) + 1))?;
+                if let Some((offset, action)) = header::first_refused_option(options) {
+                    return option_problem(at + 2 + offset, action);
+                }
+            }
+            // Of whatever type: none is forwarded here (RFC 8200 section 4.4).
+            IpProtocol::Ipv6Route if *rest.get(3)? != 0 => {
+                return Some(Problem::new(ERRONEOUS_FIELD, at + 2));
+            }
+            IpProtocol::Ipv6Frag => {
+                if let Some(problem) = fragment_problem(packet, at) {
+                    return Some(problem);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What the two highest bits of an unknown option ask for (RFC 8200 section 4.2).
+fn option_problem(pointer: usize, action: u8) -> Option<Problem> {
+    match action {
+        2 => Some(Problem { is_told_of_many: true, ..Problem::new(UNKNOWN_OPTION, pointer) }),
+        3 => Some(Problem::new(UNKNOWN_OPTION, pointer)),
+        _ => None,
+    }
+}
+
+/// RFC 8200 section 4.5.
+fn fragment_problem(packet: &[u8], at: usize) -> Option<Problem> {
+    let end = Ipv6Packet::new_checked(packet).ok()?.total_len();
+    let header = packet.get(at..at + 8)?;
+    let payload = packet.get(at + 8..end)?;
+    let field = u16::from_be_bytes([header[2], header[3]]);
+    let (offset, more) = (usize::from(field & !7), field & 1 != 0);
+    if more && !payload.len().is_multiple_of(8) {
+        return Some(Problem::new(ERRONEOUS_FIELD, PAYLOAD_LENGTH_AT));
+    }
+    if offset + payload.len() > usize::from(u16::MAX) {
+        return Some(Problem::new(ERRONEOUS_FIELD, at + 2));
+    }
+    let is_incomplete = more
+        && offset == 0
+        && header::check_first_fragment(IpProtocol::from(header[0]), payload).is_err();
+    is_incomplete.then_some(Problem::new(INCOMPLETE_HEADERS, 0))
+}
+
+/// Whether a packet is an ICMP error, of which there must be no other (RFC 1122 section 3.2.2,
+/// RFC 4443 section 2.4(e)), as far as can be seen.
+pub(crate) fn is_icmp_error(packet: &[u8]) -> bool {
+    match packet.first().map(|first| first >> 4) {
+        Some(4) => {
+            let Ok(packet) = Ipv4Packet::new_checked(packet) else { return false };
+            packet.next_header() == IpProtocol::Icmp
+                && matches!(packet.payload().first(), Some(3 | 4 | 5 | 11 | 12))
+        }
+        _ => Chain::new(packet).into_iter().flatten().any(|header| {
+            // Errors have a zero for the highest bit; a redirect counts as one.
+            header.protocol == IpProtocol::Icmpv6
+                && packet.get(header.at).is_some_and(|kind| *kind < 128 || *kind == 137)
+        }),
+    }
+}
+
+/// Where an IPv6 packet says what the header is that nobody knows.
+pub(crate) fn last_next_header_at(packet: &[u8]) -> usize {
+    Chain::new(packet)
+        .and_then(|chain| chain.last())
+        .map_or(NEXT_HEADER_AT, |header| header.named_at)
+}
+
+/// One of an IPv6 packet's headers.
+#[derive(Debug, Clone, Copy)]
+struct Header {
+    protocol: IpProtocol,
+    /// Where it begins.
+    at: usize,
+    /// Where the header before it says what it is.
+    named_at: usize,
+}
+
+/// The headers of an IPv6 packet behind the first, as far as they are there and known.
+struct Chain<'a> {
+    packet: &'a [u8],
+    next: Option<Header>,
+    left: usize,
+}
+
+impl<'a> Chain<'a> {
+    fn new(packet: &'a [u8]) -> Option<Self> {
+        let protocol = Ipv6Packet::new_checked(packet).ok()?.next_header();
+        let next = Some(Header { protocol, at: IPV6_HEADER, named_at: NEXT_HEADER_AT });
+        Some(Self { packet, next, left: header::EXTENSION_HEADERS_MAX + 1 })
+    }
+
+    /// The header behind `header`; `None` if that is none of the extension headers, or cut off.
+    fn behind(&self, header: Header) -> Option<Header> {
+        let rest = self.packet.get(header.at..)?;
+        let len = match header.protocol {
+            IpProtocol::HopByHop | IpProtocol::Ipv6Opts | IpProtocol::Ipv6Route => {
+                8 * (usize::from(*rest.get(1)?) + 1)
+            }
+            // What follows in a fragment that is not the first is no header.
+            IpProtocol::Ipv6Frag if *rest.get(2)? == 0 && *rest.get(3)? & !7 == 0 => 8,
+            _ => return None,
+        };
+        let protocol = IpProtocol::from(*rest.first()?);
+        Some(Header { protocol, at: header.at + len, named_at: header.at })
+    }
+}
+
+impl Iterator for Chain<'_> {
+    type Item = Header;
+
+    fn next(&mut self) -> Option<Header> {
+        self.left = self.left.checked_sub(1)?;
+        let header = self.next.take()?;
+        self.next = self.behind(header);
+        Some(header)
+    }
+}

@@ -1,0 +1,94 @@
+//! The ids of sockets.
+
+use crate::error::Error;
+use crate::id::SocketId;
+use slotmap::SlotMap;
+
+/// The ids of all sockets of a stack, and whose they are. Each layer keeps its own sockets by their
+/// ids.
+#[derive(Debug)]
+pub(crate) struct SocketIds {
+    slots: SlotMap<SocketId, Slot>,
+    max: usize,
+}
+
+/// The layer that has a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    Datagram,
+}
+
+#[derive(Debug)]
+struct Slot {
+    transport: Transport,
+    /// The socket stands in the run queue.
+    is_queued: bool,
+}
+
+impl SocketIds {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { slots: SlotMap::with_key(), max }
+    }
+
+    /// Gives the socket an id that `make` makes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LimitReached`] if there are too many; what `make` fails with.
+    pub(crate) fn insert(
+        &mut self,
+        transport: Transport,
+        make: impl FnOnce(SocketId) -> Result<(), Error>,
+    ) -> Result<SocketId, Error> {
+        if self.is_full() {
+            return Err(Error::LimitReached);
+        }
+        self.slots.try_insert_with_key(|id| {
+            make(id)?;
+            Ok(Slot { transport, is_queued: false })
+        })
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.slots.len() >= self.max
+    }
+
+    pub(crate) fn remove(&mut self, id: SocketId) {
+        self.slots.remove(id);
+    }
+
+    /// The layer that has a socket; `None` if it is gone.
+    pub(crate) fn transport(&self, id: SocketId) -> Option<Transport> {
+        self.slots.get(id).map(|slot| slot.transport)
+    }
+
+    /// Notes that a socket stands in the run queue; returns whether it is there and that is new.
+    pub(crate) fn enqueue(&mut self, id: SocketId) -> bool {
+        let is_queued = self.slots.get_mut(id).map(|slot| &mut slot.is_queued);
+        is_queued.is_some_and(|is_queued| !std::mem::replace(is_queued, true))
+    }
+
+    /// Notes that a socket was taken out of the run queue; returns whose it is, if it is there.
+    pub(crate) fn dequeue(&mut self, id: SocketId) -> Option<Transport> {
+        let slot = self.slots.get_mut(id)?;
+        slot.is_queued = false;
+        Some(slot.transport)
+    }
+
+    /// Why a layer does not have the socket that a handle names.
+    pub(crate) fn absence(&self, id: Option<SocketId>) -> Error {
+        match id.and_then(|id| self.transport(id)) {
+            Some(_) => Error::WrongSocket,
+            None => Error::Closed,
+        }
+    }
+
+    pub(crate) fn ids(&self) -> Vec<SocketId> {
+        self.slots.keys().collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}

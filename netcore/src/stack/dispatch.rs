@@ -1,0 +1,172 @@
+//! The way in: from a frame to the layer that it is for.
+
+use super::{BYTES_PER_ROUND, FRAMES_PER_ROUND, Netstack};
+use crate::context::AtWork;
+use crate::counters::{DropReason, Fate};
+use crate::ip::icmp::Received;
+use crate::ip::layer::{IcmpReport, IpEvent};
+use crate::ip::packet::{Origin, Packet};
+use crate::link::{Frame, FrameChecksum, Link};
+use bytes::Bytes;
+use smoltcp::phy::Medium;
+use smoltcp::wire::IpProtocol;
+
+impl Netstack {
+    /// Takes a bounded number of frames from the link, and all packets from inside that are there
+    /// now; returns whether there were any.
+    pub(crate) fn receive_frames<L: Link>(&mut self, link: &mut L) -> bool {
+        let (mut worked, mut bytes) = (false, 0);
+        for _ in 0..FRAMES_PER_ROUND {
+            if bytes >= BYTES_PER_ROUND {
+                break;
+            }
+            let Some(frame) = link.receive() else { break };
+            worked = true;
+            bytes += frame.data.len();
+            self.ip.outgoing.counters.frames_received += 1;
+            self.cx.at_work = AtWork::packet();
+            let is_checksum_good = frame.checksum == FrameChecksum::Good;
+            if !self.ip.addressing.is_link_up {
+                self.ip.outgoing.counters.drop(DropReason::LinkDown);
+                continue;
+            }
+            if self.ip.outgoing.capabilities.medium == Medium::Ip {
+                self.receive_packet(frame.data, is_checksum_good, Origin::Link, link);
+            } else {
+                self.receive_ethernet(&frame, is_checksum_good, link);
+            }
+        }
+        for _ in 0..self.ip.outgoing.loopback_len() {
+            let Some(packet) = self.ip.outgoing.next_loopback() else {
+                break;
+            };
+            worked = true;
+            self.ip.outgoing.counters.loopback_packets += 1;
+            self.cx.at_work = AtWork::packet();
+            self.receive_packet(packet, true, Origin::Own, link);
+        }
+        self.cx.at_work = AtWork::default();
+        worked
+    }
+
+    fn receive_packet<L: Link>(
+        &mut self,
+        bytes: Bytes,
+        is_checksum_good: bool,
+        origin: Origin,
+        link: &mut L,
+    ) {
+        let fate = self.try_receive_packet(bytes, is_checksum_good, origin, link);
+        self.ip.outgoing.counters.received_packet(fate);
+    }
+
+    fn receive_ethernet<L: Link>(&mut self, frame: &Frame, is_checksum_good: bool, link: &mut L) {
+        let fate = match self.ip.receive_ethernet(&mut self.cx, frame, link) {
+            Ok(Some((packet, origin))) => {
+                return self.receive_packet(packet, is_checksum_good, origin, link);
+            }
+            Ok(None) => Ok(Fate::Handled),
+            Err(reason) => Err(reason),
+        };
+        self.ip.outgoing.counters.received_packet(fate);
+    }
+
+    fn try_receive_packet<L: Link>(
+        &mut self,
+        bytes: Bytes,
+        is_checksum_good: bool,
+        origin: Origin,
+        link: &mut L,
+    ) -> Result<Fate, DropReason> {
+        let received = self.ip.receive(&mut self.cx, bytes, is_checksum_good, origin, link)?;
+        let Some(packet) = received else { return Ok(Fate::Kept) };
+        match self.datagrams.has_raw() {
+            false => self.receive_transport(packet, None, link),
+            true => self.receive_beside_raw(packet, link),
+        }
+    }
+
+    /// Takes a packet to whom its protocol says. `raw` is what raw sockets have made of it.
+    #[inline]
+    fn receive_transport<L: Link>(
+        &mut self,
+        packet: Packet,
+        raw: Option<Result<Fate, DropReason>>,
+        link: &mut L,
+    ) -> Result<Fate, DropReason> {
+        match packet.header.protocol {
+            IpProtocol::Tcp => self.tcp.receive_tcp(&mut self.cx, &mut self.ip, packet, link),
+            IpProtocol::Udp => {
+                self.datagrams.receive_udp(&mut self.cx, &mut self.ip, packet, raw.is_some(), link)
+            }
+            IpProtocol::Icmp | IpProtocol::Icmpv6 => self.receive_icmp(&packet, link),
+            // Nothing follows, and that is no mistake (RFC 8200 section 4.7).
+            IpProtocol::Ipv6NoNxt if raw.is_none() => Ok(Fate::Handled),
+            _ => match raw {
+                Some(fate) => fate,
+                None => Err(self.ip.answer_protocol_unreachable(&mut self.cx, &packet, link)),
+            },
+        }
+    }
+
+    /// Takes a packet to raw sockets, and then to whom its protocol says.
+    #[inline(never)]
+    fn receive_beside_raw<L: Link>(
+        &mut self,
+        packet: Packet,
+        link: &mut L,
+    ) -> Result<Fate, DropReason> {
+        let raw = self.datagrams.deliver_raw(&mut self.cx, &mut self.ip, &packet);
+        let fate = self.receive_transport(packet, raw, link);
+        match (fate, raw) {
+            (Err(DropReason::NoListener), Some(Ok(fate))) => Ok(fate),
+            (Ok(fate), Some(Err(DropReason::QueueFull))) => {
+                self.ip.outgoing.counters.copies_lost += 1;
+                Ok(fate)
+            }
+            (fate, _) => fate,
+        }
+    }
+
+    fn receive_icmp<L: Link>(&mut self, packet: &Packet, link: &mut L) -> Result<Fate, DropReason> {
+        match self.ip.receive_icmp(&mut self.cx, packet, link)? {
+            Received::Nothing => {}
+            Received::EchoReply { identifier, sequence } => {
+                let echo = (identifier, sequence);
+                return self.datagrams.deliver_echo(&mut self.cx, packet, echo);
+            }
+            Received::Error(report) => self.hand_on(&report),
+        }
+        Ok(Fate::Handled)
+    }
+
+    /// Brings to the layers above what IP has to say.
+    #[inline]
+    pub(crate) fn settle(&mut self) {
+        while let Some(event) = self.ip.next_event() {
+            self.handle(event);
+        }
+    }
+
+    #[cold]
+    fn handle(&mut self, event: IpEvent) {
+        match event {
+            IpEvent::RoutesChanged => {
+                self.tcp.reroute(&mut self.cx, &self.ip);
+                self.ip.publish_routes();
+            }
+            IpEvent::AddressRemoved(address) => {
+                self.tcp.address_removed(&mut self.cx, &mut self.ip, address);
+            }
+            IpEvent::Error(report) => self.hand_on(&report),
+        }
+    }
+
+    /// Brings an ICMP error to the layer whose packet it quotes.
+    fn hand_on(&mut self, report: &IcmpReport) {
+        match report.quoted.protocol {
+            IpProtocol::Tcp => self.tcp.receive_error(&mut self.cx, &mut self.ip, report),
+            _ => self.datagrams.receive_error(&mut self.cx, &mut self.ip, report),
+        }
+    }
+}

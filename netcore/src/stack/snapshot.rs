@@ -1,0 +1,106 @@
+//! The picture that a stack gives of itself.
+
+use super::Netstack;
+use crate::datagram::socket::{DatagramSocket, Kind};
+use crate::id::SocketId;
+use crate::snapshot::{NeighbourInfo, Snapshot, SocketInfo};
+use crate::tcp::sockets::TcpSocket;
+use smoltcp::socket::tcp::State;
+
+impl Netstack {
+    /// All sockets and counters at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let time_wait = self.tcp.time_wait.flows().map(|flow| (flow.local(), flow.remote()));
+        let neighbours = self.ip.outgoing.neighbours.iter(self.cx.now);
+        let neighbours = neighbours.map(|(address, hardware_address, state)| NeighbourInfo {
+            address,
+            hardware_address,
+            state,
+        });
+        let tcp = self.tcp.sockets.iter().map(|(id, socket)| describe_tcp(id, socket));
+        let datagrams = self.datagrams.sockets.iter().map(|(id, socket)| describe(id, socket));
+        let sockets = tcp.chain(datagrams);
+        Snapshot {
+            sockets: sockets.collect(),
+            time_wait: time_wait.collect(),
+            neighbours: neighbours.collect(),
+            buffer_bytes: self.tcp.arena.leased_bytes(),
+            timers: self.cx.deadlines.len(),
+            counters: self.ip.outgoing.counters.clone(),
+        }
+    }
+}
+
+fn describe_tcp(id: SocketId, socket: &TcpSocket) -> SocketInfo {
+    match socket {
+        TcpSocket::Connection(connection) => {
+            let flow = connection.wire.flow();
+            let tcp = connection.solo.tcp();
+            let queued = connection.queue().map_or((0, 0), |queue| queue.queued());
+            SocketInfo {
+                id,
+                kind: "tcp",
+                local: flow.local(),
+                any_port: false,
+                peer: Some(flow.remote()),
+                state: state_name(tcp.state()),
+                receive_queue: tcp.recv_queue() + queued.0,
+                send_queue: tcp.send_queue() + queued.1,
+            }
+        }
+        TcpSocket::Listener(listener) => SocketInfo {
+            id,
+            kind: "tcp",
+            local: listener.queue.local_address(),
+            any_port: listener.port == 0,
+            peer: None,
+            state: "LISTEN",
+            receive_queue: listener.queue.len(),
+            send_queue: listener.half_open.len(),
+        },
+        TcpSocket::Held(held) => SocketInfo {
+            id,
+            kind: "tcp",
+            local: held.flow.local(),
+            any_port: false,
+            peer: Some(held.flow.remote()),
+            state: "SYN-RECEIVED",
+            receive_queue: 0,
+            send_queue: 0,
+        },
+    }
+}
+
+fn describe(id: SocketId, socket: &DatagramSocket) -> SocketInfo {
+    let (receive_queue, send_queue) = socket.queue.queued();
+    SocketInfo {
+        id,
+        kind: match socket.queue.kind() {
+            Kind::Udp { .. } => "udp",
+            Kind::Ping { .. } => "ping",
+            Kind::Raw { .. } => "raw",
+        },
+        local: socket.queue.local_address(),
+        any_port: matches!(socket.queue.kind(), Kind::Udp { port: 0, .. }),
+        peer: socket.queue.peer(),
+        state: "",
+        receive_queue,
+        send_queue,
+    }
+}
+
+fn state_name(state: State) -> &'static str {
+    match state {
+        State::Closed => "CLOSED",
+        State::Listen => "LISTEN",
+        State::SynSent => "SYN-SENT",
+        State::SynReceived => "SYN-RECEIVED",
+        State::Established => "ESTABLISHED",
+        State::FinWait1 => "FIN-WAIT-1",
+        State::FinWait2 => "FIN-WAIT-2",
+        State::CloseWait => "CLOSE-WAIT",
+        State::Closing => "CLOSING",
+        State::LastAck => "LAST-ACK",
+        State::TimeWait => "TIME-WAIT",
+    }
+}

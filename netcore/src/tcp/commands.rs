@@ -1,0 +1,266 @@
+//! TCP commands.
+
+use crate::channel::{Answer, Responder, Undelivered};
+use crate::command::outcome::{Outcome, undelivered};
+use crate::command::{Response, tcp};
+use crate::context::Context;
+use crate::error::Error;
+use crate::id::SocketId;
+use crate::ip::layer::IpLayer;
+use crate::queue::{AcceptQueue, SocketQueue, StreamQueue};
+use crate::sync::Arc;
+use crate::tcp::connection::Parked;
+use crate::tcp::layer::TcpLayer;
+use crate::tcp::sockets::TcpSocket;
+
+impl TcpLayer {
+    /// Hands an answer over. If nobody waits for it, what it is about is undone.
+    pub(crate) fn reply(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        handle: Option<SocketId>,
+        responder: Option<Responder>,
+        answer: Answer,
+    ) {
+        if let Some(undelivered) = undelivered(handle, responder, answer) {
+            self.take_back(cx, ip, undelivered);
+        }
+    }
+
+    /// Undoes what an answer is about that nobody received.
+    pub(crate) fn take_back(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        undelivered: Undelivered,
+    ) {
+        let Undelivered { handle, response, queue } = undelivered;
+        let listener = handle.and_then(|listener| self.sockets.listener_mut(listener));
+        match (response, queue) {
+            (Response::Tcp(tcp::Response::Accepted { .. }), Some(SocketQueue::Stream(stream))) => {
+                match listener {
+                    Some(listener) => {
+                        let accept = listener.queue.clone();
+                        accept.unaccept(stream, &mut cx.wakes);
+                        self.retry_accept(cx, ip, accept.id());
+                    }
+                    None => stream.close(),
+                }
+            }
+            (Response::Tcp(tcp::Response::Held { .. }), Some(SocketQueue::Held(held))) => {
+                match listener {
+                    Some(_) if held.end().is_some() => {}
+                    Some(listener) => {
+                        let accept = listener.queue.clone();
+                        accept.hold(held, &mut cx.wakes);
+                        self.retry_accept(cx, ip, accept.id());
+                    }
+                    None => held.close(),
+                }
+            }
+            (Response::Tcp(tcp::Response::Received { buf }), Some(SocketQueue::Stream(stream))) => {
+                stream.unread(buf, &mut cx.wakes);
+            }
+            // A fresh socket.
+            (_, Some(SocketQueue::Stream(stream))) => stream.close(),
+            (_, Some(SocketQueue::Accept(accept))) => accept.close(),
+            (_, Some(SocketQueue::Held(held))) => held.close(),
+            (_, Some(SocketQueue::Datagram(_)) | None) => {}
+        }
+    }
+
+    /// Carries out a TCP command.
+    pub(crate) fn tcp(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        handle: Option<SocketId>,
+        command: tcp::Command,
+        responder: &mut Option<Responder>,
+    ) -> Outcome {
+        match command {
+            tcp::Command::Listen { local, options } => {
+                listening(self.listen(cx, ip, local, None, options))
+            }
+            tcp::Command::ListenReserved { reservation, options } => {
+                let local = reservation.local_address();
+                let options = tcp::ListenOptions { any_port: false, ..options };
+                listening(self.listen(cx, ip, local, Some(reservation), options))
+            }
+            tcp::Command::Connect { remote, local, options } => {
+                self.connect(cx, ip, remote, (local, None), options, responder.take());
+                Outcome::Later
+            }
+            tcp::Command::ConnectReserved { reservation, remote, options } => {
+                let from = (Some(reservation.local_address()), Some(reservation));
+                self.connect(cx, ip, remote, from, options, responder.take());
+                Outcome::Later
+            }
+            tcp::Command::Accept => self.accept(cx, ip, handle, responder),
+            tcp::Command::Admit => self.admit_held(cx, handle, responder),
+            tcp::Command::Refuse { how } => self.refuse_held(cx, handle, how),
+            tcp::Command::Close => match self.find_tcp(cx, handle) {
+                Ok(Found::Listener(queue)) => {
+                    self.remove_listener(cx, ip, queue.id(), Error::Closed);
+                    Outcome::from(Ok(Response::Done))
+                }
+                Ok(Found::Stream(stream)) => {
+                    stream.close();
+                    Outcome::from(Ok(Response::Done))
+                }
+                Ok(Found::Held) => self.refuse_held(cx, handle, tcp::Refusal::Reset),
+                Err(error) => Outcome::Now(Err(error)),
+            },
+            command => match self.find_tcp(cx, handle) {
+                Ok(Found::Stream(stream)) => self.stream(&stream, command, responder),
+                Ok(Found::Listener(_) | Found::Held) => Outcome::Now(Err(Error::WrongSocket)),
+                Err(error) => Outcome::Now(Err(error)),
+            },
+        }
+    }
+
+    fn stream(
+        &mut self,
+        stream: &Arc<StreamQueue>,
+        command: tcp::Command,
+        responder: &mut Option<Responder>,
+    ) -> Outcome {
+        match command {
+            tcp::Command::Send { mut buf } => match stream.try_send_bytes(&mut buf) {
+                Err(Error::WouldBlock) => self.park(stream.id(), responder, |parked, responder| {
+                    parked.send.push_back((buf, responder));
+                }),
+                result => Outcome::from(result.map(|n| tcp::Response::Sent { n })),
+            },
+            tcp::Command::Recv { max_len } => match try_receive(stream, max_len) {
+                Err(Error::WouldBlock) => self.park(stream.id(), responder, |parked, responder| {
+                    parked.recv.push_back((max_len, responder));
+                }),
+                answer => Outcome::Now(answer),
+            },
+            tcp::Command::Shutdown => {
+                Outcome::from(stream.shutdown_send().map(|()| Response::Done))
+            }
+            tcp::Command::Abort => {
+                stream.abort();
+                Outcome::from(Ok(Response::Done))
+            }
+            _ => Outcome::Now(Err(Error::WrongSocket)),
+        }
+    }
+
+    /// Keeps a command until its connection can answer. One that nobody waits for is done with, and
+    /// one that is too many is refused.
+    fn park(
+        &mut self,
+        id: SocketId,
+        responder: &mut Option<Responder>,
+        keep: impl FnOnce(&mut Parked, Responder),
+    ) -> Outcome {
+        let Some(connection) = self.sockets.connection_mut(id) else {
+            return Outcome::Now(Err(Error::Closed));
+        };
+        if responder.is_none() {
+            return Outcome::Later;
+        }
+        let parked = connection.parked.get_or_insert_default();
+        if parked.len() >= cx.config.commands_per_socket_max {
+            parked.forget_abandoned();
+        }
+        if parked.len() >= cx.config.commands_per_socket_max {
+            return Outcome::Now(Err(Error::LimitReached));
+        }
+        if let Some(responder) = responder.take().filter(|responder| responder.park_on(id)) {
+            keep(parked, responder);
+        }
+        Outcome::Later
+    }
+
+    /// Tries the commands again that wait for a connection, after it has changed.
+    pub(crate) fn retry_parked(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+        let Some(connection) = self.sockets.connection_mut(id) else {
+            return;
+        };
+        let Some(mut parked) = connection.parked.take() else {
+            return;
+        };
+        let Some(stream) = connection.queue().cloned() else {
+            return;
+        };
+        parked.forget_abandoned();
+        while let Some((max_len, responder)) = parked.recv.pop_front() {
+            match try_receive(&stream, max_len) {
+                Err(Error::WouldBlock) => {
+                    parked.recv.push_front((max_len, responder));
+                    break;
+                }
+                answer => self.reply(cx, ip, Some(id), Some(responder), answer),
+            }
+        }
+        while let Some((mut buf, responder)) = parked.send.pop_front() {
+            match stream.try_send_bytes(&mut buf) {
+                Err(Error::WouldBlock) => {
+                    parked.send.push_front((buf, responder));
+                    break;
+                }
+                result => {
+                    let answer = result.map(|n| (tcp::Response::Sent { n }.into(), None));
+                    self.reply(cx, ip, Some(id), Some(responder), answer);
+                }
+            }
+        }
+        if !(parked.recv.is_empty() && parked.send.is_empty())
+            && let Some(connection) = self.sockets.connection_mut(id)
+        {
+            connection.parked = Some(parked);
+        }
+    }
+
+    fn find_tcp(&mut self, cx: &mut Context, handle: Option<SocketId>) -> Result<Found, Error> {
+        match handle.and_then(|id| self.sockets.get_mut(id)) {
+            Some(TcpSocket::Connection(connection)) => {
+                connection.queue().cloned().map(Found::Stream).ok_or(Error::Closed)
+            }
+            Some(TcpSocket::Listener(listener)) => Ok(Found::Listener(listener.queue.clone())),
+            Some(TcpSocket::Held(_)) => Ok(Found::Held),
+            None => Err(cx.sockets.absence(handle)),
+        }
+    }
+}
+
+enum Found {
+    Stream(Arc<StreamQueue>),
+    Listener(Arc<AcceptQueue>),
+    Held,
+}
+
+/// Ends the commands that waited for a connection that is gone.
+pub(crate) fn finish_parked(stream: &Arc<StreamQueue>, parked: Parked) {
+    for (max_len, responder) in parked.recv {
+        // Bytes that nobody receives go with the connection.
+        let _ = responder.answer(try_receive(stream, max_len));
+    }
+    for (mut buf, responder) in parked.send {
+        let sent = stream.try_send_bytes(&mut buf);
+        let _ = responder.answer(sent.map(|n| (tcp::Response::Sent { n }.into(), None)));
+    }
+}
+
+fn listening(result: Result<Arc<AcceptQueue>, Error>) -> Outcome {
+    Outcome::Now(result.map(|queue| {
+        let (handle, local) = (queue.id(), queue.local_address());
+        let response = tcp::Response::Listening { handle, local };
+        (response.into(), Some(SocketQueue::Accept(queue)))
+    }))
+}
+
+fn try_receive(stream: &Arc<StreamQueue>, max_len: Option<usize>) -> Answer {
+    let buf = stream.try_recv_bytes(max_len.unwrap_or(usize::MAX))?;
+    let response = if buf.is_empty() && max_len != Some(0) {
+        tcp::Response::Finished
+    } else {
+        tcp::Response::Received { buf }
+    };
+    Ok((response.into(), Some(SocketQueue::Stream(stream.clone()))))
+}

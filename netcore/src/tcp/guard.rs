@@ -1,0 +1,573 @@
+//! What a connection takes from its peer, decided before smoltcp sees it.
+//!
+//! smoltcp is lenient where an attacker profits and strict where a peer suffers: it takes any reset
+//! in the window and acknowledgements of bytes that never left, and drops data whose
+//! acknowledgement is a little old. Some segments outside the window that was announced make it
+//! panic. So this end checks each segment against what has been on the wire, as RFC 9293 section
+//! 3.10.7 and RFC 5961 ask for, and shows smoltcp only what is beyond doubt: the part of a segment
+//! that fits into the announced window, with an acknowledgement of what was sent.
+
+use crate::counters::DropReason;
+use smoltcp::socket::tcp::State;
+use smoltcp::wire::{Ipv4Packet, Ipv6Packet, TcpPacket, TcpSeqNumber};
+use std::net::IpAddr;
+use std::ops::Range;
+
+/// A TCP header without options.
+const TCP_HEADER: usize = 20;
+
+/// Where a synchronised connection stands, as seen on the wire; the names are those of RFC 9293
+/// section 3.3.1.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sequences {
+    /// SND.UNA.
+    pub(crate) unacknowledged: u32,
+    /// SND.NXT, by what has left.
+    pub(crate) sent_end: u32,
+    /// One past the last byte that was given to smoltcp to send; the FIN comes here.
+    pub(crate) written_end: u32,
+    /// The largest window that the peer has offered, in bytes (MAX.SND.WND of RFC 5961).
+    pub(crate) offered_max: u32,
+    /// The window that the peer offered last, as its segment had it.
+    pub(crate) offered: u16,
+    /// RCV.NXT.
+    pub(crate) expected: u32,
+    /// The end of the receive window that was announced, not before `expected`.
+    pub(crate) edge: u32,
+}
+
+/// What of a segment matters here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Segment {
+    pub(crate) sequence: u32,
+    pub(crate) acknowledgement: Option<u32>,
+    pub(crate) window: u16,
+    pub(crate) payload_len: u32,
+    pub(crate) syn: bool,
+    pub(crate) fin: bool,
+    pub(crate) rst: bool,
+}
+
+/// What becomes of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The connection takes it as it is.
+    Take,
+    /// The connection takes a part of it.
+    TakePart(Part),
+    /// Dropped, and answered with an acknowledgement: the peer repeats what has arrived, or asks
+    /// about the window.
+    Acknowledge(DropReason),
+    /// Dropped, and answered with an acknowledgement unless there were many: a peer that meant it
+    /// proves with its answer that it knows the sequence numbers (RFC 5961).
+    Challenge(DropReason),
+    /// Dropped, and answered with a reset: there is no such connection (RFC 9293 section 3.10.7).
+    Refuse(DropReason),
+    /// Dropped.
+    Drop(DropReason),
+}
+
+/// The part of a segment that is taken, and what it says besides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    sequence: u32,
+    acknowledgement: Option<u32>,
+    window: u16,
+    /// Which bytes of the payload.
+    payload: Range<usize>,
+    fin: bool,
+    /// Whether the rest deserves an acknowledgement that smoltcp knows nothing of.
+    pub(crate) is_to_be_acknowledged: bool,
+}
+
+impl Segment {
+    /// Reads a segment that was found to be whole.
+    #[inline]
+    pub(crate) fn new(segment: &[u8]) -> Self {
+        // Of a known length: each field is then read without another look at that.
+        let header: &[u8; TCP_HEADER] = segment.first_chunk().expect("a whole segment");
+        let header = TcpPacket::new_unchecked(header);
+        Self {
+            sequence: header.seq_number().0 as u32,
+            acknowledgement: header.ack().then(|| header.ack_number().0 as u32),
+            window: header.window_len(),
+            payload_len: (segment.len() - usize::from(header.header_len())) as u32,
+            syn: header.syn(),
+            fin: header.fin(),
+            rst: header.rst(),
+        }
+    }
+
+    /// Whether nothing but its acknowledgement is in it.
+    fn is_empty(&self) -> bool {
+        self.payload_len == 0 && !self.fin
+    }
+}
+
+/// Judges a segment that comes to a connection in SYN-RECEIVED or later.
+#[inline]
+pub(crate) fn judge(state: State, at: &Sequences, segment: &Segment) -> Verdict {
+    let is_past_fin = is_past_fin(state);
+    let room = at.edge.wrapping_sub(at.expected);
+    // Nearly all segments are the next one, with bytes for the window or an acknowledgement alone.
+    if let Segment { syn: false, fin: false, rst: false, .. } = segment
+        && segment.sequence == at.expected
+        && segment.payload_len <= if is_past_fin { 0 } else { room }
+        && segment.window != 0
+        && let Some(acknowledgement) = segment.acknowledgement
+        && acknowledgement.wrapping_sub(at.unacknowledged)
+            <= at.sent_end.wrapping_sub(at.unacknowledged)
+        && state != State::SynReceived
+    {
+        return Verdict::Take;
+    }
+    judge_unusual(state, at, segment)
+}
+
+/// Judges a segment in every way that RFC 9293 asks for.
+#[inline(never)]
+fn judge_unusual(state: State, at: &Sequences, segment: &Segment) -> Verdict {
+    let is_past_fin = is_past_fin(state);
+    // The sequence number: where the segment begins and ends in the window (RFC 9293 section
+    // 3.10.7.4, first check).
+    let start = i64::from(segment.sequence.wrapping_sub(at.expected) as i32);
+    let room = i64::from(at.edge.wrapping_sub(at.expected));
+    if segment.rst {
+        return judge_reset(segment, start, room);
+    }
+    if segment.syn {
+        // Whatever its sequence number (RFC 5961 section 4.2). In SYN-RECEIVED too: RFC 9293 would
+        // let any SYN in the window end the handshake.
+        return Verdict::Challenge(DropReason::UnexpectedSyn);
+    }
+    let data_end = start + i64::from(segment.payload_len);
+    let end = data_end + i64::from(segment.fin);
+    // Beyond the RFC's test, an acknowledgement may come from the very edge, as Linux has it: a peer
+    // that has filled the window sends it from there. And if there is no window, what is at its
+    // edge is looked at for its acknowledgement, and for a FIN, which needs no room.
+    let is_at_edge = start == room && room > 0;
+    let is_pure = segment.is_empty() && segment.acknowledgement.is_some();
+    if start > room || (is_at_edge && !is_pure) || (start < 0 && end <= 0) {
+        return match segment.is_empty() {
+            false => Verdict::Acknowledge(DropReason::OutsideWindow),
+            true => Verdict::Challenge(DropReason::OutsideWindow),
+        };
+    }
+
+    // The acknowledgement (fifth check, and RFC 5961 section 5.2).
+    let Some(acknowledgement) = segment.acknowledgement else {
+        return Verdict::Drop(DropReason::Unacceptable);
+    };
+    if state == State::SynReceived && acknowledgement != at.sent_end {
+        return Verdict::Refuse(DropReason::BadAcknowledgement);
+    }
+    let advance = i64::from(acknowledgement.wrapping_sub(at.unacknowledged) as i32);
+    let in_flight = i64::from(at.sent_end.wrapping_sub(at.unacknowledged));
+    if advance > in_flight || advance < -i64::from(at.offered_max) {
+        return Verdict::Challenge(DropReason::BadAcknowledgement);
+    }
+    let is_old = advance < 0;
+    if is_old && segment.is_empty() {
+        return Verdict::Drop(DropReason::OldAcknowledgement);
+    }
+
+    // What fits (seventh and eighth checks). Nothing comes after the peer's FIN.
+    let limit = if is_past_fin { 0 } else { room };
+    let first = start.max(0);
+    let last = data_end.min(limit).max(first);
+    let fin = segment.fin && !is_past_fin && first == 0 && data_end <= limit;
+    let is_empty = last == first;
+    let is_closing = matches!(
+        state,
+        State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::TimeWait
+    );
+    let window = if is_old {
+        at.offered
+    } else if is_closing
+        && segment.window == 0
+        && (acknowledgement.wrapping_sub(at.written_end) as i32) >= 0
+    {
+        // There is nothing left that a window is needed for, and without one smoltcp would probe
+        // for it for ever.
+        1
+    } else {
+        segment.window
+    };
+    let part = Part {
+        sequence: at.expected.wrapping_add(if is_empty { 0 } else { first as u32 }),
+        acknowledgement: Some(if is_old { at.unacknowledged } else { acknowledgement }),
+        window,
+        payload: (first - start) as usize..(last - start) as usize,
+        fin,
+        is_to_be_acknowledged: is_empty && !fin && !segment.is_empty(),
+    };
+    if part.is_all_of(segment) { Verdict::Take } else { Verdict::TakePart(part) }
+}
+
+/// RFC 5961 section 3.2: only a reset with the exact sequence number ends the connection.
+fn judge_reset(segment: &Segment, start: i64, room: i64) -> Verdict {
+    if start == 0 {
+        let part = Part {
+            sequence: segment.sequence,
+            acknowledgement: segment.acknowledgement,
+            window: segment.window,
+            payload: 0..0,
+            fin: false,
+            is_to_be_acknowledged: false,
+        };
+        let is_whole = part.is_all_of(segment) && !segment.syn;
+        return if is_whole { Verdict::Take } else { Verdict::TakePart(part) };
+    }
+    if 0 < start && start < room {
+        return Verdict::Challenge(DropReason::UnexpectedReset);
+    }
+    Verdict::Drop(DropReason::UnexpectedReset)
+}
+
+/// Judges a segment that comes in SYN-SENT (RFC 9293 section 3.10.7.3). `sent_end` is one past the
+/// SYN that was sent.
+pub(crate) fn judge_answer(sent_end: u32, segment: &Segment) -> Verdict {
+    match segment.acknowledgement {
+        Some(acknowledgement) if acknowledgement != sent_end => match segment.rst {
+            true => Verdict::Drop(DropReason::UnexpectedReset),
+            false => Verdict::Refuse(DropReason::BadAcknowledgement),
+        },
+        None if segment.rst => Verdict::Drop(DropReason::UnexpectedReset),
+        _ if segment.rst => judge_reset(segment, 0, 0),
+        // Nobody means a SYN with a FIN; Linux drops those as well.
+        _ if segment.syn && !segment.fin => Verdict::Take,
+        _ => Verdict::Drop(DropReason::Unacceptable),
+    }
+}
+
+/// Judges the SYN|ACK of a peer whose SYN has crossed this end's: in SYN-RECEIVED, which this end
+/// has come to from SYN-SENT. `None` if the segment is none.
+///
+/// Its SYN was taken before, and its acknowledgement is what is waited for (RFC 9293 section 3.5,
+/// figure 8). By the sequence number alone it would be answered with an acknowledgement, and only
+/// the peer be connected.
+#[cold]
+pub(crate) fn judge_crossed(at: &Sequences, segment: &Segment, shift: u8) -> Option<Verdict> {
+    let is_answer = segment.syn
+        && !segment.fin
+        && !segment.rst
+        && segment.sequence.wrapping_add(1) == at.expected
+        && segment.acknowledgement == Some(at.sent_end);
+    is_answer.then(|| {
+        Verdict::TakePart(Part {
+            sequence: at.expected,
+            acknowledgement: segment.acknowledgement,
+            // That of a SYN is not scaled (RFC 7323 section 2.2).
+            window: segment.window >> shift,
+            payload: 0..0,
+            fin: false,
+            is_to_be_acknowledged: segment.payload_len > 0,
+        })
+    })
+}
+
+/// Whether the peer has sent its FIN, and everything before it has arrived.
+pub(crate) fn is_past_fin(state: State) -> bool {
+    matches!(state, State::CloseWait | State::LastAck | State::Closing | State::TimeWait)
+}
+
+impl Part {
+    fn is_all_of(&self, segment: &Segment) -> bool {
+        self.sequence == segment.sequence
+            && self.acknowledgement == segment.acknowledgement
+            && self.window == segment.window
+            && self.payload.len() == segment.payload_len as usize
+            && self.fin == segment.fin
+    }
+
+    /// The packet that has just this part of the segment at `tcp_start`. Its checksums are wrong;
+    /// they have been verified.
+    pub(crate) fn cut(&self, packet: &[u8], tcp_start: usize) -> Vec<u8> {
+        let header_len = usize::from(TcpPacket::new_unchecked(&packet[tcp_start..]).header_len());
+        let payload_start = tcp_start + header_len;
+        let payload = &packet[payload_start..][self.payload.clone()];
+        let mut part = [&packet[..payload_start], payload].concat();
+        set_payload_len(&mut part, tcp_start);
+        let mut segment = TcpPacket::new_unchecked(&mut part[tcp_start..]);
+        segment.set_seq_number(TcpSeqNumber(self.sequence as i32));
+        if let Some(acknowledgement) = self.acknowledgement {
+            segment.set_ack_number(TcpSeqNumber(acknowledgement as i32));
+        }
+        segment.set_window_len(self.window);
+        segment.set_fin(self.fin);
+        segment.set_syn(false);
+        part
+    }
+}
+
+/// Writes the length of a packet into its IP header, which ends at `start`.
+pub(crate) fn set_payload_len(packet: &mut [u8], start: usize) {
+    let len = packet.len();
+    match packet[0] >> 4 {
+        4 => Ipv4Packet::new_unchecked(packet).set_total_len(len as u16),
+        _ => Ipv6Packet::new_unchecked(packet).set_payload_len((len - start) as u16),
+    }
+}
+
+/// A segment from `remote` to `local` that a connection can do nothing with but acknowledge: a byte
+/// before the next expected one.
+pub(crate) fn stale_byte(
+    ends: (std::net::SocketAddr, std::net::SocketAddr),
+    expected: u32,
+    acknowledgement: u32,
+) -> Vec<u8> {
+    segment(ends, expected.wrapping_sub(1), acknowledgement, 1)
+}
+
+/// A segment from `remote` to `local` that says nothing but that the window is closed.
+pub(crate) fn closed_window(
+    ends: (std::net::SocketAddr, std::net::SocketAddr),
+    expected: u32,
+    acknowledgement: u32,
+) -> Vec<u8> {
+    segment(ends, expected, acknowledgement, 0)
+}
+
+/// A segment with a window of zero, and so many bytes of payload.
+fn segment(
+    (remote, local): (std::net::SocketAddr, std::net::SocketAddr),
+    sequence: u32,
+    acknowledgement: u32,
+    payload_len: usize,
+) -> Vec<u8> {
+    let (source, destination): (IpAddr, IpAddr) = (remote.ip(), local.ip());
+    let protocol = smoltcp::wire::IpProtocol::Tcp;
+    let header = crate::ip::repr(source, destination, protocol, TCP_HEADER + payload_len, 1);
+    let start = header.header_len();
+    let mut packet = vec![0; start + TCP_HEADER + payload_len];
+    header.emit(&mut packet[..], &smoltcp::phy::ChecksumCapabilities::ignored());
+    let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
+    segment.set_header_len(TCP_HEADER as u8);
+    segment.set_src_port(remote.port());
+    segment.set_dst_port(local.port());
+    segment.set_seq_number(TcpSeqNumber(sequence as i32));
+    segment.set_ack_number(TcpSeqNumber(acknowledgement as i32));
+    segment.set_ack(true);
+    packet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const STATES: [State; 8] = [
+        State::SynReceived,
+        State::Established,
+        State::FinWait1,
+        State::FinWait2,
+        State::CloseWait,
+        State::Closing,
+        State::LastAck,
+        State::TimeWait,
+    ];
+
+    /// Numbers near the ones that matter, and far away from them.
+    fn distance() -> impl Strategy<Value = u32> {
+        prop_oneof![
+            (-5i32..5).prop_map(|near| near as u32),
+            (0u32..200_000),
+            any::<u32>(),
+            (-5i32..5).prop_map(|near| (near as u32).wrapping_add(1 << 31)),
+        ]
+    }
+
+    prop_compose! {
+        fn sequences()(
+            unacknowledged in any::<u32>(),
+            in_flight in 0u32..100_000,
+            unsent in 0u32..100_000,
+            expected in any::<u32>(),
+            room in prop_oneof![Just(0), Just(1), 0u32..100_000],
+            offered_max in 0u32..100_000,
+        ) -> Sequences {
+            let sent_end = unacknowledged.wrapping_add(in_flight);
+            Sequences {
+                unacknowledged,
+                sent_end,
+                written_end: sent_end.wrapping_add(unsent),
+                offered_max,
+                offered: 100,
+                expected,
+                edge: expected.wrapping_add(room),
+            }
+        }
+    }
+
+    prop_compose! {
+        /// A segment, by how far its numbers are from those of the connection.
+        fn segment()(
+            sequence in distance(),
+            acknowledgement in prop::option::weighted(0.9, distance()),
+            window in prop_oneof![Just(0), any::<u16>()],
+            payload_len in prop_oneof![Just(0), Just(1), 0u32..65_000],
+            (syn, fin, rst) in (any::<bool>(), any::<bool>(), prop::bool::weighted(0.1)),
+        ) -> Segment {
+            Segment { sequence, acknowledgement, window, payload_len, syn, fin, rst }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn only_what_fits_and_was_sent_is_taken(
+            state in prop::sample::select(&STATES[..]),
+            at in sequences(),
+            distances in segment(),
+        ) {
+            let segment = Segment {
+                sequence: at.expected.wrapping_add(distances.sequence),
+                acknowledgement: distances
+                    .acknowledgement
+                    .map(|distance| at.unacknowledged.wrapping_add(distance)),
+                ..distances
+            };
+
+            let part = match judge(state, &at, &segment) {
+                Verdict::Take => {
+                    prop_assert!(!segment.syn);
+                    Part {
+                        sequence: segment.sequence,
+                        acknowledgement: segment.acknowledgement,
+                        window: segment.window,
+                        payload: 0..segment.payload_len as usize,
+                        fin: segment.fin,
+                        is_to_be_acknowledged: false,
+                    }
+                }
+                Verdict::TakePart(part) => part,
+                _ => return Ok(()),
+            };
+
+            let start = part.sequence.wrapping_sub(at.expected);
+            let room = at.edge.wrapping_sub(at.expected);
+            prop_assert!(start <= room);
+            prop_assert!(start as usize + part.payload.len() <= room as usize);
+            if !part.payload.is_empty() {
+                let from = segment.sequence.wrapping_add(part.payload.start as u32);
+                prop_assert_eq!(part.sequence, from);
+                prop_assert!(part.payload.end <= segment.payload_len as usize);
+            }
+            if segment.rst {
+                prop_assert_eq!(segment.sequence, at.expected);
+                return Ok(());
+            }
+            let end = segment.sequence.wrapping_add(segment.payload_len);
+            prop_assert!(!part.fin || part.sequence.wrapping_add(part.payload.len() as u32) == end);
+            prop_assert!(!(is_past_fin(state) && (part.fin || !part.payload.is_empty())));
+            let acknowledged = part.acknowledgement.expect("nothing is taken without");
+            let in_flight = at.sent_end.wrapping_sub(at.unacknowledged);
+            prop_assert!(acknowledged.wrapping_sub(at.unacknowledged) <= in_flight);
+        }
+    }
+
+    /// A connection at round numbers.
+    const AT: Sequences = Sequences {
+        unacknowledged: 1000,
+        sent_end: 2000,
+        written_end: 3000,
+        offered_max: 500,
+        offered: 9,
+        expected: 7000,
+        edge: 8000,
+    };
+    const NEXT: Segment = Segment {
+        sequence: 7000,
+        acknowledgement: Some(1000),
+        window: 100,
+        payload_len: 10,
+        syn: false,
+        fin: false,
+        rst: false,
+    };
+
+    #[test]
+    fn acknowledgements_are_good_from_one_window_back_to_what_was_sent() {
+        let judged = |acknowledgement| {
+            let segment = Segment { acknowledgement: Some(acknowledgement), ..NEXT };
+            judge(State::Established, &AT, &segment)
+        };
+        let as_the_newest = Verdict::TakePart(Part {
+            sequence: 7000,
+            acknowledgement: Some(1000),
+            window: 9,
+            payload: 0..10,
+            fin: false,
+            is_to_be_acknowledged: false,
+        });
+
+        for (acknowledgement, verdict) in [
+            (499, Verdict::Challenge(DropReason::BadAcknowledgement)),
+            (500, as_the_newest.clone()),
+            (999, as_the_newest),
+            (1000, Verdict::Take),
+            (2000, Verdict::Take),
+            (2001, Verdict::Challenge(DropReason::BadAcknowledgement)),
+        ] {
+            assert_eq!(judged(acknowledgement), verdict, "{acknowledgement}");
+        }
+    }
+
+    #[test]
+    fn a_handshake_takes_the_exact_acknowledgement_alone() {
+        let at = Sequences { unacknowledged: 1, sent_end: 1, written_end: 1, ..AT };
+        let refused = Verdict::Refuse(DropReason::BadAcknowledgement);
+        for (acknowledgement, verdict) in
+            [(0, refused.clone()), (1, Verdict::Take), (2, refused.clone())]
+        {
+            let segment = Segment { acknowledgement: Some(acknowledgement), ..NEXT };
+            assert_eq!(judge(State::SynReceived, &at, &segment), verdict, "{acknowledgement}");
+            let answer = Segment { syn: true, ..segment };
+            assert_eq!(judge_answer(1, &answer), verdict, "{acknowledgement}");
+        }
+        let dropped = Verdict::Drop(DropReason::UnexpectedReset);
+        for (acknowledgement, verdict) in [
+            (None, dropped.clone()),
+            (Some(0), dropped.clone()),
+            (Some(1), Verdict::Take),
+            (Some(2), dropped),
+        ] {
+            let reset = Segment { acknowledgement, rst: true, payload_len: 0, ..NEXT };
+            assert_eq!(judge_answer(1, &reset), verdict, "{acknowledgement:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_a_whole_packet() {
+        let local: std::net::SocketAddr = "[fd00::1]:80".parse().expect("an address");
+        for remote in ["10.0.0.1:9", "[fd00::2]:9"] {
+            let remote: std::net::SocketAddr = remote.parse().expect("an address");
+            let local = if remote.is_ipv4() { ([10, 0, 0, 2], 80).into() } else { local };
+            let mut packet = stale_byte((remote, local), 100, 200);
+            let start = packet.len() - 21;
+            packet.extend([1, 2, 3]);
+            let part = Part {
+                sequence: 7,
+                acknowledgement: Some(8),
+                window: 9,
+                payload: 1..3,
+                fin: true,
+                is_to_be_acknowledged: false,
+            };
+
+            let cut = part.cut(&packet, start);
+
+            let header = crate::ip::parse(&cut);
+            let segment = TcpPacket::new_checked(&cut[start..]).expect("a segment");
+            assert_eq!(segment.payload(), [1, 2]);
+            assert_eq!((segment.seq_number().0, segment.ack_number().0), (7, 8));
+            assert_eq!((segment.window_len(), segment.fin()), (9, true));
+            match remote.is_ipv4() {
+                // Whose checksum nobody looks at again.
+                true => assert_eq!(header, Err(DropReason::Checksum)),
+                false => assert_eq!(header.expect("a packet").payload, start..cut.len()),
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What comes for connections in TIME-WAIT.
+
+use crate::context::Context;
+use crate::counters::{DropReason, Fate};
+use crate::ip::layer::IpLayer;
+use crate::ip::packet::Packet;
+use crate::link::Link;
+use crate::tcp::flow_table::{Flow, FlowKey};
+use crate::tcp::layer::TcpLayer;
+use crate::tcp::resets::send_control;
+use crate::tcp::time_wait::LastWords;
+use smoltcp::wire::{TcpControl, TcpPacket, TcpSeqNumber};
+
+impl TcpLayer {
+    /// Keeps the ends of a closed connection out of use.
+    pub(crate) fn keep_in_time_wait(&mut self, cx: &mut Context, flow: FlowKey, words: LastWords) {
+        self.flows.insert(flow, Flow::TimeWait);
+        if let Some(oldest) = self.time_wait.insert(flow, words, cx.now) {
+            self.flows.remove(&oldest);
+        }
+    }
+
+    /// The initial sequence number of a new connection, which has these ends from now on: past
+    /// everything that the last one between them has sent.
+    pub(crate) fn next_isn(&mut self, cx: &mut Context, flow: &FlowKey) -> u32 {
+        let mut isn = cx.random.initial_sequence(flow, cx.now);
+        let in_time_wait = self.time_wait.get(flow).map(|words| words.sequence);
+        if in_time_wait.is_some() {
+            self.time_wait.remove(flow);
+        }
+        let past = self.past_ends.get(flow, cx.now);
+        for end in past.into_iter().chain(in_time_wait) {
+            if (isn.wrapping_sub(end) as i32) <= 0 {
+                isn = end.wrapping_add(u32::from(cx.random.next_u16()) + 1);
+            }
+        }
+        isn
+    }
+
+    /// Remembers where a connection has ended, if its sequence numbers are ahead of the clock.
+    pub(crate) fn note_end(&mut self, cx: &mut Context, flow: FlowKey, end: u32) {
+        let isn = cx.random.initial_sequence(&flow, cx.now);
+        self.past_ends.note(flow, end, isn, cx.now);
+    }
+
+    /// Takes a segment for a connection in TIME-WAIT.
+    pub(crate) fn receive_late_segment<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        flow: FlowKey,
+        packet: &Packet,
+        link: &mut L,
+    ) -> Result<Fate, DropReason> {
+        let segment = TcpPacket::new_unchecked(packet.payload());
+        let Some(words) = self.time_wait.get(&flow) else {
+            self.flows.remove(&flow);
+            return Err(DropReason::NoListener);
+        };
+        let sequence = segment.seq_number();
+        let expected = TcpSeqNumber(words.acknowledgement as i32);
+        let start = (sequence.0 as u32).wrapping_sub(words.acknowledgement) as i32;
+        let room = words.edge.wrapping_sub(words.acknowledgement) as i32;
+        if segment.rst() {
+            // Only one that knows the exact number (RFC 5961 section 3). A peer that wants to
+            // begin anew with an older number sends it, in answer to the acknowledgement below;
+            // without it, it would be kept out until the time is over (against RFC 1337).
+            if start == 0 {
+                self.time_wait.remove(&flow);
+                self.flows.remove(&flow);
+                return Ok(Fate::Handled);
+            }
+            let reason = DropReason::UnexpectedReset;
+            return Err(match 0 < start && start < room {
+                true => self.challenge_late(cx, ip, (flow, words), packet, reason, link),
+                false => reason,
+            });
+        }
+        if segment.syn() {
+            let is_first = !segment.ack() && !segment.fin();
+            let listener = self.ports.find(flow.local());
+            if is_first && start > 0 && listener.is_some() {
+                // A new connection, recognisable by a sequence number that the old one has not
+                // used (RFC 9293 section 3.10.7.4, RFC 6191). It takes the place of this entry.
+                return self.receive_syn(cx, ip, flow, packet, link);
+            }
+            let reason = DropReason::UnexpectedSyn;
+            return Err(self.challenge_late(cx, ip, (flow, words), packet, reason, link));
+        }
+        if segment.segment_len() > 0 {
+            if !segment.ack() && 0 <= start && start < room {
+                return Err(DropReason::Unacceptable);
+            }
+            // The peer may have missed the last acknowledgement.
+            if segment.fin() && sequence + segment.segment_len() == expected {
+                self.keep_in_time_wait(cx, flow, words);
+            }
+            answer_late(cx, ip, words, packet, link);
+            return Ok(Fate::Handled);
+        }
+        let is_at_edge = start == room && room > 0;
+        if start < 0 || start > room.max(0) || (is_at_edge && !segment.ack()) {
+            let reason = DropReason::OutsideWindow;
+            return Err(self.challenge_late(cx, ip, (flow, words), packet, reason, link));
+        }
+        let acknowledgement = segment.ack_number();
+        if segment.ack() && acknowledgement > TcpSeqNumber(words.sequence as i32) {
+            let reason = DropReason::BadAcknowledgement;
+            return Err(self.challenge_late(cx, ip, (flow, words), packet, reason, link));
+        }
+        Ok(Fate::Handled)
+    }
+
+    /// Says for a connection in TIME-WAIT where its ends stand, unless that was often enough;
+    /// returns why the packet is dropped, which is for `reason` if it was answered.
+    fn challenge_late<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        (flow, words): (FlowKey, LastWords),
+        packet: &Packet,
+        reason: DropReason,
+        link: &mut L,
+    ) -> DropReason {
+        let may = self.time_wait.may_challenge(&flow, cx.now);
+        if may && self.challenges.allows(&mut cx.random, cx.now) {
+            answer_late(cx, ip, words, packet, link);
+            reason
+        } else {
+            DropReason::RateLimited
+        }
+    }
+}
+
+/// Says once more where the ends of a connection in TIME-WAIT stand.
+fn answer_late<L: Link>(
+    cx: &mut Context,
+    ip: &mut IpLayer,
+    words: LastWords,
+    packet: &Packet,
+    link: &mut L,
+) {
+    let expected = TcpSeqNumber(words.acknowledgement as i32);
+    let sequences = (TcpSeqNumber(words.sequence as i32), Some(expected));
+    send_control(cx, ip, packet, TcpControl::None, sequences, link);
+}

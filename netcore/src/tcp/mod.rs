@@ -1,0 +1,28 @@
+//! Commands to TCP listeners and connections.
+
+pub(crate) mod buffer;
+mod commands;
+pub(crate) mod connection;
+mod connections;
+pub(crate) mod engine;
+mod events;
+pub(crate) mod flow_table;
+mod guard;
+pub(crate) mod held;
+mod held_syns;
+mod keepalive;
+mod late_segments;
+pub(crate) mod layer;
+pub(crate) mod listener;
+mod listeners;
+mod options;
+mod past_ends;
+mod reclaim;
+pub(crate) mod reservation;
+mod resets;
+mod sink;
+pub(crate) mod sockets;
+pub(crate) mod time_wait;
+mod wire;
+
+pub use crate::command::tcp::*;

@@ -1,0 +1,368 @@
+//! What a connection's segments look like on the wire, and what smoltcp may see of them.
+
+use super::guard::{self, Sequences};
+use super::options::{self, MSS, WINDOW_SCALE};
+use super::time_wait::LastWords;
+use crate::ip;
+use crate::ip::path_mtu::PathMtu;
+use crate::link::{LinkCapabilities, Offload};
+use crate::output::{Checksums, write_checksum};
+use crate::tcp::flow_table::FlowKey;
+use smoltcp::socket::tcp::{Socket, State};
+use smoltcp::time::Instant;
+use smoltcp::wire::{IpProtocol, TcpPacket, TcpSeqNumber};
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+
+/// The wire's view of one connection: what its segments say that smoltcp does not know.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    flow: FlowKey,
+    /// The largest segment that this end takes, as it announces it.
+    local_mss: u16,
+    /// The payload of a full segment to the peer.
+    segment_bytes: u16,
+    /// What routers have said of the path to the peer.
+    path: Option<PathMtu>,
+    /// What routers are asked for; see [`Options::traffic_class`](crate::tcp::Options).
+    pub(crate) traffic_class: u8,
+    /// The peer's initial sequence number, once it is known.
+    remote_isn: Option<u32>,
+    /// Bytes that were taken out of the receive buffer so far.
+    taken: u32,
+    /// This end's initial sequence number, once it was sent.
+    local_isn: Option<u32>,
+    /// Bytes that were put into the send buffer so far.
+    put: u32,
+    /// One past the highest sequence number sent.
+    sent_end: Option<u32>,
+    /// The last acknowledgement sent.
+    acknowledged: Option<u32>,
+    /// The window that this end announced last, in bytes.
+    announced: u32,
+    /// The furthest end of a window that this end has announced.
+    edge: Option<u32>,
+    /// By how many bits the windows that this end announces are shifted.
+    local_shift: u8,
+    /// The same of the windows that the peer offers.
+    remote_shift: u8,
+    /// The window that the peer offered last, as its segment had it.
+    offered: u16,
+    /// The largest window that the peer has offered, in bytes.
+    offered_max: u32,
+}
+
+/// What the MSS is if a SYN does not say (RFC 9293 section 3.7.1).
+const MSS_DEFAULT: u16 = 536;
+/// Below this an MTU leaves too little room for data; Linux refuses smaller ones for IPv4.
+const MSS_MIN: u16 = 48;
+/// The largest shift of a window (RFC 7323 section 2.3).
+const WINDOW_SHIFT_MAX: u8 = 14;
+/// The headers without options.
+const TCP_HEADER: usize = 20;
+
+impl Wire {
+    /// The wire of a connection with packets of at most `mtu` bytes, and segments of at most
+    /// `mss_max`.
+    pub(crate) fn new(flow: FlowKey, mtu: usize, mss_max: Option<u16>) -> Self {
+        let headers = ip_header_len(flow.local()) + TCP_HEADER;
+        let local_mss = u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
+        let local_mss = local_mss.min(mss_max.unwrap_or(u16::MAX)).max(MSS_MIN);
+        Self {
+            flow,
+            local_mss,
+            segment_bytes: MSS_DEFAULT.min(local_mss),
+            path: None,
+            traffic_class: 0,
+            remote_isn: None,
+            taken: 0,
+            local_isn: None,
+            put: 0,
+            sent_end: None,
+            acknowledged: None,
+            announced: 0,
+            edge: None,
+            local_shift: 0,
+            remote_shift: 0,
+            offered: 0,
+            offered_max: 0,
+        }
+    }
+
+    pub(crate) fn flow(&self) -> FlowKey {
+        self.flow
+    }
+
+    /// The payload of a full segment to the peer, in bytes.
+    pub(crate) fn segment_bytes(&self) -> usize {
+        usize::from(self.segment_bytes)
+    }
+
+    /// Sends no packets that are larger than the path takes, until that is forgotten.
+    pub(crate) fn narrow(&mut self, path: PathMtu) {
+        self.path = Some(path);
+    }
+
+    /// The path may have become wider: tries large packets again.
+    pub(crate) fn forget_path(&mut self, now: Instant) {
+        if self.path.is_some_and(|path| path.until <= now) {
+            self.path = None;
+        }
+    }
+
+    /// The largest packet to the peer, in bytes, over a link with this MTU.
+    pub(crate) fn path_mtu(&self, link_mtu: usize) -> usize {
+        self.path.map_or(link_mtu, |path| link_mtu.min(usize::from(path.mtu)))
+    }
+
+    /// The payload that a packet to the peer has room for now, over a link with this MTU.
+    pub(crate) fn piece_bytes(&self, link_mtu: usize) -> usize {
+        self.segment_bytes().min(self.room_in(self.path_mtu(link_mtu)))
+    }
+
+    /// The payload that a packet of so many bytes has room for.
+    fn room_in(&self, mtu: usize) -> usize {
+        mtu.saturating_sub(self.headers()).max(usize::from(MSS_MIN))
+    }
+
+    /// The headers of a segment without options, in bytes.
+    pub(crate) fn headers(&self) -> usize {
+        ip_header_len(self.flow.local()) + TCP_HEADER
+    }
+
+    /// Whether a segment with this sequence number is on its way to the peer, as far as is known.
+    pub(crate) fn is_under_way(&self, tcp: &Socket<'_>, sequence: u32) -> bool {
+        let (Some(end), Some(isn)) = (self.sent_end, self.local_isn) else { return false };
+        let start = self.sequences(tcp).map_or(isn, |at| at.unacknowledged);
+        sequence.wrapping_sub(start) < end.wrapping_sub(start)
+    }
+
+    /// Notes a SYN of the peer and returns it as smoltcp may see it: with an MSS that this end's
+    /// MTU allows.
+    pub(crate) fn received_syn(&mut self, packet: &[u8], tcp_start: usize) -> Vec<u8> {
+        let mut packet = packet.to_vec();
+        let mut segment = TcpPacket::new_unchecked(&mut packet[tcp_start..]);
+        let remote_isn = segment.seq_number().0 as u32;
+        self.remote_isn = Some(remote_isn);
+        // What this end's own SYN announced, if it was the first.
+        self.edge = Some(remote_isn.wrapping_add(1).wrapping_add(self.announced));
+        match options::find(segment.options_mut(), WINDOW_SCALE) {
+            Some([shift]) => self.remote_shift = (*shift).min(WINDOW_SHIFT_MAX),
+            // Both ends have to scale their windows, or neither does.
+            _ => (self.local_shift, self.remote_shift) = (0, 0),
+        }
+        self.offered = segment.window_len();
+        self.offered_max = u32::from(self.offered);
+        if let Some(mss) = mss_option(segment.options_mut()) {
+            // A zero is as good as none, to Linux and to smoltcp.
+            let announced = match u16::from_be_bytes(*mss) {
+                0 => MSS_DEFAULT,
+                announced => announced.max(MSS_MIN),
+            };
+            let path = self.path.map_or(usize::MAX, |path| usize::from(path.mtu));
+            let room = u16::try_from(self.room_in(path)).unwrap_or(u16::MAX);
+            self.segment_bytes = announced.min(self.local_mss).min(room);
+            *mss = self.segment_bytes.to_be_bytes();
+        }
+        packet
+    }
+
+    /// Notes a segment that is no SYN and was shown to smoltcp.
+    pub(crate) fn received(&mut self, segment: &TcpPacket<&[u8]>) {
+        self.offered = segment.window_len();
+        self.offered_max = self.offered_max.max(u32::from(self.offered) << self.remote_shift);
+    }
+
+    /// By how many bits the windows that the peer offers are shifted.
+    pub(crate) fn remote_shift(&self) -> u8 {
+        self.remote_shift
+    }
+
+    /// Where the connection stands, once both ends have sent a SYN.
+    #[inline]
+    pub(crate) fn sequences(&self, tcp: &Socket<'_>) -> Option<Sequences> {
+        let state = tcp.state();
+        let written_end = self.local_isn?.wrapping_add(1).wrapping_add(self.put);
+        let is_fin_acknowledged = matches!(state, State::FinWait2 | State::TimeWait);
+        let expected = self
+            .next_expected()?
+            .wrapping_add(tcp.recv_queue() as u32)
+            .wrapping_add(u32::from(guard::is_past_fin(state)));
+        let edge = self.edge?;
+        Some(Sequences {
+            unacknowledged: written_end
+                .wrapping_sub(tcp.send_queue() as u32)
+                .wrapping_add(u32::from(is_fin_acknowledged)),
+            sent_end: self.sent_end?,
+            written_end,
+            offered_max: self.offered_max,
+            offered: self.offered,
+            expected,
+            // The peer's FIN may lie behind it.
+            edge: if is_after(expected, edge) { expected } else { edge },
+        })
+    }
+
+    /// Whether the peer's FIN lies behind the end of the window that was announced.
+    pub(crate) fn is_past_edge(&self, at: &Sequences) -> bool {
+        self.edge.is_some_and(|edge| is_after(at.expected, edge))
+    }
+
+    /// Notes that bytes were taken out of the receive buffer.
+    pub(crate) fn took(&mut self, bytes: usize) {
+        self.taken = self.taken.wrapping_add(bytes as u32);
+    }
+
+    /// The sequence number of the first byte that would come next into an empty receive buffer.
+    pub(crate) fn next_expected(&self) -> Option<u32> {
+        Some(self.remote_isn?.wrapping_add(1).wrapping_add(self.taken))
+    }
+
+    /// Notes that bytes were put into the send buffer.
+    pub(crate) fn put(&mut self, bytes: usize) {
+        self.put = self.put.wrapping_add(bytes as u32);
+    }
+
+    /// Whether everything that was put into the send buffer has left at least once.
+    pub(crate) fn has_sent_all(&self) -> bool {
+        let data_end = self.local_isn.map(|isn| isn.wrapping_add(1).wrapping_add(self.put));
+        self.sent_end == data_end
+    }
+
+    /// One past the highest sequence number sent.
+    pub(crate) fn sent_end(&self) -> Option<u32> {
+        self.sent_end
+    }
+
+    /// What is still to be said once both ends have closed.
+    pub(crate) fn last_words(&self) -> Option<LastWords> {
+        Some(LastWords {
+            sequence: self.sent_end?,
+            acknowledgement: self.acknowledged?,
+            edge: self.edge?,
+        })
+    }
+
+    /// Corrects what smoltcp says in a segment that it wrote.
+    fn correct(&self, segment: &mut TcpPacket<&mut [u8]>) {
+        if segment.syn() {
+            if let Some(mss) = mss_option(segment.options_mut()) {
+                *mss = self.local_mss.to_be_bytes();
+            }
+            return;
+        }
+        // smoltcp rounds its window down to whole units and takes nothing behind its end, which so
+        // moves back a little when data arrives (RFC 7323 section 2.4). A peer that has yet to hear
+        // of that may fill the window that it was told before. One unit less is always taken.
+        segment.set_window_len(segment.window_len().saturating_sub(1));
+        // After a timeout smoltcp sends its acknowledgements from where it goes on to retransmit. A
+        // peer that has received more takes none of those, and if both ends do so, neither ever
+        // learns that all has arrived. They belong at SND.NXT (RFC 9293 section 3.10.7.4).
+        let sequence = segment.seq_number().0 as u32;
+        if segment.segment_len() == 0
+            && segment.ack()
+            && let Some(end) = self.sent_end
+            && is_after(end, sequence)
+        {
+            segment.set_seq_number(TcpSeqNumber(end as i32));
+        }
+    }
+
+    fn note_sent(&mut self, segment: &mut TcpPacket<&mut [u8]>) {
+        if segment.rst() {
+            // It says nothing of this connection: it may answer a segment of an earlier one.
+            return;
+        }
+        self.announced = u32::from(segment.window_len());
+        if segment.syn() {
+            self.local_isn = Some(segment.seq_number().0 as u32);
+            if let Some([shift]) = options::find(segment.options_mut(), WINDOW_SCALE) {
+                self.local_shift = *shift;
+            }
+        } else {
+            // The window of a SYN is never scaled (RFC 7323 section 2.2).
+            self.announced <<= self.local_shift;
+        }
+        let end = (segment.seq_number() + segment.segment_len()).0 as u32;
+        if self.sent_end.is_none_or(|before| is_after(end, before)) {
+            self.sent_end = Some(end);
+        }
+        if segment.ack() {
+            let acknowledgement = segment.ack_number().0 as u32;
+            self.acknowledged = Some(acknowledgement);
+            let edge = acknowledgement.wrapping_add(self.announced);
+            if self.edge.is_none_or(|before| is_after(edge, before)) {
+                self.edge = Some(edge);
+            }
+        }
+    }
+
+    /// Completes a packet that smoltcp wrote.
+    pub(crate) fn finish(
+        &mut self,
+        packet: &mut [u8],
+        checksums: Checksums,
+        capabilities: &LinkCapabilities,
+    ) -> Offload {
+        let (local, remote) = (self.flow.local(), self.flow.remote());
+        let start = ip_header_len(local);
+        if self.traffic_class != 0 {
+            ip::set_traffic_class(packet, self.traffic_class);
+        }
+        let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
+        self.correct(&mut segment);
+        self.note_sent(&mut segment);
+        let segment_bytes = match capabilities.segment_bytes_max {
+            Some(_) => {
+                let piece = self.piece_bytes(capabilities.mtu);
+                let is_jumbo = segment.payload_mut().len() > piece;
+                u16::try_from(piece).ok().and_then(NonZeroU16::new).filter(|_| is_jumbo)
+            }
+            None => None,
+        };
+        let ends = (local.ip(), remote.ip());
+        Offload {
+            checksum: write_checksum(packet, start, ends, IpProtocol::Tcp, checksums),
+            segment_bytes,
+        }
+    }
+}
+
+pub(crate) fn ip_header_len(address: SocketAddr) -> usize {
+    if address.is_ipv4() { 20 } else { 40 }
+}
+
+/// Whether sequence number `a` comes after `b` (RFC 9293 section 3.4).
+fn is_after(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) > 0
+}
+
+/// The value of the MSS option, if there is one and all options before it are well-formed.
+fn mss_option(options: &mut [u8]) -> Option<&mut [u8; 2]> {
+    options::find(options, MSS)?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mss_is_found_behind_other_options() {
+        assert_eq!(mss_option(&mut [2, 4, 5, 0xb4]), Some(&mut [5, 0xb4]));
+        assert_eq!(mss_option(&mut [1, 1, 3, 3, 7, 2, 4, 5, 0xb4]), Some(&mut [5, 0xb4]));
+    }
+
+    #[test]
+    fn broken_options_have_no_mss() {
+        for options in [
+            &mut [][..],
+            &mut [0, 2, 4, 5, 5],
+            &mut [2],
+            &mut [2, 4, 5],
+            &mut [3, 0, 2, 4, 5, 5],
+            &mut [3, 40, 2, 4],
+        ] {
+            assert_eq!(mss_option(options), None);
+        }
+    }
+}
