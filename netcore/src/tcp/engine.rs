@@ -5,6 +5,7 @@
 //! crate's business, in front of it and behind it. So a set with a single socket is all it needs
 //! to see, and nothing in it has to be changed when an address or the MTU does.
 
+use crate::ip::PACKET_BYTES_MAX;
 use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
@@ -37,8 +38,6 @@ impl std::fmt::Debug for Engine {
 /// What smoltcp is told the MTU is: any IP packet fits, so it neither fragments nor refuses
 /// (IPv6 segments to be cut by the link it would drop otherwise).
 const MTU: usize = 65_575;
-/// The largest IP packet.
-const PACKET_BYTES_MAX: usize = 65_535;
 
 /// How large the segments are that the engine emits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
