@@ -153,7 +153,7 @@ impl DatagramLayer {
             responder.park_on(id);
             socket.parked.push_back((max_len, responder));
             self.retry_parked_datagram(cx, id);
-            if let Some(socket) = cx.sockets.datagram_mut(id)
+            if let Some(socket) = self.sockets.get_mut(id)
                 && socket.parked.len() > cx.config.commands_per_socket_max
                 && let Some((_, last)) = socket.parked.pop_back()
             {

@@ -113,7 +113,7 @@ impl TcpLayer {
                 Err(error) => Outcome::Now(Err(error)),
             },
             command => match self.find_tcp(cx, handle) {
-                Ok(Found::Stream(stream)) => self.stream(&stream, command, responder),
+                Ok(Found::Stream(stream)) => self.stream(cx, &stream, command, responder),
                 Ok(Found::Listener(_) | Found::Held) => Outcome::Now(Err(Error::WrongSocket)),
                 Err(error) => Outcome::Now(Err(error)),
             },
@@ -122,21 +122,26 @@ impl TcpLayer {
 
     fn stream(
         &mut self,
+        cx: &Context,
         stream: &Arc<StreamQueue>,
         command: tcp::Command,
         responder: &mut Option<Responder>,
     ) -> Outcome {
         match command {
             tcp::Command::Send { mut buf } => match stream.try_send_bytes(&mut buf) {
-                Err(Error::WouldBlock) => self.park(stream.id(), responder, |parked, responder| {
-                    parked.send.push_back((buf, responder));
-                }),
+                Err(Error::WouldBlock) => {
+                    self.park(cx, stream.id(), responder, |parked, responder| {
+                        parked.send.push_back((buf, responder));
+                    })
+                }
                 result => Outcome::from(result.map(|n| tcp::Response::Sent { n })),
             },
             tcp::Command::Recv { max_len } => match try_receive(stream, max_len) {
-                Err(Error::WouldBlock) => self.park(stream.id(), responder, |parked, responder| {
-                    parked.recv.push_back((max_len, responder));
-                }),
+                Err(Error::WouldBlock) => {
+                    self.park(cx, stream.id(), responder, |parked, responder| {
+                        parked.recv.push_back((max_len, responder));
+                    })
+                }
                 answer => Outcome::Now(answer),
             },
             tcp::Command::Shutdown => {
@@ -154,6 +159,7 @@ impl TcpLayer {
     /// one that is too many is refused.
     fn park(
         &mut self,
+        cx: &Context,
         id: SocketId,
         responder: &mut Option<Responder>,
         keep: impl FnOnce(&mut Parked, Responder),

@@ -82,7 +82,7 @@ impl TcpLayer {
             responder.park_on(id);
             listener.parked.push_back(responder);
             self.retry_accept(cx, ip, id);
-            if let Some(listener) = cx.sockets.listener_mut(id)
+            if let Some(listener) = self.sockets.listener_mut(id)
                 && listener.parked.len() > cx.config.commands_per_socket_max
                 && let Some(last) = listener.parked.pop_back()
             {
