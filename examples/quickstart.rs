@@ -10,7 +10,7 @@ use axum::Router;
 use axum::routing::get;
 use examples::{flags, print, println};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use netcore::smoltcp::{phy::Medium, time::Instant};
+use netcore::device::smoltcp::{phy::Medium, time::Instant};
 use netcore::{Config, HasChannel, Netstack, Pipe, PipeDev, Response, udp};
 use netstack::{Net, blocking};
 use std::io::{BufRead, BufReader, Read, Write};

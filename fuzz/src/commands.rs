@@ -3,12 +3,12 @@
 use crate::host::{Host, OWN};
 use arbitrary::Unstructured;
 use netcore::queue::SocketQueue;
-use netcore::smoltcp::time::Duration;
 use netcore::{
     Command, Config, Entropy, Error, FrameChecksum, Response, SocketId, icmp, raw, tcp, udp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 /// Small, so that it is reached.
 const SOCKETS_MAX: usize = 24;

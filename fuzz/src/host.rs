@@ -1,9 +1,9 @@
 //! A stack whose time and wire belong to the fuzzer.
 
 use bytes::Bytes;
+use netcore::Instant;
+use netcore::Medium;
 use netcore::queue::SocketQueue;
-use netcore::smoltcp::phy::Medium;
-use netcore::smoltcp::time::{Duration, Instant};
 use netcore::{
     Command, Config, Error, Frame, FrameChecksum, HasChannel, Link, LinkCapabilities, Netstack,
     Offload, Response, Slot,
@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 pub(crate) const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);

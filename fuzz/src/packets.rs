@@ -2,14 +2,14 @@
 
 use crate::host::{Host, OWN, PEER};
 use arbitrary::Unstructured;
-use netcore::queue::{SocketQueue, StreamQueue};
-use netcore::smoltcp::phy::ChecksumCapabilities;
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{
+use netcore::device::smoltcp::phy::ChecksumCapabilities;
+use netcore::device::smoltcp::wire::{
     IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
+use netcore::queue::{SocketQueue, StreamQueue};
 use netcore::{Config, Entropy, Error, FrameChecksum, SocketId, tcp};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Plays the story in `data` and returns how many segments were sent to the stack.
 ///

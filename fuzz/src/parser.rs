@@ -3,12 +3,12 @@
 use crate::host::{Host, OWN, PEER};
 use arbitrary::Unstructured;
 use bytes::Bytes;
+use netcore::device::smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet, UdpPacket};
 use netcore::queue::{DatagramQueue, SocketQueue};
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet, UdpPacket};
 use netcore::{Command, Config, Entropy, FrameChecksum, SocketId, icmp, raw, tcp, udp};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 const OWN_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 const PEER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 3);

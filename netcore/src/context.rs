@@ -9,7 +9,7 @@ use crate::id::SocketId;
 use crate::random::Random;
 use crate::socket_ids::{SocketIds, Transport};
 use crate::sync::Arc;
-use smoltcp::time::Instant;
+use crate::time::Instant;
 use std::collections::VecDeque;
 use std::task::Waker;
 

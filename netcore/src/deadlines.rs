@@ -1,7 +1,7 @@
 //! When sockets want to be looked at again.
 
 use crate::id::SocketId;
-use smoltcp::time::Instant;
+use crate::time::Instant;
 use std::collections::BTreeSet;
 
 /// The next deadline of each socket that has one, in order.

@@ -8,6 +8,7 @@ mod context;
 mod counters;
 mod datagram;
 mod deadlines;
+pub mod device;
 mod doorbell;
 mod error;
 mod ethernet;
@@ -30,24 +31,26 @@ mod socket_ids;
 mod stack;
 mod sync;
 pub mod tcp;
+mod time;
+mod wire;
 
 pub use channel::{BufferBytes, Channel, HasChannel, Request};
 pub use command::{Command, Response, control, icmp, raw, udp};
 pub use config::{Config, Entropy};
 pub use counters::{Counters, DropReason};
+pub use device::PipeDev;
 pub use error::Error;
 pub use ethernet::{MacAddr, MacAddrParseError};
 pub use id::SocketId;
 pub use ip::routes::Route;
 pub use link::{
-    CHUNK_BYTES, FRAME_BUFFER_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Offload,
+    CHUNK_BYTES, FRAME_BUFFER_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Medium, Offload,
     PartialChecksum, Slot,
 };
 pub use network::{LinkState, Network, NetworkWatch, NextHopInfo};
-pub use pipe::{Pipe, PipeDev};
+pub use pipe::Pipe;
 pub use segment::{TcpHeaders, cut_segments};
 pub use snapshot::{NeighbourInfo, Snapshot, SocketInfo};
 pub use stack::Netstack;
 pub use tcp::reservation::Reservation;
-
-pub use smoltcp;
+pub use time::Instant;

@@ -1,14 +1,12 @@
 //! The boundary to whatever carries frames.
 
-use bytes::{Bytes, BytesMut};
-use smoltcp::phy::{self, Device, Medium, RxToken as _};
-use smoltcp::time::Instant;
+use bytes::Bytes;
 use std::cell::Cell;
 use std::num::NonZeroU16;
 
 /// Carries frames to and from a stack.
 ///
-/// Every [`smoltcp::phy::Device`] is one, through
+/// Every [`Device`](crate::device::smoltcp::phy::Device) of smoltcp is one, through
 /// [`Netstack::poll_device_io`](crate::Netstack::poll_device_io). A driver that has frames as
 /// [`Bytes`], or hardware that segments and sums, implements this trait and calls
 /// [`Netstack::poll_link`](crate::Netstack::poll_link).
@@ -40,6 +38,15 @@ pub trait Slot {
     ///
     /// `fill` is called exactly once, and says what is left to the link.
     fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R;
+}
+
+/// What a link carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Medium {
+    /// Bare IP packets, as a TUN does.
+    Ip,
+    /// Ethernet frames, as a TAP does.
+    Ethernet,
 }
 
 /// What a link can do.
@@ -171,20 +178,6 @@ impl<S: Slot> Slot for WatchedSlot<'_, S> {
     }
 }
 
-/// Makes a [`Link`] of a smoltcp device.
-pub(crate) struct DeviceLink<'d, D> {
-    device: &'d mut D,
-    now: Instant,
-    /// Received frames are carved from this buffer.
-    chunk: &'d mut BytesMut,
-}
-
-impl<'d, D: Device> DeviceLink<'d, D> {
-    pub(crate) fn new(device: &'d mut D, now: Instant, chunk: &'d mut BytesMut) -> Self {
-        Self { device, now, chunk }
-    }
-}
-
 /// How much a driver should allocate at once for the frames that it carves out of it.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -200,46 +193,4 @@ pub(crate) fn kept_bytes(len: usize, buffer_bytes: usize) -> Option<usize> {
     }
     // Headers and the like count as little as what an allocator rounds up.
     Some(if len >= buffer_bytes / 8 * 7 { len } else { buffer_bytes })
-}
-
-impl<D: Device> Link for DeviceLink<'_, D> {
-    type Slot<'a>
-        = DeviceSlot<D::TxToken<'a>>
-    where
-        Self: 'a;
-
-    fn capabilities(&self) -> LinkCapabilities {
-        let capabilities = self.device.capabilities();
-        LinkCapabilities {
-            medium: capabilities.medium,
-            mtu: capabilities.ip_mtu(),
-            checksum_offload: false,
-            segment_bytes_max: None,
-        }
-    }
-
-    fn receive(&mut self) -> Option<Frame> {
-        let verified = !self.device.capabilities().checksum.tcp.rx();
-        let (received, _) = self.device.receive(self.now)?;
-        received.consume(|frame| {
-            if self.chunk.capacity() < frame.len() {
-                *self.chunk = BytesMut::with_capacity(CHUNK_BYTES.max(frame.len()));
-            }
-            self.chunk.extend_from_slice(frame);
-        });
-        let checksum = if verified { FrameChecksum::Good } else { FrameChecksum::Unknown };
-        Some(Frame { data: self.chunk.split().freeze(), checksum })
-    }
-
-    fn transmit(&mut self) -> Option<Self::Slot<'_>> {
-        self.device.transmit(self.now).map(DeviceSlot)
-    }
-}
-
-pub(crate) struct DeviceSlot<T>(T);
-
-impl<T: phy::TxToken> Slot for DeviceSlot<T> {
-    fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
-        self.0.consume(len, |frame| fill(frame).0)
-    }
 }

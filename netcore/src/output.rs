@@ -4,11 +4,11 @@ use crate::counters::{Counters, DropReason};
 use crate::ethernet::neighbours::{Neighbours, Waiting};
 use crate::ethernet::{self, HEADER_BYTES, MacAddr};
 use crate::ip::addressing::NextHop;
+use crate::link::Medium;
 use crate::link::{Link, LinkCapabilities, Offload, PartialChecksum, Slot};
+use crate::time::Instant;
+use crate::wire::{EthernetProtocol, IpAddress, IpProtocol, checksum};
 use bytes::{Bytes, BytesMut};
-use smoltcp::phy::Medium;
-use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetProtocol, IpAddress, IpProtocol, checksum};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 

@@ -3,10 +3,10 @@
 use crate::config::Entropy;
 use crate::ethernet::MacAddr;
 use crate::tcp::flow_table::FlowKey;
+use crate::time::Instant;
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, RngExt, SeedableRng};
 use siphasher::sip::SipHasher24;
-use smoltcp::time::Instant;
 use std::hash::{Hash, Hasher};
 use std::ops::RangeInclusive;
 
@@ -87,8 +87,8 @@ impl Random {
 mod tests {
     use super::*;
     use crate::ports;
-    use smoltcp::time::Duration;
     use std::net::SocketAddr;
+    use std::time::Duration;
 
     fn flow(port: u16) -> FlowKey {
         let remote: SocketAddr = "10.0.0.2:80".parse().expect("an address");

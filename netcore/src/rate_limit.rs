@@ -1,7 +1,8 @@
 //! How many answers of a kind are sent in a second.
 
 use crate::random::Random;
-use smoltcp::time::{Duration, Instant};
+use crate::time::Instant;
+use std::time::Duration;
 
 /// A token bucket: so many in a second, and no more than that at once.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ impl RateLimit {
     /// Whether one more answer may be sent; counts it if so.
     pub(crate) fn allows(&mut self, now: Instant) -> bool {
         let per_second = u64::from(self.per_second);
-        let passed = (now - self.filled_at).total_micros();
+        let passed = u64::try_from((now - self.filled_at).as_micros()).unwrap_or(u64::MAX);
         self.filled_at = now;
         let earned = passed.saturating_mul(per_second);
         self.tokens = self.tokens.saturating_add(earned).min(per_second * ANSWER);

@@ -1,7 +1,7 @@
 //! Cutting TCP packets into segments, as network cards do.
 
 use crate::output::{Checksums, write_checksum};
-use smoltcp::wire::{IPV6_HEADER_LEN, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket};
+use crate::wire::{IPV6_HEADER_LEN, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket};
 use std::num::NonZeroUsize;
 
 /// Where the headers of a TCP packet begin in its frame.
@@ -72,8 +72,8 @@ pub fn cut_segments(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::IpAddress;
     use proptest::prelude::*;
-    use smoltcp::wire::IpAddress;
 
     /// A TCP packet behind `before` bytes of something else.
     fn packet(is_v4: bool, before: usize, options: usize, payload: &[u8]) -> (Vec<u8>, TcpHeaders) {

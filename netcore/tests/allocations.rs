@@ -5,8 +5,8 @@ mod harness;
 use bytes::Bytes;
 use harness::{Pair, Side};
 use netcore::queue::StreamQueue;
-use netcore::smoltcp::time::Duration;
 use netcore::tcp;
+use std::time::Duration;
 
 const SEGMENTS: usize = 1000;
 const SEGMENT_BYTES: usize = 1460;

@@ -3,9 +3,8 @@
 mod harness;
 
 use harness::{Pair, Side, read};
-use netcore::smoltcp::phy::ChecksumCapabilities;
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{
+use netcore::device::smoltcp::phy::ChecksumCapabilities;
+use netcore::device::smoltcp::wire::{
     IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 use netcore::{Config, DropReason, Error, HasChannel, tcp};
@@ -13,6 +12,7 @@ use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 #[test]
 fn all_connections_of_a_burst_are_accepted_oldest_first() {
@@ -68,7 +68,7 @@ fn a_connection_that_is_reset_right_behind_its_handshake_is_accepted() {
         }
     });
     let client = pair.connect(Side::Near, "10.0.0.2:80").expect("a listener");
-    client.set_options(|options| options.linger = Some(std::time::Duration::ZERO));
+    client.set_options(|options| options.linger = Some(Duration::ZERO));
     pair.run();
     client.close();
     pair.run();

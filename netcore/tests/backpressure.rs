@@ -3,9 +3,9 @@
 mod harness;
 
 use harness::{Pair, Side, read};
-use netcore::smoltcp::time::Duration;
 use netcore::{Config, Error, tcp};
 use std::task::Waker;
+use std::time::Duration;
 
 #[test]
 fn a_reader_that_never_reads_stops_the_writer_at_the_configured_bounds() {

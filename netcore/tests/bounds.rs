@@ -5,10 +5,10 @@ mod harness;
 use bytes::Bytes;
 use harness::peer::{PORT, Peer, Tap};
 use harness::{Host, Pair, Side, addr, read};
+use netcore::Instant;
+use netcore::Medium;
+use netcore::device::smoltcp::wire::TcpControl;
 use netcore::queue::{Datagram, DatagramQueue, SocketQueue};
-use netcore::smoltcp::phy::Medium;
-use netcore::smoltcp::time::{Duration, Instant};
-use netcore::smoltcp::wire::TcpControl;
 use netcore::{
     Command, Config, DropReason, Error, Frame, HasChannel, Link, LinkCapabilities, Netstack,
     Offload, Pipe, PipeDev, Response, Route, Slot, SocketId, control, icmp, raw, tcp, udp,
@@ -20,6 +20,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// Each field of `Config` that is a bound, and its test.
 const TESTS: [(&str, fn()); 23] = [
@@ -592,7 +593,7 @@ fn replies_that_find_no_room_are_dropped() {
     let config = Config { replies_max: 3, ..Config::default() };
     let mut stack = Netstack::new(config, Instant::ZERO);
     stack.add_address("10.0.0.2/24".parse().expect("a network")).expect("a host's");
-    let mut host = Host { stack, device: PipeDev { pipe, medium: Medium::Ip, mtu: 1500 } };
+    let mut host = Host { stack, device: PipeDev { pipe, medium: Medium::Ip.into(), mtu: 1500 } };
     let mut peers = peers(1000, 6).into_iter();
     // To a port that nobody listens on.
     let mut knock = |host: &mut Host| {

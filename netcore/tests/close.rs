@@ -4,10 +4,10 @@ mod harness;
 
 use harness::peer::{Peer, Tap};
 use harness::{Pair, Side, read};
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::TcpControl;
+use netcore::device::smoltcp::wire::TcpControl;
 use netcore::{Command, Error, HasChannel, tcp};
 use std::task::Waker;
+use std::time::Duration;
 
 #[test]
 fn what_was_written_before_closing_arrives_then_the_end() {
@@ -128,7 +128,7 @@ fn lingering_for_no_time_resets() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
 
-    near.set_options(|options| options.linger = Some(std::time::Duration::ZERO));
+    near.set_options(|options| options.linger = Some(Duration::ZERO));
     near.close();
     pair.run();
 

@@ -5,8 +5,8 @@ mod harness;
 use harness::raw_peer::RawPeer;
 use harness::{Pair, Side, read};
 use netcore::queue::StreamQueue;
-use netcore::smoltcp::time::Duration;
 use netcore::tcp;
+use std::time::Duration;
 
 /// Long after pages are given back.
 const LONG: Duration = Duration::from_secs(40);

@@ -4,13 +4,13 @@ mod harness;
 
 use harness::raw_peer::RawPeer;
 use harness::{Pair, Side, addr};
+use netcore::device::smoltcp::phy::ChecksumCapabilities;
+use netcore::device::smoltcp::wire::{IpProtocol, IpRepr, TcpControl, TcpRepr, UdpPacket};
 use netcore::queue::{DatagramQueue, SocketQueue};
-use netcore::smoltcp::phy::ChecksumCapabilities;
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{IpProtocol, IpRepr, TcpControl, TcpRepr, UdpPacket};
 use netcore::{Command, Config, Counters, DropReason, raw, tcp, udp};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How often a packet was delivered, handled and dropped, by reason.
 type Fates = (u64, u64, Vec<(DropReason, u64)>);

@@ -7,12 +7,12 @@ mod harness;
 use harness::peer::{Peer, Tap};
 use harness::resident::resident_bytes;
 use harness::{Pair, Side};
+use netcore::device::smoltcp::wire::TcpControl;
 use netcore::queue::StreamQueue;
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::TcpControl;
 use netcore::{Config, Entropy, SocketId, tcp};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Cycles between two looks at what is left: no more than ports to connect from.
 const BATCH: usize = 1000;
@@ -84,8 +84,8 @@ impl Bench {
         // An established peer may be silent for longer than a minute by default.
         let config = Config {
             backlog_max: BATCH,
-            retransmit_timeout: std::time::Duration::from_secs(50),
-            connect_timeout: std::time::Duration::from_secs(50),
+            retransmit_timeout: Duration::from_secs(50),
+            connect_timeout: Duration::from_secs(50),
             recv_buffer_bytes: 64 * 1024,
             send_buffer_bytes: 64 * 1024,
             entropy: Entropy::Seed(5),

@@ -3,15 +3,15 @@
 mod harness;
 
 use harness::{Pair, Side};
-use netcore::queue::SocketQueue;
-use netcore::smoltcp::phy::ChecksumCapabilities;
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{
+use netcore::device::smoltcp::phy::ChecksumCapabilities;
+use netcore::device::smoltcp::wire::{
     Icmpv4Message, Icmpv4Packet, IpAddress, IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr,
     TcpSeqNumber, UdpPacket, UdpRepr,
 };
+use netcore::queue::SocketQueue;
 use netcore::{Config, DropReason, tcp, udp};
 use std::net::IpAddr;
+use std::time::Duration;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")

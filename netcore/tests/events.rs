@@ -3,10 +3,10 @@
 mod harness;
 
 use harness::{Pair, Side};
-use netcore::smoltcp::time::Duration;
 use netcore::tcp;
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};

@@ -4,9 +4,9 @@ mod harness;
 
 use bytes::Bytes;
 use harness::{Pair, Side, read};
-use netcore::smoltcp::phy::Medium;
-use netcore::smoltcp::time::Duration;
+use netcore::Medium;
 use netcore::{Frame, Link, LinkCapabilities, Offload, Slot, tcp};
+use std::time::Duration;
 
 /// A link that keeps what is sent.
 #[derive(Default)]

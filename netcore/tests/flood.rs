@@ -8,11 +8,11 @@ mod harness;
 use harness::peer::{Heard, Peer, Tap};
 use harness::resident::resident_bytes;
 use harness::{Pair, Side, read};
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::TcpControl;
+use netcore::device::smoltcp::wire::TcpControl;
 use netcore::{Config, DropReason, tcp};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 const SECONDS: usize = 60;
 const TICK: Duration = Duration::from_millis(10);

@@ -5,9 +5,9 @@ mod harness;
 use harness::resident::resident_bytes;
 use harness::{Pair, Side, read};
 use netcore::queue::StreamQueue;
-use netcore::smoltcp::time::Duration;
 use netcore::{Config, tcp};
 use std::sync::Arc;
+use std::time::Duration;
 
 const CONNECTIONS: usize = 2_000;
 /// Both ends are in this process.

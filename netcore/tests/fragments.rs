@@ -3,12 +3,12 @@
 mod harness;
 
 use harness::{Pair, Side, addr};
+use netcore::device::smoltcp::wire::{IpProtocol, Ipv6Packet, UdpPacket};
 use netcore::queue::{DatagramQueue, SocketQueue};
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{IpProtocol, Ipv6Packet, UdpPacket};
 use netcore::{DropReason, udp};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 const NEAR: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
 const FAR: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);

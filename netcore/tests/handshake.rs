@@ -3,12 +3,13 @@
 mod harness;
 
 use harness::{Pair, Side, addr, read};
+use netcore::Instant;
+use netcore::device::smoltcp::wire::{Ipv4Packet, TcpPacket};
 use netcore::queue::SocketQueue;
-use netcore::smoltcp::time::{Duration, Instant};
-use netcore::smoltcp::wire::{Ipv4Packet, TcpPacket};
 use netcore::{Config, DropReason, Error, HasChannel, Response, tcp};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 #[test]
 fn both_ends_agree_on_their_addresses() {
@@ -61,7 +62,7 @@ fn a_closed_port_refuses_at_once() {
 
 #[test]
 fn a_black_hole_times_out_and_leaves_nothing_behind() {
-    let timeout = std::time::Duration::from_secs(10);
+    let timeout = Duration::from_secs(10);
     let mut pair = Pair::with(Config { connect_timeout: timeout, ..Config::default() }, 1500);
     pair.wire = Box::new(|_| None);
 

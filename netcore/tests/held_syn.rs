@@ -4,14 +4,14 @@ mod harness;
 
 use harness::raw_peer::RawPeer;
 use harness::{Pair, Side, addr, read};
+use netcore::device::smoltcp::wire::{TcpControl, TcpRepr};
 use netcore::queue::{HeldSyn, SocketQueue};
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{TcpControl, TcpRepr};
 use netcore::tcp::{OnSyn, Refusal};
 use netcore::{Config, DropReason, Error, HasChannel, SocketId, tcp};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 #[test]
 fn nothing_is_answered_before_the_syn_is_admitted() {

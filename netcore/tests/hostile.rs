@@ -4,11 +4,11 @@ mod harness;
 
 use harness::raw_peer::{RawPeer, Reply};
 use harness::{Pair, Side, read};
+use netcore::device::smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber};
 use netcore::queue::StreamQueue;
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber};
 use netcore::{Config, DropReason, Error, SocketId, tcp};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A connection of far with a peer by hand.
 struct Bench {

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use harness::icmp::{ROUTER_V4, ROUTER_V6, Seen, error};
 use harness::{Pair, Side, addr, read};
 use netcore::queue::{Datagram, DatagramQueue, SocketQueue};
-use netcore::smoltcp::time::Duration;
 use netcore::{Command, Error, HasChannel, Response, icmp, tcp, udp};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// Family, type and code of what is said, and what a socket makes of it.
 const SAID: [(bool, u8, u8, Error); 12] = [

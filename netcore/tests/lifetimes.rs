@@ -4,14 +4,14 @@ mod harness;
 
 use harness::peer::{Peer, Tap};
 use harness::{Pair, Side, addr, read};
+use netcore::device::smoltcp::wire::TcpControl;
 use netcore::queue::{SocketQueue, StreamQueue};
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::TcpControl;
 use netcore::{Config, Error, HasChannel, SocketId, tcp};
 use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
 
@@ -62,7 +62,7 @@ impl Scene {
         self.pair.advance_until(|pair| pair.states(Side::Far).0.is_empty());
         let time = self.pair.now - start;
         assert_eq!(self.pair.states(Side::Far).1, 0, "it was not closed in order");
-        time.secs()
+        time.as_secs()
     }
 
     fn end(mut self) {
@@ -148,7 +148,7 @@ fn with_its_handle_every_state_with_an_unacknowledged_fin_times_out() {
 #[test]
 fn a_closing_connection_keeps_the_user_timeout() {
     let mut scene = Scene::new();
-    let timeout = Some(std::time::Duration::from_secs(7));
+    let timeout = Some(Duration::from_secs(7));
     scene.far.set_options(|options| options.user_timeout = timeout);
     scene.pair.advance(Duration::from_secs(100));
 
@@ -265,7 +265,7 @@ fn repeating_its_syn_does_not_keep_a_half_open_connection_alive() {
 
 #[test]
 fn a_simultaneous_open_that_goes_no_further_times_out_as_any_connect() {
-    let timeout = std::time::Duration::from_secs(10);
+    let timeout = Duration::from_secs(10);
     let mut pair = Pair::with(Config { connect_timeout: timeout, ..Config::default() }, 1500);
     let tap = Tap::new(&mut pair);
     let channel = pair.far.stack.command_channel();

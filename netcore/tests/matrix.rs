@@ -10,12 +10,12 @@ mod harness;
 
 use harness::raw_peer::RawPeer;
 use harness::{Pair, Side};
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::TcpRepr;
+use netcore::device::smoltcp::wire::TcpRepr;
 use netcore::{Error, HasChannel, Response, tcp};
 use std::fmt::Write;
 use std::pin::Pin;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {

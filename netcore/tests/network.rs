@@ -3,13 +3,14 @@
 mod harness;
 
 use harness::{Pair, Side, addr, read};
+use netcore::Instant;
 use netcore::queue::{Datagram, DatagramQueue, SocketQueue, StreamQueue};
-use netcore::smoltcp::time::{Duration, Instant};
 use netcore::{Config, Error, Netstack, Network, Response, Route, control, tcp, udp};
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// Two hosts whose sockets end with the test: what becomes of open ones is tested elsewhere.
 struct Hosts(Pair);

@@ -4,8 +4,8 @@ mod harness;
 
 use harness::raw_peer::{RawPeer, Reply};
 use harness::{Pair, Side, read};
+use netcore::device::smoltcp::wire::{TcpControl, TcpRepr};
 use netcore::queue::StreamQueue;
-use netcore::smoltcp::wire::{TcpControl, TcpRepr};
 use netcore::{DropReason, SocketId, tcp};
 use std::sync::Arc;
 

@@ -4,11 +4,12 @@ mod harness;
 
 use bytes::Bytes;
 use harness::{Pair, Side, read};
-use netcore::smoltcp::time::{Duration, Instant};
-use netcore::smoltcp::wire::{Ipv4Packet, Ipv6Packet};
+use netcore::Instant;
+use netcore::device::smoltcp::wire::{Ipv4Packet, Ipv6Packet};
 use netcore::{Error, tcp};
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 use std::time::Duration as StdDuration;
 
 const KEEP_ALIVE: tcp::KeepAlive = tcp::KeepAlive {
@@ -29,7 +30,7 @@ fn record(pair: &mut Pair) -> Rc<RefCell<Vec<Bytes>>> {
 }
 
 fn secs(from: Instant, to: Instant) -> u64 {
-    (to - from).secs()
+    (to - from).as_secs()
 }
 
 #[test]

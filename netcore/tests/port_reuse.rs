@@ -6,14 +6,14 @@ mod harness;
 use harness::icmp::side_of;
 use harness::raw_peer::RawPeer;
 use harness::{Pair, Side, addr, read};
+use netcore::device::smoltcp::wire::{Ipv4Packet, TcpPacket};
 use netcore::queue::{SocketQueue, StreamQueue};
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{Ipv4Packet, TcpPacket};
 use netcore::{Error, HasChannel, tcp};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// What the first connection sends. It takes hardly any time, and the clock ticks 16 million times
 /// a second.
@@ -61,7 +61,7 @@ fn transfer(pair: &mut Pair, from: &StreamQueue, to: &StreamQueue) {
             pair.advance(Duration::from_millis(1));
         }
     }
-    assert!(pair.now < start + Duration::from_secs(1), "{}", pair.now - start);
+    assert!(pair.now < start + Duration::from_secs(1), "{:?}", pair.now - start);
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod harness;
 
 use harness::raw_peer::RawPeer;
 use harness::{Pair, Side, read};
-use netcore::smoltcp::wire::TcpRepr;
+use netcore::device::smoltcp::wire::TcpRepr;
 use netcore::tcp;
 
 /// Five segments, each of which repeats some of the one before.

@@ -4,11 +4,11 @@ mod harness;
 
 use harness::raw_peer::RawPeer;
 use harness::{Pair, Side, read};
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{Ipv4Packet, TcpControl, TcpPacket, TcpRepr};
+use netcore::device::smoltcp::wire::{Ipv4Packet, TcpControl, TcpPacket, TcpRepr};
 use netcore::{Config, tcp};
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The source port, sequence number and payload length of a TCP packet.
 fn segment(packet: &[u8]) -> (u16, u32, u32) {

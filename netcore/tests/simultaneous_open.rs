@@ -6,9 +6,9 @@ use bytes::Bytes;
 use harness::icmp::side_of;
 use harness::raw_peer::RawPeer;
 use harness::{Pair, Side, addr, read};
+use netcore::Instant;
+use netcore::device::smoltcp::wire::{TcpControl, TcpRepr};
 use netcore::queue::{SocketQueue, StreamQueue};
-use netcore::smoltcp::time::{Duration, Instant};
-use netcore::smoltcp::wire::{TcpControl, TcpRepr};
 use netcore::{Error, HasChannel, tcp};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// How long a packet is on its way.
 const DELAY: Duration = Duration::from_millis(10);

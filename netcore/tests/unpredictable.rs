@@ -3,11 +3,11 @@
 mod harness;
 
 use harness::{Pair, Side};
-use netcore::smoltcp::iface::{self, Interface, SocketSet};
-use netcore::smoltcp::phy::Medium;
-use netcore::smoltcp::socket::tcp;
-use netcore::smoltcp::time::Instant;
-use netcore::smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Packet, TcpPacket};
+use netcore::Medium;
+use netcore::device::smoltcp::iface::{self, Interface, SocketSet};
+use netcore::device::smoltcp::socket::tcp;
+use netcore::device::smoltcp::time::Instant;
+use netcore::device::smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Packet, TcpPacket};
 use netcore::{Error, Pipe, PipeDev};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -32,7 +32,7 @@ fn sequence_numbers() -> [u32; 4] {
 /// The same of smoltcp without this stack around it.
 fn sequence_numbers_of_bare_smoltcp(seed: u64) -> [u32; 4] {
     let (pipe, wire) = Pipe::unbounded();
-    let mut device = PipeDev { pipe, medium: Medium::Ip, mtu: 1500 };
+    let mut device = PipeDev { pipe, medium: Medium::Ip.into(), mtu: 1500 };
     let mut config = iface::Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
     let mut interface = Interface::new(config, &mut device, Instant::ZERO);

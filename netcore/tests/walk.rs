@@ -4,10 +4,10 @@ mod harness;
 
 use harness::raw_peer::RawPeer;
 use harness::{Pair, Side, read};
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{TcpRepr, TcpSeqNumber};
+use netcore::device::smoltcp::wire::{TcpRepr, TcpSeqNumber};
 use netcore::{Config, Error, tcp};
 use proptest::prelude::*;
+use std::time::Duration;
 
 /// One step of a walk.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use crate::slaac;
 use crate::stack::Stack;
 use crate::supervision::{Announcer, supervise};
 use ipnet::IpNet;
-use netcore::smoltcp::phy::Medium;
+use netcore::Medium;
 use netcore::{Config, MacAddr, Netstack, Route};
 use netsocket::{Control, Net};
 use std::io;

@@ -24,6 +24,7 @@ mod spin;
 mod stack;
 mod supervision;
 pub mod switch;
+mod wire;
 
 pub use builder::{Builder, Pair, pair};
 pub use clock::Clock;

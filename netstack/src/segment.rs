@@ -1,10 +1,10 @@
 //! What offload hardware does, for frames that go to somebody who cannot: completes checksums, and
 //! cuts TCP packets.
 
-use bytes::Bytes;
-use netcore::smoltcp::wire::{
+use crate::wire::{
     IpAddress, IpProtocol, Ipv4Packet, Ipv6ExtHeader, Ipv6Packet, TcpPacket, UdpPacket, checksum,
 };
+use bytes::Bytes;
 use netcore::{Offload, PartialChecksum, TcpHeaders};
 use std::num::{NonZeroU16, NonZeroUsize};
 
@@ -219,7 +219,7 @@ fn behind_extensions(packet: &Ipv6Packet<&[u8]>) -> Option<(IpProtocol, usize)> 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use netcore::smoltcp::wire::TcpSeqNumber;
+    use crate::wire::TcpSeqNumber;
     use proptest::prelude::*;
 
     /// A TCP packet in an Ethernet frame, with options and a whole checksum.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures::FutureExt;
 use netstack::netsocket::ListenOptions;
 use netstack::netsocket::netcore::DropReason;
-use netstack::netsocket::netcore::smoltcp::phy::ChecksumCapabilities;
-use netstack::netsocket::netcore::smoltcp::wire::{
+use netstack::netsocket::netcore::device::smoltcp::phy::ChecksumCapabilities;
+use netstack::netsocket::netcore::device::smoltcp::wire::{
     IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 use netstack::sim::Direction;

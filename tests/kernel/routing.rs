@@ -35,7 +35,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use netstack::device::{Tun, TunConfig};
 use netstack::netsocket::Route;
-use netstack::netsocket::netcore::smoltcp::time::Instant;
+use netstack::netsocket::netcore::Instant;
 use netstack::netsocket::netcore::{Config, Netstack};
 use netstack::{Builder, IpNet};
 use rand::rngs::StdRng;

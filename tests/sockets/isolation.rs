@@ -3,8 +3,7 @@
 use super::pair;
 use bytes::Bytes;
 use netstack::device::{Device, PipeDevice, PipeEnd, pipe};
-use netstack::netsocket::netcore::smoltcp::phy::Medium;
-use netstack::netsocket::netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
+use netstack::netsocket::netcore::{Frame, Link, LinkCapabilities, Medium, Offload, Slot};
 use netstack::switch::{PortConfig, Switch, SwitchConfig};
 use netstack::{Builder, Error, Stack, dhcp};
 use std::io;

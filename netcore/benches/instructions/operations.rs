@@ -1,9 +1,9 @@
 //! What is counted: one stack of two, doing one thing again and again.
 
 use bytes::Bytes;
+use netcore::Instant;
+use netcore::device::smoltcp::phy::Medium;
 use netcore::queue::{AcceptQueue, SocketQueue, StreamQueue};
-use netcore::smoltcp::phy::Medium;
-use netcore::smoltcp::time::{Duration, Instant};
 use netcore::{
     Command, Config, Entropy, Error, HasChannel, Netstack, Pipe, PipeDev, Response, tcp, udp,
 };
@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// The functions below whose calls of [`measured`] count.
 pub(crate) const OPERATIONS: [&str; 6] = [

@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::ip::addressing::{canonical, version_of};
 use crate::ip::layer::{IcmpCause, IcmpReport, IpLayer};
 use crate::queue::Datagram;
+use crate::wire::IpProtocol;
 use bytes::Bytes;
-use smoltcp::wire::IpProtocol;
 use std::net::SocketAddr;
 
 impl DatagramLayer {

@@ -22,8 +22,8 @@ use crate::ports::BoundTo;
 use crate::queue::{Datagram, DatagramQueue, Pushed};
 use crate::socket_ids::Transport;
 use crate::sync::Arc;
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{
+use crate::wire::ChecksumCapabilities;
+use crate::wire::{
     IPV4_HEADER_LEN, IPV6_HEADER_LEN, Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr,
     IpProtocol, UdpPacket,
 };

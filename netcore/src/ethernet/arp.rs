@@ -1,7 +1,7 @@
 //! The messages of the Address Resolution Protocol (RFC 826).
 
 use super::MacAddr;
-use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress};
+use crate::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress};
 use std::net::Ipv4Addr;
 
 /// What an ARP message says.

@@ -1,7 +1,8 @@
 //! Addresses on their way to being used: looked for on the link, then announced there.
 
-use smoltcp::time::{Duration, Instant};
+use crate::time::Instant;
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 /// What is to be done for each address that is new, or was there when the link came up.
 ///

@@ -15,11 +15,12 @@ use crate::ip::layer::{IcmpReport, IpEvent, IpLayer};
 use crate::ip::packet::{Origin, Packet};
 use crate::link::{Frame, Link};
 use crate::output::Output;
+use crate::time::Instant;
+use crate::wire::EthernetProtocol;
 use bytes::Bytes;
 use ipnet::{IpNet, Ipv6Net};
-use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::EthernetProtocol;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 /// What a stack knows of its place on an Ethernet link.
 #[derive(Debug)]

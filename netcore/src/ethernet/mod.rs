@@ -9,7 +9,7 @@ pub(crate) mod neighbours;
 
 pub use mac_addr::{MacAddr, MacAddrParseError};
 
-use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetAddress, EthernetFrame, EthernetProtocol};
+use crate::wire::{ETHERNET_HEADER_LEN, EthernetAddress, EthernetFrame, EthernetProtocol};
 
 /// The bytes in front of each packet.
 pub(crate) const HEADER_BYTES: usize = ETHERNET_HEADER_LEN;

@@ -2,8 +2,8 @@
 
 use super::MacAddr;
 use crate::ip;
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{
+use crate::wire::ChecksumCapabilities;
+use crate::wire::{
     EthernetAddress, Icmpv6Message, Icmpv6Packet, Icmpv6Repr, IpProtocol, NdiscNeighborFlags,
     NdiscOption, NdiscOptionType, NdiscRepr, RawHardwareAddress,
 };

@@ -5,11 +5,12 @@
 
 use super::MacAddr;
 use crate::link::Offload;
+use crate::time::Instant;
 use bytes::Bytes;
 use lru::LruCache;
-use smoltcp::time::{Duration, Instant};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// The neighbours that packets were sent to, or that have asked for this stack.
 #[derive(Debug)]

@@ -6,12 +6,13 @@
 
 use crate::counters::DropReason;
 use crate::ip::IpHeader;
+use crate::time::Instant;
+use crate::wire::{IpProtocol, Ipv4Packet};
 use bytes::Bytes;
 use lru::LruCache;
-use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{IpProtocol, Ipv4Packet};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Incomplete packets.
 #[derive(Debug)]
@@ -66,12 +67,12 @@ const ALLOCATION_OVERHEAD: usize = 24;
 const PAYLOAD_MAX: usize = 65_535;
 
 impl Reassembly {
-    pub(crate) fn new(bytes_max: usize, timeout: std::time::Duration) -> Self {
+    pub(crate) fn new(bytes_max: usize, timeout: Duration) -> Self {
         Self {
             packets: LruCache::unbounded_with_hasher(ahash::RandomState::default()),
             bytes: 0,
             bytes_max,
-            timeout: Duration::from(timeout),
+            timeout,
         }
     }
 
@@ -309,7 +310,7 @@ mod tests {
     }
 
     fn reassembly() -> Reassembly {
-        Reassembly::new(1 << 20, std::time::Duration::from_secs(60))
+        Reassembly::new(1 << 20, Duration::from_secs(60))
     }
 
     fn add(to: &mut Reassembly, fragment: &Bytes) -> Result<Option<Bytes>, DropReason> {
@@ -368,7 +369,7 @@ mod tests {
 
     #[test]
     fn the_oldest_makes_room_and_the_rest_expires() {
-        let mut reassembly = Reassembly::new(5000, std::time::Duration::from_secs(60));
+        let mut reassembly = Reassembly::new(5000, Duration::from_secs(60));
         for ident in 0..10 {
             let mut parts = Vec::new();
             split(&whole(true, 3000), 1500, ident, |part| parts.push(Bytes::copy_from_slice(part)));

@@ -3,8 +3,8 @@
 use crate::command::raw::Version;
 use crate::counters::DropReason;
 use crate::error::Error;
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{
+use crate::wire::ChecksumCapabilities;
+use crate::wire::{
     IpAddress, IpProtocol, IpRepr, Ipv4Packet, Ipv6ExtHeader, Ipv6FragmentHeader, Ipv6Packet,
 };
 use std::net::IpAddr;
@@ -293,7 +293,7 @@ pub(crate) fn set_traffic_class(packet: &mut [u8], class: u8) {
 /// the transport's by whoever knows what the link can do.
 pub(crate) fn header_checksums_only() -> ChecksumCapabilities {
     let mut checksums = ChecksumCapabilities::ignored();
-    checksums.ipv4 = smoltcp::phy::Checksum::Tx;
+    checksums.ipv4 = crate::wire::Checksum::Tx;
     checksums
 }
 

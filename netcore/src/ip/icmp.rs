@@ -9,7 +9,7 @@ use crate::ip::packet::Packet;
 use crate::ip::path_mtu;
 use crate::ip::{self, Quoted};
 use crate::link::Link;
-use smoltcp::wire::{Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpProtocol};
+use crate::wire::{Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpProtocol};
 use std::net::IpAddr;
 
 /// What is left to do for an ICMP message.

@@ -8,7 +8,7 @@ use crate::ip::layer::IpLayer;
 use crate::ip::packet::{Origin, Packet};
 use crate::ip::problem::{self, Problem};
 use crate::link::Link;
-use smoltcp::wire::{
+use crate::wire::{
     IPV4_HEADER_LEN, IPV4_MIN_MTU, IPV6_HEADER_LEN, IPV6_MIN_MTU, Icmpv4Packet, IpProtocol,
     Ipv4Packet, Ipv6Packet,
 };

@@ -7,8 +7,8 @@ use crate::ip::layer::IpLayer;
 use crate::ip::packet::{Origin, Packet};
 use crate::ip::{self, IpHeader};
 use crate::link::{FRAME_BUFFER_BYTES, Link};
+use crate::wire::IpProtocol;
 use bytes::Bytes;
-use smoltcp::wire::IpProtocol;
 
 impl IpLayer {
     /// Takes a packet; returns it when it is whole, and `None` if it is a fragment of one that is

@@ -16,7 +16,7 @@ use crate::network::{LinkState, Network, NetworkWatch, Publisher};
 use crate::output::Outgoing;
 use crate::ports::BoundTo;
 use crate::rate_limit::RateLimit;
-use smoltcp::time::Instant;
+use crate::time::Instant;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use crate::ip::IpHeader;
 use crate::ip::addressing;
 use crate::ip::layer::IpLayer;
 use crate::ip::packet::Origin;
-use smoltcp::wire::{Icmpv6Message, IpProtocol};
+use crate::wire::{Icmpv6Message, IpProtocol};
 use std::net::IpAddr;
 
 impl IpLayer {

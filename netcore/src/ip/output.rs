@@ -11,7 +11,7 @@ use crate::ip::packet::Packet;
 use crate::link::Link;
 use crate::link::Offload;
 use crate::output::{Checksums, Output, write_checksum};
-use smoltcp::wire::{Icmpv4Packet, IpProtocol, IpRepr};
+use crate::wire::{Icmpv4Packet, IpProtocol, IpRepr};
 use std::net::IpAddr;
 
 impl IpLayer {

@@ -3,8 +3,8 @@
 use crate::command::raw::Version;
 use crate::ip::{self, IpHeader};
 use crate::link;
+use crate::wire::TcpPacket;
 use bytes::Bytes;
-use smoltcp::wire::TcpPacket;
 use std::ops::Range;
 
 /// One packet on its way in.

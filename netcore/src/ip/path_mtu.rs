@@ -2,9 +2,10 @@
 //! (RFC 1191, RFC 8201).
 
 use crate::ip::Quoted;
-use smoltcp::time::{Duration, Instant};
+use crate::time::Instant;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// The path MTUs that were learned, by destination. The oldest makes room for a new one.
 #[derive(Debug)]
@@ -94,7 +95,7 @@ pub(crate) fn believable(told: u32, quoted: &Quoted) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use smoltcp::wire::IpProtocol;
+    use crate::wire::IpProtocol;
     use std::net::Ipv4Addr;
 
     fn host(number: u32) -> IpAddr {

@@ -3,7 +3,7 @@
 //! Looked for only once a packet was found to be wrong, so it reads the headers again.
 
 use super::header;
-use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet};
+use crate::wire::{IpProtocol, Ipv4Packet, Ipv6Packet};
 
 /// What a parameter problem says (RFC 792, RFC 4443 section 3.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,15 +3,16 @@
 use crate::channel::HasChannel;
 use crate::command::{Response, tcp};
 use crate::config::{Config, Entropy};
+use crate::device::PipeDev;
 use crate::id::SocketId;
+use crate::link::Medium;
 use crate::models::with_a_large_stack;
-use crate::pipe::{Pipe, PipeDev};
+use crate::pipe::Pipe;
 use crate::queue::{SocketQueue, StreamQueue};
 use crate::stack::Netstack;
+use crate::time::Instant;
 use loom::model::Builder;
 use loom::thread;
-use smoltcp::phy::Medium;
-use smoltcp::time::Instant;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -110,7 +111,7 @@ impl Host {
             ..Config::default()
         };
         let (pipe, _) = Pipe::unbounded();
-        let device = PipeDev { pipe, medium: Medium::Ip, mtu: 1500 };
+        let device = PipeDev { pipe, medium: Medium::Ip.into(), mtu: 1500 };
         Self { stack: Netstack::new(config, Instant::ZERO), device }
     }
 

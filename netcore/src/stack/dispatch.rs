@@ -6,10 +6,10 @@ use crate::counters::{DropReason, Fate};
 use crate::ip::icmp::Received;
 use crate::ip::layer::{IcmpReport, IpEvent};
 use crate::ip::packet::{Origin, Packet};
+use crate::link::Medium;
 use crate::link::{Frame, FrameChecksum, Link};
+use crate::wire::IpProtocol;
 use bytes::Bytes;
-use smoltcp::phy::Medium;
-use smoltcp::wire::IpProtocol;
 
 impl Netstack {
     /// Takes a bounded number of frames from the link, and all packets from inside that are there

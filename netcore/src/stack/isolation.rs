@@ -78,15 +78,16 @@ mod tests {
     use super::*;
     use crate::command::{tcp, udp};
     use crate::error::Error;
+    use crate::link::Medium;
     use crate::models::with_a_large_stack;
     use crate::queue::{Datagram, DatagramQueue, SocketQueue, StreamQueue, WaitKey};
     use crate::sync::Arc;
+    use crate::time::Instant;
     use crate::{Command, Config, HasChannel, Pipe, PipeDev, Response};
-    use smoltcp::phy::Medium;
-    use smoltcp::time::{Duration, Instant};
     use std::net::SocketAddr;
     use std::pin::pin;
     use std::task::{Context, Poll, Wake, Waker};
+    use std::time::Duration;
 
     /// Loom's locks stand in for std's in unit tests, so even one thread runs in a model.
     fn in_model(run: impl Fn() + Clone + Send + Sync + 'static) {
@@ -105,7 +106,7 @@ mod tests {
         fn new() -> Self {
             let stack = Netstack::new(Config::default(), Instant::ZERO);
             let (pipe, far) = Pipe::unbounded();
-            let device = PipeDev { pipe, medium: Medium::Ip, mtu: 1500 };
+            let device = PipeDev { pipe, medium: Medium::Ip.into(), mtu: 1500 };
             Self { stack, device, far, now: Instant::ZERO }
         }
 
@@ -305,7 +306,7 @@ mod tests {
         let mut packet = vec![0x45, 0, 0, 20 + payload.len() as u8, 0, 1];
         packet.extend(fragment.to_be_bytes());
         packet.extend([64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
-        let sum = !smoltcp::wire::checksum::data(&packet);
+        let sum = !crate::wire::checksum::data(&packet);
         packet[10..12].copy_from_slice(&sum.to_be_bytes());
         packet.extend_from_slice(payload);
         packet

@@ -11,21 +11,22 @@ use crate::config::Config;
 use crate::context::{Context, Part};
 use crate::counters::Counters;
 use crate::datagram::layer::DatagramLayer;
+use crate::device::DeviceLink;
 use crate::doorbell::Doorbell;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::layer::IpLayer;
 use crate::isolation::{isolated, wake};
-use crate::link::{DeviceLink, Link, Watched};
+use crate::link::{Link, Watched};
 use crate::output::Output;
 use crate::random::Random;
 use crate::socket_ids::Transport;
 use crate::sync::Arc;
 use crate::tcp::layer::TcpLayer;
 use crate::tcp::reservation::TcpPorts;
+use crate::time::Instant;
 use bytes::BytesMut;
 use smoltcp::phy::Device;
-use smoltcp::time::Instant;
 use std::time::Duration;
 
 /// A userspace TCP/IP stack that does what commands and packets tell it, and nothing by itself.
@@ -65,7 +66,8 @@ impl Netstack {
     /// # Panics
     ///
     /// If the operating system has no randomness to give.
-    pub fn new(config: Config, now: Instant) -> Self {
+    pub fn new(config: Config, now: impl Into<Instant>) -> Self {
+        let now = now.into();
         let (sender, requests) = flume::bounded(config.commands_max.max(1));
         let doorbell = Arc::new(Doorbell::new(sender.clone()));
         let buffers =
@@ -151,7 +153,8 @@ impl Netstack {
     /// without waiting; returns whether anything was done.
     ///
     /// Does not look into the command channel. `now` must not go back.
-    pub fn poll_device_io(&mut self, now: Instant, device: &mut impl Device) -> bool {
+    pub fn poll_device_io(&mut self, now: impl Into<Instant>, device: &mut impl Device) -> bool {
+        let now = now.into();
         let mut chunk = std::mem::take(&mut self.chunk);
         let mut worked = false;
         for _ in 0..ROUNDS_MAX {
@@ -174,7 +177,8 @@ impl Netstack {
     /// If the link does. What was being sent is in an unknown state then, so all that is left to be
     /// done with the stack is to drop it. A panic of anything else ends what was being worked on: a
     /// packet or a connection.
-    pub fn poll_link<L: Link>(&mut self, now: Instant, link: &mut L) -> bool {
+    pub fn poll_link<L: Link>(&mut self, now: impl Into<Instant>, link: &mut L) -> bool {
+        let now = now.into();
         self.cx.now = now;
         self.ip.outgoing.now = now;
         let mut link = Watched::new(link);
@@ -216,7 +220,8 @@ impl Netstack {
     /// work at hand.
     ///
     /// Packets that found the link full do not count: poll again when it has room.
-    pub fn poll_at(&mut self, now: Instant) -> Option<Instant> {
+    pub fn poll_at(&mut self, now: impl Into<Instant>) -> Option<Instant> {
+        let now = now.into();
         let waits_for_room = self.ip.outgoing.link_is_full;
         if (!self.cx.run_queue.is_empty() && !waits_for_room) || self.ip.outgoing.loopback_len() > 0
         {
@@ -233,9 +238,10 @@ impl Netstack {
 
     /// How long from `now` until the stack wants to be polled next, if nothing else happens;
     /// `None` for as long as nothing happens.
-    pub fn poll_delay(&mut self, now: Instant) -> Option<Duration> {
+    pub fn poll_delay(&mut self, now: impl Into<Instant>) -> Option<Duration> {
+        let now = now.into();
         let at = self.poll_at(now)?;
-        Some(if at > now { (at - now).into() } else { Duration::ZERO })
+        Some(at - now)
     }
 
     /// Whether packets wait for the link to have room.

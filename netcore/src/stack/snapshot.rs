@@ -4,8 +4,8 @@ use super::Netstack;
 use crate::datagram::socket::{DatagramSocket, Kind};
 use crate::id::SocketId;
 use crate::snapshot::{NeighbourInfo, Snapshot, SocketInfo};
+use crate::tcp::engine::State;
 use crate::tcp::sockets::TcpSocket;
-use smoltcp::socket::tcp::State;
 
 impl Netstack {
     /// All sockets and counters at this moment.

@@ -19,14 +19,15 @@ use crate::output::Output;
 use crate::queue::{Received, StreamQueue};
 use crate::sync::Arc;
 use crate::tcp::buffer::SoloSocket;
+use crate::tcp::engine::{CongestionControl, State};
 use crate::tcp::engine::{Engine, Segments};
 use crate::tcp::reservation::Reservation;
+use crate::time::Instant;
+use crate::wire::TcpPacket;
 use bytes::Bytes;
-use smoltcp::socket::tcp::{CongestionControl, State};
-use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::TcpPacket;
 use std::collections::VecDeque;
 use std::task::Waker;
+use std::time::Duration;
 
 /// A TCP connection, from its first SYN until its ends may be used again.
 #[derive(Debug)]
@@ -138,7 +139,7 @@ impl Connection {
     ) -> Self {
         let tcp = solo.tcp_mut();
         tcp.set_congestion_control(CongestionControl::Cubic);
-        tcp.set_ack_delay(Some(ACK_DELAY));
+        tcp.set_ack_delay(Some(ACK_DELAY.into()));
         let mut connection = Self {
             solo,
             wire,
@@ -314,7 +315,7 @@ impl Connection {
         }
         let unacknowledged = self.solo.tcp().send_queue();
         let delay = if is_quick { Duration::ZERO } else { ACK_DELAY };
-        self.solo.tcp_mut().set_ack_delay(Some(delay));
+        self.solo.tcp_mut().set_ack_delay(Some(delay.into()));
         // Only the SYN that answers ours says anything; any other may be anybody's.
         let is_answer = is_syn && before == State::SynSent;
         if !is_syn && !is_reset {
@@ -622,7 +623,7 @@ impl Connection {
         {
             self.is_probing = true;
             // Sends the first probe at once.
-            self.solo.tcp_mut().set_keep_alive(Some(interval));
+            self.solo.tcp_mut().set_keep_alive(Some(interval.into()));
         }
     }
 
@@ -638,7 +639,7 @@ impl Connection {
             // Given up already; only the reset has to leave.
             return None;
         }
-        let (activity, timeout) = (self.activity(), Duration::from(config.retransmit_timeout));
+        let (activity, timeout) = (self.activity(), config.retransmit_timeout);
         let silence = match &self.patience {
             Some(patience) => patience.ends_at(activity, timeout),
             None => activity.is_unanswered.then_some(activity.heard + timeout),
@@ -677,7 +678,7 @@ impl Connection {
                 config.close_timeout
             }
         };
-        self.expires.get_or_insert(now + Duration::from(timeout));
+        self.expires.get_or_insert(now + timeout);
     }
 
     /// Whether there is something that the handle will never read, now that it is gone.

@@ -19,6 +19,7 @@ use crate::sync::Arc;
 use crate::tcp::buffer::SoloSocket;
 use crate::tcp::connection::{Connection, Served, Stage};
 use crate::tcp::engine::Engine;
+use crate::tcp::engine::State;
 use crate::tcp::flow_table::{Flow, FlowKey};
 use crate::tcp::guard::Verdict;
 use crate::tcp::layer::TcpLayer;
@@ -26,10 +27,9 @@ use crate::tcp::options;
 use crate::tcp::reservation::Reservation;
 use crate::tcp::sockets::TcpSocket;
 use crate::tcp::wire::Wire;
-use smoltcp::socket::tcp::State;
-use smoltcp::time::Duration;
-use smoltcp::wire::TcpPacket;
+use crate::wire::TcpPacket;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// The MTU between two sockets of the same stack, as Linux has it on its loopback link.
 const LOOPBACK_MTU: usize = 65_535;

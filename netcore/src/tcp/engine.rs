@@ -6,10 +6,12 @@
 //! to see, and nothing in it has to be changed when an address or the MTU does.
 
 use crate::ip::PACKET_BYTES_MAX;
+use crate::time::Instant;
+use crate::wire::HardwareAddress;
 use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
-use smoltcp::time::Instant;
-use smoltcp::wire::HardwareAddress;
+pub(crate) use smoltcp::socket::tcp::{CongestionControl, Socket, State};
+use smoltcp::time;
 use std::num::NonZeroUsize;
 
 /// Where smoltcp's packets go.
@@ -63,7 +65,11 @@ impl Engine {
         set: &mut SocketSet<'_>,
         sink: &mut S,
     ) {
-        self.plain.poll_ingress_single(now, &mut OnePacket { packet: Some(packet), sink }, set);
+        self.plain.poll_ingress_single(
+            now.into(),
+            &mut OnePacket { packet: Some(packet), sink },
+            set,
+        );
     }
 
     /// Lets the set's socket emit at most one packet; returns whether it did.
@@ -79,12 +85,12 @@ impl Engine {
             Segments::Jumbo => &mut self.jumbo,
         };
         let device = &mut OnePacket { packet: None, sink };
-        interface.poll_egress(now, device, set) == PollResult::SocketStateChanged
+        interface.poll_egress(now.into(), device, set) == PollResult::SocketStateChanged
     }
 
     /// When the set's socket wants to be polled again; `None` if it waits for a packet or a call.
     pub(crate) fn poll_at(&mut self, now: Instant, set: &SocketSet<'_>) -> Option<Instant> {
-        self.plain.poll_at(now, set)
+        self.plain.poll_at(now.into(), set).map(Instant::from)
     }
 
     /// An interface on which the next connection gets `isn` as its initial sequence number.
@@ -101,14 +107,14 @@ impl Engine {
         sink: &mut S,
     ) {
         let device = &mut OnePacket { packet: Some(packet), sink };
-        Self::for_handshake(isn, now).poll_ingress_single(now, device, set);
+        Self::for_handshake(isn, now).poll_ingress_single(now.into(), device, set);
     }
 }
 
 fn interface(seed: u64, segments: Segments, now: Instant) -> Interface {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
-    let mut interface = Interface::new(config, &mut Blank(segments), now);
+    let mut interface = Interface::new(config, &mut Blank(segments), now.into());
     interface.set_any_ip(true);
     interface
 }
@@ -176,11 +182,11 @@ impl<S: Sink> Device for OnePacket<'_, '_, S> {
     where
         Self: 'a;
 
-    fn receive(&mut self, _now: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+    fn receive(&mut self, _now: time::Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
         Some((Received(self.packet.take()?), ToSink(self.sink)))
     }
 
-    fn transmit(&mut self, _now: Instant) -> Option<Self::TxToken<'_>> {
+    fn transmit(&mut self, _now: time::Instant) -> Option<Self::TxToken<'_>> {
         self.sink.has_room().then_some(ToSink(self.sink))
     }
 
@@ -213,11 +219,11 @@ impl Device for Blank {
     type RxToken<'a> = Received<'a>;
     type TxToken<'a> = ToSink<'a, Nowhere>;
 
-    fn receive(&mut self, _now: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+    fn receive(&mut self, _now: time::Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
         None
     }
 
-    fn transmit(&mut self, _now: Instant) -> Option<Self::TxToken<'_>> {
+    fn transmit(&mut self, _now: time::Instant) -> Option<Self::TxToken<'_>> {
         None
     }
 
@@ -242,7 +248,7 @@ impl Sink for Nowhere {
 mod tests {
     use super::*;
     use crate::tcp::buffer::{Arena, SoloSocket};
-    use smoltcp::wire::{IpAddress, Ipv4Packet, TcpPacket};
+    use crate::wire::{IpAddress, Ipv4Packet, TcpPacket};
 
     struct Collect(Vec<Vec<u8>>);
 

@@ -8,8 +8,8 @@
 //! that fits into the announced window, with an acknowledgement of what was sent.
 
 use crate::counters::DropReason;
-use smoltcp::socket::tcp::State;
-use smoltcp::wire::{Ipv4Packet, Ipv6Packet, TcpPacket, TcpSeqNumber};
+use crate::tcp::engine::State;
+use crate::wire::{Ipv4Packet, Ipv6Packet, TcpPacket, TcpSeqNumber};
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -336,11 +336,11 @@ fn segment(
     payload_len: usize,
 ) -> Vec<u8> {
     let (source, destination): (IpAddr, IpAddr) = (remote.ip(), local.ip());
-    let protocol = smoltcp::wire::IpProtocol::Tcp;
+    let protocol = crate::wire::IpProtocol::Tcp;
     let header = crate::ip::repr(source, destination, protocol, TCP_HEADER + payload_len, 1);
     let start = header.header_len();
     let mut packet = vec![0; start + TCP_HEADER + payload_len];
-    header.emit(&mut packet[..], &smoltcp::phy::ChecksumCapabilities::ignored());
+    header.emit(&mut packet[..], &crate::wire::ChecksumCapabilities::ignored());
     let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
     segment.set_header_len(TCP_HEADER as u8);
     segment.set_src_port(remote.port());

@@ -21,8 +21,7 @@ use crate::tcp::flow_table::{Flow, FlowKey};
 use crate::tcp::held::{Decision, Held};
 use crate::tcp::layer::TcpLayer;
 use crate::tcp::sockets::TcpSocket;
-use smoltcp::time::Duration;
-use smoltcp::wire::TcpPacket;
+use crate::wire::TcpPacket;
 use std::net::SocketAddr;
 
 impl TcpLayer {
@@ -72,7 +71,7 @@ impl TcpLayer {
         }
         let held = self.sockets.held_mut(id).expect("it was just inserted");
         held.tickets.1 = self.half_open.insert(id);
-        let due = cx.now + Duration::from(cx.config.handshake_timeout);
+        let due = cx.now + cx.config.handshake_timeout;
         held.armed.set(&mut cx.deadlines, id, Some(due));
         accept.hold(held.handle.clone(), &mut cx.wakes);
         self.retry_accept(cx, ip, listener_id);

@@ -1,7 +1,8 @@
 //! How long a connection bears with a silent peer.
 
 use crate::command::tcp::{KeepAlive, Options};
-use smoltcp::time::{Duration, Instant};
+use crate::time::Instant;
+use std::time::Duration;
 
 /// The deadlines that an application has set for its peer.
 ///
@@ -36,11 +37,11 @@ impl Patience {
     /// `None` if the options ask for nothing.
     pub(crate) fn new(options: &Options) -> Option<Self> {
         let keep_alive = options.keep_alive.map(|KeepAlive { idle, interval, count }| Probing {
-            idle: idle.into(),
-            interval: interval.into(),
+            idle,
+            interval,
             count,
         });
-        let user_timeout = options.user_timeout.map(Duration::from);
+        let user_timeout = options.user_timeout;
         (keep_alive.is_some() || user_timeout.is_some())
             .then_some(Self { keep_alive, user_timeout })
     }

@@ -9,7 +9,7 @@ use crate::tcp::flow_table::{Flow, FlowKey};
 use crate::tcp::layer::TcpLayer;
 use crate::tcp::resets::send_control;
 use crate::tcp::time_wait::LastWords;
-use smoltcp::wire::{TcpControl, TcpPacket, TcpSeqNumber};
+use crate::wire::{TcpControl, TcpPacket, TcpSeqNumber};
 
 impl TcpLayer {
     /// Keeps the ends of a closed connection out of use.

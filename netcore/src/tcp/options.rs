@@ -7,7 +7,7 @@
 //! are passed over, and of those that come twice the last counts.
 
 use super::guard::set_payload_len;
-use smoltcp::wire::TcpPacket;
+use crate::wire::TcpPacket;
 
 /// Kinds of TCP options.
 const END: u8 = 0;
@@ -124,9 +124,9 @@ fn rewritten(packet: &[u8], tcp_start: usize) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::tcp::guard;
+    use crate::wire::ChecksumCapabilities;
+    use crate::wire::{IpAddress, TcpRepr};
     use proptest::prelude::*;
-    use smoltcp::phy::ChecksumCapabilities;
-    use smoltcp::wire::{IpAddress, TcpRepr};
     use std::net::SocketAddr;
 
     /// A segment with these options, which are filled up with zeros, and one byte.

@@ -7,8 +7,9 @@
 
 use crate::random::ISN_TICKS_PER_MICROSECOND;
 use crate::tcp::flow_table::FlowKey;
-use smoltcp::time::{Duration, Instant};
+use crate::time::Instant;
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// The last sequence numbers of closed connections, by their ends.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! When a connection gives back the memory that its buffers have touched.
 
-use smoltcp::time::{Duration, Instant};
+use crate::time::Instant;
+use std::time::Duration;
 
 /// What is known of the pages behind a connection's buffers.
 ///

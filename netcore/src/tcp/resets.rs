@@ -6,8 +6,8 @@ use crate::ip::layer::IpLayer;
 use crate::ip::packet::Packet;
 use crate::link::Link;
 use crate::tcp::layer::TcpLayer;
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+use crate::wire::ChecksumCapabilities;
+use crate::wire::{IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
 
 impl TcpLayer {
     /// Answers a segment that no connection takes with a reset (RFC 9293 section 3.10.7.1); returns

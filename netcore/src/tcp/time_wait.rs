@@ -2,8 +2,9 @@
 
 use super::connection::CHALLENGE_INTERVAL;
 use crate::tcp::flow_table::FlowKey;
-use smoltcp::time::{Duration, Instant};
+use crate::time::Instant;
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 /// A client that makes many connections to one server runs out of ports in TIME-WAIT. It may reuse
 /// one after this time, with a sequence number past the old ones (as Linux does with
@@ -40,8 +41,7 @@ struct Entry {
 }
 
 impl TimeWait {
-    pub(crate) fn new(duration: std::time::Duration, max: usize) -> Self {
-        let duration = Duration::from(duration);
+    pub(crate) fn new(duration: Duration, max: usize) -> Self {
         Self { entries: HashMap::default(), order: VecDeque::new(), duration, max }
     }
 

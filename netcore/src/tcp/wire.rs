@@ -7,10 +7,10 @@ use crate::ip;
 use crate::ip::path_mtu::PathMtu;
 use crate::link::{LinkCapabilities, Offload};
 use crate::output::{Checksums, write_checksum};
+use crate::tcp::engine::{Socket, State};
 use crate::tcp::flow_table::FlowKey;
-use smoltcp::socket::tcp::{Socket, State};
-use smoltcp::time::Instant;
-use smoltcp::wire::{IpProtocol, TcpPacket, TcpSeqNumber};
+use crate::time::Instant;
+use crate::wire::{IpProtocol, TcpPacket, TcpSeqNumber};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 

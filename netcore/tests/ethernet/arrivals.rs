@@ -6,13 +6,14 @@ use crate::{
     ALL_NODES, FAR, NEAR, OTHER, bind, exchange, neighbours, open, received, send, settled, v4, v6,
 };
 use bytes::Bytes;
+use netcore::Instant;
+use netcore::device::smoltcp::wire::Ipv6Packet;
 use netcore::queue::Datagram;
-use netcore::smoltcp::time::{Duration, Instant};
-use netcore::smoltcp::wire::Ipv6Packet;
 use netcore::{Config, Error, HasChannel, MacAddr, raw, tcp};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 #[test]
 fn new_addresses_are_announced() {

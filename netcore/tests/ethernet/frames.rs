@@ -3,7 +3,7 @@
 use crate::harness::Pair;
 use bytes::Bytes;
 use netcore::MacAddr;
-use netcore::smoltcp::wire::{
+use netcore::device::smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
     Icmpv6Packet, IpProtocol, Ipv6Packet,
 };

@@ -6,11 +6,11 @@ use crate::{
     ALL_NODES, FAR, NEAR, OTHER, bind, dropped, exchange, neighbours, received, send, settled,
     settled_with, v4, v6,
 };
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{Icmpv6Packet, Ipv4Packet};
+use netcore::device::smoltcp::wire::{Icmpv6Packet, Ipv4Packet};
 use netcore::{Config, DropReason, MacAddr};
 use proptest::prelude::*;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 #[test]
 fn who_claims_an_address_of_the_stacks_is_counted_answered_now_and_then_and_not_believed() {

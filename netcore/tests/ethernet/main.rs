@@ -11,10 +11,10 @@ mod resolution;
 use bytes::Bytes;
 use harness::{Pair, Side, addr};
 use netcore::queue::{Datagram, DatagramQueue, SocketQueue};
-use netcore::smoltcp::time::Duration;
 use netcore::{Config, DropReason, MacAddr, NeighbourInfo, udp};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 const NEAR: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 const FAR: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);

@@ -2,8 +2,8 @@
 
 use super::{Pair, Side};
 use bytes::Bytes;
-use netcore::smoltcp::phy::ChecksumCapabilities;
-use netcore::smoltcp::wire::{
+use netcore::device::smoltcp::phy::ChecksumCapabilities;
+use netcore::device::smoltcp::wire::{
     Icmpv4Packet, Icmpv6Packet, IpProtocol, IpRepr, Ipv4Packet, Ipv6Packet,
 };
 use std::cell::RefCell;

@@ -1,7 +1,7 @@
 //! A link that takes TCP packets of 64 KiB and cuts them.
 
 use bytes::Bytes;
-use netcore::smoltcp::phy::Medium;
+use netcore::Medium;
 use netcore::{
     Frame, FrameChecksum, Link, LinkCapabilities, Offload, PipeDev, Slot, TcpHeaders, cut_segments,
 };

@@ -9,9 +9,9 @@ pub mod raw_peer;
 pub mod resident;
 
 use bytes::Bytes;
+use netcore::Instant;
+use netcore::Medium;
 use netcore::queue::{SocketQueue, StreamQueue};
-use netcore::smoltcp::phy::Medium;
-use netcore::smoltcp::time::{Duration, Instant};
 use netcore::{
     Command, Config, Error, HasChannel, MacAddr, Netstack, Pipe, PipeDev, Response, SocketId, tcp,
 };
@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// The bytes in front of each packet on an Ethernet link.
 pub const ETHERNET_HEADER: usize = 14;
@@ -78,7 +79,7 @@ impl Pair {
                 stack.add_address(address.parse().expect("a network")).expect("a host's address");
             }
             let (pipe, wire) = Pipe::unbounded();
-            (Host { stack, device: PipeDev { pipe, medium, mtu } }, wire)
+            (Host { stack, device: PipeDev { pipe, medium: medium.into(), mtu } }, wire)
         };
         let ((near, near_wire), (far, far_wire)) = (host(1), host(2));
         Self {

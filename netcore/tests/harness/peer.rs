@@ -2,8 +2,8 @@
 
 use super::{Pair, Side};
 use bytes::Bytes;
-use netcore::smoltcp::phy::ChecksumCapabilities;
-use netcore::smoltcp::wire::{
+use netcore::device::smoltcp::phy::ChecksumCapabilities;
+use netcore::device::smoltcp::wire::{
     IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 use std::cell::RefCell;

@@ -2,15 +2,15 @@
 
 use super::{Pair, Side, addr};
 use bytes::Bytes;
-use netcore::smoltcp::phy::ChecksumCapabilities;
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{
+use netcore::device::smoltcp::phy::ChecksumCapabilities;
+use netcore::device::smoltcp::wire::{
     IpProtocol, IpRepr, Ipv4Packet, Ipv6Packet, TcpControl, TcpOption, TcpPacket, TcpRepr,
     TcpSeqNumber,
 };
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// A peer of far, in the place of near's stack. Its sequence numbers begin at 0.
 pub struct RawPeer {

@@ -2,8 +2,9 @@
 
 use crate::Case;
 use crate::wire::{Host, OWN, PEER, packet};
-use netcore::smoltcp::phy::{ChecksumCapabilities, Medium};
-use netcore::smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, IpProtocol};
+use netcore::Medium;
+use netcore::device::smoltcp::phy::ChecksumCapabilities;
+use netcore::device::smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, IpProtocol};
 use netcore::{Command, Config, Response, icmp, raw, udp};
 
 #[derive(Debug, Clone, Copy)]

@@ -4,9 +4,9 @@ use crate::neighbours::request;
 use crate::streams::Peer;
 use crate::wire::{Host, OWN, PEER, packet};
 use bytes::Bytes;
+use netcore::Medium;
+use netcore::device::smoltcp::wire::{Icmpv4Packet, IpProtocol, TcpControl};
 use netcore::queue::{Datagram, SocketQueue};
-use netcore::smoltcp::phy::Medium;
-use netcore::smoltcp::wire::{Icmpv4Packet, IpProtocol, TcpControl};
 use netcore::{Config, Route, tcp, udp};
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -3,8 +3,8 @@
 use crate::Case;
 use crate::wire::{Host, PEER, packet};
 use netcore::Config;
-use netcore::smoltcp::phy::Medium;
-use netcore::smoltcp::wire::{IpProtocol, Ipv4Packet};
+use netcore::Medium;
+use netcore::device::smoltcp::wire::{IpProtocol, Ipv4Packet};
 
 pub(crate) fn cases() -> Vec<Case> {
     // Bytes of each, and how many of one packet there are, with a gap behind each.

@@ -3,8 +3,9 @@
 use crate::Case;
 use crate::wire::{Host, packet};
 use netcore::Config;
-use netcore::smoltcp::phy::{ChecksumCapabilities, Medium};
-use netcore::smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, IpProtocol};
+use netcore::Medium;
+use netcore::device::smoltcp::phy::ChecksumCapabilities;
+use netcore::device::smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, IpProtocol};
 use std::net::Ipv4Addr;
 
 const NEIGHBOURS: usize = 64;

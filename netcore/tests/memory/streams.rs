@@ -2,12 +2,13 @@
 
 use crate::Case;
 use crate::wire::{Host, OWN, PEER, packet};
-use netcore::smoltcp::phy::{ChecksumCapabilities, Medium};
-use netcore::smoltcp::time::Duration;
-use netcore::smoltcp::wire::{
+use netcore::Medium;
+use netcore::device::smoltcp::phy::ChecksumCapabilities;
+use netcore::device::smoltcp::wire::{
     IpProtocol, Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 use netcore::{Config, tcp};
+use std::time::Duration;
 
 pub(crate) fn cases() -> Vec<Case> {
     [(1, 4, 16), (1_000, 50, 256), (9_000, 50, 256), (35_000, 50, 256), (65_000, 50, 256)]

@@ -1,10 +1,11 @@
 //! A stack, and a link that hands it each packet as a small part of a large buffer.
 
 use bytes::Bytes;
+use netcore::Instant;
+use netcore::Medium;
+use netcore::device::smoltcp::phy::ChecksumCapabilities;
+use netcore::device::smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv4Repr};
 use netcore::queue::SocketQueue;
-use netcore::smoltcp::phy::{ChecksumCapabilities, Medium};
-use netcore::smoltcp::time::{Duration, Instant};
-use netcore::smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv4Repr};
 use netcore::{
     Command, Config, FRAME_BUFFER_BYTES, Frame, FrameChecksum, HasChannel, Link, LinkCapabilities,
     Netstack, Offload, Response, Slot,
@@ -12,6 +13,7 @@ use netcore::{
 use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// The address of the stack.
 pub(crate) const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);

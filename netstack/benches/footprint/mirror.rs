@@ -1,7 +1,7 @@
 //! A device with every peer of the world behind it, none of which remembers anything.
 
 use bytes::Bytes;
-use netcore::smoltcp::phy::Medium;
+use netcore::Medium;
 use netcore::{Frame, FrameChecksum, Link, LinkCapabilities, Offload, Slot};
 use netstack::device::Device;
 use std::collections::VecDeque;

@@ -2,11 +2,11 @@
 
 use crate::TIME;
 use bytes::Bytes;
-use netcore::smoltcp::iface::{Config, Interface, SocketSet};
-use netcore::smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
-use netcore::smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer};
-use netcore::smoltcp::time::Instant;
-use netcore::smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
+use netcore::device::smoltcp::iface::{Config, Context, Interface, SocketSet};
+use netcore::device::smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
+use netcore::device::smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer};
+use netcore::device::smoltcp::time::Instant;
+use netcore::device::smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 use netcore::{Link as _, Offload, Slot as _};
 use netstack::device::{self, Device as _, PipeDevice, PipeEnd};
 use netstack::sim::{Impaired, Link};
@@ -112,7 +112,7 @@ impl<D: Device> Host<D> {
         self.interface.poll_at(now, &self.sockets)
     }
 
-    fn parts(&mut self) -> (&mut netcore::smoltcp::iface::Context, &mut Socket<'static>) {
+    fn parts(&mut self) -> (&mut Context, &mut Socket<'static>) {
         let (handle, _) = self.sockets.iter().next().expect("one socket");
         (self.interface.context(), self.sockets.get_mut(handle))
     }

@@ -1,7 +1,7 @@
 //! Writing pcapng.
 
+use netcore::Medium;
 use netcore::isolation::isolated;
-use netcore::smoltcp::phy::Medium;
 use pcap_file::DataLink;
 use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};

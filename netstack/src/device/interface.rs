@@ -1,6 +1,6 @@
 //! The kernel's TUN and TAP interfaces, with and without offload.
 
-use netcore::smoltcp::phy::Medium;
+use netcore::Medium;
 use rustix::ioctl::{IntegerSetter, Opcode, ioctl, opcode};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};

@@ -3,8 +3,8 @@
 use super::Device;
 use crate::batch::{Batch, checksum_of};
 use bytes::Bytes;
+use netcore::Medium;
 use netcore::isolation::wake;
-use netcore::smoltcp::phy::Medium;
 use netcore::{Frame, FrameChecksum, Link, LinkCapabilities, Offload, Slot};
 use std::collections::VecDeque;
 use std::future;

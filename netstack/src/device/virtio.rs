@@ -1,7 +1,7 @@
 //! The header in front of each frame of a TUN or TAP with offload, as virtio-net has it.
 
+use crate::wire::{Ipv4Packet, Ipv6Packet, UdpPacket};
 use bytes::{Bytes, BytesMut};
-use netcore::smoltcp::wire::{Ipv4Packet, Ipv6Packet, UdpPacket};
 use netcore::{Frame, FrameChecksum, Offload};
 use tun_rs::{
     VIRTIO_NET_HDR_GSO_TCPV4, VIRTIO_NET_HDR_GSO_TCPV6, VIRTIO_NET_HDR_GSO_UDP_L4,

@@ -8,11 +8,11 @@
 
 use super::Lease;
 use crate::domains;
-use ipnet::{IpNet, Ipv4Net};
-use netcore::Route;
-use netcore::smoltcp::wire::{
+use crate::wire::{
     ArpHardware, DhcpFlags, DhcpMessageType, DhcpOpCode, DhcpOption, DhcpPacket, EthernetAddress,
 };
+use ipnet::{IpNet, Ipv4Net};
+use netcore::Route;
 use rand::{Rng, RngExt};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

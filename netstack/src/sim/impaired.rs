@@ -301,7 +301,7 @@ mod tests {
     use crate::device::{PipeEnd, pipe};
     use crate::{Builder, Stack};
     use netcore::Link as _;
-    use netcore::smoltcp::phy::Medium;
+    use netcore::Medium;
     use std::time::Duration;
 
     const DELAY: Duration = Duration::from_millis(10);

@@ -2,11 +2,11 @@
 //! RFC 8106.
 
 use crate::domains;
-use ipnet::Ipv6Net;
-use netcore::smoltcp::wire::{
+use crate::wire::{
     Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv6Packet, NdiscOption, NdiscOptionType,
     NdiscPrefixInfoFlags,
 };
+use ipnet::Ipv6Net;
 use std::net::Ipv6Addr;
 
 /// Nothing that was sent from farther away than the link has this (RFC 4861 section 6.1.2).
@@ -133,8 +133,7 @@ impl Advertisement {
         if prefix.is_unicast_link_local() || prefix.is_multicast() || network.prefix_len() == 0 {
             return;
         }
-        let seconds =
-            |time: netcore::smoltcp::time::Duration| u32::try_from(time.secs()).unwrap_or(u32::MAX);
+        let seconds = |time: crate::wire::Duration| u32::try_from(time.secs()).unwrap_or(u32::MAX);
         let valid = seconds(option.valid_lifetime());
         let preferred = seconds(option.preferred_lifetime());
         self.prefixes.push(Prefix {

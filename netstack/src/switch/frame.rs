@@ -173,7 +173,7 @@ const TYPE: usize = 12;
 mod tests {
     use super::*;
     use crate::segment::tests::{assert_whole, tcp};
-    use netcore::smoltcp::phy::Medium;
+    use netcore::Medium;
 
     /// As a stack sends it with offload.
     fn begun(frame: &[u8], segment_bytes: Option<u16>) -> Carried {

@@ -42,7 +42,7 @@ pub use vlan::{Vlan, VlanId};
 use crate::device::Device;
 use hub::Hub;
 use netcore::MacAddr;
-use netcore::smoltcp::phy::Medium;
+use netcore::Medium;
 use std::fmt;
 use std::io;
 use std::sync::Arc;

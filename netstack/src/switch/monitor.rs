@@ -85,7 +85,7 @@ impl Monitor {
     #[cfg(feature = "capture")]
     pub async fn record(&self, recorder: &crate::capture::Recorder) {
         use crate::capture::Direction;
-        use netcore::smoltcp::phy::Medium;
+        use netcore::Medium;
         let mut interfaces = std::collections::HashMap::new();
         while let Some(seen) = self.recv().await {
             let interface = interfaces

@@ -6,7 +6,7 @@ use super::hub::{Hub, Port};
 use crate::batch::Batch;
 use crate::device::Device;
 use bytes::Bytes;
-use netcore::smoltcp::phy::Medium;
+use netcore::Medium;
 use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
 use std::collections::VecDeque;
 use std::future;

@@ -134,7 +134,7 @@ fn a_simulated_link_keeps_packets_and_not_their_buffers() {
 #[cfg(feature = "capture")]
 #[test]
 fn a_capture_keeps_a_megabyte_for_a_writer_that_fails() {
-    use netcore::smoltcp::phy::Medium;
+    use netcore::Medium;
     use netstack::capture::{Direction, Recorder};
     use std::io::{self, Write};
     use tokio::time::Instant;

@@ -3,8 +3,8 @@
 use super::super::message::{self, Answer, Query, SERVER_PORT};
 use super::Session;
 use crate::provided::is_end;
+use crate::wire::DhcpMessageType;
 use bytes::Bytes;
-use netcore::smoltcp::wire::DhcpMessageType;
 use std::convert::Infallible;
 use std::future;
 use std::io;

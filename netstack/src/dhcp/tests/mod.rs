@@ -6,8 +6,8 @@ mod server;
 mod suspend;
 
 use super::{Config, Event};
+use crate::wire::DhcpMessageType as Kind;
 use crate::{Builder, Entropy, Stack, device};
-use netcore::smoltcp::wire::DhcpMessageType as Kind;
 use server::{Asked, MASK, SERVER, Server};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};

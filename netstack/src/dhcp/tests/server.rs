@@ -1,11 +1,9 @@
 //! A DHCP server that does what a test says.
 
 use crate::device::PipeEnd;
+use crate::wire::ChecksumCapabilities;
+use crate::wire::{DhcpMessageType, IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr};
 use bytes::Bytes;
-use netcore::smoltcp::phy::ChecksumCapabilities;
-use netcore::smoltcp::wire::{
-    DhcpMessageType, IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
-};
 use std::net::Ipv4Addr;
 
 pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::device::cable::Cabled;
-use netcore::smoltcp::wire::Icmpv6Message;
+use crate::wire::Icmpv6Message;
 
 /// How many ICMPv6 messages of each kind were sent since this was called last.
 fn sent(far: &PipeEnd) -> impl Fn(Icmpv6Message) -> usize {

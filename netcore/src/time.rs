@@ -1,0 +1,139 @@
+//! The stack's time.
+
+use smoltcp::time;
+use std::fmt;
+use std::ops::{Add, AddAssign, Sub, SubAssign};
+use std::time::Duration;
+
+/// A point in the time of a stack, in microseconds since a beginning that its driver has chosen.
+///
+/// netcore reads no clock: each poll says which time it is. Converts from and to smoltcp's
+/// `Instant`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Instant {
+    micros: i64,
+}
+
+impl Instant {
+    /// The beginning.
+    pub const ZERO: Self = Self { micros: 0 };
+
+    /// So many microseconds after the beginning.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self { micros }
+    }
+
+    /// So many milliseconds after the beginning.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self { micros: millis.saturating_mul(1000) }
+    }
+
+    /// So many seconds after the beginning.
+    pub const fn from_secs(secs: i64) -> Self {
+        Self { micros: secs.saturating_mul(1_000_000) }
+    }
+
+    /// Whole seconds since the beginning.
+    pub const fn total_secs(self) -> i64 {
+        self.micros / 1_000_000
+    }
+
+    /// Whole milliseconds since the beginning.
+    pub const fn total_millis(self) -> i64 {
+        self.micros / 1000
+    }
+
+    /// Microseconds since the beginning.
+    pub const fn total_micros(self) -> i64 {
+        self.micros
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    /// Saturates at the end of time, 292,000 years after the beginning.
+    fn add(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self { micros: self.micros.saturating_add(micros) }
+    }
+}
+
+impl AddAssign<Duration> for Instant {
+    fn add_assign(&mut self, duration: Duration) {
+        *self = *self + duration;
+    }
+}
+
+impl Sub<Duration> for Instant {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self { micros: self.micros.saturating_sub(micros) }
+    }
+}
+
+impl SubAssign<Duration> for Instant {
+    fn sub_assign(&mut self, duration: Duration) {
+        *self = *self - duration;
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+
+    /// The time since `earlier`, or zero if that is later, as std's `Instant` has it.
+    fn sub(self, earlier: Self) -> Duration {
+        let micros = self.micros.saturating_sub(earlier.micros);
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Instant({self})")
+    }
+}
+
+/// In seconds.
+impl fmt::Display for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.micros < 0 { "-" } else { "" };
+        let micros = self.micros.unsigned_abs();
+        write!(f, "{sign}{}.{:06}s", micros / 1_000_000, micros % 1_000_000)
+    }
+}
+
+impl From<time::Instant> for Instant {
+    fn from(instant: time::Instant) -> Self {
+        Self::from_micros(instant.total_micros())
+    }
+}
+
+impl From<Instant> for time::Instant {
+    fn from(instant: Instant) -> Self {
+        Self::from_micros(instant.micros)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates() {
+        let second = Instant::from_secs(1);
+        assert_eq!(second + Duration::MAX, Instant::from_micros(i64::MAX));
+        assert_eq!(Instant::from_micros(i64::MIN) - Duration::MAX, Instant::from_micros(i64::MIN));
+        assert_eq!(Instant::ZERO - second, Duration::ZERO);
+        assert_eq!(second - Instant::from_millis(1), Duration::from_millis(999));
+    }
+
+    #[test]
+    fn conversion_to_smoltcp_keeps_microseconds() {
+        let instant = Instant::from_micros(1_000_001);
+        assert_eq!(Instant::from(time::Instant::from(instant)), instant);
+        assert_eq!(instant.to_string(), "1.000001s");
+    }
+}
