@@ -37,6 +37,9 @@ pub struct Counters {
     /// Addresses that were given up before they were used, because another node has them (RFC 4862
     /// section 5.4.5).
     pub duplicate_addresses: u64,
+    /// Times that a connection's engine asked to be polled and did nothing. Each puts the connection
+    /// off for 10 ms, and is a bug.
+    pub no_progress: u64,
     /// Panics that were caught. Each has ended a packet, a command or a connection, and is a bug.
     pub panics_caught: u64,
     drops: [u64; DropReason::ALL.len()],

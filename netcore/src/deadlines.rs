@@ -45,6 +45,11 @@ impl Deadlines {
 }
 
 impl Armed {
+    /// When the socket wants to be looked at.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
     /// Sets when the socket wants to be looked at; `None` for never.
     pub(crate) fn set(&mut self, deadlines: &mut Deadlines, id: SocketId, due: Option<Instant>) {
         self.due = due;

@@ -3,6 +3,7 @@
 use crate::counters::Counters;
 use crate::ethernet::MacAddr;
 use crate::id::SocketId;
+use crate::time::Instant;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -43,6 +44,78 @@ pub struct SocketInfo {
     pub receive_queue: usize,
     /// Bytes taken and not yet acknowledged; for a listener, handshakes under way.
     pub send_queue: usize,
+    /// What it waits for.
+    pub waiting: Waiting,
+    /// The timer that wakes it if nothing else does before, in the stack's time.
+    pub timer: Option<(Timer, Instant)>,
+}
+
+/// What a socket waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Waiting {
+    /// For its turn in the next round.
+    Turn,
+    /// For room on the link.
+    Link,
+    /// For a route to its peer.
+    Route,
+    /// For the hardware address of its next hop (ARP, Neighbour Discovery).
+    Neighbour,
+    /// For the peer's next step of the handshake.
+    Handshake,
+    /// For the decision on a SYN that is held.
+    Decision,
+    /// For the peer to acknowledge data or a FIN.
+    Acknowledgement,
+    /// For the peer to open its window (RFC 9293 section 3.8.6.1).
+    Window,
+    /// For the program to read: its receive queue is full.
+    Reader,
+    /// For data, of the program or of the peer; a listener for connections.
+    Data,
+}
+
+/// What wakes a socket by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Timer {
+    /// A retransmission, a delayed acknowledgement or a window probe.
+    Segment,
+    /// The first keep-alive probe (RFC 9293 section 3.8.4).
+    KeepAlive,
+    /// The end of the handshake's, the retransmissions' or the user's timeout (RFC 5482).
+    GiveUp,
+    /// Memory of empty buffers is given back.
+    Reclaim,
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Turn => "turn",
+            Self::Link => "link",
+            Self::Route => "route",
+            Self::Neighbour => "neighbour",
+            Self::Handshake => "handshake",
+            Self::Decision => "decision",
+            Self::Acknowledgement => "acknowledgement",
+            Self::Window => "window",
+            Self::Reader => "reader",
+            Self::Data => "data",
+        })
+    }
+}
+
+impl fmt::Display for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Segment => "segment",
+            Self::KeepAlive => "keepalive",
+            Self::GiveUp => "give-up",
+            Self::Reclaim => "reclaim",
+        })
+    }
 }
 
 impl SocketInfo {
@@ -73,21 +146,26 @@ impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<5} {:>8} {:>8} {:<32} {:<32} State",
-            "Proto", "Recv-Q", "Send-Q", "Local", "Peer"
+            "{:<5} {:>8} {:>8} {:<32} {:<32} {:<12} Waits for",
+            "Proto", "Recv-Q", "Send-Q", "Local", "Peer", "State"
         )?;
         for socket in &self.sockets {
             let peer = socket.peer.map_or_else(|| "*".to_owned(), |peer| peer.to_string());
-            writeln!(
+            write!(
                 f,
-                "{:<5} {:>8} {:>8} {:<32} {:<32} {}",
+                "{:<5} {:>8} {:>8} {:<32} {:<32} {:<12} {}",
                 socket.kind,
                 socket.receive_queue,
                 socket.send_queue,
                 socket.local_text(),
                 peer,
                 socket.state,
+                socket.waiting,
             )?;
+            match socket.timer {
+                Some((timer, at)) => writeln!(f, ", {timer} at {at}")?,
+                None => writeln!(f)?,
+            }
         }
         for (local, peer) in &self.time_wait {
             let (local, peer) = (local.to_string(), peer.to_string());

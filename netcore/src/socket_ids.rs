@@ -63,6 +63,11 @@ impl SocketIds {
         self.slots.get(id).map(|slot| slot.transport)
     }
 
+    /// Whether a socket stands in the run queue.
+    pub(crate) fn is_queued(&self, id: SocketId) -> bool {
+        self.slots.get(id).is_some_and(|slot| slot.is_queued)
+    }
+
     /// Notes that a socket stands in the run queue; returns whether it is there and that is new.
     pub(crate) fn enqueue(&mut self, id: SocketId) -> bool {
         let is_queued = self.slots.get_mut(id).map(|slot| &mut slot.is_queued);

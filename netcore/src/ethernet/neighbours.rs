@@ -207,10 +207,14 @@ impl Neighbours {
         self.entries.peek(&address).is_some_and(|neighbour| neighbour.due.is_some())
     }
 
+    /// Whether packets wait until it is known where this neighbour is.
+    pub(crate) fn holds_packets_for(&self, address: IpAddr) -> bool {
+        self.entries.peek(&address).is_some_and(|neighbour| !neighbour.waiting.is_empty())
+    }
+
     /// Whether packets wait until it is known where they go.
     pub(crate) fn has_waiting(&self) -> bool {
-        let waits = |address| self.entries.peek(address).is_some_and(|it| !it.waiting.is_empty());
-        self.due.iter().any(|(_, address)| waits(address))
+        self.due.iter().any(|(_, address)| self.holds_packets_for(*address))
     }
 
     /// When the next question is due, or the end of patience.

@@ -445,6 +445,12 @@ impl StreamQueue {
         (self.recv.lock().data.len(), self.send.lock().data.len())
     }
 
+    /// Whether the program has to read before more is received.
+    pub(crate) fn is_recv_full(&self) -> bool {
+        let recv = self.recv.lock();
+        recv.data.held() >= recv.limit
+    }
+
     pub(crate) fn has_unread(&self) -> bool {
         !self.recv.lock().data.is_empty()
     }

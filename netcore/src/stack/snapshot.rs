@@ -3,7 +3,8 @@
 use super::Netstack;
 use crate::datagram::socket::{DatagramSocket, Kind};
 use crate::id::SocketId;
-use crate::snapshot::{NeighbourInfo, Snapshot, SocketInfo};
+use crate::ip::addressing::NextHop;
+use crate::snapshot::{NeighbourInfo, Snapshot, SocketInfo, Timer, Waiting};
 use crate::tcp::engine::State;
 use crate::tcp::sockets::TcpSocket;
 
@@ -17,8 +18,9 @@ impl Netstack {
             hardware_address,
             state,
         });
-        let tcp = self.tcp.sockets.iter().map(|(id, socket)| describe_tcp(id, socket));
-        let datagrams = self.datagrams.sockets.iter().map(|(id, socket)| describe(id, socket));
+        let tcp = self.tcp.sockets.iter().map(|(id, socket)| self.describe_tcp(id, socket));
+        let datagrams =
+            self.datagrams.sockets.iter().map(|(id, socket)| self.describe_datagram(id, socket));
         let sockets = tcp.chain(datagrams);
         Snapshot {
             sockets: sockets.collect(),
@@ -29,63 +31,86 @@ impl Netstack {
             counters: self.ip.outgoing.counters.clone(),
         }
     }
-}
 
-fn describe_tcp(id: SocketId, socket: &TcpSocket) -> SocketInfo {
-    match socket {
-        TcpSocket::Connection(connection) => {
-            let flow = connection.wire.flow();
-            let tcp = connection.solo.tcp();
-            let queued = connection.queue().map_or((0, 0), |queue| queue.queued());
-            SocketInfo {
+    fn describe_tcp(&self, id: SocketId, socket: &TcpSocket) -> SocketInfo {
+        match socket {
+            TcpSocket::Connection(connection) => {
+                let flow = connection.wire.flow();
+                let tcp = connection.solo.tcp();
+                let queued = connection.queue().map_or((0, 0), |queue| queue.queued());
+                SocketInfo {
+                    id,
+                    kind: "tcp",
+                    local: flow.local(),
+                    any_port: false,
+                    peer: Some(flow.remote()),
+                    state: state_name(tcp.state()),
+                    receive_queue: tcp.recv_queue() + queued.0,
+                    send_queue: tcp.send_queue() + queued.1,
+                    waiting: self.below(id, connection.way).unwrap_or_else(|| connection.waiting()),
+                    timer: connection.timer.zip(connection.armed.due()),
+                }
+            }
+            TcpSocket::Listener(listener) => SocketInfo {
                 id,
                 kind: "tcp",
-                local: flow.local(),
+                local: listener.queue.local_address(),
+                any_port: listener.port == 0,
+                peer: None,
+                state: "LISTEN",
+                receive_queue: listener.queue.len(),
+                send_queue: listener.half_open.len(),
+                waiting: Waiting::Data,
+                timer: None,
+            },
+            TcpSocket::Held(held) => SocketInfo {
+                id,
+                kind: "tcp",
+                local: held.flow.local(),
                 any_port: false,
-                peer: Some(flow.remote()),
-                state: state_name(tcp.state()),
-                receive_queue: tcp.recv_queue() + queued.0,
-                send_queue: tcp.send_queue() + queued.1,
-            }
+                peer: Some(held.flow.remote()),
+                state: "SYN-RECEIVED",
+                receive_queue: 0,
+                send_queue: 0,
+                waiting: Waiting::Decision,
+                timer: held.armed.due().map(|at| (Timer::GiveUp, at)),
+            },
         }
-        TcpSocket::Listener(listener) => SocketInfo {
-            id,
-            kind: "tcp",
-            local: listener.queue.local_address(),
-            any_port: listener.port == 0,
-            peer: None,
-            state: "LISTEN",
-            receive_queue: listener.queue.len(),
-            send_queue: listener.half_open.len(),
-        },
-        TcpSocket::Held(held) => SocketInfo {
-            id,
-            kind: "tcp",
-            local: held.flow.local(),
-            any_port: false,
-            peer: Some(held.flow.remote()),
-            state: "SYN-RECEIVED",
-            receive_queue: 0,
-            send_queue: 0,
-        },
     }
-}
 
-fn describe(id: SocketId, socket: &DatagramSocket) -> SocketInfo {
-    let (receive_queue, send_queue) = socket.queue.queued();
-    SocketInfo {
-        id,
-        kind: match socket.queue.kind() {
-            Kind::Udp { .. } => "udp",
-            Kind::Ping { .. } => "ping",
-            Kind::Raw { .. } => "raw",
-        },
-        local: socket.queue.local_address(),
-        any_port: matches!(socket.queue.kind(), Kind::Udp { port: 0, .. }),
-        peer: socket.queue.peer(),
-        state: "",
-        receive_queue,
-        send_queue,
+    fn describe_datagram(&self, id: SocketId, socket: &DatagramSocket) -> SocketInfo {
+        let (receive_queue, send_queue) = socket.queue.queued();
+        SocketInfo {
+            id,
+            kind: match socket.queue.kind() {
+                Kind::Udp { .. } => "udp",
+                Kind::Ping { .. } => "ping",
+                Kind::Raw { .. } => "raw",
+            },
+            local: socket.queue.local_address(),
+            any_port: matches!(socket.queue.kind(), Kind::Udp { port: 0, .. }),
+            peer: socket.queue.peer(),
+            state: "",
+            receive_queue,
+            send_queue,
+            waiting: self.below(id, NextHop::Own).unwrap_or(Waiting::Data),
+            timer: None,
+        }
+    }
+
+    /// What a socket waits for below its own layer.
+    fn below(&self, id: SocketId, way: NextHop) -> Option<Waiting> {
+        if self.cx.sockets.is_queued(id) {
+            return Some(if self.ip.outgoing.link_is_full { Waiting::Link } else { Waiting::Turn });
+        }
+        match way {
+            NextHop::Nowhere => Some(Waiting::Route),
+            NextHop::Link(neighbour) => {
+                let is_held = self.ip.outgoing.neighbours.holds_packets_for(neighbour);
+                is_held.then_some(Waiting::Neighbour)
+            }
+            NextHop::Own => None,
+        }
     }
 }
 

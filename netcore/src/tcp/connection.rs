@@ -17,6 +17,7 @@ use crate::ip::path_mtu::PathMtu;
 use crate::link::{self, Link};
 use crate::output::Output;
 use crate::queue::{Received, StreamQueue};
+use crate::snapshot::Timer;
 use crate::sync::Arc;
 use crate::tcp::buffer::SoloSocket;
 use crate::tcp::engine::{CongestionControl, State};
@@ -37,6 +38,8 @@ pub(crate) struct Connection {
     pub(crate) stage: Stage,
     pub(crate) way: NextHop,
     pub(crate) armed: Armed,
+    /// Which of its timers it was armed for.
+    pub(crate) timer: Option<Timer>,
     /// The handle is gone: nobody will read.
     pub(crate) is_orphan: bool,
     /// A panic has left its socket in any state whatever: it must not be used any more.
@@ -146,6 +149,7 @@ impl Connection {
             stage,
             way,
             armed: Armed::default(),
+            timer: None,
             is_orphan: false,
             is_broken: false,
             #[cfg(test)]
@@ -257,7 +261,7 @@ impl Connection {
     /// sent again, and waits for a peer that may have said already that the window is open. It is
     /// the sender that has to ask (RFC 9293 section 3.8.6.1): smoltcp does once it is shown the
     /// closed window again.
-    pub(crate) fn poll_at<L: Link>(
+    pub(super) fn poll_at<L: Link>(
         &mut self,
         engine: &mut Engine,
         now: Instant,
@@ -609,11 +613,9 @@ impl Connection {
         self.gives_up_at(config).is_some_and(|at| at <= now)
     }
 
-    /// When the stack has to look after this connection, whatever smoltcp thinks.
-    pub(crate) fn attention_at(&self, config: &Config) -> Option<Instant> {
-        let probes_from = self.probes_from().map(|(at, _)| at);
-        let others = probes_from.into_iter().chain(self.warmth.cools_at());
-        self.gives_up_at(config).into_iter().chain(others).min()
+    /// When the memory behind its buffers may be given back.
+    pub(super) fn reclaims_at(&self) -> Option<Instant> {
+        self.warmth.cools_at()
     }
 
     /// Has smoltcp probe a peer that has been silent for long enough.
@@ -627,14 +629,14 @@ impl Connection {
         }
     }
 
-    fn probes_from(&self) -> Option<(Instant, Duration)> {
+    pub(super) fn probes_from(&self) -> Option<(Instant, Duration)> {
         if self.is_probing || !matches!(self.stage, Stage::Open(_)) {
             return None;
         }
         self.patience.as_ref()?.probes_from(self.activity())
     }
 
-    fn gives_up_at(&self, config: &Config) -> Option<Instant> {
+    pub(super) fn gives_up_at(&self, config: &Config) -> Option<Instant> {
         if self.state() == State::Closed {
             // Given up already; only the reset has to leave.
             return None;
@@ -656,7 +658,7 @@ impl Connection {
     }
 
     /// Whether the FIN was given to smoltcp and the peer has not acknowledged it.
-    fn awaits_fin_ack(&self) -> bool {
+    pub(super) fn awaits_fin_ack(&self) -> bool {
         matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck)
     }
 

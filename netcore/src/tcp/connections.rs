@@ -15,6 +15,7 @@ use crate::link::Link;
 use crate::output::Output;
 use crate::ports;
 use crate::queue::{SocketQueue, StreamQueue};
+use crate::snapshot::Timer;
 use crate::sync::Arc;
 use crate::tcp::buffer::SoloSocket;
 use crate::tcp::connection::{Connection, Served, Stage};
@@ -35,9 +36,10 @@ use std::time::Duration;
 const LOOPBACK_MTU: usize = 65_535;
 /// A TCP header without options.
 const TCP_HEADER: u8 = 20;
-/// When smoltcp says that it wants to be polled now, and yet does nothing when it is, it is polled
-/// again after this time and not at once: a mistake there must not cost a processor.
-const RELUCTANCE: Duration = Duration::from_millis(10);
+/// A connection whose engine asks to be polled now, and does nothing when it is, is polled again
+/// after this time and not at once: a mistake there must not cost a processor. Each time counts as
+/// [`no_progress`](crate::Counters::no_progress).
+const NO_PROGRESS_BACKOFF: Duration = Duration::from_millis(10);
 
 impl TcpLayer {
     /// Takes a segment: to its connection, to a listener, or to nobody.
@@ -503,17 +505,17 @@ impl TcpLayer {
         }
         let engine = &mut self.engine;
         let mut output = Output { link, state: &mut ip.outgoing };
-        let mut due = connection.poll_at(engine, now, &mut output);
-        if due.is_some_and(|due| due <= now) {
+        let mut timer = connection.next_timer(engine, now, &cx.config, &mut output);
+        if timer.is_some_and(|(due, _)| due <= now) {
             if ip.outgoing.link_is_full {
                 cx.mark(id);
                 return false;
             }
-            due = Some(now + RELUCTANCE);
+            ip.outgoing.counters.no_progress += 1;
+            timer = Some((now + NO_PROGRESS_BACKOFF, Timer::Segment));
         }
-        let attention = connection.attention_at(&cx.config);
-        let due = due.into_iter().chain(attention).min();
-        connection.armed.set(&mut cx.deadlines, id, due);
+        connection.timer = timer.map(|(_, timer)| timer);
+        connection.armed.set(&mut cx.deadlines, id, timer.map(|(due, _)| due));
         true
     }
 

@@ -23,6 +23,7 @@ mod resets;
 mod sink;
 pub(crate) mod sockets;
 pub(crate) mod time_wait;
+mod waiting;
 mod wire;
 
 pub use crate::command::tcp::*;

@@ -62,6 +62,11 @@ const WINDOW_SHIFT_MAX: u8 = 14;
 const TCP_HEADER: usize = 20;
 
 impl Wire {
+    /// The window that the peer offered last, in bytes, if it is known.
+    pub(crate) fn offered_window(&self) -> Option<u32> {
+        self.remote_isn.map(|_| u32::from(self.offered) << self.remote_shift)
+    }
+
     /// The wire of a connection with packets of at most `mtu` bytes, and segments of at most
     /// `mss_max`.
     pub(crate) fn new(flow: FlowKey, mtu: usize, mss_max: Option<u16>) -> Self {
