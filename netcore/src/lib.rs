@@ -32,6 +32,8 @@ mod stack;
 mod sync;
 pub mod tcp;
 mod time;
+#[cfg(feature = "udp-lite")]
+pub mod udp_lite;
 mod wire;
 
 pub use channel::{BufferBytes, Channel, HasChannel, Request};

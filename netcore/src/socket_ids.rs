@@ -17,6 +17,8 @@ pub(crate) struct SocketIds {
 pub(crate) enum Transport {
     Tcp,
     Datagram,
+    #[cfg(feature = "udp-lite")]
+    UdpLite,
 }
 
 #[derive(Debug)]

@@ -10,6 +10,9 @@ pub mod raw;
 pub(crate) mod tcp;
 pub mod udp;
 
+#[cfg(feature = "udp-lite")]
+use crate::udp_lite;
+
 /// What a stack can be told to do.
 #[derive(Debug, Clone)]
 pub enum Command {
@@ -23,6 +26,9 @@ pub enum Command {
     Icmp(icmp::Command),
     /// To raw sockets.
     Raw(raw::Command),
+    /// To UDP-Lite sockets.
+    #[cfg(feature = "udp-lite")]
+    UdpLite(udp_lite::Command),
 }
 
 /// What a stack answers when it could do what it was told.
@@ -40,6 +46,9 @@ pub enum Response {
     Icmp(icmp::Response),
     /// From a raw socket.
     Raw(raw::Response),
+    /// From a UDP-Lite socket.
+    #[cfg(feature = "udp-lite")]
+    UdpLite(udp_lite::Response),
 }
 
 /// Writes the conversions of one family into and out of [`Command`] and [`Response`].
@@ -77,3 +86,5 @@ family!(tcp, Tcp);
 family!(udp, Udp);
 family!(icmp, Icmp);
 family!(raw, Raw);
+#[cfg(feature = "udp-lite")]
+family!(udp_lite, UdpLite);

@@ -4,10 +4,7 @@ use super::Netstack;
 use crate::channel::{Answer, Request, Responder, Undelivered};
 use crate::command::outcome::{Outcome, undelivered};
 use crate::command::{Command, Response, control};
-use crate::error::Error;
 use crate::id::SocketId;
-use crate::queue::SocketQueue;
-use crate::socket_ids::Transport;
 
 impl Netstack {
     /// Carries out one command.
@@ -22,17 +19,9 @@ impl Netstack {
         }
         let outcome = match command {
             Command::Control(command) => self.control(command),
-            Command::Tcp(command) => {
-                self.tcp.tcp(&mut self.cx, &mut self.ip, handle, command, &mut responder)
-            }
-            Command::Udp(command) => {
-                self.datagrams.udp(&mut self.cx, &mut self.ip, handle, command, &mut responder)
-            }
-            Command::Icmp(command) => {
-                self.datagrams.icmp(&mut self.cx, &mut self.ip, handle, command, &mut responder)
-            }
-            Command::Raw(command) => {
-                self.datagrams.raw(&mut self.cx, handle, command, &mut responder)
+            command => {
+                let (cx, ip) = (&mut self.cx, &mut self.ip);
+                self.transports.execute(cx, ip, handle, command, &mut responder)
             }
         };
         self.cx.at_work.socket = None;
@@ -51,13 +40,7 @@ impl Netstack {
 
     /// Undoes what an answer is about that nobody received.
     pub(crate) fn take_back(&mut self, undelivered: Undelivered) {
-        match &undelivered.queue {
-            Some(SocketQueue::Datagram(_)) => {
-                self.datagrams.take_back(&mut self.cx, undelivered);
-            }
-            Some(_) => self.tcp.take_back(&mut self.cx, &mut self.ip, undelivered),
-            None => {}
-        }
+        self.transports.take_back(&mut self.cx, &mut self.ip, undelivered);
     }
 
     fn control(&mut self, command: control::Command) -> Outcome {
@@ -110,15 +93,9 @@ impl Netstack {
     pub fn shut_down(&mut self) {
         self.cx.is_shut_down = true;
         for id in self.cx.sockets.ids() {
-            self.step_for(id, |stack| stack.shut_socket(id));
-        }
-    }
-
-    fn shut_socket(&mut self, id: SocketId) {
-        match self.cx.sockets.transport(id) {
-            Some(Transport::Tcp) => self.tcp.shut(&mut self.cx, &mut self.ip, id),
-            Some(Transport::Datagram) => self.datagrams.shut(&mut self.cx, id),
-            None => {}
+            self.step_for(id, |stack| {
+                stack.transports.shut(&mut stack.cx, &mut stack.ip, id);
+            });
         }
     }
 
@@ -127,21 +104,10 @@ impl Netstack {
     pub fn abort_all(&mut self) {
         self.cx.is_shut_down = true;
         for id in self.cx.sockets.ids() {
-            self.step_for(id, |stack| match stack.cx.sockets.transport(id) {
-                Some(Transport::Tcp) => stack.tcp.abort(&mut stack.cx, &mut stack.ip, id),
-                _ => stack.end_socket(id, Error::StackGone),
+            self.step_for(id, |stack| {
+                stack.transports.abort(&mut stack.cx, &mut stack.ip, id);
             });
         }
         self.wake();
-    }
-
-    /// Ends a socket at once; who waits for it learns why.
-    pub(crate) fn end_socket(&mut self, id: SocketId, reason: Error) {
-        let (cx, ip) = (&mut self.cx, &mut self.ip);
-        match cx.sockets.transport(id) {
-            Some(Transport::Tcp) => self.tcp.end(cx, ip, id, reason),
-            Some(Transport::Datagram) => self.datagrams.remove_datagram(cx, ip, id, reason),
-            None => {}
-        }
     }
 }

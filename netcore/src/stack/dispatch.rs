@@ -4,7 +4,7 @@ use super::{BYTES_PER_ROUND, FRAMES_PER_ROUND, Netstack};
 use crate::context::AtWork;
 use crate::counters::{DropReason, Fate};
 use crate::ip::icmp::Received;
-use crate::ip::layer::{IcmpReport, IpEvent};
+use crate::ip::layer::IpEvent;
 use crate::ip::packet::{Origin, Packet};
 use crate::link::Medium;
 use crate::link::{Frame, FrameChecksum, Link};
@@ -80,13 +80,13 @@ impl Netstack {
     ) -> Result<Fate, DropReason> {
         let received = self.ip.receive(&mut self.cx, bytes, is_checksum_good, origin, link)?;
         let Some(packet) = received else { return Ok(Fate::Kept) };
-        match self.datagrams.has_raw() {
+        match self.transports.datagrams.has_raw() {
             false => self.receive_transport(packet, None, link),
             true => self.receive_beside_raw(packet, link),
         }
     }
 
-    /// Takes a packet to whom its protocol says. `raw` is what raw sockets have made of it.
+    /// Takes a packet to its layer. `raw` is what raw sockets have made of it.
     #[inline]
     fn receive_transport<L: Link>(
         &mut self,
@@ -95,17 +95,8 @@ impl Netstack {
         link: &mut L,
     ) -> Result<Fate, DropReason> {
         match packet.header.protocol {
-            IpProtocol::Tcp => self.tcp.receive_tcp(&mut self.cx, &mut self.ip, packet, link),
-            IpProtocol::Udp => {
-                self.datagrams.receive_udp(&mut self.cx, &mut self.ip, packet, raw.is_some(), link)
-            }
             IpProtocol::Icmp | IpProtocol::Icmpv6 => self.receive_icmp(&packet, link),
-            // Nothing follows, and that is no mistake (RFC 8200 section 4.7).
-            IpProtocol::Ipv6NoNxt if raw.is_none() => Ok(Fate::Handled),
-            _ => match raw {
-                Some(fate) => fate,
-                None => Err(self.ip.answer_protocol_unreachable(&mut self.cx, &packet, link)),
-            },
+            _ => self.transports.receive(&mut self.cx, &mut self.ip, packet, raw, link),
         }
     }
 
@@ -116,7 +107,7 @@ impl Netstack {
         packet: Packet,
         link: &mut L,
     ) -> Result<Fate, DropReason> {
-        let raw = self.datagrams.deliver_raw(&mut self.cx, &mut self.ip, &packet);
+        let raw = self.transports.datagrams.deliver_raw(&mut self.cx, &mut self.ip, &packet);
         let fate = self.receive_transport(packet, raw, link);
         match (fate, raw) {
             (Err(DropReason::NoListener), Some(Ok(fate))) => Ok(fate),
@@ -133,9 +124,11 @@ impl Netstack {
             Received::Nothing => {}
             Received::EchoReply { identifier, sequence } => {
                 let echo = (identifier, sequence);
-                return self.datagrams.deliver_echo(&mut self.cx, packet, echo);
+                return self.transports.datagrams.deliver_echo(&mut self.cx, packet, echo);
             }
-            Received::Error(report) => self.hand_on(&report),
+            Received::Error(report) => {
+                self.transports.receive_error(&mut self.cx, &mut self.ip, &report)
+            }
         }
         Ok(Fate::Handled)
     }
@@ -152,21 +145,15 @@ impl Netstack {
     fn handle(&mut self, event: IpEvent) {
         match event {
             IpEvent::RoutesChanged => {
-                self.tcp.reroute(&mut self.cx, &self.ip);
+                self.transports.tcp.reroute(&mut self.cx, &self.ip);
                 self.ip.publish_routes();
             }
             IpEvent::AddressRemoved(address) => {
-                self.tcp.address_removed(&mut self.cx, &mut self.ip, address);
+                self.transports.tcp.address_removed(&mut self.cx, &mut self.ip, address);
             }
-            IpEvent::Error(report) => self.hand_on(&report),
-        }
-    }
-
-    /// Brings an ICMP error to the layer whose packet it quotes.
-    fn hand_on(&mut self, report: &IcmpReport) {
-        match report.quoted.protocol {
-            IpProtocol::Tcp => self.tcp.receive_error(&mut self.cx, &mut self.ip, report),
-            _ => self.datagrams.receive_error(&mut self.cx, &mut self.ip, report),
+            IpEvent::Error(report) => {
+                self.transports.receive_error(&mut self.cx, &mut self.ip, &report)
+            }
         }
     }
 }

@@ -11,7 +11,6 @@ use crate::counters::DropReason;
 use crate::id::SocketId;
 use crate::ip::fragments::Reassembly;
 use crate::isolation::{Panic, isolated};
-use crate::socket_ids::Transport;
 
 impl Netstack {
     /// Takes one step, of which a panic ends what it works on.
@@ -53,13 +52,7 @@ impl Netstack {
         }
         let Some(id) = at_work.socket else { return };
         let (cx, ip) = (&mut self.cx, &mut self.ip);
-        match cx.sockets.transport(id) {
-            Some(Transport::Tcp) => self.tcp.end_broken(cx, ip, id),
-            Some(Transport::Datagram) => {
-                self.datagrams.end_broken(cx, ip, id, at_work.is_sending);
-            }
-            None => {}
-        }
+        self.transports.end_broken(cx, ip, id, at_work.is_sending);
     }
 
     /// Notes that the link panicked in the middle of what was being sent, so that ending the stack
@@ -68,7 +61,7 @@ impl Netstack {
     pub(crate) fn abandon(&mut self) {
         let at_work = std::mem::take(&mut self.cx.at_work);
         if let Some(id) = at_work.socket {
-            self.tcp.mark_broken(id);
+            self.transports.tcp.mark_broken(id);
         }
     }
 }
@@ -153,7 +146,7 @@ mod tests {
         }
 
         fn let_panic(&mut self, stream: &StreamQueue) {
-            let connection = self.stack.tcp.sockets.connection_mut(stream.id());
+            let connection = self.stack.transports.tcp.sockets.connection_mut(stream.id());
             connection.expect("it is open").is_to_panic = true;
         }
     }

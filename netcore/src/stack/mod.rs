@@ -5,12 +5,12 @@ mod control;
 mod dispatch;
 mod isolation;
 mod snapshot;
+mod transports;
 
 use crate::channel::{BufferBytes, Channel, HasChannel, Request};
 use crate::config::Config;
 use crate::context::{Context, Part};
 use crate::counters::Counters;
-use crate::datagram::layer::DatagramLayer;
 use crate::device::DeviceLink;
 use crate::doorbell::Doorbell;
 use crate::error::Error;
@@ -20,14 +20,13 @@ use crate::isolation::{isolated, wake};
 use crate::link::{Link, Watched};
 use crate::output::Output;
 use crate::random::Random;
-use crate::socket_ids::Transport;
 use crate::sync::Arc;
-use crate::tcp::layer::TcpLayer;
 use crate::tcp::reservation::TcpPorts;
 use crate::time::Instant;
 use bytes::BytesMut;
 use smoltcp::phy::Device;
 use std::time::Duration;
+use transports::Transports;
 
 /// A userspace TCP/IP stack that does what commands and packets tell it, and nothing by itself.
 ///
@@ -40,8 +39,7 @@ pub struct Netstack {
     channel: Channel,
     cx: Context,
     ip: IpLayer,
-    tcp: TcpLayer,
-    datagrams: DatagramLayer,
+    transports: Transports,
     has_woken: bool,
     /// Sockets that handles rang for and that nobody has looked at yet, the first of them last;
     /// kept to reuse its memory.
@@ -77,8 +75,7 @@ impl Netstack {
         let mut cx = Context::new(config, random, doorbell.clone(), now);
         let (ip, network) = IpLayer::new(&mut cx);
         Self {
-            tcp: TcpLayer::new(&mut cx, tcp_ports.clone()),
-            datagrams: DatagramLayer::default(),
+            transports: Transports::new(&mut cx, tcp_ports.clone()),
             ip,
             cx,
             channel: Channel::new(sender, doorbell, network, buffers, tcp_ports),
@@ -227,8 +224,11 @@ impl Netstack {
         {
             return Some(now);
         }
-        let timers =
-            [self.cx.deadlines.next(), self.tcp.time_wait.next(), self.ip.reassembly.next()];
+        let timers = [
+            self.cx.deadlines.next(),
+            self.transports.tcp.time_wait.next(),
+            self.ip.reassembly.next(),
+        ];
         let due = timers.into_iter().flatten().min();
         if !self.ip.outgoing.is_on_ethernet() || waits_for_room {
             return due;
@@ -290,13 +290,7 @@ impl Netstack {
         let worked = !self.rung.is_empty();
         while let Some(id) = self.rung.pop() {
             self.cx.at_work.socket = Some(id);
-            match self.cx.sockets.transport(id) {
-                Some(Transport::Tcp) => self.tcp.attend(&mut self.cx, &mut self.ip, id),
-                Some(Transport::Datagram) => {
-                    self.datagrams.attend_datagram(&mut self.cx, &mut self.ip, id);
-                }
-                None => {}
-            }
+            self.transports.attend(&mut self.cx, &mut self.ip, id);
         }
         self.cx.at_work.socket = None;
         worked
@@ -308,10 +302,10 @@ impl Netstack {
         while let Some(id) = self.cx.deadlines.pop(self.cx.now) {
             worked = true;
             self.cx.at_work.socket = Some(id);
-            self.tcp.expire(&mut self.cx, id);
+            self.transports.tcp.expire(&mut self.cx, id);
         }
         self.cx.at_work.socket = None;
-        self.tcp.expire_time_wait(&self.cx);
+        self.transports.tcp.expire_time_wait(&self.cx);
         self.cx.at_work.part = Some(Part::Fragments);
         for first in self.ip.reassembly.expire(self.cx.now) {
             self.ip.outgoing.counters.drop(crate::DropReason::FragmentExpired);
@@ -332,11 +326,9 @@ impl Netstack {
             };
             self.cx.at_work.socket = Some(id);
             let (cx, ip) = (&mut self.cx, &mut self.ip);
-            worked |= match transport {
-                Some(Transport::Tcp) => self.tcp.serve(cx, ip, id, link),
-                Some(Transport::Datagram) => self.datagrams.serve_datagram(cx, ip, id, link),
-                None => false,
-            };
+            if let Some(transport) = transport {
+                worked |= self.transports.serve(cx, ip, (id, transport), link);
+            }
         }
         self.cx.at_work.socket = None;
         worked
@@ -367,7 +359,9 @@ impl Drop for Netstack {
         self.requests.drain();
         let reason = self.cx.doorbell.end().reason();
         for id in self.cx.sockets.ids() {
-            self.step_for(id, |stack| stack.end_socket(id, reason));
+            self.step_for(id, |stack| {
+                stack.transports.end(&mut stack.cx, &mut stack.ip, id, reason);
+            });
         }
         self.wake();
     }

@@ -11,22 +11,28 @@ use crate::tcp::sockets::TcpSocket;
 impl Netstack {
     /// All sockets and counters at this moment.
     pub fn snapshot(&self) -> Snapshot {
-        let time_wait = self.tcp.time_wait.flows().map(|flow| (flow.local(), flow.remote()));
+        let time_wait =
+            self.transports.tcp.time_wait.flows().map(|flow| (flow.local(), flow.remote()));
         let neighbours = self.ip.outgoing.neighbours.iter(self.cx.now);
         let neighbours = neighbours.map(|(address, hardware_address, state)| NeighbourInfo {
             address,
             hardware_address,
             state,
         });
-        let tcp = self.tcp.sockets.iter().map(|(id, socket)| self.describe_tcp(id, socket));
-        let datagrams =
-            self.datagrams.sockets.iter().map(|(id, socket)| self.describe_datagram(id, socket));
+        let tcp =
+            self.transports.tcp.sockets.iter().map(|(id, socket)| self.describe_tcp(id, socket));
+        let datagrams = self
+            .transports
+            .datagrams
+            .sockets
+            .iter()
+            .map(|(id, socket)| self.describe_datagram(id, socket));
         let sockets = tcp.chain(datagrams);
         Snapshot {
             sockets: sockets.collect(),
             time_wait: time_wait.collect(),
             neighbours: neighbours.collect(),
-            buffer_bytes: self.tcp.arena.leased_bytes(),
+            buffer_bytes: self.transports.tcp.arena.leased_bytes(),
             timers: self.cx.deadlines.len(),
             counters: self.ip.outgoing.counters.clone(),
         }

@@ -1,0 +1,186 @@
+//! The transports of a stack: all that depends on which there are.
+
+use crate::channel::{Responder, Undelivered};
+use crate::command::Command;
+use crate::command::outcome::Outcome;
+use crate::context::Context;
+use crate::counters::{DropReason, Fate};
+use crate::datagram::layer::DatagramLayer;
+use crate::error::Error;
+use crate::id::SocketId;
+use crate::ip::layer::{IcmpReport, IpLayer};
+use crate::ip::packet::Packet;
+use crate::link::Link;
+use crate::queue::SocketQueue;
+use crate::socket_ids::Transport;
+use crate::sync::Arc;
+use crate::tcp::layer::TcpLayer;
+use crate::tcp::reservation::TcpPorts;
+#[cfg(feature = "udp-lite")]
+use crate::udp_lite::UdpLiteLayer;
+use crate::wire::IpProtocol;
+
+/// The layers above IP.
+#[derive(Debug)]
+pub(crate) struct Transports {
+    pub(crate) tcp: TcpLayer,
+    pub(crate) datagrams: DatagramLayer,
+    #[cfg(feature = "udp-lite")]
+    udp_lite: UdpLiteLayer,
+}
+
+impl Transports {
+    pub(crate) fn new(cx: &mut Context, tcp_ports: Arc<TcpPorts>) -> Self {
+        Self {
+            tcp: TcpLayer::new(cx, tcp_ports),
+            datagrams: DatagramLayer::default(),
+            #[cfg(feature = "udp-lite")]
+            udp_lite: UdpLiteLayer::default(),
+        }
+    }
+
+    /// Takes a packet to its protocol's layer. `raw` is what raw sockets have made of it.
+    #[inline]
+    pub(crate) fn receive<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        packet: Packet,
+        raw: Option<Result<Fate, DropReason>>,
+        link: &mut L,
+    ) -> Result<Fate, DropReason> {
+        match packet.header.protocol {
+            IpProtocol::Tcp => self.tcp.receive_tcp(cx, ip, packet, link),
+            IpProtocol::Udp => self.datagrams.receive_udp(cx, ip, packet, raw.is_some(), link),
+            #[cfg(feature = "udp-lite")]
+            crate::udp_lite::PROTOCOL => self.udp_lite.receive(cx, ip, &packet, link),
+            // Nothing follows, and that is no mistake (RFC 8200 section 4.7).
+            IpProtocol::Ipv6NoNxt if raw.is_none() => Ok(Fate::Handled),
+            _ => match raw {
+                Some(fate) => fate,
+                None => Err(ip.answer_protocol_unreachable(cx, &packet, link)),
+            },
+        }
+    }
+
+    /// Takes an ICMP error to the layer whose packet it quotes.
+    pub(crate) fn receive_error(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        report: &IcmpReport,
+    ) {
+        match report.quoted.protocol {
+            IpProtocol::Tcp => self.tcp.receive_error(cx, ip, report),
+            _ => self.datagrams.receive_error(cx, ip, report),
+        }
+    }
+
+    /// Carries out a command to a socket, or for a new one.
+    pub(crate) fn execute(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        handle: Option<SocketId>,
+        command: Command,
+        responder: &mut Option<Responder>,
+    ) -> Outcome {
+        match command {
+            Command::Tcp(command) => self.tcp.tcp(cx, ip, handle, command, responder),
+            Command::Udp(command) => self.datagrams.udp(cx, ip, handle, command, responder),
+            Command::Icmp(command) => self.datagrams.icmp(cx, ip, handle, command, responder),
+            Command::Raw(command) => self.datagrams.raw(cx, handle, command, responder),
+            #[cfg(feature = "udp-lite")]
+            Command::UdpLite(command) => self.udp_lite.execute(cx, ip, handle, command, responder),
+            Command::Control(_) => Outcome::Now(Err(Error::WrongSocket)),
+        }
+    }
+
+    /// Undoes what an answer is about that nobody received.
+    pub(crate) fn take_back(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        undelivered: Undelivered,
+    ) {
+        match &undelivered.queue {
+            Some(SocketQueue::Datagram(_)) => self.datagrams.take_back(cx, undelivered),
+            Some(_) => self.tcp.take_back(cx, ip, undelivered),
+            None => {}
+        }
+    }
+
+    /// Looks at what the handle of a socket rang for.
+    pub(crate) fn attend(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+        match cx.sockets.transport(id) {
+            Some(Transport::Tcp) => self.tcp.attend(cx, ip, id),
+            Some(Transport::Datagram) => self.datagrams.attend_datagram(cx, ip, id),
+            #[cfg(feature = "udp-lite")]
+            Some(Transport::UdpLite) => {}
+            None => {}
+        }
+    }
+
+    /// Does what the next socket of the run queue has to do; returns whether that was anything.
+    pub(crate) fn serve<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        (id, transport): (SocketId, Transport),
+        link: &mut L,
+    ) -> bool {
+        match transport {
+            Transport::Tcp => self.tcp.serve(cx, ip, id, link),
+            Transport::Datagram => self.datagrams.serve_datagram(cx, ip, id, link),
+            #[cfg(feature = "udp-lite")]
+            Transport::UdpLite => self.udp_lite.serve(cx, ip, id, link),
+        }
+    }
+
+    /// Ends a socket as if its handle had been dropped.
+    pub(crate) fn shut(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+        match cx.sockets.transport(id) {
+            Some(Transport::Tcp) => self.tcp.shut(cx, ip, id),
+            Some(Transport::Datagram) => self.datagrams.shut(cx, id),
+            #[cfg(feature = "udp-lite")]
+            Some(Transport::UdpLite) => self.udp_lite.end(cx, id, Error::StackGone),
+            None => {}
+        }
+    }
+
+    /// Resets a connection with the next poll, and ends any other socket at once.
+    pub(crate) fn abort(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+        match cx.sockets.transport(id) {
+            Some(Transport::Tcp) => self.tcp.abort(cx, ip, id),
+            _ => self.end(cx, ip, id, Error::StackGone),
+        }
+    }
+
+    /// Ends a socket at once; who waits for it learns why.
+    pub(crate) fn end(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId, reason: Error) {
+        match cx.sockets.transport(id) {
+            Some(Transport::Tcp) => self.tcp.end(cx, ip, id, reason),
+            Some(Transport::Datagram) => self.datagrams.remove_datagram(cx, ip, id, reason),
+            #[cfg(feature = "udp-lite")]
+            Some(Transport::UdpLite) => self.udp_lite.end(cx, id, reason),
+            None => {}
+        }
+    }
+
+    /// Ends what has panicked: a socket, or only the datagram that it was sending.
+    pub(crate) fn end_broken(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        is_sending: bool,
+    ) {
+        match cx.sockets.transport(id) {
+            Some(Transport::Tcp) => self.tcp.end_broken(cx, ip, id),
+            Some(Transport::Datagram) => self.datagrams.end_broken(cx, ip, id, is_sending),
+            #[cfg(feature = "udp-lite")]
+            Some(Transport::UdpLite) => self.udp_lite.end(cx, id, Error::Aborted),
+            None => {}
+        }
+    }
+}
