@@ -31,8 +31,8 @@ impl Server {
         if line.is_empty() {
             let mut reason = String::new();
             child.stderr.take().ok_or("no output")?.read_to_string(&mut reason)?;
-            child.wait()?;
-            skip(&format!("{name}: {}", reason.trim()))?;
+            let status = child.wait()?;
+            return Err(format!("{name} ended at its start: {status}\n{reason}").into());
         }
         // Whatever else it prints must not fill the pipe.
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
