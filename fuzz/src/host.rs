@@ -104,12 +104,7 @@ impl Link for Wire {
     type Slot<'a> = Outgoing<'a>;
 
     fn capabilities(&self) -> LinkCapabilities {
-        LinkCapabilities {
-            medium: Medium::Ip,
-            mtu: 1500,
-            checksum_offload: false,
-            segment_bytes_max: None,
-        }
+        LinkCapabilities::new(Medium::Ip, 1500)
     }
 
     fn receive(&mut self) -> Option<Frame> {

@@ -9,6 +9,7 @@ use std::fmt;
 /// [dropped](Self::received_dropped) for one reason. So at any time between two rounds
 /// [`received`](Self::received) and [`accounted`](Self::accounted) are equal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counters {
     /// Frames taken from the link.
     pub frames_received: u64,

@@ -51,6 +51,7 @@ pub enum Medium {
 
 /// What a link can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LinkCapabilities {
     /// Whether frames are bare IP packets or have an Ethernet header.
     pub medium: Medium,
@@ -62,6 +63,20 @@ pub struct LinkCapabilities {
     /// The largest TCP packet that the link cuts into segments itself, in bytes; `None` if it
     /// cuts none.
     pub segment_bytes_max: Option<usize>,
+}
+
+impl LinkCapabilities {
+    /// A link that carries packets of up to `mtu` bytes and does nothing with them.
+    pub const fn new(medium: Medium, mtu: usize) -> Self {
+        Self { medium, mtu, checksum_offload: false, segment_bytes_max: None }
+    }
+
+    /// The same of a link that completes checksums and cuts TCP packets of up to
+    /// `segment_bytes_max` bytes; of one that does neither with `None`.
+    #[must_use]
+    pub const fn with_offload(self, segment_bytes_max: Option<usize>) -> Self {
+        Self { checksum_offload: segment_bytes_max.is_some(), segment_bytes_max, ..self }
+    }
 }
 
 /// A received frame.
@@ -81,6 +96,7 @@ pub struct Frame {
 
 /// What is known of a received frame's TCP or UDP checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FrameChecksum {
     /// Nothing: the stack verifies it.
     Unknown,

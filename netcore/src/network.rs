@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 /// A stack's place in the network: what [control commands](crate::control::Command) change.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Network {
     /// The addresses, without the loopback ones, in the order in which they were added.
     pub addresses: Vec<IpNet>,
@@ -36,6 +37,7 @@ pub struct Network {
 
 /// What a stack knows of its link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LinkState {
     /// Whether it is used at all.
     pub is_up: bool,
@@ -50,6 +52,7 @@ pub struct LinkState {
 
 /// Where a packet to some destination goes, and where it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NextHopInfo {
     /// The neighbour on the link that it is sent to: the gateway, or the destination; `None` for an
     /// address of the stack's own.

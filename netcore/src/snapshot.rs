@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// All sockets of a stack and its counters, at one moment. Prints like `netstat`.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// The sockets, in no particular order.
     pub sockets: Vec<SocketInfo>,
@@ -26,6 +27,7 @@ pub struct Snapshot {
 
 /// One socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SocketInfo {
     /// Its id.
     pub id: SocketId,
@@ -133,6 +135,7 @@ impl SocketInfo {
 
 /// What is known of one neighbour on an Ethernet link.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NeighbourInfo {
     /// Its address.
     pub address: IpAddr,

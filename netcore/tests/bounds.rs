@@ -707,12 +707,7 @@ impl Link for Nothing {
     type Slot<'a> = Nowhere;
 
     fn capabilities(&self) -> LinkCapabilities {
-        LinkCapabilities {
-            medium: Medium::Ip,
-            mtu: 1500,
-            checksum_offload: false,
-            segment_bytes_max: None,
-        }
+        LinkCapabilities::new(Medium::Ip, 1500)
     }
 
     fn receive(&mut self) -> Option<Frame> {

@@ -16,12 +16,7 @@ impl Link for Sent {
     type Slot<'a> = &'a mut Self;
 
     fn capabilities(&self) -> LinkCapabilities {
-        LinkCapabilities {
-            medium: Medium::Ip,
-            mtu: 1500,
-            checksum_offload: false,
-            segment_bytes_max: None,
-        }
+        LinkCapabilities::new(Medium::Ip, 1500)
     }
 
     fn receive(&mut self) -> Option<Frame> {

@@ -437,7 +437,7 @@ impl Net {
     pub async fn snapshot(&self) -> io::Result<Snapshot> {
         match self.channel.request(None, control::Command::Snapshot).await?.try_into()? {
             control::Response::Snapshot(snapshot) => Ok(*snapshot),
-            control::Response::Network(_) => Err(Error::WrongSocket.into()),
+            _ => Err(Error::WrongSocket.into()),
         }
     }
 

@@ -215,7 +215,9 @@ async fn a_device_that_fails_says_why_to_everybody() {
         type Slot<'a> = <PipeDevice as Link>::Slot<'a>;
 
         fn capabilities(&self) -> LinkCapabilities {
-            LinkCapabilities { medium: Medium::Ip, ..self.0.capabilities() }
+            let mut capabilities = self.0.capabilities();
+            capabilities.medium = Medium::Ip;
+            capabilities
         }
 
         fn receive(&mut self) -> Option<Frame> {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 /// What changes its place in the network is seen by everybody who
 /// [watches](crate::Channel::network) before the command is answered.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Command {
     /// Nothing: wakes the stack's driver.
     Wake,
@@ -86,6 +87,7 @@ pub enum Command {
 
 /// What a stack answers.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Response {
     /// The sockets and counters at this moment.
     Snapshot(Box<Snapshot>),

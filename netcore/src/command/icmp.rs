@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 /// What a ping socket can be told to do.
 #[derive(Clone, derive_more::Debug)]
+#[non_exhaustive]
 pub enum Command {
     /// Make a socket for one family; answered by [`Response::Opened`].
     Open {
@@ -32,6 +33,7 @@ pub enum Command {
 
 /// What a ping socket answers.
 #[derive(Clone, PartialEq, Eq, derive_more::Debug)]
+#[non_exhaustive]
 pub enum Response {
     /// The socket is there.
     Opened {

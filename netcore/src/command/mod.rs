@@ -15,6 +15,7 @@ use crate::udp_lite;
 
 /// What a stack can be told to do.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Command {
     /// To the stack as a whole.
     Control(control::Command),
@@ -33,6 +34,7 @@ pub enum Command {
 
 /// What a stack answers when it could do what it was told.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Response {
     /// Done; there is nothing to report.
     Done,

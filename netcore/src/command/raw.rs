@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 /// What a raw socket can be told to do.
 #[derive(Clone, derive_more::Debug)]
+#[non_exhaustive]
 pub enum Command {
     /// Make a socket; answered by [`Response::Opened`].
     Open {
@@ -38,6 +39,7 @@ pub enum Version {
 
 /// What a raw socket answers.
 #[derive(Clone, PartialEq, Eq, derive_more::Debug)]
+#[non_exhaustive]
 pub enum Response {
     /// The socket is there.
     Opened {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 /// What a TCP socket can be told to do.
 #[derive(Clone, derive_more::Debug)]
+#[non_exhaustive]
 pub enum Command {
     /// Listen for connections; answered by [`Response::Listening`].
     Listen {
@@ -79,6 +80,7 @@ pub enum Command {
 
 /// What a TCP socket answers.
 #[derive(Clone, PartialEq, Eq, derive_more::Debug)]
+#[non_exhaustive]
 pub enum Response {
     /// The listener listens.
     Listening {
@@ -223,6 +225,7 @@ pub enum OnSyn {
 
 /// How a held SYN is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Refusal {
     /// With a reset, as a port where nobody listens does (RFC 9293 section 3.10.7.1).
     Reset,

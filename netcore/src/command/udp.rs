@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// What a UDP socket can be told to do.
 #[derive(Clone, derive_more::Debug)]
+#[non_exhaustive]
 pub enum Command {
     /// Make a socket; answered by [`Response::Bound`].
     Bind {
@@ -89,6 +90,7 @@ impl Default for Options {
 
 /// What a UDP socket answers.
 #[derive(Clone, PartialEq, Eq, derive_more::Debug)]
+#[non_exhaustive]
 pub enum Response {
     /// The socket is there.
     Bound {

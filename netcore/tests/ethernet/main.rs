@@ -45,7 +45,7 @@ fn neighbours(pair: &mut Pair, side: Side) -> Vec<(IpAddr, Option<MacAddr>, &'st
     let snapshot = pair.host(side).stack.snapshot();
     let all = snapshot.neighbours.into_iter();
     let mut all: Vec<_> = all
-        .map(|NeighbourInfo { address, hardware_address, state }| {
+        .map(|NeighbourInfo { address, hardware_address, state, .. }| {
             (address, hardware_address, state)
         })
         .collect();

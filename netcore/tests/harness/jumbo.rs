@@ -18,12 +18,9 @@ impl Link for Cutter<'_> {
         Self: 'a;
 
     fn capabilities(&self) -> LinkCapabilities {
-        LinkCapabilities {
-            medium: Medium::Ip,
-            mtu: self.0.mtu,
-            checksum_offload: false,
-            segment_bytes_max: Some(65_535),
-        }
+        let mut capabilities = LinkCapabilities::new(Medium::Ip, self.0.mtu);
+        capabilities.segment_bytes_max = Some(65_535);
+        capabilities
     }
 
     fn receive(&mut self) -> Option<Frame> {

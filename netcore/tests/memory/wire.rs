@@ -100,12 +100,7 @@ impl Link for Wire {
     type Slot<'a> = Place<'a>;
 
     fn capabilities(&self) -> LinkCapabilities {
-        LinkCapabilities {
-            medium: self.medium,
-            mtu: 65_535,
-            checksum_offload: false,
-            segment_bytes_max: None,
-        }
+        LinkCapabilities::new(self.medium, 65_535)
     }
 
     fn receive(&mut self) -> Option<Frame> {

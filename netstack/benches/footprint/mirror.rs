@@ -76,12 +76,9 @@ impl Link for Mirror {
     type Slot<'a> = &'a mut Self;
 
     fn capabilities(&self) -> LinkCapabilities {
-        LinkCapabilities {
-            medium: Medium::Ip,
-            mtu: 1500,
-            checksum_offload: true,
-            segment_bytes_max: None,
-        }
+        let mut capabilities = LinkCapabilities::new(Medium::Ip, 1500);
+        capabilities.checksum_offload = true;
+        capabilities
     }
 
     fn receive(&mut self) -> Option<Frame> {

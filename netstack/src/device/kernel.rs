@@ -177,12 +177,8 @@ impl Link for KernelDevice {
     type Slot<'a> = KernelSlot<'a>;
 
     fn capabilities(&self) -> LinkCapabilities {
-        LinkCapabilities {
-            medium: self.layer.medium(),
-            mtu: self.mtu,
-            checksum_offload: self.has_offload(),
-            segment_bytes_max: self.has_offload().then_some(PACKET_BYTES_MAX),
-        }
+        LinkCapabilities::new(self.layer.medium(), self.mtu)
+            .with_offload(self.has_offload().then_some(PACKET_BYTES_MAX))
     }
 
     fn has_carrier(&self) -> bool {

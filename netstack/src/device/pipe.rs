@@ -61,12 +61,7 @@ fn to_program(frames_max: usize, capabilities: LinkCapabilities) -> (PipeDevice,
 }
 
 fn capabilities(medium: Medium, mtu: usize, jumbo: bool) -> LinkCapabilities {
-    LinkCapabilities {
-        medium,
-        mtu,
-        checksum_offload: jumbo,
-        segment_bytes_max: jumbo.then_some(JUMBO_BYTES_MAX),
-    }
+    LinkCapabilities::new(medium, mtu).with_offload(jumbo.then_some(JUMBO_BYTES_MAX))
 }
 
 /// The largest IP packet.

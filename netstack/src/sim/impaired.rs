@@ -62,12 +62,7 @@ impl<D: Device> Impaired<D> {
     /// packets in one: open a TUN with `TunOffload::Off`.
     pub fn new(device: D, link: Link, seed: u64) -> Self {
         let theirs = device.capabilities();
-        let capabilities = LinkCapabilities {
-            medium: theirs.medium,
-            mtu: theirs.mtu.min(link.mtu),
-            checksum_offload: false,
-            segment_bytes_max: None,
-        };
+        let capabilities = LinkCapabilities::new(theirs.medium, theirs.mtu.min(link.mtu));
         let lanes = [Lane::new(seed), Lane::new(seed.wrapping_add(1 << 63))];
         let [from_host, to_host] = lanes;
         let state = State { link, from_host, to_host };

@@ -245,12 +245,7 @@ mod tests {
 
     #[test]
     fn a_link_with_offload_is_told_what_to_do() {
-        let mut link = LinkCapabilities {
-            medium: Medium::Ethernet,
-            mtu: 1500,
-            checksum_offload: true,
-            segment_bytes_max: Some(65_535),
-        };
+        let mut link = LinkCapabilities::new(Medium::Ethernet, 1500).with_offload(Some(65_535));
         let carried = begun(&tcp(true, 0, 0, &[7; 5000]), Some(1400));
         let mut frames = Vec::new();
 

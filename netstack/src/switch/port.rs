@@ -74,12 +74,8 @@ impl Link for SwitchPort {
     type Slot<'a> = SwitchSlot<'a>;
 
     fn capabilities(&self) -> LinkCapabilities {
-        LinkCapabilities {
-            medium: Medium::Ethernet,
-            mtu: self.connection.hub.config.mtu,
-            checksum_offload: self.jumbo,
-            segment_bytes_max: self.jumbo.then_some(JUMBO_BYTES_MAX),
-        }
+        LinkCapabilities::new(Medium::Ethernet, self.connection.hub.config.mtu)
+            .with_offload(self.jumbo.then_some(JUMBO_BYTES_MAX))
     }
 
     fn receive(&mut self) -> Option<Frame> {
