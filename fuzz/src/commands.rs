@@ -4,7 +4,8 @@ use crate::host::{Host, OWN};
 use arbitrary::Unstructured;
 use netcore::queue::SocketQueue;
 use netcore::{
-    Command, Config, Entropy, Error, FrameChecksum, Response, SocketId, icmp, raw, tcp, udp,
+    Command, Config, Entropy, Error, FrameChecksum, Response, SocketId, TcpState, icmp, raw, tcp,
+    udp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -274,11 +275,11 @@ impl Play {
         let snapshot = self.host.stack.snapshot();
         assert_eq!(snapshot.counters.panics_caught, 0);
         assert!(snapshot.sockets.len() <= SOCKETS_MAX);
-        let is_stream = |state| !matches!(state, "" | "LISTEN");
+        let is_stream = |state| state != TcpState::Listen;
         let there: BTreeSet<_> = snapshot
             .sockets
             .iter()
-            .filter(|socket| !is_stream(socket.state))
+            .filter(|socket| !socket.state.is_some_and(is_stream))
             .map(|socket| (socket.id, socket.local))
             .collect();
         let expected: BTreeSet<_> = self
@@ -288,7 +289,7 @@ impl Play {
             .map(|(id, socket)| (*id, socket.local))
             .collect();
         assert_eq!(there, expected, "\n{snapshot}");
-        for socket in snapshot.sockets.iter().filter(|socket| is_stream(socket.state)) {
+        for socket in snapshot.sockets.iter().filter(|socket| socket.state.is_some_and(is_stream)) {
             assert!(self.known.contains(&socket.id), "nobody has asked for {socket:?}");
         }
     }

@@ -75,7 +75,7 @@ impl Host {
         command: impl Into<Command>,
     ) -> Option<Result<(Response, Option<SocketQueue>), Error>> {
         let channel = self.stack.command_channel();
-        let mut reply = pin!(channel.open(handle, command));
+        let mut reply = pin!(channel.call(handle, command));
         let mut context = Context::from_waker(Waker::noop());
         let mut answer = reply.as_mut().poll(&mut context);
         if answer.is_pending() {

@@ -51,7 +51,7 @@ impl Scene {
             entropy: Entropy::Seed(2),
             ..Config::default()
         };
-        let mut host = Host::new(config, FrameChecksum::Good);
+        let mut host = Host::new(config, FrameChecksum::Trusted);
         let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
         let listen = tcp::Command::Listen { local: (any, 80).into(), options: Default::default() };
         let Some(Ok((_, Some(SocketQueue::Accept(listener))))) = host.call(None, listen) else {

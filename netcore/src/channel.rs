@@ -125,7 +125,7 @@ impl Channel {
     /// If the future is dropped, the command may have been carried out. What it made is undone
     /// then: a fresh socket is closed, an accepted connection goes back to the front of its queue,
     /// received bytes and datagrams go back to their socket, and a pending connect is aborted.
-    pub async fn open(
+    pub async fn call(
         &self,
         handle: Option<SocketId>,
         command: impl Into<Command>,
@@ -166,7 +166,7 @@ pub trait HasChannel {
         command: impl Into<Command>,
     ) -> Result<Response, Error> {
         let channel = self.command_channel();
-        pollster::block_on(channel.open(handle, command)).map(|(response, _)| response)
+        pollster::block_on(channel.call(handle, command)).map(|(response, _)| response)
     }
 
     /// Sends a command and waits for its answer.
@@ -185,7 +185,7 @@ pub trait HasChannel {
     ) -> impl Future<Output = Result<Response, Error>> + Send {
         let channel = self.command_channel();
         let command = command.into();
-        async move { channel.open(handle, command).await.map(|(response, _)| response) }
+        async move { channel.call(handle, command).await.map(|(response, _)| response) }
     }
 
     /// Sends a command and does not wait; its answer goes nowhere, and what it makes is undone.

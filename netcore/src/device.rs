@@ -68,7 +68,7 @@ impl<D: Device> Link for DeviceLink<'_, D> {
             }
             self.chunk.extend_from_slice(frame);
         });
-        let checksum = if verified { FrameChecksum::Good } else { FrameChecksum::Unknown };
+        let checksum = if verified { FrameChecksum::Trusted } else { FrameChecksum::Unknown };
         Some(Frame { data: self.chunk.split().freeze(), checksum })
     }
 

@@ -52,7 +52,7 @@ pub use link::{
 pub use network::{LinkState, Network, NetworkWatch, NextHopInfo};
 pub use pipe::Pipe;
 pub use segment::{TcpHeaders, cut_segments};
-pub use snapshot::{NeighbourInfo, Snapshot, SocketInfo, Timer, Waiting};
+pub use snapshot::{NeighbourInfo, Snapshot, SocketInfo, SocketKind, TcpState, Timer, Waiting};
 pub use stack::Netstack;
 pub use tcp::reservation::Reservation;
 pub use time::Instant;

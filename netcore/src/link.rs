@@ -101,7 +101,7 @@ pub enum FrameChecksum {
     /// Nothing: the stack verifies it.
     Unknown,
     /// The link verified it, or it was never on a wire and may be incomplete.
-    Good,
+    Trusted,
 }
 
 /// What an outgoing frame leaves to the link.

@@ -31,8 +31,8 @@ pub struct Snapshot {
 pub struct SocketInfo {
     /// Its id.
     pub id: SocketId,
-    /// What it is: `tcp`, `udp`, `ping` or `raw`.
-    pub kind: &'static str,
+    /// What it is.
+    pub kind: SocketKind,
     /// The address that it is bound to.
     pub local: SocketAddr,
     /// Whether it takes what comes to every port that no other socket has; `local` has port 0
@@ -40,8 +40,8 @@ pub struct SocketInfo {
     pub any_port: bool,
     /// Its peer, if it has one.
     pub peer: Option<SocketAddr>,
-    /// For TCP the state as in RFC 9293, otherwise empty. A SYN that is held is in SYN-RECEIVED.
-    pub state: &'static str,
+    /// The state of a TCP socket. A SYN that is held is in SYN-RECEIVED.
+    pub state: Option<TcpState>,
     /// Bytes received and not yet handed over; for a listener, connections to be accepted.
     pub receive_queue: usize,
     /// Bytes taken and not yet acknowledged; for a listener, handshakes under way.
@@ -50,6 +50,73 @@ pub struct SocketInfo {
     pub waiting: Waiting,
     /// The timer that wakes it if nothing else does before, in the stack's time.
     pub timer: Option<(Timer, Instant)>,
+}
+
+/// What a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SocketKind {
+    /// A TCP connection or listener.
+    Tcp,
+    /// A UDP socket.
+    Udp,
+    /// A socket for ICMP echo.
+    Ping,
+    /// A raw socket.
+    Raw,
+}
+
+/// A state of RFC 9293 section 3.3.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "RFC 9293 explains each")]
+pub enum TcpState {
+    Closed,
+    Listen,
+    SynSent,
+    SynReceived,
+    Established,
+    FinWait1,
+    FinWait2,
+    CloseWait,
+    Closing,
+    LastAck,
+    TimeWait,
+}
+
+impl fmt::Display for SocketKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Ping => "ping",
+            Self::Raw => "raw",
+        })
+    }
+}
+
+impl TcpState {
+    /// As RFC 9293 writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "CLOSED",
+            Self::Listen => "LISTEN",
+            Self::SynSent => "SYN-SENT",
+            Self::SynReceived => "SYN-RECEIVED",
+            Self::Established => "ESTABLISHED",
+            Self::FinWait1 => "FIN-WAIT-1",
+            Self::FinWait2 => "FIN-WAIT-2",
+            Self::CloseWait => "CLOSE-WAIT",
+            Self::Closing => "CLOSING",
+            Self::LastAck => "LAST-ACK",
+            Self::TimeWait => "TIME-WAIT",
+        }
+    }
+}
+
+impl fmt::Display for TcpState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// What a socket waits for.
@@ -162,7 +229,7 @@ impl fmt::Display for Snapshot {
                 socket.send_queue,
                 socket.local_text(),
                 peer,
-                socket.state,
+                socket.state.map_or("", TcpState::name),
                 socket.waiting,
             )?;
             match socket.timer {

@@ -99,7 +99,7 @@ fn with_a_full_backlog_syns_are_dropped_until_one_is_accepted() {
         local: None,
         options: tcp::Options::default(),
     };
-    let mut third = pin!(channel.open(None, connect));
+    let mut third = pin!(channel.call(None, connect));
     let mut context = Context::from_waker(Waker::noop());
     assert!(third.as_mut().poll(&mut context).is_pending());
     pair.advance(Duration::from_secs(2));

@@ -142,7 +142,7 @@ fn one_more_command_that_waits_on_a_socket_is_refused() {
         let channel = pair.host(side).stack.command_channel();
         let mut waiting = Vec::new();
         for number in 1..=5 {
-            let mut reply = Box::pin(channel.open(Some(handle), command.clone()));
+            let mut reply = Box::pin(channel.call(Some(handle), command.clone()));
             let refused = (number > 3).then_some(Error::LimitReached);
             assert_eq!(failure(&mut pair, reply.as_mut()), refused, "{command:?}, the {number}.");
             waiting.push(reply);
@@ -150,7 +150,7 @@ fn one_more_command_that_waits_on_a_socket_is_refused() {
         // Whoever gives up makes room for one more, and for no second one.
         drop(waiting.remove(0));
         for refused in [None, Some(Error::LimitReached)] {
-            let mut reply = Box::pin(channel.open(Some(handle), command.clone()));
+            let mut reply = Box::pin(channel.call(Some(handle), command.clone()));
             assert_eq!(failure(&mut pair, reply.as_mut()), refused, "{command:?}");
             waiting.push(reply);
         }

@@ -189,7 +189,7 @@ fn syn_sent(bench: &mut Bench, index: usize) {
     let options = tcp::Options::default();
     let channel = netcore::HasChannel::command_channel(&bench.pair.far.stack);
     let connect = tcp::Command::Connect { remote, local: None, options };
-    let mut connecting = Box::pin(channel.open(None, connect));
+    let mut connecting = Box::pin(channel.call(None, connect));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(connecting.as_mut().poll(&mut context).is_pending());
     bench.pair.run();

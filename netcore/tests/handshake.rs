@@ -223,7 +223,7 @@ fn two_ends_that_connect_to_each_other_are_connected() {
             let options = tcp::Options::default();
             let command = tcp::Command::Connect { remote, local: Some(local), options };
             let channel = pair.host(side).stack.command_channel();
-            Box::pin(async move { channel.open(None, command).await })
+            Box::pin(async move { channel.call(None, command).await })
         },
     );
     let mut context = Context::from_waker(Waker::noop());

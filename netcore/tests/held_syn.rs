@@ -7,7 +7,7 @@ use harness::{Pair, Side, addr, read};
 use netcore::device::smoltcp::wire::{TcpControl, TcpRepr};
 use netcore::queue::{HeldSyn, SocketQueue};
 use netcore::tcp::{OnSyn, Refusal};
-use netcore::{Config, DropReason, Error, HasChannel, SocketId, tcp};
+use netcore::{Config, DropReason, Error, HasChannel, SocketId, TcpState, tcp};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -19,7 +19,7 @@ fn nothing_is_answered_before_the_syn_is_admitted() {
         let mut pair = Pair::new();
         let listener = hold(&mut pair, listen);
         let channel = pair.near.stack.command_channel();
-        let mut connecting = pin!(channel.open(None, connect_to(dialled)));
+        let mut connecting = pin!(channel.call(None, connect_to(dialled)));
         let mut context = Context::from_waker(Waker::noop());
         assert!(connecting.as_mut().poll(&mut context).is_pending());
         pair.advance(Duration::from_millis(200));
@@ -62,7 +62,7 @@ fn each_refusal_is_what_the_peer_sees() {
             let listener = hold(&mut pair, "[::]:80");
             let start = pair.now;
             let channel = pair.near.stack.command_channel();
-            let mut connecting = pin!(channel.open(None, connect_to(dialled)));
+            let mut connecting = pin!(channel.call(None, connect_to(dialled)));
             let mut context = Context::from_waker(Waker::noop());
             assert!(connecting.as_mut().poll(&mut context).is_pending());
             pair.run();
@@ -248,7 +248,7 @@ fn options_of_the_held_syn_hold_for_the_connection() {
     pair.run();
     let held = next(&mut pair, listener);
     let channel = pair.far.stack.command_channel();
-    let mut admitting = pin!(channel.open(Some(held.id()), tcp::Command::Admit));
+    let mut admitting = pin!(channel.call(Some(held.id()), tcp::Command::Admit));
     let mut context = Context::from_waker(Waker::noop());
     assert!(admitting.as_mut().poll(&mut context).is_pending());
     pair.run();
@@ -280,7 +280,7 @@ fn a_lost_answer_is_sent_again() {
     let mut pair = Pair::new();
     let listener = hold(&mut pair, "10.0.0.2:80");
     let channel = pair.near.stack.command_channel();
-    let mut connecting = pin!(channel.open(None, connect_to("10.0.0.2:80")));
+    let mut connecting = pin!(channel.call(None, connect_to("10.0.0.2:80")));
     let mut context = Context::from_waker(Waker::noop());
     assert!(connecting.as_mut().poll(&mut context).is_pending());
     pair.run();
@@ -354,7 +354,7 @@ fn attempts_that_are_given_up_leave_nothing_in_the_queue() {
     pair.run();
 
     let snapshot = pair.far.stack.snapshot();
-    let queued = snapshot.sockets.iter().find(|socket| socket.state == "LISTEN");
+    let queued = snapshot.sockets.iter().find(|socket| socket.state == Some(TcpState::Listen));
     let queued = queued.map(|listener| (listener.receive_queue, listener.send_queue));
     assert_eq!(queued, Some((1, 1)));
     assert_eq!(next(&mut pair, listener).peer_address().port(), 1000);
@@ -409,7 +409,7 @@ fn held_syns_end_with_their_listener_their_address_and_their_stack() {
             held.push(next(&mut pair, listener));
         }
         let channel = pair.far.stack.command_channel();
-        let mut admitting = pin!(channel.open(Some(held[1].id()), tcp::Command::Admit));
+        let mut admitting = pin!(channel.call(Some(held[1].id()), tcp::Command::Admit));
         let mut context = Context::from_waker(Waker::noop());
         assert!(admitting.as_mut().poll(&mut context).is_pending());
         pair.run();
@@ -433,7 +433,7 @@ fn a_cancelled_accept_gives_the_syn_to_the_next() {
     let peer = RawPeer::new(&mut pair, "10.0.0.1:1000", "10.0.0.2:80");
     {
         let channel = pair.far.stack.command_channel();
-        let mut accepting = pin!(channel.open(Some(listener), tcp::Command::Accept));
+        let mut accepting = pin!(channel.call(Some(listener), tcp::Command::Accept));
         let mut context = Context::from_waker(Waker::noop());
         assert!(accepting.as_mut().poll(&mut context).is_pending());
         pair.run();
@@ -461,7 +461,7 @@ fn a_cancelled_admission_resets_the_peer() {
         let held = next(&mut pair, listener);
         {
             let channel = pair.far.stack.command_channel();
-            let mut admitting = pin!(channel.open(Some(held.id()), tcp::Command::Admit));
+            let mut admitting = pin!(channel.call(Some(held.id()), tcp::Command::Admit));
             let mut context = Context::from_waker(Waker::noop());
             assert!(admitting.as_mut().poll(&mut context).is_pending());
             if is_answered {

@@ -76,7 +76,7 @@ fn a_connect_fails_at_once() {
         let channel = pair.near.stack.command_channel();
         let options = tcp::Options::default();
         let connect = tcp::Command::Connect { remote: addr(far(is_v4)), local: None, options };
-        let mut connecting = std::pin::pin!(channel.open(None, connect));
+        let mut connecting = std::pin::pin!(channel.call(None, connect));
         assert!(poll(connecting.as_mut()).is_none());
         pair.run();
         let syn = sent.take().remove(0);

@@ -274,7 +274,7 @@ fn a_simultaneous_open_that_goes_no_further_times_out_as_any_connect() {
         local: Some(addr("10.0.0.2:80")),
         options: tcp::Options::default(),
     };
-    let mut connecting = pin!(channel.open(None, connect));
+    let mut connecting = pin!(channel.call(None, connect));
     let mut context = Context::from_waker(Waker::noop());
     assert!(connecting.as_mut().poll(&mut context).is_pending());
     pair.run();

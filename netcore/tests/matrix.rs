@@ -11,7 +11,7 @@ mod harness;
 use harness::raw_peer::RawPeer;
 use harness::{Pair, Side};
 use netcore::device::smoltcp::wire::TcpRepr;
-use netcore::{Error, HasChannel, Response, tcp};
+use netcore::{Error, HasChannel, Response, TcpState, tcp};
 use std::fmt::Write;
 use std::pin::Pin;
 use std::task::{Context, Waker};
@@ -425,7 +425,8 @@ impl Bench {
 
     fn state(&mut self) -> State {
         let snapshot = self.pair.far.stack.snapshot();
-        let names: Vec<_> = snapshot.sockets.iter().map(|socket| socket.state).collect();
+        let names: Vec<_> =
+            snapshot.sockets.iter().map(|socket| socket.state.map_or("", TcpState::name)).collect();
         let states = [
             ("SYN-SENT", SynSent),
             ("SYN-RECEIVED", SynReceived),

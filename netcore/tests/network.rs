@@ -122,7 +122,7 @@ fn a_connect_from_an_address_that_goes_fails() {
         local: None,
         options: tcp::Options::default(),
     };
-    let mut connecting = std::pin::pin!(channel.open(None, command));
+    let mut connecting = std::pin::pin!(channel.call(None, command));
     let mut context = Context::from_waker(Waker::noop());
     assert!(connecting.as_mut().poll(&mut context).is_pending());
     pair.run();

@@ -135,7 +135,7 @@ fn a_syn_ack_with_odd_options_is_taken() {
             let channel = netcore::HasChannel::command_channel(&pair.far.stack);
             let (remote, local) = (peer.local, Some(peer.remote));
             let options = tcp::Options::default();
-            async move { channel.open(None, tcp::Command::Connect { remote, local, options }).await }
+            async move { channel.call(None, tcp::Command::Connect { remote, local, options }).await }
         });
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(connecting.as_mut().poll(&mut context).is_pending());

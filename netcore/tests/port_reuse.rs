@@ -119,7 +119,7 @@ fn a_peer_in_time_wait_is_reset_and_asked_again() {
         let channel = pair.far.stack.command_channel();
         let (remote, local) = (peer.local, Some(peer.remote));
         let options = tcp::Options::default();
-        async move { channel.open(None, tcp::Command::Connect { remote, local, options }).await }
+        async move { channel.call(None, tcp::Command::Connect { remote, local, options }).await }
     });
     let mut context = Context::from_waker(Waker::noop());
     assert!(connecting.as_mut().poll(&mut context).is_pending());

@@ -33,7 +33,7 @@ fn connect(pair: &mut Pair, side: Side, (local, remote): (&str, &str)) -> Connec
     let command = tcp::Command::Connect { remote, local, options };
     let channel = pair.host(side).stack.command_channel();
     Box::pin(async move {
-        match channel.open(None, command).await? {
+        match channel.call(None, command).await? {
             (_, Some(SocketQueue::Stream(stream))) => Ok(stream),
             other => panic!("connecting gave {other:?}"),
         }

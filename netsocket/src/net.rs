@@ -468,7 +468,7 @@ impl Net {
 
     /// Carries out a command that makes a socket.
     async fn open(&self, command: impl Into<Command>) -> Result<(Response, SocketQueue), Error> {
-        let (response, queue) = self.channel.open(None, command).await?;
+        let (response, queue) = self.channel.call(None, command).await?;
         Ok((response, queue.ok_or(Error::WrongSocket)?))
     }
 }

@@ -145,7 +145,7 @@ impl PendingConnection {
     ///
     /// If the future is dropped, the peer is reset, whether or not it was answered before.
     pub async fn accept(self) -> io::Result<TcpStream> {
-        match self.channel.open(Some(self.held.id()), tcp::Command::Admit).await {
+        match self.channel.call(Some(self.held.id()), tcp::Command::Admit).await {
             Ok((_, Some(SocketQueue::Stream(queue)))) => Ok(TcpStream::new(queue)),
             Ok(_) => Err(Error::WrongSocket.into()),
             Err(Error::Closed) => Err(self.held.end().unwrap_or(Error::Closed).into()),

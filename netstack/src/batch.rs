@@ -66,7 +66,7 @@ impl Batch {
 /// What is known of the checksum of a frame that was never on a wire.
 pub(crate) fn checksum_of(offload: Offload) -> FrameChecksum {
     match offload.checksum {
-        Some(_) => FrameChecksum::Good,
+        Some(_) => FrameChecksum::Trusted,
         None => FrameChecksum::Unknown,
     }
 }

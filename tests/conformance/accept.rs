@@ -7,11 +7,11 @@ use crate::world::World;
 use bytes::Bytes;
 use futures::FutureExt;
 use netstack::netsocket::ListenOptions;
-use netstack::netsocket::netcore::DropReason;
 use netstack::netsocket::netcore::device::smoltcp::phy::ChecksumCapabilities;
 use netstack::netsocket::netcore::device::smoltcp::wire::{
     IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
+use netstack::netsocket::netcore::{DropReason, TcpState};
 use netstack::sim::Direction;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -132,7 +132,8 @@ async fn flood(world: World) {
 
     sleep(Duration::from_secs(75)).await;
     let after = world.far.net().snapshot().await.expect("running");
-    let half_open = after.sockets.iter().filter(|socket| socket.state == "SYN-RECEIVED").count();
+    let half_open =
+        after.sockets.iter().filter(|socket| socket.state == Some(TcpState::SynReceived)).count();
     assert_eq!(half_open, 0, "half-open connections expire:\n{after}");
     let answers = answers.lock().expect("no panic");
     let per_source = if own.is_ipv4() { 100 } else { 1 };

@@ -4,7 +4,9 @@ use crate::case::{Case, INSIDE, TOKIO, case};
 use crate::sockets::kind;
 use crate::world::World;
 use netstack::Config;
-use netstack::netsocket::netcore::{Error, HasChannel, Response, Snapshot, SocketId, tcp};
+use netstack::netsocket::netcore::{
+    Error, HasChannel, Response, Snapshot, SocketId, SocketKind, TcpState, tcp,
+};
 use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -72,10 +74,19 @@ async fn picture(world: World) {
         found.map(|socket| (socket.local, socket.peer))
     };
     let own = client.local_addr().expect("connected");
-    assert_eq!(find(&near, "tcp", "ESTABLISHED"), Some((own, Some(address))));
-    assert_eq!(find(&near, "udp", ""), Some((socket.local_addr().expect("bound"), None)));
-    assert_eq!(find(&far, "tcp", "ESTABLISHED"), Some((address, Some(own))));
-    assert_eq!(find(&far, "tcp", "LISTEN"), Some((address, None)));
+    assert_eq!(
+        find(&near, SocketKind::Tcp, Some(TcpState::Established)),
+        Some((own, Some(address)))
+    );
+    assert_eq!(
+        find(&near, SocketKind::Udp, None),
+        Some((socket.local_addr().expect("bound"), None))
+    );
+    assert_eq!(
+        find(&far, SocketKind::Tcp, Some(TcpState::Established)),
+        Some((address, Some(own)))
+    );
+    assert_eq!(find(&far, SocketKind::Tcp, Some(TcpState::Listen)), Some((address, None)));
     assert_eq!(near.sockets.len() + far.sockets.len(), 4);
     assert!(near.to_string().contains("ESTABLISHED"), "it prints like netstat:\n{near}");
 }

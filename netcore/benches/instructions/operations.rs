@@ -294,7 +294,7 @@ type Answer = (Response, Option<SocketQueue>);
 impl Opened {
     fn new(stack: &Netstack, command: impl Into<Command>) -> Self {
         let (channel, command) = (stack.command_channel(), command.into());
-        let mut reply = Box::pin(async move { channel.open(None, command).await });
+        let mut reply = Box::pin(async move { channel.call(None, command).await });
         let mut context = Context::from_waker(Waker::noop());
         assert!(reply.as_mut().poll(&mut context).is_pending(), "the stack has yet to see it");
         Self(reply)

@@ -1,4 +1,4 @@
-//! Addresses on their way to being used: looked for on the link, then announced there.
+//! Duplicate address detection (RFC 4862 section 5.4) and announcement of new addresses.
 
 use crate::time::Instant;
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,12 +8,12 @@ use std::time::Duration;
 ///
 /// An address stands here at most once, so there are no more than the stack has addresses.
 #[derive(Debug, Default)]
-pub(crate) struct Arrivals {
-    pending: Vec<Arrival>,
+pub(crate) struct DuplicateAddressDetection {
+    pending: Vec<Tentative>,
 }
 
 #[derive(Debug)]
-struct Arrival {
+struct Tentative {
     address: IpAddr,
     /// How often it is still to be asked whether somebody has it.
     probes_left: u8,
@@ -30,38 +30,38 @@ pub(crate) enum Step {
 }
 
 /// How long others have to answer (RetransTimer of RFC 4861 section 10).
-const PATIENCE: Duration = Duration::from_secs(1);
+const RETRANS_TIMER: Duration = Duration::from_secs(1);
 
-impl Arrivals {
+impl DuplicateAddressDetection {
     /// Begins with an address, or begins again. `probes` is how often to ask for it before.
     pub(crate) fn begin(&mut self, address: IpAddr, probes: u8, now: Instant) {
         self.cancel(address);
         let probes_left = if address.is_ipv6() { probes } else { 0 };
-        self.pending.push(Arrival { address, probes_left, due: now });
+        self.pending.push(Tentative { address, probes_left, due: now });
     }
 
     /// Does no more about an address.
     pub(crate) fn cancel(&mut self, address: IpAddr) {
-        self.pending.retain(|arrival| arrival.address != address);
+        self.pending.retain(|tentative| tentative.address != address);
     }
 
     /// When the next step is due.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.pending.iter().map(|arrival| arrival.due).min()
+        self.pending.iter().map(|tentative| tentative.due).min()
     }
 
     /// Takes a step that is due.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Step> {
-        let found = self.pending.iter().position(|arrival| arrival.due <= now)?;
-        let arrival = &mut self.pending[found];
-        if let IpAddr::V6(address) = arrival.address
-            && arrival.probes_left > 0
+        let found = self.pending.iter().position(|tentative| tentative.due <= now)?;
+        let tentative = &mut self.pending[found];
+        if let IpAddr::V6(address) = tentative.address
+            && tentative.probes_left > 0
         {
-            arrival.probes_left -= 1;
-            arrival.due = now + PATIENCE;
+            tentative.probes_left -= 1;
+            tentative.due = now + RETRANS_TIMER;
             return Some(Step::Probe(address));
         }
-        let address = arrival.address;
+        let address = tentative.address;
         self.pending.remove(found);
         Some(Step::Announce(address))
     }
@@ -77,28 +77,28 @@ mod tests {
 
     #[test]
     fn an_address_is_asked_for_as_often_as_told_and_then_announced() {
-        let (mut arrivals, address) = (Arrivals::default(), Ipv6Addr::LOCALHOST);
-        arrivals.begin(address.into(), 2, at(5));
+        let (mut tentatives, address) = (DuplicateAddressDetection::default(), Ipv6Addr::LOCALHOST);
+        tentatives.begin(address.into(), 2, at(5));
 
         for second in [5, 6] {
-            assert_eq!(arrivals.next(), Some(at(second)));
-            assert_eq!(arrivals.pop(at(second)), Some(Step::Probe(address)));
-            assert_eq!(arrivals.pop(at(second)), None);
+            assert_eq!(tentatives.next(), Some(at(second)));
+            assert_eq!(tentatives.pop(at(second)), Some(Step::Probe(address)));
+            assert_eq!(tentatives.pop(at(second)), None);
         }
-        assert_eq!(arrivals.pop(at(7)), Some(Step::Announce(address.into())));
-        assert_eq!((arrivals.next(), arrivals.pop(at(8))), (None, None));
+        assert_eq!(tentatives.pop(at(7)), Some(Step::Announce(address.into())));
+        assert_eq!((tentatives.next(), tentatives.pop(at(8))), (None, None));
     }
 
     #[test]
     fn ipv4_is_announced_at_once_and_what_is_cancelled_never() {
-        let mut arrivals = Arrivals::default();
+        let mut tentatives = DuplicateAddressDetection::default();
         let [first, second] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().expect("address"));
-        arrivals.begin(first, 3, at(0));
-        arrivals.begin(second, 3, at(0));
+        tentatives.begin(first, 3, at(0));
+        tentatives.begin(second, 3, at(0));
 
-        arrivals.cancel(first);
+        tentatives.cancel(first);
 
-        assert_eq!(arrivals.pop(at(0)), Some(Step::Announce(second)));
-        assert_eq!(arrivals.pop(at(0)), None);
+        assert_eq!(tentatives.pop(at(0)), Some(Step::Announce(second)));
+        assert_eq!(tentatives.pop(at(0)), None);
     }
 }

@@ -120,7 +120,7 @@ impl IpLayer {
         }
         let probes = cx.config.dad_transmits;
         self.addressing.set_tentative(address, address.is_ipv6() && probes > 0);
-        self.arrivals.begin(address, probes, cx.now);
+        self.dad.begin(address, probes, cx.now);
     }
 
     /// Gives up an address that another node has (RFC 4862 section 5.4.5).
@@ -140,7 +140,7 @@ impl IpLayer {
             let is_to_begin = self.outgoing.is_on_ethernet() && self.addressing.is_link_up;
             return is_to_begin.then_some(now);
         }
-        self.outgoing.neighbours.next().into_iter().chain(self.arrivals.next()).min()
+        self.outgoing.neighbours.next().into_iter().chain(self.dad.next()).min()
     }
 
     /// Whether there is anything to be attended to.
@@ -161,7 +161,7 @@ impl IpLayer {
                 return step > 0;
             }
             cx.at_work.part = Some(Part::Neighbours);
-            if let Some(step) = self.arrivals.pop(cx.now) {
+            if let Some(step) = self.dad.pop(cx.now) {
                 self.take_step(step, link);
             } else if let Some(due) = self.outgoing.neighbours.pop(cx.now) {
                 #[cfg(test)]

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(crate) struct Neighbours {
     /// In the order in which they were sent something.
     entries: LruCache<IpAddr, Neighbour, ahash::RandomState>,
-    /// Those that are being asked, and when the next question or the end of patience is due.
+    /// Those that are being asked, and when the next question or the end of peer_timeouts is due.
     due: BTreeSet<(Instant, IpAddr)>,
     max: usize,
     queue_bytes_max: usize,
@@ -217,7 +217,7 @@ impl Neighbours {
         self.due.iter().any(|(_, address)| self.holds_packets_for(*address))
     }
 
-    /// When the next question is due, or the end of patience.
+    /// When the next question is due, or the end of peer_timeouts.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }

@@ -3,7 +3,7 @@
 use crate::command::tcp::Families;
 use crate::context::Context;
 use crate::error::Error;
-use crate::ethernet::dad::Arrivals;
+use crate::ethernet::dad::DuplicateAddressDetection;
 use crate::ethernet::layer::Place;
 use crate::ethernet::neighbours::Neighbours;
 use crate::id::SocketId;
@@ -34,7 +34,7 @@ pub(crate) struct IpLayer {
     pub(crate) mtu: Mtu,
     pub(crate) place: Place,
     /// Own addresses that are new on an Ethernet link.
-    pub(crate) arrivals: Arrivals,
+    pub(crate) dad: DuplicateAddressDetection,
     pub(crate) name_servers: Vec<IpAddr>,
     pub(crate) search_domains: Vec<String>,
     pub(crate) failures: Vec<String>,
@@ -119,7 +119,7 @@ impl IpLayer {
             groups: HashMap::default(),
             mtu: Mtu { configured: None, advertised: None, device },
             place: Place::default(),
-            arrivals: Arrivals::default(),
+            dad: DuplicateAddressDetection::default(),
             name_servers: Vec::new(),
             search_domains: Vec::new(),
             failures: Vec::new(),
@@ -149,7 +149,7 @@ impl IpLayer {
         if !self.addressing.remove_address(address) {
             return Err(Error::AddressNotAvailable);
         }
-        self.arrivals.cancel(address);
+        self.dad.cancel(address);
         self.place.address_left(address);
         self.report(IpEvent::AddressRemoved(address));
         self.report(IpEvent::RoutesChanged);

@@ -19,7 +19,7 @@ type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
 fn request(core: &Core) -> (Pending, Responder) {
     let channel = core.channel();
     let mut reply: Pending =
-        Box::pin(async move { channel.open(None, control::Command::Wake).await });
+        Box::pin(async move { channel.call(None, control::Command::Wake).await });
     assert!(reply.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     let responder = core.requests.try_recv().expect("it was sent").responder;
     (reply, responder.expect("an answer is wanted"))

@@ -124,7 +124,7 @@ impl Host {
     /// `None` if it cannot be answered now.
     fn request(&mut self, handle: Option<SocketId>, command: tcp::Command) -> Option<Answered> {
         let channel = self.stack.command_channel();
-        let mut reply = Box::pin(channel.open(handle, command));
+        let mut reply = Box::pin(channel.call(handle, command));
         let mut context = Context::from_waker(Waker::noop());
         assert!(reply.as_mut().poll(&mut context).is_pending(), "only the stack answers");
         self.run();
@@ -161,7 +161,7 @@ fn send_and_drop(
     command: tcp::Command,
 ) -> thread::JoinHandle<Option<Answered>> {
     let channel = host.stack.command_channel();
-    let mut reply = Box::pin(async move { channel.open(handle, command).await });
+    let mut reply = Box::pin(async move { channel.call(handle, command).await });
     let mut context = Context::from_waker(Waker::noop());
     assert!(reply.as_mut().poll(&mut context).is_pending(), "only the stack answers");
     thread::spawn(move || match reply.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

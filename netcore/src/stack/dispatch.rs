@@ -25,7 +25,7 @@ impl Netstack {
             bytes += frame.data.len();
             self.ip.outgoing.counters.frames_received += 1;
             self.cx.at_work = AtWork::packet();
-            let is_checksum_good = frame.checksum == FrameChecksum::Good;
+            let is_checksum_good = frame.checksum == FrameChecksum::Trusted;
             if !self.ip.addressing.is_link_up {
                 self.ip.outgoing.counters.drop(DropReason::LinkDown);
                 continue;

@@ -117,7 +117,7 @@ mod tests {
             command: tcp::Command,
         ) -> (Response, Option<SocketQueue>) {
             let channel = self.stack.command_channel();
-            let mut reply = pin!(channel.open(handle, command));
+            let mut reply = pin!(channel.call(handle, command));
             let mut context = Context::from_waker(Waker::noop());
             loop {
                 if let Poll::Ready(answer) = reply.as_mut().poll(&mut context) {
@@ -203,7 +203,7 @@ mod tests {
 
         fn open(&mut self, command: Command) -> Option<SocketQueue> {
             let channel = self.stack.command_channel();
-            let mut reply = pin!(channel.open(None, command));
+            let mut reply = pin!(channel.call(None, command));
             let mut context = Context::from_waker(Waker::noop());
             loop {
                 if let Poll::Ready(answer) = reply.as_mut().poll(&mut context) {
@@ -261,7 +261,7 @@ mod tests {
             let mut context = Context::from_waker(Waker::noop());
             let endpoint = SocketAddr::from(([127, 0, 0, 1], 9));
             bench.stack.cx.trap = Some("command");
-            let mut reply = pin!(channel.open(None, udp::Command::Bind { endpoint }));
+            let mut reply = pin!(channel.call(None, udp::Command::Bind { endpoint }));
             assert!(reply.as_mut().poll(&mut context).is_pending());
 
             bench.run();

@@ -4,7 +4,7 @@ use super::Netstack;
 use crate::datagram::socket::{DatagramSocket, Kind};
 use crate::id::SocketId;
 use crate::ip::addressing::NextHop;
-use crate::snapshot::{NeighbourInfo, Snapshot, SocketInfo, Timer, Waiting};
+use crate::snapshot::{NeighbourInfo, Snapshot, SocketInfo, SocketKind, TcpState, Timer, Waiting};
 use crate::tcp::engine::State;
 use crate::tcp::sockets::TcpSocket;
 
@@ -46,11 +46,11 @@ impl Netstack {
                 let queued = connection.queue().map_or((0, 0), |queue| queue.queued());
                 SocketInfo {
                     id,
-                    kind: "tcp",
+                    kind: SocketKind::Tcp,
                     local: flow.local(),
                     any_port: false,
                     peer: Some(flow.remote()),
-                    state: state_name(tcp.state()),
+                    state: Some(state_of(tcp.state())),
                     receive_queue: tcp.recv_queue() + queued.0,
                     send_queue: tcp.send_queue() + queued.1,
                     waiting: self.below(id, connection.way).unwrap_or_else(|| connection.waiting()),
@@ -59,11 +59,11 @@ impl Netstack {
             }
             TcpSocket::Listener(listener) => SocketInfo {
                 id,
-                kind: "tcp",
+                kind: SocketKind::Tcp,
                 local: listener.queue.local_address(),
                 any_port: listener.port == 0,
                 peer: None,
-                state: "LISTEN",
+                state: Some(TcpState::Listen),
                 receive_queue: listener.queue.len(),
                 send_queue: listener.half_open.len(),
                 waiting: Waiting::Data,
@@ -71,11 +71,11 @@ impl Netstack {
             },
             TcpSocket::Held(held) => SocketInfo {
                 id,
-                kind: "tcp",
+                kind: SocketKind::Tcp,
                 local: held.flow.local(),
                 any_port: false,
                 peer: Some(held.flow.remote()),
-                state: "SYN-RECEIVED",
+                state: Some(TcpState::SynReceived),
                 receive_queue: 0,
                 send_queue: 0,
                 waiting: Waiting::Decision,
@@ -89,14 +89,14 @@ impl Netstack {
         SocketInfo {
             id,
             kind: match socket.queue.kind() {
-                Kind::Udp { .. } => "udp",
-                Kind::Ping { .. } => "ping",
-                Kind::Raw { .. } => "raw",
+                Kind::Udp { .. } => SocketKind::Udp,
+                Kind::Ping { .. } => SocketKind::Ping,
+                Kind::Raw { .. } => SocketKind::Raw,
             },
             local: socket.queue.local_address(),
             any_port: matches!(socket.queue.kind(), Kind::Udp { port: 0, .. }),
             peer: socket.queue.peer(),
-            state: "",
+            state: None,
             receive_queue,
             send_queue,
             waiting: self.below(id, NextHop::Own).unwrap_or(Waiting::Data),
@@ -120,18 +120,18 @@ impl Netstack {
     }
 }
 
-fn state_name(state: State) -> &'static str {
+fn state_of(state: State) -> TcpState {
     match state {
-        State::Closed => "CLOSED",
-        State::Listen => "LISTEN",
-        State::SynSent => "SYN-SENT",
-        State::SynReceived => "SYN-RECEIVED",
-        State::Established => "ESTABLISHED",
-        State::FinWait1 => "FIN-WAIT-1",
-        State::FinWait2 => "FIN-WAIT-2",
-        State::CloseWait => "CLOSE-WAIT",
-        State::Closing => "CLOSING",
-        State::LastAck => "LAST-ACK",
-        State::TimeWait => "TIME-WAIT",
+        State::Closed => TcpState::Closed,
+        State::Listen => TcpState::Listen,
+        State::SynSent => TcpState::SynSent,
+        State::SynReceived => TcpState::SynReceived,
+        State::Established => TcpState::Established,
+        State::FinWait1 => TcpState::FinWait1,
+        State::FinWait2 => TcpState::FinWait2,
+        State::CloseWait => TcpState::CloseWait,
+        State::Closing => TcpState::Closing,
+        State::LastAck => TcpState::LastAck,
+        State::TimeWait => TcpState::TimeWait,
     }
 }

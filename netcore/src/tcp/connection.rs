@@ -1,8 +1,8 @@
 //! One TCP connection: smoltcp's state machine, and the queues between it and its handle.
 
 use super::guard::{self, Segment, Verdict};
-use super::keepalive::{Activity, Patience};
-use super::reclaim::Warmth;
+use super::keepalive::{Activity, PeerTimeouts};
+use super::reclaim::BufferReclaim;
 use super::sink::ConnectionSink;
 use super::wire::Wire;
 use crate::channel::Responder;
@@ -59,8 +59,8 @@ pub(crate) struct Connection {
     last_heard: Instant,
     /// When it last acknowledged something new, or was first sent something.
     progressed: Instant,
-    /// What the application wants of a silent peer, if anything.
-    patience: Option<Box<Patience>>,
+    /// Keep-alive and user timeout, if the application has set any.
+    peer_timeouts: Option<Box<PeerTimeouts>>,
     /// The peer is silent and smoltcp probes it.
     is_probing: bool,
     /// Bytes not yet acknowledged when that last became less, for a connection without handle.
@@ -69,7 +69,7 @@ pub(crate) struct Connection {
     quick_acks: u8,
     /// When the peer may be sent the next challenge.
     challenges_from: Instant,
-    warmth: Warmth,
+    reclaim: BufferReclaim,
     /// The port that it was connected from, if that was reserved for it.
     pub(crate) reservation: Option<Reservation>,
     /// Commands that wait, which only those have who drive the stack by hand.
@@ -160,12 +160,12 @@ impl Connection {
             expires: None,
             last_heard: now,
             progressed: now,
-            patience: None,
+            peer_timeouts: None,
             is_probing: false,
             unsent: 0,
             quick_acks: QUICK_ACKS,
             challenges_from: now,
-            warmth: Warmth::default(),
+            reclaim: BufferReclaim::default(),
             reservation: None,
             parked: None,
         };
@@ -301,7 +301,7 @@ impl Connection {
         let before = self.state();
 
         if payload_len > 0 {
-            self.warmth.shown(sequence.wrapping_add(payload_len as u32), now);
+            self.reclaim.on_received(sequence.wrapping_add(payload_len as u32), now);
         }
         // A packet of several segments is acknowledged at once, as the several would be.
         let is_quick = self.quick_acks > 0 || payload_len > self.wire.segment_bytes();
@@ -404,7 +404,7 @@ impl Connection {
             self.abort(Error::TimedOut);
         }
         self.probe_if_idle(now);
-        if self.warmth.is_due(now) {
+        if self.reclaim.is_due(now) {
             self.cool();
         }
         let mut has_more = self.emit(engine, now, output);
@@ -419,10 +419,10 @@ impl Connection {
         let tcp = self.solo.tcp();
         let is_empty = tcp.send_queue() == 0
             && tcp.recv_queue() == 0
-            && self.wire.sequences(tcp).is_some_and(|at| self.warmth.is_without_gaps(at.expected));
+            && self.wire.sequences(tcp).is_some_and(|at| self.reclaim.is_without_gaps(at.expected));
         if is_empty {
             self.solo.forget_contents();
-            self.warmth.cooled();
+            self.reclaim.reclaimed();
         }
     }
 
@@ -509,7 +509,7 @@ impl Connection {
             let sent = tcp.send_slice(&chunk).expect("may_send was asked");
             debug_assert_eq!(sent, chunk.len(), "take_to_send was told the room");
             self.wire.put(sent);
-            self.warmth.put(now);
+            self.reclaim.on_queued(now);
         }
         self.finish_sending(now);
     }
@@ -597,7 +597,7 @@ impl Connection {
             (false, QUICK_ACKS_ALL) => 0,
             (false, left) => left,
         };
-        self.patience = Patience::new(options).map(Box::new);
+        self.peer_timeouts = PeerTimeouts::new(options).map(Box::new);
     }
 
     /// Marks the end of the handshake and hands out the options, which are the handle's from now
@@ -615,7 +615,7 @@ impl Connection {
 
     /// When the memory behind its buffers may be given back.
     pub(super) fn reclaims_at(&self) -> Option<Instant> {
-        self.warmth.cools_at()
+        self.reclaim.reclaims_at()
     }
 
     /// Has smoltcp probe a peer that has been silent for long enough.
@@ -633,7 +633,7 @@ impl Connection {
         if self.is_probing || !matches!(self.stage, Stage::Open(_)) {
             return None;
         }
-        self.patience.as_ref()?.probes_from(self.activity())
+        self.peer_timeouts.as_ref()?.probes_from(self.activity())
     }
 
     pub(super) fn gives_up_at(&self, config: &Config) -> Option<Instant> {
@@ -642,8 +642,8 @@ impl Connection {
             return None;
         }
         let (activity, timeout) = (self.activity(), config.retransmit_timeout);
-        let silence = match &self.patience {
-            Some(patience) => patience.ends_at(activity, timeout),
+        let silence = match &self.peer_timeouts {
+            Some(peer_timeouts) => peer_timeouts.ends_at(activity, timeout),
             None => activity.is_unanswered.then_some(activity.heard + timeout),
         };
         self.expires.into_iter().chain(silence).min()

@@ -1,4 +1,4 @@
-//! How long a connection bears with a silent peer.
+//! Keep-alive (RFC 9293 section 3.8.4) and user-timeout deadlines (RFC 5482).
 
 use crate::command::tcp::{KeepAlive, Options};
 use crate::time::Instant;
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Those without a wish have the stack's deadline for unacknowledged data and, as long as nothing
 /// is unacknowledged, none at all: an idle connection may live for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Patience {
+pub(crate) struct PeerTimeouts {
     keep_alive: Option<Probing>,
     user_timeout: Option<Duration>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Activity {
     pub(crate) is_unanswered: bool,
 }
 
-impl Patience {
+impl PeerTimeouts {
     /// `None` if the options ask for nothing.
     pub(crate) fn new(options: &Options) -> Option<Self> {
         let keep_alive = options.keep_alive.map(|KeepAlive { idle, interval, count }| Probing {
@@ -83,9 +83,9 @@ mod tests {
 
     const RETRANSMIT: Duration = Duration::from_secs(900);
 
-    fn patience(keep_alive: bool, user_timeout: Option<u64>) -> Option<Patience> {
+    fn peer_timeouts(keep_alive: bool, user_timeout: Option<u64>) -> Option<PeerTimeouts> {
         let secs = StdDuration::from_secs;
-        Patience::new(&Options {
+        PeerTimeouts::new(&Options {
             keep_alive: keep_alive.then_some(KeepAlive {
                 idle: secs(10),
                 interval: secs(2),
@@ -115,20 +115,25 @@ mod tests {
             (false, Some(30), true, Some(120)),
             (false, Some(30), false, None),
         ] {
-            let patience = patience(keep_alive, user_timeout).expect("something is asked for");
-            let ends = patience.ends_at(activity(is_unanswered), RETRANSMIT);
-            assert_eq!(ends, expected.map(Instant::from_secs), "{patience:?}, {is_unanswered}");
+            let peer_timeouts =
+                peer_timeouts(keep_alive, user_timeout).expect("something is asked for");
+            let ends = peer_timeouts.ends_at(activity(is_unanswered), RETRANSMIT);
+            assert_eq!(
+                ends,
+                expected.map(Instant::from_secs),
+                "{peer_timeouts:?}, {is_unanswered}"
+            );
         }
-        assert_eq!(patience(false, None), None);
+        assert_eq!(peer_timeouts(false, None), None);
     }
 
     #[test]
     fn only_an_idle_peer_is_probed() {
-        let patience = patience(true, None).expect("keep-alive is asked for");
+        let peer_timeouts = peer_timeouts(true, None).expect("keep-alive is asked for");
 
-        let probes = patience.probes_from(activity(false));
+        let probes = peer_timeouts.probes_from(activity(false));
 
         assert_eq!(probes, Some((Instant::from_secs(110), Duration::from_secs(2))));
-        assert_eq!(patience.probes_from(activity(true)), None);
+        assert_eq!(peer_timeouts.probes_from(activity(true)), None);
     }
 }

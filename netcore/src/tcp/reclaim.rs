@@ -11,44 +11,44 @@ use std::time::Duration;
 /// if nothing is in the buffers then; what comes next is another first byte. That is one system
 /// call or two for a connection in so much time, however much it moves.
 #[derive(Debug, Default)]
-pub(crate) struct Warmth {
-    is_warm: bool,
-    cools_at: Option<Instant>,
+pub(crate) struct BufferReclaim {
+    has_pages: bool,
+    reclaims_at: Option<Instant>,
     /// One past the last byte of the peer's that smoltcp was shown. It may keep bytes behind a gap,
     /// and does not say so.
     shown_end: Option<u32>,
 }
 
 /// How long pages stay after they were touched.
-const COOLING: Duration = Duration::from_secs(10);
+const RECLAIM_DELAY: Duration = Duration::from_secs(10);
 
-impl Warmth {
+impl BufferReclaim {
     /// Notes that bytes are put into the send buffer.
-    pub(crate) fn put(&mut self, now: Instant) {
-        self.is_warm = true;
-        self.cools_at.get_or_insert(now + COOLING);
+    pub(crate) fn on_queued(&mut self, now: Instant) {
+        self.has_pages = true;
+        self.reclaims_at.get_or_insert(now + RECLAIM_DELAY);
     }
 
     /// Notes that smoltcp is shown bytes of the peer's that end before `end`.
-    pub(crate) fn shown(&mut self, end: u32, now: Instant) {
-        self.put(now);
+    pub(crate) fn on_received(&mut self, end: u32, now: Instant) {
+        self.on_queued(now);
         if self.shown_end.is_none_or(|before| (end.wrapping_sub(before) as i32) > 0) {
             self.shown_end = Some(end);
         }
     }
 
     /// When the pages may be given back.
-    pub(crate) fn cools_at(&self) -> Option<Instant> {
-        self.cools_at
+    pub(crate) fn reclaims_at(&self) -> Option<Instant> {
+        self.reclaims_at
     }
 
     /// Whether the time has come.
     pub(crate) fn is_due(&mut self, now: Instant) -> bool {
-        if self.is_warm && self.cools_at.is_none() {
+        if self.has_pages && self.reclaims_at.is_none() {
             // There was something in the buffers last time.
-            self.cools_at = Some(now + COOLING);
+            self.reclaims_at = Some(now + RECLAIM_DELAY);
         }
-        self.cools_at.take_if(|at| *at <= now).is_some()
+        self.reclaims_at.take_if(|at| *at <= now).is_some()
     }
 
     /// Whether nothing can be left in a receive buffer that was read up to `expected`, the next
@@ -58,8 +58,8 @@ impl Warmth {
     }
 
     /// Notes that the pages were given back.
-    pub(crate) fn cooled(&mut self) {
-        self.is_warm = false;
+    pub(crate) fn reclaimed(&mut self) {
+        self.has_pages = false;
     }
 }
 
@@ -71,42 +71,42 @@ mod tests {
 
     #[test]
     fn is_due_once_some_time_after_the_first_byte() {
-        let mut warmth = Warmth::default();
-        assert!(!warmth.is_due(Instant::ZERO + LATER));
+        let mut reclaim = BufferReclaim::default();
+        assert!(!reclaim.is_due(Instant::ZERO + LATER));
 
-        warmth.put(Instant::ZERO);
-        warmth.put(Instant::ZERO + COOLING / 2);
+        reclaim.on_queued(Instant::ZERO);
+        reclaim.on_queued(Instant::ZERO + RECLAIM_DELAY / 2);
 
-        assert_eq!(warmth.cools_at(), Some(Instant::ZERO + COOLING));
-        assert!(!warmth.is_due(Instant::ZERO + COOLING / 2));
-        assert!(warmth.is_due(Instant::ZERO + COOLING));
-        warmth.cooled();
-        assert!(!warmth.is_due(Instant::ZERO + LATER));
-        assert_eq!(warmth.cools_at(), None);
+        assert_eq!(reclaim.reclaims_at(), Some(Instant::ZERO + RECLAIM_DELAY));
+        assert!(!reclaim.is_due(Instant::ZERO + RECLAIM_DELAY / 2));
+        assert!(reclaim.is_due(Instant::ZERO + RECLAIM_DELAY));
+        reclaim.reclaimed();
+        assert!(!reclaim.is_due(Instant::ZERO + LATER));
+        assert_eq!(reclaim.reclaims_at(), None);
     }
 
     #[test]
     fn what_could_not_be_given_back_is_looked_at_when_something_happens() {
-        let mut warmth = Warmth::default();
-        warmth.put(Instant::ZERO);
-        assert!(warmth.is_due(Instant::ZERO + COOLING));
-        assert_eq!(warmth.cools_at(), None, "no timer runs for a reader that does not read");
+        let mut reclaim = BufferReclaim::default();
+        reclaim.on_queued(Instant::ZERO);
+        assert!(reclaim.is_due(Instant::ZERO + RECLAIM_DELAY));
+        assert_eq!(reclaim.reclaims_at(), None, "no timer runs for a reader that does not read");
 
-        assert!(!warmth.is_due(Instant::ZERO + LATER));
+        assert!(!reclaim.is_due(Instant::ZERO + LATER));
 
-        assert_eq!(warmth.cools_at(), Some(Instant::ZERO + LATER + COOLING));
+        assert_eq!(reclaim.reclaims_at(), Some(Instant::ZERO + LATER + RECLAIM_DELAY));
     }
 
     #[test]
     fn bytes_behind_a_gap_are_known_of() {
-        let mut warmth = Warmth::default();
-        assert!(warmth.is_without_gaps(7));
+        let mut reclaim = BufferReclaim::default();
+        assert!(reclaim.is_without_gaps(7));
 
-        warmth.shown(5, Instant::ZERO);
-        warmth.shown(u32::MAX, Instant::ZERO);
+        reclaim.on_received(5, Instant::ZERO);
+        reclaim.on_received(u32::MAX, Instant::ZERO);
 
-        assert!(!warmth.is_without_gaps(4));
-        assert!(warmth.is_without_gaps(5));
-        assert!(warmth.is_without_gaps(6));
+        assert!(!reclaim.is_without_gaps(4));
+        assert!(reclaim.is_without_gaps(5));
+        assert!(reclaim.is_without_gaps(6));
     }
 }

@@ -73,7 +73,7 @@ fn a_new_ipv6_address_is_not_used_until_nobody_has_said_that_it_is_taken() {
         options: Default::default(),
     };
     let channel = pair.near.stack.command_channel();
-    let mut connecting = pin!(channel.open(None, command));
+    let mut connecting = pin!(channel.call(None, command));
     let mut context = Context::from_waker(Waker::noop());
     assert!(connecting.as_mut().poll(&mut context).is_pending());
     pair.run();

@@ -11,6 +11,7 @@ pub mod resident;
 use bytes::Bytes;
 use netcore::Instant;
 use netcore::Medium;
+use netcore::TcpState;
 use netcore::queue::{SocketQueue, StreamQueue};
 use netcore::{
     Command, Config, Error, HasChannel, MacAddr, Netstack, Pipe, PipeDev, Response, SocketId, tcp,
@@ -180,7 +181,7 @@ impl Pair {
         command: impl Into<Command>,
     ) -> Result<(Response, Option<SocketQueue>), Error> {
         let channel = self.host(side).stack.command_channel();
-        let mut reply = pin!(channel.open(handle, command));
+        let mut reply = pin!(channel.call(handle, command));
         let mut context = Context::from_waker(Waker::noop());
         let mut answer = None;
         self.advance_until(|pair| {
@@ -240,8 +241,12 @@ impl Pair {
     /// The states of all TCP sockets of one side, without listeners, and how many are in TIME-WAIT.
     pub fn states(&mut self, side: Side) -> (Vec<&'static str>, usize) {
         let snapshot = self.host(side).stack.snapshot();
-        let sockets = snapshot.sockets.iter().filter(|socket| socket.state != "LISTEN");
-        (sockets.map(|socket| socket.state).collect(), snapshot.time_wait.len())
+        let sockets =
+            snapshot.sockets.iter().filter(|socket| socket.state != Some(TcpState::Listen));
+        (
+            sockets.map(|socket| socket.state.map_or("", TcpState::name)).collect(),
+            snapshot.time_wait.len(),
+        )
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn read_frames(packet: Bytes, ip_start: usize, sink: &mut impl FnMut(
     let data = packet.slice(HEADER_BYTES..);
     let checksum = match virtio.flags & (NEEDS_CHECKSUM | DATA_VALID) {
         0 => FrameChecksum::Unknown,
-        _ => FrameChecksum::Good,
+        _ => FrameChecksum::Trusted,
     };
     if virtio.gso_type & !GSO_ECN == VIRTIO_NET_HDR_GSO_UDP_L4 {
         let (start, size) = (usize::from(virtio.csum_start), usize::from(virtio.gso_size));
@@ -133,7 +133,7 @@ mod tests {
             assert!(ip.verify_checksum());
             let udp = UdpPacket::new_checked(ip.payload()).expect("whole");
             assert_eq!(usize::from(udp.len()), frame.data.len() - 20);
-            assert_eq!(frame.checksum, FrameChecksum::Good);
+            assert_eq!(frame.checksum, FrameChecksum::Trusted);
         }
     }
 
