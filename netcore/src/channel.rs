@@ -177,7 +177,7 @@ pub trait HasChannel {
     ///
     /// # Cancel safety
     ///
-    /// As [`Channel::open`].
+    /// As [`Channel::call`].
     fn request(
         &self,
         handle: Option<SocketId>,

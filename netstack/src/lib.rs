@@ -33,4 +33,4 @@ pub use stack::Stack;
 
 pub use ipnet::IpNet;
 pub use netcore::{Config, Entropy, Error, Route};
-pub use netsocket::{self, Net, blocking};
+pub use netsocket::{self, Net, TcpListener, TcpSocket, TcpStream, UdpSocket, blocking};

@@ -4,7 +4,7 @@
 //! run; `NETSTACK_FUZZ_SEED` begins another one. A failing run prints the command that repeats it.
 
 // What repeats a failure, and how far a run has come.
-#![allow(clippy::print_stdout)]
+#![expect(clippy::print_stdout, reason = "the counts of a run")]
 
 use netstack::sim::repeat_command;
 use std::fmt::Display;

@@ -10,7 +10,7 @@
 //! `baseline.txt`, or by more than a tenth with the number of connections. The second makes what
 //! it finds the new baseline. Both need valgrind.
 
-#![allow(clippy::print_stdout)]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 mod callgrind;
 mod operations;

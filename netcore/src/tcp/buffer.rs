@@ -6,7 +6,7 @@
 //! wants them to outlive it, which is what the unsafe code here is for; it is the only such code
 //! in this crate.
 
-#![allow(unsafe_code)]
+#![expect(unsafe_code, reason = "smoltcp wants buffers that outlive its sockets; see above")]
 
 use smoltcp::iface::{SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp;

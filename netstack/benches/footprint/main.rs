@@ -8,7 +8,7 @@
 //! Memory is what the system says that this process has of it, as it grows with the connections.
 //! The peers are answered by a device that remembers nothing. Time is tokio's paused clock.
 
-#![allow(clippy::print_stdout)]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 mod mirror;
 

@@ -7,7 +7,7 @@
 //!
 //! `docs/loss.md` has the table and what it says.
 
-#![allow(clippy::print_stdout)]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod linux;

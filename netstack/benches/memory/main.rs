@@ -8,7 +8,7 @@
 //!
 //! Absolute figures move with the machine; the ratios are what counts.
 
-#![allow(clippy::print_stdout)]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 mod case;
 mod chart;

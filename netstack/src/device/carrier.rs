@@ -33,7 +33,7 @@ impl Carrier {
         socket.set_non_blocking(true)?;
         // SAFETY: the socket owns its open descriptor, and neither closes nor replaces it while
         // `AsyncFd` has it.
-        #[allow(unsafe_code)]
+        #[expect(unsafe_code, reason = "AsyncFd wants a descriptor that stays open")]
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
         // After the socket listens, so that no change is missed.
         let now = host::link(name)?;

@@ -122,10 +122,10 @@ const SET_OFFLOAD: Opcode = opcode::write::<u32>(b'T', 208);
 /// remembers what the last one could do, and nothing would say of a packet that it is incomplete.
 fn leave_nothing_to_reader(interface: &Iface) -> io::Result<()> {
     // SAFETY: `interface` keeps the descriptor open for as long as this call.
-    #[allow(unsafe_code)]
+    #[expect(unsafe_code, reason = "tun-rs gives no BorrowedFd")]
     let descriptor = unsafe { BorrowedFd::borrow_raw(interface.as_raw_fd()) };
     // SAFETY: the request takes a set of bits as its argument, by value; none of them is set.
-    #[allow(unsafe_code)]
+    #[expect(unsafe_code, reason = "an ioctl")]
     let done = unsafe { ioctl(descriptor, IntegerSetter::<SET_OFFLOAD>::new_usize(0)) };
     Ok(done?)
 }

@@ -228,7 +228,7 @@ impl Device for KernelDevice {
         if let State::Open(interface) = std::mem::replace(&mut self.interface, State::Gone) {
             // SAFETY: the interface owns its open descriptor, and neither closes nor replaces it
             // while `AsyncFd` has it.
-            #[allow(unsafe_code)]
+            #[expect(unsafe_code, reason = "AsyncFd wants a descriptor that stays open")]
             let attached = unsafe { AsyncFd::register(interface) }?;
             self.interface = State::Attached(Arc::new(attached));
             match Carrier::watch(self.name()) {

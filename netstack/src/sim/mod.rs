@@ -156,7 +156,7 @@ where
 }
 
 /// A failing test is told about where the panic is: on standard error.
-#[allow(clippy::print_stderr)]
+#[expect(clippy::print_stderr, reason = "a failed simulation prints its seed")]
 fn tell_how_to_repeat(sim: &Sim) {
     let seed = sim.seed();
     let path = std::env::var_os(PCAP_VARIABLE).filter(|path| !path.is_empty());
