@@ -2,7 +2,9 @@
 
 mod commands;
 mod errors;
+mod input;
 pub(crate) mod layer;
+mod output;
 pub(crate) mod socket;
 mod sockets;
 mod udp_peer;

@@ -2,6 +2,7 @@
 
 pub(crate) mod arp;
 pub(crate) mod dad;
+mod input;
 pub(crate) mod layer;
 mod mac_addr;
 pub(crate) mod ndp;

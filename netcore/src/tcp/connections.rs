@@ -1,426 +1,30 @@
-//! TCP: from SYN to TIME-WAIT.
+//! The life of a connection after its first SYN.
 
-use crate::channel::Responder;
-use crate::command::tcp::{self, OnSyn};
+use crate::command::tcp::{self};
 use crate::context::Context;
-use crate::counters::{DropReason, Fate};
 use crate::doorbell::{Bell, Events};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::addressing::mapped;
-use crate::ip::addressing::{NextHop, this_host};
 use crate::ip::layer::IpLayer;
-use crate::ip::packet::Packet;
 use crate::link::Link;
 use crate::output::Output;
-use crate::ports;
 use crate::queue::{SocketQueue, StreamQueue};
 use crate::snapshot::Timer;
 use crate::sync::Arc;
-use crate::tcp::buffer::SoloSocket;
-use crate::tcp::connection::{Connection, Served, Stage};
-use crate::tcp::engine::Engine;
+use crate::tcp::connection::{Served, Stage};
 use crate::tcp::engine::State;
-use crate::tcp::flow_table::{Flow, FlowKey};
-use crate::tcp::guard::Verdict;
 use crate::tcp::layer::TcpLayer;
-use crate::tcp::options;
-use crate::tcp::reservation::Reservation;
 use crate::tcp::sockets::TcpSocket;
-use crate::tcp::wire::Wire;
-use crate::wire::TcpPacket;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// The MTU between two sockets of the same stack, as Linux has it on its loopback link.
-const LOOPBACK_MTU: usize = 65_535;
-/// A TCP header without options.
-const TCP_HEADER: u8 = 20;
 /// A connection whose engine asks to be polled now, and does nothing when it is, is polled again
 /// after this time and not at once: a mistake there must not cost a processor. Each time counts as
 /// [`no_progress`](crate::Counters::no_progress).
 const NO_PROGRESS_BACKOFF: Duration = Duration::from_millis(10);
 
 impl TcpLayer {
-    /// Takes a segment: to its connection, to a listener, or to nobody.
-    pub(crate) fn receive_tcp<L: Link>(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        mut packet: Packet,
-        link: &mut L,
-    ) -> Result<Fate, DropReason> {
-        if packet.header.has_extensions {
-            packet.strip_extensions();
-        }
-        let segment =
-            TcpPacket::new_checked(packet.payload()).map_err(|_| DropReason::Malformed)?;
-        let ends = (packet.header.source.into(), packet.header.destination.into());
-        if !packet.is_checksum_good && !segment.verify_checksum(&ends.0, &ends.1) {
-            return Err(DropReason::Checksum);
-        }
-        if segment.src_port() == 0 || segment.dst_port() == 0 {
-            return Err(DropReason::Malformed);
-        }
-        let flow = FlowKey::new(
-            SocketAddr::new(packet.header.destination, segment.dst_port()),
-            SocketAddr::new(packet.header.source, segment.src_port()),
-        );
-        let has_ack = segment.ack();
-        let is_first = segment.syn() && !has_ack && !segment.rst();
-        if segment.header_len() > TCP_HEADER
-            && let Some(legible) = options::legible(&packet.bytes, packet.header.payload.start)
-        {
-            packet.header.payload.end = legible.len();
-            packet.bytes = legible.into();
-        }
-        match self.flows.get(&flow).copied() {
-            Some(Flow::Connection(id)) => self.receive_segment(cx, ip, id, &packet, link),
-            Some(Flow::Held(id)) => self.receive_while_held(cx, ip, id, &packet, link),
-            Some(Flow::TimeWait) => self.receive_late_segment(cx, ip, flow, &packet, link),
-            // A segment to many has no connection (RFC 9293 section 3.9.2.3, MUST-57).
-            None if !ip.addressing.is_local(packet.header.destination) => Err(DropReason::NotForUs),
-            None if is_first => self.receive_syn(cx, ip, flow, &packet, link),
-            // What a listener cannot take for a segment of an older connection (RFC 9293 section
-            // 3.10.7.2).
-            None if !has_ack && self.ports.find(flow.local()).is_some() => {
-                Err(DropReason::Unacceptable)
-            }
-            None => Err(self.answer_reset(cx, ip, &packet, DropReason::NoListener, link)),
-        }
-    }
-
-    fn receive_segment<L: Link>(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        id: SocketId,
-        packet: &Packet,
-        link: &mut L,
-    ) -> Result<Fate, DropReason> {
-        cx.at_work.socket = Some(id);
-        let connection = self.sockets.connection_mut(id).expect("the flow table has living ids");
-        if let Stage::HalfOpen { listener, .. } = connection.stage {
-            // With the accept queue full the last step of the handshake is not taken, so that the
-            // peer repeats it.
-            let is_full = self.sockets.listener_mut(listener).is_none_or(|l| l.is_full());
-            let segment = TcpPacket::new_unchecked(packet.payload());
-            if is_full && !segment.rst() && !segment.syn() {
-                return Err(DropReason::BacklogFull);
-            }
-        }
-        let connection = self.sockets.connection_mut(id).expect("it was just there");
-        let start = packet.header.payload.start;
-        let (engine, now, wakes) = (&mut self.engine, cx.now, &mut cx.wakes);
-        let mut output = Output { link, state: &mut ip.outgoing };
-        let is_handshake = !matches!(connection.stage, Stage::Open(_));
-        let verdict = connection.judge(&packet.bytes, start);
-        let is_answered = match verdict {
-            Verdict::Challenge(_) => {
-                connection.may_challenge(now) && self.challenges.allows(&mut cx.random, now)
-            }
-            _ => true,
-        };
-        match &verdict {
-            Verdict::Take => {
-                let buffer = Some((&packet.bytes, packet.buffer_bytes));
-                connection.receive(engine, now, &packet.bytes, (start, buffer), &mut output, wakes);
-            }
-            Verdict::TakePart(part) => {
-                let cut = part.cut(&packet.bytes, start);
-                connection.receive(engine, now, &cut, (start, None), &mut output, wakes);
-                if part.is_to_be_acknowledged {
-                    connection.acknowledge(engine, now, &mut output);
-                }
-            }
-            Verdict::Acknowledge(_) | Verdict::Challenge(_) if is_answered => {
-                connection.acknowledge(engine, now, &mut output);
-            }
-            _ => {}
-        }
-        match verdict {
-            Verdict::Take | Verdict::TakePart(_) => {
-                if is_handshake {
-                    // The segment behind this one may be a reset, and the backlog is counted with
-                    // the next SYN: a handshake that is done counts at once.
-                    self.advance(cx, ip, id);
-                }
-                cx.mark(id);
-                Ok(Fate::Delivered)
-            }
-            Verdict::Refuse(reason) => Err(self.answer_reset(cx, ip, packet, reason, link)),
-            _ if !is_answered => Err(DropReason::RateLimited),
-            Verdict::Acknowledge(reason) | Verdict::Challenge(reason) | Verdict::Drop(reason) => {
-                Err(reason)
-            }
-        }
-    }
-
-    /// Takes a SYN for a pair of ends that has no connection.
-    pub(crate) fn receive_syn<L: Link>(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        flow: FlowKey,
-        packet: &Packet,
-        link: &mut L,
-    ) -> Result<Fate, DropReason> {
-        let found = self.ports.find(flow.local());
-        let Some((listener_id, listener)) =
-            found.and_then(|id| Some((id, self.sockets.listener_mut(id)?)))
-        else {
-            return Err(self.answer_reset(cx, ip, packet, DropReason::NoListener, link));
-        };
-        if TcpPacket::new_unchecked(packet.payload()).fin() {
-            // Nobody means it; Linux drops it as well.
-            return Err(DropReason::Unacceptable);
-        }
-        if listener.on_syn == OnSyn::Hold {
-            return self.hold_syn(cx, ip, flow, listener_id, packet);
-        }
-        if listener.is_full() {
-            return Err(DropReason::BacklogFull);
-        }
-        let options = listener.options.clone();
-        let way =
-            ip.addressing.next_hop(flow.remote().ip()).map_err(|_| DropReason::NoRouteBack)?;
-        self.make_room_for_half_open(cx, ip, listener_id);
-        let stage = Stage::HalfOpen { listener: listener_id, tickets: (0, 0), responder: None };
-        let id = self.insert_connection(cx, ip, flow, way, options, stage).map_err(|_| match cx
-            .sockets
-            .is_full()
-        {
-            true => DropReason::TooManySockets,
-            false => DropReason::NoBuffers,
-        })?;
-        cx.at_work.socket = Some(id);
-        let ticket = self.sockets.listener_mut(listener_id).map_or(0, |l| l.half_open.insert(id));
-        let tickets = (ticket, self.half_open.insert(id));
-        let isn = self.next_isn(cx, &flow);
-        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
-        connection.stage = Stage::HalfOpen { listener: listener_id, tickets, responder: None };
-        self.begin_handshake(cx, ip, id, isn, packet, link);
-        Ok(Fate::Delivered)
-    }
-
-    /// Shows a connection the SYN that it was made for, and has it answered.
-    pub(crate) fn begin_handshake<L: Link>(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        id: SocketId,
-        isn: u32,
-        packet: &Packet,
-        link: &mut L,
-    ) {
-        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
-        let flow = connection.wire.flow();
-        let endpoint = (flow.local().ip(), flow.local().port());
-        connection.solo.tcp_mut().listen(endpoint).expect("a closed socket and a port");
-        let mut output = Output { link, state: &mut ip.outgoing };
-        let start = packet.header.payload.start;
-        connection.receive_syn(isn, cx.now, &packet.bytes, start, &mut output);
-        cx.mark(id);
-    }
-
-    /// Has the oldest half-open connections make room for another of a listener.
-    pub(crate) fn make_room_for_half_open(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        listener: SocketId,
-    ) {
-        if let Some(listener) = self.sockets.listener_mut(listener)
-            && listener.half_open.len() >= cx.config.half_open_per_listener_max.max(1)
-        {
-            let oldest = listener.half_open.oldest();
-            self.evict_half_open(cx, ip, oldest);
-        }
-        if self.half_open.len() >= cx.config.half_open_max.max(1) {
-            self.evict_half_open(cx, ip, self.half_open.oldest());
-        }
-    }
-
-    pub(crate) fn evict_half_open(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        oldest: Option<SocketId>,
-    ) {
-        if let Some(id) = oldest {
-            ip.outgoing.counters.drop(DropReason::HalfOpenEvicted);
-            self.remove_half_open(cx, ip, id, Error::Aborted);
-        }
-    }
-
-    /// Starts to connect, perhaps from an address, and perhaps from a port that was reserved. The
-    /// answer goes to `responder` when the outcome is known.
-    pub(crate) fn connect(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        remote: SocketAddr,
-        from: (Option<SocketAddr>, Option<Reservation>),
-        options: tcp::Options,
-        responder: Option<Responder>,
-    ) {
-        let mut responder = responder;
-        if let Err(error) = self.try_connect(cx, ip, remote, from, options, &mut responder) {
-            self.reply(cx, ip, None, responder, Err(error));
-        }
-    }
-
-    fn try_connect(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        remote: SocketAddr,
-        (local, reservation): (Option<SocketAddr>, Option<Reservation>),
-        options: tcp::Options,
-        responder: &mut Option<Responder>,
-    ) -> Result<(), Error> {
-        let own = local.map(|local| local.ip().to_canonical());
-        let own = own.filter(|own| !own.is_unspecified());
-        let to = this_host(remote.ip(), own).to_canonical();
-        let remote = SocketAddr::new(to, remote.port());
-        if remote.port() == 0 {
-            return Err(Error::ZeroPort);
-        }
-        if remote.ip().is_multicast() || ip.addressing.is_broadcast(remote.ip()) {
-            return Err(Error::NetworkUnreachable);
-        }
-        let way = ip.addressing.next_hop(remote.ip())?;
-        self.check_reservation(reservation.as_ref())?;
-        let local = self.connect_from(cx, ip, remote, local, reservation.is_some())?;
-        let flow = FlowKey::new(local, remote);
-        let stage = Stage::Connecting { responder: None };
-        let id = self.insert_connection(cx, ip, flow, way, options, stage)?;
-        cx.at_work.socket = Some(id);
-        let isn = self.next_isn(cx, &flow);
-        let mut interface = Engine::for_handshake(isn, cx.now);
-        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
-        let socket = connection.solo.tcp_mut();
-        let ends = ((remote.ip(), remote.port()), (local.ip(), local.port()));
-        socket.connect(interface.context(), ends.0, ends.1).expect("the ends were checked");
-        let responder = responder.take();
-        let is_wanted = responder.as_ref().is_none_or(|responder| responder.park_on(id));
-        connection.stage = Stage::Connecting { responder };
-        connection.reservation = reservation;
-        if is_wanted {
-            cx.mark(id);
-        } else {
-            // Whoever asked has given up in the meantime, and will not ring.
-            self.remove_connection(cx, ip, id, Error::Aborted);
-        }
-        Ok(())
-    }
-
-    /// The address and port to connect from.
-    fn connect_from(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        remote: SocketAddr,
-        local: Option<SocketAddr>,
-        is_reserved: bool,
-    ) -> Result<SocketAddr, Error> {
-        let (address, port) = local.map_or((None, 0), |local| {
-            let address = local.ip().to_canonical();
-            (Some(address).filter(|address| !address.is_unspecified()), local.port())
-        });
-        let address = match address {
-            Some(address) if address.is_ipv4() != remote.is_ipv4() => {
-                return Err(Error::WrongFamily);
-            }
-            Some(address)
-                if !ip.addressing.is_local(address) || ip.addressing.is_tentative(address) =>
-            {
-                return Err(Error::AddressNotAvailable);
-            }
-            Some(address) => address,
-            None => ip.addressing.source_for(remote.ip())?,
-        };
-        let is_free = |port| {
-            let flow = FlowKey::new(SocketAddr::new(address, port), remote);
-            let is_taken = match self.flows.get(&flow) {
-                None => false,
-                Some(Flow::TimeWait) => !self.time_wait.is_reusable(&flow, cx.now),
-                Some(Flow::Connection(_) | Flow::Held(_)) => true,
-            };
-            !is_taken && (is_reserved || !self.ports.is_tcp_port_taken(port))
-        };
-        let port = match port {
-            0 => ports::pick(&mut cx.random, is_free).ok_or(Error::NoFreePort)?,
-            port if is_free(port) => port,
-            _ => return Err(Error::AddressInUse),
-        };
-        Ok(SocketAddr::new(address, port))
-    }
-
-    fn insert_connection(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        flow: FlowKey,
-        way: NextHop,
-        options: tcp::Options,
-        stage: Stage,
-    ) -> Result<SocketId, Error> {
-        if cx.is_shut_down {
-            return Err(Error::StackGone);
-        }
-        if cx.sockets.is_full() || self.lacks_buffers(cx, &options) {
-            // Worth least, and a flood of SYNs must not keep everybody else out.
-            self.evict_half_open(cx, ip, self.half_open.oldest());
-        }
-        if cx.sockets.is_full() {
-            return Err(Error::LimitReached);
-        }
-        let connection = self.new_connection(cx, ip, flow, way, options, stage)?;
-        let id = self.insert_socket(cx, |_| Ok(TcpSocket::Connection(connection)))?;
-        self.flows.insert(flow, Flow::Connection(id));
-        Ok(id)
-    }
-
-    /// Whether there is no room for the buffers of another connection.
-    pub(crate) fn lacks_buffers(&self, cx: &mut Context, options: &tcp::Options) -> bool {
-        let (recv_bytes, send_bytes) = self.buffer_bytes(cx, options);
-        !self.arena.has_room([recv_bytes, send_bytes])
-    }
-
-    /// How large the buffers of a connection are, for receiving and for sending.
-    fn buffer_bytes(&self, cx: &mut Context, options: &tcp::Options) -> (usize, usize) {
-        (
-            options.recv_buffer_bytes.unwrap_or(cx.config.recv_buffer_bytes),
-            options.send_buffer_bytes.unwrap_or(cx.config.send_buffer_bytes),
-        )
-    }
-
-    /// Makes a connection that has no place among the sockets yet.
-    pub(crate) fn new_connection(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        flow: FlowKey,
-        way: NextHop,
-        options: tcp::Options,
-        stage: Stage,
-    ) -> Result<Box<Connection>, Error> {
-        let (recv_bytes, send_bytes) = self.buffer_bytes(cx, &options);
-        let mut wire = match way {
-            NextHop::Own => Wire::new(flow, LOOPBACK_MTU, None),
-            NextHop::Link(_) | NextHop::Nowhere => {
-                Wire::new(flow, ip.outgoing.capabilities.mtu, cx.config.mss_max)
-            }
-        };
-        if let Some(path) = ip.path_mtus.get(flow.remote().ip(), cx.now) {
-            wire.narrow(path);
-        }
-        let solo = SoloSocket::new(&mut self.arena, recv_bytes, send_bytes)
-            .map_err(|_| Error::LimitReached)?;
-        Ok(Box::new(Connection::new(solo, wire, stage, (way, cx.now), options)))
-    }
-
     /// Looks at what the handle of a connection rang for.
     pub(crate) fn attend_connection(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
         let Some(connection) = self.sockets.connection_mut(id) else {
@@ -520,7 +124,7 @@ impl TcpLayer {
     }
 
     /// Follows what smoltcp has made of a connection.
-    fn advance(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+    pub(super) fn advance(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
         let Some(connection) = self.sockets.connection_mut(id) else {
             return;
         };
@@ -560,7 +164,7 @@ impl TcpLayer {
     }
 
     /// Hands a connection whose handshake is done to whoever waits for it.
-    fn establish(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+    pub(super) fn establish(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
         let limits = (cx.config.stream_queue_bytes, cx.config.stream_queue_bytes);
         let bell = Bell::new(id, cx.doorbell.clone());
         let Some(connection) = self.sockets.connection_mut(id) else {

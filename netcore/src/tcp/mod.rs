@@ -2,6 +2,7 @@
 
 pub(crate) mod buffer;
 mod commands;
+mod connect;
 pub(crate) mod connection;
 mod connections;
 pub(crate) mod engine;
@@ -10,6 +11,7 @@ pub(crate) mod flow_table;
 mod guard;
 pub(crate) mod held;
 mod held_syns;
+mod input;
 mod keepalive;
 mod late_segments;
 pub(crate) mod layer;

@@ -1,0 +1,192 @@
+//! New connections: where they are from, and what they are made of.
+
+use crate::channel::Responder;
+use crate::command::tcp::{self};
+use crate::context::Context;
+use crate::error::Error;
+use crate::id::SocketId;
+use crate::ip::addressing::{NextHop, this_host};
+use crate::ip::layer::IpLayer;
+use crate::ports;
+use crate::tcp::buffer::SoloSocket;
+use crate::tcp::connection::{Connection, Stage};
+use crate::tcp::engine::Engine;
+use crate::tcp::flow_table::{Flow, FlowKey};
+use crate::tcp::layer::TcpLayer;
+use crate::tcp::reservation::Reservation;
+use crate::tcp::sockets::TcpSocket;
+use crate::tcp::wire::Wire;
+use std::net::SocketAddr;
+
+/// The MTU between two sockets of the same stack, as Linux has it on its loopback link.
+const LOOPBACK_MTU: usize = 65_535;
+
+impl TcpLayer {
+    /// Starts to connect, perhaps from an address, and perhaps from a port that was reserved. The
+    /// answer goes to `responder` when the outcome is known.
+    pub(crate) fn connect(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        remote: SocketAddr,
+        from: (Option<SocketAddr>, Option<Reservation>),
+        options: tcp::Options,
+        responder: Option<Responder>,
+    ) {
+        let mut responder = responder;
+        if let Err(error) = self.try_connect(cx, ip, remote, from, options, &mut responder) {
+            self.reply(cx, ip, None, responder, Err(error));
+        }
+    }
+
+    fn try_connect(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        remote: SocketAddr,
+        (local, reservation): (Option<SocketAddr>, Option<Reservation>),
+        options: tcp::Options,
+        responder: &mut Option<Responder>,
+    ) -> Result<(), Error> {
+        let own = local.map(|local| local.ip().to_canonical());
+        let own = own.filter(|own| !own.is_unspecified());
+        let to = this_host(remote.ip(), own).to_canonical();
+        let remote = SocketAddr::new(to, remote.port());
+        if remote.port() == 0 {
+            return Err(Error::ZeroPort);
+        }
+        if remote.ip().is_multicast() || ip.addressing.is_broadcast(remote.ip()) {
+            return Err(Error::NetworkUnreachable);
+        }
+        let way = ip.addressing.next_hop(remote.ip())?;
+        self.check_reservation(reservation.as_ref())?;
+        let local = self.connect_from(cx, ip, remote, local, reservation.is_some())?;
+        let flow = FlowKey::new(local, remote);
+        let stage = Stage::Connecting { responder: None };
+        let id = self.insert_connection(cx, ip, flow, way, options, stage)?;
+        cx.at_work.socket = Some(id);
+        let isn = self.next_isn(cx, &flow);
+        let mut interface = Engine::for_handshake(isn, cx.now);
+        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
+        let socket = connection.solo.tcp_mut();
+        let ends = ((remote.ip(), remote.port()), (local.ip(), local.port()));
+        socket.connect(interface.context(), ends.0, ends.1).expect("the ends were checked");
+        let responder = responder.take();
+        let is_wanted = responder.as_ref().is_none_or(|responder| responder.park_on(id));
+        connection.stage = Stage::Connecting { responder };
+        connection.reservation = reservation;
+        if is_wanted {
+            cx.mark(id);
+        } else {
+            // Whoever asked has given up in the meantime, and will not ring.
+            self.remove_connection(cx, ip, id, Error::Aborted);
+        }
+        Ok(())
+    }
+
+    /// The address and port to connect from.
+    fn connect_from(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        is_reserved: bool,
+    ) -> Result<SocketAddr, Error> {
+        let (address, port) = local.map_or((None, 0), |local| {
+            let address = local.ip().to_canonical();
+            (Some(address).filter(|address| !address.is_unspecified()), local.port())
+        });
+        let address = match address {
+            Some(address) if address.is_ipv4() != remote.is_ipv4() => {
+                return Err(Error::WrongFamily);
+            }
+            Some(address)
+                if !ip.addressing.is_local(address) || ip.addressing.is_tentative(address) =>
+            {
+                return Err(Error::AddressNotAvailable);
+            }
+            Some(address) => address,
+            None => ip.addressing.source_for(remote.ip())?,
+        };
+        let is_free = |port| {
+            let flow = FlowKey::new(SocketAddr::new(address, port), remote);
+            let is_taken = match self.flows.get(&flow) {
+                None => false,
+                Some(Flow::TimeWait) => !self.time_wait.is_reusable(&flow, cx.now),
+                Some(Flow::Connection(_) | Flow::Held(_)) => true,
+            };
+            !is_taken && (is_reserved || !self.ports.is_tcp_port_taken(port))
+        };
+        let port = match port {
+            0 => ports::pick(&mut cx.random, is_free).ok_or(Error::NoFreePort)?,
+            port if is_free(port) => port,
+            _ => return Err(Error::AddressInUse),
+        };
+        Ok(SocketAddr::new(address, port))
+    }
+
+    pub(super) fn insert_connection(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        flow: FlowKey,
+        way: NextHop,
+        options: tcp::Options,
+        stage: Stage,
+    ) -> Result<SocketId, Error> {
+        if cx.is_shut_down {
+            return Err(Error::StackGone);
+        }
+        if cx.sockets.is_full() || self.lacks_buffers(cx, &options) {
+            // Worth least, and a flood of SYNs must not keep everybody else out.
+            self.evict_half_open(cx, ip, self.half_open.oldest());
+        }
+        if cx.sockets.is_full() {
+            return Err(Error::LimitReached);
+        }
+        let connection = self.new_connection(cx, ip, flow, way, options, stage)?;
+        let id = self.insert_socket(cx, |_| Ok(TcpSocket::Connection(connection)))?;
+        self.flows.insert(flow, Flow::Connection(id));
+        Ok(id)
+    }
+
+    /// Whether there is no room for the buffers of another connection.
+    pub(crate) fn lacks_buffers(&self, cx: &mut Context, options: &tcp::Options) -> bool {
+        let (recv_bytes, send_bytes) = self.buffer_bytes(cx, options);
+        !self.arena.has_room([recv_bytes, send_bytes])
+    }
+
+    /// How large the buffers of a connection are, for receiving and for sending.
+    fn buffer_bytes(&self, cx: &mut Context, options: &tcp::Options) -> (usize, usize) {
+        (
+            options.recv_buffer_bytes.unwrap_or(cx.config.recv_buffer_bytes),
+            options.send_buffer_bytes.unwrap_or(cx.config.send_buffer_bytes),
+        )
+    }
+
+    /// Makes a connection that has no place among the sockets yet.
+    pub(crate) fn new_connection(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        flow: FlowKey,
+        way: NextHop,
+        options: tcp::Options,
+        stage: Stage,
+    ) -> Result<Box<Connection>, Error> {
+        let (recv_bytes, send_bytes) = self.buffer_bytes(cx, &options);
+        let mut wire = match way {
+            NextHop::Own => Wire::new(flow, LOOPBACK_MTU, None),
+            NextHop::Link(_) | NextHop::Nowhere => {
+                Wire::new(flow, ip.outgoing.capabilities.mtu, cx.config.mss_max)
+            }
+        };
+        if let Some(path) = ip.path_mtus.get(flow.remote().ip(), cx.now) {
+            wire.narrow(path);
+        }
+        let solo = SoloSocket::new(&mut self.arena, recv_bytes, send_bytes)
+            .map_err(|_| Error::LimitReached)?;
+        Ok(Box::new(Connection::new(solo, wire, stage, (way, cx.now), options)))
+    }
+}

@@ -1,0 +1,178 @@
+//! Segments and bytes from the peer.
+
+use super::{ACK_DELAY, COPY_UNLOCKED, Connection, QUICK_ACKS_ALL, Stage};
+use crate::error::Error;
+use crate::link::{self, Link};
+use crate::output::Output;
+use crate::queue::{Received, StreamQueue};
+use crate::tcp::engine::Engine;
+use crate::tcp::engine::State;
+use crate::tcp::sink::ConnectionSink;
+use crate::time::Instant;
+use crate::wire::TcpPacket;
+use bytes::Bytes;
+use std::task::Waker;
+use std::time::Duration;
+
+impl Connection {
+    /// Shows a segment to the connection. `buffer` is the packet once more, if it may be kept, and
+    /// the size of the buffer that it is a part of.
+    pub(crate) fn receive<L: Link>(
+        &mut self,
+        engine: &mut Engine,
+        now: Instant,
+        packet: &[u8],
+        (tcp_start, buffer): (usize, Option<(&Bytes, usize)>),
+        output: &mut Output<'_, L>,
+        wakes: &mut Vec<Waker>,
+    ) {
+        #[cfg(test)]
+        assert!(!self.is_to_panic, "as the test wants");
+        let segment = TcpPacket::new_unchecked(&packet[tcp_start..]);
+        let (is_syn, is_fin, is_reset) = (segment.syn(), segment.fin(), segment.rst());
+        let sequence = segment.seq_number().0 as u32;
+        let payload_start = tcp_start + usize::from(segment.header_len());
+        let payload_len = packet.len() - payload_start;
+        let before = self.state();
+
+        if payload_len > 0 {
+            self.reclaim.on_received(sequence.wrapping_add(payload_len as u32), now);
+        }
+        // A packet of several segments is acknowledged at once, as the several would be.
+        let is_quick = self.quick_acks > 0 || payload_len > self.wire.segment_bytes();
+        if payload_len > 0 && (1..QUICK_ACKS_ALL).contains(&self.quick_acks) {
+            self.quick_acks -= 1;
+        }
+        if self.is_probing {
+            self.is_probing = false;
+            self.solo.tcp_mut().set_keep_alive(None);
+        }
+        if payload_len == 0 && !is_syn && !is_fin && !is_reset && self.waits_for_fin_alone(&segment)
+        {
+            self.last_heard = now;
+            return;
+        }
+        let unacknowledged = self.solo.tcp().send_queue();
+        let delay = if is_quick { Duration::ZERO } else { ACK_DELAY };
+        self.solo.tcp_mut().set_ack_delay(Some(delay.into()));
+        // Only the SYN that answers ours says anything; any other may be anybody's.
+        let is_answer = is_syn && before == State::SynSent;
+        if !is_syn && !is_reset {
+            self.wire.received(&segment);
+        }
+        let clamped = is_answer.then(|| self.wire.received_syn(packet, tcp_start));
+        let shown = clamped.as_deref().unwrap_or(packet);
+        let was_empty = self.solo.tcp().recv_queue() == 0;
+        let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
+        engine.receive(now, shown, self.solo.set_mut(), &mut sink);
+        self.last_heard = now;
+        if self.solo.tcp().send_queue() < unacknowledged {
+            self.progressed = now;
+        }
+        if is_fin
+            && self.wire.sequences(self.solo.tcp()).is_some_and(|at| self.wire.is_past_edge(&at))
+        {
+            // smoltcp takes a FIN for which the window has no room, and until that is acknowledged
+            // its arithmetic is off: it would take segments from half the sequence space away.
+            self.acknowledge(engine, now, output);
+        }
+
+        if is_reset && before != State::Closed && self.is_finished() {
+            self.failure = Some(match self.stage {
+                Stage::Connecting { .. } => Error::Refused,
+                // As Linux has it: nothing that was to be read is missing.
+                _ if before == State::CloseWait => Error::PeerClosed,
+                _ => Error::Reset,
+            });
+        }
+        if let Some((packet, buffer_bytes)) = buffer
+            && let Some(kept) = link::kept_bytes(payload_len, buffer_bytes)
+            && was_empty
+            && self.wire.next_expected() == Some(sequence)
+        {
+            self.keep_payload(packet.slice(payload_start..), kept, wakes);
+        }
+    }
+
+    /// Whether a bare acknowledgement says nothing new, and nothing but the FIN is left for it to
+    /// acknowledge. For three of those smoltcp takes its timer away to retransmit data at once, of
+    /// which there is none, and the FIN is never sent again.
+    fn waits_for_fin_alone(&self, segment: &TcpPacket<&[u8]>) -> bool {
+        let tcp = self.solo.tcp();
+        matches!(tcp.state(), State::FinWait1 | State::Closing | State::LastAck)
+            && tcp.send_queue() == 0
+            && self
+                .wire
+                .sequences(tcp)
+                .is_some_and(|at| at.unacknowledged == segment.ack_number().0 as u32)
+    }
+
+    /// Hands the payload of the packet that smoltcp has just taken to the queue as it is, instead
+    /// of a copy out of the receive buffer; for what it keeps alive the queue counts `kept`. Without
+    /// room for all of it, a copy of a part does.
+    fn keep_payload(&mut self, payload: Bytes, kept: usize, wakes: &mut Vec<Waker>) {
+        let Some(queue) = self.queue().cloned() else {
+            return;
+        };
+        let len = payload.len();
+        if len <= self.solo.tcp().recv_queue() && kept <= queue.recv_room() {
+            queue.push_received(Received::Kept(payload, kept), wakes);
+            self.discard_received(len);
+        }
+    }
+
+    fn discard_received(&mut self, mut bytes: usize) {
+        self.wire.took(bytes);
+        while bytes > 0 {
+            let skip = |buffer: &mut [u8]| (buffer.len().min(bytes), buffer.len().min(bytes));
+            bytes -= self.solo.tcp_mut().recv(skip).expect("so much was received");
+        }
+    }
+
+    /// Moves received bytes to the handle, if there still is one, as far as it has room.
+    pub(crate) fn pump_received(&mut self, wakes: &mut Vec<Waker>) {
+        if self.is_orphan {
+            return;
+        }
+        let Some(queue) = self.queue().cloned() else {
+            return;
+        };
+        while self.solo.tcp().can_recv() {
+            let room = queue.recv_room();
+            let moved = self.solo.tcp_mut().recv(|buffer| {
+                let bytes = &buffer[..buffer.len().min(room)];
+                push_copy(&queue, bytes, wakes);
+                (bytes.len(), bytes.len())
+            });
+            match moved {
+                Ok(moved) if moved > 0 => self.wire.took(moved),
+                _ => break,
+            }
+        }
+    }
+
+    /// Moves all received bytes to the handle, whether or not it has room.
+    pub(crate) fn drain_received(&mut self, wakes: &mut Vec<Waker>) {
+        let Some(queue) = self.queue().cloned() else {
+            return;
+        };
+        let tcp = self.solo.tcp_mut();
+        while tcp.can_recv() {
+            let moved = tcp.recv(|buffer| {
+                push_copy(&queue, buffer, wakes);
+                (buffer.len(), ())
+            });
+            if moved.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+fn push_copy(queue: &StreamQueue, bytes: &[u8], wakes: &mut Vec<Waker>) {
+    match bytes.len() {
+        0 => {}
+        1..COPY_UNLOCKED => queue.push_received(Received::Copy(bytes), wakes),
+        len => queue.push_received(Received::Kept(Bytes::copy_from_slice(bytes), len), wakes),
+    }
+}

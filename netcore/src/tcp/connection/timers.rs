@@ -1,0 +1,115 @@
+//! The deadlines of a connection.
+
+use super::{Connection, Stage};
+use crate::config::Config;
+use crate::link::Link;
+use crate::output::Output;
+use crate::tcp::engine::{Engine, State};
+use crate::tcp::guard;
+use crate::tcp::keepalive::Activity;
+use crate::tcp::sink::ConnectionSink;
+use crate::time::Instant;
+use std::time::Duration;
+
+impl Connection {
+    /// When smoltcp wants to be polled again.
+    ///
+    /// If a window closes while data is under way, smoltcp stops its timer when that is due to be
+    /// sent again, and waits for a peer that may have said already that the window is open. It is
+    /// the sender that has to ask (RFC 9293 section 3.8.6.1): smoltcp does once it is shown the
+    /// closed window again.
+    pub(in crate::tcp) fn poll_at<L: Link>(
+        &mut self,
+        engine: &mut Engine,
+        now: Instant,
+        output: &mut Output<'_, L>,
+    ) -> Option<Instant> {
+        let due = engine.poll_at(now, self.solo.set());
+        if due.is_some() || self.solo.tcp().send_queue() == 0 {
+            return due;
+        }
+        let at = self.wire.sequences(self.solo.tcp())?;
+        let flow = self.wire.flow();
+        let ends = (flow.remote(), flow.local());
+        let segment = guard::closed_window(ends, at.expected, at.unacknowledged);
+        let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
+        engine.receive(now, &segment, self.solo.set_mut(), &mut sink);
+        engine.poll_at(now, self.solo.set())
+    }
+
+    /// Looks at the deadlines that smoltcp knows nothing of; returns whether one has passed.
+    pub(crate) fn is_given_up(&mut self, now: Instant, config: &Config) -> bool {
+        self.set_expiry(now, config);
+        self.gives_up_at(config).is_some_and(|at| at <= now)
+    }
+
+    /// When the memory behind its buffers may be given back.
+    pub(in crate::tcp) fn reclaims_at(&self) -> Option<Instant> {
+        self.reclaim.reclaims_at()
+    }
+
+    /// Has smoltcp probe a peer that has been silent for long enough.
+    pub(crate) fn probe_if_idle(&mut self, now: Instant) {
+        if let Some((at, interval)) = self.probes_from()
+            && at <= now
+        {
+            self.is_probing = true;
+            // Sends the first probe at once.
+            self.solo.tcp_mut().set_keep_alive(Some(interval.into()));
+        }
+    }
+
+    pub(in crate::tcp) fn probes_from(&self) -> Option<(Instant, Duration)> {
+        if self.is_probing || !matches!(self.stage, Stage::Open(_)) {
+            return None;
+        }
+        self.peer_timeouts.as_ref()?.probes_from(self.activity())
+    }
+
+    pub(in crate::tcp) fn gives_up_at(&self, config: &Config) -> Option<Instant> {
+        if self.state() == State::Closed {
+            // Given up already; only the reset has to leave.
+            return None;
+        }
+        let (activity, timeout) = (self.activity(), config.retransmit_timeout);
+        let silence = match &self.peer_timeouts {
+            Some(peer_timeouts) => peer_timeouts.ends_at(activity, timeout),
+            None => activity.is_unanswered.then_some(activity.heard + timeout),
+        };
+        self.expires.into_iter().chain(silence).min()
+    }
+
+    fn activity(&self) -> Activity {
+        Activity {
+            heard: self.last_heard,
+            progressed: self.progressed,
+            is_unanswered: self.solo.tcp().send_queue() > 0 || self.awaits_fin_ack(),
+        }
+    }
+
+    /// Whether the FIN was given to smoltcp and the peer has not acknowledged it.
+    pub(in crate::tcp) fn awaits_fin_ack(&self) -> bool {
+        matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck)
+    }
+
+    fn set_expiry(&mut self, now: Instant, config: &Config) {
+        let timeout = match &self.stage {
+            Stage::Connecting { .. } => {
+                let chosen = self.options.as_ref().and_then(|options| options.connect_timeout);
+                chosen.unwrap_or(config.connect_timeout)
+            }
+            Stage::HalfOpen { .. } => config.handshake_timeout,
+            Stage::Open(_) if !self.is_orphan => return,
+            Stage::Open(_) => {
+                // A peer that goes on taking what was sent gets the time to take the rest.
+                let unsent = self.solo.tcp().send_queue();
+                if unsent < self.unsent {
+                    self.expires = None;
+                }
+                self.unsent = unsent;
+                config.close_timeout
+            }
+        };
+        self.expires.get_or_insert(now + timeout);
+    }
+}

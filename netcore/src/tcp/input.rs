@@ -1,0 +1,234 @@
+//! From a packet to the connection, listener or reset that it is for.
+
+use crate::command::tcp::OnSyn;
+use crate::context::Context;
+use crate::counters::{DropReason, Fate};
+use crate::error::Error;
+use crate::id::SocketId;
+use crate::ip::layer::IpLayer;
+use crate::ip::packet::Packet;
+use crate::link::Link;
+use crate::output::Output;
+use crate::tcp::connection::Stage;
+use crate::tcp::flow_table::{Flow, FlowKey};
+use crate::tcp::guard::Verdict;
+use crate::tcp::layer::TcpLayer;
+use crate::tcp::options;
+use crate::wire::TcpPacket;
+use std::net::SocketAddr;
+
+/// A TCP header without options.
+const TCP_HEADER: u8 = 20;
+
+impl TcpLayer {
+    /// Takes a segment: to its connection, to a listener, or to nobody.
+    pub(crate) fn receive_tcp<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        mut packet: Packet,
+        link: &mut L,
+    ) -> Result<Fate, DropReason> {
+        if packet.header.has_extensions {
+            packet.strip_extensions();
+        }
+        let segment =
+            TcpPacket::new_checked(packet.payload()).map_err(|_| DropReason::Malformed)?;
+        let ends = (packet.header.source.into(), packet.header.destination.into());
+        if !packet.is_checksum_good && !segment.verify_checksum(&ends.0, &ends.1) {
+            return Err(DropReason::Checksum);
+        }
+        if segment.src_port() == 0 || segment.dst_port() == 0 {
+            return Err(DropReason::Malformed);
+        }
+        let flow = FlowKey::new(
+            SocketAddr::new(packet.header.destination, segment.dst_port()),
+            SocketAddr::new(packet.header.source, segment.src_port()),
+        );
+        let has_ack = segment.ack();
+        let is_first = segment.syn() && !has_ack && !segment.rst();
+        if segment.header_len() > TCP_HEADER
+            && let Some(legible) = options::legible(&packet.bytes, packet.header.payload.start)
+        {
+            packet.header.payload.end = legible.len();
+            packet.bytes = legible.into();
+        }
+        match self.flows.get(&flow).copied() {
+            Some(Flow::Connection(id)) => self.receive_segment(cx, ip, id, &packet, link),
+            Some(Flow::Held(id)) => self.receive_while_held(cx, ip, id, &packet, link),
+            Some(Flow::TimeWait) => self.receive_late_segment(cx, ip, flow, &packet, link),
+            // A segment to many has no connection (RFC 9293 section 3.9.2.3, MUST-57).
+            None if !ip.addressing.is_local(packet.header.destination) => Err(DropReason::NotForUs),
+            None if is_first => self.receive_syn(cx, ip, flow, &packet, link),
+            // What a listener cannot take for a segment of an older connection (RFC 9293 section
+            // 3.10.7.2).
+            None if !has_ack && self.ports.find(flow.local()).is_some() => {
+                Err(DropReason::Unacceptable)
+            }
+            None => Err(self.answer_reset(cx, ip, &packet, DropReason::NoListener, link)),
+        }
+    }
+
+    pub(super) fn receive_segment<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        packet: &Packet,
+        link: &mut L,
+    ) -> Result<Fate, DropReason> {
+        cx.at_work.socket = Some(id);
+        let connection = self.sockets.connection_mut(id).expect("the flow table has living ids");
+        if let Stage::HalfOpen { listener, .. } = connection.stage {
+            // With the accept queue full the last step of the handshake is not taken, so that the
+            // peer repeats it.
+            let is_full = self.sockets.listener_mut(listener).is_none_or(|l| l.is_full());
+            let segment = TcpPacket::new_unchecked(packet.payload());
+            if is_full && !segment.rst() && !segment.syn() {
+                return Err(DropReason::BacklogFull);
+            }
+        }
+        let connection = self.sockets.connection_mut(id).expect("it was just there");
+        let start = packet.header.payload.start;
+        let (engine, now, wakes) = (&mut self.engine, cx.now, &mut cx.wakes);
+        let mut output = Output { link, state: &mut ip.outgoing };
+        let is_handshake = !matches!(connection.stage, Stage::Open(_));
+        let verdict = connection.judge(&packet.bytes, start);
+        let is_answered = match verdict {
+            Verdict::Challenge(_) => {
+                connection.may_challenge(now) && self.challenges.allows(&mut cx.random, now)
+            }
+            _ => true,
+        };
+        match &verdict {
+            Verdict::Take => {
+                let buffer = Some((&packet.bytes, packet.buffer_bytes));
+                connection.receive(engine, now, &packet.bytes, (start, buffer), &mut output, wakes);
+            }
+            Verdict::TakePart(part) => {
+                let cut = part.cut(&packet.bytes, start);
+                connection.receive(engine, now, &cut, (start, None), &mut output, wakes);
+                if part.is_to_be_acknowledged {
+                    connection.acknowledge(engine, now, &mut output);
+                }
+            }
+            Verdict::Acknowledge(_) | Verdict::Challenge(_) if is_answered => {
+                connection.acknowledge(engine, now, &mut output);
+            }
+            _ => {}
+        }
+        match verdict {
+            Verdict::Take | Verdict::TakePart(_) => {
+                if is_handshake {
+                    // The segment behind this one may be a reset, and the backlog is counted with
+                    // the next SYN: a handshake that is done counts at once.
+                    self.advance(cx, ip, id);
+                }
+                cx.mark(id);
+                Ok(Fate::Delivered)
+            }
+            Verdict::Refuse(reason) => Err(self.answer_reset(cx, ip, packet, reason, link)),
+            _ if !is_answered => Err(DropReason::RateLimited),
+            Verdict::Acknowledge(reason) | Verdict::Challenge(reason) | Verdict::Drop(reason) => {
+                Err(reason)
+            }
+        }
+    }
+
+    /// Takes a SYN for a pair of ends that has no connection.
+    pub(crate) fn receive_syn<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        flow: FlowKey,
+        packet: &Packet,
+        link: &mut L,
+    ) -> Result<Fate, DropReason> {
+        let found = self.ports.find(flow.local());
+        let Some((listener_id, listener)) =
+            found.and_then(|id| Some((id, self.sockets.listener_mut(id)?)))
+        else {
+            return Err(self.answer_reset(cx, ip, packet, DropReason::NoListener, link));
+        };
+        if TcpPacket::new_unchecked(packet.payload()).fin() {
+            // Nobody means it; Linux drops it as well.
+            return Err(DropReason::Unacceptable);
+        }
+        if listener.on_syn == OnSyn::Hold {
+            return self.hold_syn(cx, ip, flow, listener_id, packet);
+        }
+        if listener.is_full() {
+            return Err(DropReason::BacklogFull);
+        }
+        let options = listener.options.clone();
+        let way =
+            ip.addressing.next_hop(flow.remote().ip()).map_err(|_| DropReason::NoRouteBack)?;
+        self.make_room_for_half_open(cx, ip, listener_id);
+        let stage = Stage::HalfOpen { listener: listener_id, tickets: (0, 0), responder: None };
+        let id = self.insert_connection(cx, ip, flow, way, options, stage).map_err(|_| match cx
+            .sockets
+            .is_full()
+        {
+            true => DropReason::TooManySockets,
+            false => DropReason::NoBuffers,
+        })?;
+        cx.at_work.socket = Some(id);
+        let ticket = self.sockets.listener_mut(listener_id).map_or(0, |l| l.half_open.insert(id));
+        let tickets = (ticket, self.half_open.insert(id));
+        let isn = self.next_isn(cx, &flow);
+        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
+        connection.stage = Stage::HalfOpen { listener: listener_id, tickets, responder: None };
+        self.begin_handshake(cx, ip, id, isn, packet, link);
+        Ok(Fate::Delivered)
+    }
+
+    /// Shows a connection the SYN that it was made for, and has it answered.
+    pub(crate) fn begin_handshake<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        isn: u32,
+        packet: &Packet,
+        link: &mut L,
+    ) {
+        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
+        let flow = connection.wire.flow();
+        let endpoint = (flow.local().ip(), flow.local().port());
+        connection.solo.tcp_mut().listen(endpoint).expect("a closed socket and a port");
+        let mut output = Output { link, state: &mut ip.outgoing };
+        let start = packet.header.payload.start;
+        connection.receive_syn(isn, cx.now, &packet.bytes, start, &mut output);
+        cx.mark(id);
+    }
+
+    /// Has the oldest half-open connections make room for another of a listener.
+    pub(crate) fn make_room_for_half_open(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        listener: SocketId,
+    ) {
+        if let Some(listener) = self.sockets.listener_mut(listener)
+            && listener.half_open.len() >= cx.config.half_open_per_listener_max.max(1)
+        {
+            let oldest = listener.half_open.oldest();
+            self.evict_half_open(cx, ip, oldest);
+        }
+        if self.half_open.len() >= cx.config.half_open_max.max(1) {
+            self.evict_half_open(cx, ip, self.half_open.oldest());
+        }
+    }
+
+    pub(crate) fn evict_half_open(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        oldest: Option<SocketId>,
+    ) {
+        if let Some(id) = oldest {
+            ip.outgoing.counters.drop(DropReason::HalfOpenEvicted);
+            self.remove_half_open(cx, ip, id, Error::Aborted);
+        }
+    }
+}
