@@ -20,7 +20,7 @@ static DATA: [u8; BATCH * SEGMENT_BYTES] = [7; BATCH * SEGMENT_BYTES];
 /// chunks of 64 KiB, and what waits for the reader is gathered in buffers that grow up to 16 KiB and
 /// are gone when it is read. With their reference counts that is one allocation for five segments.
 #[test]
-fn a_packet_costs_the_pipe_an_allocation_and_the_stacks_hardly_any() {
+fn packet_costs_one_allocation_in_the_pipe() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
     // Until windows and queues have their sizes.

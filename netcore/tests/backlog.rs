@@ -33,7 +33,7 @@ fn all_connections_of_a_burst_are_accepted_oldest_first() {
 }
 
 #[test]
-fn a_connection_that_was_closed_before_it_was_accepted_keeps_its_bytes() {
+fn bytes_survive_a_close_before_accept() {
     let mut pair = Pair::new();
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
     let client = pair.connect(Side::Near, "10.0.0.2:80").expect("a listener");
@@ -51,7 +51,7 @@ fn a_connection_that_was_closed_before_it_was_accepted_keeps_its_bytes() {
 }
 
 #[test]
-fn a_connection_that_is_reset_right_behind_its_handshake_is_accepted() {
+fn reset_right_after_the_handshake_is_still_accepted() {
     let mut pair = Pair::new();
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
     // Holds back what follows the SYN, so that it arrives at once.
@@ -149,7 +149,7 @@ fn a_flood_of_syns_stays_bounded_and_lets_others_in() {
 }
 
 #[test]
-fn dropping_a_listener_resets_what_nobody_accepted_and_nothing_else() {
+fn dropped_listener_resets_only_unaccepted_connections() {
     let mut pair = Pair::new();
     let (accepted, server, listener) = pair.connected();
     let unaccepted = pair.connect(Side::Near, "10.0.0.2:80").expect("a listener");

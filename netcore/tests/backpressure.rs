@@ -8,7 +8,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 #[test]
-fn a_reader_that_never_reads_stops_the_writer_at_the_configured_bounds() {
+fn writer_stops_at_the_bounds_when_nobody_reads() {
     let config = Config {
         recv_buffer_bytes: 64 * 1024,
         send_buffer_bytes: 64 * 1024,

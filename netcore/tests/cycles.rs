@@ -40,7 +40,7 @@ const CYCLES: [(&str, Cycle); 12] = [
 ];
 
 #[test]
-fn whatever_becomes_of_connections_a_minute_later_nothing_is_left() {
+fn every_connection_is_gone_a_minute_after_its_end() {
     let cycles: usize = match std::env::var("NETCORE_CYCLES") {
         Ok(cycles) => cycles.parse().expect("NETCORE_CYCLES is a number"),
         Err(_) => BATCH,

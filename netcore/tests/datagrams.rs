@@ -111,7 +111,7 @@ fn what_cannot_be_sent_fails_at_once() {
 }
 
 #[test]
-fn a_connected_socket_hears_only_its_peer_and_learns_of_closed_ports() {
+fn connected_udp_receives_only_from_its_peer_and_gets_errors() {
     let mut pair = Pair::new();
     let near = bind(&mut pair, Side::Near, "10.0.0.1:1000");
     let far = bind(&mut pair, Side::Far, "10.0.0.2:2000");
@@ -268,7 +268,7 @@ fn a_full_queue_drops_and_counts() {
 }
 
 #[test]
-fn a_socket_that_may_not_fragment_refuses_what_the_link_cannot_carry_whole() {
+fn dont_fragment_refuses_datagrams_larger_than_the_link() {
     let mut pair = Pair::new();
     for (near, far, largest) in
         [("10.0.0.1:0", "10.0.0.2:2000", 1472), ("[fd00::1]:0", "[fd00::2]:2000", 1452)]

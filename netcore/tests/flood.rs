@@ -26,7 +26,7 @@ const HALF_OPEN_BYTES_MAX: usize = 8 * 1024;
 const TEST_BYTES_MAX: usize = 64 << 20;
 
 #[test]
-fn a_minute_of_spoofed_syns_costs_bounded_memory_and_keeps_nobody_out() {
+fn spoofed_syn_flood_is_bounded_and_does_not_lock_out_peers() {
     let syns_per_second: usize = match std::env::var("NETCORE_FLOOD") {
         Ok(rate) => rate.parse().expect("NETCORE_FLOOD is a number"),
         Err(_) => 1000,

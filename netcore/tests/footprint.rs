@@ -20,7 +20,7 @@ const PAGE: usize = 4096;
 
 // One test, so that nothing else is in the process meanwhile.
 #[test]
-fn an_idle_connection_is_small_before_its_first_byte_and_again_some_seconds_after_it() {
+fn idle_connection_is_small_before_and_after_its_use() {
     let config =
         Config { recv_buffer_bytes: WINDOW, send_buffer_bytes: WINDOW, ..Config::default() };
     let mut pair = Pair::with(config, 1500);

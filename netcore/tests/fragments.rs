@@ -91,7 +91,7 @@ impl Drop for Bench {
 }
 
 #[test]
-fn extension_headers_in_the_fragmented_part_are_part_of_the_packet() {
+fn fragmented_extension_headers_belong_to_the_packet() {
     for eights in [1, 2, 5] {
         let part = [destination_options(UDP, eights), datagram(1000)].concat();
         for cut in [48, 64, 512] {

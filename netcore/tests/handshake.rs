@@ -124,7 +124,7 @@ fn what_cannot_be_connected_to_fails_at_once() {
 }
 
 #[test]
-fn a_dropped_connect_frees_its_socket_and_a_late_answer_is_reset() {
+fn dropped_connect_frees_its_socket_and_resets_late_answers() {
     let mut pair = Pair::new();
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
     let channel = pair.near.stack.command_channel();

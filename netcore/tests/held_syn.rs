@@ -382,7 +382,7 @@ fn a_syn_is_held_for_as_long_as_a_handshake_may_take() {
 }
 
 #[test]
-fn held_syns_end_with_their_listener_their_address_and_their_stack() {
+fn held_syns_end_with_listener_address_or_stack() {
     type End = fn(&mut Pair, SocketId);
     let ends: [(End, Error); 4] = [
         (|pair, listener| close(pair, listener), Error::Aborted),

@@ -116,7 +116,7 @@ fn data_behind_the_window_of_the_handshake_is_not_taken() {
 /// smoltcp takes a FIN at the end of its buffer, and then subtracts a later sequence number from an
 /// earlier one.
 #[test]
-fn an_empty_segment_from_far_away_changes_nothing_when_a_fin_has_met_a_full_window() {
+fn far_empty_segment_after_fin_on_full_window_is_ignored() {
     const BYTES: u32 = 16 << 10;
     let config = Config { recv_buffer_bytes: BYTES as usize, ..Config::default() };
     let mut bench = Bench::new(config);
@@ -136,7 +136,7 @@ fn an_empty_segment_from_far_away_changes_nothing_when_a_fin_has_met_a_full_wind
 
 /// smoltcp goes on to probe for a window that nothing is left for, and never stops.
 #[test]
-fn a_peer_that_takes_everything_and_offers_no_window_is_left_in_peace() {
+fn zero_window_is_not_probed_once_all_data_is_acked() {
     let mut bench = Bench::new(Config::default());
     bench.peer.offered = 0;
     bench.peer.send(&mut bench.pair, 1, 0);

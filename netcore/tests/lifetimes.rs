@@ -103,7 +103,7 @@ const CLOSING_STATES: [(bool, Course, &str); 4] = [
 ];
 
 #[test]
-fn without_its_handle_every_closing_state_ends_after_the_close_timeout() {
+fn unacked_fin_without_a_handle_ends_by_close_timeout() {
     for (is_half_closed, course, state) in CLOSING_STATES {
         let mut scene = Scene::new();
         if is_half_closed {
@@ -120,7 +120,7 @@ fn without_its_handle_every_closing_state_ends_after_the_close_timeout() {
 }
 
 #[test]
-fn with_its_handle_every_state_with_an_unacknowledged_fin_times_out() {
+fn unacked_fin_with_a_handle_times_out_in_every_state() {
     for (is_half_closed, course, state) in CLOSING_STATES {
         if state == "FIN-WAIT-2" {
             // The FIN was acknowledged: the peer owes nothing and may send for ever.
@@ -175,7 +175,7 @@ fn a_peer_that_has_closed_and_takes_no_more_data_times_out() {
 }
 
 #[test]
-fn data_that_nobody_acknowledges_outlives_its_handle_by_the_close_timeout() {
+fn unacked_data_outlives_its_handle_by_the_close_timeout() {
     for is_half_closed in [false, true] {
         let mut scene = Scene::new();
         if is_half_closed {
@@ -192,7 +192,7 @@ fn data_that_nobody_acknowledges_outlives_its_handle_by_the_close_timeout() {
 }
 
 #[test]
-fn a_peer_that_answers_and_keeps_its_window_closed_cannot_hold_on_to_a_closed_connection() {
+fn closed_connection_ends_despite_a_zero_window_peer() {
     let mut scene = Scene::new();
     scene.peer.window = 0;
     scene.say(TcpControl::None, &[]);
@@ -264,7 +264,7 @@ fn repeating_its_syn_does_not_keep_a_half_open_connection_alive() {
 }
 
 #[test]
-fn a_simultaneous_open_that_goes_no_further_times_out_as_any_connect() {
+fn stuck_simultaneous_open_times_out_like_a_connect() {
     let timeout = Duration::from_secs(10);
     let mut pair = Pair::with(Config { connect_timeout: timeout, ..Config::default() }, 1500);
     let tap = Tap::new(&mut pair);
@@ -395,7 +395,7 @@ fn a_repeated_fin_begins_time_wait_anew_and_nothing_else_does() {
 }
 
 #[test]
-fn a_listener_keeps_what_its_program_has_not_accepted_and_no_longer_than_it_lives() {
+fn unaccepted_connections_live_as_long_as_their_listener() {
     let mut scene = Scene::new();
     let mut late = Peer::new(PEER, 1001);
     let tap = scene.tap.clone();

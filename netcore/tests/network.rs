@@ -99,7 +99,7 @@ fn an_address_that_comes_and_goes_disturbs_no_other() {
 }
 
 #[test]
-fn the_last_address_takes_its_connections_along_and_tells_their_peers() {
+fn removing_the_last_address_resets_its_connections() {
     let mut pair = Hosts::new();
     let (near, far) = connection(&mut pair, "10.0.0.2:80");
     let (near_v6, far_v6) = connection(&mut pair, "[fd00::2]:80");
@@ -136,7 +136,7 @@ fn a_connect_from_an_address_that_goes_fails() {
 }
 
 #[test]
-fn half_open_connections_go_with_their_address_and_the_listener_stays() {
+fn removed_address_ends_half_open_but_not_the_listener() {
     let mut pair = Hosts::new();
     let listener = pair.listen(Side::Far, "0.0.0.0:80").expect("a free port");
     // The last step of the handshake does not arrive.
@@ -380,7 +380,7 @@ fn intercept(pair: &mut Hosts, address: &str) -> Result<Arc<DatagramQueue>, Erro
 }
 
 #[test]
-fn a_socket_for_every_port_hears_what_is_sent_to_anybody_and_answers_from_there() {
+fn any_port_socket_receives_all_and_replies_from_there() {
     let mut pair = Hosts::new();
     for gateway in ["10.0.0.2", "fd00::2"] {
         let route = Route::default_via(ip(gateway));

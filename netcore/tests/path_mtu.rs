@@ -384,7 +384,7 @@ fn raw_packet(remote: &str, len: usize) -> Bytes {
 }
 
 #[test]
-fn a_flood_of_messages_is_bounded_and_narrows_only_what_it_names() {
+fn too_big_flood_is_bounded_and_narrows_only_named_paths() {
     let mut pair = Pair::with(Config { path_mtus_max: 100, ..Config::default() }, 1500);
     let gateway = netcore::Route::default_via(addr("10.0.0.2:0").ip());
     pair.call(Side::Near, None, control::Command::AddRoute { route: gateway }).expect("a route");

@@ -12,7 +12,7 @@ const SEGMENTS: [std::ops::Range<usize>; 5] =
     [0..700, 600..1400, 1400..1401, 1300..2000, 1950..3000];
 
 #[test]
-fn five_overlapping_segments_make_the_same_stream_in_every_order() {
+fn five_overlapping_segments_reassemble_in_every_order() {
     let stream: Vec<u8> = (0..3000u32).map(|n| (n * n / 7) as u8).collect();
     for (local, remote) in [("10.0.0.1:1000", "10.0.0.2:80"), ("[fd00::1]:1000", "[fd00::2]:80")] {
         let orders = orders(&[0, 1, 2, 3, 4]);

@@ -25,7 +25,7 @@ fn the_port_of_a_dropped_listener_is_free_for_the_next_command() {
 }
 
 #[test]
-fn the_port_of_a_dropped_udp_socket_is_free_for_the_next_command() {
+fn dropped_udp_socket_frees_its_port_at_once() {
     let mut pair = Pair::new();
     let command = udp::Command::Bind { endpoint: addr("10.0.0.2:9") };
     for _ in 0..2 {

@@ -109,7 +109,7 @@ fn a_lost_fin_is_sent_again_whatever_was_acknowledged_twice() {
 }
 
 #[test]
-fn a_window_opens_for_the_last_bytes_of_a_connection_that_both_ends_have_closed() {
+fn window_opens_for_last_bytes_after_both_ends_closed() {
     let mut pair = Pair::new();
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
     let mut peer = RawPeer::connect(&mut pair);

@@ -92,7 +92,7 @@ fn a_connected_socket_loses_its_source_with_the_address() {
 }
 
 #[test]
-fn strangers_of_a_connected_socket_are_answered_at_a_limited_rate() {
+fn port_unreachable_for_strangers_is_rate_limited() {
     let config = Config { icmp_errors_per_second: 5, ..Config::default() };
     let mut pair = Pair::with(config, 1500);
     let near = bind(&mut pair, Side::Near, "10.0.0.1:1000");

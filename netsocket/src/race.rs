@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failure_lets_the_next_begin_at_once_and_the_most_telling_is_told() {
+    async fn failed_attempt_starts_the_next_and_best_error_is_returned() {
         let start = Instant::now();
         let given = || Candidates::Given(vec![v4(1), v4(2), v6(3)]);
         let attempt = |address: SocketAddr| async move {

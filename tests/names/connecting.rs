@@ -59,7 +59,7 @@ async fn connections_are_made_by_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_address_costs_a_quarter_of_a_second_and_leaves_nothing() {
+async fn dead_address_costs_250_ms_and_leaves_no_socket() {
     let (near, far) = pair().await;
     let _server = server(&far).await;
     let listener = far.net().tcp_listen("[::]:80").await.expect("a free port");
@@ -180,7 +180,7 @@ fn threads_without_a_runtime_have_names_too() {
 }
 
 #[test]
-fn who_waits_for_the_answer_of_a_runtime_that_ends_does_not_panic() {
+fn request_to_an_ended_runtime_fails_without_panic() {
     let (near, far) = Pair::new().spawn_threads().expect("threads");
     let build =
         || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build();

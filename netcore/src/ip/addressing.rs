@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_packets_to_the_stack_itself_come_from_the_primary_address() {
+    fn ipv4_packets_to_self_have_the_primary_source_address() {
         let addressing = addressing(&["10.0.0.2/24", "10.0.0.3/24", "fd00::2/64"], &[]);
 
         for (to, from) in [

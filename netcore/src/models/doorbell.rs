@@ -25,7 +25,7 @@ fn a_stack_that_falls_asleep_is_woken_once_by_all_who_ring() {
 }
 
 #[test]
-fn a_stack_that_falls_asleep_is_woken_by_an_answer_that_comes_back() {
+fn returned_answer_wakes_a_stack_that_falls_asleep() {
     loom::model(|| {
         let core = Core::new();
         let doorbell = core.doorbell.clone();

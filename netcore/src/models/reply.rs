@@ -74,7 +74,7 @@ fn whoever_waits_for_an_answer_learns_that_there_will_be_none() {
 }
 
 #[test]
-fn a_request_that_ends_in_a_panic_fails_and_the_stack_is_not_gone() {
+fn request_that_panics_fails_and_the_stack_goes_on() {
     loom::model(|| {
         let core = Core::new();
         let (reply, responder) = request(&core);
@@ -87,7 +87,7 @@ fn a_request_that_ends_in_a_panic_fails_and_the_stack_is_not_gone() {
 }
 
 #[test]
-fn a_stack_learns_of_a_withdrawn_request_when_it_parks_it_or_later() {
+fn withdrawn_request_is_noticed_when_parked_or_later() {
     loom::model(|| {
         let core = Core::new();
         let (reply, responder) = request(&core);

@@ -488,7 +488,7 @@ mod tests {
     };
 
     #[test]
-    fn acknowledgements_are_good_from_one_window_back_to_what_was_sent() {
+    fn acks_are_valid_from_one_window_back_to_snd_nxt() {
         let judged = |acknowledgement| {
             let segment = Segment { acknowledgement: Some(acknowledgement), ..NEXT };
             judge(State::Established, &AT, &segment)

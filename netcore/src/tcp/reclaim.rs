@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_given_back_is_looked_at_when_something_happens() {
+    fn unreclaimed_memory_is_retried_on_the_next_event() {
         let mut reclaim = BufferReclaim::default();
         reclaim.on_queued(Instant::ZERO);
         assert!(reclaim.is_due(Instant::ZERO + RECLAIM_DELAY));

@@ -56,7 +56,7 @@ fn a_neighbour_that_moves_says_so_and_is_believed() {
 }
 
 #[test]
-fn a_new_ipv6_address_is_not_used_until_nobody_has_said_that_it_is_taken() {
+fn tentative_ipv6_address_is_not_used_before_dad_completes() {
     let mut pair = Pair::ethernet(Config { link_local: false, ..Config::default() });
     let tap = Tap::new(&mut pair);
     pair.run();
@@ -96,7 +96,7 @@ fn a_new_ipv6_address_is_not_used_until_nobody_has_said_that_it_is_taken() {
 }
 
 #[test]
-fn who_sees_that_the_link_is_up_sees_that_addresses_are_to_be_probed() {
+fn link_up_and_tentative_addresses_are_published_together() {
     let mut pair = settled();
     pair.near.stack.set_link_up(false);
     pair.run();
@@ -214,7 +214,7 @@ fn without_an_address_everybody_can_be_asked_and_heard() {
 }
 
 #[test]
-fn a_raw_socket_hears_routers_with_nothing_but_the_link_local_address() {
+fn raw_socket_receives_advertisements_on_link_local() {
     let mut pair = settled();
     let config = Config { hardware_address: Some(FAR), ..Config::default() };
     pair.far.stack = netcore::Netstack::new(config, pair.now);

@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 #[test]
-fn who_claims_an_address_of_the_stacks_is_counted_answered_now_and_then_and_not_believed() {
+fn address_claims_are_counted_defended_and_never_learned() {
     let mut pair = settled();
     let tap = Tap::new(&mut pair);
     let claim = arp((OTHER, MacAddr::BROADCAST), true, (v4(2), OTHER), v4(2));
@@ -70,7 +70,7 @@ fn answers_that_nobody_asked_for_leave_nothing_behind() {
 }
 
 #[test]
-fn who_asks_for_the_stack_is_answered_and_remembered_up_to_the_bound() {
+fn soliciting_neighbours_are_answered_and_bounded() {
     let mut pair = settled_with(Config { neighbours_max: 50, ..Config::default() });
     exchange(&mut pair, "10.0.0.1:1000", "10.0.0.2:2000");
     // Far has sent to near, and keeps it whoever else asks.

@@ -33,7 +33,7 @@ fn streams_go_over_both_families() {
 }
 
 #[test]
-fn a_neighbour_is_asked_once_and_what_waits_leaves_with_the_answer() {
+fn neighbour_is_solicited_once_and_queued_packets_leave() {
     let mut pair = settled();
     let near = bind(&mut pair, Side::Near, "10.0.0.1:1000");
     let far = bind(&mut pair, Side::Far, "10.0.0.2:2000");
@@ -91,7 +91,7 @@ fn nobody_there_is_host_unreachable_after_three_seconds() {
 }
 
 #[test]
-fn connected_datagram_and_ping_sockets_learn_that_nobody_is_there() {
+fn connected_udp_and_ping_report_host_unreachable() {
     let mut pair = settled();
     let udp = bind(&mut pair, Side::Near, "10.0.0.1:1000");
     udp.set_peer(Some(addr("10.0.0.9:9")));

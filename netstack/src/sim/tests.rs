@@ -120,7 +120,7 @@ fn jitter_keeps_the_order() {
 }
 
 #[test]
-fn a_link_that_is_down_or_too_narrow_loses_all_until_it_is_changed() {
+fn link_that_is_down_or_too_narrow_loses_every_packet() {
     run_exactly(1, |sim| async move {
         let (near, far) = sim.pair(Link::new());
         near.set_link(near.link().down());

@@ -208,7 +208,7 @@ async fn the_best_router_is_the_default_and_a_lost_one_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_shortens_the_life_of_an_address_to_less_than_two_hours() {
+async fn address_lifetime_is_not_cut_below_two_hours() {
     let flags = ON_LINK | FOR_ADDRESSES;
     let of = |valid, preferred| {
         advertisement(ROUTER, 1800, MEDIUM, &[prefix("fd00:7::", 64, flags, valid, preferred)])
@@ -372,7 +372,7 @@ fn taken(address: Ipv6Addr) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_that_another_node_has_is_replaced_if_it_is_made_of_a_secret() {
+async fn duplicate_stable_address_is_replaced_by_another() {
     for (identifier, replacements) in
         [(Identifier::HardwareAddress, 0), (Identifier::StablePrivate { secret: [7; 16] }, 3)]
     {

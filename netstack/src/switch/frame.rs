@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_begun_checksum_is_completed_with_and_without_a_word_of_where() {
+    fn partial_checksum_is_completed_with_and_without_offset() {
         for is_v4 in [true, false] {
             let whole = tcp(is_v4, 0, 3, b"abc");
             let sent = begun(&whole, None);

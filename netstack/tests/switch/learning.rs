@@ -5,7 +5,7 @@ use netstack::switch::{DropReason, SwitchConfig};
 use std::time::Duration;
 
 #[test]
-fn what_is_for_an_unknown_address_goes_to_all_others_and_then_to_one() {
+fn unknown_destination_is_flooded_until_learned() {
     let switch = switch();
     let (a, b, c) = (port(&switch), port(&switch), port(&switch));
 

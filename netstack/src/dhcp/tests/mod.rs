@@ -308,7 +308,7 @@ async fn an_address_is_given_back_in_good_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_ethernet_an_address_is_given_back_once_the_server_is_found() {
+async fn dhcprelease_waits_for_the_server_on_ethernet() {
     let (device, far) = device::ethernet_pipe(64, 1500);
     let stack = Builder::new().dhcp(Config::default()).spawn(device).expect("a stack");
     let server_link = [2, 0, 0, 0, 0, 1];

@@ -105,7 +105,7 @@ async fn a_lease_that_another_network_refuses_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_was_over_while_the_process_was_stopped_is_given_up() {
+async fn lease_that_expired_while_stopped_is_not_used() {
     let (stack, events, server, _clock) = holding().await;
 
     // Nothing runs meanwhile, and every timer is late.

@@ -14,7 +14,7 @@ fn sent(far: &PipeEnd) -> impl Fn(Icmpv6Message) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn routers_are_asked_and_addresses_probed_when_the_link_comes_up() {
+async fn link_up_solicits_routers_and_probes_addresses() {
     let (device, far) = device::ethernet_pipe(64, 1500);
     let (device, cable) = Cabled::new(device);
     let stack = Builder::new().slaac(true).spawn(device).expect("a stack");
