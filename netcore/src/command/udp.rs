@@ -74,6 +74,16 @@ pub struct Options {
     pub dont_fragment: bool,
 }
 
+impl Options {
+    /// The hop limit of datagrams to this address, if one was chosen.
+    pub(crate) fn hop_limit_to(self, destination: IpAddr) -> Option<u8> {
+        match destination.is_multicast() {
+            true => Some(self.multicast_hop_limit),
+            false => self.hop_limit,
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

@@ -87,24 +87,10 @@ impl DatagramLayer {
         if !options.broadcast && ip.addressing.is_broadcast(peer.ip()) {
             return Err(Error::BroadcastForbidden);
         }
-        let own_limit = match peer.ip().is_multicast() {
-            true => Some(options.multicast_hop_limit),
-            false => options.hop_limit,
-        };
+        let own_limit = options.hop_limit_to(peer.ip());
         let hop_limit = datagram.hop_limit.or(own_limit).unwrap_or(ip::HOP_LIMIT);
         let local = datagram.local.unwrap_or(queue.bound_address());
-        let bound = local.ip().to_canonical();
-        let source = match bound {
-            bound if !self.is_source(ip, bound) => self.datagram_source(ip, peer.ip())?,
-            bound if ip.addressing.is_tentative(bound) => {
-                return Err(Error::AddressNotAvailable);
-            }
-            bound if !ip.addressing.is_local(bound) => return Err(Error::AddressNotAvailable),
-            bound => bound,
-        };
-        if source.is_ipv4() != peer.is_ipv4() {
-            return Err(Error::WrongFamily);
-        }
+        let source = self.source_of(ip, local.ip().to_canonical(), peer.ip())?;
         let ends = (source, peer.ip());
         let payload = &datagram.payload;
         match kind {
@@ -142,9 +128,24 @@ impl DatagramLayer {
         }
     }
 
+    /// The address that a datagram of a socket on `bound` has as its source.
+    fn source_of(&self, ip: &IpLayer, bound: IpAddr, peer: IpAddr) -> Result<IpAddr, Error> {
+        let source = match bound {
+            bound if !self.is_source(ip, bound) => self.datagram_source(ip, peer)?,
+            bound if ip.addressing.is_tentative(bound) || !ip.addressing.is_local(bound) => {
+                return Err(Error::AddressNotAvailable);
+            }
+            bound => bound,
+        };
+        if source.is_ipv4() != peer.is_ipv4() {
+            return Err(Error::WrongFamily);
+        }
+        Ok(source)
+    }
+
     /// Whether datagrams of a socket that is bound to this address have it as their source. Those
     /// of groups, of broadcasts and of all addresses are none.
-    pub(crate) fn is_source(&self, ip: &mut IpLayer, bound: IpAddr) -> bool {
+    pub(crate) fn is_source(&self, ip: &IpLayer, bound: IpAddr) -> bool {
         !bound.is_unspecified() && !bound.is_multicast() && !ip.addressing.is_broadcast(bound)
     }
 
@@ -152,7 +153,7 @@ impl DatagramLayer {
     /// section 3.2.1.3(a)).
     pub(crate) fn datagram_source(
         &self,
-        ip: &mut IpLayer,
+        ip: &IpLayer,
         destination: IpAddr,
     ) -> Result<IpAddr, Error> {
         let source = ip.addressing.source_for(destination);

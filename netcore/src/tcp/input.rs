@@ -78,17 +78,10 @@ impl TcpLayer {
         link: &mut L,
     ) -> Result<Fate, DropReason> {
         cx.at_work.socket = Some(id);
-        let connection = self.sockets.connection_mut(id).expect("the flow table has living ids");
-        if let Stage::HalfOpen { listener, .. } = connection.stage {
-            // With the accept queue full the last step of the handshake is not taken, so that the
-            // peer repeats it.
-            let is_full = self.sockets.listener_mut(listener).is_none_or(|l| l.is_full());
-            let segment = TcpPacket::new_unchecked(packet.payload());
-            if is_full && !segment.rst() && !segment.syn() {
-                return Err(DropReason::BacklogFull);
-            }
+        if self.is_backlog_full(id, packet) {
+            return Err(DropReason::BacklogFull);
         }
-        let connection = self.sockets.connection_mut(id).expect("it was just there");
+        let connection = self.sockets.connection_mut(id).expect("the flow table has living ids");
         let start = packet.header.payload.start;
         let (engine, now, wakes) = (&mut self.engine, cx.now, &mut cx.wakes);
         let mut output = Output { link, state: &mut ip.outgoing };
@@ -133,6 +126,18 @@ impl TcpLayer {
                 Err(reason)
             }
         }
+    }
+
+    /// Whether a segment would complete a handshake for which the accept queue has no room. It is
+    /// not taken, so that the peer repeats it.
+    #[inline]
+    fn is_backlog_full(&mut self, id: SocketId, packet: &Packet) -> bool {
+        let Some(connection) = self.sockets.connection_mut(id) else { return false };
+        let Stage::HalfOpen { listener, .. } = connection.stage else { return false };
+        let segment = TcpPacket::new_unchecked(packet.payload());
+        self.sockets.listener_mut(listener).is_none_or(|listener| listener.is_full())
+            && !segment.rst()
+            && !segment.syn()
     }
 
     /// Takes a SYN for a pair of ends that has no connection.

@@ -71,10 +71,10 @@ impl TcpLayer {
                 return Ok(Fate::Handled);
             }
             let reason = DropReason::UnexpectedReset;
-            return Err(match 0 < start && start < room {
-                true => self.challenge_late(cx, ip, (flow, words), packet, reason, link),
-                false => reason,
-            });
+            if start < 0 || start >= room {
+                return Err(reason);
+            }
+            return Err(self.challenge_late(cx, ip, (flow, words), packet, reason, link));
         }
         if segment.syn() {
             let is_first = !segment.ack() && !segment.fin();
@@ -98,14 +98,7 @@ impl TcpLayer {
             answer_late(cx, ip, words, packet, link);
             return Ok(Fate::Handled);
         }
-        let is_at_edge = start == room && room > 0;
-        if start < 0 || start > room.max(0) || (is_at_edge && !segment.ack()) {
-            let reason = DropReason::OutsideWindow;
-            return Err(self.challenge_late(cx, ip, (flow, words), packet, reason, link));
-        }
-        let acknowledgement = segment.ack_number();
-        if segment.ack() && acknowledgement > TcpSeqNumber(words.sequence as i32) {
-            let reason = DropReason::BadAcknowledgement;
+        if let Some(reason) = misplaced(&segment, words, (start, room)) {
             return Err(self.challenge_late(cx, ip, (flow, words), packet, reason, link));
         }
         Ok(Fate::Handled)
@@ -143,4 +136,19 @@ fn answer_late<L: Link>(
     let expected = TcpSeqNumber(words.acknowledgement as i32);
     let sequences = (TcpSeqNumber(words.sequence as i32), Some(expected));
     send_control(cx, ip, packet, TcpControl::None, sequences, link);
+}
+
+/// Why a segment without data cannot be one of its connection, which `start` bytes behind what was
+/// acknowledged and with so much `room` in the window stands.
+fn misplaced(
+    segment: &TcpPacket<&[u8]>,
+    words: LastWords,
+    (start, room): (i32, i32),
+) -> Option<DropReason> {
+    let is_at_edge = start == room && room > 0;
+    if start < 0 || start > room.max(0) || (is_at_edge && !segment.ack()) {
+        return Some(DropReason::OutsideWindow);
+    }
+    let is_ahead = segment.ack() && segment.ack_number() > TcpSeqNumber(words.sequence as i32);
+    is_ahead.then_some(DropReason::BadAcknowledgement)
 }

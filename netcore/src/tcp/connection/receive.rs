@@ -38,11 +38,7 @@ impl Connection {
         if payload_len > 0 {
             self.reclaim.on_received(sequence.wrapping_add(payload_len as u32), now);
         }
-        // A packet of several segments is acknowledged at once, as the several would be.
-        let is_quick = self.quick_acks > 0 || payload_len > self.wire.segment_bytes();
-        if payload_len > 0 && (1..QUICK_ACKS_ALL).contains(&self.quick_acks) {
-            self.quick_acks -= 1;
-        }
+        let ack_delay = self.ack_delay(payload_len);
         if self.is_probing {
             self.is_probing = false;
             self.solo.tcp_mut().set_keep_alive(None);
@@ -53,8 +49,7 @@ impl Connection {
             return;
         }
         let unacknowledged = self.solo.tcp().send_queue();
-        let delay = if is_quick { Duration::ZERO } else { ACK_DELAY };
-        self.solo.tcp_mut().set_ack_delay(Some(delay.into()));
+        self.solo.tcp_mut().set_ack_delay(Some(ack_delay.into()));
         // Only the SYN that answers ours says anything; any other may be anybody's.
         let is_answer = is_syn && before == State::SynSent;
         if !is_syn && !is_reset {
@@ -69,21 +64,11 @@ impl Connection {
         if self.solo.tcp().send_queue() < unacknowledged {
             self.progressed = now;
         }
-        if is_fin
-            && self.wire.sequences(self.solo.tcp()).is_some_and(|at| self.wire.is_past_edge(&at))
-        {
-            // smoltcp takes a FIN for which the window has no room, and until that is acknowledged
-            // its arithmetic is off: it would take segments from half the sequence space away.
-            self.acknowledge(engine, now, output);
+        if is_fin {
+            self.acknowledge_past_edge(engine, now, output);
         }
-
         if is_reset && before != State::Closed && self.is_finished() {
-            self.failure = Some(match self.stage {
-                Stage::Connecting { .. } => Error::Refused,
-                // As Linux has it: nothing that was to be read is missing.
-                _ if before == State::CloseWait => Error::PeerClosed,
-                _ => Error::Reset,
-            });
+            self.failure = Some(self.reset_error(before));
         }
         if let Some((packet, buffer_bytes)) = buffer
             && let Some(kept) = link::kept_bytes(payload_len, buffer_bytes)
@@ -91,6 +76,41 @@ impl Connection {
             && self.wire.next_expected() == Some(sequence)
         {
             self.keep_payload(packet.slice(payload_start..), kept, wakes);
+        }
+    }
+
+    /// Acknowledges a FIN for which the window had no room. smoltcp takes it, and until it is
+    /// acknowledged its arithmetic is off: it would take segments from half the sequence space away.
+    #[cold]
+    fn acknowledge_past_edge<L: Link>(
+        &mut self,
+        engine: &mut Engine,
+        now: Instant,
+        output: &mut Output<'_, L>,
+    ) {
+        if self.wire.sequences(self.solo.tcp()).is_some_and(|at| self.wire.is_past_edge(&at)) {
+            self.acknowledge(engine, now, output);
+        }
+    }
+
+    /// How long the acknowledgement of so many bytes may wait. A packet of several segments is
+    /// acknowledged at once, as the several would be.
+    fn ack_delay(&mut self, payload_len: usize) -> Duration {
+        let is_quick = self.quick_acks > 0 || payload_len > self.wire.segment_bytes();
+        if payload_len > 0 && (1..QUICK_ACKS_ALL).contains(&self.quick_acks) {
+            self.quick_acks -= 1;
+        }
+        if is_quick { Duration::ZERO } else { ACK_DELAY }
+    }
+
+    /// What a reset means for the application, in the state before it.
+    #[cold]
+    fn reset_error(&self, before: State) -> Error {
+        match self.stage {
+            Stage::Connecting { .. } => Error::Refused,
+            // As Linux has it: nothing that was to be read is missing.
+            _ if before == State::CloseWait => Error::PeerClosed,
+            _ => Error::Reset,
         }
     }
 
