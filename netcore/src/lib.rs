@@ -1,4 +1,12 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! * [`Netstack`] is the stack; [`Netstack::poll_device_io`] and [`Netstack::poll_link`] drive it.
+//! * [`Channel`] sends it a [`Command`]; [`tcp`], [`udp`], [`icmp`], [`raw`] and [`control`] have them.
+//! * [`queue`] has what a socket and its handle share: [`queue::StreamQueue`] and its like.
+//! * [`Link`] carries frames, and [`device`] makes one of a device of smoltcp.
+//! * [`Config`] has the bounds, [`Counters`] and [`Snapshot`] show what goes on.
 #![deny(missing_docs)]
 
 mod channel;

@@ -1,4 +1,10 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! * [`Net`] makes sockets: [`TcpStream`], [`TcpListener`], [`TcpSocket`], [`UdpSocket`].
+//! * [`blocking`] has the same for threads.
+//! * [`Control`] changes addresses, routes and the link of a running stack.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 

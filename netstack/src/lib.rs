@@ -1,4 +1,10 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! * [`Builder`] makes a [`Stack`] on a [`device`]; [`pair`] two that are joined.
+//! * [`Stack::net`] gives the [`Net`] that makes sockets.
+//! * [`dhcp`] and [`slaac`] get addresses from others; [`switch`] joins stacks.
 #![deny(missing_docs)]
 
 mod batch;
