@@ -3,20 +3,16 @@
 mod harness;
 
 use bytes::Bytes;
-use harness::{Pair, Side, read};
+use harness::{Pair, Side, addr, read};
 use netcore::Instant;
 use netcore::device::smoltcp::wire::{Ipv4Packet, Ipv6Packet};
-use netcore::{Error, tcp};
+use netcore::{Error, Response, tcp, udp};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
-use std::time::Duration as StdDuration;
 
-const KEEP_ALIVE: tcp::KeepAlive = tcp::KeepAlive {
-    idle: StdDuration::from_secs(10),
-    interval: StdDuration::from_secs(2),
-    count: 3,
-};
+const KEEP_ALIVE: tcp::KeepAlive =
+    tcp::KeepAlive { idle: Duration::from_secs(10), interval: Duration::from_secs(2), count: 3 };
 
 /// Keeps what crosses the wire from here on.
 fn record(pair: &mut Pair) -> Rc<RefCell<Vec<Bytes>>> {
@@ -86,7 +82,7 @@ fn a_peer_that_answers_probes_is_kept() {
 fn unacknowledged_data_ends_a_connection_after_the_user_timeout() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
-    near.set_options(|options| options.user_timeout = Some(StdDuration::from_secs(7)));
+    near.set_options(|options| options.user_timeout = Some(Duration::from_secs(7)));
     pair.advance(Duration::from_secs(1000));
     let start = pair.now;
     pair.wire = Box::new(|_| None);
@@ -104,7 +100,7 @@ fn unacknowledged_data_ends_a_connection_after_the_user_timeout() {
 fn a_window_that_stays_closed_counts_for_the_user_timeout() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
-    near.set_options(|options| options.user_timeout = Some(StdDuration::from_secs(30)));
+    near.set_options(|options| options.user_timeout = Some(Duration::from_secs(30)));
     while near.try_send(&[7; 50_000]).is_ok() {
         pair.advance(Duration::from_millis(100));
     }
@@ -179,6 +175,37 @@ fn quick_acknowledgements_do_not_wait() {
     assert_eq!(first, [[true; 16].as_slice(), &[false; 4]].concat());
     assert_eq!(then, [true; 40]);
     near.close();
+    far.abort();
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}
+
+#[test]
+fn options_can_be_replaced_by_command() {
+    let mut pair = Pair::new();
+    let (near, far, listener) = pair.connected();
+    let bound = pair.call(Side::Near, None, udp::Command::Bind { endpoint: addr("0.0.0.0:9") });
+    let Ok((Response::Udp(udp::Response::Bound { handle: socket, .. }), _)) = bound else {
+        panic!("{bound:?}");
+    };
+    let options = tcp::Options { hop_limit: Some(7), ..near.options() };
+    let command = tcp::Command::SetOptions(Box::new(options.clone()));
+    pair.call(Side::Near, Some(near.id()), command.clone()).expect("open");
+    let of_udp = udp::Options { hop_limit: Some(9), ..udp::Options::default() };
+    pair.call(Side::Near, Some(socket), udp::Command::SetOptions(of_udp)).expect("open");
+    let refused = pair.call(Side::Near, Some(socket), command);
+    assert_eq!(refused.err(), Some(Error::WrongSocket));
+
+    let seen = record(&mut pair);
+    assert_eq!(near.try_send(b"over TCP"), Ok(8));
+    let send = udp::Command::Send { endpoint: addr("10.0.0.2:9"), buf: Bytes::from_static(b"x") };
+    pair.call(Side::Near, Some(socket), send).expect("room");
+    pair.run();
+
+    let limits: Vec<_> = seen.borrow().iter().map(|packet| (packet[15], packet[8])).collect();
+    assert!(limits.contains(&(1, 7)) && limits.contains(&(1, 9)), "{limits:?}");
+    assert_eq!(near.options().hop_limit, options.hop_limit);
+    pair.call(Side::Near, Some(socket), udp::Command::Close).expect("open");
+    near.abort();
     far.abort();
     pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
 }

@@ -69,6 +69,9 @@ pub enum Command {
         /// At most this many; `None` for as many as are there in one piece.
         max_len: Option<usize>,
     },
+    /// Replace the options of a connection; answered at once. Buffer sizes are those that it began
+    /// with.
+    SetOptions(Box<Options>),
     /// Shut the write half down: the peer sees the end of the stream after all queued bytes.
     Shutdown,
     /// Close the listener, or the connection after its queued bytes are sent, or refuse a held SYN

@@ -48,6 +48,8 @@ pub enum Command {
         /// Cut the payload after this many bytes, and drop the rest.
         max_len: Option<usize>,
     },
+    /// Replace the socket's options, for datagrams that are queued from now on; answered at once.
+    SetOptions(Options),
     /// Close the socket after its queued datagrams are sent; answered at once.
     Close,
 }

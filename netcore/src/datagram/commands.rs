@@ -81,6 +81,13 @@ impl DatagramLayer {
                 let is_udp = |kind| matches!(kind, Kind::Udp { .. });
                 self.receive(cx, handle, is_udp, max_len, responder)
             }
+            udp::Command::SetOptions(options) => {
+                let found = self.find_datagram(cx, handle, |kind| matches!(kind, Kind::Udp { .. }));
+                Outcome::from(found.map(|(_, queue)| {
+                    queue.set_options(|current| *current = options);
+                    Response::Done
+                }))
+            }
             udp::Command::Close => self.close(cx, handle, |kind| matches!(kind, Kind::Udp { .. })),
         }
     }

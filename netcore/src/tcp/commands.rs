@@ -147,6 +147,10 @@ impl TcpLayer {
             tcp::Command::Shutdown => {
                 Outcome::from(stream.shutdown_send().map(|()| Response::Done))
             }
+            tcp::Command::SetOptions(options) => {
+                stream.set_options(|current| *current = *options);
+                Outcome::from(Ok(Response::Done))
+            }
             tcp::Command::Abort => {
                 stream.abort();
                 Outcome::from(Ok(Response::Done))
