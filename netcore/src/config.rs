@@ -47,7 +47,7 @@ pub struct Config {
     /// about 300 bytes for its addresses and its place (Linux counts about 700). At least one datagram
     /// of the largest size always fits.
     pub datagram_queue_bytes: usize,
-    /// Addresses of the stack, those aside that it always has.
+    /// Maximum number of configured addresses, loopback excluded.
     pub addresses_max: usize,
     /// Routes that were added. A connection's way is looked up among them when it begins.
     pub routes_max: usize,

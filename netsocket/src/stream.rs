@@ -58,7 +58,7 @@ impl BlockingMode {
 
 fn set_timeout(slot: &Mutex<Option<Duration>>, timeout: Option<Duration>) -> io::Result<()> {
     if timeout == Some(Duration::ZERO) {
-        let message = "a timeout of zero would never let anything happen";
+        let message = "timeout must be non-zero";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     *slot.lock().unwrap_or_else(PoisonError::into_inner) = timeout;
@@ -129,7 +129,7 @@ impl Stream {
 pub(crate) fn valid_keepalive(keepalive: KeepAlive) -> io::Result<KeepAlive> {
     let KeepAlive { idle, interval, count } = keepalive;
     if idle.is_zero() || interval.is_zero() || count == 0 {
-        let message = "a peer cannot be probed after no time, or given up without a probe";
+        let message = "keep-alive idle, interval and count must be non-zero";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     Ok(keepalive)
@@ -137,7 +137,7 @@ pub(crate) fn valid_keepalive(keepalive: KeepAlive) -> io::Result<KeepAlive> {
 
 pub(crate) fn valid_byte(value: u32) -> io::Result<u8> {
     u8::try_from(value).map_err(|_| {
-        let message = "the field has one byte, from 0 to 255";
+        let message = "traffic class must fit in one byte (0-255)";
         io::Error::new(io::ErrorKind::InvalidInput, message)
     })
 }

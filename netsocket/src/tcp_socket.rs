@@ -358,7 +358,7 @@ fn bound_already() -> io::Error {
 
 fn valid_size(size: u32) -> io::Result<usize> {
     if size == 0 {
-        let message = "a buffer of no bytes would never let anything happen";
+        let message = "buffer size must be non-zero";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     Ok(size as usize)

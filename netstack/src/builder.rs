@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::device::{self, Device};
 use crate::dhcp;
 use crate::ending::{Ending, ending};
-use crate::provided::{Place, Provider};
+use crate::provided::{ClientContext, Provider};
 use crate::runtime::Driver;
 use crate::slaac;
 use crate::stack::Stack;
@@ -183,8 +183,8 @@ impl Builder {
         let (net, clients) = (Net::new(&core), clients(&core));
         let (ended, running) = ending();
         tokio::spawn(Driver::new(core, device, clock, spin, stopped).run(ended));
-        let (parting, clients) = clients.spawn(net.control(), &Handle::current());
-        Ok(Stack::new(net, stop, running, clients, parting))
+        let (dhcp_release, clients) = clients.spawn(net.control(), &Handle::current());
+        Ok(Stack::new(net, stop, running, clients, dhcp_release))
     }
 
     /// Starts the stack on a thread of its own.
@@ -206,13 +206,13 @@ impl Builder {
         let core = self.make(&device, &clock)?;
         let net = Net::new(&core);
         // They run while the driver does.
-        let (parting, clients) = clients(&core).spawn(net.control(), runtime.handle());
+        let (dhcp_release, clients) = clients(&core).spawn(net.control(), runtime.handle());
         drop(context);
         let (ended, running) = ending();
         std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
             runtime.block_on(Driver::new(core, device, clock, spin, stopped).run(ended));
         })?;
-        Ok(Stack::new(net, stop, running, clients, parting))
+        Ok(Stack::new(net, stop, running, clients, dhcp_release))
     }
 
     /// What makes the tasks that the stack is to have beside it.
@@ -227,7 +227,7 @@ impl Builder {
         let (dhcp, slaac) = (self.dhcp.clone(), self.slaac.clone());
         move |core| {
             let net = Net::new(core);
-            let place = Place {
+            let place = ClientContext {
                 provider: Provider::new(net.control(), names_max),
                 hardware_address: has_address.then(|| core.hardware_address()),
                 net,
@@ -280,8 +280,8 @@ impl Builder {
 impl Clients {
     /// Starts them; each ends by itself when its stack does. Returns what is to be said at the end,
     /// and where it is told that one has ended before.
-    fn spawn(self, control: Control, runtime: &Handle) -> (Option<Arc<dhcp::Parting>>, Ending) {
-        let parting = self.dhcp.as_ref().map(dhcp::Client::parting);
+    fn spawn(self, control: Control, runtime: &Handle) -> (Option<Arc<dhcp::Release>>, Ending) {
+        let dhcp_release = self.dhcp.as_ref().map(dhcp::Client::dhcp_release);
         let (ended, ending) = ending();
         let announcer = Announcer { control, ended };
         if let Some(client) = self.dhcp {
@@ -290,7 +290,7 @@ impl Clients {
         if let Some(client) = self.slaac {
             runtime.spawn(supervise("SLAAC client", client.start(), announcer));
         }
-        (parting, ending)
+        (dhcp_release, ending)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who is told of events.
+//! Event callbacks.
 
 use netcore::isolation::isolated;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub struct Hook<E>(Arc<dyn Fn(&E) + Send + Sync>);
 
 impl<E> Hook<E> {
-    /// Tells `told` of every event.
+    /// Calls `told` on every event; it must not block.
     pub fn new(told: impl Fn(&E) + Send + Sync + 'static) -> Self {
         Self(Arc::new(told))
     }

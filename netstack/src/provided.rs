@@ -23,9 +23,9 @@ pub(crate) struct Provided {
     pub(crate) search_domains: Vec<String>,
 }
 
-/// Where who asks for something is.
+/// What the DHCP and SLAAC clients need from their stack.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct ClientContext {
     pub(crate) net: Net,
     pub(crate) provider: Provider,
     /// The stack's, on an Ethernet link.

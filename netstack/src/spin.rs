@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_late_is_looked_for_ever_more_seldom() {
+    fn spinning_backs_off_after_misses() {
         let (mut spin, mut now) = (Spin::new(MAX), Instant::now());
         let looked: Vec<bool> =
             (0..200).map(|_| look(&mut spin, &mut now, 2 * MAX) > Duration::ZERO).collect();

@@ -21,8 +21,8 @@ pub struct Stack {
     running: Ending,
     /// Tells of a client that has ended before the stack.
     clients: Ending,
-    /// What is said to a DHCP server when the stack is shut down.
-    parting: Option<Arc<dhcp::Parting>>,
+    /// Sends DHCPRELEASE when the stack is shut down.
+    dhcp_release: Option<Arc<dhcp::Release>>,
 }
 
 impl Stack {
@@ -31,9 +31,9 @@ impl Stack {
         stop: oneshot::Sender<Duration>,
         running: Ending,
         clients: Ending,
-        parting: Option<Arc<dhcp::Parting>>,
+        dhcp_release: Option<Arc<dhcp::Release>>,
     ) -> Self {
-        Self { net, stop: Some(stop), running, clients, parting }
+        Self { net, stop: Some(stop), running, clients, dhcp_release }
     }
 
     /// Where sockets come from. Cheap to clone and to hand on; it does not keep the stack running.
@@ -59,8 +59,8 @@ impl Stack {
     /// If the future is dropped, the stack goes on shutting down by itself.
     pub async fn shutdown(mut self, deadline: Duration) -> io::Result<()> {
         if let Some(stop) = self.stop.take() {
-            if let Some(parting) = &self.parting {
-                parting.say();
+            if let Some(dhcp_release) = &self.dhcp_release {
+                dhcp_release.send();
             }
             // Fails if the stack has ended already.
             let _ = stop.send(deadline);

@@ -68,7 +68,7 @@ impl Lookups {
             match self.ask(candidate, kind).await {
                 Ok(found) => return Ok(found),
                 Err(error) if has_next_asked(&error) => {
-                    // What is not known tells more than what is known not to be.
+                    // A server failure outranks NXDOMAIN: the name may still exist.
                     if unknown.as_ref().is_none_or(is_negative) {
                         unknown = Some(error);
                     }
@@ -126,7 +126,7 @@ impl Lookups {
                         is_found = true;
                         return Some(Ok(addresses(&lookup, port)));
                     }
-                    // What is not known tells more than what is known not to be.
+                    // A server failure outranks NXDOMAIN: the name may still exist.
                     Err(error) if failure.as_ref().is_none_or(is_negative) => failure = Some(error),
                     Err(_) => {}
                 }

@@ -3,10 +3,10 @@
 mod exchange;
 
 use super::message::{Answer, CLIENT_PORT, Identity, Query, SERVER_PORT};
-use super::parting::Parting;
+use super::release::Release;
 use super::{Config, Event, Lease};
 use crate::moves::Moves;
-use crate::provided::{Place, Provided, Source};
+use crate::provided::{ClientContext, Provided, Source};
 use crate::random::{self, Purpose};
 use crate::supervision::Service;
 use crate::wire::DhcpMessageType;
@@ -39,9 +39,9 @@ const VERIFICATIONS_MAX: u32 = 2;
 /// A client, which is a task beside its stack.
 #[derive(Debug)]
 pub(crate) struct Client {
-    place: Place,
+    place: ClientContext,
     config: Config,
-    parting: Arc<Parting>,
+    dhcp_release: Arc<Release>,
     random: StdRng,
 }
 
@@ -77,14 +77,14 @@ enum Extended {
 }
 
 impl Client {
-    pub(crate) fn new(place: Place, config: Config) -> Self {
+    pub(crate) fn new(place: ClientContext, config: Config) -> Self {
         let random = random::generator(place.entropy, Purpose::Dhcp);
-        Self { place, config, parting: Arc::default(), random }
+        Self { place, config, dhcp_release: Arc::default(), random }
     }
 
     /// What is to be said at the end.
-    pub(crate) fn parting(&self) -> Arc<Parting> {
-        self.parting.clone()
+    pub(crate) fn dhcp_release(&self) -> Arc<Release> {
+        self.dhcp_release.clone()
     }
 
     /// Opens what it needs of the stack.
@@ -245,7 +245,7 @@ impl Session {
             let lease = &held.lease;
             self.held = Some(held.clone());
             // Whoever sees the address may shut the stack down at once.
-            self.prepare_parting(lease);
+            self.prepare_release(lease);
             let provider = &self.client.place.provider;
             let refused = provider.provide(Source::Dhcp, lease.provided()).await?;
             self.last = Some(lease.address.addr());
@@ -258,7 +258,7 @@ impl Session {
             }
         }
         self.held = None;
-        self.client.parting.set(None);
+        self.client.dhcp_release.set(None);
         self.client.place.provider.provide(Source::Dhcp, Provided::default()).await?;
         self.tell(Event::Lost);
         Ok(())
@@ -361,7 +361,7 @@ impl Session {
     }
 
     /// Notes how to give the lease back.
-    fn prepare_parting(&mut self, lease: &Lease) {
+    fn prepare_release(&mut self, lease: &Lease) {
         if !self.client.config.release {
             return;
         }
@@ -374,7 +374,7 @@ impl Session {
         };
         let server = SocketAddr::from((lease.server, SERVER_PORT));
         let message = query.write(&self.identity);
-        self.client.parting.set(Some((self.socket.clone(), server, message)));
+        self.client.dhcp_release.set(Some((self.socket.clone(), server, message)));
     }
 
     fn now(&self) -> Instant {

@@ -32,12 +32,12 @@
 
 mod client;
 mod message;
-mod parting;
+mod release;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use client::Client;
-pub(crate) use parting::Parting;
+pub(crate) use release::Release;
 
 use crate::hook::Hook;
 use crate::provided::Provided;
@@ -125,7 +125,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Tells `told` of every event, in the client's task: it must not block.
+    /// Calls `told` on every event, in the client's task: it must not block.
     #[must_use]
     pub fn on_event(mut self, told: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.on_event = Some(Hook::new(told));

@@ -5,7 +5,7 @@ use super::learned::Learned;
 use super::{Config, Event, Identifiers};
 use crate::clock::Jumps;
 use crate::moves::is_running;
-use crate::provided::{Place, Provided, Source, is_end};
+use crate::provided::{ClientContext, Provided, Source, is_end};
 use crate::random::{self, Purpose};
 use crate::supervision::Service;
 use crate::wire::{Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv6Packet};
@@ -39,7 +39,7 @@ const SOLICITATION_BYTES: usize = 8;
 /// A client, which is a task beside its stack.
 #[derive(Debug)]
 pub(crate) struct Client {
-    place: Place,
+    place: ClientContext,
     config: Config,
     random: StdRng,
 }
@@ -77,7 +77,7 @@ enum Happened {
 }
 
 impl Client {
-    pub(crate) fn new(place: Place, config: Config) -> Self {
+    pub(crate) fn new(place: ClientContext, config: Config) -> Self {
         let random = random::generator(place.entropy, Purpose::Slaac);
         Self { place, config, random }
     }

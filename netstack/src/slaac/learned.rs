@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What is kept at most; what is more is not believed, so that nobody can push out what is there.
+/// Table limits. New entries beyond them are ignored, so a flood cannot evict known routers.
 const ROUTERS_MAX: usize = 8;
 const NETWORKS_MAX: usize = 16;
 const ADDRESSES_MAX: usize = 16;

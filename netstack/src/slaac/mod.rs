@@ -77,7 +77,7 @@ pub enum Event {
 }
 
 impl Config {
-    /// Tells `told` of every event, in the task itself: it must not block.
+    /// Calls `told` on every event, in the task itself: it must not block.
     #[must_use]
     pub fn on_event(mut self, told: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.on_event = Some(Hook::new(told));

@@ -31,10 +31,10 @@ pub enum Vlan {
     /// None. Tags are passed on as part of the frame, among the ports that are of this kind.
     #[default]
     Transparent,
-    /// One, whose frames have no tag outside. Frames with a tag are dropped, unless it gives only a
+    /// Access port: one VLAN, untagged on the wire. Frames with a tag are dropped, unless it gives only a
     /// priority.
     Access(VlanId),
-    /// Several, whose frames have a tag outside.
+    /// Trunk port: several VLANs, 802.1Q-tagged on the wire.
     Trunk {
         /// Those whose frames have one.
         allowed: BTreeSet<VlanId>,

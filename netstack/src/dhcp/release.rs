@@ -1,19 +1,19 @@
-//! The last message to a server.
+//! DHCPRELEASE: giving the address back (RFC 2131 section 4.4.6).
 
 use netsocket::UdpSocket;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What is to be said to the server when the stack is shut down.
+/// The DHCPRELEASE for the lease that the client has, if it has one.
 #[derive(Debug, Default)]
-pub(crate) struct Parting(Mutex<Option<Message>>);
+pub(crate) struct Release(Mutex<Option<Message>>);
 
 /// A message, whom it is for, and what sends it.
 pub(super) type Message = (Arc<UdpSocket>, SocketAddr, Vec<u8>);
 
-impl Parting {
-    /// Says it. A stack that is shut down sends what is queued before.
-    pub(crate) fn say(&self) {
+impl Release {
+    /// Sends it. A stack that is shut down sends what is queued before.
+    pub(crate) fn send(&self) {
         if let Some((socket, server, message)) = self.lock().take() {
             tracing::info!(%server, "gives the address back");
             if let Err(error) = socket.try_send_to(&message, server) {
@@ -22,7 +22,7 @@ impl Parting {
         }
     }
 
-    /// What is to be said from now on.
+    /// Replaces the message.
     pub(super) fn set(&self, message: Option<Message>) {
         *self.lock() = message;
     }
