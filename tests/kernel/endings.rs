@@ -78,6 +78,10 @@ pub(crate) fn second_signal() -> Outcome {
     // A peer that keeps its side open holds the shutdown until its deadline.
     let mut client = TcpStream::connect(("10.9.0.2", 7))?;
     client.set_read_timeout(Some(PATIENCE))?;
+    // Not only connected, which it is for the kernel before the server has accepted: a listener
+    // that ends resets what nobody has accepted.
+    client.write_all(b"x")?;
+    client.read_exact(&mut [0])?;
     server.signal("TERM")?;
     assert_eq!(client.read(&mut [0])?, 0);
     server.signal("TERM")?;
