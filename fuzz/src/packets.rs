@@ -7,7 +7,7 @@ use netcore::device::smoltcp::wire::{
     IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 use netcore::queue::{SocketQueue, StreamQueue};
-use netcore::{Config, Entropy, Error, FrameChecksum, SocketId, tcp};
+use netcore::{Config, Entropy, Error, FrameChecksum, SocketId, TcpConfig, tcp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,11 +63,14 @@ struct Connection {
 impl Walk {
     fn new() -> Self {
         let config = Config {
-            // So large that the window has to be scaled.
-            recv_buffer_bytes: 128 * 1024,
-            send_buffer_bytes: 16 * 1024,
-            stream_queue_bytes: 8 * 1024,
             entropy: Entropy::Seed(1),
+            tcp: TcpConfig {
+                // So large that the window has to be scaled.
+                recv_buffer_bytes: 128 * 1024,
+                send_buffer_bytes: 16 * 1024,
+                stream_queue_bytes: 8 * 1024,
+                ..TcpConfig::default()
+            },
             ..Config::default()
         };
         let mut host = Host::new(config, FrameChecksum::Unknown);

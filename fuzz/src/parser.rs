@@ -5,7 +5,7 @@ use arbitrary::Unstructured;
 use bytes::Bytes;
 use netcore::device::smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet, UdpPacket};
 use netcore::queue::{DatagramQueue, SocketQueue};
-use netcore::{Command, Config, Entropy, FrameChecksum, SocketId, icmp, raw, tcp, udp};
+use netcore::{Command, Config, Entropy, FrameChecksum, IpConfig, SocketId, icmp, raw, tcp, udp};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,9 +46,9 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let config = Config {
-            // Small, so that it is reached.
-            fragments_bytes_max: 8 * 1024,
             entropy: Entropy::Seed(2),
+            // Small, so that it is reached.
+            ip: IpConfig { fragments_bytes_max: 8 * 1024, ..IpConfig::default() },
             ..Config::default()
         };
         let mut host = Host::new(config, FrameChecksum::Trusted);

@@ -46,7 +46,7 @@ mod wire;
 
 pub use channel::{BufferBytes, Channel, HasChannel, Request};
 pub use command::{Command, Response, control, icmp, raw, udp};
-pub use config::{Config, Entropy};
+pub use config::{Config, DatagramConfig, Entropy, EthernetConfig, IpConfig, TcpConfig};
 pub use counters::{Counters, DropReason};
 pub use device::PipeDev;
 pub use error::Error;

@@ -7,7 +7,7 @@ use netcore::device::smoltcp::phy::ChecksumCapabilities;
 use netcore::device::smoltcp::wire::{
     IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
-use netcore::{Config, DropReason, Error, HasChannel, tcp};
+use netcore::{Config, DropReason, Error, HasChannel, TcpConfig, tcp};
 use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
@@ -126,7 +126,10 @@ fn with_a_full_backlog_syns_are_dropped_until_one_is_accepted() {
 
 #[test]
 fn a_flood_of_syns_stays_bounded_and_lets_others_in() {
-    let config = Config { half_open_per_listener_max: 64, ..Config::default() };
+    let config = Config {
+        tcp: TcpConfig { half_open_per_listener_max: 64, ..TcpConfig::default() },
+        ..Config::default()
+    };
     let mut pair = Pair::with(config, 1500);
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
     pair.far.stack.add_gateway("10.0.0.1".parse().expect("an address")).expect("a host's");

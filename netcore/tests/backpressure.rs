@@ -3,16 +3,19 @@
 mod harness;
 
 use harness::{Pair, Side, read};
-use netcore::{Config, Error, tcp};
+use netcore::{Config, Error, TcpConfig, tcp};
 use std::task::Waker;
 use std::time::Duration;
 
 #[test]
 fn writer_stops_at_the_bounds_when_nobody_reads() {
     let config = Config {
-        recv_buffer_bytes: 64 * 1024,
-        send_buffer_bytes: 64 * 1024,
-        stream_queue_bytes: 32 * 1024,
+        tcp: TcpConfig {
+            recv_buffer_bytes: 64 * 1024,
+            send_buffer_bytes: 64 * 1024,
+            stream_queue_bytes: 32 * 1024,
+            ..TcpConfig::default()
+        },
         ..Config::default()
     };
     let mut pair = Pair::with(config, 1500);

@@ -10,8 +10,9 @@ use netcore::Medium;
 use netcore::device::smoltcp::wire::TcpControl;
 use netcore::queue::{Datagram, DatagramQueue, SocketQueue};
 use netcore::{
-    Command, Config, DropReason, Error, Frame, HasChannel, Link, LinkCapabilities, Netstack,
-    Offload, Pipe, PipeDev, Response, Route, Slot, SocketId, control, icmp, raw, tcp, udp,
+    Command, Config, DatagramConfig, DropReason, Error, EthernetConfig, Frame, HasChannel,
+    IpConfig, Link, LinkCapabilities, Netstack, Offload, Pipe, PipeDev, Response, Route, Slot,
+    SocketId, TcpConfig, control, icmp, raw, tcp, udp,
 };
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -27,44 +28,60 @@ const TESTS: [(&str, fn()); 23] = [
     ("commands_max", commands_wait_for_room),
     ("commands_per_socket_max", one_more_command_that_waits_on_a_socket_is_refused),
     ("sockets_max", without_room_for_a_socket_none_is_made),
-    ("recv_buffer_bytes", a_peer_fills_no_more_than_its_window),
-    ("send_buffer_bytes", no_more_is_in_flight_than_the_send_buffer_holds),
-    ("buffer_bytes_max", without_room_for_buffers_no_connection_is_made),
-    ("stream_queue_bytes", a_writer_gets_no_more_credit_than_the_queue_has_room),
-    ("backlog_max", a_full_backlog_drops_syns),
-    ("half_open_per_listener_max", the_oldest_half_open_connection_of_a_listener_makes_room),
-    ("half_open_max", the_oldest_half_open_connection_of_all_makes_room),
-    ("datagram_queue_bytes", full_datagram_queues_drop_what_comes_and_refuse_what_goes),
-    ("addresses_max", no_more_addresses_are_taken_than_may_be),
-    ("routes_max", no_more_routes_are_taken_than_may_be),
-    ("mss_max", segments_are_no_larger_than_they_may_be),
-    ("path_mtus_max", the_oldest_path_mtu_makes_room),
-    ("name_servers_max", no_more_name_servers_are_taken_than_may_be),
-    ("groups_per_socket_max", a_socket_is_in_no_more_groups_than_it_may),
-    ("loopback_packets_max", packets_to_oneself_wait_for_room),
-    ("replies_max", replies_that_find_no_room_are_dropped),
-    ("fragments_bytes_max", the_oldest_incomplete_packet_makes_room),
-    ("neighbours_max", who_was_not_sent_to_for_longest_is_forgotten),
-    ("neighbour_queue_bytes", the_newest_packets_wait_for_a_neighbour),
-    ("time_wait_max", the_oldest_closed_connection_makes_room),
+    ("tcp.recv_buffer_bytes", a_peer_fills_no_more_than_its_window),
+    ("tcp.send_buffer_bytes", no_more_is_in_flight_than_the_send_buffer_holds),
+    ("tcp.buffer_bytes_max", without_room_for_buffers_no_connection_is_made),
+    ("tcp.stream_queue_bytes", a_writer_gets_no_more_credit_than_the_queue_has_room),
+    ("tcp.backlog_max", a_full_backlog_drops_syns),
+    ("tcp.half_open_per_listener_max", the_oldest_half_open_connection_of_a_listener_makes_room),
+    ("tcp.half_open_max", the_oldest_half_open_connection_of_all_makes_room),
+    ("datagram.queue_bytes", full_datagram_queues_drop_what_comes_and_refuse_what_goes),
+    ("ip.addresses_max", no_more_addresses_are_taken_than_may_be),
+    ("ip.routes_max", no_more_routes_are_taken_than_may_be),
+    ("tcp.mss_max", segments_are_no_larger_than_they_may_be),
+    ("ip.path_mtus_max", the_oldest_path_mtu_makes_room),
+    ("ip.name_servers_max", no_more_name_servers_are_taken_than_may_be),
+    ("datagram.groups_per_socket_max", a_socket_is_in_no_more_groups_than_it_may),
+    ("ip.loopback_packets_max", packets_to_oneself_wait_for_room),
+    ("ip.replies_max", replies_that_find_no_room_are_dropped),
+    ("ip.fragments_bytes_max", the_oldest_incomplete_packet_makes_room),
+    ("ethernet.neighbours_max", who_was_not_sent_to_for_longest_is_forgotten),
+    ("ethernet.neighbour_queue_bytes", the_newest_packets_wait_for_a_neighbour),
+    ("tcp.time_wait_max", the_oldest_closed_connection_makes_room),
 ];
 
 #[test]
 fn every_bound_of_the_configuration_has_a_test() {
-    let source = include_str!("../src/config.rs");
-    let fields = source.lines().filter_map(|line| {
-        let name = line.trim().strip_prefix("pub ")?.split_once(':')?.0;
-        (name.ends_with("_max") || name.ends_with("_bytes")).then_some(name)
+    let sources = [
+        ("", include_str!("../src/config/mod.rs")),
+        ("datagram.", include_str!("../src/config/datagram.rs")),
+        ("ethernet.", include_str!("../src/config/ethernet.rs")),
+        ("ip.", include_str!("../src/config/ip.rs")),
+        ("tcp.", include_str!("../src/config/tcp.rs")),
+    ];
+    let fields = sources.iter().flat_map(|(group, source)| {
+        source.lines().filter_map(move |line| {
+            let name = line.trim().strip_prefix("pub ")?.split_once(':')?.0;
+            let is_bound = name.ends_with("_max") || name.ends_with("_bytes");
+            is_bound.then(|| format!("{group}{name}"))
+        })
     });
 
-    let tested: BTreeSet<_> = TESTS.iter().map(|(field, _)| *field).collect();
+    let tested: BTreeSet<_> = TESTS.iter().map(|(field, _)| (*field).to_owned()).collect();
 
     assert_eq!(fields.collect::<BTreeSet<_>>(), tested);
 }
 
 #[test]
 fn who_was_not_sent_to_for_longest_is_forgotten() {
-    let config = Config { neighbours_max: 4, dad_transmits: 0, ..Config::default() };
+    let config = Config {
+        ethernet: EthernetConfig {
+            neighbours_max: 4,
+            dad_transmits: 0,
+            ..EthernetConfig::default()
+        },
+        ..Config::default()
+    };
     let mut pair = Pair::ethernet(config);
     let near = bind(&mut pair, Side::Near, "10.0.0.1:1000");
 
@@ -87,7 +104,14 @@ fn who_was_not_sent_to_for_longest_is_forgotten() {
 
 #[test]
 fn the_newest_packets_wait_for_a_neighbour() {
-    let config = Config { neighbour_queue_bytes: 1024, dad_transmits: 0, ..Config::default() };
+    let config = Config {
+        ethernet: EthernetConfig {
+            neighbour_queue_bytes: 1024,
+            dad_transmits: 0,
+            ..EthernetConfig::default()
+        },
+        ..Config::default()
+    };
     let mut pair = Pair::ethernet(config);
     pair.run();
     let near = bind(&mut pair, Side::Near, "10.0.0.1:1000");
@@ -221,7 +245,8 @@ fn segments_are_no_larger_than_they_may_be() {
         for (mss_max, side) in [(Some(1000), Side::Near), (None, Side::Far)] {
             let headers = if remote.starts_with('[') { 60 } else { 40 };
             let mut pair = Pair::new();
-            let config = Config { mss_max, ..Config::default() };
+            let config =
+                Config { tcp: TcpConfig { mss_max, ..TcpConfig::default() }, ..Config::default() };
             // One end is enough: it announces less, and sends less.
             let mut limited = Pair::with(config, 1500);
             std::mem::swap(&mut pair.near.stack, &mut limited.near.stack);
@@ -247,7 +272,10 @@ fn segments_are_no_larger_than_they_may_be() {
 
 #[test]
 fn the_oldest_path_mtu_makes_room() {
-    let mut pair = Pair::with(Config { path_mtus_max: 2, ..Config::default() }, 1500);
+    let mut pair = Pair::with(
+        Config { ip: IpConfig { path_mtus_max: 2, ..IpConfig::default() }, ..Config::default() },
+        1500,
+    );
     let socket = bind(&mut pair, Side::Near, "10.0.0.1:1000");
     let inlet = pair.inlets()[0].clone();
     let sent: Rc<RefCell<Vec<Bytes>>> = Rc::default();
@@ -277,7 +305,10 @@ fn the_oldest_path_mtu_makes_room() {
 
 #[test]
 fn no_more_addresses_are_taken_than_may_be() {
-    let mut pair = Pair::with(Config { addresses_max: 2, ..Config::default() }, 1500);
+    let mut pair = Pair::with(
+        Config { ip: IpConfig { addresses_max: 2, ..IpConfig::default() }, ..Config::default() },
+        1500,
+    );
     let [known, new] = ["10.0.0.1/8", "10.0.0.9/24"].map(|text| text.parse().expect("a network"));
     let mut add =
         |address| pair.call(Side::Near, None, control::Command::AddAddress { address }).map(|_| ());
@@ -293,7 +324,10 @@ fn no_more_addresses_are_taken_than_may_be() {
 
 #[test]
 fn no_more_routes_are_taken_than_may_be() {
-    let mut pair = Pair::with(Config { routes_max: 1, ..Config::default() }, 1500);
+    let mut pair = Pair::with(
+        Config { ip: IpConfig { routes_max: 1, ..IpConfig::default() }, ..Config::default() },
+        1500,
+    );
     let default = Route::default_via(addr("10.0.0.2:0").ip());
     let other = Route { destination: "192.0.2.0/24".parse().expect("a network"), ..default };
     let mut add =
@@ -310,7 +344,10 @@ fn no_more_routes_are_taken_than_may_be() {
 
 #[test]
 fn no_more_name_servers_are_taken_than_may_be() {
-    let mut pair = Pair::with(Config { name_servers_max: 2, ..Config::default() }, 1500);
+    let mut pair = Pair::with(
+        Config { ip: IpConfig { name_servers_max: 2, ..IpConfig::default() }, ..Config::default() },
+        1500,
+    );
     let server = addr("10.0.0.2:0").ip();
     let mut set = |servers: usize, domains: usize| {
         let command = control::Command::SetNameServers {
@@ -328,7 +365,10 @@ fn no_more_name_servers_are_taken_than_may_be() {
 #[test]
 fn a_peer_fills_no_more_than_its_window() {
     let (recv_buffer_bytes, stream_queue_bytes) = (64 * 1024, 16 * 1024);
-    let config = Config { recv_buffer_bytes, stream_queue_bytes, ..Config::default() };
+    let config = Config {
+        tcp: TcpConfig { recv_buffer_bytes, stream_queue_bytes, ..TcpConfig::default() },
+        ..Config::default()
+    };
     let mut pair = Pair::with(config, 1500);
     let (near, far, listener) = pair.connected();
 
@@ -355,7 +395,10 @@ fn a_peer_fills_no_more_than_its_window() {
 #[test]
 fn no_more_is_in_flight_than_the_send_buffer_holds() {
     let (send_buffer_bytes, stream_queue_bytes) = (16 * 1024, 4096);
-    let config = Config { send_buffer_bytes, stream_queue_bytes, ..Config::default() };
+    let config = Config {
+        tcp: TcpConfig { send_buffer_bytes, stream_queue_bytes, ..TcpConfig::default() },
+        ..Config::default()
+    };
     let mut pair = Pair::with(config, 1500);
     let (near, far, listener) = pair.connected();
     let in_flight = Rc::new(RefCell::new(0));
@@ -388,8 +431,15 @@ fn no_more_is_in_flight_than_the_send_buffer_holds() {
 fn without_room_for_buffers_no_connection_is_made() {
     let (recv_buffer_bytes, send_buffer_bytes) = (64 * 1024, 64 * 1024);
     let buffer_bytes_max = 2 * (recv_buffer_bytes + send_buffer_bytes);
-    let config =
-        Config { recv_buffer_bytes, send_buffer_bytes, buffer_bytes_max, ..Config::default() };
+    let config = Config {
+        tcp: TcpConfig {
+            recv_buffer_bytes,
+            send_buffer_bytes,
+            buffer_bytes_max,
+            ..TcpConfig::default()
+        },
+        ..Config::default()
+    };
     let mut pair = Pair::with(config, 1500);
     let tap = Tap::new(&mut pair);
     let near_listener = pair.listen(Side::Near, "10.0.0.1:80").expect("a free port");
@@ -422,7 +472,13 @@ fn without_room_for_buffers_no_connection_is_made() {
 
 #[test]
 fn a_writer_gets_no_more_credit_than_the_queue_has_room() {
-    let mut pair = Pair::with(Config { stream_queue_bytes: 4096, ..Config::default() }, 1500);
+    let mut pair = Pair::with(
+        Config {
+            tcp: TcpConfig { stream_queue_bytes: 4096, ..TcpConfig::default() },
+            ..Config::default()
+        },
+        1500,
+    );
     let (near, far, listener) = pair.connected();
 
     for _ in 0..3 {
@@ -439,7 +495,10 @@ fn a_writer_gets_no_more_credit_than_the_queue_has_room() {
 
 #[test]
 fn a_full_backlog_drops_syns() {
-    let mut pair = Pair::with(Config { backlog_max: 2, ..Config::default() }, 1500);
+    let mut pair = Pair::with(
+        Config { tcp: TcpConfig { backlog_max: 2, ..TcpConfig::default() }, ..Config::default() },
+        1500,
+    );
     let tap = Tap::new(&mut pair);
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
     let mut peers = peers(1000, 4);
@@ -462,13 +521,17 @@ fn a_full_backlog_drops_syns() {
 
 #[test]
 fn the_oldest_half_open_connection_of_a_listener_makes_room() {
-    let config = Config { half_open_per_listener_max: 2, ..Config::default() };
+    let config = Config {
+        tcp: TcpConfig { half_open_per_listener_max: 2, ..TcpConfig::default() },
+        ..Config::default()
+    };
     half_open_connections_are_two(config, [PORT, PORT, PORT]);
 }
 
 #[test]
 fn the_oldest_half_open_connection_of_all_makes_room() {
-    let config = Config { half_open_max: 2, ..Config::default() };
+    let config =
+        Config { tcp: TcpConfig { half_open_max: 2, ..TcpConfig::default() }, ..Config::default() };
     half_open_connections_are_two(config, [PORT, PORT + 1, PORT]);
 }
 
@@ -510,7 +573,10 @@ fn half_open_connections_are_two(config: Config, ports: [u16; 3]) {
 fn full_datagram_queues_drop_what_comes_and_refuse_what_goes() {
     static PAYLOAD: [u8; 60_000] = [7; 60_000];
     // Two such datagrams fit, three do not.
-    let config = Config { datagram_queue_bytes: 150_000, ..Config::default() };
+    let config = Config {
+        datagram: DatagramConfig { queue_bytes: 150_000, ..DatagramConfig::default() },
+        ..Config::default()
+    };
     let mut pair = Pair::with(config, 65_535);
     let open = raw::Command::Open { version: raw::Version::V4, protocol: 253 };
     let mut raw_packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 253, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
@@ -552,7 +618,13 @@ fn full_datagram_queues_drop_what_comes_and_refuse_what_goes() {
 
 #[test]
 fn a_socket_is_in_no_more_groups_than_it_may() {
-    let mut pair = Pair::with(Config { groups_per_socket_max: 2, ..Config::default() }, 1500);
+    let mut pair = Pair::with(
+        Config {
+            datagram: DatagramConfig { groups_per_socket_max: 2, ..DatagramConfig::default() },
+            ..Config::default()
+        },
+        1500,
+    );
     let socket = bind(&mut pair, Side::Near, "0.0.0.0:0");
     let group = |last| IpAddr::from([239, 0, 0, last]);
     socket.join(group(1)).expect("room");
@@ -567,7 +639,13 @@ fn a_socket_is_in_no_more_groups_than_it_may() {
 
 #[test]
 fn packets_to_oneself_wait_for_room() {
-    let mut pair = Pair::with(Config { loopback_packets_max: 4, ..Config::default() }, 1500);
+    let mut pair = Pair::with(
+        Config {
+            ip: IpConfig { loopback_packets_max: 4, ..IpConfig::default() },
+            ..Config::default()
+        },
+        1500,
+    );
     let from = bind(&mut pair, Side::Near, "10.0.0.1:2000");
     let to = bind(&mut pair, Side::Near, "10.0.0.1:2001");
     for number in 0..100u8 {
@@ -590,7 +668,8 @@ fn packets_to_oneself_wait_for_room() {
 #[test]
 fn replies_that_find_no_room_are_dropped() {
     let (pipe, wire) = Pipe::bounded(1);
-    let config = Config { replies_max: 3, ..Config::default() };
+    let config =
+        Config { ip: IpConfig { replies_max: 3, ..IpConfig::default() }, ..Config::default() };
     let mut stack = Netstack::new(config, Instant::ZERO);
     stack.add_address("10.0.0.2/24".parse().expect("a network")).expect("a host's");
     let mut host = Host { stack, device: PipeDev { pipe, medium: Medium::Ip.into(), mtu: 1500 } };
@@ -624,7 +703,10 @@ fn the_oldest_incomplete_packet_makes_room() {
     for (local, remote) in
         [("10.0.0.1:2000", "10.0.0.2:2000"), ("[fd00::1]:2000", "[fd00::2]:2000")]
     {
-        let config = Config { fragments_bytes_max: 11 * 1024, ..Config::default() };
+        let config = Config {
+            ip: IpConfig { fragments_bytes_max: 11 * 1024, ..IpConfig::default() },
+            ..Config::default()
+        };
         let mut pair = Pair::with(config, 1500);
         let near = bind(&mut pair, Side::Near, local);
         let far = bind(&mut pair, Side::Far, remote);
@@ -675,7 +757,10 @@ fn the_oldest_incomplete_packet_makes_room() {
 
 #[test]
 fn the_oldest_closed_connection_makes_room() {
-    let mut pair = Pair::with(Config { time_wait_max: 2, ..Config::default() }, 1500);
+    let mut pair = Pair::with(
+        Config { tcp: TcpConfig { time_wait_max: 2, ..TcpConfig::default() }, ..Config::default() },
+        1500,
+    );
     let tap = Tap::new(&mut pair);
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
     let mut peers = peers(1000, 3);

@@ -7,7 +7,7 @@ use harness::{Pair, Side, addr};
 use netcore::device::smoltcp::phy::ChecksumCapabilities;
 use netcore::device::smoltcp::wire::{IpProtocol, IpRepr, TcpControl, TcpRepr, UdpPacket};
 use netcore::queue::{DatagramQueue, SocketQueue};
-use netcore::{Command, Config, Counters, DropReason, raw, tcp, udp};
+use netcore::{Command, Config, Counters, DatagramConfig, DropReason, TcpConfig, raw, tcp, udp};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +54,10 @@ fn open(pair: &mut Pair, command: impl Into<Command>) -> Arc<DatagramQueue> {
 
 #[test]
 fn a_segment_to_no_listener_is_one_drop() {
-    let config = Config { resets_per_second: 1, ..Config::default() };
+    let config = Config {
+        tcp: TcpConfig { resets_per_second: 1, ..TcpConfig::default() },
+        ..Config::default()
+    };
     let mut pair = Pair::with(config, 1500);
     let peer = RawPeer::new(&mut pair, "10.0.0.1:1000", "10.0.0.2:80");
     pair.advance(Duration::from_secs(1));
@@ -131,7 +134,10 @@ fn a_datagram_for_several_sockets_is_delivered_once() {
 
 #[test]
 fn a_full_queue_is_one_drop_unless_another_socket_takes_it() {
-    let config = Config { datagram_queue_bytes: 4096, ..Config::default() };
+    let config = Config {
+        datagram: DatagramConfig { queue_bytes: 4096, ..DatagramConfig::default() },
+        ..Config::default()
+    };
     let mut pair = Pair::with(config, 1500);
     let socket = open(&mut pair, udp::Command::Bind { endpoint: addr("10.0.0.2:7") });
     let flood = |pair: &mut Pair| {

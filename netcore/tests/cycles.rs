@@ -9,7 +9,7 @@ use harness::resident::resident_bytes;
 use harness::{Pair, Side};
 use netcore::device::smoltcp::wire::TcpControl;
 use netcore::queue::StreamQueue;
-use netcore::{Config, Entropy, SocketId, tcp};
+use netcore::{Config, Entropy, SocketId, TcpConfig, tcp};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,12 +83,15 @@ impl Bench {
     fn new() -> Self {
         // An established peer may be silent for longer than a minute by default.
         let config = Config {
-            backlog_max: BATCH,
-            retransmit_timeout: Duration::from_secs(50),
-            connect_timeout: Duration::from_secs(50),
-            recv_buffer_bytes: 64 * 1024,
-            send_buffer_bytes: 64 * 1024,
             entropy: Entropy::Seed(5),
+            tcp: TcpConfig {
+                backlog_max: BATCH,
+                retransmit_timeout: Duration::from_secs(50),
+                connect_timeout: Duration::from_secs(50),
+                recv_buffer_bytes: 64 * 1024,
+                send_buffer_bytes: 64 * 1024,
+                ..TcpConfig::default()
+            },
             ..Config::default()
         };
         let mut pair = Pair::with(config, 1500);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use harness::{Pair, Side, addr};
 use netcore::queue::{Datagram, DatagramQueue, SocketQueue};
 use netcore::raw::Version;
-use netcore::{Config, DropReason, Error, Response, icmp, raw, udp};
+use netcore::{Config, DatagramConfig, DropReason, Error, Response, icmp, raw, udp};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -180,7 +180,13 @@ fn members_of_a_group_hear_it_and_nobody_else_does() {
 
 #[test]
 fn joining_is_bounded_and_says_what_is_wrong() {
-    let mut pair = Pair::with(Config { groups_per_socket_max: 2, ..Config::default() }, 1500);
+    let mut pair = Pair::with(
+        Config {
+            datagram: DatagramConfig { groups_per_socket_max: 2, ..DatagramConfig::default() },
+            ..Config::default()
+        },
+        1500,
+    );
     let socket = bind(&mut pair, Side::Near, "0.0.0.0:0");
 
     assert_eq!(socket.join(ip("10.0.0.2")), Err(Error::Malformed));
@@ -244,7 +250,10 @@ fn ports_conflict_as_addresses_overlap() {
 
 #[test]
 fn a_full_queue_drops_and_counts() {
-    let config = Config { datagram_queue_bytes: 1, ..Config::default() };
+    let config = Config {
+        datagram: DatagramConfig { queue_bytes: 1, ..DatagramConfig::default() },
+        ..Config::default()
+    };
     let mut pair = Pair::with(config, 1500);
     let near = bind(&mut pair, Side::Near, "10.0.0.1:0");
     let far = bind(&mut pair, Side::Far, "10.0.0.2:2000");

@@ -9,7 +9,7 @@ use netcore::device::smoltcp::wire::{
     TcpSeqNumber, UdpPacket, UdpRepr,
 };
 use netcore::queue::SocketQueue;
-use netcore::{Config, DropReason, tcp, udp};
+use netcore::{Config, DropReason, IpConfig, tcp, udp};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -197,7 +197,13 @@ fn an_icmp_error_is_not_answered_with_another() {
 
 #[test]
 fn icmp_errors_are_limited() {
-    let mut pair = Pair::with(Config { icmp_errors_per_second: 10, ..Config::default() }, 1500);
+    let mut pair = Pair::with(
+        Config {
+            ip: IpConfig { icmp_errors_per_second: 10, ..IpConfig::default() },
+            ..Config::default()
+        },
+        1500,
+    );
     pair.advance(Duration::from_secs(1));
     let mut flood = |source, destination| {
         let before = pair.far.stack.counters().icmp_sent;

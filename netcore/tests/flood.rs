@@ -32,7 +32,7 @@ fn spoofed_syn_flood_is_bounded_and_does_not_lock_out_peers() {
         Err(_) => 1000,
     };
     let config = Config::default();
-    let half_open_max = config.half_open_per_listener_max;
+    let half_open_max = config.tcp.half_open_per_listener_max;
     let mut pair = Pair::with(config, 1500);
     pair.far.stack.add_gateway(Ipv4Addr::new(10, 0, 0, 1).into()).expect("a host's");
     let tap = Tap::new(&mut pair);

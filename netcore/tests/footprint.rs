@@ -5,7 +5,7 @@ mod harness;
 use harness::resident::resident_bytes;
 use harness::{Pair, Side, read};
 use netcore::queue::StreamQueue;
-use netcore::{Config, tcp};
+use netcore::{Config, TcpConfig, tcp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +21,14 @@ const PAGE: usize = 4096;
 // One test, so that nothing else is in the process meanwhile.
 #[test]
 fn idle_connection_is_small_before_and_after_its_use() {
-    let config =
-        Config { recv_buffer_bytes: WINDOW, send_buffer_bytes: WINDOW, ..Config::default() };
+    let config = Config {
+        tcp: TcpConfig {
+            recv_buffer_bytes: WINDOW,
+            send_buffer_bytes: WINDOW,
+            ..TcpConfig::default()
+        },
+        ..Config::default()
+    };
     let mut pair = Pair::with(config, 1500);
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
     let mut streams: Vec<[Arc<StreamQueue>; 2]> = Vec::with_capacity(CONNECTIONS);

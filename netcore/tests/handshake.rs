@@ -6,7 +6,7 @@ use harness::{Pair, Side, addr, read};
 use netcore::Instant;
 use netcore::device::smoltcp::wire::{Ipv4Packet, TcpPacket};
 use netcore::queue::SocketQueue;
-use netcore::{Config, DropReason, Error, HasChannel, Response, tcp};
+use netcore::{Config, DropReason, Error, HasChannel, Response, TcpConfig, tcp};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -63,7 +63,13 @@ fn a_closed_port_refuses_at_once() {
 #[test]
 fn a_black_hole_times_out_and_leaves_nothing_behind() {
     let timeout = Duration::from_secs(10);
-    let mut pair = Pair::with(Config { connect_timeout: timeout, ..Config::default() }, 1500);
+    let mut pair = Pair::with(
+        Config {
+            tcp: TcpConfig { connect_timeout: timeout, ..TcpConfig::default() },
+            ..Config::default()
+        },
+        1500,
+    );
     pair.wire = Box::new(|_| None);
 
     assert_eq!(pair.connect(Side::Near, "10.0.0.2:80").err(), Some(Error::TimedOut));

@@ -7,7 +7,7 @@ use harness::{Pair, Side, addr, read};
 use netcore::device::smoltcp::wire::{TcpControl, TcpRepr};
 use netcore::queue::{HeldSyn, SocketQueue};
 use netcore::tcp::{OnSyn, Refusal};
-use netcore::{Config, DropReason, Error, HasChannel, SocketId, TcpState, tcp};
+use netcore::{Config, DropReason, Error, HasChannel, SocketId, TcpConfig, TcpState, tcp};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -308,8 +308,11 @@ fn a_lost_answer_is_sent_again() {
 fn held_syns_are_half_open_and_the_oldest_makes_room() {
     for (per_listener, in_all) in [(8, 100), (100, 8)] {
         let config = Config {
-            half_open_per_listener_max: per_listener,
-            half_open_max: in_all,
+            tcp: TcpConfig {
+                half_open_per_listener_max: per_listener,
+                half_open_max: in_all,
+                ..TcpConfig::default()
+            },
             ..Config::default()
         };
         let mut pair = Pair::with(config, 1500);
@@ -496,7 +499,10 @@ fn an_admitted_peer_that_stays_silent_times_out() {
 
 #[test]
 fn an_admission_without_room_for_buffers_fails() {
-    let config = Config { buffer_bytes_max: 0, ..Config::default() };
+    let config = Config {
+        tcp: TcpConfig { buffer_bytes_max: 0, ..TcpConfig::default() },
+        ..Config::default()
+    };
     let mut pair = Pair::with(config, 1500);
     let listener = hold(&mut pair, "10.0.0.2:80");
     let mut peer = RawPeer::new(&mut pair, "10.0.0.1:1000", "10.0.0.2:80");

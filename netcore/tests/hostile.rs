@@ -6,7 +6,7 @@ use harness::raw_peer::{RawPeer, Reply};
 use harness::{Pair, Side, read};
 use netcore::device::smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber};
 use netcore::queue::StreamQueue;
-use netcore::{Config, DropReason, Error, SocketId, tcp};
+use netcore::{Config, DropReason, Error, SocketId, TcpConfig, tcp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,8 +30,14 @@ impl Bench {
     /// One whose window is full to the last byte, and how many bytes that were.
     fn full() -> (Self, u32) {
         // So small that windows are not scaled, and any length fits.
-        let config =
-            Config { recv_buffer_bytes: 16 << 10, stream_queue_bytes: 4096, ..Config::default() };
+        let config = Config {
+            tcp: TcpConfig {
+                recv_buffer_bytes: 16 << 10,
+                stream_queue_bytes: 4096,
+                ..TcpConfig::default()
+            },
+            ..Config::default()
+        };
         let mut bench = Self::new(config);
         let mut sent = 0;
         loop {
@@ -99,7 +105,10 @@ fn fin(segment: TcpRepr<'static>) -> TcpRepr<'static> {
 /// for which its buffer has no room.
 #[test]
 fn data_behind_the_window_of_the_handshake_is_not_taken() {
-    let mut bench = Bench::new(Config { recv_buffer_bytes: 640 << 10, ..Config::default() });
+    let mut bench = Bench::new(Config {
+        tcp: TcpConfig { recv_buffer_bytes: 640 << 10, ..TcpConfig::default() },
+        ..Config::default()
+    });
     let behind = bench.peer.segment(1 + 700_000, 1000);
 
     bench.put(&behind);
@@ -118,7 +127,10 @@ fn data_behind_the_window_of_the_handshake_is_not_taken() {
 #[test]
 fn far_empty_segment_after_fin_on_full_window_is_ignored() {
     const BYTES: u32 = 16 << 10;
-    let config = Config { recv_buffer_bytes: BYTES as usize, ..Config::default() };
+    let config = Config {
+        tcp: TcpConfig { recv_buffer_bytes: BYTES as usize, ..TcpConfig::default() },
+        ..Config::default()
+    };
     let mut bench = Bench::new(config);
     assert_eq!(bench.peer.edge(), 1 + BYTES);
 
@@ -274,7 +286,10 @@ fn nothing_comes_after_the_fin() {
 #[test]
 fn a_reset_ends_a_connection_whose_window_the_fin_has_overrun() {
     const BYTES: u32 = 16 << 10;
-    let config = Config { recv_buffer_bytes: BYTES as usize, ..Config::default() };
+    let config = Config {
+        tcp: TcpConfig { recv_buffer_bytes: BYTES as usize, ..TcpConfig::default() },
+        ..Config::default()
+    };
     let mut bench = Bench::new(config);
     bench.put_stream(BYTES);
     let reset = TcpRepr { control: TcpControl::Rst, ..bench.peer.segment(2 + BYTES, 0) };
@@ -305,7 +320,10 @@ fn a_connection_sends_two_challenges_a_second() {
 
 #[test]
 fn a_stack_sends_no_more_challenges_than_it_is_told() {
-    let mut bench = Bench::new(Config { challenge_acks_per_second: 0, ..Config::default() });
+    let mut bench = Bench::new(Config {
+        tcp: TcpConfig { challenge_acks_per_second: 0, ..TcpConfig::default() },
+        ..Config::default()
+    });
 
     bench.put(&TcpRepr { control: TcpControl::Rst, ..bench.peer.segment(2, 0) });
 
@@ -317,7 +335,10 @@ fn a_stack_sends_no_more_challenges_than_it_is_told() {
 
 #[test]
 fn resets_for_nobodys_segments_are_limited() {
-    let config = Config { resets_per_second: 10, ..Config::default() };
+    let config = Config {
+        tcp: TcpConfig { resets_per_second: 10, ..TcpConfig::default() },
+        ..Config::default()
+    };
     let mut pair = Pair::with(config, 1500);
     let mut peer = RawPeer::new(&mut pair, "10.0.0.1:1000", "10.0.0.2:80");
     pair.advance(Duration::from_secs(1));

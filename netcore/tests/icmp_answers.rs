@@ -7,7 +7,7 @@ use harness::{Pair, Side};
 use netcore::device::smoltcp::wire::{
     Icmpv4Packet, Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet,
 };
-use netcore::{Config, DropReason};
+use netcore::{Config, DropReason, IpConfig};
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
@@ -238,7 +238,10 @@ fn a_packet_that_stays_in_parts_is_told_of_by_its_first() {
 
 #[test]
 fn all_kinds_of_errors_share_one_limit() {
-    let config = Config { icmp_errors_per_second: 3, ..Config::default() };
+    let config = Config {
+        ip: IpConfig { icmp_errors_per_second: 3, ..IpConfig::default() },
+        ..Config::default()
+    };
     let mut bench = Bench::with(config);
     bench.pair.advance(Duration::from_secs(1));
     for packet in [

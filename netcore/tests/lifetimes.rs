@@ -6,7 +6,7 @@ use harness::peer::{Peer, Tap};
 use harness::{Pair, Side, addr, read};
 use netcore::device::smoltcp::wire::TcpControl;
 use netcore::queue::{SocketQueue, StreamQueue};
-use netcore::{Config, Error, HasChannel, SocketId, tcp};
+use netcore::{Config, Error, HasChannel, SocketId, TcpConfig, tcp};
 use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -266,7 +266,13 @@ fn repeating_its_syn_does_not_keep_a_half_open_connection_alive() {
 #[test]
 fn stuck_simultaneous_open_times_out_like_a_connect() {
     let timeout = Duration::from_secs(10);
-    let mut pair = Pair::with(Config { connect_timeout: timeout, ..Config::default() }, 1500);
+    let mut pair = Pair::with(
+        Config {
+            tcp: TcpConfig { connect_timeout: timeout, ..TcpConfig::default() },
+            ..Config::default()
+        },
+        1500,
+    );
     let tap = Tap::new(&mut pair);
     let channel = pair.far.stack.command_channel();
     let connect = tcp::Command::Connect {

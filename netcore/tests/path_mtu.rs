@@ -7,7 +7,7 @@ use harness::icmp::{Seen, narrow_hop, too_big};
 use harness::{Pair, Side, addr, icmp::error_between, read};
 use netcore::device::smoltcp::wire::{IpProtocol, IpRepr, Ipv4Packet, TcpPacket, TcpSeqNumber};
 use netcore::queue::{Datagram, DatagramQueue, SocketQueue, StreamQueue};
-use netcore::{Config, Error, control, icmp, raw, udp};
+use netcore::{Config, Error, IpConfig, control, icmp, raw, udp};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -385,7 +385,10 @@ fn raw_packet(remote: &str, len: usize) -> Bytes {
 
 #[test]
 fn too_big_flood_is_bounded_and_narrows_only_named_paths() {
-    let mut pair = Pair::with(Config { path_mtus_max: 100, ..Config::default() }, 1500);
+    let mut pair = Pair::with(
+        Config { ip: IpConfig { path_mtus_max: 100, ..IpConfig::default() }, ..Config::default() },
+        1500,
+    );
     let gateway = netcore::Route::default_via(addr("10.0.0.2:0").ip());
     pair.call(Side::Near, None, control::Command::AddRoute { route: gateway }).expect("a route");
     let (near, far) = connection(&mut pair, TARGETS[0]);

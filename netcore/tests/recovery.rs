@@ -5,7 +5,7 @@ mod harness;
 use harness::raw_peer::RawPeer;
 use harness::{Pair, Side, read};
 use netcore::device::smoltcp::wire::{Ipv4Packet, TcpControl, TcpPacket, TcpRepr};
-use netcore::{Config, tcp};
+use netcore::{Config, TcpConfig, tcp};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -54,8 +54,14 @@ fn acknowledgements_that_are_lost_both_ways_are_made_up_for() {
 fn whatever_window_was_announced_is_taken() {
     // Nobody reads, and lengths are no multiple of the window's unit: its end moves back a little
     // with every segment (RFC 7323 section 2.4), but a peer may fill what it was told first.
-    let config =
-        Config { recv_buffer_bytes: 640 * 1024, stream_queue_bytes: 4096, ..Config::default() };
+    let config = Config {
+        tcp: TcpConfig {
+            recv_buffer_bytes: 640 * 1024,
+            stream_queue_bytes: 4096,
+            ..TcpConfig::default()
+        },
+        ..Config::default()
+    };
     let mut pair = Pair::with(config, 1500);
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
     let mut peer = RawPeer::connect(&mut pair);

@@ -5,7 +5,7 @@ mod harness;
 use bytes::Bytes;
 use harness::{Pair, Side, addr};
 use netcore::queue::{Datagram, DatagramQueue, SocketQueue};
-use netcore::{Config, DropReason, Error, Response, control, udp};
+use netcore::{Config, DropReason, Error, IpConfig, Response, control, udp};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -93,7 +93,10 @@ fn a_connected_socket_loses_its_source_with_the_address() {
 
 #[test]
 fn port_unreachable_for_strangers_is_rate_limited() {
-    let config = Config { icmp_errors_per_second: 5, ..Config::default() };
+    let config = Config {
+        ip: IpConfig { icmp_errors_per_second: 5, ..IpConfig::default() },
+        ..Config::default()
+    };
     let mut pair = Pair::with(config, 1500);
     let near = bind(&mut pair, Side::Near, "10.0.0.1:1000");
     connect(&mut pair, &near, Some("10.0.0.2:2000")).expect("a route");

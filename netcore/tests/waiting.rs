@@ -4,7 +4,9 @@ mod harness;
 
 use harness::{Pair, Side, addr, read};
 use netcore::queue::StreamQueue;
-use netcore::{Channel, Config, HasChannel, Instant, SocketId, SocketInfo, Timer, Waiting, tcp};
+use netcore::{
+    Channel, Config, EthernetConfig, HasChannel, Instant, SocketId, SocketInfo, Timer, Waiting, tcp,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,12 +102,15 @@ fn unanswered_syn_waits_for_the_handshake() {
     assert_eq!(waiting, Waiting::Handshake);
     assert!(timer.is_some());
 
-    pair.advance(Config::default().connect_timeout + Duration::from_secs(1));
+    pair.advance(Config::default().tcp.connect_timeout + Duration::from_secs(1));
 }
 
 #[test]
 fn missing_route_and_neighbour_are_named() {
-    let mut pair = Pair::ethernet(Config { dad_transmits: 0, ..Config::default() });
+    let mut pair = Pair::ethernet(Config {
+        ethernet: EthernetConfig { dad_transmits: 0, ..EthernetConfig::default() },
+        ..Config::default()
+    });
     pair.run();
     begin_connecting(&mut pair, "10.0.0.9:80");
     assert_eq!(connection(&mut pair, Side::Near).0, Waiting::Neighbour);

@@ -5,7 +5,7 @@ mod harness;
 use harness::raw_peer::RawPeer;
 use harness::{Pair, Side, read};
 use netcore::device::smoltcp::wire::{TcpRepr, TcpSeqNumber};
-use netcore::{Config, Error, tcp};
+use netcore::{Config, Error, TcpConfig, tcp};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..200),
         recv_buffer_bytes in prop_oneof![Just(4096usize), Just(16_384), Just(65_536), Just(640 << 10)],
     ) {
-        let config = Config { recv_buffer_bytes, stream_queue_bytes: 8192, ..Config::default() };
+        let config = Config { tcp: TcpConfig { recv_buffer_bytes, stream_queue_bytes: 8192, ..TcpConfig::default() }, ..Config::default() };
         let mut pair = Pair::with(config, 1500);
         let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
         let mut peer = RawPeer::connect(&mut pair);

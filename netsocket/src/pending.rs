@@ -19,8 +19,8 @@ use std::task::{Context, Poll, Waker};
 /// [`Net::tcp_intercept`](crate::Net::tcp_intercept).
 ///
 /// SYNs that wait, here or in the hands of the program, are half-open connections: the stack's
-/// [`half_open_per_listener_max`](netcore::Config::half_open_per_listener_max) and
-/// [`half_open_max`](netcore::Config::half_open_max) bound them, and at a bound the oldest makes
+/// [`half_open_per_listener_max`](netcore::TcpConfig::half_open_per_listener_max) and
+/// [`half_open_max`](netcore::TcpConfig::half_open_max) bound them, and at a bound the oldest makes
 /// room. Dropping the listener ends them all.
 pub struct PendingListener {
     listener: Arc<Listener>,
@@ -110,7 +110,7 @@ impl From<blocking::PendingListener> for PendingListener {
 /// A connection attempt whose peer was not answered yet.
 ///
 /// Dropping it refuses it with a reset. It ends by itself when its peer gives up, when it has
-/// waited for [`handshake_timeout`](netcore::Config::handshake_timeout) (60 s), when newer attempts
+/// waited for [`handshake_timeout`](netcore::TcpConfig::handshake_timeout) (60 s), when newer attempts
 /// need its place, and with its listener; [`ended`](Self::ended) waits for that, and each of the
 /// decisions fails then. A peer that closes its socket before it was answered says nothing on the
 /// wire, though, and is noticed only once it is answered.
@@ -163,7 +163,7 @@ impl PendingConnection {
     }
 
     /// Refuses the connection with a reset or an ICMP error. ICMP errors are limited by
-    /// [`icmp_errors_per_second`](netcore::Config::icmp_errors_per_second); one too many is not
+    /// [`icmp_errors_per_second`](netcore::IpConfig::icmp_errors_per_second); one too many is not
     /// sent. [`Refusal::from`] an [`io::ErrorKind`] says what fits the error of a connection that
     /// was to be made for this one.
     ///

@@ -222,7 +222,7 @@ impl Builder {
         clock: &Clock,
     ) -> impl FnOnce(&Netstack) -> Clients + use<D> {
         let clock = clock.clone();
-        let (names_max, entropy) = (self.config.name_servers_max, self.config.entropy);
+        let (names_max, entropy) = (self.config.ip.name_servers_max, self.config.entropy);
         let has_address = device.capabilities().medium == Medium::Ethernet;
         let (dhcp, slaac) = (self.dhcp.clone(), self.slaac.clone());
         move |core| {
@@ -406,8 +406,8 @@ impl Pair {
             if self.medium == Medium::Ethernet {
                 // With the same seed both would have the same. All addresses are chosen here: there
                 // is nobody else to have them.
-                config.hardware_address.get_or_insert(MacAddr([2, 0, 0, 0, 0, host]));
-                config.dad_transmits = 0;
+                config.ethernet.hardware_address.get_or_insert(MacAddr([2, 0, 0, 0, 0, host]));
+                config.ethernet.dad_transmits = 0;
             }
             Builder::new().config(config).address(v4.into()).address(v6.into())
         };

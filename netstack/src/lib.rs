@@ -38,5 +38,7 @@ pub use hook::Hook;
 pub use stack::Stack;
 
 pub use ipnet::IpNet;
-pub use netcore::{Config, Entropy, Error, Route};
+pub use netcore::{
+    Config, DatagramConfig, Entropy, Error, EthernetConfig, IpConfig, Route, TcpConfig,
+};
 pub use netsocket::{self, Net, TcpListener, TcpSocket, TcpStream, UdpSocket, blocking};

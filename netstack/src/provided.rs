@@ -325,7 +325,10 @@ mod tests {
     #[tokio::test]
     async fn refused_addresses_and_routes_are_tried_again() {
         let (device, _far) = device::pipe(16, 1500);
-        let config = netcore::Config { addresses_max: 1, routes_max: 1, ..Default::default() };
+        let config = netcore::Config {
+            ip: netcore::IpConfig { addresses_max: 1, routes_max: 1, ..Default::default() },
+            ..Default::default()
+        };
         let stack = Builder::new()
             .config(config)
             .address("10.0.0.9/24".parse().expect("a network"))

@@ -120,7 +120,7 @@ async fn flood(world: World) {
     }
     sleep(Duration::from_millis(10)).await;
     let flooded = world.far.net().snapshot().await.expect("running");
-    assert!(flooded.sockets.len() <= 1 + 2048, "Config::half_open_per_listener_max");
+    assert!(flooded.sockets.len() <= 1 + 2048, "TcpConfig::half_open_per_listener_max");
 
     let start = Instant::now();
     let (client, accepted) = tokio::join!(world.near.connect(address), listener.accept());

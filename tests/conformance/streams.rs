@@ -322,8 +322,8 @@ async fn bounded(world: World) {
     let total = fill(&world, &client).await;
 
     // Each end has a buffer of the connection's and a queue of the handle's.
-    let buffers = config.send_buffer_bytes + config.recv_buffer_bytes;
-    assert!(total <= buffers + 2 * config.stream_queue_bytes, "{total} bytes were taken");
+    let buffers = config.tcp.send_buffer_bytes + config.tcp.recv_buffer_bytes;
+    assert!(total <= buffers + 2 * config.tcp.stream_queue_bytes, "{total} bytes were taken");
     server.read_up_to(total).await.expect("open");
 }
 

@@ -8,7 +8,7 @@ use crate::sockets::{
 };
 use netstack::netsocket::{Net, TcpStream};
 use netstack::sim::{self, Link, Sim};
-use netstack::{Config, Pair, Stack};
+use netstack::{Config, Pair, Stack, TcpConfig};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,7 +83,10 @@ fn in_real_time(case: impl Future<Output = ()>) {
 async fn on_threads(case: &Case, family: Family) {
     // What is waited for in virtual time elsewhere.
     let short = Duration::from_millis(100);
-    let config = Config { time_wait: short, close_timeout: short, ..Config::default() };
+    let config = Config {
+        tcp: TcpConfig { time_wait: short, close_timeout: short, ..TcpConfig::default() },
+        ..Config::default()
+    };
     let (near, far) = Pair::new().config(config).spawn_threads().expect("threads");
     let nets = [near.net().clone(), far.net().clone()];
     let near = Host::on_thread(near, family, 1);

@@ -6,7 +6,7 @@ use crate::plan::{Pause, Plan, must};
 use crate::waiting::{Outcome, Place, Waiting};
 use bytes::Bytes;
 
-use netstack::netsocket::netcore::{Config, Entropy, tcp};
+use netstack::netsocket::netcore::{Config, Entropy, TcpConfig, tcp};
 use netstack::netsocket::{Net, TcpListener, TcpStream};
 use netstack::{Pair, Stack};
 use rand::rngs::StdRng;
@@ -92,11 +92,14 @@ pub(crate) async fn live(mut random: StdRng, operations: u64, done: &Cell<u64>) 
 
 fn stacks(random: &mut StdRng) -> (Stack, Stack) {
     let config = Config {
-        stream_queue_bytes: *[4096, 64 * 1024].choose(random).expect("not empty"),
-        recv_buffer_bytes: *[8192, 128 * 1024].choose(random).expect("not empty"),
-        send_buffer_bytes: *[8192, 128 * 1024].choose(random).expect("not empty"),
         commands_max: *[1, 1024].choose(random).expect("not empty"),
         entropy: Entropy::Seed(random.next_u64()),
+        tcp: TcpConfig {
+            stream_queue_bytes: *[4096, 64 * 1024].choose(random).expect("not empty"),
+            recv_buffer_bytes: *[8192, 128 * 1024].choose(random).expect("not empty"),
+            send_buffer_bytes: *[8192, 128 * 1024].choose(random).expect("not empty"),
+            ..TcpConfig::default()
+        },
         ..Config::default()
     };
     let mtu = *[1280, 1500, 9000].choose(random).expect("not empty");

@@ -1,7 +1,7 @@
 //! What one seed draws.
 
-use netstack::Config;
 use netstack::sim::Link;
+use netstack::{Config, TcpConfig};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use std::fmt;
@@ -71,12 +71,15 @@ impl Plan {
         });
         let mut buffer = || 1 << random.random_range(12..20);
         let config = Config {
-            recv_buffer_bytes: buffer(),
-            send_buffer_bytes: buffer(),
-            stream_queue_bytes: buffer(),
-            connect_timeout: HOUR,
-            handshake_timeout: Duration::from_secs(600),
-            retransmit_timeout: 24 * HOUR,
+            tcp: TcpConfig {
+                recv_buffer_bytes: buffer(),
+                send_buffer_bytes: buffer(),
+                stream_queue_bytes: buffer(),
+                connect_timeout: HOUR,
+                handshake_timeout: Duration::from_secs(600),
+                retransmit_timeout: 24 * HOUR,
+                ..TcpConfig::default()
+            },
             ..Config::default()
         };
         let count = random.random_range(1..=6);

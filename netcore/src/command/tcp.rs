@@ -145,7 +145,7 @@ pub struct Options {
     /// When an idle peer is probed, and given up; `None` never does.
     pub keep_alive: Option<KeepAlive>,
     /// How long data may remain unacknowledged before the connection is given up (RFC 5482);
-    /// `None` takes [`Config::retransmit_timeout`](crate::Config::retransmit_timeout).
+    /// `None` takes [`TcpConfig::retransmit_timeout`](crate::TcpConfig::retransmit_timeout).
     pub user_timeout: Option<Duration>,
     /// Acknowledge every segment at once, instead of waiting a moment for one to go along with.
     pub quickack: bool,
@@ -153,17 +153,17 @@ pub struct Options {
     /// field (RFC 2474), without its two lowest bits.
     pub traffic_class: u8,
     /// The most that the peer may send ahead of the reader, in bytes; `None` takes
-    /// [`Config::recv_buffer_bytes`](crate::Config::recv_buffer_bytes). Fixed once the connection
+    /// [`TcpConfig::recv_buffer_bytes`](crate::TcpConfig::recv_buffer_bytes). Fixed once the connection
     /// is made.
     pub recv_buffer_bytes: Option<usize>,
     /// The most that may be in flight, in bytes; `None` takes
-    /// [`Config::send_buffer_bytes`](crate::Config::send_buffer_bytes). Fixed once the connection
+    /// [`TcpConfig::send_buffer_bytes`](crate::TcpConfig::send_buffer_bytes). Fixed once the connection
     /// is made.
     pub send_buffer_bytes: Option<usize>,
     /// How closing behaves: `None` sends what is queued in the background, zero resets at once.
     pub linger: Option<Duration>,
     /// How long a connect may take; `None` takes
-    /// [`Config::connect_timeout`](crate::Config::connect_timeout).
+    /// [`TcpConfig::connect_timeout`](crate::TcpConfig::connect_timeout).
     pub connect_timeout: Option<Duration>,
 }
 
@@ -189,7 +189,7 @@ impl Default for KeepAlive {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListenOptions {
     /// How many connections may wait to be accepted; further SYNs are dropped then, and tried
-    /// again by the peer. `None` takes [`Config::backlog_max`](crate::Config::backlog_max).
+    /// again by the peer. `None` takes [`TcpConfig::backlog_max`](crate::TcpConfig::backlog_max).
     pub backlog_max: Option<usize>,
     /// Whether a listener on `[::]` takes IPv4 connections too.
     pub families: Families,
@@ -221,7 +221,7 @@ pub enum OnSyn {
     Answer,
     /// Says nothing and holds it, until it is admitted or refused. Held SYNs count as half-open
     /// connections, of which the oldest makes room for a new one, and are forgotten after
-    /// [`Config::handshake_timeout`](crate::Config::handshake_timeout);
+    /// [`TcpConfig::handshake_timeout`](crate::TcpConfig::handshake_timeout);
     /// [`backlog_max`](ListenOptions::backlog_max) has no meaning then.
     Hold,
 }

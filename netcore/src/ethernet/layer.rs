@@ -83,7 +83,7 @@ impl IpLayer {
             return;
         }
         self.place.is_there = true;
-        if cx.config.link_local && self.place.link_local.is_none() {
+        if cx.config.ethernet.link_local && self.place.link_local.is_none() {
             let address = self.outgoing.hardware_address.link_local();
             let network = IpNet::V6(Ipv6Net::new_assert(address, LINK_LOCAL_PREFIX));
             if self.addressing.add_address(network).is_ok() {
@@ -112,7 +112,7 @@ impl IpLayer {
             // Done once the link is there.
             return;
         }
-        let probes = cx.config.dad_transmits;
+        let probes = cx.config.ethernet.dad_transmits;
         self.addressing.set_tentative(address, address.is_ipv6() && probes > 0);
         self.dad.begin(address, probes, cx.now);
     }

@@ -19,7 +19,7 @@ const FAILURES_MAX: usize = 16;
 impl IpLayer {
     pub(crate) fn add_address(&mut self, cx: &Context, address: IpNet) -> Result<(), Error> {
         let is_new = !self.addressing.has(address.addr());
-        if is_new && self.addressing.addresses().len() >= cx.config.addresses_max {
+        if is_new && self.addressing.addresses().len() >= cx.config.ip.addresses_max {
             return Err(Error::LimitReached);
         }
         self.addressing.add_address(address)?;
@@ -50,7 +50,7 @@ impl IpLayer {
     ) -> Result<(), Error> {
         let destination = route.destination.trunc();
         let routes = self.addressing.routes();
-        if routes.len() >= config.routes_max
+        if routes.len() >= config.ip.routes_max
             && routes.iter().all(|known| known.destination != destination)
         {
             return Err(Error::LimitReached);
@@ -100,7 +100,7 @@ impl IpLayer {
         servers: Vec<IpAddr>,
         search_domains: Vec<String>,
     ) -> Result<(), Error> {
-        if servers.len().max(search_domains.len()) > config.name_servers_max {
+        if servers.len().max(search_domains.len()) > config.ip.name_servers_max {
             return Err(Error::LimitReached);
         }
         self.name_servers = servers;

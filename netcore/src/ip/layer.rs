@@ -102,20 +102,22 @@ const MTU_MIN_V4: usize = 576;
 impl IpLayer {
     pub(crate) fn new(cx: &mut Context) -> (Self, NetworkWatch) {
         let config = &cx.config;
-        let hardware_address = config.hardware_address.filter(|address| address.is_unicast());
+        let hardware_address =
+            config.ethernet.hardware_address.filter(|address| address.is_unicast());
         let hardware_address = hardware_address.unwrap_or_else(|| cx.random.hardware_address());
-        let (max, queue_bytes) = (config.neighbours_max, config.neighbour_queue_bytes);
+        let (max, queue_bytes) =
+            (config.ethernet.neighbours_max, config.ethernet.neighbour_queue_bytes);
         let neighbours = Neighbours::new(max, queue_bytes, cx.random.hash_keys());
-        let limits = (config.loopback_packets_max, config.replies_max);
+        let limits = (config.ip.loopback_packets_max, config.ip.replies_max);
         let outgoing = Outgoing::new(limits, hardware_address, neighbours, cx.now);
         let device = outgoing.capabilities.mtu;
         let network = Network::blank(device);
         let (publisher, watch) = Publisher::new(network, cx.doorbell.end().clone());
         let ip = Self {
             addressing: Addressing::default(),
-            path_mtus: PathMtus::new(config.path_mtus_max),
-            reassembly: Reassembly::new(config.fragments_bytes_max, config.fragment_timeout),
-            icmp_errors: RateLimit::new(config.icmp_errors_per_second, cx.now),
+            path_mtus: PathMtus::new(config.ip.path_mtus_max),
+            reassembly: Reassembly::new(config.ip.fragments_bytes_max, config.ip.fragment_timeout),
+            icmp_errors: RateLimit::new(config.ip.icmp_errors_per_second, cx.now),
             groups: HashMap::default(),
             mtu: Mtu { configured: None, advertised: None, device },
             place: Place::default(),

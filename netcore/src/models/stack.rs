@@ -2,7 +2,7 @@
 
 use crate::channel::HasChannel;
 use crate::command::{Response, tcp};
-use crate::config::{Config, Entropy};
+use crate::config::{Config, Entropy, TcpConfig};
 use crate::device::PipeDev;
 use crate::id::SocketId;
 use crate::link::Medium;
@@ -105,9 +105,12 @@ struct Host {
 impl Host {
     fn new() -> Self {
         let config = Config {
-            recv_buffer_bytes: 4096,
-            send_buffer_bytes: 4096,
             entropy: Entropy::Seed(1),
+            tcp: TcpConfig {
+                recv_buffer_bytes: 4096,
+                send_buffer_bytes: 4096,
+                ..TcpConfig::default()
+            },
             ..Config::default()
         };
         let (pipe, _) = Pipe::unbounded();

@@ -292,7 +292,7 @@ impl DatagramQueue {
     ///
     /// [`Error::Malformed`] if `group` is no group; [`Error::AddressInUse`] if the socket is in it;
     /// [`Error::LimitReached`] at
-    /// [`Config::groups_per_socket_max`](crate::Config::groups_per_socket_max).
+    /// [`DatagramConfig::groups_per_socket_max`](crate::DatagramConfig::groups_per_socket_max).
     pub fn join(&self, group: IpAddr) -> Result<(), Error> {
         if !group.is_multicast() {
             return Err(Error::Malformed);
@@ -334,7 +334,7 @@ impl DatagramQueue {
 impl DatagramQueue {
     pub(crate) fn new(bell: Bell, local: SocketAddr, kind: Kind, config: &Config) -> Self {
         // One datagram of the largest size must always fit.
-        let bytes_max = config.datagram_queue_bytes.max(FRAME_BUFFER_BYTES + OVERHEAD);
+        let bytes_max = config.datagram.queue_bytes.max(FRAME_BUFFER_BYTES + OVERHEAD);
         Self {
             bell,
             local,
@@ -343,7 +343,7 @@ impl DatagramQueue {
                 queue: Bounded::new(bytes_max),
                 connected: Connected::default(),
                 groups: Vec::new(),
-                groups_max: config.groups_per_socket_max,
+                groups_max: config.datagram.groups_per_socket_max,
                 error: None,
                 closed: None,
                 readiness: Readiness::default(),

@@ -16,12 +16,12 @@ impl Netstack {
     ///
     /// On an Ethernet link the neighbours are told of it. An IPv6 address is not used before it is
     /// known that none of them has it (RFC 4862 section 5.4), which takes a second for each of
-    /// [`Config::dad_transmits`](crate::Config::dad_transmits); if one has, it is removed again.
+    /// [`EthernetConfig::dad_transmits`](crate::EthernetConfig::dad_transmits); if one has, it is removed again.
     ///
     /// # Errors
     ///
     /// [`Error::AddressNotAvailable`] if no host can have this address; [`Error::LimitReached`] if
-    /// there are [`Config::addresses_max`](crate::Config::addresses_max) already.
+    /// there are [`IpConfig::addresses_max`](crate::IpConfig::addresses_max) already.
     pub fn add_address(&mut self, address: IpNet) -> Result<(), Error> {
         let done = self.ip.add_address(&self.cx, address);
         self.settle();
@@ -65,7 +65,7 @@ impl Netstack {
     /// [`Error::WrongFamily`] if the gateway is of another family than the destinations;
     /// [`Error::AddressNotAvailable`] if no host can have its address; [`Error::GatewayNotOnLink`]
     /// if it is not on the link; [`Error::LimitReached`] if there are
-    /// [`Config::routes_max`](crate::Config::routes_max) already.
+    /// [`IpConfig::routes_max`](crate::IpConfig::routes_max) already.
     pub fn add_route(&mut self, route: Route) -> Result<(), Error> {
         self.insert_route(route, Addressing::add_route)
     }
@@ -159,7 +159,7 @@ impl Netstack {
     /// # Errors
     ///
     /// [`Error::LimitReached`] if there are more than
-    /// [`Config::name_servers_max`](crate::Config::name_servers_max) of either.
+    /// [`IpConfig::name_servers_max`](crate::IpConfig::name_servers_max) of either.
     pub fn set_name_servers(
         &mut self,
         servers: Vec<IpAddr>,

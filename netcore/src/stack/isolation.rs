@@ -44,7 +44,8 @@ impl Netstack {
     fn end(&mut self, at_work: AtWork) {
         match at_work.part {
             Some(Part::Fragments) => {
-                let limits = (self.cx.config.fragments_bytes_max, self.cx.config.fragment_timeout);
+                let limits =
+                    (self.cx.config.ip.fragments_bytes_max, self.cx.config.ip.fragment_timeout);
                 self.ip.reassembly = Reassembly::new(limits.0, limits.1);
             }
             Some(Part::Neighbours) => self.ip.leave_ethernet(),

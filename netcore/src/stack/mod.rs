@@ -69,7 +69,7 @@ impl Netstack {
         let (sender, requests) = flume::bounded(config.commands_max.max(1));
         let doorbell = Arc::new(Doorbell::new(sender.clone()));
         let buffers =
-            BufferBytes { recv: config.recv_buffer_bytes, send: config.send_buffer_bytes };
+            BufferBytes { recv: config.tcp.recv_buffer_bytes, send: config.tcp.send_buffer_bytes };
         let tcp_ports = Arc::new(TcpPorts::new(config.entropy));
         let random = Random::new(config.entropy);
         let mut cx = Context::new(config, random, doorbell.clone(), now);

@@ -160,8 +160,8 @@ impl TcpLayer {
     /// How large the buffers of a connection are, for receiving and for sending.
     fn buffer_bytes(&self, cx: &mut Context, options: &tcp::Options) -> (usize, usize) {
         (
-            options.recv_buffer_bytes.unwrap_or(cx.config.recv_buffer_bytes),
-            options.send_buffer_bytes.unwrap_or(cx.config.send_buffer_bytes),
+            options.recv_buffer_bytes.unwrap_or(cx.config.tcp.recv_buffer_bytes),
+            options.send_buffer_bytes.unwrap_or(cx.config.tcp.send_buffer_bytes),
         )
     }
 
@@ -179,7 +179,7 @@ impl TcpLayer {
         let mut wire = match way {
             NextHop::Own => Wire::new(flow, LOOPBACK_MTU, None),
             NextHop::Link(_) | NextHop::Nowhere => {
-                Wire::new(flow, ip.outgoing.capabilities.mtu, cx.config.mss_max)
+                Wire::new(flow, ip.outgoing.capabilities.mtu, cx.config.tcp.mss_max)
             }
         };
         if let Some(path) = ip.path_mtus.get(flow.remote().ip(), cx.now) {

@@ -165,7 +165,7 @@ impl TcpLayer {
 
     /// Hands a connection whose handshake is done to whoever waits for it.
     pub(super) fn establish(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
-        let limits = (cx.config.stream_queue_bytes, cx.config.stream_queue_bytes);
+        let limits = (cx.config.tcp.stream_queue_bytes, cx.config.tcp.stream_queue_bytes);
         let bell = Bell::new(id, cx.doorbell.clone());
         let Some(connection) = self.sockets.connection_mut(id) else {
             return;

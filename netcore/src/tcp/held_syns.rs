@@ -71,7 +71,7 @@ impl TcpLayer {
         }
         let held = self.sockets.held_mut(id).expect("it was just inserted");
         held.tickets.1 = self.half_open.insert(id);
-        let due = cx.now + cx.config.handshake_timeout;
+        let due = cx.now + cx.config.tcp.handshake_timeout;
         held.armed.set(&mut cx.deadlines, id, Some(due));
         accept.hold(held.handle.clone(), &mut cx.wakes);
         self.retry_accept(cx, ip, listener_id);

@@ -215,12 +215,12 @@ impl TcpLayer {
         listener: SocketId,
     ) {
         if let Some(listener) = self.sockets.listener_mut(listener)
-            && listener.half_open.len() >= cx.config.half_open_per_listener_max.max(1)
+            && listener.half_open.len() >= cx.config.tcp.half_open_per_listener_max.max(1)
         {
             let oldest = listener.half_open.oldest();
             self.evict_half_open(cx, ip, oldest);
         }
-        if self.half_open.len() >= cx.config.half_open_max.max(1) {
+        if self.half_open.len() >= cx.config.tcp.half_open_max.max(1) {
             self.evict_half_open(cx, ip, self.half_open.oldest());
         }
     }

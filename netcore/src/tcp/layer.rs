@@ -40,14 +40,14 @@ impl TcpLayer {
         Self {
             sockets: TcpSockets::default(),
             engine: Engine::new(cx.now),
-            arena: Arena::new(config.buffer_bytes_max),
+            arena: Arena::new(config.tcp.buffer_bytes_max),
             flows: FlowTable::with_hasher(cx.random.hash_keys()),
             ports: Ports::of_tcp(reservations),
             half_open: HalfOpen::default(),
-            time_wait: TimeWait::new(config.time_wait, config.time_wait_max),
-            past_ends: PastEnds::new(config.time_wait_max, cx.random.hash_keys()),
-            challenges: Challenges::new(config.challenge_acks_per_second, cx.now),
-            resets: RateLimit::new(config.resets_per_second, cx.now),
+            time_wait: TimeWait::new(config.tcp.time_wait, config.tcp.time_wait_max),
+            past_ends: PastEnds::new(config.tcp.time_wait_max, cx.random.hash_keys()),
+            challenges: Challenges::new(config.tcp.challenge_acks_per_second, cx.now),
+            resets: RateLimit::new(config.tcp.resets_per_second, cx.now),
         }
     }
 

@@ -30,7 +30,7 @@ impl TcpLayer {
         let to = ip.bindable(cx, local.ip(), options.families)?;
         self.check_reservation(reservation.as_ref())?;
         let (ports, random, doorbell) = (&mut self.ports, &mut cx.random, &cx.doorbell);
-        let backlog_max = options.backlog_max.unwrap_or(cx.config.backlog_max).max(1);
+        let backlog_max = options.backlog_max.unwrap_or(cx.config.tcp.backlog_max).max(1);
         let sockets = &mut self.sockets;
         let id = cx.sockets.insert(Transport::Tcp, |id| {
             let port = match reservation {

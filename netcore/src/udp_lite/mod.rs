@@ -2,7 +2,7 @@
 //! sender likes.
 //!
 //! Sockets are reached by commands alone. What is received waits in a queue of
-//! [`Config::datagram_queue_bytes`](crate::Config::datagram_queue_bytes).
+//! [`DatagramConfig::queue_bytes`](crate::DatagramConfig::queue_bytes).
 
 mod command;
 mod datagram;
@@ -111,7 +111,7 @@ impl UdpLiteLayer {
             return Err(Error::MessageTooLarge);
         }
         let socket = &mut self.sockets[id];
-        if socket.to_send_bytes + payload.len() > cx.config.datagram_queue_bytes {
+        if socket.to_send_bytes + payload.len() > cx.config.datagram.queue_bytes {
             return Err(Error::WouldBlock);
         }
         socket.to_send_bytes += payload.len();
@@ -156,7 +156,7 @@ impl UdpLiteLayer {
             return Err(ip.answer_port_unreachable(cx, packet, link));
         };
         let len = payload.len();
-        if socket.received_bytes + len > cx.config.datagram_queue_bytes {
+        if socket.received_bytes + len > cx.config.datagram.queue_bytes {
             return Err(DropReason::QueueFull);
         }
         let from = SocketAddr::new(source, ports.0);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use netcore::Instant;
 use netcore::device::smoltcp::wire::Ipv6Packet;
 use netcore::queue::Datagram;
-use netcore::{Config, Error, HasChannel, MacAddr, raw, tcp};
+use netcore::{Config, Error, EthernetConfig, HasChannel, MacAddr, raw, tcp};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -57,7 +57,10 @@ fn a_neighbour_that_moves_says_so_and_is_believed() {
 
 #[test]
 fn tentative_ipv6_address_is_not_used_before_dad_completes() {
-    let mut pair = Pair::ethernet(Config { link_local: false, ..Config::default() });
+    let mut pair = Pair::ethernet(Config {
+        ethernet: EthernetConfig { link_local: false, ..EthernetConfig::default() },
+        ..Config::default()
+    });
     let tap = Tap::new(&mut pair);
     pair.run();
     let probe = Said::Solicitation(Ipv6Addr::UNSPECIFIED, v6(1));
@@ -113,7 +116,10 @@ fn link_up_and_tentative_addresses_are_published_together() {
 
 #[test]
 fn without_detection_addresses_are_used_at_once() {
-    let mut pair = Pair::ethernet(Config { dad_transmits: 0, ..Config::default() });
+    let mut pair = Pair::ethernet(Config {
+        ethernet: EthernetConfig { dad_transmits: 0, ..EthernetConfig::default() },
+        ..Config::default()
+    });
     pair.run();
 
     exchange(&mut pair, "[fd00::1]:1000", "[fd00::2]:2000");
@@ -188,7 +194,10 @@ fn who_has_no_address_yet_may_ask_whether_the_stack_has_it() {
 fn without_an_address_everybody_can_be_asked_and_heard() {
     let mut pair = settled();
     // Near is a server, far has nothing yet.
-    let config = Config { hardware_address: Some(FAR), ..Config::default() };
+    let config = Config {
+        ethernet: EthernetConfig { hardware_address: Some(FAR), ..EthernetConfig::default() },
+        ..Config::default()
+    };
     pair.far.stack = netcore::Netstack::new(config, pair.now);
     pair.run();
     let server = bind(&mut pair, Side::Near, "0.0.0.0:67");
@@ -216,7 +225,10 @@ fn without_an_address_everybody_can_be_asked_and_heard() {
 #[test]
 fn raw_socket_receives_advertisements_on_link_local() {
     let mut pair = settled();
-    let config = Config { hardware_address: Some(FAR), ..Config::default() };
+    let config = Config {
+        ethernet: EthernetConfig { hardware_address: Some(FAR), ..EthernetConfig::default() },
+        ..Config::default()
+    };
     pair.far.stack = netcore::Netstack::new(config, pair.now);
     let raw =
         open(&mut pair, Side::Far, raw::Command::Open { version: raw::Version::V6, protocol: 58 });

@@ -7,7 +7,7 @@ use crate::{
     settled_with, v4, v6,
 };
 use netcore::device::smoltcp::wire::{Icmpv6Packet, Ipv4Packet};
-use netcore::{Config, DropReason, MacAddr};
+use netcore::{Config, DropReason, EthernetConfig, MacAddr};
 use proptest::prelude::*;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -71,7 +71,10 @@ fn answers_that_nobody_asked_for_leave_nothing_behind() {
 
 #[test]
 fn soliciting_neighbours_are_answered_and_bounded() {
-    let mut pair = settled_with(Config { neighbours_max: 50, ..Config::default() });
+    let mut pair = settled_with(Config {
+        ethernet: EthernetConfig { neighbours_max: 50, ..EthernetConfig::default() },
+        ..Config::default()
+    });
     exchange(&mut pair, "10.0.0.1:1000", "10.0.0.2:2000");
     // Far has sent to near, and keeps it whoever else asks.
     exchange_back(&mut pair);
@@ -240,7 +243,7 @@ proptest! {
             1..40,
         ),
     ) {
-        let mut pair = settled_with(Config { neighbours_max: 8, ..Config::default() });
+        let mut pair = settled_with(Config { ethernet: EthernetConfig { neighbours_max: 8, ..EthernetConfig::default() }, ..Config::default() });
         for (to, protocol, mut payload, is_apt) in frames {
             if is_apt {
                 // Something of the right length and beginning.

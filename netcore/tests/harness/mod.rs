@@ -14,7 +14,8 @@ use netcore::Medium;
 use netcore::TcpState;
 use netcore::queue::{SocketQueue, StreamQueue};
 use netcore::{
-    Command, Config, Error, HasChannel, MacAddr, Netstack, Pipe, PipeDev, Response, SocketId, tcp,
+    Command, Config, Error, EthernetConfig, HasChannel, MacAddr, Netstack, Pipe, PipeDev, Response,
+    SocketId, tcp,
 };
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -74,7 +75,10 @@ impl Pair {
     fn on(medium: Medium, config: Config, mtu: usize) -> Self {
         let host = |number: u8| {
             let hardware_address = Some(MacAddr([2, 0, 0, 0, 0, number]));
-            let config = Config { hardware_address, ..config.clone() };
+            let config = Config {
+                ethernet: EthernetConfig { hardware_address, ..config.ethernet.clone() },
+                ..config.clone()
+            };
             let mut stack = Netstack::new(config, Instant::ZERO);
             for address in [format!("10.0.0.{number}/24"), format!("fd00::{number}/64")] {
                 stack.add_address(address.parse().expect("a network")).expect("a host's address");

@@ -21,7 +21,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for kind in [Kind::Udp, Kind::Ping, Kind::Raw] {
         for len in [0, 1, 9_000, 35_000, 65_507] {
-            let bytes = Config::default().datagram_queue_bytes * SOCKETS;
+            let bytes = Config::default().datagram.queue_bytes * SOCKETS;
             cases.push(Case {
                 bound: "datagram_queue_bytes",
                 bytes,
@@ -57,7 +57,7 @@ fn flood(kind: Kind, len: usize) -> impl Sized {
             (Kind::Ping, other) => panic!("opening answered {other:?}"),
         };
         // All raw sockets get each of them.
-        let queue = Config::default().datagram_queue_bytes;
+        let queue = Config::default().datagram.queue_bytes;
         for _ in 0..(queue / len.max(64)).min(4000) + 2 {
             host.take(&packet);
         }

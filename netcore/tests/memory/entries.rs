@@ -7,7 +7,7 @@ use bytes::Bytes;
 use netcore::Medium;
 use netcore::device::smoltcp::wire::{Icmpv4Packet, IpProtocol, TcpControl};
 use netcore::queue::{Datagram, SocketQueue};
-use netcore::{Config, Route, tcp, udp};
+use netcore::{Config, Route, TcpConfig, tcp, udp};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// A table, and what is to fill it.
@@ -41,7 +41,10 @@ pub(crate) fn tables() -> [Table; 5] {
             max: TIME_WAIT,
             input: "connections of twice as many peers",
             entry_bytes_max: 512,
-            config: Config { time_wait_max: TIME_WAIT, ..config.clone() },
+            config: Config {
+                tcp: TcpConfig { time_wait_max: TIME_WAIT, ..config.tcp.clone() },
+                ..config.clone()
+            },
             medium: Medium::Ip,
             open: listen,
             flood: close_connections,
@@ -49,7 +52,7 @@ pub(crate) fn tables() -> [Table; 5] {
         },
         Table {
             bound: "path_mtus_max",
-            max: config.path_mtus_max,
+            max: config.ip.path_mtus_max,
             input: "forged \"too big\" for twice as many",
             entry_bytes_max: 256,
             config: config.clone(),
@@ -60,7 +63,7 @@ pub(crate) fn tables() -> [Table; 5] {
         },
         Table {
             bound: "groups_per_socket_max * 64",
-            max: MEMBERS * config.groups_per_socket_max,
+            max: MEMBERS * config.datagram.groups_per_socket_max,
             input: "each socket joins twice as many",
             entry_bytes_max: 512,
             config: config.clone(),
@@ -71,7 +74,7 @@ pub(crate) fn tables() -> [Table; 5] {
         },
         Table {
             bound: "routes_max",
-            max: config.routes_max,
+            max: config.ip.routes_max,
             input: "twice as many /32 are added",
             entry_bytes_max: 1024,
             config: config.clone(),
@@ -82,7 +85,7 @@ pub(crate) fn tables() -> [Table; 5] {
         },
         Table {
             bound: "neighbours_max",
-            max: config.neighbours_max,
+            max: config.ethernet.neighbours_max,
             input: "pings of 1 from twice as many",
             entry_bytes_max: 1024,
             config,
@@ -163,7 +166,7 @@ fn count_narrow_paths(host: &mut Host, sockets: &[SocketQueue]) -> usize {
         send(host, &sockets[0], other(*number));
         host.link.sent.len() > 1
     };
-    (0..2 * Config::default().path_mtus_max).filter(is_narrow).count()
+    (0..2 * Config::default().ip.path_mtus_max).filter(is_narrow).count()
 }
 
 fn join_groups(host: &mut Host, sockets: &[SocketQueue], max: usize) {
@@ -179,7 +182,7 @@ fn join_groups(host: &mut Host, sockets: &[SocketQueue], max: usize) {
 
 /// A group that can be left was joined.
 fn leave_groups(_: &mut Host, sockets: &[SocketQueue]) -> usize {
-    let each = 2 * Config::default().groups_per_socket_max;
+    let each = 2 * Config::default().datagram.groups_per_socket_max;
     let is_member = |(socket, number): &(&SocketQueue, usize)| match socket {
         SocketQueue::Datagram(socket) => socket.leave(group(*number)).is_ok(),
         _ => false,

@@ -11,7 +11,7 @@ pub(crate) fn cases() -> Vec<Case> {
     [(8, 1), (8, 4000), (1480, 1), (9000, 3), (65_000, 1)]
         .map(|(len, count)| Case {
             bound: "fragments_bytes_max",
-            bytes: Config::default().fragments_bytes_max,
+            bytes: Config::default().ip.fragments_bytes_max,
             input: format!("{count} of a packet, {len} bytes each"),
             flood: Box::new(move || Box::new(flood(len, count))),
         })
@@ -21,7 +21,7 @@ pub(crate) fn cases() -> Vec<Case> {
 fn flood(len: usize, count: usize) -> Host {
     let config = Config::default();
     // More than there can be room for.
-    let enough = config.fragments_bytes_max / (len + 64) + 1000;
+    let enough = config.ip.fragments_bytes_max / (len + 64) + 1000;
     let mut host = Host::new(config, Medium::Ip);
     let mut fragment = packet(PEER, IpProtocol::Udp, &vec![7; len]);
     for number in 0..enough {

@@ -7,20 +7,23 @@ use netcore::device::smoltcp::phy::ChecksumCapabilities;
 use netcore::device::smoltcp::wire::{
     IpProtocol, Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
-use netcore::{Config, tcp};
+use netcore::{Config, TcpConfig, tcp};
 use std::time::Duration;
 
 pub(crate) fn cases() -> Vec<Case> {
     [(1, 4, 16), (1_000, 50, 256), (9_000, 50, 256), (35_000, 50, 256), (65_000, 50, 256)]
         .map(|(piece, connections, queue)| {
             let config = Config {
-                recv_buffer_bytes: 64 * 1024,
-                send_buffer_bytes: 64 * 1024,
-                stream_queue_bytes: queue * 1024,
+                tcp: TcpConfig {
+                    recv_buffer_bytes: 64 * 1024,
+                    send_buffer_bytes: 64 * 1024,
+                    stream_queue_bytes: queue * 1024,
+                    ..TcpConfig::default()
+                },
                 ..Config::default()
             };
             // The peers write and the stack has nothing to send.
-            let each = config.recv_buffer_bytes + config.stream_queue_bytes;
+            let each = config.tcp.recv_buffer_bytes + config.tcp.stream_queue_bytes;
             Case {
                 bound: "recv_buffer_bytes + stream_queue_bytes",
                 bytes: connections * each,

@@ -7,8 +7,8 @@ use netcore::device::smoltcp::phy::ChecksumCapabilities;
 use netcore::device::smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv4Repr};
 use netcore::queue::SocketQueue;
 use netcore::{
-    Command, Config, FRAME_BUFFER_BYTES, Frame, FrameChecksum, HasChannel, Link, LinkCapabilities,
-    Netstack, Offload, Response, Slot,
+    Command, Config, EthernetConfig, FRAME_BUFFER_BYTES, Frame, FrameChecksum, HasChannel, Link,
+    LinkCapabilities, Netstack, Offload, Response, Slot,
 };
 use std::net::Ipv4Addr;
 use std::pin::pin;
@@ -40,7 +40,14 @@ pub(crate) struct Wire {
 impl Host {
     pub(crate) fn new(config: Config, medium: Medium) -> Self {
         let hardware_address = Some(netcore::MacAddr(HARDWARE_ADDRESS));
-        let config = Config { hardware_address, dad_transmits: 0, ..config };
+        let config = Config {
+            ethernet: EthernetConfig {
+                hardware_address,
+                dad_transmits: 0,
+                ..config.ethernet.clone()
+            },
+            ..config
+        };
         let mut stack = Netstack::new(config, Instant::ZERO);
         stack.add_address("10.0.0.1/8".parse().expect("a network")).expect("a host's address");
         let link = Wire { medium, incoming: None, sent: Vec::new(), has_room: true };

@@ -18,7 +18,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use mirror::Mirror;
 use netstack::netsocket::TcpStream;
-use netstack::{Builder, Config, Stack};
+use netstack::{Builder, Config, Stack, TcpConfig};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -61,8 +61,14 @@ async fn main() -> Result<()> {
         () => args.connections,
     };
     let window = args.window * 1024;
-    let config =
-        Config { recv_buffer_bytes: window, send_buffer_bytes: window, ..Config::default() };
+    let config = Config {
+        tcp: TcpConfig {
+            recv_buffer_bytes: window,
+            send_buffer_bytes: window,
+            ..TcpConfig::default()
+        },
+        ..Config::default()
+    };
     let stack =
         Builder::new().address("10.0.0.1/8".parse()?).config(config).spawn(Mirror::default())?;
     let bar = ProgressBar::new(u64::from(connections) * 4);

@@ -3,7 +3,7 @@
 use crate::{port, received, switch};
 use netstack::device::ethernet_pipe;
 use netstack::switch::{DropReason, PortConfig, Switch};
-use netstack::{Builder, Config, Stack};
+use netstack::{Builder, Config, EthernetConfig, Stack};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -111,7 +111,10 @@ async fn a_shutdown_waits_until_uplinks_have_delivered() {
     // A device that takes one frame in ten seconds.
     let (device, far) = ethernet_pipe(1, 1500);
     let _uplink = switch.uplink(device, PortConfig::default()).expect("Ethernet");
-    let config = Config { link_local: false, ..Config::default() };
+    let config = Config {
+        ethernet: EthernetConfig { link_local: false, ..EthernetConfig::default() },
+        ..Config::default()
+    };
     let port = switch.port(PortConfig::default()).expect("room");
     let address = "10.0.0.2/24".parse().expect("a network");
     let stack = Builder::new().config(config).address(address).spawn(port).expect("a stack");

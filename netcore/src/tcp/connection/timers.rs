@@ -71,7 +71,7 @@ impl Connection {
             // Given up already; only the reset has to leave.
             return None;
         }
-        let (activity, timeout) = (self.activity(), config.retransmit_timeout);
+        let (activity, timeout) = (self.activity(), config.tcp.retransmit_timeout);
         let silence = match &self.peer_timeouts {
             Some(peer_timeouts) => peer_timeouts.ends_at(activity, timeout),
             None => activity.is_unanswered.then_some(activity.heard + timeout),
@@ -96,9 +96,9 @@ impl Connection {
         let timeout = match &self.stage {
             Stage::Connecting { .. } => {
                 let chosen = self.options.as_ref().and_then(|options| options.connect_timeout);
-                chosen.unwrap_or(config.connect_timeout)
+                chosen.unwrap_or(config.tcp.connect_timeout)
             }
-            Stage::HalfOpen { .. } => config.handshake_timeout,
+            Stage::HalfOpen { .. } => config.tcp.handshake_timeout,
             Stage::Open(_) if !self.is_orphan => return,
             Stage::Open(_) => {
                 // A peer that goes on taking what was sent gets the time to take the rest.
@@ -107,7 +107,7 @@ impl Connection {
                     self.expires = None;
                 }
                 self.unsent = unsent;
-                config.close_timeout
+                config.tcp.close_timeout
             }
         };
         self.expires.get_or_insert(now + timeout);

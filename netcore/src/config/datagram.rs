@@ -1,0 +1,18 @@
+//! Limits of UDP, ping and raw sockets.
+
+/// Limits of datagram sockets; in a [`Config`](crate::Config) as `datagram`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatagramConfig {
+    /// Bytes of datagrams that wait in each direction on a UDP, ping or raw socket. Each counts its
+    /// memory: the payload, or the buffer in which it arrived as long as it waits there, and about
+    /// 300 bytes of overhead (Linux: about 700). One datagram of the largest size always fits.
+    pub queue_bytes: usize,
+    /// Multicast groups that one UDP socket may be in (Linux: `igmp_max_memberships`).
+    pub groups_per_socket_max: usize,
+}
+
+impl Default for DatagramConfig {
+    fn default() -> Self {
+        Self { queue_bytes: 256 * 1024, groups_per_socket_max: 20 }
+    }
+}

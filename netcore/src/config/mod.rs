@@ -1,0 +1,70 @@
+//! Limits and defaults of a stack.
+
+mod datagram;
+mod ethernet;
+mod ip;
+mod tcp;
+
+pub use datagram::DatagramConfig;
+pub use ethernet::EthernetConfig;
+pub use ip::IpConfig;
+pub use tcp::TcpConfig;
+
+/// Limits and defaults of a [`Netstack`](crate::Netstack), by layer.
+///
+/// Every bound on what a peer or a caller can make a stack hold has a name here. At a bound the
+/// stack refuses or drops, as the protocol asks, and counts it
+/// ([`Counters`](crate::Counters)).
+///
+/// ```
+/// let mut config = netcore::Config::default();
+/// config.tcp.backlog_max = 4096;
+/// config.ip.routes_max = 100_000;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Capacity of the command channel; senders wait for room.
+    pub commands_max: usize,
+    /// Commands that wait on one socket for data, for room or for a connection; one more is refused
+    /// with [`Error::LimitReached`](crate::Error::LimitReached).
+    pub commands_per_socket_max: usize,
+    /// Sockets of all kinds, half-open connections included.
+    pub sockets_max: usize,
+    /// The IP layer.
+    pub ip: IpConfig,
+    /// The Ethernet link, if it is one.
+    pub ethernet: EthernetConfig,
+    /// TCP.
+    pub tcp: TcpConfig,
+    /// UDP, ping and raw sockets.
+    pub datagram: DatagramConfig,
+    /// Source of unpredictable numbers.
+    pub entropy: Entropy,
+}
+
+/// Where a stack's unpredictable numbers come from: ports, sequence numbers, identifiers, and the
+/// keys of its tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Entropy {
+    /// The operating system's generator.
+    #[default]
+    Os,
+    /// A fixed seed, so that a simulation can be repeated. Not for open networks: whoever knows
+    /// the seed knows the numbers.
+    Seed(u64),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            commands_max: 1024,
+            commands_per_socket_max: 1024,
+            sockets_max: 1 << 20,
+            ip: IpConfig::default(),
+            ethernet: EthernetConfig::default(),
+            tcp: TcpConfig::default(),
+            datagram: DatagramConfig::default(),
+            entropy: Entropy::Os,
+        }
+    }
+}

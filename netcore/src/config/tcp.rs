@@ -1,0 +1,80 @@
+//! Limits and defaults of TCP connections and listeners.
+
+use std::time::Duration;
+
+/// Limits and defaults of TCP; in a [`Config`](crate::Config) as `tcp`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpConfig {
+    /// Bytes of a connection's receive buffer, its largest window. Address space only until data
+    /// arrives, and again a few seconds after the data was read. Rounded up to whole pages, at
+    /// most 1 GiB.
+    pub recv_buffer_bytes: usize,
+    /// Bytes of a connection's send buffer, the most that it has in flight. Rounded as
+    /// [`recv_buffer_bytes`](Self::recv_buffer_bytes).
+    pub send_buffer_bytes: usize,
+    /// Bytes of all buffers together, as they are reserved. At the bound a new connection evicts a
+    /// half-open one; without any, a connect fails and a SYN is dropped.
+    pub buffer_bytes_max: usize,
+    /// Bytes of each direction that may wait between a TCP connection and its handle, besides
+    /// what its buffers hold. Received bytes that wait in the buffer that they came in count as
+    /// much as that buffer, until the last of them is read.
+    pub stream_queue_bytes: usize,
+    /// Backlog of a listener without one of its own: connections that wait to be accepted.
+    pub backlog_max: usize,
+    /// Half-open connections of one listener. A new one evicts the oldest, so that a flood of SYNs
+    /// does not lock out peers that complete their handshake.
+    pub half_open_per_listener_max: usize,
+    /// Half-open connections of all listeners together; a new one evicts the oldest.
+    pub half_open_max: usize,
+    /// Largest MSS, in bytes of payload, that connections over the link announce and use; `None`
+    /// derives it from the link's MTU. For links in front of paths with a smaller MTU whose routers
+    /// send no ICMP ("MSS clamping"). At least 48.
+    pub mss_max: Option<u16>,
+    /// Resets per second, and in a burst after a pause, in reply to segments that belong to no
+    /// connection. Resets of aborted connections are not limited.
+    pub resets_per_second: u32,
+    /// Challenge acknowledgements per second of all connections together, on average; at most two
+    /// of each connection (RFC 5961 section 7).
+    pub challenge_acks_per_second: u32,
+    /// Connections in TIME-WAIT; a new one evicts the oldest. Also the number of remembered
+    /// connections that outran the clock of initial sequence numbers (RFC 9293 section 3.4.1).
+    pub time_wait_max: usize,
+    /// How long a connect waits for the peer's SYN|ACK (Linux: about 127 s).
+    pub connect_timeout: Duration,
+    /// How long a half-open connection waits for the last acknowledgement of its handshake.
+    pub handshake_timeout: Duration,
+    /// How long a connection may take to close once its handle was dropped (Linux:
+    /// `tcp_fin_timeout`, 60 s).
+    pub close_timeout: Duration,
+    /// How long an established peer may leave data unacknowledged (Linux: `tcp_retries2`, about
+    /// 15 min).
+    pub retransmit_timeout: Duration,
+    /// Length of TIME-WAIT, in which a closed connection's 4-tuple is not reused (RFC 9293 section
+    /// 3.6.1; Linux: 60 s).
+    pub time_wait: Duration,
+}
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        Self {
+            // 100 Mbit/s at a round trip of 50 ms are 625,000 bytes in flight.
+            recv_buffer_bytes: 640 * 1024,
+            send_buffer_bytes: 640 * 1024,
+            // Address space, and so only what peers have filled is memory.
+            buffer_bytes_max: usize::try_from(1_u64 << 41).unwrap_or(usize::MAX),
+            stream_queue_bytes: 256 * 1024,
+            backlog_max: 1024,
+            half_open_per_listener_max: 2048,
+            half_open_max: 8192,
+            mss_max: None,
+            resets_per_second: 1000,
+            challenge_acks_per_second: 1000,
+            time_wait_max: 1 << 18,
+            connect_timeout: Duration::from_secs(127),
+            handshake_timeout: Duration::from_secs(60),
+            close_timeout: Duration::from_secs(60),
+            retransmit_timeout: Duration::from_secs(924),
+            time_wait: Duration::from_secs(60),
+        }
+    }
+}
