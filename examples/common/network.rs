@@ -159,7 +159,7 @@ impl Network {
         }
         if network.slaac {
             let on_event = Some(Hook::new(tell_slaac));
-            builder = builder.slaac_with(slaac::Config { on_event, ..Default::default() });
+            builder = builder.slaac(slaac::Config { on_event, ..Default::default() });
         }
         builder
     }

@@ -20,7 +20,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// Says what a stack is to be, and starts it.
+/// Configures a stack and starts it.
+///
+/// DHCP and SLAAC are off unless [`dhcp`](Self::dhcp) and [`slaac`](Self::slaac) are called.
 ///
 /// ```no_run
 /// # fn device() -> netstack::device::PipeDevice { unimplemented!() }
@@ -110,24 +112,16 @@ impl Builder {
         self
     }
 
-    /// Asks a DHCP server for an IPv4 address, and for what goes with it; see [`dhcp`].
+    /// Gets an IPv4 address, routes and name servers from a DHCP server; see [`dhcp`].
     #[must_use]
     pub fn dhcp(mut self, config: dhcp::Config) -> Self {
         self.dhcp = Some(config);
         self
     }
 
-    /// Whether to listen to IPv6 routers on the link, and to make addresses of what they say; see
-    /// [`slaac`]. Off at first.
+    /// Configures IPv6 addresses and routes from router advertisements; see [`slaac`].
     #[must_use]
-    pub fn slaac(mut self, slaac: bool) -> Self {
-        self.slaac = slaac.then(slaac::Config::default);
-        self
-    }
-
-    /// The same, saying how.
-    #[must_use]
-    pub fn slaac_with(mut self, config: slaac::Config) -> Self {
+    pub fn slaac(mut self, config: slaac::Config) -> Self {
         self.slaac = Some(config);
         self
     }

@@ -6,7 +6,7 @@ use crate::programs::output;
 use netstack::device::{Tap, TapConfig};
 use netstack::netsocket::netcore::Network;
 use netstack::switch::{PortConfig, Switch, SwitchConfig};
-use netstack::{Builder, Stack, dhcp};
+use netstack::{Builder, Stack, dhcp, slaac};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::time::Duration;
@@ -181,7 +181,9 @@ pub(crate) fn slaac_of_dnsmasq() -> Outcome {
         let server = "--dhcp-option=option6:dns-server,[fd00:7::53]";
         dhcp_server(&[&flags[..], &[server]].concat())
     };
-    with_stack(Builder::new().slaac(true), start, async |stack, _| routed(stack).await)
+    with_stack(Builder::new().slaac(slaac::Config::default()), start, async |stack, _| {
+        routed(stack).await
+    })
 }
 
 pub(crate) fn slaac_of_radvd() -> Outcome {
@@ -199,7 +201,7 @@ pub(crate) fn slaac_of_radvd() -> Outcome {
         daemon.says("version")?;
         Ok(daemon)
     };
-    with_stack(Builder::new().slaac(true), start, async |stack, _| {
+    with_stack(Builder::new().slaac(slaac::Config::default()), start, async |stack, _| {
         let mut watch = stack.net().watch_network();
         let is_told = |now: &Network| now.link.mtu == 1400 && now.search_domains == ["lan"];
         tokio::time::timeout(PATIENCE, watch.wait_for(is_told)).await??;

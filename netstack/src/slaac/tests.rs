@@ -33,7 +33,7 @@ async fn start(seed: u64, config: Config) -> (Stack, Events, PipeEnd) {
     let told = events.clone();
     let config = config.on_event(move |event| told.lock().expect("no panic").push(event.clone()));
     let limits = netcore::Config { entropy: Entropy::Seed(seed), ..Default::default() };
-    let stack = Builder::new().config(limits).slaac_with(config).spawn(device).expect("a stack");
+    let stack = Builder::new().config(limits).slaac(config).spawn(device).expect("a stack");
     sleep(Duration::from_millis(1)).await;
     (stack, events, far)
 }
@@ -378,7 +378,7 @@ async fn duplicate_stable_address_is_replaced_by_another() {
     {
         let (device, far) = device::ethernet_pipe(64, 1500);
         let config = Config { identifier, on_event: None };
-        let stack = Builder::new().slaac_with(config).spawn(device).expect("a stack");
+        let stack = Builder::new().slaac(config).spawn(device).expect("a stack");
         sleep(Duration::from_secs(3)).await;
         let said = advertisement(
             ROUTER,

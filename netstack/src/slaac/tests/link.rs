@@ -17,7 +17,7 @@ fn sent(far: &PipeEnd) -> impl Fn(Icmpv6Message) -> usize {
 async fn link_up_solicits_routers_and_probes_addresses() {
     let (device, far) = device::ethernet_pipe(64, 1500);
     let (device, cable) = Cabled::new(device);
-    let stack = Builder::new().slaac(true).spawn(device).expect("a stack");
+    let stack = Builder::new().slaac(Config::default()).spawn(device).expect("a stack");
     pass(120).await;
     let before = sent(&far);
     assert_eq!(before(Icmpv6Message::NeighborSolicit), 1);

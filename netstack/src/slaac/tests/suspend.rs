@@ -7,7 +7,7 @@ use crate::Clock;
 async fn what_was_over_meanwhile_is_not_used() {
     let (device, far) = device::pipe(64, 1500);
     let clock = Clock::new();
-    let builder = Builder::new().clock(clock.clone()).slaac(true);
+    let builder = Builder::new().clock(clock.clone()).slaac(Config::default());
     let stack = builder.spawn(device).expect("a stack");
     far.recv().await.expect("a question");
     let options = [
