@@ -1,8 +1,8 @@
 //! Unpredictable numbers of what runs beside a stack.
 
 use netcore::Entropy;
+use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
-use rand::{RngExt, SeedableRng};
 
 /// Keeps the numbers of one purpose apart from the stack's own and from those of others, where all
 /// follow from one seed.
@@ -20,11 +20,4 @@ pub(crate) fn generator(entropy: Entropy, purpose: Purpose) -> StdRng {
         Entropy::Os => StdRng::try_from_rng(&mut SysRng).expect("the system has randomness"),
         Entropy::Seed(seed) => StdRng::seed_from_u64(seed ^ ((purpose as u64) << 32)),
     }
-}
-
-/// A hardware address for a link without any: locally administered, and not a group's.
-pub(crate) fn hardware_address(random: &mut StdRng) -> [u8; 6] {
-    let mut address: [u8; 6] = random.random();
-    address[0] = address[0] & 0xfc | 0x02;
-    address
 }

@@ -41,9 +41,9 @@ impl MacAddr {
         !self.is_multicast() && self != Self::UNSPECIFIED
     }
 
-    /// The address of one interface that nobody has assigned to a device (IEEE 802 section 8.4.2),
-    /// made of these bytes.
-    pub(crate) const fn locally_administered(mut octets: [u8; 6]) -> Self {
+    /// A locally administered unicast address (IEEE 802 section 8.4.2) of these bytes: sets and
+    /// clears the bits that say so.
+    pub const fn locally_administered(mut octets: [u8; 6]) -> Self {
         octets[0] = octets[0] & !1 | 2;
         Self(octets)
     }

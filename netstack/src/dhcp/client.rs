@@ -11,6 +11,7 @@ use crate::random::{self, Purpose};
 use crate::supervision::Service;
 use crate::wire::DhcpMessageType;
 use exchange::Heard;
+use netcore::MacAddr;
 use netsocket::UdpSocket;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -92,10 +93,8 @@ impl Client {
         let socket = self.place.net.udp_bind((Ipv4Addr::UNSPECIFIED, CLIENT_PORT)).await?;
         socket.set_broadcast(true)?;
         // A server tells clients apart by it, whatever the link.
-        let hardware_address = match self.place.hardware_address {
-            Some(address) => address.octets(),
-            None => random::hardware_address(&mut self.random),
-        };
+        let made_up = || MacAddr::locally_administered(self.random.random());
+        let hardware_address = self.place.hardware_address.unwrap_or_else(made_up).octets();
         // Hardware type and address (RFC 2132 section 9.14).
         let own_id = || [&[1][..], &hardware_address[..]].concat();
         let identity = Identity {

@@ -11,7 +11,7 @@ use crate::supervision::Service;
 use crate::wire::{Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv6Packet};
 use bytes::Bytes;
 use netcore::raw::Version;
-use netcore::{Network, NetworkWatch};
+use netcore::{MacAddr, Network, NetworkWatch};
 use netsocket::RawSocket;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -87,10 +87,8 @@ impl Client {
         let socket = self.place.net.raw(Version::V6, IpProtocol::Icmpv6.into()).await?;
         let mut watch = self.place.net.watch_network();
         let is_running = is_running(&watch.current());
-        let hardware_address = match self.place.hardware_address {
-            Some(address) => address.octets(),
-            None => random::hardware_address(&mut self.random),
-        };
+        let made_up = || MacAddr::locally_administered(self.random.random());
+        let hardware_address = self.place.hardware_address.unwrap_or_else(made_up).octets();
         let identifiers = Identifiers { identifier: self.config.identifier, hardware_address };
         let jumps = self.place.clock.jumps();
         let mut session = Session {
