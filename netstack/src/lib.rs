@@ -14,15 +14,17 @@ pub mod capture;
 mod clock;
 pub mod device;
 pub mod dhcp;
+#[cfg(any(feature = "capture", feature = "sim"))]
+mod direction;
 mod domains;
 mod ending;
+mod frame_layout;
 mod hook;
 mod moves;
 mod pool;
 mod provided;
 mod random;
 mod runtime;
-mod segment;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod slaac;
@@ -34,6 +36,8 @@ mod wire;
 
 pub use builder::{Builder, Pair, pair};
 pub use clock::Clock;
+#[cfg(any(feature = "capture", feature = "sim"))]
+pub use direction::Direction;
 pub use hook::Hook;
 pub use stack::Stack;
 

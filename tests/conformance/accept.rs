@@ -6,13 +6,13 @@ use crate::sockets::kind;
 use crate::world::World;
 use bytes::Bytes;
 use futures::FutureExt;
+use netstack::Direction;
 use netstack::netsocket::ListenOptions;
 use netstack::netsocket::netcore::device::smoltcp::phy::ChecksumCapabilities;
 use netstack::netsocket::netcore::device::smoltcp::wire::{
     IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 use netstack::netsocket::netcore::{DropReason, TcpState};
-use netstack::sim::Direction;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -102,7 +102,7 @@ async fn flood(world: World) {
     let counted = answers.clone();
     // What goes to the sources, who are nobody.
     there.far.set_filter(move |direction, packet| {
-        if direction == Direction::FromHost {
+        if direction == Direction::Outbound {
             let to = if packet[0] >> 4 == 4 { &packet[16..20] } else { &packet[24..40] };
             *counted.lock().expect("no panic").entry(to.to_vec()).or_default() += 1;
         }

@@ -5,8 +5,8 @@ use crate::case::{ALL, ASYNC, BAD_NETWORK, Case, EXHAUSTS, INSIDE, SYNC_AND_TOKI
 use crate::sockets::{Stream, kind};
 use crate::world::{DELAY, World};
 use futures::FutureExt;
+use netstack::Direction;
 use netstack::netsocket::netcore::DropReason;
-use netstack::sim::Direction;
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -193,8 +193,8 @@ async fn refused_by_two_packets(world: World) {
 
     assert_eq!(kind(connected.map(drop)), Err(ErrorKind::ConnectionRefused));
     assert!(start.elapsed() <= 2 * DELAY + Duration::from_millis(50));
-    assert_eq!(there.near.counters(Direction::FromHost).sent, 1);
-    assert_eq!(there.near.counters(Direction::ToHost).arrived, 1);
+    assert_eq!(there.near.counters(Direction::Outbound).sent, 1);
+    assert_eq!(there.near.counters(Direction::Inbound).arrived, 1);
 }
 
 /// An address on the same network that nobody has.
@@ -249,25 +249,25 @@ async fn connects_late(world: World) {
     assert_eq!(client.read_up_to(7).await.expect("open"), b"welcome");
     assert!(start.elapsed() < Duration::from_secs(10));
     assert_eq!(
-        world.simulation().near.counters(Direction::FromHost).lost
-            + world.simulation().near.counters(Direction::ToHost).lost,
+        world.simulation().near.counters(Direction::Outbound).lost
+            + world.simulation().near.counters(Direction::Inbound).lost,
         1
     );
     drop(server);
 }
 
 async fn lost_syn(world: World) {
-    lose_first(&world, Direction::FromHost, SYN);
+    lose_first(&world, Direction::Outbound, SYN);
     connects_late(world).await;
 }
 
 async fn lost_syn_ack(world: World) {
-    lose_first(&world, Direction::ToHost, SYN | ACK);
+    lose_first(&world, Direction::Inbound, SYN | ACK);
     connects_late(world).await;
 }
 
 async fn lost_ack(world: World) {
-    lose_first(&world, Direction::FromHost, ACK);
+    lose_first(&world, Direction::Outbound, ACK);
     connects_late(world).await;
 }
 
@@ -390,7 +390,7 @@ async fn itself_inside(world: World) {
 
     let there = world.simulation();
     let counters = world.near.net().snapshot().await.expect("running").counters;
-    assert_eq!(there.near.counters(Direction::FromHost).sent, 0);
+    assert_eq!(there.near.counters(Direction::Outbound).sent, 0);
     assert!(counters.loopback_packets > 0);
     assert_eq!(counters.dropped(DropReason::NotForUs), 0);
 }

@@ -4,8 +4,8 @@ use crate::case::Backends::Both;
 use crate::case::{ALL, ASYNC, BAD_NETWORK, Case, INSIDE, MINUTES, STOPS, SYNC, TOKIO, case};
 use crate::sockets::{Stream, kind};
 use crate::world::World;
+use netstack::Direction;
 use netstack::blocking;
-use netstack::sim::Direction;
 use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::time::Duration;
@@ -121,12 +121,12 @@ async fn shutdown_read_sends_nothing(world: World) {
     let (client, accepted) = tokio::join!(connecting, listener.accept());
     let client = blocking::TcpStream::from(client.expect("a listener"));
     world.settle().await;
-    let sent = there.near.counters(Direction::FromHost).sent;
+    let sent = there.near.counters(Direction::Outbound).sent;
 
     client.shutdown(Shutdown::Read).expect("open");
     world.settle().await;
 
-    assert_eq!(there.near.counters(Direction::FromHost).sent, sent);
+    assert_eq!(there.near.counters(Direction::Outbound).sent, sent);
     drop((client, accepted));
 }
 
@@ -313,13 +313,13 @@ async fn times_out(world: World) {
     there.near.set_link(there.near.link().down());
     let start = Instant::now();
     client.write_all(b"into the void").await.expect("room");
-    let sent = there.near.counters(Direction::FromHost).sent;
+    let sent = there.near.counters(Direction::Outbound).sent;
 
     assert_eq!(kind(client.read(&mut [0]).await), Err(ErrorKind::TimedOut));
 
     let took = start.elapsed().as_secs();
     assert!((900..=1000).contains(&took), "{took} s, and Config says 924");
-    assert!(there.near.counters(Direction::FromHost).sent - sent > 5, "it was sent again");
+    assert!(there.near.counters(Direction::Outbound).sent - sent > 5, "it was sent again");
     let written = kind(client.write(b"x").await);
     let expected = [Err(ErrorKind::TimedOut), Err(ErrorKind::BrokenPipe)];
     assert!(expected.contains(&written), "{written:?}");

@@ -4,7 +4,7 @@ use crate::case::Backends::Both;
 use crate::case::{Case, INSIDE, SYNC_AND_TOKIO, TOKIO, case};
 use crate::sockets::{Udp, kind};
 use crate::world::World;
-use netstack::sim::Direction;
+use netstack::Direction;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use tests::noise;
@@ -125,7 +125,7 @@ async fn too_large_sends_nothing(world: World) {
     }
     world.settle().await;
 
-    assert_eq!(world.simulation().near.counters(Direction::FromHost).sent, 0);
+    assert_eq!(world.simulation().near.counters(Direction::Outbound).sent, 0);
 }
 
 async fn fragmented(world: World) {

@@ -4,8 +4,9 @@ use crate::case::Backends::Both;
 use crate::case::{ALL, ASYNC, BAD_NETWORK, Case, INSIDE, MINUTES, SYNC, case};
 use crate::sockets::kind;
 use crate::world::{DELAY, World};
+use netstack::Direction;
 use netstack::netsocket::KeepAlive;
-use netstack::sim::{Direction, Link};
+use netstack::sim::LinkConfig;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -113,7 +114,7 @@ async fn keep_alive(world: World) {
     client.set_keepalive(KEEP_ALIVE).expect("open");
     let sim = world.simulation();
     let start = sim.sim.elapsed();
-    sim.near.set_link(Link::new().loss(1.0));
+    sim.near.set_link(LinkConfig::new().loss(1.0));
 
     assert_eq!(kind(client.read(&mut [0; 10]).await), Err(ErrorKind::TimedOut));
 
@@ -121,7 +122,7 @@ async fn keep_alive(world: World) {
     let given = KEEP_ALIVE.idle + KEEP_ALIVE.interval * KEEP_ALIVE.count;
     // It counts from the peer's last word, which was in the handshake.
     assert!((given - 4 * DELAY..=given).contains(&waited), "{waited:?}");
-    sim.near.set_link(Link::new().delay(DELAY));
+    sim.near.set_link(LinkConfig::new().delay(DELAY));
 }
 
 async fn keep_alive_of_the_living(world: World) {
@@ -138,7 +139,7 @@ async fn user_timeout(world: World) {
     let (client, _server) = world.pair().await;
     client.set_user_timeout(Duration::from_secs(7)).expect("open");
     let sim = world.simulation();
-    sim.near.set_link(Link::new().loss(1.0));
+    sim.near.set_link(LinkConfig::new().loss(1.0));
     let start = sim.sim.elapsed();
 
     client.write_all(b"anybody there?").await.expect("room");
@@ -146,7 +147,7 @@ async fn user_timeout(world: World) {
 
     let waited = sim.sim.elapsed() - start;
     assert!((7..8).contains(&waited.as_secs()), "{waited:?}");
-    sim.near.set_link(Link::new().delay(DELAY));
+    sim.near.set_link(LinkConfig::new().delay(DELAY));
 }
 
 async fn patience(world: World) {
@@ -185,7 +186,7 @@ async fn ttl_on_the_wire(world: World) {
     let seen = Arc::new(AtomicU8::new(0));
     let last = seen.clone();
     world.simulation().near.set_filter(move |direction, packet| {
-        if direction == Direction::FromHost {
+        if direction == Direction::Outbound {
             let position = if packet[0] >> 4 == 4 { 8 } else { 7 };
             last.store(packet[position], Ordering::Relaxed);
         }

@@ -5,7 +5,8 @@ use crate::case::{ALL, ASYNC, BAD_NETWORK, Backends, Case, INSIDE, TOKIO, case};
 use crate::sockets::{Stream, kind};
 use crate::world::World;
 use futures::FutureExt;
-use netstack::sim::{Direction, Link};
+use netstack::Direction;
+use netstack::sim::LinkConfig;
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::time::Duration;
@@ -57,12 +58,12 @@ async fn mebibyte(world: World) {
 async fn mebibyte_bad_link(world: World) {
     let there = world.simulation();
     let (client, server) = world.pair().await;
-    let bad = Link::new().delay(Duration::from_millis(5)).loss(0.05);
+    let bad = LinkConfig::new().delay(Duration::from_millis(5)).loss(0.05);
     there.near.set_link(bad.reorder(0.05).duplicate(0.05).corrupt(0.01));
 
     transfer(client, server, 1 << 20).await;
 
-    there.near.set_link(Link::new());
+    there.near.set_link(LinkConfig::new());
 }
 
 async fn lost_segments(world: World) {
@@ -76,7 +77,7 @@ async fn lost_segments(world: World) {
 
     transfer(client, server, 100_000).await;
 
-    assert_eq!(there.near.counters(Direction::FromHost).lost, 4);
+    assert_eq!(there.near.counters(Direction::Outbound).lost, 4);
 }
 
 async fn small_packets(world: World) {
@@ -85,8 +86,8 @@ async fn small_packets(world: World) {
 
     transfer(client, server, 100_000).await;
 
-    assert_eq!(there.near.counters(Direction::FromHost).lost_mtu, 0);
-    assert!(there.near.counters(Direction::FromHost).sent >= 100_000 / 1500);
+    assert_eq!(there.near.counters(Direction::Outbound).lost_mtu, 0);
+    assert!(there.near.counters(Direction::Outbound).sent >= 100_000 / 1500);
 }
 
 async fn transfer(client: Stream, server: Stream, len: usize) {

@@ -7,7 +7,7 @@ use crate::sockets::{
     OurSyncUdp, OurTokio, OurUdp, Stream, TcpSocket, Udp,
 };
 use netstack::netsocket::{Net, TcpStream};
-use netstack::sim::{self, Link, Sim};
+use netstack::sim::{self, LinkConfig, Sim};
 use netstack::{Config, Pair, Stack, TcpConfig};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -126,7 +126,7 @@ impl World {
             let host = host.address(v6(number)).address(v6(number + 10)).link(link);
             host.spawn().expect("a valid link")
         };
-        let (near, far) = (host(1, Link::new().delay(DELAY)), host(2, Link::new()));
+        let (near, far) = (host(1, LinkConfig::new().delay(DELAY)), host(2, LinkConfig::new()));
         let worldly = |host: &sim::Host| Host {
             net: Sockets::Ours(host.net().clone()),
             face,

@@ -2,10 +2,11 @@
 
 use crate::namespace::{Outcome, skip};
 use crate::wire::{KERNEL, STACK, Wire, at, builder, open_tun, with_stack_on};
+use netstack::Direction;
 use netstack::Stack;
 use netstack::device::TunOffload;
 use netstack::netsocket::TcpStream;
-use netstack::sim::{Direction, Impaired, Link};
+use netstack::sim::{Impaired, LinkConfig};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream as KernelStream, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -86,7 +87,7 @@ pub(crate) fn servers(wire: Wire) -> Outcome {
 }
 
 pub(crate) fn impaired() -> Outcome {
-    let link = Link::new().loss(0.05).delay(Duration::from_millis(10));
+    let link = LinkConfig::new().loss(0.05).delay(Duration::from_millis(10));
     let device = open_tun(TunOffload::Off).map(|tun| Impaired::new(tun, link, 1));
     let impairment = device.as_ref().map(Impaired::impairment).ok();
     with_stack_on(device, async |stack| {
@@ -128,7 +129,7 @@ pub(crate) fn impaired() -> Outcome {
         Ok(())
     })?;
     let impairment = impairment.ok_or("without a device nothing ran")?;
-    for direction in [Direction::FromHost, Direction::ToHost] {
+    for direction in [Direction::Outbound, Direction::Inbound] {
         let counters = impairment.counters(direction);
         assert!(counters.lost > 10 && counters.lost < counters.sent / 10, "{counters:?}");
     }

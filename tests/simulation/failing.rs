@@ -1,6 +1,6 @@
 //! What a run leaves that fails: the command that repeats it, and its packets.
 
-use netstack::sim::{self, Link};
+use netstack::sim::{self, LinkConfig};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -10,7 +10,7 @@ const FAIL_VARIABLE: &str = "NETSTACK_TEST_SEED_3_FAILS";
 #[test]
 fn pings_are_answered_and_seed_3_fails_if_asked() {
     sim::run_seeds(0..5, |sim| async move {
-        let (near, _far) = sim.pair(Link::new());
+        let (near, _far) = sim.pair(LinkConfig::new());
         let socket = near.net().ping("10.0.0.2".parse().expect("an address")).await.expect("free");
         let (reply, _) = socket.ping(1, b"hello").await.expect("an answer");
         assert_eq!(&reply.payload[..], b"hello");

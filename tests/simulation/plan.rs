@@ -1,6 +1,6 @@
 //! What one seed draws.
 
-use netstack::sim::Link;
+use netstack::sim::LinkConfig;
 use netstack::{Config, TcpConfig};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// The link, the stacks, and what is done with them.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) link: Link,
+    pub(crate) link: LinkConfig,
     pub(crate) mtu: usize,
     /// When the link goes down, and for how long.
     pub(crate) outage: Option<(Duration, Duration)>,
@@ -89,12 +89,12 @@ impl Plan {
     }
 }
 
-fn link(random: &mut StdRng) -> Link {
+fn link(random: &mut StdRng) -> LinkConfig {
     // Each impairment is there or not, so that each is met alone too.
     let mut up_to = |most: f64| {
         if random.random_bool(0.5) { random.random_range(0.0..=most) } else { 0.0 }
     };
-    let link = Link::new().loss(up_to(0.3)).duplicate(up_to(0.2)).reorder(up_to(0.3));
+    let link = LinkConfig::new().loss(up_to(0.3)).duplicate(up_to(0.2)).reorder(up_to(0.3));
     let link = link.corrupt(up_to(0.1));
     let link = link.delay(Duration::from_millis(up_to(200.0) as u64));
     let link = link.jitter(Duration::from_millis(up_to(50.0) as u64));

@@ -3,7 +3,7 @@
 use crate::connection;
 use crate::plan::{Connection, Plan};
 use netstack::netsocket::{KeepAlive, TcpListener, TcpStream};
-use netstack::sim::{Host, Link, Sim};
+use netstack::sim::{Host, LinkConfig, Sim};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::AddAssign;
@@ -89,7 +89,7 @@ pub(crate) async fn live(plan: Plan, sim: Sim) -> Totals {
 
 /// The bad link is the first host's.
 fn host(sim: &Sim, plan: &Plan, index: usize) -> Host {
-    let link = if index == 0 { plan.link.clone() } else { Link::new().mtu(plan.mtu) };
+    let link = if index == 0 { plan.link.clone() } else { LinkConfig::new().mtu(plan.mtu) };
     let mut host = sim.host().link(link).config(plan.config.clone());
     if plan.mtu < 1280 {
         // Too little for IPv6.

@@ -9,7 +9,7 @@ use crate::{BITS_PER_SECOND, DELAY, LUCK, TIME, megabits_per_second, print_goodp
 use bytes::BytesMut;
 use netcore::{Link as _, Offload, Slot as _};
 use netstack::device::{Device, Tun, TunConfig, TunOffload};
-use netstack::sim::{Impaired, Link};
+use netstack::sim::{Impaired, LinkConfig};
 use socket2::{Domain, Socket, Type};
 use std::error::Error;
 use std::future::poll_fn;
@@ -51,7 +51,7 @@ pub(crate) fn run() {
     let control = std::env::var(INSIDE).unwrap_or_default();
     for (name, loss, reorder) in LUCK {
         let each = |probability: f64| 1.0 - (1.0 - probability).sqrt();
-        let link = Link::new().delay(DELAY / 2).bandwidth(BITS_PER_SECOND);
+        let link = LinkConfig::new().delay(DELAY / 2).bandwidth(BITS_PER_SECOND);
         let link = link.loss(each(loss)).reorder(each(reorder));
         match stream(link, &control) {
             Ok(goodput) => println!("{goodput}"),
@@ -60,7 +60,7 @@ pub(crate) fn run() {
     }
 }
 
-fn stream(link: Link, control: &str) -> Result<f64, Box<dyn Error>> {
+fn stream(link: LinkConfig, control: &str) -> Result<f64, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let tun = Tun::open(&TunConfig {
         name: "tun0".into(),

@@ -14,7 +14,7 @@ mod linux;
 mod ours;
 mod smoltcp;
 
-use netstack::sim::Link;
+use netstack::sim::LinkConfig;
 use std::time::Duration;
 
 /// How long each stream lasts.
@@ -56,9 +56,10 @@ fn main() {
     linux::print_rows();
 }
 
-fn print_row(name: &str, stream: impl Fn(Link, u64) -> usize) {
+fn print_row(name: &str, stream: impl Fn(LinkConfig, u64) -> usize) {
     let goodputs = LUCK.map(|(_, loss, reorder)| {
-        let link = Link::new().delay(DELAY).bandwidth(BITS_PER_SECOND).loss(loss).reorder(reorder);
+        let link =
+            LinkConfig::new().delay(DELAY).bandwidth(BITS_PER_SECOND).loss(loss).reorder(reorder);
         let bytes: usize = (0..SEEDS).map(|seed| stream(link.clone(), seed)).sum();
         megabits_per_second(bytes, TIME * SEEDS as u32)
     });

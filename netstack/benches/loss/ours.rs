@@ -1,12 +1,12 @@
 //! Two stacks on a simulated network.
 
 use crate::TIME;
-use netstack::sim::{self, Link};
+use netstack::sim::{self, LinkConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 /// Sends as much as possible; returns how many bytes arrived in time.
-pub(crate) fn stream(link: Link, seed: u64) -> usize {
+pub(crate) fn stream(link: LinkConfig, seed: u64) -> usize {
     sim::run(seed, |sim| async move {
         let (near, far) = sim.pair(link);
         let listener = far.net().tcp_listen("10.0.0.2:80").await.expect("free");

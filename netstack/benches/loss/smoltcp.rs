@@ -9,7 +9,7 @@ use netcore::device::smoltcp::time::Instant;
 use netcore::device::smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 use netcore::{Link as _, Offload, Slot as _};
 use netstack::device::{self, Device as _, PipeDevice, PipeEnd};
-use netstack::sim::{Impaired, Link};
+use netstack::sim::{Impaired, LinkConfig};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::time::Duration;
@@ -26,7 +26,7 @@ const PORT: u16 = 80;
 
 /// Sends as much as possible; returns how many bytes arrived in time.
 pub(crate) fn stream(
-    link: Link,
+    link: LinkConfig,
     seed: u64,
     buffer_bytes: usize,
     control: CongestionControl,

@@ -1,7 +1,8 @@
 //! A device whose frames are recorded.
 
-use super::recorder::{Direction, Interface, Recorder};
+use super::recorder::{Interface, Recorder};
 use crate::device::Device;
+use crate::direction::Direction;
 use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
 use std::io::{self, Write};
 use std::task::{Context, Poll};

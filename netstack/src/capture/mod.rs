@@ -7,4 +7,4 @@ mod device;
 mod recorder;
 
 pub use device::{Capture, CaptureSlot};
-pub use recorder::{Direction, Interface, Recorder, RecorderStatistics};
+pub use recorder::{Interface, Recorder, RecorderStatistics};

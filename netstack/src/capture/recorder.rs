@@ -1,5 +1,6 @@
 //! Writing pcapng.
 
+use crate::direction::Direction;
 use netcore::Medium;
 use netcore::isolation::isolated;
 use pcap_file::DataLink;
@@ -29,15 +30,6 @@ pub struct Recorder(Arc<Mutex<File>>);
 pub struct Interface {
     file: Arc<Mutex<File>>,
     id: u32,
-}
-
-/// Which way a frame went, as seen by whoever is recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// It was received.
-    Inbound,
-    /// It was sent.
-    Outbound,
 }
 
 /// What a recorder has done.

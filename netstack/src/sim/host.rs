@@ -1,9 +1,10 @@
 //! Hosts on a simulated network.
 
-use super::link::{Counters, Link};
-use super::network::{Direction, Network};
+use super::link::{LinkConfig, LinkCounters};
+use super::network::Network;
 use crate::builder::Builder;
 use crate::device;
+use crate::direction::Direction;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netcore::{Config, Entropy};
 use netsocket::Net;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 pub struct HostBuilder {
     network: Arc<Network>,
     addresses: Vec<IpNet>,
-    link: Link,
+    link: LinkConfig,
     config: Config,
 }
 
@@ -26,7 +27,7 @@ const PIPE_FRAMES: usize = 1 << 16;
 
 impl HostBuilder {
     pub(super) fn new(network: Arc<Network>) -> Self {
-        Self { network, addresses: Vec::new(), link: Link::new(), config: Config::default() }
+        Self { network, addresses: Vec::new(), link: LinkConfig::new(), config: Config::default() }
     }
 
     /// Adds an address, in place of those that a host gets by itself.
@@ -36,7 +37,7 @@ impl HostBuilder {
     }
 
     /// Sets the host's link to the network.
-    pub fn link(mut self, link: Link) -> Self {
+    pub fn link(mut self, link: LinkConfig) -> Self {
         self.link = link;
         self
     }
@@ -104,12 +105,12 @@ impl Host {
     }
 
     /// What its link is like now.
-    pub fn link(&self) -> Link {
+    pub fn link(&self) -> LinkConfig {
         self.network.link(self.index)
     }
 
     /// Changes its link. Packets under way arrive as if it had not.
-    pub fn set_link(&self, link: Link) {
+    pub fn set_link(&self, link: LinkConfig) {
         self.network.set_link(self.index, link);
     }
 
@@ -126,13 +127,13 @@ impl Host {
     }
 
     /// What its link did so far.
-    pub fn counters(&self, direction: Direction) -> Counters {
+    pub fn counters(&self, direction: Direction) -> LinkCounters {
         self.network.counters(self.index, direction)
     }
 
     /// Stops its stack at once, as dropping a [`Stack`](crate::Stack) does: peers are told, pending
     /// operations fail. For a host that vanishes without a word take its link
-    /// [down](Link::down).
+    /// [down](LinkConfig::down).
     pub fn stop(&self) {
         drop(self.network.take_stack(self.index));
     }

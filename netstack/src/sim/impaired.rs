@@ -1,9 +1,9 @@
 //! The impairments of a simulated link in front of a real device.
 
 use super::lane::Lane;
-use super::link::{Counters, Link};
-use super::network::Direction;
+use super::link::{LinkConfig, LinkCounters};
 use crate::device::Device;
+use crate::direction::Direction;
 use bytes::{Bytes, BytesMut};
 use netcore::{Frame, FrameChecksum, LinkCapabilities, Offload, Slot};
 use std::cmp::Reverse;
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep};
 
-/// A device behind a [`Link`] that delays, loses and damages its packets, in both directions.
+/// A device behind a [`LinkConfig`] that delays, loses and damages its packets, in both directions.
 ///
 /// It follows tokio's clock: real time in a program, virtual time in a test that pauses it.
 ///
@@ -25,10 +25,10 @@ use tokio::time::{Instant, Sleep};
 /// ```no_run
 /// # fn device() -> netstack::device::PipeDevice { unimplemented!() }
 /// # async fn make() -> std::io::Result<()> {
-/// use netstack::sim::{Impaired, Link};
+/// use netstack::sim::{Impaired, LinkConfig};
 /// use std::time::Duration;
 ///
-/// let link = Link::new().loss(0.05).delay(Duration::from_millis(10));
+/// let link = LinkConfig::new().loss(0.05).delay(Duration::from_millis(10));
 /// let device = Impaired::new(device(), link, 1);
 /// let impairment = device.impairment();
 /// let stack = netstack::Builder::new().address("10.0.0.2/24".parse().unwrap()).spawn(device)?;
@@ -60,7 +60,7 @@ impl<D: Device> Impaired<D> {
     /// [`Builder::spawn`](crate::Builder::spawn) fails with `InvalidInput` if the device computes
     /// checksums or cuts and joins segments, because what comes from it may be incomplete or many
     /// packets in one: open a TUN with `TunOffload::Off`.
-    pub fn new(device: D, link: Link, seed: u64) -> Self {
+    pub fn new(device: D, link: LinkConfig, seed: u64) -> Self {
         let theirs = device.capabilities();
         let capabilities = LinkCapabilities::new(theirs.medium, theirs.mtu.min(link.mtu));
         let lanes = [Lane::new(seed), Lane::new(seed.wrapping_add(1 << 63))];
@@ -223,28 +223,28 @@ pub struct Impairment(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    link: Link,
+    link: LinkConfig,
     from_host: Lane,
     to_host: Lane,
 }
 
 impl Impairment {
     /// What the link is like now.
-    pub fn link(&self) -> Link {
+    pub fn link(&self) -> LinkConfig {
         self.lock().link.clone()
     }
 
     /// Changes the link. Packets under way arrive as if it had not.
-    pub fn set_link(&self, link: Link) {
+    pub fn set_link(&self, link: LinkConfig) {
         self.lock().link = link;
     }
 
     /// What the link did so far.
-    pub fn counters(&self, direction: Direction) -> Counters {
+    pub fn counters(&self, direction: Direction) -> LinkCounters {
         let state = self.lock();
         match direction {
-            Direction::FromHost => state.from_host.counters,
-            Direction::ToHost => state.to_host.counters,
+            Direction::Outbound => state.from_host.counters,
+            Direction::Inbound => state.to_host.counters,
         }
     }
 
@@ -301,7 +301,7 @@ mod tests {
 
     const DELAY: Duration = Duration::from_millis(10);
 
-    fn stack_behind(link: Link) -> (Stack, PipeEnd, Impairment) {
+    fn stack_behind(link: LinkConfig) -> (Stack, PipeEnd, Impairment) {
         let (device, far) = pipe(1 << 12, 1500);
         let device = Impaired::new(device, link, 7);
         let impairment = device.impairment();
@@ -330,12 +330,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_the_stack_sends_is_delayed_lost_and_damaged() {
-        let link = Link::new().delay(DELAY).loss(0.2).duplicate(0.2).corrupt(0.2).reorder(0.2);
+        let link =
+            LinkConfig::new().delay(DELAY).loss(0.2).duplicate(0.2).corrupt(0.2).reorder(0.2);
         let (stack, far, impairment) = stack_behind(link);
 
         let received = send(&stack, &far, 1000).await;
 
-        let counters = impairment.counters(Direction::FromHost);
+        let counters = impairment.counters(Direction::Outbound);
         assert_eq!(counters.sent, 1000);
         assert_eq!(counters.arrived, received.len() as u64);
         assert_eq!(counters.arrived, 1000 - counters.lost + counters.duplicated);
@@ -351,18 +352,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_from_the_device_is_delayed_lost_and_damaged_too() {
-        let link = Link::new().delay(DELAY).loss(0.2).duplicate(0.2).corrupt(0.2);
-        let (there, from, _) = stack_behind(Link::new());
+        let link = LinkConfig::new().delay(DELAY).loss(0.2).duplicate(0.2).corrupt(0.2);
+        let (there, from, _) = stack_behind(LinkConfig::new());
         let packets = send(&there, &from, 1000).await;
         let (stack, far, impairment) = stack_behind(link);
         for (_, packet) in packets {
             assert!(far.send(packet).await);
         }
         tokio::time::sleep(DELAY / 2).await;
-        assert_eq!(impairment.counters(Direction::ToHost).arrived, 0);
+        assert_eq!(impairment.counters(Direction::Inbound).arrived, 0);
         tokio::time::sleep(DELAY).await;
 
-        let counters = impairment.counters(Direction::ToHost);
+        let counters = impairment.counters(Direction::Inbound);
         assert_eq!(counters.sent, 1000);
         assert_eq!(counters.arrived, 1000 - counters.lost + counters.duplicated);
         assert!(near_200(counters.lost) && near_200(counters.corrupted), "{counters:?}");
@@ -373,11 +374,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_rate_spreads_packets_and_a_short_queue_loses_them() {
         // A datagram of 4 bytes and its 28 of headers take 2.56 ms.
-        let (stack, far, impairment) = stack_behind(Link::new().bandwidth(100_000).queue(5));
+        let (stack, far, impairment) = stack_behind(LinkConfig::new().bandwidth(100_000).queue(5));
 
         let received = send(&stack, &far, 20).await;
 
-        let counters = impairment.counters(Direction::FromHost);
+        let counters = impairment.counters(Direction::Outbound);
         assert_eq!((received.len(), counters.lost_queue), (6, 14));
         let times: Vec<u128> = received.iter().map(|(at, _)| at.as_millis()).collect();
         assert!(times[0] >= 2 && times[5] >= 15, "{times:?}");
@@ -385,21 +386,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_link_can_be_taken_down_and_up_again() {
-        let (stack, far, impairment) = stack_behind(Link::new());
+        let (stack, far, impairment) = stack_behind(LinkConfig::new());
         impairment.set_link(impairment.link().down());
         assert_eq!(send(&stack, &far, 3).await.len(), 0);
 
         impairment.set_link(impairment.link().up());
 
         assert_eq!(send(&stack, &far, 3).await.len(), 3);
-        let counters = impairment.counters(Direction::FromHost);
+        let counters = impairment.counters(Direction::Outbound);
         assert_eq!((counters.lost_down, counters.arrived), (3, 3));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_device_that_computes_checksums_is_refused() {
         let (device, _far) = crate::device::join(16, Medium::Ip, 1500, true);
-        let device = Impaired::new(device, Link::new(), 1);
+        let device = Impaired::new(device, LinkConfig::new(), 1);
         assert_eq!(device.capabilities().segment_bytes_max, None);
         assert!(!device.capabilities().checksum_offload);
 

@@ -1,6 +1,6 @@
 //! One direction of a link.
 
-use super::link::{Counters, Link};
+use super::link::{LinkConfig, LinkCounters};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Lane {
     random: StdRng,
-    pub(super) counters: Counters,
+    pub(super) counters: LinkCounters,
     /// When each packet in the queue will have left, oldest first.
     departures: VecDeque<Instant>,
     /// When the last packet that was not held up arrives; none behind it does so earlier.
@@ -26,7 +26,7 @@ impl Lane {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             random: StdRng::seed_from_u64(seed),
-            counters: Counters::default(),
+            counters: LinkCounters::default(),
             departures: VecDeque::new(),
             last_arrival: None,
         }
@@ -35,7 +35,7 @@ impl Lane {
     /// Takes a packet; returns what arrives of it, and when.
     pub(super) fn carry(
         &mut self,
-        link: &Link,
+        link: &LinkConfig,
         now: Instant,
         packet: Bytes,
     ) -> Vec<(Instant, Bytes)> {
@@ -67,7 +67,7 @@ impl Lane {
     }
 
     /// When a packet has left, or `None` if the queue has no room for it.
-    fn departure(&mut self, link: &Link, now: Instant, bytes: usize) -> Option<Instant> {
+    fn departure(&mut self, link: &LinkConfig, now: Instant, bytes: usize) -> Option<Instant> {
         let Some(bits_per_second) = link.bits_per_second else { return Some(now) };
         while self.departures.front().is_some_and(|departure| *departure <= now) {
             self.departures.pop_front();
@@ -83,7 +83,7 @@ impl Lane {
         Some(departure)
     }
 
-    fn arrival(&mut self, link: &Link, departure: Instant) -> Instant {
+    fn arrival(&mut self, link: &LinkConfig, departure: Instant) -> Instant {
         let arrival =
             departure + link.delay + self.random.random_range(Duration::ZERO..=link.jitter);
         if self.random.random_bool(link.reorder) {
@@ -95,7 +95,7 @@ impl Lane {
         arrival
     }
 
-    fn damage(&mut self, link: &Link, packet: Bytes) -> Bytes {
+    fn damage(&mut self, link: &LinkConfig, packet: Bytes) -> Bytes {
         if packet.is_empty() || !self.random.random_bool(link.corrupt) {
             return packet;
         }

@@ -8,13 +8,13 @@ use std::time::Duration;
 /// are from 0 to 1 and concern each packet on its own.
 ///
 /// ```
-/// use netstack::sim::Link;
+/// use netstack::sim::LinkConfig;
 /// use std::time::Duration;
 ///
-/// let satellite = Link::new().delay(Duration::from_millis(300)).bandwidth(2_000_000).loss(0.01);
+/// let satellite = LinkConfig::new().delay(Duration::from_millis(300)).bandwidth(2_000_000).loss(0.01);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-pub struct Link {
+pub struct LinkConfig {
     pub(super) delay: Duration,
     pub(super) jitter: Duration,
     pub(super) bits_per_second: Option<u64>,
@@ -27,7 +27,7 @@ pub struct Link {
     pub(super) is_down: bool,
 }
 
-impl Link {
+impl LinkConfig {
     /// A link that does no harm.
     pub fn new() -> Self {
         Self {
@@ -129,7 +129,7 @@ impl Link {
     }
 }
 
-impl Default for Link {
+impl Default for LinkConfig {
     fn default() -> Self {
         Self::new()
     }
@@ -142,7 +142,7 @@ fn checked(probability: f64) -> f64 {
 
 /// What one direction of a link did so far, in packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct LinkCounters {
     /// Given to the link.
     pub sent: u64,
     /// Handed over at its end, copies included.

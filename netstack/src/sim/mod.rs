@@ -7,12 +7,12 @@
 //! numbers. The same seed gives the same packets at the same times.
 //!
 //! ```
-//! use netstack::sim::{self, Link};
+//! use netstack::sim::{self, LinkConfig};
 //! use std::time::Duration;
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //!
 //! let answer = sim::run(1, |sim| async move {
-//!     let link = Link::new().loss(0.03).delay(Duration::from_millis(40));
+//!     let link = LinkConfig::new().loss(0.03).delay(Duration::from_millis(40));
 //!     let (client, server) = sim.pair(link);
 //!     let listener = server.net().tcp_listen("10.0.0.2:80").await?;
 //!     sim.spawn(async move {
@@ -33,7 +33,7 @@
 //!
 //! # The network
 //!
-//! Each host has a [`Link`] of its own to one network in the middle, which passes a packet on to
+//! Each host has a [`LinkConfig`] of its own to one network in the middle, which passes a packet on to
 //! the host that has its destination address, and multicast and broadcast to all others. A packet
 //! for an address that nobody has is never heard of again: that is a black hole. A packet meets
 //! the sender's link and then the receiver's. Links can be changed at any time.
@@ -48,7 +48,7 @@
 //!
 //! # In front of a real device
 //!
-//! [`Impaired`] puts a [`Link`] in front of any device, such as a TUN, in real time or virtual.
+//! [`Impaired`] puts a [`LinkConfig`] in front of any device, such as a TUN, in real time or virtual.
 //!
 //! # What it cannot do
 //!
@@ -70,8 +70,7 @@ mod trace;
 pub use failure::repeat_command;
 pub use host::{Host, HostBuilder};
 pub use impaired::{Impaired, ImpairedSlot, Impairment};
-pub use link::{Counters, Link};
-pub use network::Direction;
+pub use link::{LinkConfig, LinkCounters};
 
 use bytes::Bytes;
 use network::Network;
@@ -197,10 +196,10 @@ impl Sim {
     /// # Panics
     ///
     /// If there are 65,534 hosts already, or the link's MTU is under 1,280 bytes.
-    pub fn pair(&self, link: Link) -> (Host, Host) {
+    pub fn pair(&self, link: LinkConfig) -> (Host, Host) {
         let mtu = link.mtu;
         let near = self.host().link(link).spawn();
-        let far = self.host().link(Link::new().mtu(mtu)).spawn();
+        let far = self.host().link(LinkConfig::new().mtu(mtu)).spawn();
         (near.expect("a valid link"), far.expect("a valid link"))
     }
 

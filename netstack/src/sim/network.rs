@@ -1,9 +1,10 @@
 //! The network in the middle: who is on it, and what is under way.
 
 use super::lane::Lane;
-use super::link::{Counters, Link};
+use super::link::{LinkConfig, LinkCounters};
 use super::trace::Trace;
 use crate::device::PipeEnd;
+use crate::direction::Direction;
 use crate::stack::Stack;
 use bytes::Bytes;
 use netcore::isolation::{Panic, isolated};
@@ -19,15 +20,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-
-/// Which way a packet goes on a host's link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// From the host into the network.
-    FromHost,
-    /// From the network to the host.
-    ToHost,
-}
 
 /// All that a simulated network consists of.
 #[derive(Debug)]
@@ -56,7 +48,7 @@ struct Port {
     /// Gone once the host was stopped.
     stack: Option<Stack>,
     pipe: Arc<PipeEnd>,
-    link: Link,
+    link: LinkConfig,
     from_host: Lane,
     to_host: Lane,
     filter: Option<Filter>,
@@ -125,7 +117,7 @@ impl Network {
         stack: Stack,
         pipe: PipeEnd,
         addresses: impl Iterator<Item = IpAddr>,
-        link: Link,
+        link: LinkConfig,
     ) -> usize {
         let pipe = Arc::new(pipe);
         let mut state = self.lock();
@@ -167,17 +159,17 @@ impl Network {
         let now = Instant::now();
         let mut state = self.lock();
         state.trace.record(now - self.start, &packet);
-        state.carry(now, host, Direction::FromHost, packet);
+        state.carry(now, host, Direction::Outbound, packet);
         state.arrive(now);
         drop(state);
         self.sooner.notify_one();
     }
 
-    pub(super) fn link(&self, host: usize) -> Link {
+    pub(super) fn link(&self, host: usize) -> LinkConfig {
         self.lock().ports[host].link.clone()
     }
 
-    pub(super) fn set_link(&self, host: usize, link: Link) {
+    pub(super) fn set_link(&self, host: usize, link: LinkConfig) {
         self.lock().ports[host].link = link;
     }
 
@@ -185,7 +177,7 @@ impl Network {
         self.lock().ports[host].filter = filter;
     }
 
-    pub(super) fn counters(&self, host: usize, direction: Direction) -> Counters {
+    pub(super) fn counters(&self, host: usize, direction: Direction) -> LinkCounters {
         self.lock().ports[host].lane(direction).counters
     }
 
@@ -221,8 +213,8 @@ impl Network {
 impl Port {
     fn lane(&mut self, direction: Direction) -> &mut Lane {
         match direction {
-            Direction::FromHost => &mut self.from_host,
-            Direction::ToHost => &mut self.to_host,
+            Direction::Outbound => &mut self.from_host,
+            Direction::Inbound => &mut self.to_host,
         }
     }
 }
@@ -246,8 +238,8 @@ impl State {
         }
         for (at, packet) in port.lane(direction).carry(&link, now, packet) {
             let to = match direction {
-                Direction::FromHost => Hop::Middle(host),
-                Direction::ToHost => Hop::Host(host),
+                Direction::Outbound => Hop::Middle(host),
+                Direction::Inbound => Hop::Host(host),
             };
             self.begun += 1;
             self.flights.push(Reverse(Flight { at, number: self.begun, to, packet }));
@@ -258,10 +250,10 @@ impl State {
     fn route(&mut self, now: Instant, from: Option<usize>, packet: Bytes) {
         let Some(destination) = destination(&packet) else { return };
         if let Some(host) = self.routes.get(&destination) {
-            self.carry(now, *host, Direction::ToHost, packet);
+            self.carry(now, *host, Direction::Inbound, packet);
         } else if is_for_all(destination) {
             for host in (0..self.ports.len()).filter(|host| Some(*host) != from) {
-                self.carry(now, host, Direction::ToHost, packet.clone());
+                self.carry(now, host, Direction::Inbound, packet.clone());
             }
         }
     }

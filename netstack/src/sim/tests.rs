@@ -1,4 +1,5 @@
 use super::*;
+use crate::Direction;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -29,7 +30,7 @@ async fn datagrams(near: &Host, far: &Host, count: u32) -> Vec<(Duration, u32)> 
 /// Moves bytes over a bad link; returns the hash of the packets and how long it took.
 fn transfer(seed: u64) -> (u64, Duration) {
     run_exactly(seed, |sim| async move {
-        let link = Link::new().delay(20 * MILLISECOND).jitter(5 * MILLISECOND);
+        let link = LinkConfig::new().delay(20 * MILLISECOND).jitter(5 * MILLISECOND);
         let link = link.loss(0.05).reorder(0.05).duplicate(0.05).corrupt(0.05);
         let (near, far) = sim.pair(link);
         let listener = far.net().tcp_listen("10.0.0.2:80").await.expect("free");
@@ -60,7 +61,7 @@ fn one_seed_gives_the_same_packets_each_time_and_another_others() {
 #[test]
 fn a_link_delays_each_way() {
     run_exactly(1, |sim| async move {
-        let (near, _far) = sim.pair(Link::new().delay(40 * MILLISECOND));
+        let (near, _far) = sim.pair(LinkConfig::new().delay(40 * MILLISECOND));
         let socket = near.net().ping("fd00::2".parse().expect("an address")).await.expect("free");
 
         let (_, round_trip) = socket.ping(1, b"").await.expect("an answer");
@@ -73,12 +74,12 @@ fn a_link_delays_each_way() {
 fn bandwidth_spreads_packets_and_a_short_queue_loses_them() {
     run_exactly(1, |sim| async move {
         // A datagram of 100 bytes and its 28 of headers take 10.24 ms.
-        let link = Link::new().bandwidth(100_000).queue(5);
+        let link = LinkConfig::new().bandwidth(100_000).queue(5);
         let (near, far) = sim.pair(link);
 
         let received = datagrams(&near, &far, 20).await;
 
-        let counters = near.counters(Direction::FromHost);
+        let counters = near.counters(Direction::Outbound);
         assert_eq!(counters.sent, 20);
         assert_eq!(counters.lost_queue + counters.arrived, 20);
         assert_eq!(counters.arrived, received.len() as u64);
@@ -89,12 +90,12 @@ fn bandwidth_spreads_packets_and_a_short_queue_loses_them() {
 #[test]
 fn probabilities_are_kept_and_what_happened_is_counted() {
     run_exactly(1, |sim| async move {
-        let impaired = Link::new().loss(0.2).duplicate(0.2).corrupt(0.2).reorder(0.2);
+        let impaired = LinkConfig::new().loss(0.2).duplicate(0.2).corrupt(0.2).reorder(0.2);
         let (near, far) = sim.pair(impaired.delay(MILLISECOND));
 
         let received = datagrams(&near, &far, 1000).await;
 
-        let counters = near.counters(Direction::FromHost);
+        let counters = near.counters(Direction::Outbound);
         let near_200 = |count: u64| (120..280).contains(&count);
         assert_eq!(counters.sent, 1000);
         assert!(near_200(counters.lost), "{counters:?}");
@@ -110,7 +111,7 @@ fn probabilities_are_kept_and_what_happened_is_counted() {
 #[test]
 fn jitter_keeps_the_order() {
     run_exactly(1, |sim| async move {
-        let (near, far) = sim.pair(Link::new().jitter(50 * MILLISECOND));
+        let (near, far) = sim.pair(LinkConfig::new().jitter(50 * MILLISECOND));
 
         let received = datagrams(&near, &far, 200).await;
 
@@ -122,16 +123,16 @@ fn jitter_keeps_the_order() {
 #[test]
 fn link_that_is_down_or_too_narrow_loses_every_packet() {
     run_exactly(1, |sim| async move {
-        let (near, far) = sim.pair(Link::new());
+        let (near, far) = sim.pair(LinkConfig::new());
         near.set_link(near.link().down());
         assert_eq!(datagrams(&near, &far, 3).await, []);
         near.set_link(near.link().up().mtu(127));
         assert_eq!(datagrams(&near, &far, 3).await, []);
 
-        near.set_link(Link::new());
+        near.set_link(LinkConfig::new());
         assert_eq!(datagrams(&near, &far, 3).await.len(), 3);
 
-        let counters = near.counters(Direction::FromHost);
+        let counters = near.counters(Direction::Outbound);
         assert_eq!((counters.lost_down, counters.lost_mtu, counters.arrived), (3, 3, 3));
     });
 }
@@ -139,10 +140,10 @@ fn link_that_is_down_or_too_narrow_loses_every_packet() {
 #[test]
 fn a_filter_loses_what_it_says() {
     run_exactly(1, |sim| async move {
-        let (near, far) = sim.pair(Link::new());
+        let (near, far) = sim.pair(LinkConfig::new());
         let mut count = 0;
         far.set_filter(move |direction, packet| {
-            assert_eq!((direction, packet.len()), (Direction::ToHost, 128));
+            assert_eq!((direction, packet.len()), (Direction::Inbound, 128));
             count += 1;
             count != 2
         });
@@ -151,7 +152,7 @@ fn a_filter_loses_what_it_says() {
 
         let numbers: Vec<u32> = received.into_iter().map(|(_, number)| number).collect();
         assert_eq!(numbers, [0, 2]);
-        assert_eq!(far.counters(Direction::ToHost).lost, 1);
+        assert_eq!(far.counters(Direction::Inbound).lost, 1);
     });
 }
 
@@ -166,7 +167,7 @@ fn many_hosts_hear_a_packet_that_is_for_all() {
         sim.inject(all);
 
         for host in hosts {
-            assert_eq!(host.counters(Direction::ToHost).arrived, 1);
+            assert_eq!(host.counters(Direction::Inbound).arrived, 1);
         }
     });
 }
@@ -185,7 +186,7 @@ fn a_socket_that_outlives_the_run_is_found() {
 #[test]
 fn a_hundred_seeds_of_a_bad_link_lose_no_byte() {
     run_seeds(0..100, |sim| async move {
-        let link = Link::new().delay(20 * MILLISECOND).jitter(5 * MILLISECOND);
+        let link = LinkConfig::new().delay(20 * MILLISECOND).jitter(5 * MILLISECOND);
         let (near, far) = sim.pair(link.loss(0.1).reorder(0.05).duplicate(0.05).corrupt(0.05));
         let listener = far.net().tcp_listen("[::]:80").await.expect("free");
         let data: Vec<u8> = (0..20_000u32).map(|index| (index ^ index >> 8) as u8).collect();
@@ -244,7 +245,7 @@ fn two_hosts_that_dial_each_other_at_once_are_connected() {
     // In milliseconds: as long as the second SYN leaves before the first arrives.
     for (delay, later) in [(1, 0), (20, 0), (20, 10), (20, 19)] {
         run_exactly(1, move |sim| async move {
-            let (near, far) = sim.pair(Link::new().delay(delay * MILLISECOND));
+            let (near, far) = sim.pair(LinkConfig::new().delay(delay * MILLISECOND));
             let dial = |host: &Host, local: &str, remote: &str| {
                 let socket = host.net().tcp_socket_v4();
                 let (local, remote) =

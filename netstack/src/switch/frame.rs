@@ -2,8 +2,8 @@
 
 use super::queue::Compact;
 use crate::batch::checksum_of;
-use crate::segment::{ETHERNET_HEADER, Layout, TAG, TAG_BYTES, complete_partial};
-use crate::segment::{ethernet_payload, moved};
+use crate::frame_layout::{ETHERNET_HEADER, Layout, TAG, TAG_BYTES, complete_partial};
+use crate::frame_layout::{ethernet_payload, moved};
 use bytes::{Bytes, BytesMut};
 use netcore::{FRAME_BUFFER_BYTES, Frame, FrameChecksum, LinkCapabilities, MacAddr, Offload};
 use std::num::NonZeroU16;
@@ -172,7 +172,7 @@ const TYPE: usize = 12;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::segment::tests::{assert_whole, tcp};
+    use crate::frame_layout::tests::{assert_whole, tcp};
     use netcore::Medium;
 
     /// As a stack sends it with offload.

@@ -8,7 +8,7 @@
 use super::frame::Carried;
 use super::monitor::Seen;
 use super::queue::{Pushed, Queue};
-use super::statistics::{Counters, DropReason, PortStatistics};
+use super::statistics::{Counters, PortStatistics, SwitchDropReason};
 use super::table::Table;
 use super::vlan::{Domain, Form, Vlan};
 use super::{PortConfig, PortId, SwitchConfig};
@@ -168,7 +168,7 @@ impl Hub {
         for frame in frames {
             seen.received.add(frame.data.len());
             if !is_there {
-                seen.drop(DropReason::Removed, 1);
+                seen.drop(SwitchDropReason::Removed, 1);
                 continue;
             }
             if !monitors.is_empty() {
@@ -195,31 +195,31 @@ impl Hub {
         from: &Arc<Port>,
         frame: &Carried,
         now: Instant,
-    ) -> Result<(Domain, Target), DropReason> {
-        let (destination, source) = frame.addresses().ok_or(DropReason::Short)?;
+    ) -> Result<(Domain, Target), SwitchDropReason> {
+        let (destination, source) = frame.addresses().ok_or(SwitchDropReason::Short)?;
         if frame.data.len() > FRAME_BYTES_MAX {
-            return Err(DropReason::TooLarge);
+            return Err(SwitchDropReason::TooLarge);
         }
         if !source.is_unicast() {
-            return Err(DropReason::Source);
+            return Err(SwitchDropReason::Source);
         }
         let octets = destination.octets();
         if octets[..5] == RESERVED && octets[5] < 16 {
-            return Err(DropReason::Reserved);
+            return Err(SwitchDropReason::Reserved);
         }
-        let domain = from.vlan.ingress(frame.tag()).ok_or(DropReason::Vlan)?;
+        let domain = from.vlan.ingress(frame.tag()).ok_or(SwitchDropReason::Vlan)?;
         table.learn(domain, source, from, now);
         if destination.is_unicast()
             && let Some(port) = table.find(domain, destination, now)
         {
             return match port.id == from.id {
-                true => Err(DropReason::SamePort),
+                true => Err(SwitchDropReason::SamePort),
                 false => Ok((domain, Target::One(port.clone()))),
             };
         }
         match from.may_flood(self.config.flooded_frames_per_second, now) {
             true => Ok((domain, Target::Others)),
-            false => Err(DropReason::FloodRate),
+            false => Err(SwitchDropReason::FloodRate),
         }
     }
 
@@ -248,7 +248,7 @@ impl Hub {
                     self.push_run(run.take());
                     let copies = self.flood(from, frame, domain, ports);
                     if copies == 0 {
-                        seen.drop(DropReason::NoPort, 1);
+                        seen.drop(SwitchDropReason::NoPort, 1);
                     } else {
                         seen.flooded += 1;
                         seen.flood_copies += copies;
@@ -284,15 +284,15 @@ impl Hub {
         if let Some(mtu) = port.mtu {
             let count = frames.len();
             frames.retain(|frame| frame.fits(mtu));
-            sent.drop(DropReason::TooLarge, count - frames.len());
+            sent.drop(SwitchDropReason::TooLarge, count - frames.len());
         }
         let lens: Vec<usize> = frames.iter().map(|frame| frame.data.len()).collect();
         match port.queue.push(frames) {
             Pushed::Taken(taken) => {
                 lens[..taken].iter().for_each(|len| sent.sent.add(*len));
-                sent.drop(DropReason::QueueFull, lens.len() - taken);
+                sent.drop(SwitchDropReason::QueueFull, lens.len() - taken);
             }
-            Pushed::Closed => sent.drop(DropReason::Removed, lens.len()),
+            Pushed::Closed => sent.drop(SwitchDropReason::Removed, lens.len()),
         }
         port.counters.add(&sent);
         self.totals.add(&sent);

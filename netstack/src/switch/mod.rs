@@ -35,7 +35,7 @@ mod vlan;
 
 pub use monitor::{Monitor, Seen};
 pub use port::{RawPort, SwitchPort, SwitchSlot};
-pub use statistics::{DropReason, PortStatistics, Traffic};
+pub use statistics::{PortStatistics, SwitchDropReason, Traffic};
 pub use uplink::Uplink;
 pub use vlan::{Vlan, VlanId};
 

@@ -84,7 +84,7 @@ impl Monitor {
     /// Dropping the future before it is ready loses no frame.
     #[cfg(feature = "capture")]
     pub async fn record(&self, recorder: &crate::capture::Recorder) {
-        use crate::capture::Direction;
+        use crate::Direction;
         use netcore::Medium;
         let mut interfaces = std::collections::HashMap::new();
         while let Some(seen) = self.recv().await {

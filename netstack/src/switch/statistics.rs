@@ -32,7 +32,7 @@ pub struct PortStatistics {
 /// Why a frame was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum DropReason {
+pub enum SwitchDropReason {
     /// It came in and was shorter than an Ethernet header.
     Short,
     /// It came in and its source was no single interface.
@@ -60,7 +60,7 @@ pub enum DropReason {
 
 const REASONS: usize = 10;
 
-impl DropReason {
+impl SwitchDropReason {
     /// All of them.
     pub const ALL: [Self; REASONS] = [
         Self::Short,
@@ -78,7 +78,7 @@ impl DropReason {
 
 impl PortStatistics {
     /// How many frames were dropped for this reason.
-    pub fn dropped(&self, reason: DropReason) -> u64 {
+    pub fn dropped(&self, reason: SwitchDropReason) -> u64 {
         self.dropped[reason as usize]
     }
 
@@ -87,7 +87,7 @@ impl PortStatistics {
         self.dropped.iter().sum()
     }
 
-    pub(super) fn drop(&mut self, reason: DropReason, frames: usize) {
+    pub(super) fn drop(&mut self, reason: SwitchDropReason, frames: usize) {
         self.dropped[reason as usize] += frames as u64;
     }
 }

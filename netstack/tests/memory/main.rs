@@ -115,13 +115,13 @@ fn a_pipe_keeps_frames_and_not_their_buffers() {
 #[cfg(feature = "sim")]
 #[test]
 fn a_simulated_link_keeps_packets_and_not_their_buffers() {
-    use netstack::sim::{Impaired, Link};
+    use netstack::sim::{Impaired, LinkConfig};
     for len in [60, 1_500, 9_000] {
         let (packets, delay) = (QUEUE_FRAMES, std::time::Duration::from_secs(3600));
         let input = format!("{len} bytes each, an hour under way");
         assert_bounded("packets under way", packets * (len + PLACE_BYTES), &input, || {
             let (device, far) = netstack::device::pipe(1, 9_000);
-            let mut device = Impaired::new(device, Link::new().mtu(9_000).delay(delay), 1);
+            let mut device = Impaired::new(device, LinkConfig::new().mtu(9_000).delay(delay), 1);
             for _ in 0..packets {
                 assert!(far.try_send(part_of_a_buffer(len)));
                 assert!(device.receive().is_none(), "it is under way");
@@ -135,7 +135,8 @@ fn a_simulated_link_keeps_packets_and_not_their_buffers() {
 #[test]
 fn a_capture_keeps_a_megabyte_for_a_writer_that_fails() {
     use netcore::Medium;
-    use netstack::capture::{Direction, Recorder};
+    use netstack::Direction;
+    use netstack::capture::Recorder;
     use std::io::{self, Write};
     use tokio::time::Instant;
 

@@ -3,7 +3,7 @@
 use crate::{ALL, assert_adds_up, frame, mac, port, received, switch};
 use netcore::Link as _;
 use netstack::device::ethernet_pipe;
-use netstack::switch::{DropReason, PortConfig, Switch, SwitchConfig};
+use netstack::switch::{PortConfig, Switch, SwitchConfig, SwitchDropReason};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -27,7 +27,7 @@ async fn floods_have_a_rate_for_each_port() {
     }
 
     assert_eq!(received(&b).len(), 5);
-    assert_eq!(switch.ports()[0].statistics.dropped(DropReason::FloodRate), 185);
+    assert_eq!(switch.ports()[0].statistics.dropped(SwitchDropReason::FloodRate), 185);
     assert_adds_up(&switch);
 }
 
@@ -44,7 +44,7 @@ fn a_port_that_nobody_reads_loses_its_own_frames_alone() {
 
     assert_eq!(heard, 100);
     let statistics = switch.ports()[1].statistics;
-    assert_eq!((statistics.sent.frames, statistics.dropped(DropReason::QueueFull)), (8, 92));
+    assert_eq!((statistics.sent.frames, statistics.dropped(SwitchDropReason::QueueFull)), (8, 92));
     assert_eq!(received(&slow).len(), 8);
     assert_adds_up(&switch);
 }
@@ -209,7 +209,7 @@ fn what_is_too_large_for_a_port_is_dropped_there() {
     a.send(frame(ALL, mac(1), &[0; 1500]));
 
     assert_eq!(received(&b).len(), 1);
-    assert_eq!(switch.ports()[1].statistics.dropped(DropReason::TooLarge), 1);
+    assert_eq!(switch.ports()[1].statistics.dropped(SwitchDropReason::TooLarge), 1);
     assert!(jumbo.receive().is_some() && jumbo.receive().is_some());
     assert_adds_up(&switch);
 }

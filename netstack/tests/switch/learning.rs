@@ -1,7 +1,7 @@
 //! Where frames go.
 
 use crate::{ALL, assert_adds_up, frame, mac, port, received, switch};
-use netstack::switch::{DropReason, SwitchConfig};
+use netstack::switch::{SwitchConfig, SwitchDropReason};
 use std::time::Duration;
 
 #[test]
@@ -100,7 +100,7 @@ async fn a_removed_port_ends_and_its_addresses_are_forgotten() {
     drop(c);
     assert_eq!(switch.ports().len(), 1);
     a.send(frame(mac(2), mac(1), b"to really nobody"));
-    assert_eq!(switch.ports()[0].statistics.dropped(DropReason::NoPort), 1);
+    assert_eq!(switch.ports()[0].statistics.dropped(SwitchDropReason::NoPort), 1);
     drop(switch);
     assert!(!a.send(frame(mac(2), mac(1), b"without a switch")));
     received(&a);
@@ -112,13 +112,13 @@ fn frames_that_no_bridge_passes_on_are_dropped_and_counted() {
     let switch = switch();
     let (a, b) = (port(&switch), port(&switch));
     let cases = [
-        (frame(ALL, mac(1), b"")[..13].to_vec().into(), DropReason::Short),
-        (bytes::Bytes::new(), DropReason::Short),
-        (frame(mac(2), ALL, b"from all"), DropReason::Source),
-        (frame(mac(2), [0x33, 0x33, 0, 0, 0, 1], b"from many"), DropReason::Source),
-        (frame(mac(2), [0; 6], b"from nobody"), DropReason::Source),
-        (frame([1, 0x80, 0xc2, 0, 0, 0], mac(1), b"a bridge's"), DropReason::Reserved),
-        (frame(mac(2), mac(1), &vec![0; 70_000]), DropReason::TooLarge),
+        (frame(ALL, mac(1), b"")[..13].to_vec().into(), SwitchDropReason::Short),
+        (bytes::Bytes::new(), SwitchDropReason::Short),
+        (frame(mac(2), ALL, b"from all"), SwitchDropReason::Source),
+        (frame(mac(2), [0x33, 0x33, 0, 0, 0, 1], b"from many"), SwitchDropReason::Source),
+        (frame(mac(2), [0; 6], b"from nobody"), SwitchDropReason::Source),
+        (frame([1, 0x80, 0xc2, 0, 0, 0], mac(1), b"a bridge's"), SwitchDropReason::Reserved),
+        (frame(mac(2), mac(1), &vec![0; 70_000]), SwitchDropReason::TooLarge),
     ];
 
     for (frame, reason) in cases {
@@ -145,7 +145,7 @@ fn what_comes_from_where_it_is_for_stays_there() {
     a.send(frame(mac(1), mac(1), b"myself"));
 
     assert_eq!((received(&a).len(), received(&b).len()), (0, 0));
-    assert_eq!(switch.statistics().dropped(DropReason::SamePort), 2);
+    assert_eq!(switch.statistics().dropped(SwitchDropReason::SamePort), 2);
     assert_adds_up(&switch);
 }
 

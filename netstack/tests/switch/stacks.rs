@@ -2,7 +2,7 @@
 
 use crate::{port, received, switch};
 use netstack::device::ethernet_pipe;
-use netstack::switch::{DropReason, PortConfig, Switch};
+use netstack::switch::{PortConfig, Switch, SwitchDropReason};
 use netstack::{Builder, Config, EthernetConfig, Stack};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,7 +48,10 @@ async fn a_third_sees_nothing_of_what_two_stacks_exchange() {
         let frames = received(&third);
         assert!(frames.iter().all(|frame| frame[0] & 1 == 1), "only what is for many");
         let all = switch.statistics();
-        assert_eq!(all.dropped(DropReason::QueueFull) + all.dropped(DropReason::TooLarge), 0);
+        assert_eq!(
+            all.dropped(SwitchDropReason::QueueFull) + all.dropped(SwitchDropReason::TooLarge),
+            0
+        );
         if near_jumbo && far_jumbo {
             assert!(all.received.bytes / all.received.frames > 3000, "uncut: {all:?}");
         }

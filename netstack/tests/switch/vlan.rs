@@ -1,7 +1,7 @@
 //! Virtual LANs.
 
 use crate::{ALL, assert_adds_up, frame, mac, port, received, switch, tagged, vlan_port};
-use netstack::switch::{DropReason, Vlan, VlanId};
+use netstack::switch::{SwitchDropReason, Vlan, VlanId};
 
 fn id(number: u16) -> VlanId {
     VlanId::new(number).expect("a valid number")
@@ -89,7 +89,7 @@ fn what_a_port_is_not_part_of_may_not_come_in() {
     up.send(bare);
 
     let counts: Vec<_> =
-        switch.ports().iter().map(|port| port.statistics.dropped(DropReason::Vlan)).collect();
+        switch.ports().iter().map(|port| port.statistics.dropped(SwitchDropReason::Vlan)).collect();
     assert_eq!(counts, [2, 0, 3]);
     assert_eq!(received(&b).len(), 0);
     assert_eq!(switch.addresses().len(), 0);

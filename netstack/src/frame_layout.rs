@@ -5,6 +5,7 @@ use crate::wire::{
     IpAddress, IpProtocol, Ipv4Packet, Ipv6ExtHeader, Ipv6Packet, TcpPacket, UdpPacket, checksum,
 };
 use bytes::Bytes;
+use netcore::raw::Version;
 use netcore::{Offload, PartialChecksum, TcpHeaders};
 use std::num::{NonZeroU16, NonZeroUsize};
 
@@ -20,12 +21,6 @@ pub(crate) struct Layout {
     payload: usize,
     /// Where the IP packet ends; what follows is padding.
     end: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
-    V4,
-    V6,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,7 +196,8 @@ pub(crate) fn moved(offload: Offload, bytes: i16) -> Offload {
     Offload { checksum, ..offload }
 }
 
-/// What follows the headers that may stand in front of any transport, and how long those are.
+/// The transport protocol behind the extension headers, and the length of those. Unlike a host
+/// (`netcore`'s parser), a switch does not judge their options: it only looks past them.
 fn behind_extensions(packet: &Ipv6Packet<&[u8]>) -> Option<(IpProtocol, usize)> {
     let (mut protocol, mut len) = (packet.next_header(), 0);
     for _ in 0..EXTENSIONS_MAX {
