@@ -9,6 +9,7 @@ use crate::runtime::Driver;
 use crate::slaac;
 use crate::stack::Stack;
 use crate::supervision::{Announcer, supervise};
+use crate::wire::{IPV4_MIN_MTU, IPV6_MIN_MTU};
 use ipnet::IpNet;
 use netcore::Medium;
 use netcore::{Config, MacAddr, Netstack, Route};
@@ -288,13 +289,10 @@ impl Clients {
     }
 }
 
-/// Every IPv6 link must carry packets of this size (RFC 8200 section 5).
-const MTU_MIN_V6: usize = 1280;
-/// Every IPv4 host must take packets of this size (RFC 791); less leaves no room for TCP.
-const MTU_MIN_V4: usize = 576;
-
+/// An IPv6 link carries at least 1,280 bytes (RFC 8200 section 5), and IPv4 hosts take 576 (RFC
+/// 791).
 fn check_mtu(mtu: usize, has_v6: bool) -> io::Result<()> {
-    let (min, version) = if has_v6 { (MTU_MIN_V6, "IPv6") } else { (MTU_MIN_V4, "IPv4") };
+    let (min, version) = if has_v6 { (IPV6_MIN_MTU, "IPv6") } else { (IPV4_MIN_MTU, "IPv4") };
     if mtu < min {
         let message = format!("an MTU of {mtu} is too small: {version} needs at least {min}");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));

@@ -6,17 +6,15 @@ use crate::datagram::layer::DatagramLayer;
 use crate::datagram::socket::Kind;
 use crate::id::SocketId;
 use crate::ip::addressing::mapped;
+use crate::ip::icmp::ICMP_HEADER_LEN;
 use crate::ip::layer::IpLayer;
 use crate::ip::martians::is_all_hosts;
 use crate::ip::packet::Packet;
 use crate::link::Link;
 use crate::ports::BoundTo;
 use crate::queue::{Datagram, Pushed};
-use crate::wire::UdpPacket;
+use crate::wire::{UDP_HEADER_LEN, UdpPacket};
 use std::net::SocketAddr;
-
-const UDP_HEADER: usize = 8;
-const ECHO_HEADER: usize = 8;
 
 impl DatagramLayer {
     /// Shows a packet to the raw sockets of its protocol; `None` if there are none.
@@ -92,7 +90,7 @@ impl DatagramLayer {
         if port == 0 {
             return Err(DropReason::Malformed);
         }
-        let start = packet.header.payload.start + UDP_HEADER;
+        let start = packet.header.payload.start + UDP_HEADER_LEN;
         let end = packet.header.payload.start + usize::from(datagram.len());
         let (payload, kept) = packet.keep(start..end);
         let received = Datagram {
@@ -138,7 +136,7 @@ impl DatagramLayer {
         let id = found.ok_or(DropReason::NoListener)?;
         let end = packet.bytes.len();
         let (payload, kept) =
-            packet.keep((packet.header.payload.start + ECHO_HEADER).min(end)..end);
+            packet.keep((packet.header.payload.start + ICMP_HEADER_LEN).min(end)..end);
         let datagram = Datagram {
             local: Some(SocketAddr::new(packet.header.destination, identifier)),
             hop_limit: Some(packet.header.hop_limit),

@@ -10,6 +10,7 @@ use crate::id::SocketId;
 use crate::ip;
 use crate::ip::addressing::NextHop;
 use crate::ip::addressing::canonical;
+use crate::ip::icmp::ICMP_HEADER_LEN;
 use crate::ip::layer::IpLayer;
 use crate::link::Link;
 use crate::output::Output;
@@ -17,12 +18,10 @@ use crate::queue::{Datagram, DatagramQueue};
 use crate::wire::ChecksumCapabilities;
 use crate::wire::{
     IPV4_HEADER_LEN, IPV6_HEADER_LEN, Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr,
-    IpProtocol, UdpPacket,
+    IpProtocol, UDP_HEADER_LEN, UdpPacket,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-const UDP_HEADER: usize = 8;
-const ECHO_HEADER: usize = 8;
 /// Datagrams that one socket may send before it is another's turn.
 const QUANTUM_DATAGRAMS: usize = 64;
 
@@ -96,7 +95,7 @@ impl DatagramLayer {
         match kind {
             Kind::Udp { port, .. } => {
                 let port = if port == 0 { local.port() } else { port };
-                let len = UDP_HEADER + payload.len();
+                let len = UDP_HEADER_LEN + payload.len();
                 if options.dont_fragment && way != NextHop::Own {
                     self.check_fits(cx, ip, ends, len)?;
                 }
@@ -120,9 +119,16 @@ impl DatagramLayer {
                     IpAddr::V6(_) => (IpProtocol::Icmpv6, peer.port()),
                 };
                 let header = (ends, protocol, hop_limit, options.traffic_class);
-                ip.send_transport(cx, way, header, ECHO_HEADER + payload.len(), link, |buffer| {
-                    write_echo_request(buffer, protocol, (identifier, sequence), payload);
-                })
+                ip.send_transport(
+                    cx,
+                    way,
+                    header,
+                    ICMP_HEADER_LEN + payload.len(),
+                    link,
+                    |buffer| {
+                        write_echo_request(buffer, protocol, (identifier, sequence), payload);
+                    },
+                )
             }
             Kind::Raw { .. } => unreachable!("sent above"),
         }

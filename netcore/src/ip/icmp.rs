@@ -41,8 +41,8 @@ enum Message {
     Other,
 }
 
-/// What stands before the packet that an ICMP error quotes.
-const ERROR_HEADER: usize = 8;
+/// The header of an ICMP message: of an echo, and of an error before the packet that it quotes.
+pub(crate) const ICMP_HEADER_LEN: usize = 8;
 
 impl IpLayer {
     /// Takes an ICMP message; answers echo requests and questions for neighbours.
@@ -166,6 +166,6 @@ fn read_v6(packet: &Packet) -> Result<Message, DropReason> {
 
 /// What an ICMP error quotes, if it went to whom it quotes.
 fn quoted_in(packet: &Packet) -> Option<Quoted> {
-    let quoted = ip::parse_quoted(packet.payload().get(ERROR_HEADER..)?)?;
+    let quoted = ip::parse_quoted(packet.payload().get(ICMP_HEADER_LEN..)?)?;
     (quoted.source == packet.header.destination).then_some(quoted)
 }

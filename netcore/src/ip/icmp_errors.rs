@@ -1,5 +1,6 @@
 //! The ICMP errors that the stack sends: which packets deserve one, and which must have none.
 
+use super::icmp::ICMP_HEADER_LEN;
 use crate::command::tcp::Refusal;
 use crate::context::Context;
 use crate::counters::DropReason;
@@ -28,9 +29,6 @@ enum Complaint {
     ReassemblyTimeExceeded,
     Parameter(Problem),
 }
-
-/// What stands before the packet that an error quotes.
-const ERROR_HEADER: usize = 8;
 
 impl IpLayer {
     /// Answers a datagram to a port that nobody is bound to (RFC 1122 section 4.1.3.1); returns why
@@ -141,16 +139,16 @@ impl IpLayer {
             return Some(DropReason::RateLimited);
         }
         let (protocol, room) = match source {
-            IpAddr::V4(_) => (IpProtocol::Icmp, IPV4_MIN_MTU - IPV4_HEADER_LEN - ERROR_HEADER),
-            IpAddr::V6(_) => (IpProtocol::Icmpv6, IPV6_MIN_MTU - IPV6_HEADER_LEN - ERROR_HEADER),
+            IpAddr::V4(_) => (IpProtocol::Icmp, IPV4_MIN_MTU - IPV4_HEADER_LEN - ICMP_HEADER_LEN),
+            IpAddr::V6(_) => (IpProtocol::Icmpv6, IPV6_MIN_MTU - IPV6_HEADER_LEN - ICMP_HEADER_LEN),
         };
         let (kind, code, rest) = complaint.in_words_of(source);
         let quoted = &packet[..packet.len().min(room)];
-        let len = ERROR_HEADER + quoted.len();
+        let len = ICMP_HEADER_LEN + quoted.len();
         self.send_answer(cx, (from, source), protocol, len, link, |message| {
             message[..2].copy_from_slice(&[kind, code]);
-            message[4..ERROR_HEADER].copy_from_slice(&rest.to_be_bytes());
-            message[ERROR_HEADER..].copy_from_slice(quoted);
+            message[4..ICMP_HEADER_LEN].copy_from_slice(&rest.to_be_bytes());
+            message[ICMP_HEADER_LEN..].copy_from_slice(quoted);
             if protocol == IpProtocol::Icmp {
                 Icmpv4Packet::new_unchecked(message).fill_checksum();
             }

@@ -17,6 +17,7 @@ use crate::output::Outgoing;
 use crate::ports::BoundTo;
 use crate::rate_limit::RateLimit;
 use crate::time::Instant;
+use crate::wire::{IPV4_MIN_MTU, IPV6_MIN_MTU};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -93,11 +94,6 @@ pub(crate) enum IcmpCause {
     /// packet that shows it.
     TooBig(u16),
 }
-
-/// Every IPv6 link must carry packets of this size (RFC 8200 section 5).
-const MTU_MIN_V6: usize = 1280;
-/// Every IPv4 host must take packets of this size (RFC 791); less leaves no room for TCP.
-const MTU_MIN_V4: usize = 576;
 
 impl IpLayer {
     pub(crate) fn new(cx: &mut Context) -> (Self, NetworkWatch) {
@@ -212,10 +208,11 @@ impl IpLayer {
         };
     }
 
-    /// The least that the stack's families need of a link.
+    /// The smallest MTU that the stack's families need: every IPv6 link carries 1,280 bytes (RFC 8200
+    /// section 5), every IPv4 host takes 576 (RFC 791), and less leaves no room for TCP.
     pub(crate) fn mtu_min(&self) -> usize {
         let has_v6 = self.addressing.addresses().iter().any(|own| own.addr().is_ipv6());
-        if has_v6 { MTU_MIN_V6 } else { MTU_MIN_V4 }
+        if has_v6 { IPV6_MIN_MTU } else { IPV4_MIN_MTU }
     }
 
     /// The largest packet on the way to `destination`, in bytes, as far as is known.

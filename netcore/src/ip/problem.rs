@@ -3,7 +3,7 @@
 //! Looked for only once a packet was found to be wrong, so it reads the headers again.
 
 use super::header;
-use crate::wire::{IpProtocol, Ipv4Packet, Ipv6Packet};
+use crate::wire::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpProtocol, Ipv4Packet, Ipv6Packet};
 
 /// What a parameter problem says (RFC 792, RFC 4443 section 3.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +21,6 @@ const UNKNOWN_NEXT_HEADER: u8 = 1;
 const UNKNOWN_OPTION: u8 = 2;
 const INCOMPLETE_HEADERS: u8 = 3;
 
-/// The fixed headers of the two families.
-const IPV4_HEADER: usize = 20;
-const IPV6_HEADER: usize = 40;
 /// Where IPv6 has the length of the payload, and what the first header is.
 const PAYLOAD_LENGTH_AT: usize = 4;
 const NEXT_HEADER_AT: usize = 6;
@@ -50,9 +47,9 @@ impl Problem {
 /// An option whose length cannot be true (RFC 1122 section 3.2.2.5).
 fn problem_v4(packet: &[u8]) -> Option<Problem> {
     let end = usize::from(Ipv4Packet::new_checked(packet).ok()?.header_len());
-    let options = packet.get(IPV4_HEADER..end)?;
+    let options = packet.get(IPV4_HEADER_LEN..end)?;
     let at = header::first_malformed_option(options)?;
-    Some(Problem::new(ERRONEOUS_FIELD, IPV4_HEADER + at))
+    Some(Problem::new(ERRONEOUS_FIELD, IPV4_HEADER_LEN + at))
 }
 
 fn problem_v6(packet: &[u8]) -> Option<Problem> {
@@ -61,7 +58,7 @@ fn problem_v6(packet: &[u8]) -> Option<Problem> {
         let rest = packet.get(at..)?;
         match protocol {
             // It may come right behind the IPv6 header alone (RFC 8200 section 4.1).
-            IpProtocol::HopByHop if at != IPV6_HEADER => {
+            IpProtocol::HopByHop if at != IPV6_HEADER_LEN => {
                 return Some(Problem::next_header(named_at));
             }
             IpProtocol::HopByHop | IpProtocol::Ipv6Opts => {
@@ -157,7 +154,7 @@ struct Chain<'a> {
 impl<'a> Chain<'a> {
     fn new(packet: &'a [u8]) -> Option<Self> {
         let protocol = Ipv6Packet::new_checked(packet).ok()?.next_header();
-        let next = Some(Header { protocol, at: IPV6_HEADER, named_at: NEXT_HEADER_AT });
+        let next = Some(Header { protocol, at: IPV6_HEADER_LEN, named_at: NEXT_HEADER_AT });
         Some(Self { packet, next, left: header::EXTENSION_HEADERS_MAX + 1 })
     }
 

@@ -3,6 +3,7 @@
 use super::Core;
 use crate::doorbell::Events;
 use crate::error::Error;
+use crate::queue::End;
 use crate::queue::{Received, StreamQueue, WaitKey};
 use crate::sync::Arc;
 use loom::future::block_on;
@@ -118,7 +119,7 @@ fn a_writer_learns_that_the_connection_ended() {
         let writing = spawn(&queue, |queue| block_on(write(queue)));
 
         let mut wakes = Vec::new();
-        queue.finish(Err(Error::Reset), Error::Reset, &mut wakes);
+        queue.finish(Err(Error::Reset), End::Failed(Error::Reset), &mut wakes);
         wakes.into_iter().for_each(Waker::wake);
 
         assert_eq!(writing.join().expect("no panic"), Err(Error::Reset));
@@ -135,7 +136,7 @@ fn a_failure_is_told_once_to_reader_or_writer() {
         let writing = spawn(&queue, |queue| block_on(write(queue)));
 
         let mut wakes = Vec::new();
-        queue.finish(Err(Error::Reset), Error::Reset, &mut wakes);
+        queue.finish(Err(Error::Reset), End::Failed(Error::Reset), &mut wakes);
         wakes.into_iter().for_each(Waker::wake);
 
         let ends = (reading.join().expect("no panic"), writing.join().expect("no panic"));
@@ -218,7 +219,7 @@ fn a_reader_learns_of_the_end_after_the_bytes() {
 
         let mut wakes = Vec::new();
         queue.push_received(Received::Copy(b"a"), &mut wakes);
-        queue.finish(Err(Error::Reset), Error::Reset, &mut wakes);
+        queue.finish(Err(Error::Reset), End::Failed(Error::Reset), &mut wakes);
         wakes.into_iter().for_each(Waker::wake);
 
         let read = reading.join().expect("no panic");

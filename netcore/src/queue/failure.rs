@@ -1,4 +1,4 @@
-//! Why a connection failed, to be told once.
+//! How a connection ended, and its pending error.
 
 use crate::error::Error;
 use crate::sync::Mutex;
@@ -19,6 +19,23 @@ impl Failure {
 
     pub(crate) fn is_some(&self) -> bool {
         self.0.lock().is_some()
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Both directions were closed in order.
+    Closed,
+    Failed(Error),
+}
+
+impl End {
+    pub(crate) fn failure(self) -> Option<Error> {
+        match self {
+            Self::Closed => None,
+            Self::Failed(error) => Some(error),
+        }
     }
 }
 

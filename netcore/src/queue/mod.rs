@@ -24,6 +24,7 @@ pub use stream::StreamQueue;
 pub use waiters::WaitKey;
 
 pub(crate) use datagram::Pushed;
+pub(crate) use failure::End;
 pub(crate) use sides::Received;
 
 use crate::sync::Arc;

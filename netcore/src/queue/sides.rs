@@ -1,6 +1,7 @@
 //! The two sides of a stream's queue.
 
 use super::bytes::ByteQueue;
+use super::failure::End;
 use super::readiness::{Readiness, SideState};
 use super::waiters::Waiters;
 use crate::error::Error;
@@ -29,8 +30,8 @@ pub(super) struct SendSide {
     pub(super) reserved: usize,
     /// The write half was shut down: a FIN follows the queued bytes.
     pub(super) fin: bool,
-    /// The connection takes no more bytes, and why.
-    pub(super) closed: Option<Error>,
+    /// The connection has ended, and takes no more bytes.
+    pub(super) ended: Option<End>,
     pub(super) readiness: Readiness,
     pub(super) waiters: Waiters,
 }
@@ -68,14 +69,14 @@ impl SendSide {
             limit,
             reserved: 0,
             fin: false,
-            closed: None,
+            ended: None,
             readiness: Readiness::default(),
             waiters: Waiters::default(),
         }
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.fin || self.closed.is_some()
+        self.fin || self.ended.is_some()
     }
 
     pub(super) fn state(&self) -> SideState {

@@ -1,7 +1,7 @@
 //! The bytes between a TCP connection and its handle.
 
 use super::bytes::ByteQueue;
-use super::failure::{Failure, is_lasting};
+use super::failure::{End, Failure, is_lasting};
 use super::readiness::{SideState, Tick};
 use super::sides::{Received, RecvSide, SendSide, parts};
 use super::waiters::WaitKey;
@@ -283,8 +283,8 @@ impl StreamQueue {
     pub fn shutdown_send(&self) -> Result<(), Error> {
         let mut wakes = Vec::new();
         let mut send = self.send.lock();
-        if let Some(reason) = send.closed {
-            return Err(reason);
+        if let Some(end) = send.ended {
+            return Err(end.failure().unwrap_or(Error::Shutdown));
         }
         if !send.fin {
             send.fin = true;
@@ -309,29 +309,29 @@ impl StreamQueue {
         wakes.into_iter().for_each(Waker::wake);
     }
 
-    /// Why the connection failed, if it did, whoever was told.
+    /// Why the connection failed, if it did, whether or not a call has reported it.
     pub fn error(&self) -> Option<Error> {
-        self.send.lock().closed.filter(|reason| *reason != Error::Shutdown)
+        self.send.lock().ended?.failure()
     }
 
-    /// Takes why the connection failed, if it did and nobody was told yet. That there is nothing
-    /// behind the handle any more ([`Error::StackGone`]) stays.
+    /// Takes the pending error: why the connection failed, unless a call has reported it. That
+    /// the stack is gone ([`Error::StackGone`]) stays pending.
     pub fn take_error(&self) -> Option<Error> {
         self.failure.take().or_else(|| self.lasting_error())
     }
 
-    /// Whether [`take_error`](Self::take_error) would tell something.
+    /// Whether there is an error to [take](Self::take_error).
     pub fn has_error(&self) -> bool {
         self.failure.is_some() || self.lasting_error().is_some()
     }
 
     /// Whether the connection is over in both directions, be it by a failure.
     pub fn is_over(&self) -> bool {
-        self.send.lock().closed.is_some()
+        self.send.lock().ended.is_some()
     }
 
     fn lasting_error(&self) -> Option<Error> {
-        self.send.lock().closed.filter(|reason| is_lasting(*reason))
+        self.error().filter(|reason| is_lasting(*reason))
     }
 
     /// A copy of the options as last set.
@@ -371,9 +371,9 @@ impl StreamQueue {
 
     /// `Ok` if bytes may be queued.
     fn check_send(&self, send: &SendSide) -> Result<(), Error> {
-        match send.closed {
+        match send.ended {
             None if !send.fin => Ok(()),
-            Some(reason) if is_lasting(reason) && !send.fin => Err(reason),
+            Some(End::Failed(reason)) if is_lasting(reason) && !send.fin => Err(reason),
             Some(_) if !send.fin => Err(self.failure.take().unwrap_or(Error::Ended)),
             _ => Err(self.failure.take().unwrap_or(Error::Shutdown)),
         }
@@ -483,20 +483,20 @@ impl StreamQueue {
         send.fin && send.data.is_empty() && send.reserved == 0
     }
 
-    /// The connection is over, and why: [`Error::Shutdown`] if it was closed in order. What is queued
-    /// to be sent is dropped.
-    pub(crate) fn finish(&self, end: Result<(), Error>, reason: Error, wakes: &mut Vec<Waker>) {
-        if reason != Error::Shutdown && !is_lasting(reason) {
-            self.failure.set(reason);
+    /// Ends both directions: reads get what is queued and then `received`; what is queued to be sent
+    /// is dropped.
+    pub(crate) fn finish(&self, received: Result<(), Error>, end: End, wakes: &mut Vec<Waker>) {
+        if let Some(error) = end.failure().filter(|error| !is_lasting(*error)) {
+            self.failure.set(error);
         }
-        self.finish_recv(end, wakes);
-        self.finish_send(reason, wakes);
+        self.finish_recv(received, wakes);
+        self.finish_send(end, wakes);
     }
 
-    fn finish_send(&self, reason: Error, wakes: &mut Vec<Waker>) {
+    fn finish_send(&self, end: End, wakes: &mut Vec<Waker>) {
         let mut send = self.send.lock();
-        if send.closed.is_none() {
-            send.closed = Some(reason);
+        if send.ended.is_none() {
+            send.ended = Some(end);
             send.data = ByteQueue::default();
             send.readiness.renew();
             send.waiters.wake(wakes);

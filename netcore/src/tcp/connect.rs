@@ -8,6 +8,7 @@ use crate::id::SocketId;
 use crate::ip::addressing::{NextHop, this_host};
 use crate::ip::layer::IpLayer;
 use crate::ports;
+use crate::queue::End;
 use crate::tcp::buffer::SoloSocket;
 use crate::tcp::connection::{Connection, Stage};
 use crate::tcp::engine::Engine;
@@ -79,7 +80,7 @@ impl TcpLayer {
             cx.mark(id);
         } else {
             // Whoever asked has given up in the meantime, and will not ring.
-            self.remove_connection(cx, ip, id, Error::Aborted);
+            self.remove_connection(cx, ip, id, End::Failed(Error::Aborted));
         }
         Ok(())
     }

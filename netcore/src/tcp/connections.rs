@@ -9,6 +9,7 @@ use crate::ip::addressing::mapped;
 use crate::ip::layer::IpLayer;
 use crate::link::Link;
 use crate::output::Output;
+use crate::queue::End;
 use crate::queue::{SocketQueue, StreamQueue};
 use crate::snapshot::Timer;
 use crate::sync::Arc;
@@ -45,7 +46,7 @@ impl TcpLayer {
             }
             // Whoever waited for the connection has given up.
             Stage::Connecting { responder: Some(responder) } if responder.is_abandoned() => {
-                self.remove_connection(cx, ip, id, Error::Aborted);
+                self.remove_connection(cx, ip, id, End::Failed(Error::Aborted));
             }
             // The same of one whose SYN was answered, which its peer has to be told.
             Stage::HalfOpen { responder: Some(responder), .. } if responder.is_abandoned() => {
@@ -94,7 +95,7 @@ impl TcpLayer {
             Served::Done { has_more } => has_more,
             Served::Unanswered => {
                 // Silently: the peer never answered, or was never there.
-                self.remove_connection(cx, ip, id, Error::TimedOut);
+                self.remove_connection(cx, ip, id, End::Failed(Error::TimedOut));
                 return true;
             }
         };
@@ -129,8 +130,8 @@ impl TcpLayer {
             return;
         };
         if connection.is_finished() {
-            let reason = connection.failure.unwrap_or(Error::Shutdown);
-            self.remove_connection(cx, ip, id, reason);
+            let end = connection.failure.map_or(End::Closed, End::Failed);
+            self.remove_connection(cx, ip, id, end);
             return;
         }
         let state = connection.state();
@@ -156,7 +157,7 @@ impl TcpLayer {
         if state == State::TimeWait && !ip.outgoing.link_is_full {
             let flow = connection.wire.flow();
             let words = connection.wire.last_words();
-            self.remove_connection(cx, ip, id, Error::Shutdown);
+            self.remove_connection(cx, ip, id, End::Closed);
             if let Some(words) = words {
                 self.keep_in_time_wait(cx, flow, words);
             }
@@ -227,7 +228,7 @@ impl TcpLayer {
         cx: &mut Context,
         ip: &mut IpLayer,
         id: SocketId,
-        reason: Error,
+        end: End,
     ) {
         let Some(TcpSocket::Connection(mut connection)) = self.remove_socket(cx, id) else {
             return;
@@ -236,19 +237,20 @@ impl TcpLayer {
         let flow = connection.wire.flow();
         self.flows.remove(&flow);
         let (local, remote) = (flow.local(), flow.remote());
-        match reason {
-            // Peers can begin as many as they like.
+        match end {
+            // A peer can begin any number of handshakes.
             _ if matches!(connection.stage, Stage::HalfOpen { .. }) => {
-                tracing::trace!(%local, %remote, %reason, "handshake ended");
+                tracing::trace!(%local, %remote, ?end, "handshake ended");
             }
-            // Both ends have said that they are done.
-            Error::Shutdown => tracing::debug!(%local, %remote, "connection closed"),
-            Error::Reset => tracing::debug!(%local, %remote, "connection reset"),
-            _ => tracing::debug!(%local, %remote, %reason, "connection ended"),
+            End::Closed => tracing::debug!(%local, %remote, "connection closed"),
+            End::Failed(Error::Reset) => tracing::debug!(%local, %remote, "connection reset"),
+            End::Failed(reason) => tracing::debug!(%local, %remote, %reason, "connection ended"),
         }
-        if let Some(end) = connection.wire.sent_end() {
-            self.note_end(cx, connection.wire.flow(), end);
+        if let Some(sent_end) = connection.wire.sent_end() {
+            self.note_end(cx, connection.wire.flow(), sent_end);
         }
+        // An attempt to connect never ends in order.
+        let reason = end.failure().unwrap_or(Error::Aborted);
         match &mut connection.stage {
             Stage::Connecting { responder } => {
                 let responder = responder.take();
@@ -268,10 +270,10 @@ impl TcpLayer {
                 let queue = queue.clone();
                 let is_whole = !connection.is_broken && {
                     connection.drain_received(&mut cx.wakes);
-                    connection.is_receive_finished() || reason == Error::Shutdown
+                    connection.is_receive_finished() || end == End::Closed
                 };
-                let end = if is_whole { Ok(()) } else { Err(reason) };
-                queue.finish(end, reason, &mut cx.wakes);
+                let received = if is_whole { Ok(()) } else { Err(reason) };
+                queue.finish(received, end, &mut cx.wakes);
                 if let Some(parked) = connection.parked.take() {
                     crate::tcp::commands::finish_parked(&queue, *parked);
                 }

@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::ip::addressing::NextHop;
 use crate::ip::layer::{IcmpCause, IcmpReport, IpLayer};
+use crate::queue::End;
 use crate::tcp::connection::{Connection, Stage};
 use crate::tcp::flow_table::{Flow, FlowKey};
 use crate::tcp::layer::TcpLayer;
@@ -51,7 +52,7 @@ impl TcpLayer {
         };
         if matches!(connection.stage, Stage::Connecting { .. }) && connection.is_under_way(sequence)
         {
-            self.remove_connection(cx, ip, id, error);
+            self.remove_connection(cx, ip, id, End::Failed(error));
         }
     }
 
@@ -99,7 +100,7 @@ impl TcpLayer {
                     connection.abort(Error::AddressRemoved);
                     cx.mark(id);
                 }
-                _ => self.remove_connection(cx, ip, id, Error::AddressRemoved),
+                _ => self.remove_connection(cx, ip, id, End::Failed(Error::AddressRemoved)),
             }
         }
     }

@@ -9,12 +9,9 @@
 
 use crate::counters::DropReason;
 use crate::tcp::engine::State;
-use crate::wire::{Ipv4Packet, Ipv6Packet, TcpPacket, TcpSeqNumber};
+use crate::wire::{Ipv4Packet, Ipv6Packet, TCP_HEADER_LEN, TcpPacket, TcpSeqNumber};
 use std::net::IpAddr;
 use std::ops::Range;
-
-/// A TCP header without options.
-const TCP_HEADER: usize = 20;
 
 /// Where a synchronised connection stands, as seen on the wire; the names are those of RFC 9293
 /// section 3.3.1.
@@ -85,7 +82,7 @@ impl Segment {
     #[inline]
     pub(crate) fn new(segment: &[u8]) -> Self {
         // Of a known length: each field is then read without another look at that.
-        let header: &[u8; TCP_HEADER] = segment.first_chunk().expect("a whole segment");
+        let header: &[u8; TCP_HEADER_LEN] = segment.first_chunk().expect("a whole segment");
         let header = TcpPacket::new_unchecked(header);
         Self {
             sequence: header.seq_number().0 as u32,
@@ -337,12 +334,12 @@ fn segment(
 ) -> Vec<u8> {
     let (source, destination): (IpAddr, IpAddr) = (remote.ip(), local.ip());
     let protocol = crate::wire::IpProtocol::Tcp;
-    let header = crate::ip::repr(source, destination, protocol, TCP_HEADER + payload_len, 1);
+    let header = crate::ip::repr(source, destination, protocol, TCP_HEADER_LEN + payload_len, 1);
     let start = header.header_len();
-    let mut packet = vec![0; start + TCP_HEADER + payload_len];
+    let mut packet = vec![0; start + TCP_HEADER_LEN + payload_len];
     header.emit(&mut packet[..], &crate::wire::ChecksumCapabilities::ignored());
     let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
-    segment.set_header_len(TCP_HEADER as u8);
+    segment.set_header_len(TCP_HEADER_LEN as u8);
     segment.set_src_port(remote.port());
     segment.set_dst_port(local.port());
     segment.set_seq_number(TcpSeqNumber(sequence as i32));

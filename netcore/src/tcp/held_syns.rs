@@ -14,6 +14,7 @@ use crate::ip::addressing::mapped;
 use crate::ip::layer::IpLayer;
 use crate::ip::packet::Packet;
 use crate::link::Link;
+use crate::queue::End;
 use crate::queue::HeldSyn;
 use crate::sync::Arc;
 use crate::tcp::connection::Stage;
@@ -286,7 +287,7 @@ impl TcpLayer {
     ) {
         match self.sockets.get_mut(id) {
             Some(TcpSocket::Held(_)) => self.remove_held(cx, id, reason),
-            _ => self.remove_connection(cx, ip, id, reason),
+            _ => self.remove_connection(cx, ip, id, End::Failed(reason)),
         }
     }
 }

@@ -14,11 +14,8 @@ use crate::tcp::flow_table::{Flow, FlowKey};
 use crate::tcp::guard::Verdict;
 use crate::tcp::layer::TcpLayer;
 use crate::tcp::options;
-use crate::wire::TcpPacket;
+use crate::wire::{TCP_HEADER_LEN, TcpPacket};
 use std::net::SocketAddr;
-
-/// A TCP header without options.
-const TCP_HEADER: u8 = 20;
 
 impl TcpLayer {
     /// Takes a segment: to its connection, to a listener, or to nobody.
@@ -47,7 +44,7 @@ impl TcpLayer {
         );
         let has_ack = segment.ack();
         let is_first = segment.syn() && !has_ack && !segment.rst();
-        if segment.header_len() > TCP_HEADER
+        if usize::from(segment.header_len()) > TCP_HEADER_LEN
             && let Some(legible) = options::legible(&packet.bytes, packet.header.payload.start)
         {
             packet.header.payload.end = legible.len();

@@ -6,6 +6,7 @@ use crate::id::SocketId;
 use crate::ip::layer::IpLayer;
 use crate::link::Link;
 use crate::ports::Ports;
+use crate::queue::End;
 use crate::rate_limit::{Challenges, RateLimit};
 use crate::socket_ids::Transport;
 use crate::sync::Arc;
@@ -141,7 +142,9 @@ impl TcpLayer {
     /// Ends a socket at once; who waits for it learns why.
     pub(crate) fn end(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId, reason: Error) {
         match self.sockets.get(id) {
-            Some(TcpSocket::Connection(_)) => self.remove_connection(cx, ip, id, reason),
+            Some(TcpSocket::Connection(_)) => {
+                self.remove_connection(cx, ip, id, End::Failed(reason));
+            }
             Some(TcpSocket::Listener(_)) => self.remove_listener(cx, ip, id, reason),
             Some(TcpSocket::Held(_)) => self.remove_held(cx, id, reason),
             None => {}

@@ -7,7 +7,7 @@
 //! are passed over, and of those that come twice the last counts.
 
 use super::guard::set_payload_len;
-use crate::wire::TcpPacket;
+use crate::wire::{TCP_HEADER_LEN, TcpPacket};
 
 /// Kinds of TCP options.
 const END: u8 = 0;
@@ -19,8 +19,7 @@ const SACK: u8 = 5;
 const TIMESTAMP: u8 = 8;
 /// Those that smoltcp reads.
 const KNOWN: [u8; 5] = [MSS, WINDOW_SCALE, SACK_PERMITTED, SACK, TIMESTAMP];
-/// A TCP header without options, and its largest.
-const TCP_HEADER: usize = 20;
+/// A TCP header with as many options as fit.
 const TCP_HEADER_MAX: usize = 60;
 
 /// The segment at `tcp_start` with options that smoltcp can read, if it could not read its own.
@@ -110,10 +109,10 @@ fn rewritten(packet: &[u8], tcp_start: usize) -> Vec<u8> {
     // They were in one header, and none is there twice, so they fit into one again.
     let mut options = kept.concat();
     options.resize(options.len().next_multiple_of(4), END);
-    let header_len = TCP_HEADER + options.len();
+    let header_len = TCP_HEADER_LEN + options.len();
     debug_assert!(header_len <= TCP_HEADER_MAX, "the options were in one header before");
 
-    let fixed = &packet[..tcp_start + TCP_HEADER];
+    let fixed = &packet[..tcp_start + TCP_HEADER_LEN];
     let mut rewritten = [fixed, &options, segment.payload()].concat();
     set_payload_len(&mut rewritten, tcp_start);
     TcpPacket::new_unchecked(&mut rewritten[tcp_start..]).set_header_len(header_len as u8);
@@ -136,13 +135,13 @@ mod tests {
             ends
         });
         let packet = guard::stale_byte((remote, local), 100, 200);
-        let tcp_start = packet.len() - TCP_HEADER - 1;
+        let tcp_start = packet.len() - TCP_HEADER_LEN - 1;
         let mut options = options.to_vec();
         options.resize(options.len().next_multiple_of(4), END);
-        let fixed = &packet[..tcp_start + TCP_HEADER];
+        let fixed = &packet[..tcp_start + TCP_HEADER_LEN];
         let mut packet = [fixed, &options, &[7]].concat();
         set_payload_len(&mut packet, tcp_start);
-        let header_len = (TCP_HEADER + options.len()) as u8;
+        let header_len = (TCP_HEADER_LEN + options.len()) as u8;
         TcpPacket::new_unchecked(&mut packet[tcp_start..]).set_header_len(header_len);
         (packet, tcp_start)
     }

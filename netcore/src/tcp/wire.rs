@@ -10,7 +10,7 @@ use crate::output::{Checksums, write_checksum};
 use crate::tcp::engine::{Socket, State};
 use crate::tcp::flow_table::FlowKey;
 use crate::time::Instant;
-use crate::wire::{IpProtocol, TcpPacket, TcpSeqNumber};
+use crate::wire::{IpProtocol, TCP_HEADER_LEN, TcpPacket, TcpSeqNumber};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
@@ -58,9 +58,6 @@ const MSS_DEFAULT: u16 = 536;
 const MSS_MIN: u16 = 48;
 /// The largest shift of a window (RFC 7323 section 2.3).
 const WINDOW_SHIFT_MAX: u8 = 14;
-/// The headers without options.
-const TCP_HEADER: usize = 20;
-
 impl Wire {
     /// The window that the peer offered last, in bytes, if it is known.
     pub(crate) fn offered_window(&self) -> Option<u32> {
@@ -70,7 +67,7 @@ impl Wire {
     /// The wire of a connection with packets of at most `mtu` bytes, and segments of at most
     /// `mss_max`.
     pub(crate) fn new(flow: FlowKey, mtu: usize, mss_max: Option<u16>) -> Self {
-        let headers = ip_header_len(flow.local()) + TCP_HEADER;
+        let headers = ip_header_len(flow.local()) + TCP_HEADER_LEN;
         let local_mss = u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
         let local_mss = local_mss.min(mss_max.unwrap_or(u16::MAX)).max(MSS_MIN);
         Self {
@@ -132,7 +129,7 @@ impl Wire {
 
     /// The headers of a segment without options, in bytes.
     pub(crate) fn headers(&self) -> usize {
-        ip_header_len(self.flow.local()) + TCP_HEADER
+        ip_header_len(self.flow.local()) + TCP_HEADER_LEN
     }
 
     /// Whether a segment with this sequence number is on its way to the peer, as far as is known.

@@ -8,7 +8,7 @@ use crate::moves::is_running;
 use crate::provided::{ClientContext, Provided, Source, is_end};
 use crate::random::{self, Purpose};
 use crate::supervision::Service;
-use crate::wire::{Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv6Packet};
+use crate::wire::{IPV6_HEADER_LEN, Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv6Packet};
 use bytes::Bytes;
 use netcore::raw::Version;
 use netcore::{MacAddr, Network, NetworkWatch};
@@ -33,7 +33,6 @@ const INTERVAL_FIRST: Duration = Duration::from_secs(4);
 const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 /// Every router on the link (RFC 4291 section 2.7.1).
 const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
-const IP_HEADER_BYTES: usize = 40;
 const SOLICITATION_BYTES: usize = 8;
 
 /// A client, which is a task beside its stack.
@@ -268,7 +267,7 @@ impl Session {
 /// A router solicitation from no address, which may always be sent (RFC 4861 section 4.1): it is
 /// answered to all.
 fn solicitation() -> Vec<u8> {
-    let mut bytes = vec![0; IP_HEADER_BYTES + SOLICITATION_BYTES];
+    let mut bytes = vec![0; IPV6_HEADER_LEN + SOLICITATION_BYTES];
     let mut ip = Ipv6Packet::new_unchecked(&mut bytes[..]);
     ip.set_version(6);
     ip.set_payload_len(SOLICITATION_BYTES as u16);
