@@ -3,7 +3,7 @@
 use crate::{flags, program, until_stopped};
 use anyhow::{Context, Result, bail};
 use netstack::capture::{Capture, Recorder};
-use netstack::device::{Tap, TapConfig, Tun, TunConfig, TunOffload};
+use netstack::device::{InterfaceConfig, InterfaceOffload, Tap, Tun};
 use netstack::netsocket::netcore::Network as State;
 use netstack::{Builder, Hook, IpNet, Net, Stack, dhcp, slaac};
 use std::fs::File;
@@ -171,20 +171,20 @@ impl Network {
         let name = self.tun.clone().unwrap_or_else(|| "tun0".into());
         let Self { mtu, host_addresses, .. } = self.clone();
         let offload = self.offload();
-        Tun::open(&TunConfig { name, mtu, host_addresses, offload }).map(Interface::Tun)
+        Tun::open(&InterfaceConfig { name, mtu, host_addresses, offload }).map(Interface::Tun)
     }
 
     /// Makes a TAP of this name.
     pub fn open_tap(&self, name: &str) -> io::Result<Tap> {
         let Self { mtu, host_addresses, .. } = self.clone();
         let (name, offload) = (name.into(), self.offload());
-        Tap::open(&TapConfig { name, mtu, host_addresses, offload })
+        Tap::open(&InterfaceConfig { name, mtu, host_addresses, offload })
     }
 
-    fn offload(&self) -> TunOffload {
+    fn offload(&self) -> InterfaceOffload {
         match self.no_offload {
-            true => TunOffload::Off,
-            false => TunOffload::Preferred,
+            true => InterfaceOffload::Off,
+            false => InterfaceOffload::Preferred,
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::daemon::{Daemon, Failure, PATIENCE, dhcp_server, settled};
 use crate::namespace::{Outcome, example, program, skip};
 use crate::programs::output;
-use netstack::device::{Tap, TapConfig};
+use netstack::device::{InterfaceConfig, Tap};
 use netstack::netsocket::netcore::Network;
 use netstack::switch::{PortConfig, Switch, SwitchConfig};
 use netstack::{Builder, Stack, dhcp, slaac};
@@ -82,10 +82,10 @@ fn with_stack(
 ) -> Outcome {
     // Whether it is there is found out by opening it.
     program("ip")?.args(["tuntap", "add", "dev", "tap0", "mode", "tap"]).output()?;
-    let tap = match Tap::open(&TapConfig {
+    let tap = match Tap::open(&InterfaceConfig {
         name: "tap0".into(),
         host_addresses: vec!["10.7.0.1/24".parse()?, "fd00:7::1/64".parse()?],
-        ..TapConfig::default()
+        ..InterfaceConfig::default()
     }) {
         Ok(tap) => tap,
         Err(error) => return skip(&error.to_string()),
@@ -129,10 +129,10 @@ pub(crate) fn released() -> Outcome {
 /// The interface is gone once the last stack is: what the server reads of it must have been read.
 pub(crate) fn released_by_several() -> Outcome {
     program("dnsmasq")?;
-    let tap = match Tap::open(&TapConfig {
+    let tap = match Tap::open(&InterfaceConfig {
         name: "tap0".into(),
         host_addresses: vec!["10.7.0.1/24".parse()?],
-        ..TapConfig::default()
+        ..InterfaceConfig::default()
     }) {
         Ok(tap) => tap,
         Err(error) => return skip(&error.to_string()),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use netstack::device::{Tap, TapConfig};
+use netstack::device::{InterfaceConfig, Tap};
 use netstack::netsocket::hyper::Connector;
 use netstack::switch::{PortConfig, Switch, SwitchConfig};
 use netstack::{Builder, dhcp};
@@ -144,10 +144,11 @@ pub(crate) fn third_port() -> Outcome {
     let _server = addresses_and_names()?;
     let page = noise(PAGE_BYTES);
     serve(page.clone())?;
-    let tap = match Tap::open(&TapConfig { name: "tap0".into(), ..TapConfig::default() }) {
-        Ok(tap) => tap,
-        Err(error) => return skip(&error.to_string()),
-    };
+    let tap =
+        match Tap::open(&InterfaceConfig { name: "tap0".into(), ..InterfaceConfig::default() }) {
+            Ok(tap) => tap,
+            Err(error) => return skip(&error.to_string()),
+        };
     tokio::runtime::Runtime::new()?.block_on(async {
         let switch = Switch::new(SwitchConfig::default());
         let third = switch.raw_port(PortConfig::default())?;

@@ -2,7 +2,7 @@
 
 use crate::daemon::dnsmasq;
 use crate::namespace::{Outcome, example, program, skip};
-use netstack::device::{Tun, TunConfig};
+use netstack::device::{InterfaceConfig, Tun};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -211,10 +211,10 @@ pub(crate) fn ping_ttl() -> Outcome {
             return skip(&format!("{forwarding}: {error}"));
         }
     }
-    let beyond = TunConfig {
+    let beyond = InterfaceConfig {
         name: "tun1".into(),
         host_addresses: vec!["10.77.0.1/24".parse()?, "fd77::1/64".parse()?],
-        ..TunConfig::default()
+        ..InterfaceConfig::default()
     };
     let _beyond = match Tun::open(&beyond) {
         Ok(tun) => tun,

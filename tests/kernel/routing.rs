@@ -33,7 +33,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
-use netstack::device::{Tun, TunConfig};
+use netstack::device::{InterfaceConfig, Tun};
 use netstack::netsocket::Route;
 use netstack::netsocket::netcore::Instant;
 use netstack::netsocket::netcore::{Config, Netstack};
@@ -67,7 +67,10 @@ type Found = Option<(Option<IpAddr>, IpAddr)>;
 pub(crate) fn random_tables() -> Outcome {
     // An interface without addresses of its own, so that both have just those of the table.
     std::fs::write("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1")?;
-    let _tun = match Tun::open(&TunConfig { name: INTERFACE.into(), ..TunConfig::default() }) {
+    let _tun = match Tun::open(&InterfaceConfig {
+        name: INTERFACE.into(),
+        ..InterfaceConfig::default()
+    }) {
         Ok(tun) => tun,
         Err(error) => return skip(&error.to_string()),
     };
@@ -128,7 +131,11 @@ pub(crate) fn random_tables() -> Outcome {
 pub(crate) fn conflicts() -> Outcome {
     let open = |name: &str, address: &str| {
         let host_addresses = vec![address.parse::<IpNet>().map_err(io::Error::other)?];
-        Tun::open(&TunConfig { name: name.into(), host_addresses, ..TunConfig::default() })
+        Tun::open(&InterfaceConfig {
+            name: name.into(),
+            host_addresses,
+            ..InterfaceConfig::default()
+        })
     };
     let first = match open("tun0", "10.9.0.1/24") {
         Ok(tun) => tun,

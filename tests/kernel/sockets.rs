@@ -4,7 +4,7 @@ use crate::namespace::{Outcome, skip};
 use crate::wire::{KERNEL, STACK, Wire, at, builder, open_tun, with_stack_on};
 use netstack::Direction;
 use netstack::Stack;
-use netstack::device::TunOffload;
+use netstack::device::InterfaceOffload;
 use netstack::netsocket::TcpStream;
 use netstack::sim::{Impaired, LinkConfig};
 use std::io::{ErrorKind, Read, Write};
@@ -88,7 +88,7 @@ pub(crate) fn servers(wire: Wire) -> Outcome {
 
 pub(crate) fn impaired() -> Outcome {
     let link = LinkConfig::new().loss(0.05).delay(Duration::from_millis(10));
-    let device = open_tun(TunOffload::Off).map(|tun| Impaired::new(tun, link, 1));
+    let device = open_tun(InterfaceOffload::Off).map(|tun| Impaired::new(tun, link, 1));
     let impairment = device.as_ref().map(Impaired::impairment).ok();
     with_stack_on(device, async |stack| {
         let listener = stack.net().tcp_listen("10.9.0.2:7").await?;
@@ -281,7 +281,7 @@ pub(crate) fn deleted_interface() -> Outcome {
 /// The stack is on a thread of its own, whose sleeps are its own; those of the threads of a runtime
 /// are also the runtime's.
 pub(crate) fn idle() -> Outcome {
-    let tun = match open_tun(TunOffload::Preferred) {
+    let tun = match open_tun(InterfaceOffload::Preferred) {
         Ok(tun) => tun,
         Err(error) => return skip(&error.to_string()),
     };

@@ -5,7 +5,7 @@ use crate::programs::output;
 use crate::sockets::kernel;
 use crate::wire::{STACK, Wire, at};
 use netstack::Builder;
-use netstack::device::{Tap, TapConfig};
+use netstack::device::{InterfaceConfig, Tap};
 use netstack::netsocket::netcore::{Error, Network};
 use std::time::Duration;
 
@@ -71,10 +71,11 @@ pub(crate) fn duplicate() -> Outcome {
 }
 
 pub(crate) fn carrier() -> Outcome {
-    let tap = match Tap::open(&TapConfig { name: "tap0".into(), ..TapConfig::default() }) {
-        Ok(tap) => tap,
-        Err(error) => return skip(&error.to_string()),
-    };
+    let tap =
+        match Tap::open(&InterfaceConfig { name: "tap0".into(), ..InterfaceConfig::default() }) {
+            Ok(tap) => tap,
+            Err(error) => return skip(&error.to_string()),
+        };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let stack = Builder::new().spawn(tap)?;

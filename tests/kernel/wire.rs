@@ -1,7 +1,7 @@
 //! What is between the kernel and a stack: a TUN or a TAP.
 
 use crate::namespace::{Outcome, skip};
-use netstack::device::{Device, Tap, TapConfig, Tun, TunConfig, TunOffload};
+use netstack::device::{Device, InterfaceConfig, InterfaceOffload, Tap, Tun};
 use netstack::netsocket::netcore::Network;
 use netstack::{Builder, IpNet, Stack};
 use std::io;
@@ -25,10 +25,10 @@ impl Wire {
     /// Runs a test with a stack on it whose addresses are in use.
     pub(crate) fn with_stack(self, test: impl AsyncFnOnce(Stack) -> Outcome) -> Outcome {
         match self {
-            Self::Tun => with_stack_on(open_tun(TunOffload::Preferred), test),
-            Self::PlainTun => with_stack_on(open_tun(TunOffload::Off), test),
-            Self::Tap => with_stack_on(open_tap(TunOffload::Preferred), once_settled(test)),
-            Self::PlainTap => with_stack_on(open_tap(TunOffload::Off), once_settled(test)),
+            Self::Tun => with_stack_on(open_tun(InterfaceOffload::Preferred), test),
+            Self::PlainTun => with_stack_on(open_tun(InterfaceOffload::Off), test),
+            Self::Tap => with_stack_on(open_tap(InterfaceOffload::Preferred), once_settled(test)),
+            Self::PlainTap => with_stack_on(open_tap(InterfaceOffload::Off), once_settled(test)),
         }
     }
 }
@@ -62,12 +62,12 @@ fn once_settled(test: impl AsyncFnOnce(Stack) -> Outcome) -> impl AsyncFnOnce(St
     }
 }
 
-pub(crate) fn open_tun(offload: TunOffload) -> io::Result<Tun> {
-    Tun::open(&TunConfig {
+pub(crate) fn open_tun(offload: InterfaceOffload) -> io::Result<Tun> {
+    Tun::open(&InterfaceConfig {
         name: "tun0".into(),
         host_addresses: networks(KERNEL_NETS),
         offload,
-        ..TunConfig::default()
+        ..InterfaceConfig::default()
     })
 }
 
@@ -77,19 +77,19 @@ pub(crate) fn without_ipv6() -> Outcome {
         return skip(&format!("disable_ipv6: {error}"));
     }
 
-    let error = open_tun(TunOffload::Off).err().ok_or("an IPv6 address without IPv6")?;
+    let error = open_tun(InterfaceOffload::Off).err().ok_or("an IPv6 address without IPv6")?;
 
     let text = error.to_string();
     assert!(text.contains("fd00::1/64: IPv6 is disabled on tun0"), "{text}");
     Ok(())
 }
 
-fn open_tap(offload: TunOffload) -> io::Result<Tap> {
-    Tap::open(&TapConfig {
+fn open_tap(offload: InterfaceOffload) -> io::Result<Tap> {
+    Tap::open(&InterfaceConfig {
         name: "tap0".into(),
         host_addresses: networks(KERNEL_NETS),
         offload,
-        ..TapConfig::default()
+        ..InterfaceConfig::default()
     })
 }
 

@@ -8,7 +8,7 @@
 use crate::{BITS_PER_SECOND, DELAY, LUCK, TIME, megabits_per_second, print_goodputs};
 use bytes::BytesMut;
 use netcore::{Link as _, Offload, Slot as _};
-use netstack::device::{Device, Tun, TunConfig, TunOffload};
+use netstack::device::{Device, InterfaceConfig, InterfaceOffload, Tun};
 use netstack::sim::{Impaired, LinkConfig};
 use socket2::{Domain, Socket, Type};
 use std::error::Error;
@@ -62,11 +62,11 @@ pub(crate) fn run() {
 
 fn stream(link: LinkConfig, control: &str) -> Result<f64, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let tun = Tun::open(&TunConfig {
+    let tun = Tun::open(&InterfaceConfig {
         name: "tun0".into(),
         host_addresses: vec!["10.9.0.1/24".parse()?],
-        offload: TunOffload::Off,
-        ..TunConfig::default()
+        offload: InterfaceOffload::Off,
+        ..InterfaceConfig::default()
     })?;
     let mut device = Impaired::new(tun, link, 1);
     let context = runtime.enter();

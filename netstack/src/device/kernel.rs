@@ -3,8 +3,7 @@
 use super::carrier::Carrier;
 use super::interface::{Interface, Layer};
 use super::receiver::Receiver;
-use super::tun::TunOffload;
-use super::{Device, host, refusal, virtio};
+use super::{Device, InterfaceConfig, InterfaceOffload, host, refusal, virtio};
 use ipnet::IpNet;
 use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
 use std::fmt;
@@ -17,16 +16,6 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Sleep;
-
-/// What an interface is to be.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Settings<'a> {
-    pub(super) layer: Layer,
-    pub(super) name: &'a str,
-    pub(super) mtu: usize,
-    pub(super) host_addresses: &'a [IpNet],
-    pub(super) offload: TunOffload,
-}
 
 /// A device on an interface: through the `tun-rs` crate with segmentation and checksum offload, or
 /// through `tun-tap` with one frame as it is on a wire for each system call.
@@ -84,21 +73,21 @@ const EBADFD: i32 = 77;
 const EIO: i32 = 5;
 
 impl KernelDevice {
-    pub(super) fn open(config: Settings<'_>) -> io::Result<Self> {
-        refusal::check_name(config.name)?;
+    pub(super) fn open(layer: Layer, config: &InterfaceConfig) -> io::Result<Self> {
+        refusal::check_name(&config.name)?;
         let mtu = u16::try_from(config.mtu).ok().filter(|mtu| *mtu >= 68);
         let mtu = mtu.ok_or_else(|| {
             let message = format!("an MTU is from 68 to 65535, not {}", config.mtu);
             io::Error::new(io::ErrorKind::InvalidInput, message)
         })?;
         refusal::check_driver()?;
-        let refused = |error: io::Error| refusal::of_making(&error, config.name, config.layer);
-        let interface = open(config).map_err(refused)?;
+        let refused = |error: io::Error| refusal::of_making(&error, &config.name, layer);
+        let interface = open(layer, config).map_err(refused)?;
         let name = interface.name();
         let configure = || {
             host::set_mtu(name, u32::from(mtu))?;
             if !config.host_addresses.is_empty() {
-                host::bring_up(name, config.host_addresses)?;
+                host::bring_up(name, &config.host_addresses)?;
             }
             Ok(())
         };
@@ -106,14 +95,14 @@ impl KernelDevice {
             io::Error::new(error.kind(), format!("setting up {name}: {error}"))
         })?;
         let frame_bytes_max = match interface.has_offload() {
-            true => virtio::HEADER_BYTES + config.layer.header_bytes_max() + PACKET_BYTES_MAX,
-            false => config.layer.header_bytes_max() + config.mtu,
+            true => virtio::HEADER_BYTES + layer.header_bytes_max() + PACKET_BYTES_MAX,
+            false => layer.header_bytes_max() + config.mtu,
         };
         Ok(Self {
-            layer: config.layer,
+            layer,
             interface: State::Open(interface),
             mtu: config.mtu,
-            receiver: Receiver::new(config.layer, frame_bytes_max),
+            receiver: Receiver::new(layer, frame_bytes_max),
             outgoing: vec![0; frame_bytes_max].into_boxed_slice(),
             outgoing_len: 0,
             is_stuck: false,
@@ -355,19 +344,19 @@ async fn wait(fd: Arc<AsyncFd<Interface>>) -> io::Result<bool> {
 }
 
 /// Opens the interface as it is wanted, or as the kernel can do it.
-fn open(config: Settings<'_>) -> io::Result<Interface> {
-    if config.offload == TunOffload::Preferred {
-        match Interface::offload(config.name, config.layer) {
+fn open(layer: Layer, config: &InterfaceConfig) -> io::Result<Interface> {
+    if config.offload == InterfaceOffload::Preferred {
+        match Interface::offload(&config.name, layer) {
             // What the kernel says if it has no offload, or the interface is of another kind.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                let interface = Interface::plain(config.name, config.layer)?;
+                let interface = Interface::plain(&config.name, layer)?;
                 tracing::warn!(name = interface.name(), %error, "this interface has no offload");
                 return Ok(interface);
             }
             result => return result,
         }
     }
-    Interface::plain(config.name, config.layer)
+    Interface::plain(&config.name, layer)
 }
 
 fn is_deleted(error: &io::Error) -> bool {

@@ -5,6 +5,8 @@ pub(crate) mod cable;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod carrier;
 #[cfg(all(target_os = "linux", feature = "tun"))]
+mod config;
+#[cfg(all(target_os = "linux", feature = "tun"))]
 mod host;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod interface;
@@ -26,9 +28,11 @@ pub(crate) use pipe::join;
 pub use pipe::{PipeDevice, PipeEnd, ethernet_pipe, pipe};
 
 #[cfg(all(target_os = "linux", feature = "tun"))]
-pub use tap::{Tap, TapConfig};
+pub use config::{InterfaceConfig, InterfaceOffload};
 #[cfg(all(target_os = "linux", feature = "tun"))]
-pub use tun::{Tun, TunConfig, TunOffload};
+pub use tap::Tap;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+pub use tun::Tun;
 
 use netcore::Link;
 use std::io;

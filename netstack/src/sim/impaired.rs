@@ -59,7 +59,7 @@ impl<D: Device> Impaired<D> {
     ///
     /// [`Builder::spawn`](crate::Builder::spawn) fails with `InvalidInput` if the device computes
     /// checksums or cuts and joins segments, because what comes from it may be incomplete or many
-    /// packets in one: open a TUN with `TunOffload::Off`.
+    /// packets in one: open a TUN with `InterfaceOffload::Off`.
     pub fn new(device: D, link: LinkConfig, seed: u64) -> Self {
         let theirs = device.capabilities();
         let capabilities = LinkCapabilities::new(theirs.medium, theirs.mtu.min(link.mtu));
