@@ -11,11 +11,11 @@ pub(crate) struct Batch {
     /// The buffer that they are in, one jumbo packet with its header or a batch of ordinary ones,
     /// and how much of it they fill.
     chunk: Option<(Buffer, usize)>,
-    /// Where they end, and what they leave to the link.
+    /// The end of each frame in the buffer, and the work left to the link.
     frames: Vec<(usize, Offload)>,
 }
 
-/// What was gathered is passed on at this many frames, so that the other end can begin.
+/// A full batch is passed on at this many frames, so that the receiver can begin.
 const FRAMES_MAX: usize = 32;
 
 impl Batch {
@@ -32,7 +32,7 @@ impl Batch {
         self.frames.len() >= FRAMES_MAX
     }
 
-    /// Whether a frame of `len` bytes fits behind those that are there.
+    /// Whether a frame of `len` bytes fits behind the others.
     pub(crate) fn has_room(&self, len: usize) -> bool {
         self.chunk.as_ref().is_none_or(|(buffer, used)| used + len <= buffer.len())
     }
@@ -63,7 +63,7 @@ impl Batch {
     }
 }
 
-/// What is known of the checksum of a frame that was never on a wire.
+/// State of the checksum of a frame that was never on a wire.
 pub(crate) fn checksum_of(offload: Offload) -> FrameChecksum {
     match offload.checksum {
         Some(_) => FrameChecksum::Trusted,

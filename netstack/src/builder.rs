@@ -52,7 +52,7 @@ pub struct Builder {
     config: Config,
 }
 
-/// What runs beside a stack, until that ends.
+/// The clients that run beside a stack.
 #[derive(Debug)]
 struct Clients {
     dhcp: Option<dhcp::Client>,
@@ -91,8 +91,8 @@ impl Builder {
         self
     }
 
-    /// Takes packets to any address for the stack's own, as those need who intercept what others
-    /// send; see [`Control::set_any_ip`](netsocket::Control::set_any_ip).
+    /// Accepts packets to any destination address, for transparent proxies; see
+    /// [`Control::set_any_ip`](netsocket::Control::set_any_ip).
     #[must_use]
     pub fn any_ip(mut self, any_ip: bool) -> Self {
         self.any_ip = any_ip;
@@ -127,13 +127,13 @@ impl Builder {
         self
     }
 
-    /// Before it sleeps, has the stack look for packets and commands for this long at most. That
-    /// saves the time that waking up takes, on both ends, and takes a processor meanwhile. After it
-    /// has looked in vain it lets occasions pass, twice as many each time up to 64, so that packets
-    /// which are further apart than this cost next to nothing, and a stack without any sleeps.
+    /// Before sleeping, polls for packets and commands for up to this long. That saves the latency
+    /// of a wake-up on both sides, and uses a processor meanwhile. After a poll that finds nothing
+    /// the next ones are skipped, twice as many each time up to 64, so that sparse traffic costs
+    /// next to nothing and an idle stack sleeps.
     ///
-    /// At first what [`Device::spin`] says: 100 µs for a TUN or TAP if there are several processors,
-    /// zero for a pipe. Zero never looks: for those whose processors all have other things to do.
+    /// The default is [`Device::spin`]: 100 µs for a TUN or TAP on a machine with several
+    /// processors, zero for a pipe. Zero never polls: for machines whose processors are busy.
     #[must_use]
     pub fn spin(mut self, spin: Duration) -> Self {
         self.spin = Some(spin);
@@ -156,14 +156,13 @@ impl Builder {
 
     /// Starts the stack as a task on the current tokio runtime.
     ///
-    /// A round trip to a task of the same runtime costs fewest wake-ups so: choose this if the
-    /// sockets are used there. A runtime with the time driver is needed, and the I/O driver for a
-    /// TUN.
+    /// Best if the sockets are used on the same runtime: a round trip between tasks takes the
+    /// fewest wake-ups. The runtime needs its time driver, and its I/O driver for a TUN.
     ///
     /// # Errors
     ///
     /// `AddrNotAvailable` if an address or gateway cannot be a host's; `InvalidInput` if the MTU is
-    /// too small; what the device fails with.
+    /// too small; errors of the device.
     ///
     /// # Panics
     ///
@@ -184,12 +183,12 @@ impl Builder {
 
     /// Starts the stack on a thread of its own.
     ///
-    /// Nothing else in the program can hold it up there, and every wake-up crosses from one thread to
-    /// another: choose this for blocking sockets, and beside tasks that compute for long.
+    /// Best for blocking sockets, and beside tasks that compute for long: no other task can delay
+    /// the stack, but every wake-up crosses threads.
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Self::spawn), and what keeps the thread from being made.
+    /// As [`spawn`](Self::spawn), and a failure to create the thread.
     pub fn spawn_thread(self, mut device: impl Device) -> io::Result<Stack> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let context = runtime.enter();
@@ -210,7 +209,7 @@ impl Builder {
         Ok(Stack::new(net, stop, running, clients, dhcp_release))
     }
 
-    /// What makes the tasks that the stack is to have beside it.
+    /// A function that makes the clients for the stack.
     fn clients<D: Device>(
         &self,
         device: &D,
@@ -222,7 +221,7 @@ impl Builder {
         let (dhcp, slaac) = (self.dhcp.clone(), self.slaac.clone());
         move |core| {
             let net = Net::new(core);
-            let place = ClientContext {
+            let context = ClientContext {
                 provider: Provider::new(net.control(), names_max),
                 hardware_address: has_address.then(|| core.hardware_address()),
                 net,
@@ -230,8 +229,8 @@ impl Builder {
                 clock,
             };
             Clients {
-                dhcp: dhcp.map(|config| dhcp::Client::new(place.clone(), config)),
-                slaac: slaac.map(|config| slaac::Client::new(place, config)),
+                dhcp: dhcp.map(|config| dhcp::Client::new(context.clone(), config)),
+                slaac: slaac.map(|config| slaac::Client::new(context, config)),
             }
         }
     }
@@ -273,8 +272,8 @@ impl Builder {
 }
 
 impl Clients {
-    /// Starts them; each ends by itself when its stack does. Returns what is to be said at the end,
-    /// and where it is told that one has ended before.
+    /// Starts the clients; each ends with its stack. Returns the message to send at shutdown, and
+    /// the ending of a client that fails before.
     fn spawn(self, control: Control, runtime: &Handle) -> (Option<Arc<dhcp::Release>>, Ending) {
         let dhcp_release = self.dhcp.as_ref().map(dhcp::Client::dhcp_release);
         let (ended, ending) = ending();
@@ -318,7 +317,7 @@ pub fn pair() -> io::Result<(Stack, Stack)> {
     Pair::new().spawn()
 }
 
-/// Says what two joined stacks are to be, and starts them.
+/// Configures two joined stacks and starts them.
 #[derive(Debug, Clone)]
 pub struct Pair {
     config: Config,
@@ -348,7 +347,7 @@ impl Pair {
     }
 
     /// Whether TCP may send packets of up to 64 KiB whatever the MTU, without checksums, since both
-    /// ends are in this process. On at first; off where packets are to be as on a wire.
+    /// ends are in this process. On by default; turn it off to see packets as on a wire.
     #[must_use]
     pub fn jumbo(mut self, jumbo: bool) -> Self {
         self.jumbo = jumbo;
@@ -382,7 +381,7 @@ impl Pair {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the MTU is too small; what keeps a thread from being made.
+    /// `InvalidInput` if the MTU is too small; a failure to create a thread.
     pub fn spawn_threads(self) -> io::Result<(Stack, Stack)> {
         let ((near, near_device), (far, far_device)) = self.make();
         Ok((near.spawn_thread(near_device)?, far.spawn_thread(far_device)?))
@@ -396,8 +395,8 @@ impl Pair {
             let v6 = ipnet::Ipv6Net::new_assert(v6.into(), 64);
             let mut config = self.config.clone();
             if self.medium == Medium::Ethernet {
-                // With the same seed both would have the same. All addresses are chosen here: there
-                // is nobody else to have them.
+                // The same seed would give both the same hardware address. All addresses are set
+                // here, so there are no duplicates to detect.
                 config.ethernet.hardware_address.get_or_insert(MacAddr([2, 0, 0, 0, 0, host]));
                 config.ethernet.dad_transmits = 0;
             }

@@ -10,15 +10,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{self, Instant};
 
-/// The time of one or several stacks.
+/// The clock of one or several stacks.
 ///
-/// It follows tokio's clock, so that a test that pauses that one pauses the stack, and on Linux
-/// also counts the time for which the machine was suspended (`CLOCK_BOOTTIME` against
-/// `CLOCK_MONOTONIC`), which tokio's does not. So leases, lifetimes and timers are over when they
-/// should be. A stack notices that time has passed with the next packet or command, and half a
-/// minute after the machine has resumed at the latest.
+/// It follows tokio's clock, so that a test that pauses tokio's time pauses the stack, and on Linux
+/// it also counts the time for which the machine was suspended (`CLOCK_BOOTTIME` against
+/// `CLOCK_MONOTONIC`), which tokio's does not. So leases, lifetimes and timers expire on time. A
+/// stack notices a suspend with the next packet or command, at the latest half a minute after the
+/// machine resumed.
 ///
-/// A test says by [`skip`](Self::skip) that the machine was suspended:
+/// A test simulates a suspend with [`skip`](Self::skip):
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -40,23 +40,23 @@ struct State {
     start: Instant,
     /// How long the machine had been suspended when this clock began.
     suspended_before: Duration,
-    /// What a test has skipped, in microseconds.
+    /// The time skipped by tests, in microseconds.
     skipped: AtomicU64,
     /// How far the stack's time is ahead of tokio's, in microseconds, as it was noticed.
     ahead: AtomicU64,
     /// When the system's clocks are compared again, in microseconds since `start`.
     compare_at: AtomicU64,
-    /// The same, for those who wait for it to change.
+    /// The same, for tasks that wait for it to change.
     jumps: watch::Sender<u64>,
 }
 
-/// Nobody sleeps longer than this without a look at the clock: tokio's timers stand still while the
-/// machine is suspended.
+/// The longest sleep before the clocks are compared: tokio's timers stand still while the machine
+/// is suspended.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// What two readings of the system's clocks may differ by without anything having happened.
 const TOLERANCE: Duration = Duration::from_millis(100);
-/// The system's clocks are compared this often at most: the stack asks for the time several times
-/// for each packet, and each reading of a clock is a tenth of what a packet costs.
+/// The shortest time between two comparisons: the stack reads the time several times for each
+/// packet, and reading a clock takes a tenth of the time of a packet.
 const COMPARE_EVERY: Duration = Duration::from_millis(1);
 
 impl Clock {
@@ -72,7 +72,7 @@ impl Clock {
         }))
     }
 
-    /// Lets so much time pass at once, as a suspend of the machine does: nobody is woken by it.
+    /// Simulates a suspend of the machine: this much time passes, and no timer fires for it.
     pub fn skip(&self, time: Duration) {
         self.0.skipped.fetch_add(micros(time), Ordering::Relaxed);
         self.0.compare_at.store(0, Ordering::Release);
@@ -85,7 +85,7 @@ impl Clock {
         Moment::from_micros(i64::try_from(passed.as_micros()).unwrap_or(i64::MAX))
     }
 
-    /// The same time on tokio's scale, for who counts in that.
+    /// The same time as an instant of tokio's clock.
     pub(crate) fn now(&self) -> Instant {
         let now = Instant::now();
         now + self.ahead(now - self.0.start)
@@ -127,7 +127,7 @@ impl Clock {
         if micros(elapsed) < self.0.compare_at.load(Ordering::Relaxed) {
             return known;
         }
-        // Exchanged, not stored: who overwrites the zero of `skip` sees what was skipped.
+        // Exchanged, not stored: acquires the skipped time along with the zero that `skip` stores.
         self.0.compare_at.swap(micros(elapsed + COMPARE_EVERY), Ordering::AcqRel);
         let suspended = suspended().saturating_sub(self.0.suspended_before);
         let ahead = suspended + Duration::from_micros(self.0.skipped.load(Ordering::Relaxed));
@@ -147,7 +147,7 @@ impl Default for Clock {
     }
 }
 
-/// Tells of suspends.
+/// Notifications of suspends.
 #[derive(Debug)]
 pub(crate) struct Jumps(watch::Receiver<u64>);
 
@@ -170,7 +170,7 @@ fn micros(time: Duration) -> u64 {
 fn suspended() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
     let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
-    // In this order, so that what passes between the two does not count.
+    // Read in this order, so that the time between the two readings does not count.
     let since_boot = read(ClockId::Boottime);
     since_boot.saturating_sub(read(ClockId::Monotonic))
 }
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_sleep_ends_within_half_a_minute_of_a_suspend() {
+    async fn sleep_ends_within_half_a_minute_of_a_suspend() {
         let clock = Clock::new();
         let start = Instant::now();
         let due = clock.now() + Duration::from_secs(3600);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_suspend_the_time_is_that_of_tokio() {
+    async fn time_is_tokios_without_a_suspend() {
         let clock = Clock::new();
         let due = clock.now() + Duration::from_secs(100_000);
         clock.sleep_until(due).await;

@@ -4,21 +4,21 @@
 const NAME_BYTES_MAX: usize = 253;
 /// Pointers that are followed for one name. Each leads backwards, so there is an end anyhow.
 const POINTERS_MAX: usize = 16;
-/// The two highest bits of a length say that a pointer follows (RFC 1035 section 4.1.4).
+/// The two highest bits of a length mark a pointer (RFC 1035 section 4.1.4).
 const POINTER: u8 = 0b1100_0000;
 
-/// Reads the names of a list in the wire format of RFC 1035 section 3.1, up to `max` of them.
-/// Pointers are allowed where the sender may shorten names (RFC 3397 section 2), and lead into the
-/// list itself.
+/// Reads up to `max` names of a list in the wire format of RFC 1035 section 3.1. With
+/// `allows_pointers`, names may be compressed with pointers into the list itself (RFC 3397 section
+/// 2).
 ///
-/// What cannot be a name, and what follows it, is left out.
+/// An invalid name ends the list.
 pub(crate) fn read(list: &[u8], allows_pointers: bool, max: usize) -> Vec<String> {
     let mut names = Vec::new();
     let mut start = 0;
     while start < list.len() && names.len() < max {
         let Some((name, end)) = name(list, start, allows_pointers) else { break };
         start = end;
-        // What is empty is padding (RFC 8106 section 5.2).
+        // An empty name is padding (RFC 8106 section 5.2).
         if !name.is_empty() && !names.contains(&name) {
             names.push(name);
         }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_left_out() {
+    fn invalid_names_are_left_out() {
         for list in [
             &b"\xc0\x00"[..],
             b"\x01a\xc0\x00",

@@ -1,4 +1,4 @@
-//! How something has ended, for everybody who waits for it.
+//! The outcome of a task, for any number of waiters.
 
 use std::error::Error;
 use std::fmt;
@@ -7,14 +7,14 @@ use std::io;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// What is said once.
+/// The outcome, set once.
 type Outcome = Result<(), Arc<io::Error>>;
 
-/// Says how it has ended.
+/// Sets the outcome.
 #[derive(Debug, Clone)]
 pub(crate) struct Ended(watch::Sender<Option<Outcome>>);
 
-/// Tells how it has ended, as often as it is asked. Cheap to clone.
+/// Waits for the outcome, any number of times. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Ending(watch::Receiver<Option<Outcome>>);
 
@@ -24,12 +24,12 @@ pub(crate) fn ending() -> (Ended, Ending) {
 }
 
 impl Ended {
-    /// What was said first counts.
-    pub(crate) fn say(&self, outcome: io::Result<()>) {
-        self.0.send_if_modified(|said| {
-            let is_first = said.is_none();
+    /// Sets the outcome; only the first call counts.
+    pub(crate) fn set(&self, outcome: io::Result<()>) {
+        self.0.send_if_modified(|outcome_set| {
+            let is_first = outcome_set.is_none();
             if is_first {
-                *said = Some(outcome.map_err(Arc::new));
+                *outcome_set = Some(outcome.map_err(Arc::new));
             }
             is_first
         });
@@ -41,7 +41,7 @@ impl Ending {
     ///
     /// # Errors
     ///
-    /// What it has ended with; that its runtime is gone, if it could not say.
+    /// The error that it ended with; or that its runtime was shut down, if it set no outcome.
     pub(crate) async fn wait(&self) -> io::Result<()> {
         let mut receiver = self.0.clone();
         match receiver.wait_for(Option::is_some).await {
@@ -53,7 +53,7 @@ impl Ending {
         }
     }
 
-    /// Waits for an end with an error, for ever if there will be none.
+    /// Waits for an end with an error; forever if there will be none.
     pub(crate) async fn failed(&self) -> io::Error {
         let mut receiver = self.0.clone();
         let error = match receiver.wait_for(Option::is_some).await {

@@ -1,5 +1,5 @@
-//! What offload hardware does, for frames that go to somebody who cannot: completes checksums, and
-//! cuts TCP packets.
+//! Offload in software, for frames to a receiver without it: completing checksums, and cutting TCP
+//! packets.
 
 use crate::wire::{
     IpAddress, IpProtocol, Ipv4Packet, Ipv6ExtHeader, Ipv6Packet, TcpPacket, UdpPacket, checksum,
@@ -19,7 +19,7 @@ pub(crate) struct Layout {
     /// Where the TCP or UDP header begins.
     header: usize,
     payload: usize,
-    /// Where the IP packet ends; what follows is padding.
+    /// Where the IP packet ends; the rest is padding.
     end: usize,
 }
 
@@ -33,12 +33,12 @@ enum Transport {
 pub(crate) const ETHERNET_HEADER: usize = 14;
 /// A tag of IEEE 802.1Q.
 pub(crate) const TAG_BYTES: usize = 4;
-/// What a tag has where the type of an untagged frame is: a customer's, a provider's (802.1ad).
+/// The EtherType of a customer's tag (802.1Q), and of a provider's (802.1ad).
 pub(crate) const TAG: [u8; 2] = [0x81, 0x00];
 const PROVIDER_TAG: [u8; 2] = [0x88, 0xa8];
 const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
-/// How many headers are looked at between those of IPv6 and of the transport.
+/// The maximum number of IPv6 extension headers before the transport's.
 const EXTENSIONS_MAX: usize = 4;
 
 /// Where the payload of an Ethernet frame begins, behind one or two tags if there are any.
@@ -96,8 +96,7 @@ impl Layout {
         Some(Self { version, transport, ip, header, payload, end: header + len })
     }
 
-    /// Into how large pieces of payload the frame has to be cut for a link of this MTU; `None` if
-    /// it cannot be.
+    /// The payload of each piece, cut for a link of this MTU; `None` if the frame cannot be cut.
     pub(crate) fn piece_bytes(&self, wanted: Option<NonZeroU16>, mtu: usize) -> Option<usize> {
         let room = mtu.checked_sub(self.payload - self.ip).filter(|room| *room > 0)?;
         let wanted = wanted.map_or(room, |wanted| room.min(wanted.get().into()));
@@ -127,7 +126,8 @@ impl Layout {
         }
     }
 
-    /// Writes the sum of the pseudo header in place of the checksum; returns what is left to do.
+    /// Writes the sum of the pseudo header into the checksum field; returns the checksum left to
+    /// complete.
     pub(crate) fn begin(&self, frame: &mut [u8]) -> Option<PartialChecksum> {
         let (source, destination) = self.addresses(frame);
         let (protocol, offset) = match self.transport {
@@ -171,8 +171,8 @@ impl Layout {
 const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 
-/// Completes a checksum as the frame's sender left it to the link, without a look at what the
-/// frame is. What points outside of it is passed over.
+/// Completes a checksum that the sender left to the link, without parsing the frame. An offset
+/// beyond the frame is ignored.
 pub(crate) fn complete_partial(frame: &mut [u8], partial: PartialChecksum) {
     let (start, offset) = (usize::from(partial.start), usize::from(partial.offset));
     let field = start + offset..start + offset + 2;
@@ -187,7 +187,7 @@ pub(crate) fn complete_partial(frame: &mut [u8], partial: PartialChecksum) {
     frame[field].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// What a frame leaves to the link after `bytes` more stand in front of its payload, or fewer.
+/// Offload information after the payload has moved by `bytes`.
 pub(crate) fn moved(offload: Offload, bytes: i16) -> Offload {
     let checksum = offload.checksum.map(|partial| PartialChecksum {
         start: partial.start.saturating_add_signed(bytes),
@@ -311,7 +311,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn a_checksum_that_was_begun_is_completed(
+        fn partial_checksum_is_completed(
             is_v4: bool,
             tags in 0..3_usize,
             payload in proptest::collection::vec(any::<u8>(), 0..300),

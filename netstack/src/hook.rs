@@ -4,17 +4,17 @@ use netcore::isolation::isolated;
 use std::fmt;
 use std::sync::Arc;
 
-/// A function that is told of events, in the task that they happen in: it must not block. If it
-/// panics, that is logged, and it is told of the next event all the same.
+/// An event callback, called in the task where the event happens: it must not block. A panic is
+/// logged, and the callback is called for the next event all the same.
 pub struct Hook<E>(Arc<dyn Fn(&E) + Send + Sync>);
 
 impl<E> Hook<E> {
-    /// Calls `told` on every event; it must not block.
-    pub fn new(told: impl Fn(&E) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(told))
+    /// Calls `callback` on every event; it must not block.
+    pub fn new(callback: impl Fn(&E) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(callback))
     }
 
-    pub(crate) fn tell(&self, event: &E) {
+    pub(crate) fn call(&self, event: &E) {
         if let Err(panic) = isolated(|| (self.0)(event)) {
             tracing::error!(%panic, "a hook panicked");
         }

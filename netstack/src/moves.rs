@@ -46,7 +46,7 @@ impl Moves {
     }
 }
 
-/// Whether what is sent reaches anybody.
+/// Whether the link is up and has a carrier.
 pub(crate) fn is_running(network: &Network) -> bool {
     network.link.is_up && network.link.has_carrier
 }

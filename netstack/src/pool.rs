@@ -1,4 +1,4 @@
-//! Buffers that frames are written into, used again once nobody looks at them any more.
+//! Buffers for frames, reused once their last part is dropped.
 
 use bytes::Bytes;
 use std::ops::Range;
@@ -51,9 +51,9 @@ impl Buffer {
         &mut self.bytes[range]
     }
 
-    /// Ends the writing after `len` bytes: parts of the result can be shared, and keep the buffer in
-    /// use. What fills less than half of it is copied, so that what waits somewhere for long keeps
-    /// at most twice its size.
+    /// Makes the first `len` bytes immutable and shareable; parts of the result keep the buffer in
+    /// use. If they fill less than half of it they are copied, so that a packet that is queued for
+    /// long keeps at most twice its size.
     pub(crate) fn freeze(self, len: usize) -> Bytes {
         if len < self.len() / 2 {
             return Bytes::copy_from_slice(&self.bytes[..len]);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_that_is_hardly_filled_comes_back_at_once() {
+    fn buffer_that_is_less_than_half_full_returns_at_once() {
         let pool = Pool::new(16);
         let mut buffer = pool.take();
         buffer.slice_mut(0..4).copy_from_slice(b"abcd");

@@ -11,11 +11,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
-/// What one source provides.
+/// The configuration from one source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Provided {
     pub(crate) addresses: Vec<IpNet>,
-    /// Those of the addresses that new connections are to avoid.
+    /// Addresses that new connections avoid.
     pub(crate) deprecated: Vec<IpAddr>,
     pub(crate) routes: Vec<Route>,
     pub(crate) mtu: Option<usize>,
@@ -34,15 +34,15 @@ pub(crate) struct ClientContext {
     pub(crate) clock: Clock,
 }
 
-/// Who provides.
+/// A source of configuration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Source {
     Dhcp,
     Slaac,
 }
 
-/// Puts what is provided into force: adds what is new, and removes exactly what it has added
-/// itself. What the stack was given by others comes first and stays.
+/// Configures a stack with the union of all sources: adds new entries, and removes exactly those
+/// that it has added itself. Entries from elsewhere take precedence and stay.
 #[derive(Debug, Clone)]
 pub(crate) struct Provider {
     control: Control,
@@ -55,18 +55,18 @@ pub(crate) struct Provider {
 #[derive(Debug, Default)]
 struct State {
     wanted: [Provided; 2],
-    /// What was added, of all sources.
+    /// Entries added, of all sources.
     added: Provided,
-    /// What the stack refused the last time, and why: each is logged once.
+    /// Refusals at the last update, by message: each is logged once.
     refused: HashSet<String>,
 }
 
-/// What an update has come to so far.
+/// State of an update in progress.
 #[derive(Debug, Default)]
 struct Update {
     known: HashSet<String>,
     refused: HashSet<String>,
-    /// What is not in force, and is to be tried again.
+    /// Entries not in force, to be tried again.
     missing: Provided,
 }
 
@@ -75,10 +75,11 @@ impl Provider {
         Self { control, names_max, state: Arc::default() }
     }
 
-    /// From now on `source` provides just this. Returns the addresses and routes that the stack
+    /// Replaces the configuration of `source`. Returns the addresses and routes that the stack
     /// refused, which are logged; they are tried again with the next call.
     ///
-    /// The address comes last and goes first: who waits for one finds the rest in place.
+    /// Addresses are added last and removed first: a program that waits for one finds the rest in
+    /// place.
     ///
     /// # Errors
     ///
@@ -135,7 +136,7 @@ impl Provider {
     ) -> io::Result<()> {
         let given = self.control.network();
         let is_deprecated = |address: &&IpNet| wanted.deprecated.contains(&address.addr());
-        // The preferred ones first: who waits for an address begins with one of them.
+        // Preferred addresses first: a program that waits for an address begins with one of them.
         let (last, first): (Vec<&IpNet>, Vec<&IpNet>) =
             wanted.addresses.iter().partition(is_deprecated);
         for address in first.into_iter().chain(last) {
@@ -164,8 +165,8 @@ impl Provider {
         Ok(())
     }
 
-    /// Removes what was added and is not wanted any more, unless somebody else has removed or
-    /// replaced it meanwhile.
+    /// Removes entries that were added and are no longer wanted, unless the program has removed or
+    /// replaced them.
     async fn remove(
         &self,
         wanted: &Provided,
@@ -193,7 +194,7 @@ impl Provider {
         Ok(())
     }
 
-    /// Sets name servers and search domains behind those that others have set.
+    /// Sets name servers and search domains behind those from elsewhere.
     async fn name(
         &self,
         wanted: &Provided,
@@ -228,7 +229,7 @@ fn merged(sources: &[Provided]) -> Provided {
         all.addresses.extend(&source.addresses);
         all.deprecated.extend(&source.deprecated);
         all.routes.extend(&source.routes);
-        // What is too large for one of them gets lost.
+        // The smallest MTU: a packet too large for either source would be lost.
         all.mtu = all.mtu.into_iter().chain(source.mtu).min();
         all.name_servers.extend(&source.name_servers);
         all.search_domains.extend_from_slice(&source.search_domains);
@@ -236,7 +237,7 @@ fn merged(sources: &[Provided]) -> Provided {
     all
 }
 
-/// What is given by others and what is wanted, up to `max`; and the second part of it alone.
+/// The entries from elsewhere followed by the wanted ones, up to `max`; and the second part alone.
 fn joined<T: Clone + PartialEq>(
     current: &[T],
     added: &[T],
@@ -263,7 +264,7 @@ impl Update {
             Err(error) => {
                 let text = format!("{what:?}: {error}");
                 if !self.known.contains(&text) {
-                    tracing::warn!(?what, %error, "the stack refused what it was provided with");
+                    tracing::warn!(?what, %error, "the stack refused a setting of DHCP or SLAAC");
                 }
                 self.refused.insert(text);
                 Ok(false)
@@ -272,7 +273,7 @@ impl Update {
     }
 }
 
-/// Whether an error says that the stack is gone.
+/// Whether an error means that the stack is gone.
 pub(crate) fn is_end(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
 }
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn small_mtus_are_raised_to_what_ipv6_needs() {
+    async fn small_mtu_is_raised_to_the_ipv6_minimum() {
         let (device, _far) = device::pipe(16, 1500);
         let stack = Builder::new().spawn(device).expect("a stack");
         let provider = Provider::new(stack.net().control(), 3);
@@ -312,7 +313,7 @@ mod tests {
         assert_eq!(mtu(), 1280);
         provider.provide(Source::Slaac, Provided::default()).await.expect("a stack");
         assert_eq!(mtu(), 1200);
-        // Whoever adds and removes the address.
+        // The same for an address that the program adds and removes.
         let own = "fd00::9/64".parse::<IpNet>().expect("a network");
         stack.net().control().add_address(own).await.expect("a host's");
         assert_eq!(mtu(), 1280);
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_others_have_set_meanwhile_stays() {
+    async fn settings_changed_by_the_program_stay() {
         let (device, _far) = device::pipe(16, 1500);
         let stack = Builder::new().spawn(device).expect("a stack");
         let (control, provider) = (stack.net().control(), Provider::new(stack.net().control(), 3));
@@ -382,7 +383,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn exactly_what_was_added_is_removed() {
+    async fn exactly_the_added_entries_are_removed() {
         let (device, _far) = device::pipe(16, 1500);
         let stack = Builder::new()
             .address("10.0.0.9/24".parse().expect("a network"))
@@ -409,7 +410,7 @@ mod tests {
 
         provider.provide(Source::Dhcp, Provided::default()).await.expect("a stack");
         let servers = stack.net().network().name_servers.clone();
-        assert_eq!(servers.len(), 3, "there is room for the one that was left out: {servers:?}");
+        assert_eq!(servers.len(), 3, "there is room for the one left out before: {servers:?}");
         provider.provide(Source::Slaac, Provided::default()).await.expect("a stack");
         assert_eq!(stack.net().network(), before);
     }

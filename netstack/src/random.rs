@@ -1,11 +1,11 @@
-//! Unpredictable numbers of what runs beside a stack.
+//! Random numbers for the clients beside a stack.
 
 use netcore::Entropy;
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
 
-/// Keeps the numbers of one purpose apart from the stack's own and from those of others, where all
-/// follow from one seed.
+/// Separates the random numbers of each client from the others' and from the stack's, if all derive
+/// from one seed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Purpose {
     Dhcp = 0x6468_6370,

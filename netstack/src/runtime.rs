@@ -21,7 +21,7 @@ pub(crate) struct Driver<D> {
     device: D,
     clock: Clock,
     spin: Spin,
-    /// Says by when to finish; its end says to stop at once.
+    /// Receives the deadline of a shutdown; if its sender is dropped, the stack stops at once.
     stop: oneshot::Receiver<Duration>,
 }
 
@@ -51,8 +51,8 @@ impl<D: Device> Driver<D> {
         Self { stack, device, clock, spin: Spin::new(spin), stop }
     }
 
-    /// Runs until it is told to stop, or the device ends or panics. Everybody who still waits then
-    /// learns of it.
+    /// Runs until the stack is shut down, or the device ends or panics; pending operations then
+    /// fail.
     pub(crate) async fn run(mut self, ended: Ended) {
         // What panics outside of the stack's own steps is the device.
         let outcome = isolated_future(self.drive()).await.unwrap_or_else(|panic| {
@@ -79,7 +79,7 @@ impl<D: Device> Driver<D> {
         if let Err(panic) = isolated(|| drop(device)) {
             tracing::error!(%panic, "the device panicked when it was dropped");
         }
-        ended.say(outcome);
+        ended.set(outcome);
     }
 
     async fn drive(&mut self) -> io::Result<End> {
@@ -134,7 +134,7 @@ impl<D: Device> Driver<D> {
         }
     }
 
-    /// What there is besides more work, for a stack that always has some.
+    /// A stop or a deadline, for a stack that always has work.
     fn busy_event(&mut self, finish_by: Option<Instant>) -> Option<Event> {
         match finish_by {
             Some(by) if by <= Instant::now() => Some(Event::Time),
@@ -147,7 +147,7 @@ impl<D: Device> Driver<D> {
         }
     }
 
-    /// Sees to it that what was sent is read before the device goes, as far as there is time.
+    /// Waits until the device has delivered what was sent, or the deadline passes.
     async fn deliver(&mut self, by: Instant) {
         let mut late = pin!(tokio::time::sleep_until(by));
         let device = &mut self.device;
@@ -158,14 +158,14 @@ impl<D: Device> Driver<D> {
         .await;
     }
 
-    /// Ends what is left, and tells the peers.
+    /// Aborts the remaining connections, with resets to their peers.
     fn cut_off(&mut self) {
         self.stack.abort_all();
         self.stack.poll_link(self.clock.moment(), &mut self.device);
         self.device.flush();
     }
 
-    /// Waits for whatever comes first.
+    /// Waits for the first event.
     async fn wait(&mut self, finish_by: Option<Instant>) -> Event {
         let now = self.clock.moment();
         let due = self.stack.poll_at(now).map(|at| self.clock.look_at(at));

@@ -1,21 +1,21 @@
-//! Looking for something to do before sleeping.
+//! Polling for work before sleeping.
 
 use std::time::{Duration, Instant};
 
-/// Says whether to look once more before going to sleep.
+/// Decides whether to poll once more before sleeping.
 ///
-/// What is found while looking saves a sleep, and whoever sent it a wake-up. What is looked for in
-/// vain was a waste: after each time that it was, twice as many occasions are let pass. So a stack
-/// looks while there is traffic, and next to never between packets that are far apart.
+/// A poll that finds something saves a sleep here and a wake-up at the sender; one that misses is
+/// wasted. After each miss the next polls are skipped, twice as many each time. So a stack polls
+/// under load, and hardly ever between packets that are far apart.
 #[derive(Debug)]
 pub(crate) struct Spin {
     /// How long to look at a time.
     max: Duration,
     /// When to give up, once it has begun to look.
     until: Option<Instant>,
-    /// Occasions that are still let pass.
+    /// Polls still to be skipped.
     pass: u32,
-    /// How many were to be let pass after the last time in vain; 0 if that found something.
+    /// How many were skipped after the last miss; 0 after a hit.
     passed: u32,
 }
 
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_soon_is_looked_for_each_time() {
+    fn work_that_comes_soon_is_polled_for_each_time() {
         let (mut spin, mut now) = (Spin::new(MAX), Instant::now());
         for _ in 0..1000 {
             assert_eq!(look(&mut spin, &mut now, MAX / 5), MAX / 5);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_finds_looks_each_time_again() {
+    fn a_hit_ends_the_backoff() {
         let (mut spin, mut now) = (Spin::new(MAX), Instant::now());
         for _ in 0..1000 {
             look(&mut spin, &mut now, 2 * MAX);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_time_it_never_looks() {
+    fn a_zero_time_never_polls() {
         let mut spin = Spin::new(Duration::ZERO);
         assert!(!spin.goes_on());
     }

@@ -19,7 +19,7 @@ pub struct Stack {
     net: Net,
     stop: Option<oneshot::Sender<Duration>>,
     running: Ending,
-    /// Tells of a client that has ended before the stack.
+    /// The ending of a client that failed before the stack ended.
     clients: Ending,
     /// Sends DHCPRELEASE when the stack is shut down.
     dhcp_release: Option<Arc<dhcp::Release>>,
@@ -41,18 +41,19 @@ impl Stack {
         &self.net
     }
 
-    /// Stops the stack in good order: nothing new is taken, everything written is sent, every
-    /// connection closed; what is not done by the deadline is cut off. A connection is done when its
-    /// peer has closed it, too: one that is idle, and whose peer keeps its side open, holds the
-    /// shutdown until the deadline. Every pending operation is
-    /// resolved when this returns, and what was sent is delivered, on a switch also through its uplinks,
-    /// as far as devices can see to it: a TUN or TAP stays for 100 ms more, so that programs on the host
-    /// read what came over it. An address of a DHCP server is given back, unless
-    /// [`dhcp::Config::release`](crate::dhcp::Config::release) says otherwise.
+    /// Shuts the stack down gracefully: it accepts nothing new, sends everything written, and
+    /// closes every connection. Whatever is left at the deadline is aborted. A connection is
+    /// finished only when its peer has closed it, too: an idle one whose peer keeps its side open
+    /// delays the shutdown until the deadline.
+    ///
+    /// When this returns, every pending operation is resolved and everything sent is delivered, on
+    /// a switch also through its uplinks, as far as devices can tell: a TUN or TAP stays open for
+    /// 100 ms more, so that programs on the host read what came over it. A DHCP lease is released
+    /// unless [`dhcp::Config::release`](crate::dhcp::Config::release) is off.
     ///
     /// # Errors
     ///
-    /// What the device failed with, if that ended the stack before.
+    /// The error of the device, if that ended the stack before.
     ///
     /// # Cancel safety
     ///
@@ -77,10 +78,10 @@ impl Stack {
         pollster::block_on(self.shutdown(deadline))
     }
 
-    /// Waits until the stack ends by itself, because its device does, or until a client that was to
-    /// provide for it has ended ([`Builder::dhcp`](crate::Builder::dhcp),
-    /// [`Builder::slaac`](crate::Builder::slaac)): the stack then runs on with what it has. May be
-    /// called as often as one likes, and says the same again.
+    /// Waits until the stack ends by itself, because its device does, or until a client
+    /// ([`Builder::dhcp`](crate::Builder::dhcp), [`Builder::slaac`](crate::Builder::slaac)) has
+    /// failed: the stack then keeps running with its current configuration. May be called any
+    /// number of times, with the same result.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -101,8 +102,8 @@ impl Stack {
     ///
     /// # Errors
     ///
-    /// What the device failed with, or that it was removed or panicked; none if it ended in good
-    /// order, as a pipe does whose other end is gone. What has ended the client.
+    /// The error of the device, or that it was removed or panicked; none if it ended normally, as a
+    /// pipe does when its other end is dropped. The error of the client.
     ///
     /// # Cancel safety
     ///

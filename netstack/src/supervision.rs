@@ -1,5 +1,5 @@
-//! Clients beside a stack: one that panics is started again with what it knew, and one that ends is
-//! told of.
+//! Supervision of the clients beside a stack: one that panics is restarted with its state, and the
+//! failure of one that ends is reported.
 
 use crate::ending::Ended;
 use crate::provided::is_end;
@@ -20,12 +20,12 @@ const CALM: Duration = Duration::from_secs(3600);
 
 /// What serves a stack until that is gone.
 pub(crate) trait Service: Send {
-    /// Serves; returns why it cannot any more. After a panic it is called again, and goes on with
-    /// what is there.
+    /// Runs; returns the error that ended it. After a panic it is called again, and continues with
+    /// its state.
     fn serve(&mut self) -> impl Future<Output = io::Error> + Send;
 }
 
-/// Where it is told that a client has ended.
+/// Reports that a client has ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Announcer {
     pub(crate) control: Control,
@@ -33,12 +33,12 @@ pub(crate) struct Announcer {
 }
 
 impl Announcer {
-    async fn say(&self, name: &str, error: io::Error) {
+    async fn report(&self, name: &str, error: io::Error) {
         let error = io::Error::new(error.kind(), format!("the {name} has ended: {error}"));
         tracing::error!(%error);
         // Fails if the stack has ended as well.
         let _ = self.control.report_failure(error.to_string()).await;
-        self.ended.say(Err(error));
+        self.ended.set(Err(error));
     }
 }
 
@@ -51,8 +51,8 @@ pub(crate) async fn supervise<S: Service>(
     let mut service = match isolated_future(start).await {
         Ok(Ok(service)) => service,
         Ok(Err(error)) if is_end(&error) => return,
-        Ok(Err(error)) => return announcer.say(name, error).await,
-        Err(panic) => return announcer.say(name, io::Error::other(panic.to_string())).await,
+        Ok(Err(error)) => return announcer.report(name, error).await,
+        Err(panic) => return announcer.report(name, io::Error::other(panic.to_string())).await,
     };
     let mut pause = PAUSE_FIRST;
     loop {
@@ -62,7 +62,7 @@ pub(crate) async fn supervise<S: Service>(
                 tracing::debug!(name, "the stack is gone");
                 return;
             }
-            Ok(error) => return announcer.say(name, error).await,
+            Ok(error) => return announcer.report(name, error).await,
             Err(panic) => {
                 if began.elapsed() > CALM {
                     pause = PAUSE_FIRST;
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_panics_goes_on_with_what_it_knew() {
+    async fn client_that_panics_is_restarted_with_its_state() {
         let (device, _far) = device::pipe(16, 1500);
         let stack = Builder::new().spawn(device).expect("a stack");
         let (ended, ending) = ending();
@@ -113,7 +113,7 @@ mod tests {
 
         supervise("clumsy client", async { Ok(Clumsy { served: Vec::new() }) }, announcer).await;
 
-        // It has ended when it could not go on, which is told.
+        // It has failed in the end, which is reported.
         let text = "the clumsy client has ended: [1, 2, 4, 8, 16, 32, 64, 64, 64]";
         assert_eq!(ending.wait().await.map_err(|error| error.to_string()), Err(text.to_owned()));
         assert_eq!(stack.net().network().failures, [text]);

@@ -5,8 +5,8 @@
 //! cargo bench -p netstack --bench footprint -- --full   # 100,000; --million
 //! ```
 //!
-//! Memory is what the system says that this process has of it, as it grows with the connections.
-//! The peers are answered by a device that remembers nothing. Time is tokio's paused clock.
+//! Measured by the process's resident memory, as it grows with the connections. The peers are
+//! simulated by a stateless device. Time is tokio's paused clock.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
@@ -42,7 +42,7 @@ struct Args {
     /// Write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// What cargo says to every benchmark
+    /// The argument that cargo passes to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -87,7 +87,7 @@ async fn main() -> Result<()> {
     figures.add("before their first byte")?;
     bar.set_message("using them");
     use_all(&mut held, &bar).await?;
-    figures.add("after a byte each way")?;
+    figures.add("after a byte in each direction")?;
     tokio::time::sleep(LONG).await;
     figures.add("two minutes later")?;
     bar.set_message("making them again");
@@ -135,7 +135,7 @@ async fn use_all(held: &mut [TcpStream], bar: &ProgressBar) -> Result<()> {
     Ok(())
 }
 
-/// What this process has of the machine's memory, in bytes.
+/// The resident memory of this process, in bytes.
 #[derive(Debug, Clone, Copy)]
 struct Memory {
     resident: usize,
@@ -154,7 +154,7 @@ impl Memory {
     }
 }
 
-/// What was found.
+/// The results.
 struct Figures {
     connections: u32,
     before: Memory,

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll};
 
-/// Answers a SYN, sends data back, and closes when it is closed: what a segment of an echo server
-/// is follows from the one that it answers. So the memory of a process with a stack on this is
-/// that of one end.
+/// A stateless echo client: answers a SYN, sends data back, and closes when it is closed, each
+/// segment derived from the one that it answers. So a process with a stack on this has the memory
+/// of one end.
 #[derive(Debug, Default)]
 pub(crate) struct Mirror {
     replies: VecDeque<Frame>,

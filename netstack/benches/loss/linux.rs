@@ -1,9 +1,9 @@
-//! The kernel with itself, over a TUN that sends back what comes out of it.
+//! The kernel with itself, over a TUN that reflects its packets.
 //!
-//! A client connects to the other address of the TUN's network, and what it sends comes back from
-//! there to its own: the two addresses of each packet change places, which leaves its checksums as
-//! they are. So one namespace has both ends. A packet passes the link twice, on its way out of
-//! the kernel and back, which is why each way has half the delay and about half the loss.
+//! A client connects to the other address of the TUN's network, and its packets come back with
+//! source and destination exchanged, which leaves checksums valid. So one namespace has both ends.
+//! A packet crosses the link twice, on its way out of the kernel and back, which is why each
+//! direction has half the delay and about half the loss.
 
 use crate::{BITS_PER_SECOND, DELAY, LUCK, TIME, megabits_per_second, print_goodputs};
 use bytes::BytesMut;
@@ -18,14 +18,14 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Instant;
 
-/// Says that this process is in a namespace of its own, and which congestion control to measure.
+/// Set in a process in a namespace of its own, with the congestion control to measure.
 const INSIDE: &str = "NETSTACK_BENCH_INSIDE";
 
 pub(crate) fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-/// Measures in a namespace with each congestion control and prints what comes of it.
+/// Measures each congestion control in a namespace and prints the results.
 pub(crate) fn print_rows() {
     for control in ["cubic", "bbr"] {
         let name = format!("Linux, {control}, in real time");
@@ -76,7 +76,8 @@ fn stream(link: LinkConfig, control: &str) -> Result<f64, Box<dyn Error>> {
     let listener = TcpListener::bind("10.9.0.1:0")?;
     let to = SocketAddr::from(([10, 9, 0, 2], listener.local_addr()?.port()));
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    // Not the namespace's default: that can only be one that the machine allows to everybody.
+    // Per socket, not the namespace's default: that must be one that the machine allows to all
+    // users.
     socket.set_tcp_congestion(control.as_bytes())?;
     let sending = std::thread::spawn(move || {
         if socket.connect(&to.into()).is_err() {
@@ -93,7 +94,7 @@ fn stream(link: LinkConfig, control: &str) -> Result<f64, Box<dyn Error>> {
         bytes += receiver.read(&mut block)?;
     }
     let goodput = megabits_per_second(bytes, start.elapsed());
-    // The sender ends with a reset, since there is more to read.
+    // The sender gets a reset, since there is more to read.
     receiver.shutdown(Shutdown::Both)?;
     drop(receiver);
     sending.join().map_err(|_| "the sender panicked")?;
@@ -102,7 +103,7 @@ fn stream(link: LinkConfig, control: &str) -> Result<f64, Box<dyn Error>> {
     Ok(goodput)
 }
 
-/// Sends packets back with their addresses in each other's place.
+/// Reflects packets with their addresses exchanged.
 async fn turn(mut device: Impaired<Tun>) -> std::io::Result<()> {
     loop {
         poll_fn(|cx| device.poll_receive(cx)).await?;

@@ -5,7 +5,7 @@
 //! cargo bench -p netstack --features sim --bench loss
 //! ```
 //!
-//! `docs/loss.md` has the table and what it says.
+//! `docs/loss.md` has the table and its interpretation.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
@@ -25,7 +25,7 @@ const SEEDS: u64 = 10;
 const DELAY: Duration = Duration::from_millis(10);
 const BITS_PER_SECOND: u64 = 100_000_000;
 
-/// What happens to packets: its name, and the probabilities of loss and of reordering.
+/// An impairment: its name, and the probabilities of loss and of reordering.
 type Luck = (&'static str, f64, f64);
 
 const LUCK: [Luck; 5] = [

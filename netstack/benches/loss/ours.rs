@@ -5,7 +5,7 @@ use netstack::sim::{self, LinkConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-/// Sends as much as possible; returns how many bytes arrived in time.
+/// Sends for the whole time; returns how many bytes arrived.
 pub(crate) fn stream(link: LinkConfig, seed: u64) -> usize {
     sim::run(seed, |sim| async move {
         let (near, far) = sim.pair(link);

@@ -1,4 +1,4 @@
-//! smoltcp alone: two interfaces on the ends of a pipe, with the same link in front of one.
+//! smoltcp alone: two interfaces on the two ends of a pipe, with the same link in front of one.
 
 use crate::TIME;
 use bytes::Bytes;
@@ -24,7 +24,7 @@ pub(crate) const ROWS: [(&str, usize, CongestionControl); 3] = [
 const MTU: usize = 1500;
 const PORT: u16 = 80;
 
-/// Sends as much as possible; returns how many bytes arrived in time.
+/// Sends for the whole time; returns how many bytes arrived.
 pub(crate) fn stream(
     link: LinkConfig,
     seed: u64,

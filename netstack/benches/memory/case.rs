@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Runtime;
 
-/// Where the two ends are, and what they have beside.
+/// The setup of the two stacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Case {
     pub(crate) place: Place,
@@ -36,7 +36,7 @@ pub(crate) struct Settings {
     pub(crate) connections: u32,
 }
 
-/// What came of it once.
+/// The result of one run.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Figures {
     pub(crate) gbit_s: f64,
@@ -73,7 +73,7 @@ impl Case {
     pub(crate) fn measure(self, settings: &Settings) -> Result<Figures> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let (time, connections) = (settings.time, settings.connections);
-        // As a task: what runs on the main thread is scheduled apart from the others.
+        // As a task: the future of the main thread is scheduled apart from the others.
         match self.place {
             Place::Kernel => spawn(&runtime, measure_kernel(time, connections)),
             _ => spawn(&runtime, measure_ours(self, time, connections)),
@@ -171,7 +171,7 @@ async fn measure_kernel(time: Duration, connections: u32) -> Result<Figures> {
     Ok(Figures { gbit_s, rtt_p50_us, rtt_p99_us, datagrams_s, connections_s })
 }
 
-/// Moves as much as possible one way; returns Gbit/s.
+/// Sends at full rate in one direction; returns Gbit/s.
 async fn stream(
     mut from: impl AsyncWrite + Unpin + Send + 'static,
     mut to: impl AsyncRead + Unpin,
@@ -240,7 +240,7 @@ async fn datagrams(
     Ok(rate)
 }
 
-/// What is alike of the two UDP sockets.
+/// The common part of the two UDP sockets.
 trait Receive {
     fn receive(&self, buffer: &mut [u8]) -> impl Future<Output = Result<usize>> + Send;
 }

@@ -47,7 +47,7 @@ struct Args {
     /// Draw the streams against the number of idle connections into this SVG
     #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/memory.svg"))]
     chart: PathBuf,
-    /// What cargo says to every benchmark
+    /// The argument that cargo passes to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -100,8 +100,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What is measured. The kernel's work does not grow with what it has open either, and thousands
-/// of descriptors are not everybody's: it is measured without.
+/// The cases. The kernel is measured without idle connections: its cost does not grow with them
+/// either, and not every user may open thousands of descriptors.
 fn cases(args: &Args) -> Vec<Case> {
     let idle = match (&args.idle[..], args.full) {
         ([], true) => IDLE_FULL,

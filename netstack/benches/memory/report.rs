@@ -3,7 +3,7 @@
 use crate::case::{Case, Figures, Place};
 use comfy_table::{CellAlignment, Table, presets};
 
-/// A case and what was measured, each time.
+/// A case and its results, one for each run.
 pub(crate) struct Row {
     pub(crate) case: Case,
     pub(crate) runs: Vec<Figures>,

@@ -1,4 +1,4 @@
-//! A device whose frames are recorded.
+//! A device that records its frames.
 
 use super::recorder::{Interface, Recorder};
 use crate::device::Device;
@@ -35,12 +35,12 @@ pub struct Capture<D> {
 }
 
 impl<D: Device> Capture<D> {
-    /// Records what passes a device. See [`Recorder::new`] for what the writer may do.
+    /// Records the frames of a device. [`Recorder::new`] documents the writer.
     pub fn new(device: D, writer: impl Write + Send + 'static) -> Self {
         Self::with_recorder(device, &Recorder::new(writer), "")
     }
 
-    /// Records what passes a device in a file beside others, as an interface of this name.
+    /// Records the frames of a device into a shared file, as an interface with this name.
     pub fn with_recorder(device: D, recorder: &Recorder, name: &str) -> Self {
         let interface = recorder.interface(name, device.capabilities().medium);
         Self { device, recorder: recorder.clone(), interface }
@@ -105,7 +105,7 @@ impl<D: Device> Device for Capture<D> {
     }
 }
 
-/// The place for one frame at a device whose frames are recorded.
+/// A slot for one frame at a recorded device.
 #[derive(Debug)]
 pub struct CaptureSlot<'a, D: Device + 'a> {
     slot: D::Slot<'a>,

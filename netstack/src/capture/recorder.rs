@@ -16,12 +16,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// A pcapng file that is being written. Cheap to clone; what is left in its buffer is written when
-/// the last clone, interface and [`Capture`](super::Capture) is gone.
+/// A pcapng file being written. Cheap to clone; the buffer is flushed when the last clone,
+/// interface and [`Capture`](super::Capture) is dropped.
 ///
-/// The time of a frame is that of the system's clock when the recorder was made, and what has passed
-/// since on tokio's: steps of the former change nothing, and in a test that pauses the latter, times
-/// are virtual. In nanoseconds.
+/// Timestamps, in nanoseconds, are the system time at which the recorder was made plus the time
+/// passed on tokio's clock: system clock steps do not matter, and in a test with paused time they
+/// are virtual.
 #[derive(Debug, Clone)]
 pub struct Recorder(Arc<Mutex<File>>);
 
@@ -32,7 +32,7 @@ pub struct Interface {
     id: u32,
 }
 
-/// What a recorder has done.
+/// Counters of a recorder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RecorderStatistics {
@@ -42,7 +42,7 @@ pub struct RecorderStatistics {
     pub lost: u64,
 }
 
-/// What is encoded and not yet written, and where that goes.
+/// The encoder's buffer and the writer behind it.
 struct File {
     /// Encodes into memory, which cannot fail.
     encoder: PcapNgWriter<Vec<u8>>,
@@ -61,25 +61,25 @@ struct File {
 const WRITE_BYTES: usize = 64 * 1024;
 /// So much is kept for a writer that fails, which it gets should it work again.
 const BUFFER_BYTES_MAX: usize = 1024 * 1024;
-/// What a block of a frame takes besides the frame: its header, padding, options and length.
+/// Bytes of a frame's block besides the frame: header, padding, options and length.
 const BLOCK_OVERHEAD: usize = 64;
 /// How many interfaces a file has; all that come later are one together.
 const INTERFACES_MAX: usize = 1024;
 /// Nanoseconds: the negative power of ten of a second.
 const NANOSECONDS: u8 = 9;
-/// What stands for frames of any length.
+/// The snap length that means unlimited.
 const SNAP_BYTES_MAX: usize = 262_144;
 
 impl Recorder {
     /// Begins a file.
     ///
-    /// The writer is called by whoever has a frame to record, so one that waits delays them: give it
-    /// a file or memory, and to anything slower a thread of its own. One that fails is reported once
-    /// by a warning and tried again; frames that find no more room meanwhile are
-    /// [lost](RecorderStatistics::lost), and whatever is recorded goes on. One that panics is treated
-    /// so too, and not called again.
+    /// The writer is called in the task or thread that records a frame, so a slow one delays that:
+    /// pass a file or memory, and give anything slower a thread of its own. A failure is logged
+    /// once and the write is retried; frames that do not fit the buffer meanwhile are
+    /// [lost](RecorderStatistics::lost), and the recorded device is not disturbed. A panic counts
+    /// as a failure, after which the writer is not called again.
     pub fn new(writer: impl Write + Send + 'static) -> Self {
-        let encoder = PcapNgWriter::new(Vec::new()).expect("memory takes what it is given");
+        let encoder = PcapNgWriter::new(Vec::new()).expect("writing to memory does not fail");
         Self(Arc::new(Mutex::new(File {
             encoder,
             writer: Box::new(writer),
@@ -105,23 +105,23 @@ impl Recorder {
         Interface { file: self.0.clone(), id }
     }
 
-    /// Writes what is in the buffer, and has the writer do the same with its own.
+    /// Writes the buffer, and flushes the writer.
     ///
     /// # Errors
     ///
-    /// What the writer fails with.
+    /// The error of the writer.
     pub fn flush(&self) -> io::Result<()> {
         lock(&self.0).flush()
     }
 
-    /// What it has done so far.
+    /// The counters so far.
     pub fn statistics(&self) -> RecorderStatistics {
         lock(&self.0).statistics
     }
 }
 
 impl Interface {
-    /// Records a frame that went this way at this time.
+    /// Records a frame with its time and direction.
     pub fn record(&self, at: Instant, direction: Direction, frame: &[u8]) {
         lock(&self.file).add_frame(self.id, at, direction, frame);
     }
@@ -145,7 +145,7 @@ impl File {
         }
         let snaplen = self.snap_bytes as u32;
         let block = InterfaceDescriptionBlock { linktype, snaplen, options };
-        self.encoder.write_pcapng_block(block).expect("memory takes what it is given");
+        self.encoder.write_pcapng_block(block).expect("writing to memory does not fail");
         count as u32
     }
 
@@ -198,9 +198,9 @@ impl File {
         started + at.saturating_duration_since(tokio)
     }
 
-    /// Writes what is encoded, and tells once if that fails.
+    /// Writes the encoded blocks, and logs a failure once.
     fn write_out(&mut self) {
-        // Both the failure and what it leaves behind are kept.
+        // The failure is noted, and the rest of the buffer kept.
         let _ = self.try_write_out();
     }
 
@@ -215,7 +215,7 @@ impl File {
         result
     }
 
-    /// Goes on exactly behind what the writer has taken, so that the file stays readable.
+    /// Resumes exactly behind the last byte that the writer took, so that the file stays readable.
     fn write_all(&mut self) -> io::Result<()> {
         while let left @ [_, ..] = &self.encoder.get_ref()[self.written..] {
             let writer = &mut self.writer;
@@ -249,12 +249,12 @@ fn call<R>(is_broken: &mut bool, write: impl FnOnce() -> io::Result<R>) -> io::R
     })
 }
 
-/// An option of a block says its length in 16 bits; more than this is nobody's name.
+/// The length of an option has 16 bits; no interface name is longer than this.
 const NAME_BYTES_MAX: usize = 255;
 
 impl Drop for File {
     fn drop(&mut self) {
-        // Nobody is left who could be told.
+        // There is no caller left to return an error to.
         let _ = self.flush();
     }
 }
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_written_when_the_last_is_dropped() {
+    fn buffer_is_flushed_when_the_last_handle_is_dropped() {
         let disk = Disk::new(usize::MAX);
         let recorder = Recorder::new(disk.clone());
         let interface = recorder.interface("", Medium::Ip);

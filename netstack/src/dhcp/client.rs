@@ -29,8 +29,8 @@ const RETRANSMIT_MAX: Duration = Duration::from_secs(64);
 /// After so many requests without an answer, a minute in all, the offer is no longer waited for
 /// (RFC 2131 section 3.1).
 const REQUESTS_MAX: u32 = 4;
-/// A lease is asked for again after half of what is left of it, but not sooner (RFC 2131 section
-/// 4.4.5).
+/// A lease is extended again after half of its remaining time, but not sooner than this (RFC 2131
+/// section 4.4.5).
 const EXTEND_INTERVAL_MIN: Duration = Duration::from_secs(60);
 /// After the second refusal in a row the client waits so long, after each further one twice as
 /// long: a server that offers and refuses is not asked as fast as the link carries it.
@@ -40,7 +40,7 @@ const VERIFICATIONS_MAX: u32 = 2;
 /// A client, which is a task beside its stack.
 #[derive(Debug)]
 pub(crate) struct Client {
-    place: ClientContext,
+    context: ClientContext,
     config: Config,
     dhcp_release: Arc<Release>,
     random: StdRng,
@@ -51,9 +51,9 @@ pub(crate) struct Session {
     client: Client,
     socket: Arc<UdpSocket>,
     identity: Identity,
-    /// When it began to ask for what it asks for.
+    /// Start of the current acquisition or extension; the field `secs` counts from it.
     began: Instant,
-    /// What it had last, which it asks for again.
+    /// The last address held, requested again (option 50).
     last: Option<Ipv4Addr>,
     /// Refusals in a row.
     refusals: u32,
@@ -69,7 +69,7 @@ struct Held {
     since: Instant,
 }
 
-/// What comes of asking for more time.
+/// Result of an attempt to extend a lease.
 enum Extended {
     Granted(Held),
     Refused,
@@ -78,23 +78,23 @@ enum Extended {
 }
 
 impl Client {
-    pub(crate) fn new(place: ClientContext, config: Config) -> Self {
-        let random = random::generator(place.entropy, Purpose::Dhcp);
-        Self { place, config, dhcp_release: Arc::default(), random }
+    pub(crate) fn new(context: ClientContext, config: Config) -> Self {
+        let random = random::generator(context.entropy, Purpose::Dhcp);
+        Self { context, config, dhcp_release: Arc::default(), random }
     }
 
-    /// What is to be said at the end.
+    /// The message that shutting the stack down sends.
     pub(crate) fn dhcp_release(&self) -> Arc<Release> {
         self.dhcp_release.clone()
     }
 
-    /// Opens what it needs of the stack.
+    /// Opens the client's socket.
     pub(crate) async fn start(mut self) -> io::Result<Session> {
-        let socket = self.place.net.udp_bind((Ipv4Addr::UNSPECIFIED, CLIENT_PORT)).await?;
+        let socket = self.context.net.udp_bind((Ipv4Addr::UNSPECIFIED, CLIENT_PORT)).await?;
         socket.set_broadcast(true)?;
-        // A server tells clients apart by it, whatever the link.
+        // The server identifies clients by it, on any link.
         let made_up = || MacAddr::locally_administered(self.random.random());
-        let hardware_address = self.place.hardware_address.unwrap_or_else(made_up).octets();
+        let hardware_address = self.context.hardware_address.unwrap_or_else(made_up).octets();
         // Hardware type and address (RFC 2132 section 9.14).
         let own_id = || [&[1][..], &hardware_address[..]].concat();
         let identity = Identity {
@@ -102,8 +102,8 @@ impl Client {
             client_id: self.config.client_id.clone().unwrap_or_else(own_id),
             host_name: self.config.host_name.clone(),
         };
-        let began = self.place.clock.now();
-        let moves = Moves::new(&self.place.net, &self.place.clock);
+        let began = self.context.clock.now();
+        let moves = Moves::new(&self.context.net, &self.context.clock);
         let socket = Arc::new(socket);
         Ok(Session {
             client: self,
@@ -117,7 +117,7 @@ impl Client {
         })
     }
 
-    fn tell(&self, event: &Event) {
+    fn emit(&self, event: &Event) {
         match event {
             Event::Offer { address, server } => {
                 tracing::info!(%address, %server, "dhcp: offer");
@@ -140,7 +140,7 @@ impl Client {
             Event::Lost => tracing::info!("dhcp: lost"),
         }
         if let Some(hook) = &self.config.on_event {
-            hook.tell(event);
+            hook.call(event);
         }
     }
 }
@@ -158,7 +158,7 @@ impl Session {
     /// `BrokenPipe`, once the stack is gone.
     async fn run(&mut self) -> io::Result<Infallible> {
         loop {
-            // One that was held before a panic is held on.
+            // A lease that was in force before a panic stays in force.
             let held = match self.held.take() {
                 Some(held) => held,
                 None => self.acquire().await?,
@@ -179,8 +179,8 @@ impl Session {
                 self.wait_until(Some(until)).await?;
             }
             let query = Query { requested: self.last, ..self.query(DhcpMessageType::Discover) };
-            self.say(Query { transaction, ..query }, Ipv4Addr::BROADCAST).await?;
-            self.tell(Event::Discover);
+            self.send(Query { transaction, ..query }, Ipv4Addr::BROADCAST).await?;
+            self.emit(Event::Discover);
             let until = self.now() + self.fuzzed(interval);
             interval = (interval * 2).min(RETRANSMIT_MAX);
             let offered = |answer| match answer {
@@ -190,13 +190,13 @@ impl Session {
             let offer = match self.answer(transaction, Some(until), offered).await? {
                 Heard::Answer(offer) => offer,
                 Heard::Nothing => continue,
-                // Nobody has heard the last question.
+                // The last message was sent on another link.
                 Heard::Moved => {
                     interval = RETRANSMIT_FIRST;
                     continue;
                 }
             };
-            self.tell(Event::Offer { address: offer.address, server: offer.server });
+            self.emit(Event::Offer { address: offer.address, server: offer.server });
             if let Some(held) = self.request(transaction, &offer).await? {
                 return Ok(held);
             }
@@ -205,7 +205,7 @@ impl Session {
         }
     }
 
-    /// Asks for what was offered.
+    /// Requests the offered address.
     async fn request(&mut self, transaction: u32, offer: &Lease) -> io::Result<Option<Held>> {
         let mut interval = RETRANSMIT_FIRST;
         for _ in 0..REQUESTS_MAX {
@@ -216,14 +216,14 @@ impl Session {
                 server: Some(offer.server),
                 ..self.query(DhcpMessageType::Request)
             };
-            self.say(query, Ipv4Addr::BROADCAST).await?;
-            self.tell(Event::Request);
+            self.send(query, Ipv4Addr::BROADCAST).await?;
+            self.emit(Event::Request);
             let until = since + self.fuzzed(interval);
             interval = (interval * 2).min(RETRANSMIT_MAX);
             let of_server = |answer| decision(answer, Some(offer.server));
             match self.answer(transaction, Some(until), of_server).await? {
                 Heard::Answer(Ok(lease)) => {
-                    self.tell(Event::Ack { lease: lease.clone() });
+                    self.emit(Event::Ack { lease: lease.clone() });
                     self.refusals = 0;
                     return Ok(Some(Held { lease, since }));
                 }
@@ -243,13 +243,13 @@ impl Session {
         loop {
             let lease = &held.lease;
             self.held = Some(held.clone());
-            // Whoever sees the address may shut the stack down at once.
+            // A program that sees the address may shut the stack down immediately.
             self.prepare_release(lease);
-            let provider = &self.client.place.provider;
+            let provider = &self.client.context.provider;
             let refused = provider.provide(Source::Dhcp, lease.provided()).await?;
             self.last = Some(lease.address.addr());
             if refused.addresses.is_empty() {
-                self.tell(Event::Bound(lease.clone()));
+                self.emit(Event::Bound(lease.clone()));
             }
             match self.keep(&held).await? {
                 Some(longer) => held = longer,
@@ -258,12 +258,12 @@ impl Session {
         }
         self.held = None;
         self.client.dhcp_release.set(None);
-        self.client.place.provider.provide(Source::Dhcp, Provided::default()).await?;
-        self.tell(Event::Lost);
+        self.client.context.provider.provide(Source::Dhcp, Provided::default()).await?;
+        self.emit(Event::Lost);
         Ok(())
     }
 
-    /// Waits until a lease has to be asked for again, and asks; `None` if it is over.
+    /// Waits until a lease is due for renewal, and extends it; `None` once it has ended.
     async fn keep(&mut self, held: &Held) -> io::Result<Option<Held>> {
         let renew_at = held.lease.duration.map(|_| held.since + held.lease.renew_after);
         loop {
@@ -282,8 +282,8 @@ impl Session {
         }
     }
 
-    /// Asks whether the lease holds where the stack is now (RFC 2131 sections 3.2, 3.7 and 4.4.2). If
-    /// nobody says anything it is kept for the rest of its time.
+    /// Verifies the lease on the link that the stack is on now (RFC 2131 sections 3.2, 3.7 and
+    /// 4.4.2). Without an answer the lease is kept for its remaining time.
     async fn verify(&mut self, held: &Held) -> io::Result<Extended> {
         self.began = self.now();
         let mut interval = RETRANSMIT_FIRST;
@@ -292,8 +292,8 @@ impl Session {
             let since = self.now();
             let requested = Some(held.lease.address.addr());
             let query = Query { transaction, requested, ..self.query(DhcpMessageType::Request) };
-            self.say(query, Ipv4Addr::BROADCAST).await?;
-            self.tell(Event::Request);
+            self.send(query, Ipv4Addr::BROADCAST).await?;
+            self.emit(Event::Request);
             let until = since + self.fuzzed(interval);
             interval *= 2;
             let heard = self.answer(transaction, Some(until), |answer| decision(answer, None));
@@ -307,11 +307,11 @@ impl Session {
     fn decided(&mut self, decision: Result<Lease, Ipv4Addr>, since: Instant) -> Extended {
         match decision {
             Ok(lease) => {
-                self.tell(Event::Ack { lease: lease.clone() });
+                self.emit(Event::Ack { lease: lease.clone() });
                 Extended::Granted(Held { lease, since })
             }
             Err(server) => {
-                // Asking for it again would be in vain.
+                // The server would refuse it again.
                 self.refused(server);
                 Extended::Refused
             }
@@ -330,7 +330,7 @@ impl Session {
             (Event::Rebinding, Ipv4Addr::BROADCAST, None, expires_at),
         ] {
             if self.now() < end {
-                self.tell(event);
+                self.emit(event);
             }
             loop {
                 let since = self.now();
@@ -339,8 +339,8 @@ impl Session {
                 }
                 let own = lease.address.addr();
                 let query = Query { transaction, own, ..self.query(DhcpMessageType::Request) };
-                self.say(query, asked).await?;
-                self.tell(Event::Request);
+                self.send(query, asked).await?;
+                self.emit(Event::Request);
                 let until = end.min(since + ((end - since) / 2).max(EXTEND_INTERVAL_MIN));
                 let decide = |answer| decision(answer, decides);
                 if let Heard::Answer(decision) =
@@ -356,7 +356,7 @@ impl Session {
     fn refused(&mut self, server: Ipv4Addr) {
         self.refusals = self.refusals.saturating_add(1);
         self.last = None;
-        self.tell(Event::Nak { server });
+        self.emit(Event::Nak { server });
     }
 
     /// Notes how to give the lease back.
@@ -377,7 +377,7 @@ impl Session {
     }
 
     fn now(&self) -> Instant {
-        self.client.place.clock.now()
+        self.client.context.clock.now()
     }
 
     /// A second more or less, anything between.
@@ -386,12 +386,13 @@ impl Session {
         interval - Duration::from_secs(1) + Duration::from_millis(fuzz)
     }
 
-    fn tell(&self, event: Event) {
-        self.client.tell(&event);
+    fn emit(&self, event: Event) {
+        self.client.emit(&event);
     }
 }
 
-/// The lease that was granted, or who refused; nothing that another server than `by` says.
+/// The granted lease, or the server that refused it; `None` for answers of a server other than
+/// `by`.
 fn decision(answer: Answer, by: Option<Ipv4Addr>) -> Option<Result<Lease, Ipv4Addr>> {
     let decides = |server| by.is_none_or(|by| by == server);
     match answer {

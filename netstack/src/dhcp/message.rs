@@ -1,10 +1,9 @@
 //! DHCP messages: RFC 2131 section 2, with the options of RFC 2132, 3396, 3397 and 3442.
 //!
-//! smoltcp reads and writes the header and writes options. Its `DhcpRepr` knows few of the options
-//! that are needed here. dhcproto knows all of them, but gives a message up for one option that it
-//! dislikes, asserts that some have their right length, panics when asked for a hardware address
-//! that claims to be longer than its field, and brings hickory-proto into stacks that ask for no
-//! names. So options are read here.
+//! smoltcp reads and writes the header and writes options. Its `DhcpRepr` supports few of the
+//! options that are needed here. dhcproto supports all of them, but rejects a message for one
+//! malformed option, asserts on option lengths, panics on a hardware address length beyond its
+//! field, and pulls in hickory-proto even without the feature `dns`. So options are read here.
 
 use super::Lease;
 use crate::domains;
@@ -21,7 +20,7 @@ use std::time::Duration;
 pub(super) const SERVER_PORT: u16 = 67;
 pub(super) const CLIENT_PORT: u16 = 68;
 
-/// Name servers, search domains and routes of a lease; what is more is left out.
+/// Limits for the entries of a lease; the rest is ignored.
 const NAME_SERVERS_MAX: usize = 8;
 const SEARCH_DOMAINS_MAX: usize = 8;
 const ROUTES_MAX: usize = 32;
@@ -29,7 +28,7 @@ const ROUTES_MAX: usize = 32;
 const MTU_MIN: usize = 576;
 
 const MAGIC: u32 = 0x6382_5363;
-/// The header, and where options may be if option 52 says so (RFC 2131 section 2).
+/// The header, and the fields that may carry options (option 52, RFC 2131 section 2).
 const HEADER_BYTES: usize = 240;
 const SERVER_NAME: std::ops::Range<usize> = 44..108;
 const BOOT_FILE: std::ops::Range<usize> = 108..236;
@@ -66,7 +65,7 @@ mod option {
     pub(super) const END: u8 = 255;
 }
 
-/// What a client asks for. Classless routes come before the router (RFC 3442).
+/// The parameter request list. Classless routes come before the router (RFC 3442).
 const PARAMETERS: [u8; 10] = [
     option::SUBNET_MASK,
     option::CLASSLESS_ROUTES,
@@ -80,7 +79,7 @@ const PARAMETERS: [u8; 10] = [
     option::REBINDING_TIME,
 ];
 
-/// Who asks.
+/// The client's identification.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
     pub(super) hardware_address: [u8; 6],
@@ -90,7 +89,7 @@ pub(super) struct Identity {
     pub(super) host_name: Option<String>,
 }
 
-/// What a client says.
+/// A message from a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Query {
     pub(super) kind: DhcpMessageType,
@@ -106,7 +105,7 @@ pub(super) struct Query {
     pub(super) bytes_max: u16,
 }
 
-/// What a server says.
+/// An answer from a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     Offer(Lease),
@@ -202,7 +201,7 @@ pub(super) fn read(
     }
 }
 
-/// What is leased, if an address is and a stack can have it.
+/// The lease in an answer, if a host can use it.
 fn lease(
     own: Ipv4Addr,
     server: Ipv4Addr,
@@ -244,8 +243,8 @@ fn lease(
     })
 }
 
-/// T1 and T2 as the server says, if it says something sensible, or else what RFC 2131 section
-/// 4.4.5 says, a little less, so that not all clients renew at once.
+/// T1 and T2 from the server if they are valid, otherwise the defaults of RFC 2131 section 4.4.5, a
+/// little less, so that not all clients renew at once.
 fn times(
     options: &BTreeMap<u8, Vec<u8>>,
     duration: Option<Duration>,
@@ -287,8 +286,8 @@ fn routes(options: &BTreeMap<u8, Vec<u8>>) -> Vec<Route> {
     routes
 }
 
-/// One route, and what follows it: the length of the prefix, as many bytes of it as say something,
-/// and the router.
+/// One route and the rest of the data: the prefix length, the significant bytes of the prefix, and
+/// the router.
 fn classless_route(data: &[u8]) -> Option<(Ipv4Net, Ipv4Addr, &[u8])> {
     let (len, rest) = data.split_first()?;
     let significant = usize::from(*len).div_ceil(8);
@@ -302,7 +301,7 @@ fn classless_route(data: &[u8]) -> Option<(Ipv4Net, Ipv4Addr, &[u8])> {
     Some((Ipv4Net::new(network.into(), *len).ok()?, (*gateway).into(), rest))
 }
 
-/// The domains of option 119, or else those of option 15, which many servers give several.
+/// The domains of option 119, or else of option 15, where many servers put several.
 fn search_domains(options: &BTreeMap<u8, Vec<u8>>) -> Vec<String> {
     if let Some(data) = options.get(&option::DOMAIN_SEARCH) {
         return domains::read(data, true, SEARCH_DOMAINS_MAX);
@@ -313,7 +312,7 @@ fn search_domains(options: &BTreeMap<u8, Vec<u8>>) -> Vec<String> {
     names.map(str::to_owned).take(SEARCH_DOMAINS_MAX).collect()
 }
 
-/// All options, in the order of RFC 3396 section 5; what stands in several parts is put together.
+/// All options, in the order of RFC 3396 section 5; split options are concatenated.
 fn options(message: &[u8]) -> BTreeMap<u8, Vec<u8>> {
     let mut options = BTreeMap::new();
     collect(message.get(HEADER_BYTES..).unwrap_or_default(), &mut options);
@@ -329,7 +328,7 @@ fn options(message: &[u8]) -> BTreeMap<u8, Vec<u8>> {
     options
 }
 
-/// The options of one field, up to its end or to one that does not fit.
+/// The options of one field, up to its end or to one that exceeds it.
 fn collect(mut field: &[u8], options: &mut BTreeMap<u8, Vec<u8>>) {
     while let Some((kind, rest)) = field.split_first() {
         match *kind {
@@ -364,7 +363,7 @@ fn is_host(address: Ipv4Addr) -> bool {
     !matches!(address.octets()[0], 0 | 127 | 224..)
 }
 
-/// The prefix of a network of which nobody says how large it is (RFC 791 section 3.2).
+/// The classful prefix length, for a lease without a subnet mask (RFC 791 section 3.2).
 fn class(address: Ipv4Addr) -> u8 {
     match address.octets()[0] {
         0..128 => 8,

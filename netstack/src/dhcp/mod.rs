@@ -1,9 +1,9 @@
 //! An IPv4 address from a DHCP server (RFC 2131).
 //!
-//! [`Builder::dhcp`](crate::Builder::dhcp) gives a stack a client, which is a task beside it: it
-//! asks for an address, gives it to the stack with the routes, name servers and MTU that come with
-//! it, renews the lease in time, and takes everything back when it is lost. What is published can
-//! be waited for:
+//! [`Builder::dhcp`](crate::Builder::dhcp) starts a client, a task beside the stack: it acquires a
+//! lease, configures the stack with its address, routes, name servers and MTU, renews it in time,
+//! and removes all of that when the lease is lost. Programs wait for an address with
+//! [`watch_network`](crate::Net::watch_network):
 //!
 //! ```no_run
 //! # fn device() -> netstack::device::PipeDevice { unimplemented!() }
@@ -17,18 +17,17 @@
 //! # }
 //! ```
 //!
-//! When the link comes up, and after a suspend of the machine, the client asks at once: for an address,
-//! or whether it may keep the one that it has (RFC 2131 section 3.2); a lease whose time was over
-//! meanwhile is given up. How soon a suspend is noticed says [`Clock`](crate::Clock).
+//! When the link comes up, and after a suspend of the machine, the client immediately acquires a
+//! lease, or verifies the one it holds (RFC 2131 section 3.2); a lease that expired in the meantime
+//! is dropped. [`Clock`](crate::Clock) documents how soon a suspend is noticed.
 //!
-//! A connection on an address that is lost ends with
-//! [`Error::AddressRemoved`](crate::Error::AddressRemoved); a listener on all addresses goes on with
-//! the next one.
+//! A connection on an address that is lost fails with
+//! [`Error::AddressRemoved`](crate::Error::AddressRemoved); a listener on the unspecified address
+//! keeps listening and accepts on the next one.
 //!
-//! What the client does not do: it asks nobody whether an address is in use before it takes it
-//! (DHCPDECLINE), does not remember a lease from one run to the next, and begins without the pause of
-//! up to ten seconds that RFC 2131 section 4.4.1 has against many hosts that start together. An address that the stack was
-//! given otherwise stays, and so do its routes; messages to all then come from it.
+//! Not implemented: probing an address before use (DHCPDECLINE), keeping a lease across runs, and
+//! the random delay of up to ten seconds before the first message (RFC 2131 section 4.4.1).
+//! Addresses and routes from elsewhere stay, and the client then broadcasts from such an address.
 
 mod client;
 mod message;
@@ -49,19 +48,19 @@ use std::time::Duration;
 /// How a stack asks for its address.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What the host calls itself (option 12), up to 255 bytes; nothing by default.
+    /// The host name (option 12), up to 255 bytes; none by default.
     pub host_name: Option<String>,
-    /// What the server knows the host by (option 61), with its type, 2 to 255 bytes; the hardware
-    /// address by default.
+    /// The client identifier (option 61), including its type, 2 to 255 bytes; the hardware address
+    /// by default.
     pub client_id: Option<Vec<u8>>,
     /// Whether the address is given back when the stack is [shut
     /// down](crate::Stack::shutdown); so by default. A stack that is dropped keeps its lease.
     pub release: bool,
-    /// Who is told what happens, besides the log.
+    /// Called on every event, besides the log.
     pub on_event: Option<Hook<Event>>,
 }
 
-/// What happens to a client. Each is also logged at the level *info*.
+/// An event of the client. Each is also logged at the level *info*.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// It has asked whether there is a server.
@@ -70,10 +69,10 @@ pub enum Event {
     Offer {
         /// The address.
         address: Ipv4Net,
-        /// Who has it.
+        /// The server.
         server: Ipv4Addr,
     },
-    /// It has asked for an address, for more time, or whether it may keep what it has.
+    /// It has sent a DHCPREQUEST: for an offered address, to extend the lease, or to verify it.
     Request,
     /// A server has agreed.
     Ack {
@@ -91,11 +90,11 @@ pub enum Event {
     Rebinding,
     /// The lease is in force.
     Bound(Lease),
-    /// The address is gone; it begins anew.
+    /// The lease has ended; the client starts over.
     Lost,
 }
 
-/// What a server leases.
+/// A lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// The address, with the network on the link.
@@ -104,13 +103,13 @@ pub struct Lease {
     pub server: Ipv4Addr,
     /// The classless routes, or else the default route (RFC 3442), up to 32.
     pub routes: Vec<Route>,
-    /// Who is asked for names, up to eight.
+    /// The name servers, up to eight.
     pub name_servers: Vec<Ipv4Addr>,
     /// The domains in which a name without dots is looked for, up to eight.
     pub search_domains: Vec<String>,
     /// The largest IP packet of the link, in bytes.
     pub mtu: Option<usize>,
-    /// How long the lease lasts; `None` for ever.
+    /// How long the lease lasts; `None` if it is infinite.
     pub duration: Option<Duration>,
     /// After how much of it the server is asked for more (T1).
     pub renew_after: Duration,
@@ -125,10 +124,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Calls `told` on every event, in the client's task: it must not block.
+    /// Calls `callback` on every event, in the client's task; it must not block.
     #[must_use]
-    pub fn on_event(mut self, told: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.on_event = Some(Hook::new(told));
+    pub fn on_event(mut self, callback: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.on_event = Some(Hook::new(callback));
         self
     }
 }

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Default)]
 pub(crate) struct Release(Mutex<Option<Message>>);
 
-/// A message, whom it is for, and what sends it.
+/// The socket to send from, the server's address, and the message.
 pub(super) type Message = (Arc<UdpSocket>, SocketAddr, Vec<u8>);
 
 impl Release {
-    /// Sends it. A stack that is shut down sends what is queued before.
+    /// Queues the message. A stack that is shutting down still sends what is queued.
     pub(crate) fn send(&self) {
         if let Some((socket, server, message)) = self.lock().take() {
             tracing::info!(%server, "gives the address back");

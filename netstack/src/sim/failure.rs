@@ -1,16 +1,16 @@
-//! What a failing run leaves: the command that repeats it, and where its packets are.
+//! Output of a failing run: the command that repeats it, and the capture of its packets.
 
 use std::env;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-/// Says which command runs the test of this thread again, with variables in its environment: for
-/// tests that are random and print what repeats them. As a line for a POSIX shell.
+/// The command that runs this thread's test again, with environment variables set: for randomized
+/// tests that print it on failure. A line for a POSIX shell.
 ///
-/// Under `cargo test` it names the package, the target, the profile and the test, be that ignored
-/// or not; elsewhere it is the program itself. The thread must have the name of the test, as the
-/// test harness gives it. Features that were named for `cargo test` are not in it.
+/// Under `cargo test` it names the package, target, profile and test, ignored or not; otherwise the
+/// executable itself. The thread must have the name of the test, as the test harness gives it.
+/// Features passed to `cargo test` are not included.
 ///
 /// ```
 /// let command = netstack::sim::repeat_command(&[("MY_SEED", &7)]);
@@ -28,7 +28,7 @@ pub(super) fn capture_path(seed: u64) -> PathBuf {
     Test::current().capture(seed)
 }
 
-/// A test that runs, and what it is part of.
+/// A running test, with its executable and package.
 struct Test {
     executable: PathBuf,
     /// The package and the folder of its manifest, from cargo.
@@ -80,7 +80,7 @@ impl Test {
         };
         command += &format!(" -p {}", quoted(package));
         if package == env!("CARGO_PKG_NAME") {
-            // It is what this module is part of.
+            // The package of this module.
             command += " --features sim";
         }
         command
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_is_beside_what_cargo_has_built() {
+    fn capture_is_written_into_cargos_target_directory() {
         let path = test("/t/debug/deps/net-0123456789abcdef", None, Some("a::b")).capture(7);
 
         assert_eq!(path, Path::new("/t/tmp/net-a.b-seed-7.pcap"));

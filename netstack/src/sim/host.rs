@@ -12,7 +12,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-/// Says what a host is to be; made by [`Sim::host`](super::Sim::host).
+/// Configures a host; made by [`Sim::host`](super::Sim::host).
 #[derive(Debug)]
 #[must_use = "a host is there once it is spawned"]
 pub struct HostBuilder {
@@ -30,7 +30,7 @@ impl HostBuilder {
         Self { network, addresses: Vec::new(), link: LinkConfig::new(), config: Config::default() }
     }
 
-    /// Adds an address, in place of those that a host gets by itself.
+    /// Adds an address; the host then gets none by default.
     pub fn address(mut self, address: IpNet) -> Self {
         self.addresses.push(address);
         self
@@ -52,8 +52,8 @@ impl HostBuilder {
     ///
     /// # Errors
     ///
-    /// Those of [`Builder::spawn`]; `AddrNotAvailable` if it is up to the network to find
-    /// addresses and it has had 65,534 hosts.
+    /// Those of [`Builder::spawn`]; `AddrNotAvailable` if no address was added and there have been
+    /// 65,534 hosts.
     pub fn spawn(mut self) -> io::Result<Host> {
         let number = self.network.next_host();
         if self.addresses.is_empty() {
@@ -73,7 +73,7 @@ impl HostBuilder {
     }
 }
 
-/// The addresses of the host of a number that was told none.
+/// The default addresses of the host with this number.
 fn addresses(number: usize) -> io::Result<[IpNet; 2]> {
     let number = u16::try_from(number).ok().filter(|number| *number < u16::MAX);
     let number = number.ok_or(io::ErrorKind::AddrNotAvailable)?;
@@ -83,8 +83,8 @@ fn addresses(number: usize) -> io::Result<[IpNet; 2]> {
     Ok([v4.into(), v6.into()])
 }
 
-/// A host on a simulated network: a stack and its link. Cheap to clone; it runs until it is
-/// stopped or the run ends.
+/// A host on a simulated network: a stack and its link. Cheap to clone; it runs until it is stopped
+/// or the run ends.
 #[derive(Debug, Clone)]
 pub struct Host {
     network: Arc<Network>,
@@ -109,19 +109,19 @@ impl Host {
         self.network.link(self.index)
     }
 
-    /// Changes its link. Packets under way arrive as if it had not.
+    /// Changes its link. Packets in flight are not affected.
     pub fn set_link(&self, link: LinkConfig) {
         self.network.set_link(self.index, link);
     }
 
-    /// Shows every packet on its link to `filter`, before anything else happens to it; those for
-    /// which it says `false` are lost. Takes the place of an earlier one. One that panics loses the
-    /// packet, and the run ends with that panic.
+    /// Calls `filter` for every packet on its link, before any impairment; packets for which it
+    /// returns `false` are lost. Replaces an earlier filter. If it panics, the packet is lost, and
+    /// the run ends with that panic.
     pub fn set_filter(&self, filter: impl FnMut(Direction, &[u8]) -> bool + Send + 'static) {
         self.network.set_filter(self.index, Some(Box::new(filter)));
     }
 
-    /// Ends [`set_filter`](Self::set_filter).
+    /// Removes the filter.
     pub fn clear_filter(&self) {
         self.network.set_filter(self.index, None);
     }
@@ -131,8 +131,8 @@ impl Host {
         self.network.counters(self.index, direction)
     }
 
-    /// Stops its stack at once, as dropping a [`Stack`](crate::Stack) does: peers are told, pending
-    /// operations fail. For a host that vanishes without a word take its link
+    /// Stops its stack at once, as dropping a [`Stack`](crate::Stack) does: peers get resets,
+    /// pending operations fail. For a host that vanishes silently take its link
     /// [down](LinkConfig::down).
     pub fn stop(&self) {
         drop(self.network.take_stack(self.index));

@@ -18,9 +18,8 @@ use tokio::time::{Instant, Sleep};
 ///
 /// It follows tokio's clock: real time in a program, virtual time in a test that pauses it.
 ///
-/// To the stack it is a device without offload, since a packet must be whole to be damaged, with
-/// the smaller of the link's and the device's MTU. Packets that are under way when the stack ends
-/// are lost.
+/// It offers no offload, since a packet must be complete to be damaged, and the smaller of the
+/// link's and the device's MTU. Packets in flight when the stack ends are lost.
 ///
 /// ```no_run
 /// # fn device() -> netstack::device::PipeDevice { unimplemented!() }
@@ -44,22 +43,22 @@ pub struct Impaired<D> {
     impairment: Impairment,
     outgoing: Flights,
     incoming: Flights,
-    /// Rings when the first of all flights ends.
+    /// Fires when the first packet in flight arrives.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// How many packets may be under way in each direction: 100 Mbit/s for seven seconds. At that
-/// many the stack sees a link without room, and the device is not asked for more.
+/// The maximum number of packets in flight in each direction: 100 Mbit/s for seven seconds. At that
+/// many the link has no room, and the device is not read.
 const UNDER_WAY_MAX: usize = 1 << 16;
 /// How many packets are taken from the device before the stack gets one.
 const BATCH_FRAMES: usize = 64;
 
 impl<D: Device> Impaired<D> {
-    /// Puts a link in front of a device. The seed decides which packets are lost and damaged.
+    /// Puts a link in front of a device. The seed determines which packets are lost and damaged.
     ///
     /// [`Builder::spawn`](crate::Builder::spawn) fails with `InvalidInput` if the device computes
-    /// checksums or cuts and joins segments, because what comes from it may be incomplete or many
-    /// packets in one: open a TUN with `InterfaceOffload::Off`.
+    /// checksums or cuts and joins segments, because its frames may be incomplete or contain
+    /// several packets: open a TUN with `InterfaceOffload::Off`.
     pub fn new(device: D, link: LinkConfig, seed: u64) -> Self {
         let theirs = device.capabilities();
         let capabilities = LinkCapabilities::new(theirs.medium, theirs.mtu.min(link.mtu));
@@ -87,7 +86,7 @@ impl<D: Device> Impaired<D> {
         self.outgoing.extend(from_host.carry(link, Instant::now(), packet));
     }
 
-    /// Gives the device what has got through, as far as it has room.
+    /// Passes arrived packets to the device, as far as it has room.
     fn pass_on(&mut self) {
         let now = Instant::now();
         while self.outgoing.is_due(now)
@@ -103,7 +102,7 @@ impl<D: Device> Impaired<D> {
         self.device.flush();
     }
 
-    /// Takes what the device has received.
+    /// Receives packets from the device.
     fn take_in(&mut self) {
         let now = Instant::now();
         for _ in 0..BATCH_FRAMES {
@@ -117,7 +116,7 @@ impl<D: Device> Impaired<D> {
         }
     }
 
-    /// Passes on whatever is due, and sees to it that the task is woken when something is again.
+    /// Passes on due packets, and arranges a wake-up for the next.
     fn poll_flights(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             self.pass_on();
@@ -204,7 +203,7 @@ impl<D: Device> Device for Impaired<D> {
     }
 }
 
-/// The place for one frame on an impaired device.
+/// A slot for one frame at an impaired device.
 #[derive(Debug)]
 pub struct ImpairedSlot<'a, D>(&'a mut Impaired<D>);
 
@@ -229,17 +228,17 @@ struct State {
 }
 
 impl Impairment {
-    /// What the link is like now.
+    /// The current configuration of the link.
     pub fn link(&self) -> LinkConfig {
         self.lock().link.clone()
     }
 
-    /// Changes the link. Packets under way arrive as if it had not.
+    /// Changes the link. Packets in flight are not affected.
     pub fn set_link(&self, link: LinkConfig) {
         self.lock().link = link;
     }
 
-    /// What the link did so far.
+    /// The counters of one direction so far.
     pub fn counters(&self, direction: Direction) -> LinkCounters {
         let state = self.lock();
         match direction {
@@ -253,11 +252,11 @@ impl Impairment {
     }
 }
 
-/// Packets under way in one direction, in the order in which they arrive.
+/// Packets in flight in one direction, in order of arrival.
 #[derive(Debug, Default)]
 struct Flights {
     heap: BinaryHeap<Reverse<(Instant, u64, Bytes)>>,
-    /// How many have begun, so that those that arrive at the same time keep their order.
+    /// Packets sent, as a tie-breaker for those that arrive at the same time.
     begun: u64,
 }
 
@@ -309,7 +308,7 @@ mod tests {
         (stack.spawn(device).expect("a valid device"), far, impairment)
     }
 
-    /// Sends so many datagrams from the stack; returns those that come out of the pipe, and when.
+    /// Sends this many datagrams from the stack; returns those that arrive at the pipe, and when.
     async fn send(stack: &Stack, far: &PipeEnd, count: u32) -> Vec<(Duration, Bytes)> {
         let socket = stack.net().udp_bind("10.0.0.2:9").await.expect("free");
         let start = Instant::now();
@@ -329,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_stack_sends_is_delayed_lost_and_damaged() {
+    async fn outbound_packets_are_delayed_lost_and_damaged() {
         let link =
             LinkConfig::new().delay(DELAY).loss(0.2).duplicate(0.2).corrupt(0.2).reorder(0.2);
         let (stack, far, impairment) = stack_behind(link);
@@ -351,7 +350,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_from_the_device_is_delayed_lost_and_damaged_too() {
+    async fn inbound_packets_are_delayed_lost_and_damaged() {
         let link = LinkConfig::new().delay(DELAY).loss(0.2).duplicate(0.2).corrupt(0.2);
         let (there, from, _) = stack_behind(LinkConfig::new());
         let packets = send(&there, &from, 1000).await;
@@ -398,7 +397,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_device_that_computes_checksums_is_refused() {
+    async fn device_with_checksum_offload_is_refused() {
         let (device, _far) = crate::device::join(16, Medium::Ip, 1500, true);
         let device = Impaired::new(device, LinkConfig::new(), 1);
         assert_eq!(device.capabilities().segment_bytes_max, None);

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// One direction of a link: its queue, its luck and what it did.
+/// One direction of a link: its queue, its random numbers and its counters.
 #[derive(Debug)]
 pub(super) struct Lane {
     random: StdRng,
@@ -19,7 +19,7 @@ pub(super) struct Lane {
     last_arrival: Option<Instant>,
 }
 
-/// How long a packet that is to be overtaken is held up, in microseconds.
+/// The extra delay of a reordered packet, in microseconds.
 const HOLD_UP_MICROS: std::ops::RangeInclusive<u64> = 1_000..=10_000;
 
 impl Lane {
@@ -56,7 +56,7 @@ impl Lane {
             self.counters.lost += 1;
             return Vec::new();
         }
-        // What is under way must not keep a buffer that it shared with others.
+        // A copy: a packet in flight must not keep a buffer that it shared with others.
         let mut packets = vec![Bytes::copy_from_slice(&packet)];
         if self.random.random_bool(link.duplicate) {
             self.counters.duplicated += 1;
@@ -72,7 +72,7 @@ impl Lane {
         while self.departures.front().is_some_and(|departure| *departure <= now) {
             self.departures.pop_front();
         }
-        // The first of them is on its way out, and waits no more.
+        // The first of them is being transmitted, and no longer queued.
         if self.departures.len() > link.queue_packets {
             return None;
         }

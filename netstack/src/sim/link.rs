@@ -1,17 +1,18 @@
-//! What a link is like, and what it did.
+//! Configuration and counters of a link.
 
 use std::time::Duration;
 
-/// What a link does to the packets on it, in each of its two directions.
+/// Impairments of a link, for each of its two directions.
 ///
-/// A new one does nothing: no delay, no loss, any rate, packets of up to 1,500 bytes. Probabilities
-/// are from 0 to 1 and concern each packet on its own.
+/// The default has none: no delay, no loss, unlimited bandwidth, packets of up to 1,500 bytes.
+/// Probabilities are from 0 to 1 and apply to each packet independently.
 ///
 /// ```
 /// use netstack::sim::LinkConfig;
 /// use std::time::Duration;
 ///
-/// let satellite = LinkConfig::new().delay(Duration::from_millis(300)).bandwidth(2_000_000).loss(0.01);
+/// let satellite =
+/// LinkConfig::new().delay(Duration::from_millis(300)).bandwidth(2_000_000).loss(0.01);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinkConfig {
@@ -44,7 +45,7 @@ impl LinkConfig {
         }
     }
 
-    /// How long a packet is under way, one way.
+    /// The one-way delay.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
@@ -65,21 +66,21 @@ impl LinkConfig {
     /// If it is zero.
     #[must_use]
     pub fn bandwidth(mut self, bits_per_second: u64) -> Self {
-        assert!(bits_per_second > 0, "a link of no bandwidth is one that is down");
+        assert!(bits_per_second > 0, "the bandwidth must not be zero: take the link down instead");
         self.bits_per_second = Some(bits_per_second);
         self
     }
 
-    /// How many packets the queue in front of the bandwidth holds, at first 1,000; what does not
-    /// fit is lost.
+    /// The capacity of the queue in front of the bandwidth, in packets, by default 1,000; packets
+    /// beyond it are lost.
     #[must_use]
     pub fn queue(mut self, packets: usize) -> Self {
         self.queue_packets = packets;
         self
     }
 
-    /// The largest IP packet, in bytes; larger ones are lost. A host learns the MTU of the link
-    /// that it is made with, and hears of no change.
+    /// The largest IP packet, in bytes; larger ones are lost. A host takes the MTU of its first
+    /// link, and does not follow changes.
     #[must_use]
     pub fn mtu(mut self, bytes: usize) -> Self {
         self.mtu = bytes;
@@ -121,7 +122,7 @@ impl LinkConfig {
         self
     }
 
-    /// Ends [`down`](Self::down).
+    /// Takes the link up again after [`down`](Self::down).
     #[must_use]
     pub fn up(mut self) -> Self {
         self.is_down = false;
@@ -140,14 +141,14 @@ fn checked(probability: f64) -> f64 {
     probability
 }
 
-/// What one direction of a link did so far, in packets.
+/// Counters of one direction of a link, in packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LinkCounters {
     /// Given to the link.
     pub sent: u64,
     /// Handed over at its end, copies included.
     pub arrived: u64,
-    /// Lost by chance, or because a filter said so.
+    /// Lost at random, or by a filter.
     pub lost: u64,
     /// Lost because the link was down.
     pub lost_down: u64,

@@ -2,9 +2,9 @@
 //! virtual time.
 //!
 //! For tests of asynchronous programs. [`run`] gives the program a [`Sim`], whose hosts are whole
-//! stacks; nothing in it waits for real time, so minutes of retransmissions take milliseconds.
-//! Everything random follows from a seed: the links, and the stacks' own ports and sequence
-//! numbers. The same seed gives the same packets at the same times.
+//! stacks; nothing in it waits for real time, so minutes of retransmissions take milliseconds. All
+//! randomness derives from a seed: the links, and the stacks' ports and sequence numbers. The same
+//! seed gives the same packets at the same times.
 //!
 //! ```
 //! use netstack::sim::{self, LinkConfig};
@@ -33,31 +33,30 @@
 //!
 //! # The network
 //!
-//! Each host has a [`LinkConfig`] of its own to one network in the middle, which passes a packet on to
-//! the host that has its destination address, and multicast and broadcast to all others. A packet
-//! for an address that nobody has is never heard of again: that is a black hole. A packet meets
-//! the sender's link and then the receiver's. Links can be changed at any time.
+//! Each host has a [`LinkConfig`] of its own to one network in the middle, which forwards a packet
+//! to the host with its destination address, and multicast and broadcast to all others. A packet to
+//! an unknown address is silently dropped. A packet crosses the sender's link and then the
+//! receiver's. Links can be changed at any time.
 //!
-//! # A run that fails
+//! # Failing runs
 //!
-//! prints the command that repeats it with the same seed, and writes what the hosts sent to a file
-//! that Wireshark reads: into the folder `tmp` of cargo's target directory, or of the system where
-//! cargo has not built the test. Two variables of the environment change that: `NETSTACK_SIM_SEED`
-//! takes the place of the seeds in the program, and `NETSTACK_SIM_PCAP` names the file. A run that
-//! succeeds writes none.
+//! A failing run prints the command that repeats it with the same seed, and writes the packets of
+//! the hosts to a pcap file: in `tmp` in cargo's target directory, or in the system's temporary
+//! directory if cargo has not built the test. The environment variable `NETSTACK_SIM_SEED`
+//! overrides the seeds of the program, and `NETSTACK_SIM_PCAP` names the file.
 //!
 //! # In front of a real device
 //!
-//! [`Impaired`] puts a [`LinkConfig`] in front of any device, such as a TUN, in real time or virtual.
+//! [`Impaired`] puts a [`LinkConfig`] in front of any device, such as a TUN, in real or virtual time.
 //!
-//! # What it cannot do
+//! # Limitations
 //!
-//! * tokio's timers have a grain of a millisecond, and so have arrivals.
-//! * `tokio::select!` without `biased` picks its branch by a generator of tokio's own, which has
+//! * tokio's timers have a granularity of a millisecond, and so have arrivals.
+//! * `tokio::select!` without `biased` picks its branch with a generator of tokio's own, which has
 //!   another seed in each run.
-//! * Blocking sockets would stop the one thread that there is. Time is real for them: use
+//! * Blocking sockets would block the only thread. They need real time: use
 //!   [`Pair::spawn_threads`](crate::Pair::spawn_threads).
-//! * There is no router that would tell a sender of a smaller MTU: what is too large is lost.
+//! * No router sends "packet too big" to a sender: packets beyond a link's MTU are lost.
 
 mod failure;
 mod host;
@@ -81,20 +80,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// Takes the place of the seeds that a program names.
+/// Overrides the seeds that a program passes.
 const SEED_VARIABLE: &str = "NETSTACK_SIM_SEED";
 /// Where a failing run writes its packets.
 const PCAP_VARIABLE: &str = "NETSTACK_SIM_PCAP";
 
-/// Runs a future in a simulated network, in virtual time, and returns what it returns.
+/// Runs a future in a simulated network, in virtual time, and returns its output.
 ///
 /// When the future is done, every task of [`Sim::spawn`] is aborted, and every stack must become
 /// empty by itself: no sockets, no connections in TIME-WAIT, no buffers, no timers.
 ///
 /// # Panics
 ///
-/// If the future does, or a task of [`Sim::spawn`]; if a stack is not empty 1,000 s after the end,
-/// because somebody still has a handle or a socket leaked. What repeats the run is printed first.
+/// If the future or a task of [`Sim::spawn`] does; if a stack is not empty 1,000 s after the end,
+/// because a handle is still held or a socket leaked. The command that repeats the run is printed
+/// first.
 pub fn run<F, Fut>(seed: u64, test: F) -> Fut::Output
 where
     F: FnOnce(Sim) -> Fut,
@@ -149,14 +149,14 @@ where
         output
     };
     catch_unwind(AssertUnwindSafe(|| runtime.block_on(whole))).unwrap_or_else(|panic| {
-        tell_how_to_repeat(&sim);
+        print_repeat_command(&sim);
         resume_unwind(panic)
     })
 }
 
-/// A failing test is told about where the panic is: on standard error.
+/// Prints it on standard error, as the test harness does with the panic.
 #[expect(clippy::print_stderr, reason = "a failed simulation prints its seed")]
-fn tell_how_to_repeat(sim: &Sim) {
+fn print_repeat_command(sim: &Sim) {
     let seed = sim.seed();
     let path = std::env::var_os(PCAP_VARIABLE).filter(|path| !path.is_empty());
     let path = path.map_or_else(|| failure::capture_path(seed), PathBuf::from);
@@ -185,8 +185,8 @@ impl Sim {
 
     /// Describes one more host.
     ///
-    /// Unless it is told otherwise it gets the next addresses, with a link that does no harm: the
-    /// first host is 10.0.0.1 and fd00::1, the second 10.0.0.2 and fd00::2, and so on.
+    /// By default it gets the next addresses, and a link without impairments: the first host is
+    /// 10.0.0.1 and fd00::1, the second 10.0.0.2 and fd00::2, and so on.
     pub fn host(&self) -> HostBuilder {
         HostBuilder::new(self.network.clone())
     }
@@ -205,7 +205,7 @@ impl Sim {
 
     /// Runs a task that is aborted when the future of [`run`] ends, such as a server's loop.
     ///
-    /// What it returns is dropped; if it panics, the run fails.
+    /// Its output is dropped; if it panics, the run fails.
     pub fn spawn<Fut>(&self, task: Fut)
     where
         Fut: Future + Send + 'static,
@@ -236,12 +236,12 @@ impl Sim {
         self.network.trace_hash()
     }
 
-    /// Writes what the hosts have sent to a file that Wireshark and tcpdump read: the first 256
-    /// bytes of each of the last 65,536 packets.
+    /// Writes the packets sent by the hosts to a pcap file, for Wireshark and tcpdump: the first
+    /// 256 bytes of each of the last 65,536 packets.
     ///
     /// # Errors
     ///
-    /// What keeps the file from being written.
+    /// A failure to write the file.
     pub fn write_pcap(&self, path: &Path) -> io::Result<()> {
         self.network.write_pcap(path)
     }

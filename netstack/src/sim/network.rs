@@ -1,4 +1,4 @@
-//! The network in the middle: who is on it, and what is under way.
+//! The network in the middle: its hosts, and the packets in flight.
 
 use super::lane::Lane;
 use super::link::{LinkConfig, LinkCounters};
@@ -26,7 +26,7 @@ use tokio::time::Instant;
 pub(super) struct Network {
     seed: u64,
     start: Instant,
-    /// Something is under way that may arrive before all else.
+    /// A new packet in flight may arrive before all others.
     sooner: Notify,
     state: Mutex<State>,
 }
@@ -36,7 +36,7 @@ struct State {
     ports: Vec<Port>,
     routes: HashMap<IpAddr, usize>,
     flights: BinaryHeap<Reverse<Flight>>,
-    /// How many flights have begun, so that those that arrive at the same time keep their order.
+    /// Packets sent, as a tie-breaker for those that arrive at the same time.
     begun: u64,
     trace: Trace,
     /// The first panic of a filter.
@@ -62,7 +62,7 @@ impl fmt::Debug for Port {
     }
 }
 
-/// A packet under way.
+/// A packet in flight.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Flight {
     at: Instant,
@@ -136,7 +136,8 @@ impl Network {
         index
     }
 
-    /// A seed for one part of one host, so that what one does leaves the others' luck alone.
+    /// A seed for one part of one host, so that parts and hosts do not affect each other's random
+    /// numbers.
     pub(super) fn seed_of(&self, host: usize, part: u64) -> u64 {
         // The multiplier of Knuth's MMIX generator spreads neighbouring numbers.
         let step = |state: u64, input: u64| {
@@ -185,7 +186,7 @@ impl Network {
         self.lock().ports[host].stack.take()
     }
 
-    /// The stacks that nobody has stopped.
+    /// The stacks that were not stopped.
     pub(super) fn running(&self) -> Vec<Net> {
         let state = self.lock();
         state.ports.iter().filter_map(|port| Some(port.stack.as_ref()?.net().clone())).collect()
@@ -246,7 +247,7 @@ impl State {
         }
     }
 
-    /// Sends a packet in the middle on to whom it is for.
+    /// Forwards a packet in the middle to its destination.
     fn route(&mut self, now: Instant, from: Option<usize>, packet: Bytes) {
         let Some(destination) = destination(&packet) else { return };
         if let Some(host) = self.routes.get(&destination) {
@@ -258,7 +259,7 @@ impl State {
         }
     }
 
-    /// Lets everything arrive whose time has come.
+    /// Delivers all packets that are due.
     fn arrive(&mut self, now: Instant) {
         while self.flights.peek().is_some_and(|Reverse(flight)| flight.at <= now) {
             let Some(Reverse(flight)) = self.flights.pop() else { return };
@@ -279,7 +280,7 @@ impl State {
     }
 }
 
-/// Takes what a host sends, until it stops.
+/// Forwards the packets of a host, until it stops.
 async fn collect(network: Arc<Network>, host: usize, pipe: Arc<PipeEnd>) {
     while let Some(packet) = pipe.recv().await {
         network.send(host, packet);

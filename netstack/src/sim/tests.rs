@@ -59,7 +59,7 @@ fn one_seed_gives_the_same_packets_each_time_and_another_others() {
 }
 
 #[test]
-fn a_link_delays_each_way() {
+fn link_delay_applies_in_each_direction() {
     run_exactly(1, |sim| async move {
         let (near, _far) = sim.pair(LinkConfig::new().delay(40 * MILLISECOND));
         let socket = near.net().ping("fd00::2".parse().expect("an address")).await.expect("free");
@@ -88,7 +88,7 @@ fn bandwidth_spreads_packets_and_a_short_queue_loses_them() {
 }
 
 #[test]
-fn probabilities_are_kept_and_what_happened_is_counted() {
+fn impairments_occur_with_their_probability_and_are_counted() {
     run_exactly(1, |sim| async move {
         let impaired = LinkConfig::new().loss(0.2).duplicate(0.2).corrupt(0.2).reorder(0.2);
         let (near, far) = sim.pair(impaired.delay(MILLISECOND));
@@ -102,7 +102,7 @@ fn probabilities_are_kept_and_what_happened_is_counted() {
         assert!(near_200(counters.duplicated) && near_200(counters.corrupted), "{counters:?}");
         assert!(near_200(counters.reordered), "{counters:?}");
         assert_eq!(counters.arrived, 1000 - counters.lost + counters.duplicated);
-        // The stack drops what was damaged, as its checksums say.
+        // The stack drops damaged packets, whose checksums are wrong.
         assert!(received.len() as u64 <= counters.arrived - counters.corrupted);
         assert!(received.windows(2).any(|pair| pair[0].1 > pair[1].1), "some were overtaken");
     });
@@ -138,7 +138,7 @@ fn link_that_is_down_or_too_narrow_loses_every_packet() {
 }
 
 #[test]
-fn a_filter_loses_what_it_says() {
+fn packets_refused_by_a_filter_are_lost() {
     run_exactly(1, |sim| async move {
         let (near, far) = sim.pair(LinkConfig::new());
         let mut count = 0;
@@ -157,7 +157,7 @@ fn a_filter_loses_what_it_says() {
 }
 
 #[test]
-fn many_hosts_hear_a_packet_that_is_for_all() {
+fn multicast_packet_reaches_all_other_hosts() {
     run_exactly(1, |sim| async move {
         let hosts: Vec<_> = (0..300).map(|_| sim.host().spawn().expect("addresses")).collect();
         let all = Bytes::from_static(&[
@@ -174,7 +174,7 @@ fn many_hosts_hear_a_packet_that_is_for_all() {
 
 #[test]
 #[should_panic(expected = "left behind")]
-fn a_socket_that_outlives_the_run_is_found() {
+fn socket_that_outlives_the_run_fails_it() {
     let mut outside = None;
     let kept = &mut outside;
     run_exactly(1, |sim| async move {

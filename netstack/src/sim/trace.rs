@@ -1,4 +1,4 @@
-//! What was sent and when.
+//! The packets of a run, with their times.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,11 +22,11 @@ struct Record {
 
 /// How many packets are kept.
 const PACKETS_MAX: usize = 65_536;
-/// How much of each is kept: the headers, and what the payload begins with.
+/// The captured bytes of each: the headers and the start of the payload.
 const HEAD_BYTES_MAX: usize = 256;
 /// `LINKTYPE_RAW`: packets begin with an IP header of either version.
 const LINK_TYPE: u32 = 101;
-/// Of files whose times are in microseconds.
+/// For timestamps in microseconds.
 const MAGIC: u32 = 0xa1b2_c3d4;
 
 impl Trace {
@@ -43,8 +43,8 @@ impl Trace {
         self.hasher.finish()
     }
 
-    /// Writes the file format of libpcap (draft-ietf-opsawg-pcap section 4), which knows no
-    /// numbers past 32 bits.
+    /// Writes the classic pcap format (draft-ietf-opsawg-pcap section 4), whose numbers have 32
+    /// bits.
     pub(super) fn write_pcap(&self, mut file: impl Write) -> io::Result<()> {
         let version = 2 | 4 << 16;
         for word in [MAGIC, version, 0, 0, HEAD_BYTES_MAX as u32, LINK_TYPE] {

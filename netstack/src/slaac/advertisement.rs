@@ -23,7 +23,7 @@ const SEARCH_DOMAINS: u8 = 31;
 /// Domains of one option.
 const DOMAINS_MAX: usize = 8;
 
-/// What a router says of itself and of the link. Lifetimes are in seconds.
+/// The contents of a router advertisement. Lifetimes are in seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Advertisement {
     pub(super) router: Ipv6Addr,
@@ -56,7 +56,7 @@ pub(super) struct Prefix {
     pub(super) preferred: u32,
 }
 
-/// Reads an IPv6 packet, if it is an advertisement that may be believed (RFC 4861 section 6.1.2).
+/// Reads an IPv6 packet, if it is a valid advertisement (RFC 4861 section 6.1.2).
 pub(super) fn read(packet: &[u8]) -> Option<Advertisement> {
     let ip = Ipv6Packet::new_checked(packet).ok()?;
     let (router, payload) = (ip.src_addr(), ip.payload());
@@ -101,7 +101,7 @@ pub(super) fn read(packet: &[u8]) -> Option<Advertisement> {
 }
 
 impl Advertisement {
-    /// Notes one option, if it is one that is known and whole.
+    /// Takes one option, if it is known and well-formed.
     fn take(&mut self, kind: u8, option: &[u8]) {
         let Ok(known) = NdiscOption::new_checked(option) else { return };
         let lifetime = || option[4..].first_chunk().map(|bytes| u32::from_be_bytes(*bytes));

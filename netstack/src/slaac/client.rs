@@ -1,4 +1,4 @@
-//! The task: asks routers, listens to them, and puts into force what they say.
+//! The task: solicits routers, and configures the stack from their advertisements.
 
 use super::advertisement::{self, HOP_LIMIT};
 use super::learned::Learned;
@@ -38,7 +38,7 @@ const SOLICITATION_BYTES: usize = 8;
 /// A client, which is a task beside its stack.
 #[derive(Debug)]
 pub(crate) struct Client {
-    place: ClientContext,
+    context: ClientContext,
     config: Config,
     random: StdRng,
 }
@@ -49,11 +49,11 @@ pub(crate) struct Session {
     socket: RawSocket,
     watch: NetworkWatch,
     learned: Learned,
-    /// What is in force.
+    /// The configuration in force.
     provided: Provided,
-    /// The addresses of which the stack did not know yet whether it can have them.
+    /// The addresses that were tentative at the last look.
     tentative: Vec<IpAddr>,
-    /// What is sent reaches somebody.
+    /// Whether the link is up and has a carrier.
     is_running: bool,
     jumps: Jumps,
     /// The next question, until a router has answered.
@@ -76,20 +76,20 @@ enum Happened {
 }
 
 impl Client {
-    pub(crate) fn new(place: ClientContext, config: Config) -> Self {
-        let random = random::generator(place.entropy, Purpose::Slaac);
-        Self { place, config, random }
+    pub(crate) fn new(context: ClientContext, config: Config) -> Self {
+        let random = random::generator(context.entropy, Purpose::Slaac);
+        Self { context, config, random }
     }
 
-    /// Opens what it needs of the stack.
+    /// Opens the client's socket.
     pub(crate) async fn start(mut self) -> io::Result<Session> {
-        let socket = self.place.net.raw(Version::V6, IpProtocol::Icmpv6.into()).await?;
-        let mut watch = self.place.net.watch_network();
+        let socket = self.context.net.raw(Version::V6, IpProtocol::Icmpv6.into()).await?;
+        let mut watch = self.context.net.watch_network();
         let is_running = is_running(&watch.current());
         let made_up = || MacAddr::locally_administered(self.random.random());
-        let hardware_address = self.place.hardware_address.unwrap_or_else(made_up).octets();
+        let hardware_address = self.context.hardware_address.unwrap_or_else(made_up).octets();
         let identifiers = Identifiers { identifier: self.config.identifier, hardware_address };
-        let jumps = self.place.clock.jumps();
+        let jumps = self.context.clock.jumps();
         let mut session = Session {
             client: self,
             socket,
@@ -101,23 +101,23 @@ impl Client {
             jumps,
             question: None,
         };
-        session.begin_to_ask();
+        session.start_soliciting();
         Ok(session)
     }
 
-    fn tell(&self, event: &Event) {
+    fn emit(&self, event: &Event) {
         match event {
-            Event::Solicited => tracing::info!("slaac: routers are asked"),
+            Event::Solicited => tracing::info!("slaac: solicitation"),
             Event::Advertised { router } => tracing::info!(%router, "slaac: advertisement"),
             Event::Added(address) => tracing::info!(%address, "slaac: address"),
             Event::Deprecated(address) => tracing::info!(%address, "slaac: deprecated"),
-            Event::Removed(address) => tracing::info!(%address, "slaac: over"),
+            Event::Removed(address) => tracing::info!(%address, "slaac: removed"),
             Event::Taken(address) => tracing::info!(%address, "slaac: taken"),
             Event::Router(router) => tracing::info!(?router, "slaac: default router"),
             Event::NameServers(servers) => tracing::info!(?servers, "slaac: name servers"),
         }
         if let Some(hook) = &self.config.on_event {
-            hook.tell(event);
+            hook.call(event);
         }
     }
 }
@@ -138,28 +138,32 @@ impl Session {
             let mut events = Vec::new();
             match self.next().await? {
                 Happened::Packet(packet) => {
-                    if let Some(said) = advertisement::read(&packet) {
-                        self.learned.hear(said, self.client.place.clock.now(), &mut events);
+                    if let Some(advertisement) = advertisement::read(&packet) {
+                        self.learned.update(
+                            advertisement,
+                            self.client.context.clock.now(),
+                            &mut events,
+                        );
                     }
                 }
-                Happened::Changed(network) => self.look_at(&network, &mut events),
-                // Who knows on which link it is now (RFC 4861 section 6.3.7).
-                Happened::Jumped => self.begin_to_ask(),
+                Happened::Changed(network) => self.on_change(&network, &mut events),
+                // The host may be on another link now (RFC 4861 section 6.3.7).
+                Happened::Jumped => self.start_soliciting(),
                 Happened::Due => {}
             }
             let is_answer = |event: &Event| matches!(event, Event::Advertised { .. });
             let is_answered = events.iter().any(is_answer) && self.learned.router().is_some();
-            self.learned.pass(self.client.place.clock.now(), &mut events);
+            self.learned.pass(self.client.context.clock.now(), &mut events);
             if events.contains(&Event::Router(None)) {
-                self.begin_to_ask();
+                self.start_soliciting();
             } else if is_answered {
                 self.question = None;
             }
-            self.put_into_force().await?;
+            self.apply().await?;
             for event in &events {
-                self.client.tell(event);
+                self.client.emit(event);
             }
-            self.ask().await?;
+            self.solicit().await?;
         }
     }
 
@@ -167,12 +171,12 @@ impl Session {
     async fn next(&mut self) -> io::Result<Happened> {
         let due = self.question.map(|question| question.at).into_iter().chain(self.learned.due());
         let due = due.min();
-        if due.is_some_and(|due| due <= self.client.place.clock.now()) {
+        if due.is_some_and(|due| due <= self.client.context.clock.now()) {
             // However much comes: a flood does not hold the time up.
             tokio::task::consume_budget().await;
             return Ok(Happened::Due);
         }
-        let clock = &self.client.place.clock;
+        let clock = &self.client.context.clock;
         let mut timer = pin!(due.map(|due| clock.sleep_until(due)));
         let mut packet = pin!(self.socket.recv());
         let mut changed = pin!(self.watch.changed());
@@ -199,8 +203,8 @@ impl Session {
         .await
     }
 
-    /// Notes which addresses are gone, and asks anew on a link that has come up again.
-    fn look_at(&mut self, network: &Network, events: &mut Vec<Event>) {
+    /// Notes removed addresses, and solicits routers again on a link that has come up.
+    fn on_change(&mut self, network: &Network, events: &mut Vec<Event>) {
         let has = |address: &IpAddr| network.addresses.iter().any(|own| own.addr() == *address);
         for given in self.provided.addresses.clone() {
             if let IpAddr::V6(address) = given.addr()
@@ -213,48 +217,48 @@ impl Session {
         self.tentative.clone_from(&network.tentative);
         let was_running = std::mem::replace(&mut self.is_running, is_running(network));
         if self.is_running && !was_running {
-            self.begin_to_ask();
+            self.start_soliciting();
         }
     }
 
-    async fn put_into_force(&mut self) -> io::Result<()> {
+    async fn apply(&mut self) -> io::Result<()> {
         let provided = self.learned.provided();
         if provided == self.provided {
             return Ok(());
         }
-        let refused = self.client.place.provider.provide(Source::Slaac, provided.clone()).await?;
-        let network = self.client.place.net.network();
+        let refused = self.client.context.provider.provide(Source::Slaac, provided.clone()).await?;
+        let network = self.client.context.net.network();
         self.provided = provided;
-        // What is not in force is neither lost nor done: it is tried again when something happens.
+        // Refused entries are neither lost nor in force: they are tried again at the next event.
         self.provided.addresses.retain(|address| !refused.addresses.contains(address));
         self.provided.routes.retain(|route| !refused.routes.contains(route));
         self.tentative.extend(&network.tentative);
         Ok(())
     }
 
-    fn begin_to_ask(&mut self) {
+    fn start_soliciting(&mut self) {
         let delay = FIRST_DELAY_MAX.mul_f64(self.client.random.random_range(0.0..1.0));
         let interval = self.fuzzed(INTERVAL_FIRST, 1.0);
-        self.question = Some(Question { at: self.client.place.clock.now() + delay, interval });
+        self.question = Some(Question { at: self.client.context.clock.now() + delay, interval });
     }
 
     /// Asks, if it is time to.
-    async fn ask(&mut self) -> io::Result<()> {
+    async fn solicit(&mut self) -> io::Result<()> {
         let Some(question) =
-            self.question.filter(|question| question.at <= self.client.place.clock.now())
+            self.question.filter(|question| question.at <= self.client.context.clock.now())
         else {
             return Ok(());
         };
         match self.socket.send(&solicitation()).await {
             Err(error) if is_end(&error) => return Err(error),
-            Err(error) => tracing::debug!(%error, "routers were not asked"),
-            Ok(()) => self.client.tell(&Event::Solicited),
+            Err(error) => tracing::debug!(%error, "the router solicitation was not sent"),
+            Ok(()) => self.client.emit(&Event::Solicited),
         }
         // RFC 7559 section 2.1.
         let longer = self.fuzzed(question.interval, 2.0);
         let interval = if longer > INTERVAL_MAX { self.fuzzed(INTERVAL_MAX, 1.0) } else { longer };
         self.question =
-            Some(Question { at: self.client.place.clock.now() + question.interval, interval });
+            Some(Question { at: self.client.context.clock.now() + question.interval, interval });
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! What was learned of routers, and for how long it holds.
+//! State learned from router advertisements, with its lifetimes.
 
 use super::advertisement::{Advertisement, Preference, Prefix};
 use super::{Event, Identifiers, PREFIX_LEN};
@@ -14,10 +14,10 @@ const ROUTERS_MAX: usize = 8;
 const NETWORKS_MAX: usize = 16;
 const ADDRESSES_MAX: usize = 16;
 const NAMES_MAX: usize = 8;
-/// Nobody shortens the life of an address to less than this (RFC 4862 section 5.5.3(e)).
+/// An advertisement cannot shorten an address's lifetime below this (RFC 4862 section 5.5.3(e)).
 const LIFE_MIN: Duration = Duration::from_secs(2 * 3600);
 
-/// When something ends; `None` for never.
+/// When an entry expires; `None` for never.
 type End = Option<Instant>;
 
 /// All that was learned.
@@ -25,18 +25,18 @@ type End = Option<Instant>;
 pub(super) struct Learned {
     identifiers: Identifiers,
     routers: Vec<Lasting<(Ipv6Addr, Preference)>>,
-    /// What is on the link.
+    /// On-link prefixes.
     networks: Vec<Lasting<Ipv6Net>>,
     own: Vec<Own>,
     name_servers: Vec<Lasting<Ipv6Addr>>,
     search_domains: Vec<Lasting<String>>,
     mtu: Option<usize>,
-    /// What was told last.
-    told_router: Option<Ipv6Addr>,
-    told_servers: Vec<Ipv6Addr>,
+    /// Last published.
+    published_router: Option<Ipv6Addr>,
+    published_servers: Vec<Ipv6Addr>,
 }
 
-/// Something that ends.
+/// An entry with its expiry.
 #[derive(Debug)]
 struct Lasting<T> {
     what: T,
@@ -73,47 +73,52 @@ impl Learned {
             name_servers: Vec::new(),
             search_domains: Vec::new(),
             mtu: None,
-            told_router: None,
-            told_servers: Vec::new(),
+            published_router: None,
+            published_servers: Vec::new(),
         }
     }
 
-    /// Takes what a router says.
-    pub(super) fn hear(&mut self, said: Advertisement, now: Instant, events: &mut Vec<Event>) {
-        events.push(Event::Advertised { router: said.router });
-        let router = (said.router, said.preference);
-        let is_router = |known: &(Ipv6Addr, Preference)| known.0 == said.router;
-        keep(&mut self.routers, router, said.lifetime.into(), now, ROUTERS_MAX, is_router);
-        for prefix in said.prefixes {
+    /// Takes an advertisement.
+    pub(super) fn update(
+        &mut self,
+        advertisement: Advertisement,
+        now: Instant,
+        events: &mut Vec<Event>,
+    ) {
+        events.push(Event::Advertised { router: advertisement.router });
+        let router = (advertisement.router, advertisement.preference);
+        let is_router = |known: &(Ipv6Addr, Preference)| known.0 == advertisement.router;
+        keep(&mut self.routers, router, advertisement.lifetime.into(), now, ROUTERS_MAX, is_router);
+        for prefix in advertisement.prefixes {
             if prefix.is_on_link {
                 let (network, valid) = (prefix.network, prefix.valid);
                 let is_network = |known: &Ipv6Net| *known == network;
                 keep(&mut self.networks, network, valid, now, NETWORKS_MAX, is_network);
             }
             if prefix.is_for_addresses && prefix.network.prefix_len() == PREFIX_LEN {
-                self.hear_prefix(&prefix, now, events);
+                self.update_prefix(&prefix, now, events);
             }
         }
-        for (server, lifetime) in said.name_servers {
+        for (server, lifetime) in advertisement.name_servers {
             keep(&mut self.name_servers, server, lifetime, now, NAMES_MAX, |it| *it == server);
         }
-        for (domain, lifetime) in said.search_domains {
+        for (domain, lifetime) in advertisement.search_domains {
             let same = domain.clone();
             keep(&mut self.search_domains, domain, lifetime, now, NAMES_MAX, |it| *it == same);
         }
-        if let Some(mtu) = said.mtu {
+        if let Some(mtu) = advertisement.mtu {
             self.mtu = usize::try_from(mtu).ok();
         }
         self.pass(now, events);
     }
 
     /// RFC 4862 section 5.5.3.
-    fn hear_prefix(&mut self, prefix: &Prefix, now: Instant, events: &mut Vec<Event>) {
+    fn update_prefix(&mut self, prefix: &Prefix, now: Instant, events: &mut Vec<Event>) {
         let (valid, preferred) = (end(now, prefix.valid), end(now, prefix.preferred));
         if let Some(own) = self.own.iter_mut().find(|own| own.network == prefix.network) {
             let left = own.end.map(|end| end - now);
             let said = valid.map(|end| end - now);
-            // (e): longer is believed, shorter only down to two hours.
+            // (e): a longer lifetime is accepted, a shorter one only down to two hours.
             let is_longer = match (said, left) {
                 (None, _) => true,
                 (Some(_), None) => said > Some(LIFE_MIN),
@@ -145,7 +150,7 @@ impl Learned {
         self.own.push(own);
     }
 
-    /// Forgets what is over, and tells what is new.
+    /// Removes expired entries, and reports changes.
     pub(super) fn pass(&mut self, now: Instant, events: &mut Vec<Event>) {
         self.routers.retain(|router| !is_over(router.end, now));
         self.networks.retain(|network| !is_over(network.end, now));
@@ -161,13 +166,13 @@ impl Learned {
             }
         }
         self.own.retain(|own| !is_over(own.end, now));
-        if self.router() != self.told_router {
-            self.told_router = self.router();
-            events.push(Event::Router(self.told_router));
+        if self.router() != self.published_router {
+            self.published_router = self.router();
+            events.push(Event::Router(self.published_router));
         }
         let servers: Vec<_> = self.name_servers.iter().map(|server| server.what).collect();
-        if servers != self.told_servers {
-            self.told_servers.clone_from(&servers);
+        if servers != self.published_servers {
+            self.published_servers.clone_from(&servers);
             events.push(Event::NameServers(servers));
         }
     }
@@ -185,14 +190,14 @@ impl Learned {
         routers.chain(networks).chain(servers).chain(domains).chain(own).flatten().min()
     }
 
-    /// The best router, of equal ones the one that was there first.
+    /// The router with the highest preference; of equal ones the first learned.
     pub(super) fn router(&self) -> Option<Ipv6Addr> {
         let best = self.routers.iter().map(|router| router.what.1).max()?;
         self.routers.iter().map(|router| router.what).find(|it| it.1 == best).map(|it| it.0)
     }
 
-    /// Notes that an address of these is not the stack's any more, and makes another one if its
-    /// owner may be somebody else.
+    /// Notes that the stack has lost one of these addresses, and makes another one if it was a
+    /// duplicate.
     pub(super) fn lost(&mut self, address: Ipv6Addr, is_taken: bool, events: &mut Vec<Event>) {
         let Some(own) = self.own.iter_mut().find(|own| own.address == Some(address)) else {
             return;
@@ -211,13 +216,13 @@ impl Learned {
         self.own.iter().filter_map(|own| own.address)
     }
 
-    /// An address with what is on the link around it.
+    /// An address with its on-link prefix.
     fn network(&self, address: Ipv6Addr) -> Ipv6Net {
         let is_on_link = self.networks.iter().any(|network| network.what.contains(&address));
         Ipv6Net::new_assert(address, if is_on_link { PREFIX_LEN } else { 128 })
     }
 
-    /// What the stack is to have.
+    /// The configuration for the stack.
     pub(super) fn provided(&self) -> Provided {
         let own: Vec<Ipv6Net> = self.addresses().map(|address| self.network(address)).collect();
         let networks = self.networks.iter().map(|network| network.what);
@@ -241,7 +246,7 @@ impl Learned {
     }
 }
 
-/// Keeps something for so many seconds from now on, or ends it with none.
+/// Adds or refreshes an entry with a lifetime in seconds; zero removes it.
 fn keep<T>(
     all: &mut Vec<Lasting<T>>,
     what: T,

@@ -1,18 +1,17 @@
 //! IPv6 addresses, routes and name servers from routers on the link (RFC 4861, 4862 and 8106).
 //!
-//! [`Builder::slaac`](crate::Builder::slaac) puts a task beside a stack that asks for router
-//! advertisements and listens to them. It makes an address of each prefix that is meant for it,
-//! keeps the routes to the prefixes on the link and to the best router, and removes each when its
-//! time is over. What is published can be waited for, as with [`dhcp`](crate::dhcp).
+//! [`Builder::slaac`](crate::Builder::slaac) starts a task beside the stack that solicits router
+//! advertisements. It makes an address from each autonomous prefix, keeps the on-link routes and a
+//! default route through the best router, and removes each when its lifetime expires. Programs wait
+//! for an address as with [`dhcp`](crate::dhcp).
 //!
-//! The stack itself finds out whether another node has an address that was made; one that was made
-//! of a secret is then replaced up to three times, one that was made of the hardware address is not.
+//! The stack itself detects duplicate addresses. A duplicate made from a secret is replaced, up to
+//! three times; one made from the hardware address is not.
 //!
-//! A deprecated address stays for the connections on it, and new ones avoid it.
+//! A deprecated address stays for its connections; new ones avoid it.
 //!
-//! What the task does not do: advertised hop limits, and times for neighbours, are left
-//! alone; routes to anything but everything (RFC 4191) are not read, and whether a router answers is
-//! not looked at; there is no DHCPv6.
+//! Not implemented: advertised hop limits and neighbour timers, more-specific routes (RFC 4191),
+//! router unreachability detection, and DHCPv6.
 
 mod advertisement;
 mod client;
@@ -31,33 +30,33 @@ use std::net::Ipv6Addr;
 /// How a stack makes IPv6 addresses.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// What the second half of each address is made of.
+    /// The source of the interface identifier of each address.
     pub identifier: Identifier,
-    /// Who is told what happens, besides the log.
+    /// Called on every event, besides the log.
     pub on_event: Option<Hook<Event>>,
 }
 
-/// What the second half of an address is made of.
+/// The source of the interface identifier, the second half of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub enum Identifier {
-    /// The hardware address (RFC 4291 appendix A); on a link without any, one that is made up anew
-    /// for each run.
+    /// The hardware address (RFC 4291 appendix A); on a link without any, a random one for each
+    /// run.
     #[default]
     HardwareAddress,
     /// A secret and the prefix: always the same in one network, and nothing that could be
     /// recognized in another (RFC 7217).
     StablePrivate {
-        /// Known to nobody else, and the same in each run.
+        /// Secret, and the same in each run.
         secret: [u8; 16],
     },
 }
 
-/// What happens. Each is also logged at the level *info*.
+/// An event of the client. Each is also logged at the level *info*.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Routers were asked to say something.
+    /// A router solicitation was sent.
     Solicited,
-    /// A router has said something.
+    /// A router advertisement was received.
     Advertised {
         /// Which, by its link-local address.
         router: Ipv6Addr,
@@ -77,16 +76,16 @@ pub enum Event {
 }
 
 impl Config {
-    /// Calls `told` on every event, in the task itself: it must not block.
+    /// Calls `callback` on every event, in the client's task; it must not block.
     #[must_use]
-    pub fn on_event(mut self, told: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.on_event = Some(Hook::new(told));
+    pub fn on_event(mut self, callback: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.on_event = Some(Hook::new(callback));
         self
     }
 }
 
 impl std::fmt::Debug for Identifier {
-    /// Does not tell the secret.
+    /// Hides the secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::HardwareAddress => "HardwareAddress",
@@ -124,7 +123,7 @@ impl Identifiers {
                 hasher.finish()
             }
         };
-        // Those of RFC 5453 mean something else; as good as never.
+        // RFC 5453 reserves these. The chance to meet one is negligible.
         let is_reserved = low == 0 || low >> 8 == 0x00fd_ffff_ffff_ffff && low & 0x80 != 0;
         let high = prefix.network().to_bits() & !u128::from(u64::MAX);
         (!is_reserved).then(|| Ipv6Addr::from_bits(high | u128::from(low)))

@@ -1,4 +1,4 @@
-//! The client against routers that say what a test says, in virtual time.
+//! The client against scripted routers, in virtual time.
 
 mod link;
 mod suspend;
@@ -26,12 +26,12 @@ const HOUR: u32 = 3600;
 
 type Events = Arc<Mutex<Vec<Event>>>;
 
-/// A stack with a client that listens, what it tells, and the far end of its link.
+/// A stack with a running client, the client's events, and the far end of its link.
 async fn start(seed: u64, config: Config) -> (Stack, Events, PipeEnd) {
     let (device, far) = device::pipe(64, 1500);
     let events = Events::default();
-    let told = events.clone();
-    let config = config.on_event(move |event| told.lock().expect("no panic").push(event.clone()));
+    let log = events.clone();
+    let config = config.on_event(move |event| log.lock().expect("no panic").push(event.clone()));
     let limits = netcore::Config { entropy: Entropy::Seed(seed), ..Default::default() };
     let stack = Builder::new().config(limits).slaac(config).spawn(device).expect("a stack");
     sleep(Duration::from_millis(1)).await;
@@ -89,8 +89,8 @@ fn mtu(mtu: u32) -> Vec<u8> {
     option
 }
 
-/// Sends a packet to the stack, and lets it be heard.
-async fn say(far: &PipeEnd, packet: Vec<u8>) {
+/// Sends a packet to the stack, and lets the client process it.
+async fn send(far: &PipeEnd, packet: Vec<u8>) {
     assert!(far.send(Bytes::from(packet)).await, "a running stack");
     sleep(Duration::from_millis(1)).await;
 }
@@ -125,7 +125,7 @@ async fn an_advertisement_is_put_into_force_and_is_over_in_time() {
         name_servers(700, &["fd00:7::53", "fe80::53", "ff02::1", "::"]),
         search_domain(600),
     ];
-    say(&far, advertisement(ROUTER, 1800, MEDIUM, &options)).await;
+    send(&far, advertisement(ROUTER, 1800, MEDIUM, &options)).await;
 
     let own = addresses(&stack);
     assert_eq!(own.len(), 2, "{own:?}");
@@ -158,7 +158,7 @@ async fn an_advertisement_is_put_into_force_and_is_over_in_time() {
     assert_eq!(addresses(&stack).len(), 2);
     assert_eq!(stack.net().network().deprecated.len(), 1);
     pass(2 * HOUR).await;
-    assert_eq!(addresses(&stack).len(), 1, "the one that lasts for ever");
+    assert_eq!(addresses(&stack).len(), 1, "the one with an infinite lifetime");
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,11 +175,11 @@ async fn routers_are_asked_more_and_more_rarely_until_one_answers() {
         assert!((waited / expected - 1.0).abs() < 0.11, "{waited} s instead of {expected} s");
         expected = (waited * 2.0).min(3600.0);
     }
-    // One that does not want to be a router by default is no answer.
-    say(&far, advertisement(ROUTER, 0, MEDIUM, &[])).await;
+    // A router with a lifetime of zero does not end the solicitations.
+    send(&far, advertisement(ROUTER, 0, MEDIUM, &[])).await;
     far.recv().await.expect("a question");
 
-    say(&far, advertisement(ROUTER, 9000, MEDIUM, &[])).await;
+    send(&far, advertisement(ROUTER, 9000, MEDIUM, &[])).await;
     pass(8999).await;
     assert!(far.try_recv().is_none());
     pass(2).await;
@@ -189,18 +189,18 @@ async fn routers_are_asked_more_and_more_rarely_until_one_answers() {
 #[tokio::test(start_paused = true)]
 async fn the_best_router_is_the_default_and_a_lost_one_is_replaced() {
     let (stack, events, far) = start(1, Config::default()).await;
-    say(&far, advertisement(ROUTER, 600, MEDIUM, &[])).await;
-    say(&far, advertisement(OTHER_ROUTER, 300, MEDIUM, &[])).await;
+    send(&far, advertisement(ROUTER, 600, MEDIUM, &[])).await;
+    send(&far, advertisement(OTHER_ROUTER, 300, MEDIUM, &[])).await;
     assert_eq!(gateways(&stack), [IpAddr::V6(ROUTER)], "the first of equals");
-    say(&far, advertisement(OTHER_ROUTER, 300, HIGH, &[])).await;
+    send(&far, advertisement(OTHER_ROUTER, 300, HIGH, &[])).await;
     assert_eq!(gateways(&stack), [IpAddr::V6(OTHER_ROUTER)]);
     pass(301).await;
     assert_eq!(gateways(&stack), [IpAddr::V6(ROUTER)]);
-    say(&far, advertisement(ROUTER, 0, MEDIUM, &[])).await;
+    send(&far, advertisement(ROUTER, 0, MEDIUM, &[])).await;
     assert!(gateways(&stack).is_empty());
 
-    let told = events.lock().expect("no panic").clone();
-    let routers: Vec<_> = told
+    let log = events.lock().expect("no panic").clone();
+    let routers: Vec<_> = log
         .iter()
         .filter_map(|it| if let Event::Router(it) = it { Some(*it) } else { None })
         .collect();
@@ -213,7 +213,7 @@ async fn address_lifetime_is_not_cut_below_two_hours() {
     let of = |valid, preferred| {
         advertisement(ROUTER, 1800, MEDIUM, &[prefix("fd00:7::", 64, flags, valid, preferred)])
     };
-    // What is said first and then, and for how long the address lasts after that.
+    // The first and second valid lifetime, and the lifetime in force after both.
     for (first, then, left) in [
         (10 * HOUR, 3 * HOUR, 3 * HOUR),
         (10 * HOUR, 60, 2 * HOUR),
@@ -223,8 +223,8 @@ async fn address_lifetime_is_not_cut_below_two_hours() {
         (HOUR, 90 * 60, 90 * 60),
     ] {
         let (stack, _, far) = start(1, Config::default()).await;
-        say(&far, of(first, first)).await;
-        say(&far, of(then, then)).await;
+        send(&far, of(first, first)).await;
+        send(&far, of(then, then)).await;
         pass(left - 2).await;
         assert_eq!(addresses(&stack).len(), 1, "{first} {then}");
         pass(3).await;
@@ -240,10 +240,10 @@ async fn a_lifetime_of_zero_removes() {
         let options = [prefix, name_servers(lifetime, &["fd00::53"]), search_domain(lifetime)];
         advertisement(ROUTER, 1800, MEDIUM, &options)
     };
-    say(&far, of(HOUR)).await;
+    send(&far, of(HOUR)).await;
     let now = stack.net().network();
     assert_eq!((now.routes.len(), now.name_servers.len(), now.search_domains.len()), (2, 1, 1));
-    say(&far, of(0)).await;
+    send(&far, of(0)).await;
     let now = stack.net().network();
     assert_eq!((now.routes.len(), now.name_servers.len(), now.search_domains.len()), (1, 0, 0));
 }
@@ -259,7 +259,7 @@ async fn a_hostile_link_cannot_fill_the_stack() {
             name_servers(HOUR, &[&server]),
         ];
         let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, round + 1);
-        say(&far, advertisement(router, 1800, MEDIUM, &options)).await;
+        send(&far, advertisement(router, 1800, MEDIUM, &options)).await;
     }
     let now = stack.net().network();
     assert_eq!((now.addresses.len(), now.name_servers.len()), (16, 8));
@@ -267,7 +267,7 @@ async fn a_hostile_link_cannot_fill_the_stack() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_no_router_should_say_changes_nothing() {
+async fn invalid_advertisements_are_ignored() {
     let (stack, _, far) = start(1, Config::default()).await;
     let flags = ON_LINK | FOR_ADDRESSES;
     let whole = |options: &[Vec<u8>]| advertisement(ROUTER, 1800, MEDIUM, options);
@@ -286,7 +286,7 @@ async fn what_no_router_should_say_changes_nothing() {
         whole(&[vec![3, 9, 64, flags, 0, 0, 0, 0]]),
         whole(&[vec![3, 4]]),
     ] {
-        say(&far, bad).await;
+        send(&far, bad).await;
     }
     assert!(gateways(&stack).is_empty());
 
@@ -302,7 +302,7 @@ async fn what_no_router_should_say_changes_nothing() {
         vec![25, 1, 0, 0, 0, 0, 0, 9],
         vec![200, 1, 0, 0, 0, 0, 0, 9],
     ] {
-        say(&far, whole(&[useless])).await;
+        send(&far, whole(&[useless])).await;
     }
     let now = stack.net().network();
     assert_eq!((now.addresses.len(), now.routes.len(), now.link.mtu), (0, 1, 1500));
@@ -317,7 +317,7 @@ async fn a_secret_gives_the_same_address_in_each_run() {
         let identifier = Identifier::StablePrivate { secret: [secret; 16] };
         let (stack, _, far) = start(seed, Config { identifier, on_event: None }).await;
         let option = prefix(network, 64, FOR_ADDRESSES, HOUR, HOUR);
-        say(&far, advertisement(ROUTER, 1800, MEDIUM, &[option])).await;
+        send(&far, advertisement(ROUTER, 1800, MEDIUM, &[option])).await;
         all.push(addresses(&stack).remove(0));
     }
     assert_eq!(all[0], all[1]);
@@ -325,7 +325,7 @@ async fn a_secret_gives_the_same_address_in_each_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_that_is_removed_by_hand_stays_away() {
+async fn an_address_removed_by_hand_is_not_added_again() {
     let (stack, events, far) = start(1, Config::default()).await;
     let said = advertisement(
         ROUTER,
@@ -333,10 +333,10 @@ async fn an_address_that_is_removed_by_hand_stays_away() {
         MEDIUM,
         &[prefix("fd00:7::", 64, ON_LINK | FOR_ADDRESSES, HOUR, HOUR)],
     );
-    say(&far, said.clone()).await;
+    send(&far, said.clone()).await;
     let own = stack.net().network().addresses[0].addr();
     stack.net().control().remove_address(own).await.expect("its own");
-    say(&far, said).await;
+    send(&far, said).await;
     assert!(addresses(&stack).is_empty());
     assert!(events.lock().expect("no panic").iter().any(|it| matches!(it, Event::Taken(_))));
 }
@@ -348,7 +348,7 @@ async fn clients_end_with_their_stacks() {
     for round in 0..1000 {
         let (stack, _, far) = start(round, Config::default()).await;
         if round % 2 == 0 {
-            say(&far, advertisement(ROUTER, 1800, MEDIUM, &[])).await;
+            send(&far, advertisement(ROUTER, 1800, MEDIUM, &[])).await;
         }
         assert!(tasks() > before);
         drop(stack);

@@ -1,4 +1,4 @@
-//! Frames on their way through a switch.
+//! Frames inside a switch.
 
 use super::queue::Compact;
 use crate::batch::checksum_of;
@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use netcore::{FRAME_BUFFER_BYTES, Frame, FrameChecksum, LinkCapabilities, MacAddr, Offload};
 use std::num::NonZeroU16;
 
-/// An Ethernet frame, and what is still to be done to it before it is as on a wire.
+/// An Ethernet frame, with the offload work that is left before it can go on a wire.
 #[derive(Debug, Clone)]
 pub(super) struct Carried {
     pub(super) data: Bytes,
@@ -98,7 +98,7 @@ impl Carried {
         sink(data.freeze());
     }
 
-    /// Makes of it frames that a link with these capabilities takes, leaving to it what it can do.
+    /// Cuts and completes it only as far as a link with these capabilities cannot.
     pub(super) fn into_frames_for(self, link: &LinkCapabilities, sink: &mut impl FnMut(Carried)) {
         let max = link.segment_bytes_max.unwrap_or(0).max(link.mtu);
         let is_taken = link.checksum_offload
@@ -111,7 +111,7 @@ impl Carried {
         self.into_pieces(link.mtu, &mut |data| sink(Self::plain(data)));
     }
 
-    /// Writes it, and says what is left to a link that completes checksums and cuts segments.
+    /// Writes it; returns the work left to a link that completes checksums and cuts segments.
     pub(super) fn write(&self, buffer: &mut [u8], mtu: usize) -> Offload {
         buffer.copy_from_slice(&self.data);
         if self.is_complete() && !self.is_oversized(mtu) {
@@ -143,7 +143,7 @@ impl Carried {
         self.is_oversized(mtu) || self.offload.segment_bytes.is_some()
     }
 
-    /// The payload of each piece, if it has to be in several.
+    /// The payload of each piece, if the frame must be cut.
     fn piece_bytes(&self, layout: &Layout, mtu: usize) -> Option<usize> {
         if !self.has_to_be_cut(mtu) {
             return None;
@@ -166,7 +166,7 @@ pub(super) fn compact(data: &mut Bytes) {
     }
 }
 
-/// Where an untagged frame says what it carries.
+/// Offset of the EtherType of an untagged frame.
 const TYPE: usize = 12;
 
 #[cfg(test)]
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_whole_and_fits_is_passed_on_as_it_is() {
+    fn complete_frames_that_fit_pass_unchanged() {
         let data = Bytes::from(tcp(true, 0, 0, b"abc"));
         let pieces = pieces(Carried::plain(data.clone()), 1500);
         assert_eq!(pieces[0].as_ptr(), data.as_ptr());
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_moves_what_is_left_to_the_link_and_comes_off_again() {
+    fn partial_checksum_moves_with_an_added_and_removed_tag() {
         let whole = tcp(false, 0, 0, b"abc");
         let tagged = begun(&whole, None).with_tag(0x2007);
         assert_eq!(tagged.tag(), Some(0x2007));
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jumbo_packet_is_cut_as_its_sender_says_or_the_mtu() {
+    fn jumbo_packet_is_cut_to_its_senders_size_or_the_mtu() {
         let whole = tcp(true, 0, 0, &[7; 5000]);
         let lens = |pieces: Vec<Bytes>| -> Vec<_> {
             pieces.iter().for_each(|piece| assert_whole(piece));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_cut_does_not_fit() {
+    fn frame_that_cannot_be_cut_does_not_fit() {
         let mut frame = tcp(true, 0, 0, &[7; 5000]);
         frame[14 + 9] = 99;
         let carried = Carried::plain(frame.into());
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_with_offload_is_told_what_to_do() {
+    fn offload_is_passed_on_to_a_link_that_has_it() {
         let mut link = LinkCapabilities::new(Medium::Ethernet, 1500).with_offload(Some(65_535));
         let carried = begun(&tcp(true, 0, 0, &[7; 5000]), Some(1400));
         let mut frames = Vec::new();

@@ -1,9 +1,9 @@
-//! Who is connected, and how a frame gets from one to others.
+//! The ports of a switch, and forwarding between them.
 //!
-//! Forwarding is done by whoever brings the frames: a stack that flushes, a program that sends, the
-//! task of an uplink. Where they go is decided for all of them under one lock; they are then put
-//! into the queues of their destinations, each of which has a lock of its own, and nobody is woken
-//! under any.
+//! Forwarding runs in the caller that brings the frames: a stack that flushes, a program that
+//! sends, the task of an uplink. The destinations are looked up under one lock; the frames are then
+//! pushed into the destinations' queues, each with a lock of its own. No waker is woken under a
+//! lock.
 
 use super::frame::Carried;
 use super::monitor::Seen;
@@ -18,7 +18,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
-/// What a switch and its ports share.
+/// State that a switch and its ports share.
 #[derive(Debug)]
 pub(super) struct Hub {
     pub(super) config: SwitchConfig,
@@ -29,19 +29,19 @@ pub(super) struct Hub {
 #[derive(Debug)]
 struct State {
     table: Table,
-    /// Sorted by their ids. Copied when it changes, so that nobody holds the lock while looking.
+    /// Sorted by id. Copy on write, so that readers hold no lock.
     ports: Arc<Vec<Arc<Port>>>,
     monitors: Arc<Vec<Arc<Queue<Seen>>>>,
     ports_made: u64,
 }
 
-/// What others know of a port.
+/// The shared part of a port.
 #[derive(Debug)]
 pub(super) struct Port {
     pub(super) id: PortId,
     pub(super) name: Arc<str>,
     pub(super) vlan: Vlan,
-    /// The MTU behind it, if frames that are larger have to be cut there.
+    /// The MTU of the link behind it, if larger frames must be cut there.
     mtu: Option<usize>,
     pub(super) queue: Queue<Carried>,
     pub(super) counters: Counters,
@@ -63,7 +63,8 @@ enum Target {
 
 /// The largest IP packet behind the largest header: Ethernet's and two tags.
 const FRAME_BYTES_MAX: usize = 65_535 + 14 + 8;
-/// What may not be passed on: these bytes and any last one below 16.
+/// The prefix of addresses that a bridge does not forward (IEEE 802.1D section 7.12.6); the last
+/// octet is below 16.
 const RESERVED: [u8; 5] = [0x01, 0x80, 0xc2, 0x00, 0x00];
 
 impl Hub {
@@ -77,7 +78,7 @@ impl Hub {
         Self { config, totals: Counters::default(), state: Mutex::new(state) }
     }
 
-    /// Adds a port. With an MTU, frames that are larger have to be cut behind it.
+    /// Adds a port. With an MTU, larger frames are cut behind it.
     pub(super) fn add_port(&self, config: PortConfig, mtu: Option<usize>) -> io::Result<Arc<Port>> {
         let mut state = self.lock();
         if state.ports.len() >= self.config.ports_max {
@@ -123,7 +124,7 @@ impl Hub {
         Arc::make_mut(&mut self.lock().monitors).retain(|other| !Arc::ptr_eq(other, monitor));
     }
 
-    /// Ends all ports and monitors.
+    /// Closes all ports and monitors.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.table.clear();
@@ -138,7 +139,7 @@ impl Hub {
         self.lock().ports.clone()
     }
 
-    /// What the table says, sorted.
+    /// The entries of the table, sorted.
     pub(super) fn addresses(&self) -> Vec<(Domain, MacAddr, PortId, std::time::Duration)> {
         let mut all: Vec<_> = self.lock().table.list(Instant::now()).collect();
         all.sort_unstable();
@@ -149,8 +150,7 @@ impl Hub {
         self.lock().table.clear();
     }
 
-    /// Takes frames that came in at a port to where they go. A panic on the way loses them, and not
-    /// whoever has brought them.
+    /// Forwards frames received on a port. A panic loses the frames, and does not reach the caller.
     pub(super) fn forward(&self, from: &Arc<Port>, frames: impl Iterator<Item = Carried>) {
         if let Err(panic) = isolated(|| self.take_on(from, frames)) {
             tracing::error!(port = %from.name, %panic, "frames were lost to a panic");
@@ -223,7 +223,7 @@ impl Hub {
         }
     }
 
-    /// Puts frames into the queues of their destinations, those that follow each other to one
+    /// Pushes frames into the queues of their destinations; consecutive frames to one port go
     /// together.
     fn deliver(
         &self,
@@ -325,8 +325,7 @@ impl Port {
     }
 }
 
-/// A frame as it is and, once somebody needs that, with another tag or none: at most one copy of
-/// each kind.
+/// A frame and, made on demand, its tagged and untagged variants: at most one copy of each.
 struct Forms {
     frame: Carried,
     tag: Option<u16>,

@@ -1,10 +1,10 @@
 //! An Ethernet switch in this process: stacks, programs and devices on one LAN.
 //!
-//! It learns which addresses are behind which port and forwards what is for them there alone
-//! (IEEE 802.1D sections 7.7 and 7.8); what is for an unknown address, for many or for all goes to
-//! every other port. It has no address of its own, speaks no spanning tree protocol and looks at no
-//! multicast memberships: whoever connects two switches twice makes a loop, which only
-//! [`SwitchConfig::flooded_frames_per_second`] and the queues then bound.
+//! It learns which addresses are behind which port and forwards unicast frames to that port alone
+//! (IEEE 802.1D sections 7.7 and 7.8); it floods unknown unicast, multicast and broadcast frames to
+//! every other port. It has no address of its own, does not speak a spanning tree protocol and does
+//! not snoop multicast memberships: two links between two switches make a loop, bounded only by
+//! [`SwitchConfig::flooded_frames_per_second`] and the queues.
 //!
 //! ```
 //! # fn main() -> std::io::Result<()> {
@@ -48,31 +48,31 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A switch. Dropping it ends its ports: stacks on them end in good order.
+/// A switch. Dropping it closes its ports: stacks on them end without an error.
 ///
 /// Ports come and go while it runs, from any thread.
 #[derive(Debug)]
-#[must_use = "dropping it ends its ports"]
+#[must_use = "dropping it closes its ports"]
 pub struct Switch {
     hub: Arc<Hub>,
 }
 
-/// What a switch is to be.
+/// Limits of a switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SwitchConfig {
     /// The largest IP packet on its stacks' and programs' ports, in bytes.
     pub mtu: usize,
     /// Ports at a time.
     pub ports_max: usize,
-    /// Addresses that it remembers. What is for others is flooded.
+    /// Learned addresses. Frames to unknown addresses are flooded.
     pub addresses_max: usize,
-    /// Addresses that it remembers behind one port, so that nobody can use up all.
+    /// Learned addresses on one port, so that no port can fill the table.
     pub port_addresses_max: usize,
     /// How long it remembers an address from which nothing comes.
     pub address_age: Duration,
-    /// Frames that wait at a port. A packet that is cut behind the port counts once: for a port that
-    /// nobody looks at as many packets are kept, of at most 64 KiB, each in memory of its own size
-    /// but for the first 16, which may keep 68 KiB each.
+    /// Frames queued at a port. A packet that is cut behind the port counts once. A port that is
+    /// never read keeps this many packets of at most 64 KiB, each in memory of its own size except
+    /// the first 16, which may keep 68 KiB each.
     pub queue_frames_max: usize,
     /// Frames that wait at a monitor, kept as those at a port.
     pub monitor_frames_max: usize,
@@ -96,16 +96,16 @@ impl Default for SwitchConfig {
     }
 }
 
-/// What a port is to be.
+/// Configuration of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortConfig {
-    /// What it is called in lists and captures; empty for a number.
+    /// Its name in lists and captures; its number if empty.
     pub name: String,
     /// The virtual LANs that it is part of.
     pub vlan: Vlan,
     /// For a stack's port: whether TCP sends and receives packets of up to 64 KiB whatever the MTU,
-    /// and leaves checksums to whoever needs them. Where a packet leaves for a port or device that
-    /// takes only what a wire carries, the switch cuts it and sums it up.
+    /// with incomplete checksums. On the way out of a port or device without offload, the switch
+    /// cuts them and completes their checksums.
     pub jumbo: bool,
 }
 
@@ -131,7 +131,7 @@ impl fmt::Display for PortId {
 pub struct PortInfo {
     /// Which one.
     pub id: PortId,
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// The virtual LANs that it is part of.
     pub vlan: Vlan,
@@ -182,12 +182,12 @@ impl Switch {
     }
 
     /// Adds a port with a device behind it, a TAP or the end of a pipe, and a task that drives it.
-    /// What the device can do about checksums and segments is left to it.
+    /// The device's offload is used.
     ///
     /// # Errors
     ///
     /// `InvalidInput` if the device's medium is not Ethernet; `QuotaExceeded` if there are
-    /// [`SwitchConfig::ports_max`] ports already; what the device fails with.
+    /// [`SwitchConfig::ports_max`] ports already; errors of the device.
     ///
     /// # Panics
     ///
@@ -195,7 +195,7 @@ impl Switch {
     pub fn uplink(&self, mut device: impl Device, config: PortConfig) -> io::Result<Uplink> {
         let link = device.capabilities();
         if link.medium != Medium::Ethernet {
-            let message = "what is behind a port of a switch must be Ethernet";
+            let message = "the device behind a switch port must be an Ethernet device";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         device.attach()?;
@@ -208,8 +208,8 @@ impl Switch {
         Monitor::new(self.hub.clone())
     }
 
-    /// Removes a port and forgets the addresses behind it; returns whether it was there. Whoever
-    /// holds it sees its end.
+    /// Removes a port and forgets the addresses behind it; returns whether it existed. Its holder
+    /// sees it end.
     pub fn remove(&self, port: PortId) -> bool {
         self.hub.remove_port(port)
     }
@@ -225,7 +225,7 @@ impl Switch {
         self.hub.ports().iter().map(info).collect()
     }
 
-    /// What happened at all ports together, those that are gone included.
+    /// Counters of all ports together, removed ones included.
     pub fn statistics(&self) -> PortStatistics {
         self.hub.totals.snapshot()
     }

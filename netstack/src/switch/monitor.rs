@@ -1,4 +1,4 @@
-//! Looking at what passes.
+//! Port mirroring.
 
 use super::PortId;
 use super::frame::{self, Carried};
@@ -9,10 +9,12 @@ use std::future;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Sees every frame that comes into a switch, once and as it came in, whatever becomes of it.
+/// Receives a copy of every frame that enters a switch, once and unchanged, even if it is then
+/// dropped.
 ///
-/// What a stack sends in one piece is seen in one piece, with a checksum that may be incomplete. A
-/// monitor that is too slow misses frames; it delays nobody. Dropping it ends it.
+/// A segment that a stack sends with offload appears as one frame, with a checksum that may be
+/// incomplete. A monitor that is too slow misses frames and delays no port. Dropping it ends the
+/// mirroring.
 #[derive(Debug)]
 pub struct Monitor {
     hub: Arc<Hub>,
@@ -93,7 +95,7 @@ impl Monitor {
                 .or_insert_with(|| recorder.interface(&seen.name, Medium::Ethernet));
             interface.record(seen.at, Direction::Inbound, &seen.frame);
         }
-        // Said by the recorder itself.
+        // The recorder reports failures itself.
         let _ = recorder.flush();
     }
 }

@@ -19,13 +19,13 @@ const JUMBO_BYTES_MAX: usize = 65_535;
 
 /// A port of a switch that a stack drives. Dropping it removes the port.
 ///
-/// It has always room: what a destination's queue does not take is dropped there.
+/// It always has room: frames that a destination's queue cannot take are dropped there.
 #[derive(Debug)]
 pub struct SwitchPort {
     connection: Connection,
     jumbo: bool,
     received: VecDeque<Carried>,
-    /// What is left of the last packet that had to be cut.
+    /// The remaining pieces of the last packet that was cut.
     pieces: VecDeque<Bytes>,
     batch: Batch,
 }
@@ -35,7 +35,7 @@ pub struct SwitchPort {
 #[derive(Debug)]
 pub struct RawPort {
     connection: Connection,
-    /// What is left of the last packet that had to be cut.
+    /// The remaining pieces of the last packet that was cut.
     pieces: Mutex<VecDeque<Bytes>>,
 }
 
@@ -118,7 +118,7 @@ impl Device for SwitchPort {
         Poll::Ready(Ok(()))
     }
 
-    /// What has gone to an uplink is delivered when its device has.
+    /// Frames sent to an uplink are delivered once its device has delivered them.
     fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for port in self.connection.hub.ports().iter() {
             ready!(port.queue.poll_delivered(cx));
@@ -139,7 +139,7 @@ impl Drop for SwitchPort {
     }
 }
 
-/// The place for one frame at a port.
+/// A slot for one frame at a port.
 #[derive(Debug)]
 pub struct SwitchSlot<'a>(&'a mut SwitchPort);
 
@@ -163,8 +163,8 @@ impl RawPort {
         self.connection.port.id
     }
 
-    /// Sends a frame; returns whether the port is still there. Never waits: what a destination's
-    /// queue does not take is dropped there.
+    /// Sends a frame; returns whether the port still exists. Never waits: frames that a
+    /// destination's queue cannot take are dropped there.
     pub fn send(&self, frame: Bytes) -> bool {
         let Connection { hub, port } = &self.connection;
         hub.forward(port, std::iter::once(Carried::plain(frame)));

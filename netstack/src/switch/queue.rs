@@ -1,20 +1,20 @@
-//! What waits for the other side of a port.
+//! Queues between a port and its holder.
 
 use netcore::isolation::wake;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// What can be kept without the rest of the buffer that it is a part of.
+/// An item that may share its buffer with others.
 pub(super) trait Compact {
     /// Makes it hold nothing but itself, if it is small beside its buffer.
     fn compact(&mut self);
 }
 
-/// A queue with a bound. What finds it full is refused: nobody waits for room.
+/// A bounded queue. Items beyond the bound are dropped; a push never waits.
 ///
-/// Whoever reads quickly gets frames as they came. What waits behind the first few is copied: one
-/// small frame that is never read must not keep a buffer that held many.
+/// The first few items are kept as they are, for a receiver that keeps up. Those behind them are
+/// copied: one small frame that is never read must not keep a buffer that held many.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     items_max: usize,
@@ -28,9 +28,9 @@ struct State<T> {
     refused: u64,
     is_closed: bool,
     receiver: Option<Waker>,
-    /// Whether the receiver has delivered everything, if it says so.
+    /// Whether the receiver has delivered everything, if it tracks delivery.
     is_delivered: Option<bool>,
-    /// Who waits for that.
+    /// Tasks that wait for delivery.
     waiting: Vec<Waker>,
 }
 
@@ -57,7 +57,7 @@ impl<T: Compact> Queue<T> {
         Self { items_max, state: Mutex::new(state) }
     }
 
-    /// Moves what there is room for from `items`, and drops the rest.
+    /// Moves as many of `items` as fit, and drops the rest.
     pub(super) fn push(&self, items: &mut Vec<T>) -> Pushed {
         let mut state = self.lock();
         if state.is_closed {
@@ -86,7 +86,7 @@ impl<T: Compact> Queue<T> {
         self.lock().items.pop_front()
     }
 
-    /// Swaps what waits with `into`, which must be empty.
+    /// Swaps the queued items with `into`, which must be empty.
     pub(super) fn take(&self, into: &mut VecDeque<T>) {
         std::mem::swap(&mut self.lock().items, into);
     }
@@ -104,7 +104,7 @@ impl<T: Compact> Queue<T> {
         Poll::Pending
     }
 
-    /// Waits until it is closed, whatever is in it.
+    /// Waits until the queue is closed, even if it has items.
     pub(super) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.is_closed {
@@ -122,7 +122,7 @@ impl<T: Compact> Queue<T> {
         self.lock().is_closed
     }
 
-    /// Takes nothing any more. What is there can still be received.
+    /// Accepts no more items. Queued ones can still be received.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
@@ -132,18 +132,18 @@ impl<T: Compact> Queue<T> {
         wakers.into_iter().for_each(wake);
     }
 
-    /// Says that the receiver will tell when it has [delivered](Self::set_delivered) everything.
+    /// Starts tracking delivery: the receiver calls [`set_delivered`](Self::set_delivered).
     pub(super) fn track_delivery(&self) {
         self.lock().is_delivered.get_or_insert(true);
     }
 
-    /// Whether somebody waits until everything is delivered. Called by the receiver when it has
-    /// nothing to do, after it has waited with [`poll_receive`](Self::poll_receive).
+    /// Whether a task waits for delivery. Called by an idle receiver, after
+    /// [`poll_receive`](Self::poll_receive).
     pub(super) fn is_delivery_awaited(&self) -> bool {
         !self.lock().waiting.is_empty()
     }
 
-    /// Notes that what was taken out so far is delivered.
+    /// Marks everything taken out so far as delivered.
     pub(super) fn set_delivered(&self) {
         let mut state = self.lock();
         if !state.items.is_empty() {
@@ -155,7 +155,7 @@ impl<T: Compact> Queue<T> {
         waiting.into_iter().for_each(wake);
     }
 
-    /// Waits until everything that was pushed is delivered, if the receiver tells of it.
+    /// Waits until everything pushed is delivered; ready at once if delivery is not tracked.
     pub(super) fn poll_delivered(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.is_closed || state.is_delivered != Some(false) {

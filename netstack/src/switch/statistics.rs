@@ -1,4 +1,4 @@
-//! What is counted.
+//! Counters of a switch and its ports.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,16 +11,15 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
-/// What happened at a port, or at all of a switch's.
+/// Counters of a port, or of all ports of a switch.
 ///
-/// At a switch where nothing is under way, `received.frames - flooded + flood_copies` is
-/// `sent.frames` plus the sum of what was dropped.
+/// While no frame is in flight, `received.frames - flooded + flood_copies` equals `sent.frames`
+/// plus all dropped frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PortStatistics {
-    /// What came into the switch here.
+    /// Frames received from the port.
     pub received: Traffic,
-    /// What was put into the queue of the port. A packet that the port's other side takes in pieces
-    /// counts once.
+    /// Frames put into the port's queue. A packet that is cut behind the port counts once.
     pub sent: Traffic,
     /// Frames among those received that went to every other port.
     pub flooded: u64,
@@ -37,22 +36,22 @@ pub enum SwitchDropReason {
     Short,
     /// It came in and its source was no single interface.
     Source,
-    /// It came in and was for the switch itself or its neighbours, which nobody may pass on
-    /// (IEEE 802.1D section 7.12.6).
+    /// Received, and addressed to the switch itself or its neighbours: such frames are not
+    /// forwarded (IEEE 802.1D section 7.12.6).
     Reserved,
     /// It came in and its virtual LAN is not one of the port's.
     Vlan,
-    /// It came in and was to be flooded, beyond
+    /// Received and to be flooded, beyond
     /// [`flooded_frames_per_second`](super::SwitchConfig::flooded_frames_per_second).
     FloodRate,
     /// It came in from where its destination is.
     SamePort,
-    /// It came in and was to be flooded, and there is no other port.
+    /// Received and to be flooded, and there is no other port.
     NoPort,
     /// It was for the port and too large for it, and cannot be cut; or it came in and was larger
     /// than anything that can be sent.
     TooLarge,
-    /// It was for the port, whose queue was full.
+    /// Forwarded to the port, whose queue was full.
     QueueFull,
     /// The port had been removed.
     Removed,

@@ -114,7 +114,7 @@ impl Table {
             && (self.entries.len() < self.entries_max || self.entries.contains_key(key))
     }
 
-    /// Forgets what is old, if that was not just done.
+    /// Removes old entries, unless that was just done.
     fn sweep(&mut self, now: Instant) -> bool {
         if now - self.swept_at < SWEEP_INTERVAL {
             return false;

@@ -14,8 +14,8 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// A port of a switch with a device behind it, which a task drives. Dropping it removes the port
-/// and ends the device.
+/// A port of a switch with a device behind it, driven by a task. Dropping it removes the port and
+/// closes the device.
 #[derive(Debug)]
 #[must_use = "dropping it removes the port"]
 pub struct Uplink {
@@ -39,13 +39,12 @@ impl Uplink {
         self.id
     }
 
-    /// Waits until it ends: because its device does, the switch is gone, or the port is removed. May
-    /// be called as often as one likes, and says the same again.
+    /// Waits until the uplink ends: because its device did, the switch is gone, or the port was
+    /// removed. May be called any number of times, with the same result.
     ///
     /// # Errors
     ///
-    /// What the device failed with, or that it was removed or panicked; none if it ended in good
-    /// order.
+    /// The error of the device, or that it was removed or panicked; none if it ended normally.
     ///
     /// # Cancel safety
     ///
@@ -66,11 +65,11 @@ struct Driver<D> {
     hub: Arc<Hub>,
     port: Arc<Port>,
     device: D,
-    /// What the device takes next.
+    /// Frames that the device takes next.
     outgoing: VecDeque<Carried>,
 }
 
-/// How many frames go one way before the other has its turn.
+/// How many frames go in one direction before it is the other's turn.
 const BATCH_FRAMES: usize = 64;
 
 impl<D: Device> Driver<D> {
@@ -84,7 +83,7 @@ impl<D: Device> Driver<D> {
         if let Err(panic) = isolated(|| drop(self)) {
             tracing::error!(port = %name, %panic, "a device panicked when it was dropped");
         }
-        ended.say(match outcome {
+        ended.set(match outcome {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
             Err(error) => {
                 tracing::warn!(port = %name, %error, "an uplink ended");
@@ -105,7 +104,7 @@ impl<D: Device> Driver<D> {
                 future::poll_fn(|cx| self.poll_work(cx)).await?;
             }
         }
-        // What the ports have sent before.
+        // Frames that other ports sent before.
         while self.pass_on() {}
         self.device.flush();
         Ok(())

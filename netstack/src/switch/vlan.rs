@@ -31,19 +31,19 @@ pub enum Vlan {
     /// None. Tags are passed on as part of the frame, among the ports that are of this kind.
     #[default]
     Transparent,
-    /// Access port: one VLAN, untagged on the wire. Frames with a tag are dropped, unless it gives only a
-    /// priority.
+    /// Access port: one VLAN, untagged on the wire. Tagged frames are dropped, unless the tag gives
+    /// only a priority.
     Access(VlanId),
     /// Trunk port: several VLANs, 802.1Q-tagged on the wire.
     Trunk {
-        /// Those whose frames have one.
+        /// VLANs whose frames are tagged.
         allowed: BTreeSet<VlanId>,
-        /// The one whose frames have none; if there is none, frames without a tag are dropped.
+        /// The VLAN of untagged frames; if `None`, those are dropped.
         native: Option<VlanId>,
     },
 }
 
-/// What a switch keeps apart: a virtual LAN, or all ports without one.
+/// A broadcast domain: a VLAN, or all transparent ports together.
 pub(super) type Domain = Option<VlanId>;
 
 /// How a frame is to look outside of a port.
@@ -90,7 +90,7 @@ impl Vlan {
 }
 
 impl Form {
-    /// What a tag has to be for this form, of a frame that has `tag`; `None` if it is right.
+    /// The tag to change to, for a frame with `tag`; `None` if it has that already.
     pub(super) fn change(self, tag: Option<u16>) -> Option<Option<u16>> {
         let wanted = match self {
             Self::AsItIs => return None,

@@ -1,4 +1,4 @@
-//! What devices and switches keep of frames that nobody takes.
+//! Memory that devices and switches keep for frames that are never read.
 //!
 //! `cargo test -p netstack --all-features --test memory -- --nocapture` prints the tables. The
 //! allocator counts for each thread, so the tests do not disturb each other.
@@ -15,13 +15,13 @@ use netstack::switch::{PortConfig, RawPort, Switch, SwitchConfig, SwitchPort};
 const BUFFER_BYTES: usize = netcore::FRAME_BUFFER_BYTES;
 /// Frames of the smallest size, of a large MTU, and jumbo packets.
 const FRAME_BYTES: [usize; 4] = [60, 1_514, 9_014, 60_000];
-/// What a frame costs in a queue besides its bytes: up to two places and an allocation.
-const PLACE_BYTES: usize = 256;
+/// The cost of a queued frame besides its bytes: up to two slots and an allocation.
+const SLOT_BYTES: usize = 256;
 const SLACK_BYTES: usize = 256 << 10;
 /// The frames at the front of a switch's queue are kept as they came.
 const PROMPT_FRAMES: usize = 16;
 const QUEUE_FRAMES: usize = 256;
-/// What a learned address may take, with its share of empty places.
+/// The cost of a learned address, with its share of empty slots.
 const ADDRESS_BYTES_MAX: usize = 128;
 
 /// Prints a line, and returns what `flood` left on the heap if that is within the bound.
@@ -34,7 +34,7 @@ fn assert_bounded<T>(bound: &str, bytes: usize, input: &str, flood: impl FnOnce(
 }
 
 fn kept_frames(len: usize) -> usize {
-    PROMPT_FRAMES * BUFFER_BYTES + (QUEUE_FRAMES - PROMPT_FRAMES) * (len + PLACE_BYTES)
+    PROMPT_FRAMES * BUFFER_BYTES + (QUEUE_FRAMES - PROMPT_FRAMES) * (len + SLOT_BYTES)
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_switch_learns_no_more_addresses_than_it_may() {
         for (index, port) in ports.iter().enumerate() {
             for number in 0..2 * port_max {
                 let address = (index * 2 * port_max + number) as u32;
-                // To the first of all: what is for nobody known would wait at each port.
+                // Otherwise the first frame, to an unknown address, would wait at each port.
                 let mut frame = frame_to(0, 0, 60);
                 frame[8..12].copy_from_slice(&address.to_be_bytes());
                 port.send(frame.into());
@@ -100,7 +100,7 @@ fn a_switch_learns_no_more_addresses_than_it_may() {
 fn a_pipe_keeps_frames_and_not_their_buffers() {
     for len in [60, 1_514] {
         let input = format!("{len} bytes, one at a time");
-        let bytes = QUEUE_FRAMES * (len + PLACE_BYTES);
+        let bytes = QUEUE_FRAMES * (len + SLOT_BYTES);
         assert_bounded("frames_max", bytes, &input, || {
             let (mut device, far) = ethernet_pipe(QUEUE_FRAMES, 1500);
             while let Some(slot) = device.transmit() {
@@ -118,13 +118,13 @@ fn a_simulated_link_keeps_packets_and_not_their_buffers() {
     use netstack::sim::{Impaired, LinkConfig};
     for len in [60, 1_500, 9_000] {
         let (packets, delay) = (QUEUE_FRAMES, std::time::Duration::from_secs(3600));
-        let input = format!("{len} bytes each, an hour under way");
-        assert_bounded("packets under way", packets * (len + PLACE_BYTES), &input, || {
+        let input = format!("{len} bytes each, an hour in flight");
+        assert_bounded("packets in flight", packets * (len + SLOT_BYTES), &input, || {
             let (device, far) = netstack::device::pipe(1, 9_000);
             let mut device = Impaired::new(device, LinkConfig::new().mtu(9_000).delay(delay), 1);
             for _ in 0..packets {
                 assert!(far.try_send(part_of_a_buffer(len)));
-                assert!(device.receive().is_none(), "it is under way");
+                assert!(device.receive().is_none(), "it is in flight");
             }
             (device, far)
         });
@@ -133,7 +133,7 @@ fn a_simulated_link_keeps_packets_and_not_their_buffers() {
 
 #[cfg(feature = "capture")]
 #[test]
-fn a_capture_keeps_a_megabyte_for_a_writer_that_fails() {
+fn a_capture_keeps_a_megabyte_for_a_failing_writer() {
     use netcore::Medium;
     use netstack::Direction;
     use netstack::capture::Recorder;
@@ -169,7 +169,7 @@ fn a_capture_keeps_a_megabyte_for_a_writer_that_fails() {
 const QUICK: u8 = 2;
 const SLOW: u8 = 3;
 
-/// A stack's port that is driven by hand, and two that the switch knows.
+/// A stack's port that is driven by hand, and two whose addresses the switch knows.
 fn ports() -> (Switch, SwitchPort, RawPort, RawPort) {
     let config = SwitchConfig {
         queue_frames_max: QUEUE_FRAMES,
@@ -183,7 +183,7 @@ fn ports() -> (Switch, SwitchPort, RawPort, RawPort) {
         port.send(frame_to(1, number, 60).into());
         port
     });
-    // What was flooded before the switch knew of anybody.
+    // Frames flooded before the switch had learned an address.
     while slow.try_recv().is_some() || quick.try_recv().is_some() {}
     (switch, sender, quick, slow)
 }
@@ -196,7 +196,7 @@ fn send(port: &mut SwitchPort, to: u8, len: usize) {
     });
 }
 
-/// A TCP segment that says nothing, so that one of any size can be cut.
+/// A TCP segment without payload semantics, so that one of any size can be cut.
 fn frame_to(to: u8, from: u8, len: usize) -> Vec<u8> {
     let mut frame = vec![0; len];
     frame[..12].copy_from_slice(&[2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from]);

@@ -1,4 +1,4 @@
-//! What one port can do to others, and to memory.
+//! Bounds on the effect of one port on others, and on memory.
 
 use crate::{ALL, assert_adds_up, frame, mac, port, received, switch};
 use netcore::Link as _;
@@ -18,8 +18,8 @@ async fn floods_have_a_rate_for_each_port() {
         a.send(frame(ALL, mac(1), b"storm"));
     }
     assert_eq!(received(&b).len(), 10);
-    b.send(frame(ALL, mac(2), b"still heard"));
-    a.send(frame(mac(2), mac(1), b"what is for one has no rate"));
+    b.send(frame(ALL, mac(2), b"still flooded"));
+    a.send(frame(mac(2), mac(1), b"unicast is not rate-limited"));
     assert_eq!((received(&a).len(), received(&b).len(), received(&c).len()), (1, 1, 11));
     tokio::time::advance(Duration::from_millis(500)).await;
     for _ in 0..100 {
@@ -32,7 +32,7 @@ async fn floods_have_a_rate_for_each_port() {
 }
 
 #[test]
-fn a_port_that_nobody_reads_loses_its_own_frames_alone() {
+fn a_port_that_is_never_read_loses_only_its_own_frames() {
     let switch = Switch::new(SwitchConfig { queue_frames_max: 8, ..SwitchConfig::default() });
     let (a, slow, quick) = (port(&switch), port(&switch), port(&switch));
 
@@ -73,7 +73,7 @@ async fn addresses_have_bounds_in_all_and_for_a_port() {
 }
 
 #[test]
-fn a_slow_monitor_misses_frames_and_says_so() {
+fn a_slow_monitor_counts_missed_frames() {
     let switch = Switch::new(SwitchConfig { monitor_frames_max: 3, ..SwitchConfig::default() });
     let (a, b) = (port(&switch), port(&switch));
     let monitor = switch.monitor();
@@ -98,7 +98,7 @@ fn ports_have_a_bound() {
 }
 
 #[test]
-fn a_thousand_ports_that_came_and_went_leave_nothing() {
+fn a_thousand_added_and_removed_ports_leave_nothing() {
     let switch = switch();
     let stays = port(&switch);
     for number in 0..1000_u32 {
@@ -146,7 +146,7 @@ fn ports_come_and_go_in_the_middle_of_floods() {
 }
 
 #[tokio::test]
-async fn an_uplink_carries_frames_both_ways_until_its_device_ends() {
+async fn an_uplink_carries_frames_until_its_device_ends() {
     let switch = switch();
     let a = port(&switch);
     let (device, far) = ethernet_pipe(4, 1500);
@@ -158,7 +158,7 @@ async fn an_uplink_carries_frames_both_ways_until_its_device_ends() {
     assert_eq!(far.recv().await, Some(out.clone()));
     assert!(far.send(back.clone()).await);
     assert_eq!(a.recv().await, Some(back));
-    // More than the pipe holds: nobody waits, and nothing is lost that the port's queue holds.
+    // More than the pipe holds: the sender does not wait, and the port's queue loses nothing.
     for _ in 0..100 {
         a.send(out.clone());
     }
@@ -173,7 +173,7 @@ async fn an_uplink_carries_frames_both_ways_until_its_device_ends() {
 }
 
 #[tokio::test]
-async fn an_uplink_ends_with_its_switch_and_when_it_is_removed() {
+async fn an_uplink_ends_with_its_switch_or_when_removed() {
     for removes in [true, false] {
         let switch = switch();
         let (device, far) = ethernet_pipe(1, 1500);
@@ -200,7 +200,7 @@ async fn a_device_of_another_medium_is_refused() {
 }
 
 #[test]
-fn what_is_too_large_for_a_port_is_dropped_there() {
+fn frame_too_large_for_a_port_is_dropped_there() {
     let switch = switch();
     let (a, b) = (port(&switch), port(&switch));
     let mut jumbo = switch.port(PortConfig::default()).expect("room");

@@ -21,7 +21,7 @@ fn unknown_destination_is_flooded_until_learned() {
 
     assert_eq!(received(&a), [answer]);
     assert_eq!(received(&b), [next]);
-    assert_eq!(received(&c).len(), 0, "what two say to each other is not for a third");
+    assert_eq!(received(&c).len(), 0, "unicast between two ports does not reach a third");
     let learned: Vec<_> =
         switch.addresses().iter().map(|entry| (entry.address.0, entry.port)).collect();
     assert_eq!(learned, [(mac(1), a.id()), (mac(2), b.id())]);
@@ -42,7 +42,7 @@ fn broadcast_and_multicast_go_to_all_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_that_is_silent_is_forgotten() {
+async fn a_silent_address_is_forgotten() {
     let switch = switch();
     let (a, b, c) = (port(&switch), port(&switch), port(&switch));
     let age = SwitchConfig::default().address_age;
@@ -68,21 +68,21 @@ fn an_address_is_where_it_was_seen_last() {
     let (a, b, c) = (port(&switch), port(&switch), port(&switch));
     b.send(frame(ALL, mac(2), b"here"));
 
-    // It has moved, or somebody pretends that it has: a bridge cannot tell.
+    // The address has moved, or is spoofed: a bridge cannot distinguish the two.
     c.send(frame(ALL, mac(2), b"here"));
     received(&b);
-    a.send(frame(mac(2), mac(1), b"to the new place"));
+    a.send(frame(mac(2), mac(1), b"to the new port"));
     assert_eq!((received(&b).len(), received(&c).len()), (0, 2));
     b.send(frame(ALL, mac(2), b"here again"));
     received(&c);
-    a.send(frame(mac(2), mac(1), b"to the old place"));
+    a.send(frame(mac(2), mac(1), b"to the old port"));
 
     assert_eq!((received(&b).len(), received(&c).len()), (1, 0));
     assert_eq!(switch.addresses().len(), 2);
 }
 
 #[tokio::test]
-async fn a_removed_port_ends_and_its_addresses_are_forgotten() {
+async fn a_removed_port_closes_and_its_addresses_are_forgotten() {
     let switch = switch();
     let (a, b, c) = (port(&switch), port(&switch), port(&switch));
     b.send(frame(ALL, mac(2), b"here"));
@@ -95,11 +95,11 @@ async fn a_removed_port_ends_and_its_addresses_are_forgotten() {
     assert_eq!(b.recv().await, None);
     assert!(!b.send(frame(ALL, mac(2), b"still here")));
     assert_eq!(switch.addresses().len(), 0);
-    a.send(frame(mac(2), mac(1), b"to nobody"));
+    a.send(frame(mac(2), mac(1), b"to a forgotten address"));
     assert_eq!(received(&c).len(), 1);
     drop(c);
     assert_eq!(switch.ports().len(), 1);
-    a.send(frame(mac(2), mac(1), b"to really nobody"));
+    a.send(frame(mac(2), mac(1), b"to an unknown address"));
     assert_eq!(switch.ports()[0].statistics.dropped(SwitchDropReason::NoPort), 1);
     drop(switch);
     assert!(!a.send(frame(mac(2), mac(1), b"without a switch")));
@@ -108,7 +108,7 @@ async fn a_removed_port_ends_and_its_addresses_are_forgotten() {
 }
 
 #[test]
-fn frames_that_no_bridge_passes_on_are_dropped_and_counted() {
+fn frames_that_bridges_must_not_forward_are_dropped() {
     let switch = switch();
     let (a, b) = (port(&switch), port(&switch));
     let cases = [
@@ -116,7 +116,7 @@ fn frames_that_no_bridge_passes_on_are_dropped_and_counted() {
         (bytes::Bytes::new(), SwitchDropReason::Short),
         (frame(mac(2), ALL, b"from all"), SwitchDropReason::Source),
         (frame(mac(2), [0x33, 0x33, 0, 0, 0, 1], b"from many"), SwitchDropReason::Source),
-        (frame(mac(2), [0; 6], b"from nobody"), SwitchDropReason::Source),
+        (frame(mac(2), [0; 6], b"from the zero address"), SwitchDropReason::Source),
         (frame([1, 0x80, 0xc2, 0, 0, 0], mac(1), b"a bridge's"), SwitchDropReason::Reserved),
         (frame(mac(2), mac(1), &vec![0; 70_000]), SwitchDropReason::TooLarge),
     ];
@@ -134,13 +134,13 @@ fn frames_that_no_bridge_passes_on_are_dropped_and_counted() {
 }
 
 #[test]
-fn what_comes_from_where_it_is_for_stays_there() {
+fn frame_to_an_address_on_its_own_port_is_dropped() {
     let switch = switch();
     let (a, b) = (port(&switch), port(&switch));
     a.send(frame(ALL, mac(1), b"here"));
     received(&b);
 
-    // Two hosts behind one port, and one that sends to itself.
+    // Two hosts behind one port, and one that sends to its own address.
     a.send(frame(mac(1), mac(3), b"neighbour"));
     a.send(frame(mac(1), mac(1), b"myself"));
 
@@ -169,7 +169,7 @@ async fn a_monitor_sees_every_frame_once() {
 
 #[cfg(feature = "capture")]
 #[tokio::test]
-async fn what_a_monitor_sees_can_be_recorded() {
+async fn monitored_frames_can_be_recorded() {
     use netstack::capture::Recorder;
     let switch = switch();
     let (a, b) = (port(&switch), port(&switch));

@@ -41,7 +41,7 @@ fn received(port: &RawPort) -> Vec<Bytes> {
     std::iter::from_fn(|| port.try_recv()).collect()
 }
 
-/// What came in went out or was dropped.
+/// Every received frame was sent or dropped.
 fn assert_adds_up(switch: &Switch) {
     let all = switch.statistics();
     assert_eq!(

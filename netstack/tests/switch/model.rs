@@ -1,4 +1,4 @@
-//! The switch against the simplest one that there can be.
+//! The switch against a minimal model.
 
 use crate::{ALL, assert_adds_up, frame, mac, received, switch, tagged};
 use bytes::Bytes;
@@ -16,7 +16,7 @@ enum Step {
     Wait(u64),
 }
 
-/// What a port is: of no LAN, of one, or of 1 and 2 with tags and maybe of 3 without.
+/// A port: transparent, an access port, or a trunk of VLANs 1 and 2 with or without native VLAN 3.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Plain,
@@ -134,7 +134,7 @@ fn steps() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn every_frame_goes_where_the_model_says(
+    fn every_frame_goes_where_the_model_forwards_it(
         start in proptest::collection::vec(kinds(), 2..6),
         steps in proptest::collection::vec(steps(), 1..150),
     ) {

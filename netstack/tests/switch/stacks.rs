@@ -37,7 +37,7 @@ async fn exchange(near: &Stack, far: &Stack, address: &str) {
 }
 
 #[tokio::test]
-async fn a_third_sees_nothing_of_what_two_stacks_exchange() {
+async fn a_third_port_sees_no_unicast_between_two_stacks() {
     for (near_jumbo, far_jumbo) in [(true, true), (true, false), (false, true), (false, false)] {
         let switch = switch();
         let (near, far) = (stack(&switch, 1, near_jumbo), stack(&switch, 2, far_jumbo));
@@ -46,7 +46,7 @@ async fn a_third_sees_nothing_of_what_two_stacks_exchange() {
         exchange(&near, &far, "10.0.0.2:80").await;
 
         let frames = received(&third);
-        assert!(frames.iter().all(|frame| frame[0] & 1 == 1), "only what is for many");
+        assert!(frames.iter().all(|frame| frame[0] & 1 == 1), "only multicast and broadcast");
         let all = switch.statistics();
         assert_eq!(
             all.dropped(SwitchDropReason::QueueFull) + all.dropped(SwitchDropReason::TooLarge),
@@ -101,7 +101,7 @@ async fn two_switches_are_one_lan_over_a_port_of_the_other() {
 }
 
 #[tokio::test]
-async fn a_stack_ends_in_good_order_with_its_switch() {
+async fn a_stack_ends_without_error_with_its_switch() {
     let switch = switch();
     let stack = stack(&switch, 1, true);
     drop(switch);

@@ -63,7 +63,7 @@ fn a_trunk_has_tags_outside_except_on_its_native_lan() {
 }
 
 #[test]
-fn a_tag_that_gives_only_a_priority_is_of_the_ports_lan() {
+fn a_priority_tag_belongs_to_the_ports_vlan() {
     let switch = switch();
     let (a, b) = (vlan_port(&switch, access(10)), vlan_port(&switch, access(10)));
     let up = vlan_port(&switch, trunk(&[10], None));
@@ -76,7 +76,7 @@ fn a_tag_that_gives_only_a_priority_is_of_the_ports_lan() {
 }
 
 #[test]
-fn what_a_port_is_not_part_of_may_not_come_in() {
+fn frames_of_a_foreign_vlan_are_dropped() {
     let switch = switch();
     let (a, b) = (vlan_port(&switch, access(10)), vlan_port(&switch, access(20)));
     let up = vlan_port(&switch, trunk(&[10], None));

@@ -1,4 +1,4 @@
-//! Messages to servers, and what is waited for.
+//! Sending messages and waiting for answers.
 
 use super::super::message::{self, Answer, Query, SERVER_PORT};
 use super::Session;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 const MESSAGE_BYTES_MIN: usize = 576;
 const MESSAGE_BYTES_MAX: usize = 1500;
 
-/// What comes of waiting for an answer.
+/// Result of waiting for an answer.
 pub(super) enum Heard<T> {
     Answer(T),
     Nothing,
@@ -26,7 +26,7 @@ pub(super) enum Heard<T> {
     Moved,
 }
 
-/// What comes of waiting for a message.
+/// Result of waiting for a message.
 enum Received {
     Message(Bytes, SocketAddr),
     Nothing,
@@ -34,9 +34,9 @@ enum Received {
 }
 
 impl Session {
-    /// A message that says nothing in particular.
+    /// A message of this type with the fields that all have in common.
     pub(super) fn query(&self, kind: DhcpMessageType) -> Query {
-        let mtu = self.client.place.net.network().link.mtu;
+        let mtu = self.client.context.net.network().link.mtu;
         Query {
             kind,
             transaction: 0,
@@ -48,8 +48,8 @@ impl Session {
         }
     }
 
-    /// Sends a message; one that cannot be sent is lost, as any may be.
-    pub(super) async fn say(&self, query: Query, to: Ipv4Addr) -> io::Result<()> {
+    /// Sends a message. A failure to send counts as a lost message.
+    pub(super) async fn send(&self, query: Query, to: Ipv4Addr) -> io::Result<()> {
         let message = query.write(&self.identity);
         match self.socket.send_to(&message, (to, SERVER_PORT)).await {
             Err(error) if is_end(&error) => Err(error),
@@ -96,7 +96,7 @@ impl Session {
     /// Waits for a message, the time, or a sign that the stack may be somewhere else now.
     async fn receive(&mut self, until: Option<Instant>) -> io::Result<Received> {
         let Self { client, socket, moves, .. } = self;
-        let clock = &client.place.clock;
+        let clock = &client.context.clock;
         let mut moved = pin!(moves.next());
         let mut received = pin!(socket.recv_bytes_from());
         let mut timer = pin!(async {
@@ -117,7 +117,7 @@ impl Session {
         .await
     }
 
-    /// Lets time pass. What comes meanwhile was not asked for.
+    /// Waits; answers that arrive in the meantime are ignored.
     pub(super) async fn wait_until(
         &mut self,
         until: Option<Instant>,

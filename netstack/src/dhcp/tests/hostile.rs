@@ -1,14 +1,14 @@
 //! Answers that no server should give.
 
 use super::super::message::{Answer, read};
-use super::server::{Said, packet};
+use super::server::{ServerMessage, packet};
 use super::*;
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 /// Spoils an answer.
-type Spoil = (&'static str, fn(&mut Said));
+type Spoil = (&'static str, fn(&mut ServerMessage));
 
 const SPOILT: &[Spoil] = &[
     ("another transaction", |said| said.header[4] ^= 1),
@@ -55,32 +55,32 @@ const SPOILT: &[Spoil] = &[
 ];
 
 #[tokio::test(start_paused = true)]
-async fn what_no_server_should_say_changes_nothing() {
+async fn invalid_server_messages_are_ignored() {
     for kind in [Kind::Offer, Kind::Ack] {
         let (stack, events, server) = start(1, Config::default());
         let mut asked = server.expect(Kind::Discover).await;
         if kind == Kind::Ack {
-            server.say(&asked.lease(Kind::Offer, OWN)).await;
+            server.send(&asked.lease(Kind::Offer, OWN)).await;
             asked = server.expect(Kind::Request).await;
         }
         let before = names(&events);
         for (_, spoil) in SPOILT {
             let mut said = asked.lease(kind, OWN);
             spoil(&mut said);
-            server.say(&said).await;
+            server.send(&said).await;
         }
         for garbage in [&[][..], &[2], &[0xff; 240], &[0; 1400]] {
             server.0.send(packet(SERVER, Ipv4Addr::BROADCAST, garbage)).await;
         }
         if kind == Kind::Ack {
-            server.say(asked.answer(Kind::Nak).by(OTHER_SERVER)).await;
-            server.say(asked.lease(Kind::Ack, OTHER).by(OTHER_SERVER)).await;
+            server.send(asked.answer(Kind::Nak).by(OTHER_SERVER)).await;
+            server.send(asked.lease(Kind::Ack, OTHER).by(OTHER_SERVER)).await;
         }
         sleep(Duration::from_secs(1)).await;
         assert!(names(&events).is_empty(), "after {before:?}");
         assert!(stack.net().network().addresses.is_empty());
 
-        server.say(&asked.lease(kind, OWN)).await;
+        server.send(&asked.lease(kind, OWN)).await;
         sleep(Duration::from_secs(1)).await;
         assert!(!names(&events).is_empty());
     }
@@ -105,7 +105,7 @@ async fn a_flood_holds_no_retransmission_up() {
     assert!((3..=5).contains(&seconds(start)));
 }
 
-/// A good offer, and what it is for.
+/// A valid offer, with its transaction and hardware address.
 fn offer() -> (Vec<u8>, u32, [u8; 6]) {
     let mut message = vec![0; 240];
     message[..3].copy_from_slice(&[2, 1, 6]);
@@ -127,7 +127,7 @@ fn offered(options: &[u8]) -> super::super::Lease {
 }
 
 #[test]
-fn options_are_read_wherever_they_stand() {
+fn options_are_read_from_all_fields() {
     let split = offered(&[6, 3, 10, 7, 0, 1, 4, 255, 255, 0, 0, 0, 6, 5, 53, 10, 7, 0, 54, 255]);
     let servers: Vec<Ipv4Addr> = vec![[10, 7, 0, 53].into(), [10, 7, 0, 54].into()];
     assert_eq!((split.name_servers, split.address.prefix_len()), (servers, 16));
@@ -165,7 +165,7 @@ fn classless_routes_come_before_the_router() {
 }
 
 #[test]
-fn times_make_sense_whatever_the_server_says() {
+fn invalid_t1_and_t2_fall_back_to_defaults() {
     for (t1, t2) in [(0, 0), (300, 400), (200, 100), (u32::MAX, u32::MAX), (5, 9), (5, 0), (0, 9)] {
         let mut options = vec![58, 4];
         options.extend(u32::to_be_bytes(t1));

@@ -43,8 +43,8 @@ async fn a_lease_is_verified_when_the_link_comes_up_again() {
 
     let asked = server.expect(Kind::Request).await;
     assert_eq!(plugged.elapsed(), Duration::ZERO);
-    assert_eq!((asked.own, asked.option(50)), (NOBODY, Some(&OWN.octets()[..])));
-    server.say(&asked.lease(Kind::Ack, OWN)).await;
+    assert_eq!((asked.own, asked.option(50)), (UNSPECIFIED, Some(&OWN.octets()[..])));
+    server.send(&asked.lease(Kind::Ack, OWN)).await;
     sleep(Duration::from_secs(30)).await;
     assert_eq!(stack.net().network().addresses.len(), 1);
 }

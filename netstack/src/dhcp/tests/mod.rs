@@ -1,4 +1,4 @@
-//! The client against servers that do what a test says, in virtual time.
+//! The client against scripted servers, in virtual time.
 
 mod hostile;
 mod link;
@@ -8,7 +8,7 @@ mod suspend;
 use super::{Config, Event};
 use crate::wire::DhcpMessageType as Kind;
 use crate::{Builder, Entropy, Stack, device};
-use server::{Asked, MASK, SERVER, Server};
+use server::{ClientMessage, MASK, SERVER, Server};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,16 +18,16 @@ use tokio::time::{Instant, sleep, timeout};
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 100);
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 101);
 const OTHER_SERVER: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 2);
-const NOBODY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+const UNSPECIFIED: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
 type Events = Arc<Mutex<Vec<Event>>>;
 
-/// A stack with a client, what it tells, and the far end of its link.
+/// A stack with a client, the client's events, and the far end of its link.
 fn start(seed: u64, config: Config) -> (Stack, Events, Server) {
     let (device, far) = device::pipe(64, 1500);
     let events = Events::default();
-    let told = events.clone();
-    let config = config.on_event(move |event| told.lock().expect("no panic").push(event.clone()));
+    let log = events.clone();
+    let config = config.on_event(move |event| log.lock().expect("no panic").push(event.clone()));
     let limits = netcore::Config { entropy: Entropy::Seed(seed), ..Default::default() };
     let stack = Builder::new().config(limits).dhcp(config).spawn(device).expect("a stack");
     (stack, events, Server(far))
@@ -68,18 +68,18 @@ async fn a_lease_is_asked_for_and_put_into_force() {
     let (stack, events, server) = start(1, config);
 
     let asked = server.expect(Kind::Discover).await;
-    assert_eq!((asked.source, asked.destination), (NOBODY, Ipv4Addr::BROADCAST));
+    assert_eq!((asked.source, asked.destination), (UNSPECIFIED, Ipv4Addr::BROADCAST));
     assert!(asked.wants_broadcast);
     assert_eq!(asked.option(12), Some(&b"box"[..]));
     assert_eq!(asked.option(61).map(|id| (id[0], id.len())), Some((1, 7)));
     let parameters = asked.option(55).expect("a list");
     assert!([1, 3, 6, 15, 26, 119, 121].iter().all(|wanted| parameters.contains(wanted)));
-    server.say(&asked.lease(Kind::Offer, OWN)).await;
+    server.send(&asked.lease(Kind::Offer, OWN)).await;
     let asked = server.expect(Kind::Request).await;
-    assert_eq!((asked.source, asked.destination), (NOBODY, Ipv4Addr::BROADCAST));
+    assert_eq!((asked.source, asked.destination), (UNSPECIFIED, Ipv4Addr::BROADCAST));
     assert_eq!(asked.option(50), Some(&OWN.octets()[..]));
     assert_eq!(asked.option(54), Some(&SERVER.octets()[..]));
-    server.say(&asked.lease(Kind::Ack, OWN)).await;
+    server.send(&asked.lease(Kind::Ack, OWN)).await;
     until_bound(&stack, OWN).await;
 
     let now = stack.net().network();
@@ -105,9 +105,9 @@ async fn a_lease_is_renewed_rebound_and_lost() {
     assert_eq!((asked.source, asked.destination, asked.own), (OWN, SERVER, OWN));
     assert_eq!((asked.option(50), asked.option(54), asked.wants_broadcast), (None, None, false));
     let mut ack = asked.lease(Kind::Ack, OWN);
-    server.say(ack.set(58, &5_u32.to_be_bytes()).set(59, &90_u32.to_be_bytes())).await;
+    server.send(ack.set(58, &5_u32.to_be_bytes()).set(59, &90_u32.to_be_bytes())).await;
 
-    // It says when to ask again, and is silent: after a while anybody is asked.
+    // The server grants T1 and is silent after it: the client rebinds, asking any server.
     let renewed = Instant::now();
     assert_eq!(server.expect(Kind::Request).await.destination, SERVER);
     assert_eq!(seconds(renewed), 5);
@@ -117,25 +117,25 @@ async fn a_lease_is_renewed_rebound_and_lost() {
     assert_eq!((asked.source, asked.destination, asked.own), (OWN, Ipv4Addr::BROADCAST, OWN));
     assert_eq!(seconds(renewed), 90);
     let mut ack = asked.lease(Kind::Ack, OWN);
-    server.say(ack.by(OTHER_SERVER).set(51, &400_u32.to_be_bytes())).await;
+    server.send(ack.by(OTHER_SERVER).set(51, &400_u32.to_be_bytes())).await;
     sleep(Duration::from_secs(1)).await;
     let expected = ["renewing", "request", "ack", "bound"];
     let then = ["renewing", "request", "request", "rebinding", "request", "ack", "bound"];
     assert_eq!(names(&events), [&expected[..], &then].concat());
     assert_eq!(stack.net().network().addresses.len(), 1);
 
-    // Nobody answers any more.
+    // No server answers any more.
     let rebound = Instant::now() - Duration::from_secs(1);
     while server.asked().await.kind == Kind::Request {}
     assert_eq!(seconds(rebound), 400);
     assert!(stack.net().network().addresses.is_empty());
     assert!(stack.net().network().name_servers.is_empty());
-    let told = names(&events);
-    assert_eq!(told.last_chunk::<2>(), Some(&["lost", "discover"]), "{told:?}");
+    let log = names(&events);
+    assert_eq!(log.last_chunk::<2>(), Some(&["lost", "discover"]), "{log:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_had_is_asked_for_again_unless_it_was_refused() {
+async fn last_address_is_requested_again_unless_refused() {
     let (_stack, events, server) = start(1, Config::default());
     server.lease(OWN).await;
 
@@ -146,18 +146,18 @@ async fn what_was_had_is_asked_for_again_unless_it_was_refused() {
         }
     };
     assert_eq!(asked.option(50), Some(&OWN.octets()[..]));
-    server.say(&asked.lease(Kind::Offer, OWN)).await;
+    server.send(&asked.lease(Kind::Offer, OWN)).await;
     let asked = server.expect(Kind::Request).await;
-    server.say(&asked.answer(Kind::Nak)).await;
+    server.send(&asked.answer(Kind::Nak)).await;
     let asked = server.expect(Kind::Discover).await;
     assert_eq!(asked.option(50), None);
 
     // A server that refuses again and again is asked more and more rarely.
     let (mut asked, start) = (asked, Instant::now());
     for _ in 0..10 {
-        server.say(&asked.lease(Kind::Offer, OWN)).await;
+        server.send(&asked.lease(Kind::Offer, OWN)).await;
         let request = server.expect(Kind::Request).await;
-        server.say(&request.answer(Kind::Nak)).await;
+        server.send(&request.answer(Kind::Nak)).await;
         asked = server.expect(Kind::Discover).await;
     }
     assert_eq!(seconds(start), 1 + 2 + 4 + 8 + 16 + 32 + 4 * 64);
@@ -165,7 +165,9 @@ async fn what_was_had_is_asked_for_again_unless_it_was_refused() {
 }
 
 /// Takes the client's messages to the test, and everything else to and from another stack.
-fn beside(server: Server) -> (tokio::sync::mpsc::UnboundedReceiver<Asked>, Arc<Server>, Stack) {
+fn beside(
+    server: Server,
+) -> (tokio::sync::mpsc::UnboundedReceiver<ClientMessage>, Arc<Server>, Stack) {
     let (device, peer) = device::pipe(64, 1500);
     let address = "10.7.0.50/24".parse().expect("a network");
     let stack = Builder::new().address(address).spawn(device).expect("a stack");
@@ -180,7 +182,7 @@ fn beside(server: Server) -> (tokio::sync::mpsc::UnboundedReceiver<Asked>, Arc<S
     let from = server.clone();
     tokio::spawn(async move {
         while let Some(packet) = from.0.recv().await {
-            match Asked::read(&packet) {
+            match ClientMessage::read(&packet) {
                 Some(asked) => drop(sender.send(asked)),
                 None => drop(peer.send(packet).await),
             }
@@ -200,14 +202,14 @@ async fn with_another_address_old_connections_end_and_listeners_go_on() {
         if is_renewal {
             let asked = asked.recv().await.expect("a renewal");
             assert_eq!((asked.kind, asked.own), (Kind::Request, OWN));
-            server.say(&asked.answer(Kind::Nak)).await;
+            server.send(&asked.answer(Kind::Nak)).await;
             own = OTHER;
         }
         let discover = asked.recv().await.expect("a discover");
         assert_eq!(discover.kind, Kind::Discover);
-        server.say(&discover.lease(Kind::Offer, own)).await;
+        server.send(&discover.lease(Kind::Offer, own)).await;
         let request = asked.recv().await.expect("a request");
-        server.say(&request.lease(Kind::Ack, own)).await;
+        server.send(&request.lease(Kind::Ack, own)).await;
         until_bound(&stack, own).await;
 
         let client = peer.net().tcp_connect((own, 80)).await.expect("a listener");
@@ -222,8 +224,8 @@ async fn with_another_address_old_connections_end_and_listeners_go_on() {
     let theirs = old_client.read(&mut [0]).await.expect_err("a reset");
     assert_eq!(theirs.kind(), std::io::ErrorKind::ConnectionReset);
     assert_eq!(stack.net().network().addresses, ["10.7.0.101/24".parse().expect("a network")]);
-    let told = names(&events);
-    assert!(told.windows(3).any(|three| three == ["nak", "lost", "discover"]), "{told:?}");
+    let log = names(&events);
+    assert!(log.windows(3).any(|three| three == ["nak", "lost", "discover"]), "{log:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,7 +256,7 @@ async fn any_message_may_get_lost() {
                 state ^= state << 17;
                 // Two thirds of all messages, or answers to them.
                 if state.is_multiple_of(3) {
-                    server.say(&asked.lease(kind, OWN)).await;
+                    server.send(&asked.lease(kind, OWN)).await;
                 }
             }
         };
@@ -273,14 +275,14 @@ async fn any_message_may_get_lost() {
 async fn without_anything_due_nothing_is_sent() {
     let (stack, _, server) = start(1, Config::default());
     let asked = server.expect(Kind::Discover).await;
-    server.say(&asked.lease(Kind::Offer, OWN)).await;
+    server.send(&asked.lease(Kind::Offer, OWN)).await;
     let asked = server.expect(Kind::Request).await;
-    server.say(asked.lease(Kind::Ack, OWN).set(51, &u32::MAX.to_be_bytes())).await;
+    server.send(asked.lease(Kind::Ack, OWN).set(51, &u32::MAX.to_be_bytes())).await;
     until_bound(&stack, OWN).await;
 
     sleep(Duration::from_secs(3 * 365 * 86_400)).await;
 
-    assert!(server.0.try_recv().is_none(), "a lease for ever");
+    assert!(server.0.try_recv().is_none(), "an infinite lease");
     assert_eq!(stack.net().network().addresses.len(), 1);
 }
 
@@ -298,7 +300,8 @@ async fn an_address_is_given_back_in_good_order() {
             drop(stack);
         }
 
-        let last = server.0.recv().await.map(|packet| Asked::read(&packet).expect("a message"));
+        let last =
+            server.0.recv().await.map(|packet| ClientMessage::read(&packet).expect("a message"));
         assert_eq!(last.is_some(), release && is_shut_down);
         if let Some(last) = last {
             assert_eq!((last.kind, last.own, last.destination), (Kind::Release, OWN, SERVER));
@@ -324,7 +327,7 @@ async fn dhcprelease_waits_for_the_server_on_ethernet() {
                 answer.extend(&frame[22..32]);
                 far.send(answer.into()).await;
             }
-            let Some(asked) = Asked::read(&frame[14..]) else { continue };
+            let Some(asked) = ClientMessage::read(&frame[14..]) else { continue };
             let kind = match asked.kind {
                 Kind::Discover => Kind::Offer,
                 Kind::Request => Kind::Ack,

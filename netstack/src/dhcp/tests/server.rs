@@ -1,4 +1,4 @@
-//! A DHCP server that does what a test says.
+//! A scripted DHCP server.
 
 use crate::device::PipeEnd;
 use crate::wire::ChecksumCapabilities;
@@ -9,9 +9,9 @@ use std::net::Ipv4Addr;
 pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
 pub(super) const MASK: [u8; 4] = [255, 255, 255, 0];
 
-/// What a client sent.
+/// A message from the client.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
+pub(super) struct ClientMessage {
     pub(super) kind: DhcpMessageType,
     pub(super) source: Ipv4Addr,
     pub(super) destination: Ipv4Addr,
@@ -20,7 +20,7 @@ pub(super) struct Asked {
     message: Vec<u8>,
 }
 
-impl Asked {
+impl ClientMessage {
     /// Reads a packet, if it is one to a DHCP server.
     pub(super) fn read(packet: &[u8]) -> Option<Self> {
         let ip = Ipv4Packet::new_checked(packet).ok()?;
@@ -63,11 +63,11 @@ impl Asked {
     }
 
     /// An answer to it that leases nothing yet.
-    pub(super) fn answer(&self, kind: DhcpMessageType) -> Said {
+    pub(super) fn answer(&self, kind: DhcpMessageType) -> ServerMessage {
         let mut header = self.message[..240].to_vec();
         header[0] = 2;
         let mut said =
-            Said { source: SERVER, to: Ipv4Addr::BROADCAST, header, options: Vec::new() };
+            ServerMessage { source: SERVER, to: Ipv4Addr::BROADCAST, header, options: Vec::new() };
         if !self.own.is_unspecified() {
             said.to = self.own;
         }
@@ -76,7 +76,7 @@ impl Asked {
     }
 
     /// An answer that leases an address for two minutes.
-    pub(super) fn lease(&self, kind: DhcpMessageType, own: Ipv4Addr) -> Said {
+    pub(super) fn lease(&self, kind: DhcpMessageType, own: Ipv4Addr) -> ServerMessage {
         let mut said = self.answer(kind);
         said.header[16..20].copy_from_slice(&own.octets());
         said.set(1, &MASK).set(3, &SERVER.octets()).set(51, &120_u32.to_be_bytes());
@@ -85,16 +85,16 @@ impl Asked {
     }
 }
 
-/// What a server says.
+/// An answer from the server.
 #[derive(Debug, Clone)]
-pub(super) struct Said {
+pub(super) struct ServerMessage {
     pub(super) source: Ipv4Addr,
     to: Ipv4Addr,
     pub(super) header: Vec<u8>,
     options: Vec<(u8, Vec<u8>)>,
 }
 
-impl Said {
+impl ServerMessage {
     pub(super) fn set(&mut self, kind: u8, data: &[u8]) -> &mut Self {
         self.unset(kind);
         self.options.push((kind, data.to_vec()));
@@ -156,33 +156,33 @@ pub(super) fn packet(source: Ipv4Addr, destination: Ipv4Addr, message: &[u8]) ->
 pub(super) struct Server(pub(super) PipeEnd);
 
 impl Server {
-    /// What the client says next.
-    pub(super) async fn asked(&self) -> Asked {
+    /// The client's next message.
+    pub(super) async fn asked(&self) -> ClientMessage {
         loop {
             let packet = self.0.recv().await.expect("a running stack");
-            if let Some(asked) = Asked::read(&packet) {
+            if let Some(asked) = ClientMessage::read(&packet) {
                 return asked;
             }
         }
     }
 
-    /// What the client says next, which is this.
-    pub(super) async fn expect(&self, kind: DhcpMessageType) -> Asked {
+    /// The client's next message, which has this type.
+    pub(super) async fn expect(&self, kind: DhcpMessageType) -> ClientMessage {
         let asked = self.asked().await;
         assert_eq!(asked.kind, kind, "{asked:?}");
         asked
     }
 
-    pub(super) async fn say(&self, said: &Said) {
-        assert!(self.0.send(said.packet()).await, "a running stack");
+    pub(super) async fn send(&self, answer: &ServerMessage) {
+        assert!(self.0.send(answer.packet()).await, "a running stack");
     }
 
     /// Leases an address to a client that begins; returns its last message.
-    pub(super) async fn lease(&self, own: Ipv4Addr) -> Asked {
+    pub(super) async fn lease(&self, own: Ipv4Addr) -> ClientMessage {
         let asked = self.expect(DhcpMessageType::Discover).await;
-        self.say(&asked.lease(DhcpMessageType::Offer, own)).await;
+        self.send(&asked.lease(DhcpMessageType::Offer, own)).await;
         let asked = self.expect(DhcpMessageType::Request).await;
-        self.say(&asked.lease(DhcpMessageType::Ack, own)).await;
+        self.send(&asked.lease(DhcpMessageType::Ack, own)).await;
         asked
     }
 }

@@ -3,16 +3,16 @@
 use super::*;
 use crate::Clock;
 
-/// Everybody has looked at the clock again.
+/// By then every sleeper has compared the clocks again.
 const NOTICED: Duration = Duration::from_secs(31);
 
 /// A stack that holds a lease of 120 s, and its clock.
 async fn holding() -> (Stack, Events, Server, Clock) {
     let (device, far) = device::pipe(64, 1500);
     let (clock, events) = (Clock::new(), Events::default());
-    let told = events.clone();
+    let log = events.clone();
     let config =
-        Config::default().on_event(move |event| told.lock().expect("no panic").push(event.clone()));
+        Config::default().on_event(move |event| log.lock().expect("no panic").push(event.clone()));
     let builder = Builder::new().clock(clock.clone()).dhcp(config);
     let stack = builder.spawn(device).expect("a stack");
     let server = Server(far);
@@ -24,7 +24,7 @@ async fn holding() -> (Stack, Events, Server, Clock) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_was_over_meanwhile_is_given_up() {
+async fn lease_that_expired_in_suspend_is_dropped() {
     let (stack, events, server, clock) = holding().await;
     let listener = stack.net().tcp_listen((OWN, 80)).await.expect("free");
     let dialled = stack.net().tcp_connect((OWN, 80));
@@ -56,7 +56,7 @@ async fn a_packet_after_a_suspend_is_enough_to_notice_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_is_renewed_or_rebound_as_its_time_says() {
+async fn lease_is_renewed_or_rebound_by_its_t1_and_t2() {
     for (slept, destination) in [(70, SERVER), (110, Ipv4Addr::BROADCAST)] {
         let (stack, _, server, clock) = holding().await;
 
@@ -77,7 +77,7 @@ async fn a_lease_in_force_is_verified_and_kept_in_silence() {
 
     // As RFC 2131 section 4.3.2 has it for INIT-REBOOT.
     let asked = server.expect(Kind::Request).await;
-    assert_eq!((asked.own, asked.destination), (NOBODY, Ipv4Addr::BROADCAST));
+    assert_eq!((asked.own, asked.destination), (UNSPECIFIED, Ipv4Addr::BROADCAST));
     assert_eq!((asked.option(50), asked.option(54)), (Some(&OWN.octets()[..]), None));
     server.expect(Kind::Request).await;
     sleep(Duration::from_secs(10)).await;
@@ -90,13 +90,13 @@ async fn a_lease_in_force_is_verified_and_kept_in_silence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_another_network_refuses_is_given_up() {
+async fn lease_refused_by_another_network_is_dropped() {
     let (stack, events, server, clock) = holding().await;
     clock.skip(Duration::from_secs(10));
     stack.net().snapshot().await.expect("a running stack");
 
     let asked = server.expect(Kind::Request).await;
-    server.say(asked.answer(Kind::Nak).by(OTHER_SERVER)).await;
+    server.send(asked.answer(Kind::Nak).by(OTHER_SERVER)).await;
     sleep(Duration::from_millis(1)).await;
 
     assert_eq!(stack.net().network().addresses, []);
@@ -108,7 +108,7 @@ async fn a_lease_that_another_network_refuses_is_given_up() {
 async fn lease_that_expired_while_stopped_is_not_used() {
     let (stack, events, server, _clock) = holding().await;
 
-    // Nothing runs meanwhile, and every timer is late.
+    // No task runs in the meantime, and every timer is late.
     tokio::time::advance(Duration::from_secs(8 * 3600)).await;
     sleep(Duration::from_millis(1)).await;
 

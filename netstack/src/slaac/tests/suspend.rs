@@ -1,10 +1,10 @@
-//! What routers have said, after a suspend of the machine.
+//! Lifetimes across a suspend of the machine.
 
 use super::*;
 use crate::Clock;
 
 #[tokio::test(start_paused = true)]
-async fn what_was_over_meanwhile_is_not_used() {
+async fn state_that_expired_in_suspend_is_not_used() {
     let (device, far) = device::pipe(64, 1500);
     let clock = Clock::new();
     let builder = Builder::new().clock(clock.clone()).slaac(Config::default());
@@ -16,7 +16,7 @@ async fn what_was_over_meanwhile_is_not_used() {
         name_servers(700, &["fd00:7::53"]),
         search_domain(u32::MAX),
     ];
-    say(&far, advertisement(ROUTER, 1800, MEDIUM, &options)).await;
+    send(&far, advertisement(ROUTER, 1800, MEDIUM, &options)).await;
     assert_eq!((addresses(&stack).len(), gateways(&stack).len()), (2, 1));
 
     clock.skip(Duration::from_secs((8 * HOUR).into()));
@@ -29,7 +29,7 @@ async fn what_was_over_meanwhile_is_not_used() {
     assert_eq!(now.deprecated.len(), 1);
     assert_eq!((gateways(&stack).len(), now.name_servers.len()), (0, 0));
     assert_eq!(now.search_domains, ["lan"]);
-    let packet = far.recv().await.expect("routers are asked anew");
+    let packet = far.recv().await.expect("routers are solicited again");
     assert_eq!(packet[40], 133);
     assert!(asleep.elapsed().as_secs() <= 31);
 }
