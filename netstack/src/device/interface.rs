@@ -1,13 +1,13 @@
 //! The kernel's TUN and TAP interfaces, with and without offload.
 
+use super::{InterfaceOffload, driver, refusal};
 use netcore::Medium;
-use rustix::ioctl::{IntegerSetter, Opcode, ioctl, opcode};
+use rustix::io::Errno;
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use tun_rs::{DeviceBuilder, SyncDevice};
-use tun_tap::{Iface, Mode};
+use std::os::fd::{AsRawFd, RawFd};
 
-/// What an interface carries.
+/// The layer of what an interface carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layer {
     /// IP packets: a TUN.
@@ -39,102 +39,99 @@ impl Layer {
         }
     }
 
-    /// The same, should there be a VLAN tag.
+    /// The bytes in front of an IP packet behind a VLAN tag.
     pub(super) fn header_bytes_max(self) -> usize {
         match self {
             Self::Ip => 0,
             Self::Ethernet => 14 + 4,
         }
     }
+
+    fn flags(self) -> u16 {
+        let kind = match self {
+            Self::Ip => driver::TUN,
+            Self::Ethernet => driver::TAP,
+        };
+        kind | driver::NO_PACKET_INFO
+    }
 }
 
-/// An open interface that does not block.
-pub(super) enum Interface {
-    /// One packet for each system call, as it is on a wire.
-    Plain(Iface),
-    /// Packets of up to 64 KiB that the kernel cuts and joins, each behind a virtio-net header.
-    Offload { device: SyncDevice, name: String },
+/// An open interface, non-blocking.
+pub(super) struct Interface {
+    file: File,
+    name: String,
+    /// A packet has up to 64 KiB, which the kernel cuts and joins, behind a virtio-net header.
+    /// Without offload it is as on a wire.
+    has_offload: bool,
 }
 
 impl Interface {
-    pub(super) fn plain(name: &str, layer: Layer) -> io::Result<Self> {
-        let mode = match layer {
-            Layer::Ip => Mode::Tun,
-            Layer::Ethernet => Mode::Tap,
-        };
-        let interface = Iface::without_packet_info(name, mode)?;
-        interface.set_non_blocking()?;
-        leave_nothing_to_reader(&interface)?;
-        Ok(Self::Plain(interface))
+    /// Opens an interface, without offload also where the kernel has none.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, with their cure.
+    pub(super) fn open(name: &str, layer: Layer, offload: InterfaceOffload) -> io::Result<Self> {
+        let refused = |error: Errno| refusal::of_making(&error.into(), name, layer);
+        let plain = || Self::plain(driver::open()?, name, layer).map_err(refused);
+        if offload == InterfaceOffload::Off {
+            return plain();
+        }
+        match Self::with_offload(driver::open()?, name, layer) {
+            // Of a kernel without offload, and for an interface of another kind.
+            Err(error @ Errno::INVAL) => {
+                let interface = plain()?;
+                tracing::warn!(name = interface.name(), %error, "this interface has no offload");
+                Ok(interface)
+            }
+            result => result.map_err(refused),
+        }
     }
 
-    pub(super) fn offload(name: &str, layer: Layer) -> io::Result<Self> {
-        let layer = match layer {
-            Layer::Ip => tun_rs::Layer::L3,
-            Layer::Ethernet => tun_rs::Layer::L2,
-        };
-        let mut builder = DeviceBuilder::new().layer(layer).inherit_enable_state();
-        if !name.is_empty() {
-            builder = builder.name(name);
+    fn plain(file: File, name: &str, layer: Layer) -> Result<Self, Errno> {
+        let name = driver::attach(&file, name, layer.flags())?;
+        // An interface that outlives its readers keeps the offload of the last one, and without
+        // the header no packet shows that it is incomplete.
+        driver::set_offload(&file, 0)?;
+        Self::new(file, name, false)
+    }
+
+    fn with_offload(file: File, name: &str, layer: Layer) -> Result<Self, Errno> {
+        let name = driver::attach(&file, name, layer.flags() | driver::VIRTIO_HEADER)?;
+        driver::set_offload(&file, driver::TCP_OFFLOAD)?;
+        // Linux has UDP's since 6.2.
+        if let Err(error) = driver::set_offload(&file, driver::TCP_OFFLOAD | driver::UDP_OFFLOAD) {
+            tracing::debug!(name, %error, "this interface has no offload for UDP");
         }
-        let device = builder
-            .with(|linux| {
-                linux.offload(true);
-            })
-            .build_sync()?;
-        rustix::io::ioctl_fionbio(device.as_fd(), true)?;
-        let name = device.name()?;
-        Ok(Self::Offload { device, name })
+        Self::new(file, name, true)
+    }
+
+    fn new(file: File, name: String, has_offload: bool) -> Result<Self, Errno> {
+        rustix::io::ioctl_fionbio(&file, true)?;
+        Ok(Self { file, name, has_offload })
     }
 
     pub(super) fn name(&self) -> &str {
-        match self {
-            Self::Plain(interface) => interface.name(),
-            Self::Offload { name, .. } => name,
-        }
+        &self.name
     }
 
     pub(super) fn has_offload(&self) -> bool {
-        matches!(self, Self::Offload { .. })
+        self.has_offload
     }
 
     /// Reads one packet, with its header if there is offload.
     pub(super) fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(interface) => interface.recv(buffer),
-            Self::Offload { device, .. } => device.recv(buffer),
-        }
+        Ok(rustix::io::read(&self.file, buffer)?)
     }
 
     /// Writes one packet, with its header if there is offload.
     pub(super) fn send(&self, packet: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(interface) => interface.send(packet),
-            Self::Offload { device, .. } => device.send(packet),
-        }
+        Ok(rustix::io::write(&self.file, packet)?)
     }
-}
-
-/// `TUNSETOFFLOAD` of Linux.
-const SET_OFFLOAD: Opcode = opcode::write::<u32>(b'T', 208);
-
-/// Says that whoever reads takes packets as they are on a wire. An interface that outlives its users
-/// remembers what the last one could do, and nothing would say of a packet that it is incomplete.
-fn leave_nothing_to_reader(interface: &Iface) -> io::Result<()> {
-    // SAFETY: `interface` keeps the descriptor open for as long as this call.
-    #[expect(unsafe_code, reason = "tun-rs gives no BorrowedFd")]
-    let descriptor = unsafe { BorrowedFd::borrow_raw(interface.as_raw_fd()) };
-    // SAFETY: the request takes a set of bits as its argument, by value; none of them is set.
-    #[expect(unsafe_code, reason = "an ioctl")]
-    let done = unsafe { ioctl(descriptor, IntegerSetter::<SET_OFFLOAD>::new_usize(0)) };
-    Ok(done?)
 }
 
 impl AsRawFd for Interface {
     fn as_raw_fd(&self) -> RawFd {
-        match self {
-            Self::Plain(interface) => interface.as_raw_fd(),
-            Self::Offload { device, .. } => device.as_raw_fd(),
-        }
+        self.file.as_raw_fd()
     }
 }

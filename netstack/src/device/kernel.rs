@@ -3,7 +3,7 @@
 use super::carrier::Carrier;
 use super::interface::{Interface, Layer};
 use super::receiver::Receiver;
-use super::{Device, InterfaceConfig, InterfaceOffload, host, refusal, virtio};
+use super::{Device, InterfaceConfig, host, refusal, virtio};
 use ipnet::IpNet;
 use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
 use std::fmt;
@@ -17,8 +17,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Sleep;
 
-/// A device on an interface: through the `tun-rs` crate with segmentation and checksum offload, or
-/// through `tun-tap` with one frame as it is on a wire for each system call.
+/// A device on an interface, one frame for each system call.
 pub(super) struct KernelDevice {
     layer: Layer,
     interface: State,
@@ -65,6 +64,8 @@ const SPIN: Duration = Duration::from_micros(100);
 /// one, asks which interface a message came from. The kernel does not tell when that was, so a
 /// program on the host gets this time for it.
 const LINGER: Duration = Duration::from_millis(100);
+/// The least MTU of IPv4 (RFC 791).
+const MTU_MIN: u16 = 68;
 /// The largest IP packet.
 const PACKET_BYTES_MAX: usize = 65_535;
 /// The descriptor of an interface that was deleted gives this error.
@@ -75,14 +76,9 @@ const EIO: i32 = 5;
 impl KernelDevice {
     pub(super) fn open(layer: Layer, config: &InterfaceConfig) -> io::Result<Self> {
         refusal::check_name(&config.name)?;
-        let mtu = u16::try_from(config.mtu).ok().filter(|mtu| *mtu >= 68);
-        let mtu = mtu.ok_or_else(|| {
-            let message = format!("an MTU is from 68 to 65535, not {}", config.mtu);
-            io::Error::new(io::ErrorKind::InvalidInput, message)
-        })?;
-        refusal::check_driver()?;
-        let refused = |error: io::Error| refusal::of_making(&error, &config.name, layer);
-        let interface = open(layer, config).map_err(refused)?;
+        let mtu = u16::try_from(config.mtu).ok().filter(|mtu| *mtu >= MTU_MIN);
+        let mtu = mtu.ok_or_else(|| refusal::of_mtu_range(config.mtu))?;
+        let interface = Interface::open(&config.name, layer, config.offload)?;
         let name = interface.name();
         let configure = || {
             host::set_mtu(name, u32::from(mtu))?;
@@ -94,27 +90,38 @@ impl KernelDevice {
         configure().map_err(|error: io::Error| {
             io::Error::new(error.kind(), format!("setting up {name}: {error}"))
         })?;
+        let host_addresses = config.host_addresses.iter().map(IpNet::addr).collect();
+        Ok(Self::new(layer, interface, config.mtu, host_addresses))
+    }
+
+    /// A device on an interface that is configured.
+    pub(super) fn new(
+        layer: Layer,
+        interface: Interface,
+        mtu: usize,
+        host_addresses: Vec<IpAddr>,
+    ) -> Self {
         let frame_bytes_max = match interface.has_offload() {
             true => virtio::HEADER_BYTES + layer.header_bytes_max() + PACKET_BYTES_MAX,
-            false => layer.header_bytes_max() + config.mtu,
+            false => layer.header_bytes_max() + mtu,
         };
-        Ok(Self {
+        Self {
             layer,
             interface: State::Open(interface),
-            mtu: config.mtu,
+            mtu,
             receiver: Receiver::new(layer, frame_bytes_max),
             outgoing: vec![0; frame_bytes_max].into_boxed_slice(),
             outgoing_len: 0,
             is_stuck: false,
             failure: None,
-            host_addresses: config.host_addresses.iter().map(IpNet::addr).collect(),
+            host_addresses,
             has_sent: false,
             linger: None,
             carrier: None,
             waiting: None,
             look_in: 0,
             is_drained: false,
-        })
+        }
     }
 
     pub(super) fn has_offload(&self) -> bool {
@@ -341,22 +348,6 @@ async fn wait(fd: Arc<AsyncFd<Interface>>) -> io::Result<bool> {
     let is_gone = guard.ready().is_error();
     guard.retain_ready();
     Ok(!is_gone)
-}
-
-/// Opens the interface as it is wanted, or as the kernel can do it.
-fn open(layer: Layer, config: &InterfaceConfig) -> io::Result<Interface> {
-    if config.offload == InterfaceOffload::Preferred {
-        match Interface::offload(&config.name, layer) {
-            // What the kernel says if it has no offload, or the interface is of another kind.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                let interface = Interface::plain(&config.name, layer)?;
-                tracing::warn!(name = interface.name(), %error, "this interface has no offload");
-                return Ok(interface);
-            }
-            result => return result,
-        }
-    }
-    Interface::plain(&config.name, layer)
 }
 
 fn is_deleted(error: &io::Error) -> bool {

@@ -7,6 +7,8 @@ mod carrier;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod config;
 #[cfg(all(target_os = "linux", feature = "tun"))]
+mod driver;
+#[cfg(all(target_os = "linux", feature = "tun"))]
 mod host;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod interface;

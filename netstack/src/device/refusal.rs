@@ -1,19 +1,12 @@
 //! Why the kernel refuses an interface, and what to do about it.
 
+use super::driver::{NAME_BYTES_MAX, PATH as DRIVER};
 use super::interface::Layer;
 use ipnet::IpNet;
-use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
 
-/// Opens what interfaces are made with, which says more than an attempt to make one: with the same
-/// errors the kernel refuses either.
-pub(super) fn check_driver() -> io::Result<()> {
-    let opened = OpenOptions::new().read(true).write(true).open(DRIVER);
-    opened.map(drop).map_err(|error| of_opening(&error))
-}
-
 /// The refusal of opening the driver.
-fn of_opening(error: &io::Error) -> io::Error {
+pub(super) fn of_opening(error: &io::Error) -> io::Error {
     let (kind, cure) = match error.raw_os_error() {
         // Privileges in a namespace do not help against the mode of a file outside of it.
         Some(EACCES) => (
@@ -67,7 +60,13 @@ pub(super) fn of_making(error: &io::Error, name: &str, layer: Layer) -> io::Erro
     io::Error::new(kind, message)
 }
 
-/// The refusal of an MTU.
+/// The refusal of an MTU that no interface has.
+pub(super) fn of_mtu_range(mtu: usize) -> io::Error {
+    let message = format!("an MTU of {mtu} is out of range: from 68 to 65535 bytes");
+    io::Error::new(ErrorKind::InvalidInput, message)
+}
+
+/// The refusal of an MTU by the kernel.
 pub(super) fn of_mtu(error: &io::Error, name: &str, mtu: u32) -> io::Error {
     let message = match error.raw_os_error() {
         Some(EPERM) => format!("changing the MTU to {mtu} needs the capability CAP_NET_ADMIN"),
@@ -114,11 +113,6 @@ pub(super) fn check_name(name: &str) -> io::Result<()> {
     );
     Err(io::Error::new(ErrorKind::InvalidInput, message))
 }
-
-/// What interfaces are made with.
-const DRIVER: &str = "/dev/net/tun";
-/// An interface's name has at most this many bytes: `IFNAMSIZ` without the final zero.
-const NAME_BYTES_MAX: usize = 15;
 
 const EPERM: i32 = 1;
 const ENOENT: i32 = 2;

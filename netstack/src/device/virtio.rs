@@ -3,45 +3,81 @@
 use crate::wire::{Ipv4Packet, Ipv6Packet, UdpPacket};
 use bytes::{Bytes, BytesMut};
 use netcore::{Frame, FrameChecksum, Offload};
-use tun_rs::{
-    VIRTIO_NET_HDR_GSO_TCPV4, VIRTIO_NET_HDR_GSO_TCPV6, VIRTIO_NET_HDR_GSO_UDP_L4,
-    VIRTIO_NET_HDR_LEN, VirtioNetHdr,
-};
 
-pub(super) const HEADER_BYTES: usize = VIRTIO_NET_HDR_LEN;
-/// Flags: the checksum is still to be completed, or the kernel has verified it.
+/// `struct virtio_net_hdr` (virtio 1.3, section 5.1.6), in the byte order of the machine, without
+/// the count of buffers: the driver's default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct VirtioHeader {
+    flags: u8,
+    gso_type: u8,
+    hdr_len: u16,
+    gso_size: u16,
+    csum_start: u16,
+    csum_offset: u16,
+}
+
+pub(super) const HEADER_BYTES: usize = 10;
+/// Flags: the checksum is incomplete, or the kernel has verified it.
 const NEEDS_CHECKSUM: u8 = 1;
 const DATA_VALID: u8 = 2;
-/// A bit of the segmentation type: TCP's congestion notification is on.
+/// Segmentation types.
+const GSO_TCP_V4: u8 = 1;
+const GSO_TCP_V6: u8 = 4;
+const GSO_UDP: u8 = 5;
+/// A bit of the segmentation type: TCP's explicit congestion notification is on.
 const GSO_ECN: u8 = 0x80;
+
+impl VirtioHeader {
+    fn encode(self) -> [u8; HEADER_BYTES] {
+        let words = [self.hdr_len, self.gso_size, self.csum_start, self.csum_offset];
+        let mut bytes = [self.flags, self.gso_type, 0, 0, 0, 0, 0, 0, 0, 0];
+        for (room, word) in bytes[2..].chunks_exact_mut(2).zip(words) {
+            room.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// The header at the front of `packet`, if it is whole.
+    fn decode(packet: &[u8]) -> Option<Self> {
+        let bytes = packet.first_chunk::<HEADER_BYTES>()?;
+        let word = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+        Some(Self {
+            flags: bytes[0],
+            gso_type: bytes[1],
+            hdr_len: word(2),
+            gso_size: word(4),
+            csum_start: word(6),
+            csum_offset: word(8),
+        })
+    }
+}
 
 /// Writes the header for the frame that follows it in `buffer`, whose IP packet begins at
 /// `ip_start`.
 pub(super) fn write_header(buffer: &mut [u8], ip_start: usize, offload: Offload) {
     let (header, packet) = buffer.split_at_mut(HEADER_BYTES);
-    let mut virtio = VirtioNetHdr::default();
+    let mut virtio = VirtioHeader::default();
     if let Some(checksum) = offload.checksum {
         virtio.flags = NEEDS_CHECKSUM;
         virtio.csum_start = checksum.start;
         virtio.csum_offset = checksum.offset;
         if let Some(segment_bytes) = offload.segment_bytes {
             let is_v4 = packet[ip_start] >> 4 == 4;
-            virtio.gso_type =
-                if is_v4 { VIRTIO_NET_HDR_GSO_TCPV4 } else { VIRTIO_NET_HDR_GSO_TCPV6 };
+            virtio.gso_type = if is_v4 { GSO_TCP_V4 } else { GSO_TCP_V6 };
             virtio.gso_size = segment_bytes.get();
             // The high half of this byte is the TCP header's length in words.
             let tcp_len = packet[usize::from(checksum.start) + 12] >> 4;
             virtio.hdr_len = checksum.start + u16::from(tcp_len) * 4;
         }
     }
-    virtio.encode(header).expect("the buffer has room for it");
+    header.copy_from_slice(&virtio.encode());
 }
 
 /// Takes the header off a frame, whose IP packet begins at `ip_start`, and gives the frames that it
 /// stands for to `sink`. A TCP packet stays whole, however large; UDP's boundaries matter, so
 /// several datagrams in one are parted.
 pub(super) fn read_frames(packet: Bytes, ip_start: usize, sink: &mut impl FnMut(Frame)) {
-    let Ok(virtio) = VirtioNetHdr::decode(&packet) else {
+    let Some(virtio) = VirtioHeader::decode(&packet) else {
         return;
     };
     let data = packet.slice(HEADER_BYTES..);
@@ -49,7 +85,7 @@ pub(super) fn read_frames(packet: Bytes, ip_start: usize, sink: &mut impl FnMut(
         0 => FrameChecksum::Unknown,
         _ => FrameChecksum::Trusted,
     };
-    if virtio.gso_type & !GSO_ECN == VIRTIO_NET_HDR_GSO_UDP_L4 {
+    if virtio.gso_type & !GSO_ECN == GSO_UDP {
         let (start, size) = (usize::from(virtio.csum_start), usize::from(virtio.gso_size));
         let starts = (ip_start, start);
         part_datagrams(&data, starts, size, &mut |data| sink(Frame { data, checksum }));
@@ -111,16 +147,15 @@ mod tests {
 
     #[test]
     fn joined_datagrams_are_parted() {
-        let mut buffer = vec![0; HEADER_BYTES];
-        let virtio = VirtioNetHdr {
+        let virtio = VirtioHeader {
             flags: NEEDS_CHECKSUM,
-            gso_type: VIRTIO_NET_HDR_GSO_UDP_L4,
+            gso_type: GSO_UDP,
             gso_size: 4,
             csum_start: 20,
             csum_offset: 6,
-            ..VirtioNetHdr::default()
+            ..VirtioHeader::default()
         };
-        virtio.encode(&mut buffer).expect("room");
+        let mut buffer = virtio.encode().to_vec();
         buffer.extend(udp_v4(b"aaaabbbbcc"));
 
         let mut frames = Vec::new();
@@ -139,13 +174,9 @@ mod tests {
 
     #[test]
     fn nonsense_gives_nothing() {
-        let virtio = VirtioNetHdr {
-            gso_type: VIRTIO_NET_HDR_GSO_UDP_L4,
-            csum_start: 60_000,
-            ..VirtioNetHdr::default()
-        };
-        let mut buffer = vec![0; HEADER_BYTES];
-        virtio.encode(&mut buffer).expect("room");
+        let virtio =
+            VirtioHeader { gso_type: GSO_UDP, csum_start: 60_000, ..VirtioHeader::default() };
+        let mut buffer = virtio.encode().to_vec();
         buffer.extend(udp_v4(b"abc"));
         let mut frames = 0;
 
@@ -167,24 +198,23 @@ mod tests {
 
         write_header(&mut buffer, 0, offload);
 
-        let virtio = VirtioNetHdr::decode(&buffer).expect("whole");
-        assert_eq!((virtio.gso_type, virtio.gso_size), (VIRTIO_NET_HDR_GSO_TCPV4, 1460));
+        let virtio = VirtioHeader::decode(&buffer).expect("whole");
+        assert_eq!((virtio.gso_type, virtio.gso_size), (GSO_TCP_V4, 1460));
         assert_eq!((virtio.csum_start, virtio.csum_offset, virtio.hdr_len), (20, 16, 52));
     }
 
     #[test]
     fn behind_an_ethernet_header_all_is_found() {
         let ethernet = [2; 14];
-        let mut buffer = vec![0; HEADER_BYTES];
-        let virtio = VirtioNetHdr {
+        let virtio = VirtioHeader {
             flags: NEEDS_CHECKSUM,
-            gso_type: VIRTIO_NET_HDR_GSO_UDP_L4,
+            gso_type: GSO_UDP,
             gso_size: 4,
             csum_start: 14 + 20,
             csum_offset: 6,
-            ..VirtioNetHdr::default()
+            ..VirtioHeader::default()
         };
-        virtio.encode(&mut buffer).expect("room");
+        let mut buffer = virtio.encode().to_vec();
         buffer.extend(ethernet);
         buffer.extend(udp_v4(b"aaaabb"));
 
@@ -204,8 +234,8 @@ mod tests {
         let checksum = Some(PartialChecksum { start: 14 + 40, offset: 16 });
         let offload = Offload { checksum, segment_bytes: NonZeroU16::new(1440) };
         write_header(&mut buffer, 14, offload);
-        let virtio = VirtioNetHdr::decode(&buffer).expect("whole");
-        assert_eq!((virtio.gso_type, virtio.gso_size), (VIRTIO_NET_HDR_GSO_TCPV6, 1440));
+        let virtio = VirtioHeader::decode(&buffer).expect("whole");
+        assert_eq!((virtio.gso_type, virtio.gso_size), (GSO_TCP_V6, 1440));
         assert_eq!((virtio.csum_start, virtio.hdr_len), (54, 74));
     }
 }
