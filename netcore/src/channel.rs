@@ -1,20 +1,19 @@
 //! The command channel: requests to a stack and the answers to them.
 
-use crate::command::tcp::{self, Families};
+use crate::binding::Families;
+use crate::command::tcp;
 use crate::command::{Command, Response, control};
-use crate::doorbell::Doorbell;
+use crate::doorbell::{Doorbell, Wake};
 use crate::error::Error;
 use crate::id::SocketId;
-use crate::isolation::wake;
 use crate::network::NetworkWatch;
 use crate::queue::SocketQueue;
-use crate::sync::{Arc, Mutex};
+use crate::reply::{self, Reply, Responder};
+use crate::sync::Arc;
 use crate::tcp::buffer;
 use crate::tcp::reservation::{Reservation, TcpPorts};
 use std::fmt;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
 
 /// A command on its way to a stack.
 pub struct Request {
@@ -29,6 +28,14 @@ impl Request {
     /// A request that does nothing but arrive.
     pub(crate) fn wake() -> Self {
         Self { handle: None, command: control::Command::Wake.into(), responder: None }
+    }
+
+    /// Wakes the driver of the stack that receives them. A full channel does so as well: the driver
+    /// looks at its sockets before it waits again.
+    pub(crate) fn waker(requests: flume::Sender<Self>) -> impl Wake + 'static {
+        move || {
+            let _ = requests.try_send(Self::wake());
+        }
     }
 }
 
@@ -131,16 +138,14 @@ impl Channel {
         command: impl Into<Command>,
     ) -> Result<(Response, Option<SocketQueue>), Error> {
         let (request, reply) = self.prepare(handle, command.into());
-        self.requests.send_async(request).await.map_err(|_| self.doorbell.end().reason())?;
+        self.requests.send_async(request).await.map_err(|_| self.doorbell.stop_reason().error())?;
         reply.await
     }
 
     /// A request that still has to be sent, and what its sender then waits for.
     pub(crate) fn prepare(&self, handle: Option<SocketId>, command: Command) -> (Request, Reply) {
-        let slot = Arc::new(Mutex::new(Slot::Waiting { waker: None, parked_on: None }));
-        let responder = Some(Responder { slot: slot.clone(), answered: false });
-        let reply = Reply { slot, handle, doorbell: self.doorbell.clone() };
-        (Request { handle, command, responder }, reply)
+        let (responder, reply) = reply::pair(handle, self.doorbell.clone());
+        (Request { handle, command, responder: Some(responder) }, reply)
     }
 }
 
@@ -201,12 +206,12 @@ pub trait HasChannel {
     ) -> Result<(), Error> {
         let channel = self.command_channel();
         if channel.doorbell.is_closed() {
-            return Err(channel.doorbell.end().reason());
+            return Err(channel.doorbell.stop_reason().error());
         }
         let request = Request { handle, command: command.into(), responder: None };
         channel.requests.try_send(request).map_err(|error| match error {
             flume::TrySendError::Full(_) => Error::WouldBlock,
-            flume::TrySendError::Disconnected(_) => channel.doorbell.end().reason(),
+            flume::TrySendError::Disconnected(_) => channel.doorbell.stop_reason().error(),
         })
     }
 }
@@ -220,134 +225,5 @@ impl HasChannel for Channel {
 impl<T: HasChannel> HasChannel for &T {
     fn command_channel(&self) -> Channel {
         (**self).command_channel()
-    }
-}
-
-/// The answer to a command, and the queue of the socket that it made.
-pub(crate) type Answer = Result<(Response, Option<SocketQueue>), Error>;
-
-/// An answer that nobody received, on its way back to the stack.
-#[derive(Debug)]
-pub(crate) struct Undelivered {
-    pub(crate) handle: Option<SocketId>,
-    pub(crate) response: Response,
-    pub(crate) queue: Option<SocketQueue>,
-}
-
-/// Where an answer is handed over.
-#[derive(Debug)]
-enum Slot {
-    Waiting {
-        waker: Option<Waker>,
-        parked_on: Option<SocketId>,
-    },
-    Answered(Answer),
-    /// The stack dropped the request.
-    Unanswered,
-    /// The requester is gone, or has its answer.
-    Done,
-}
-
-/// The stack's end of a request.
-#[derive(Debug)]
-pub(crate) struct Responder {
-    slot: Arc<Mutex<Slot>>,
-    answered: bool,
-}
-
-impl Responder {
-    /// Hands the answer over, or back if nobody waits for it any more.
-    pub(crate) fn answer(mut self, answer: Answer) -> Result<(), Answer> {
-        self.answered = true;
-        let mut slot = self.slot.lock();
-        if let Slot::Waiting { waker, .. } = &mut *slot {
-            let waker = waker.take();
-            *slot = Slot::Answered(answer);
-            drop(slot);
-            if let Some(waker) = waker {
-                wake(waker);
-            }
-            Ok(())
-        } else {
-            Err(answer)
-        }
-    }
-
-    /// Says on which socket the request waits: the socket is rung for if the requester gives up.
-    /// Returns `false` if that has happened already; nobody rings then.
-    pub(crate) fn park_on(&self, id: SocketId) -> bool {
-        match &mut *self.slot.lock() {
-            Slot::Waiting { parked_on, .. } => {
-                *parked_on = Some(id);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    pub(crate) fn is_abandoned(&self) -> bool {
-        matches!(&*self.slot.lock(), Slot::Done)
-    }
-}
-
-impl Drop for Responder {
-    fn drop(&mut self) {
-        if self.answered {
-            return;
-        }
-        let before = {
-            let mut slot = self.slot.lock();
-            match &*slot {
-                Slot::Waiting { .. } => std::mem::replace(&mut *slot, Slot::Unanswered),
-                _ => return,
-            }
-        };
-        if let Slot::Waiting { waker: Some(waker), .. } = before {
-            wake(waker);
-        }
-    }
-}
-
-/// The requester's end of a request. Dropping it gives an answer that already came back to the
-/// stack, and withdraws a request that the stack still holds.
-pub(crate) struct Reply {
-    slot: Arc<Mutex<Slot>>,
-    handle: Option<SocketId>,
-    doorbell: Arc<Doorbell>,
-}
-
-impl Future for Reply {
-    type Output = Answer;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut slot = self.slot.lock();
-        match std::mem::replace(&mut *slot, Slot::Done) {
-            Slot::Answered(answer) => Poll::Ready(answer),
-            // A stack that goes on has dropped it in a panic.
-            Slot::Unanswered if !self.doorbell.is_closed() => Poll::Ready(Err(Error::Aborted)),
-            Slot::Unanswered | Slot::Done => Poll::Ready(Err(self.doorbell.end().reason())),
-            // A stack that is gone may have missed the request: see `Netstack`'s `Drop`.
-            Slot::Waiting { .. } if self.doorbell.is_closed() => {
-                Poll::Ready(Err(self.doorbell.end().reason()))
-            }
-            Slot::Waiting { parked_on, .. } => {
-                *slot = Slot::Waiting { waker: Some(cx.waker().clone()), parked_on };
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        let before = std::mem::replace(&mut *self.slot.lock(), Slot::Done);
-        match before {
-            Slot::Answered(Ok((response, queue))) => {
-                let handle = self.handle;
-                self.doorbell.give_back(Undelivered { handle, response, queue });
-            }
-            Slot::Waiting { parked_on: Some(id), .. } => self.doorbell.ring(id),
-            _ => {}
-        }
     }
 }

@@ -5,49 +5,39 @@
 //! socket stands in the list of ready sockets at most once, so the list is bounded by the number
 //! of sockets and ringing can neither block nor fail.
 
-use crate::channel::{Request, Undelivered};
-use crate::error::Error;
+use crate::command::outcome::Undelivered;
 use crate::id::SocketId;
+use crate::stop::StopReason;
 use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
-use std::sync::OnceLock;
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// Why a stack has stopped, as far as that is known.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct End(Arc<OnceLock<Error>>);
+/// Wakes the driver of a stack. A handle may go through a panic, and so what it holds may.
+pub(crate) trait Wake: Fn() + Send + Sync + UnwindSafe + RefUnwindSafe {}
 
-impl End {
-    /// Says why. What was said first counts.
-    pub(crate) fn set(&self, reason: Error) {
-        let _ = self.0.set(reason);
-    }
-
-    /// What everything fails with once the stack has stopped.
-    pub(crate) fn reason(&self) -> Error {
-        self.0.get().copied().unwrap_or(Error::StackGone)
-    }
-}
+impl<T: Fn() + Send + Sync + UnwindSafe + RefUnwindSafe> Wake for T {}
 
 /// One for each stack, shared with all of its handles.
-#[derive(Debug)]
 pub(crate) struct Doorbell {
     ready: Mutex<Vec<SocketId>>,
     undelivered: Mutex<Vec<Undelivered>>,
     /// Set while the stack's driver waits for a command; whoever clears it sends the wake-up.
     asleep: AtomicBool,
     closed: AtomicBool,
-    end: End,
-    requests: flume::Sender<Request>,
+    stop_reason: StopReason,
+    /// Wakes the driver; does not block.
+    wake: Box<dyn Wake>,
 }
 
 impl Doorbell {
-    pub(crate) fn new(requests: flume::Sender<Request>) -> Self {
+    pub(crate) fn new(wake: impl Wake + 'static) -> Self {
         Self {
             ready: Mutex::default(),
             undelivered: Mutex::default(),
             asleep: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            end: End::default(),
-            requests,
+            stop_reason: StopReason::default(),
+            wake: Box::new(wake),
         }
     }
 
@@ -100,16 +90,20 @@ impl Doorbell {
         self.closed.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn end(&self) -> &End {
-        &self.end
+    pub(crate) fn stop_reason(&self) -> &StopReason {
+        &self.stop_reason
     }
 
     fn wake(&self) {
         if self.asleep.swap(false, Ordering::SeqCst) {
-            // A full channel wakes the stack just as well: it looks at the list again before it
-            // waits.
-            let _ = self.requests.try_send(Request::wake());
+            (self.wake)();
         }
+    }
+}
+
+impl fmt::Debug for Doorbell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Doorbell").field("asleep", &self.asleep).finish_non_exhaustive()
     }
 }
 

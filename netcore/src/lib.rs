@@ -9,6 +9,7 @@
 //! * [`Config`] has the bounds, [`Counters`] and [`Snapshot`] show what goes on.
 #![deny(missing_docs)]
 
+mod binding;
 mod channel;
 mod command;
 mod config;
@@ -33,10 +34,12 @@ mod ports;
 pub mod queue;
 mod random;
 mod rate_limit;
+mod reply;
 mod segment;
 mod snapshot;
 mod socket_ids;
 mod stack;
+mod stop;
 mod sync;
 pub mod tcp;
 mod time;

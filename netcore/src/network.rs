@@ -1,9 +1,9 @@
 //! A stack's place in the network, as it is published whenever it changes.
 
-use crate::doorbell::End;
 use crate::error::Error;
 use crate::ethernet::MacAddr;
 use crate::ip::routes::Route;
+use crate::stop::StopReason;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl Network {
 /// The [`Network`] of a stack, now and whenever it changes. Cheap to clone; does not keep the stack
 /// alive.
 #[derive(Debug, Clone)]
-pub struct NetworkWatch(watch::Receiver<Arc<Network>>, End);
+pub struct NetworkWatch(watch::Receiver<Arc<Network>>, StopReason);
 
 impl NetworkWatch {
     /// The newest state. What has changed until now is no news to [`changed`](Self::changed).
@@ -100,7 +100,7 @@ impl NetworkWatch {
     ///
     /// Dropping the future before it is ready loses no change.
     pub async fn changed(&mut self) -> Result<Arc<Network>, Error> {
-        self.0.changed().await.map_err(|_| self.1.reason())?;
+        self.0.changed().await.map_err(|_| self.1.error())?;
         Ok(self.current())
     }
 
@@ -128,7 +128,7 @@ impl NetworkWatch {
     ) -> Result<Arc<Network>, Error> {
         let found = self.0.wait_for(|network| is_wanted(network)).await;
         let found = found.map(|network| network.clone());
-        found.map_err(|_| self.1.reason())
+        found.map_err(|_| self.1.error())
     }
 }
 
@@ -137,9 +137,9 @@ impl NetworkWatch {
 pub(crate) struct Publisher(watch::Sender<Arc<Network>>);
 
 impl Publisher {
-    pub(crate) fn new(network: Network, end: End) -> (Self, NetworkWatch) {
+    pub(crate) fn new(network: Network, stop_reason: StopReason) -> (Self, NetworkWatch) {
         let (sender, receiver) = watch::channel(Arc::new(network));
-        (Self(sender), NetworkWatch(receiver, end))
+        (Self(sender), NetworkWatch(receiver, stop_reason))
     }
 
     /// Tells everybody who watches, if this is news.

@@ -1,17 +1,13 @@
 //! Which socket holds which local address and port.
 
-use crate::command::tcp::Families;
+use crate::binding::{BoundTo, pick_port};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::random::Random;
 use crate::tcp::reservation::{Reservation, TcpPorts};
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
+use std::net::SocketAddr;
 use std::sync::Arc;
-
-/// Ports that the stack chooses itself come from here (RFC 6335 section 6).
-pub(crate) const EPHEMERAL: RangeInclusive<u16> = 49152..=65535;
 
 /// Stands for every port that no other socket has.
 const REST: u16 = 0;
@@ -33,50 +29,6 @@ struct Binding {
     id: SocketId,
     /// Keeps the port from others, if it is one of TCP.
     _reservation: Option<Reservation>,
-}
-
-/// The addresses that a socket is bound to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BoundTo {
-    One(IpAddr),
-    AllV4,
-    AllV6,
-    All,
-}
-
-impl BoundTo {
-    pub(crate) fn new(address: IpAddr, families: Families) -> Self {
-        match address {
-            IpAddr::V4(address) if address.is_unspecified() => Self::AllV4,
-            IpAddr::V6(address) if address.is_unspecified() => match families {
-                Families::Both => Self::All,
-                Families::V6Only => Self::AllV6,
-            },
-            // `::ffff:0.0.0.0` is the IPv4 wildcard, written as IPv6.
-            address => match address.to_canonical() {
-                IpAddr::V4(address) if address.is_unspecified() => Self::AllV4,
-                address => Self::One(address),
-            },
-        }
-    }
-
-    pub(crate) fn covers(self, address: IpAddr) -> bool {
-        match self {
-            Self::One(own) => own == address,
-            Self::AllV4 => address.is_ipv4(),
-            Self::AllV6 => address.is_ipv6(),
-            Self::All => true,
-        }
-    }
-
-    pub(crate) fn conflicts(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::One(a), b) => b.covers(a),
-            (a, Self::One(b)) => a.covers(b),
-            (Self::AllV4, Self::AllV6) | (Self::AllV6, Self::AllV4) => false,
-            _ => true,
-        }
-    }
 }
 
 impl Ports {
@@ -103,7 +55,7 @@ impl Ports {
             return Ok(self.bind_reserved(reservation, id));
         }
         let port = match port {
-            0 => pick(random, |port| self.is_free(to, port)).ok_or(Error::NoFreePort)?,
+            0 => pick_port(random, |port| self.is_free(to, port)).ok_or(Error::NoFreePort)?,
             port if self.is_free(to, port) => port,
             _ => return Err(Error::AddressInUse),
         };
@@ -177,24 +129,10 @@ impl Ports {
     }
 }
 
-/// Picks a free ephemeral port: at random, and from the next one on if that is taken, all the way
-/// around (RFC 6056 section 3.3.1).
-pub(crate) fn pick(random: &mut Random, mut is_free: impl FnMut(u16) -> bool) -> Option<u16> {
-    let (first, last) = (*EPHEMERAL.start(), *EPHEMERAL.end());
-    // Trying a few random ones first keeps ports apart from each other while many are free.
-    for _ in 0..8 {
-        let port = random.port(EPHEMERAL);
-        if is_free(port) {
-            return Some(port);
-        }
-    }
-    let start = random.port(EPHEMERAL);
-    (start..=last).chain(first..start).find(|port| is_free(*port))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::binding::{EPHEMERAL, Families};
     use crate::config::Entropy;
     use slotmap::SlotMap;
 

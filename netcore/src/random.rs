@@ -86,7 +86,7 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports;
+    use crate::binding::pick_port;
     use std::net::SocketAddr;
     use std::time::Duration;
 
@@ -127,7 +127,7 @@ mod tests {
         let mut neighbours = 0;
         let mut last = 0;
         for _ in 0..16_384 {
-            let port = ports::pick(&mut random, |_| true).expect("all are free");
+            let port = pick_port(&mut random, |_| true).expect("all are free");
             assert!(port >= 49_152);
             buckets[usize::from(port - 49_152) / 256] += 1;
             neighbours += u32::from(port.abs_diff(last) == 1);

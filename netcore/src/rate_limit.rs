@@ -36,6 +36,9 @@ impl RateLimit {
     }
 }
 
+/// Least time between the challenges of one connection (Linux: `tcp_invalid_ratelimit`).
+pub(crate) const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
+
 /// The challenge acknowledgements of a stack (RFC 5961 section 7).
 ///
 /// An exact limit that all connections share tells whoever uses it up, over a connection of their

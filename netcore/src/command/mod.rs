@@ -11,7 +11,7 @@ pub(crate) mod tcp;
 pub mod udp;
 
 #[cfg(feature = "udp-lite")]
-use crate::udp_lite;
+use crate::udp_lite::command as udp_lite;
 
 /// What a stack can be told to do.
 #[derive(Debug, Clone)]

@@ -1,9 +1,9 @@
-//! What becomes of a command, and of its answer.
+//! What becomes of a command: an answer, now or later.
 
 use super::Response;
-use crate::channel::{Answer, Responder, Undelivered};
 use crate::error::Error;
 use crate::id::SocketId;
+use crate::queue::SocketQueue;
 
 /// What becomes of a command.
 pub(crate) enum Outcome {
@@ -19,16 +19,13 @@ impl<R: Into<Response>> From<Result<R, Error>> for Outcome {
     }
 }
 
-/// Hands an answer over; returns it if nobody waits for it.
-pub(crate) fn undelivered(
-    handle: Option<SocketId>,
-    responder: Option<Responder>,
-    answer: Answer,
-) -> Option<Undelivered> {
-    let answer = match responder {
-        Some(responder) => responder.answer(answer).err()?,
-        None => answer,
-    };
-    let (response, queue) = answer.ok()?;
-    Some(Undelivered { handle, response, queue })
+/// The answer to a command, and the queue of the socket that it made.
+pub(crate) type Answer = Result<(Response, Option<SocketQueue>), Error>;
+
+/// An answer that nobody received, on its way back to the stack.
+#[derive(Debug)]
+pub(crate) struct Undelivered {
+    pub(crate) handle: Option<SocketId>,
+    pub(crate) response: Response,
+    pub(crate) queue: Option<SocketQueue>,
 }

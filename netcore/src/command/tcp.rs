@@ -1,5 +1,6 @@
 //! Commands to TCP listeners and connections.
 
+pub use crate::binding::Families;
 use crate::id::SocketId;
 use crate::tcp::reservation::Reservation;
 use bytes::Bytes;
@@ -201,16 +202,6 @@ pub struct ListenOptions {
     pub on_syn: OnSyn,
     /// What each connection starts with.
     pub connection: Options,
-}
-
-/// Which connections or datagrams a socket on `[::]` takes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Families {
-    /// IPv6, and IPv4 with addresses written as `::ffff:a.b.c.d`, as on the kernel.
-    #[default]
-    Both,
-    /// IPv6 alone, so that another socket may hold the same port for IPv4.
-    V6Only,
 }
 
 /// What a listener does with a SYN.

@@ -1,8 +1,7 @@
 //! Commands to UDP, ping and raw sockets.
 
-use crate::channel::{Answer, Responder, Undelivered};
-use crate::command::outcome::{Outcome, undelivered};
-use crate::command::tcp::Families;
+use crate::binding::Families;
+use crate::command::outcome::{Answer, Outcome, Undelivered};
 use crate::command::{Response, icmp, raw, udp};
 use crate::context::Context;
 use crate::datagram::layer::DatagramLayer;
@@ -11,6 +10,7 @@ use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::layer::IpLayer;
 use crate::queue::{Datagram, DatagramQueue, SocketQueue};
+use crate::reply::{Responder, undelivered};
 use crate::sync::Arc;
 use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};

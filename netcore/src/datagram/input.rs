@@ -1,5 +1,6 @@
 //! From a packet to the queues of its sockets.
 
+use crate::binding::BoundTo;
 use crate::context::Context;
 use crate::counters::{DropReason, Fate};
 use crate::datagram::layer::DatagramLayer;
@@ -11,7 +12,6 @@ use crate::ip::layer::IpLayer;
 use crate::ip::martians::is_all_hosts;
 use crate::ip::packet::Packet;
 use crate::link::Link;
-use crate::ports::BoundTo;
 use crate::queue::{Datagram, Pushed};
 use crate::wire::{UDP_HEADER_LEN, UdpPacket};
 use std::net::SocketAddr;

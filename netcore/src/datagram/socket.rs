@@ -1,11 +1,11 @@
 //! UDP, ping and raw sockets.
 
-use crate::channel::Responder;
+use crate::binding::BoundTo;
 use crate::command::raw::Version;
 use crate::error::Error;
 use crate::ip::PACKET_BYTES_MAX;
-use crate::ports::BoundTo;
 use crate::queue::DatagramQueue;
+use crate::reply::Responder;
 use crate::sync::Arc;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};

@@ -1,7 +1,7 @@
 //! Making and removing UDP, ping and raw sockets.
 
+use crate::binding::Families;
 use crate::command::raw::Version;
-use crate::command::tcp::Families;
 use crate::command::{icmp, raw, udp};
 use crate::context::Context;
 use crate::datagram::layer::DatagramLayer;

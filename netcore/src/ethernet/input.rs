@@ -6,9 +6,10 @@ use crate::ethernet::arp::{self, Arp};
 use crate::ethernet::ndp::{self, Message};
 use crate::ethernet::neighbours::{Answer, REACHABLE_MILLIS};
 use crate::ethernet::{self, HEADER_BYTES, MacAddr};
-use crate::ip::addressing::{self, NextHop};
+use crate::ip::addressing::NextHop;
 use crate::ip::layer::IpLayer;
 use crate::ip::packet::{Origin, Packet};
+use crate::ip::special_address;
 use crate::link::{Frame, Link};
 use crate::output::Output;
 use crate::wire::EthernetProtocol;
@@ -259,7 +260,7 @@ impl IpLayer {
 
     /// Whether a neighbour can have this address.
     fn check_neighbour(&self, address: IpAddr) -> Result<(), DropReason> {
-        let is_neighbour = addressing::is_host(address)
+        let is_neighbour = special_address::is_host(address)
             && !address.is_loopback()
             && !self.addressing.is_own(address)
             && !self.addressing.is_broadcast(address);

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::ethernet::ndp;
 use crate::ip::routes::{Route, Table};
 use crate::ip::source_address;
+use crate::ip::special_address::is_host;
 use ipnet::IpNet;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -279,23 +280,6 @@ pub(crate) fn this_host(destination: IpAddr, own: Option<IpAddr>) -> IpAddr {
         (_, Some(IpAddr::V4(own))) => own.into(),
         _ => Ipv4Addr::LOCALHOST.into(),
     }
-}
-
-/// Whether a single host can have this address.
-pub(crate) fn is_host(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => {
-            // 0.0.0.0/8 is "this network" and 240.0.0.0/4 reserved (RFC 6890).
-            !matches!(address.octets()[0], 0 | 224..)
-        }
-        IpAddr::V6(address) => {
-            !address.is_unspecified() && !address.is_multicast() && !is_v4_mapped(address)
-        }
-    }
-}
-
-pub(crate) fn is_v4_mapped(address: Ipv6Addr) -> bool {
-    address.to_ipv4_mapped().is_some()
 }
 
 pub(crate) fn version_of(address: IpAddr) -> Version {

@@ -1,6 +1,7 @@
 //! The state of IP and of the link below it.
 
-use crate::command::tcp::Families;
+use crate::binding::BoundTo;
+use crate::binding::Families;
 use crate::context::Context;
 use crate::error::Error;
 use crate::ethernet::dad::DuplicateAddressDetection;
@@ -14,7 +15,6 @@ use crate::ip::{self, Quoted};
 use crate::link::LinkCapabilities;
 use crate::network::{LinkState, Network, NetworkWatch, Publisher};
 use crate::output::Outgoing;
-use crate::ports::BoundTo;
 use crate::rate_limit::RateLimit;
 use crate::time::Instant;
 use crate::wire::{IPV4_MIN_MTU, IPV6_MIN_MTU};
@@ -108,7 +108,7 @@ impl IpLayer {
         let outgoing = Outgoing::new(limits, hardware_address, neighbours, cx.now);
         let device = outgoing.capabilities.mtu;
         let network = Network::blank(device);
-        let (publisher, watch) = Publisher::new(network, cx.doorbell.end().clone());
+        let (publisher, watch) = Publisher::new(network, cx.doorbell.stop_reason().clone());
         let ip = Self {
             addressing: Addressing::default(),
             path_mtus: PathMtus::new(config.ip.path_mtus_max),

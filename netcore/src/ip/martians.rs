@@ -2,9 +2,9 @@
 
 use crate::counters::DropReason;
 use crate::ip::IpHeader;
-use crate::ip::addressing;
 use crate::ip::layer::IpLayer;
 use crate::ip::packet::Origin;
+use crate::ip::special_address;
 use crate::wire::{Icmpv6Message, IpProtocol};
 use std::net::IpAddr;
 
@@ -81,7 +81,7 @@ fn is_from_newcomer(header: &IpHeader) -> bool {
 }
 
 fn is_v4_mapped(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if addressing::is_v4_mapped(address))
+    matches!(address, IpAddr::V6(address) if special_address::is_v4_mapped(address))
 }
 
 /// Whether no host has this address: 0.0.0.0/8 and 240.0.0.0/4 (RFC 6890 section 2.2.2).

@@ -15,6 +15,7 @@ pub(crate) mod path_mtu;
 mod problem;
 pub(crate) mod routes;
 mod source_address;
+pub(crate) mod special_address;
 
 pub(crate) use header::{
     HOP_LIMIT, IpHeader, Quoted, complete_raw, header_checksums_only, parse, parse_quoted, repr,

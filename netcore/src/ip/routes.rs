@@ -1,7 +1,7 @@
 //! The routing table: longest prefix match over connected networks and other routes alike.
 
 use crate::error::Error;
-use crate::ip::addressing::is_host;
+use crate::ip::special_address::is_host;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

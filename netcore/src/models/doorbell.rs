@@ -1,8 +1,8 @@
 //! Ringing, and falling asleep.
 
 use super::Core;
-use crate::channel::Undelivered;
 use crate::command::Response;
+use crate::command::outcome::Undelivered;
 use crate::doorbell::Events;
 use crate::sync::Arc;
 use loom::thread;

@@ -34,12 +34,13 @@ struct Core {
 impl Core {
     fn new() -> Self {
         let (sender, requests) = flume::unbounded();
-        Self { doorbell: Arc::new(Doorbell::new(sender.clone())), sender, requests }
+        Self { doorbell: Arc::new(Doorbell::new(Request::waker(sender.clone()))), sender, requests }
     }
 
     /// The way to the stack. Nobody changes its place in the network.
     fn channel(&self) -> Channel {
-        let (_, network) = Publisher::new(Network::blank(1500), self.doorbell.end().clone());
+        let (_, network) =
+            Publisher::new(Network::blank(1500), self.doorbell.stop_reason().clone());
         let tcp_ports = Arc::new(TcpPorts::new(Entropy::Seed(1)));
         Channel::new(
             self.sender.clone(),

@@ -1,10 +1,10 @@
 //! Requests, and the answers to them.
 
 use super::Core;
-use crate::channel::Responder;
 use crate::command::{Response, control};
 use crate::error::Error;
 use crate::id::SocketId;
+use crate::reply::Responder;
 use loom::future::block_on;
 use loom::sync::Mutex;
 use loom::thread;

@@ -1,10 +1,11 @@
 //! Commands, and what becomes of answers.
 
 use super::Netstack;
-use crate::channel::{Answer, Request, Responder, Undelivered};
-use crate::command::outcome::{Outcome, undelivered};
+use crate::channel::Request;
+use crate::command::outcome::{Answer, Outcome, Undelivered};
 use crate::command::{Command, Response, control};
 use crate::id::SocketId;
+use crate::reply::{Responder, undelivered};
 
 impl Netstack {
     /// Carries out one command.

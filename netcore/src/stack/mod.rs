@@ -67,7 +67,7 @@ impl Netstack {
     pub fn new(config: Config, now: impl Into<Instant>) -> Self {
         let now = now.into();
         let (sender, requests) = flume::bounded(config.commands_max.max(1));
-        let doorbell = Arc::new(Doorbell::new(sender.clone()));
+        let doorbell = Arc::new(Doorbell::new(Request::waker(sender.clone())));
         let buffers =
             BufferBytes { recv: config.tcp.recv_buffer_bytes, send: config.tcp.send_buffer_bytes };
         let tcp_ports = Arc::new(TcpPorts::new(config.entropy));
@@ -255,7 +255,7 @@ impl Netstack {
     /// Says what every pending operation fails with when the stack is dropped, instead of
     /// [`Error::StackGone`]. What was said first counts.
     pub fn set_end(&mut self, reason: Error) {
-        self.cx.doorbell.end().set(reason);
+        self.cx.doorbell.stop_reason().set(reason);
     }
 
     /// Whether the last round or command woke somebody, who may be given a turn before the next
@@ -357,7 +357,7 @@ impl Drop for Netstack {
         // before is found here. Flume keeps what is in a channel without receivers.
         self.cx.doorbell.close();
         self.requests.drain();
-        let reason = self.cx.doorbell.end().reason();
+        let reason = self.cx.doorbell.stop_reason().error();
         for id in self.cx.sockets.ids() {
             self.step_for(id, |stack| {
                 stack.transports.end(&mut stack.cx, &mut stack.ip, id, reason);

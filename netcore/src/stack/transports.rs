@@ -1,8 +1,7 @@
 //! The transports of a stack: all that depends on which there are.
 
-use crate::channel::{Responder, Undelivered};
 use crate::command::Command;
-use crate::command::outcome::Outcome;
+use crate::command::outcome::{Outcome, Undelivered};
 use crate::context::Context;
 use crate::counters::{DropReason, Fate};
 use crate::datagram::layer::DatagramLayer;
@@ -12,6 +11,7 @@ use crate::ip::layer::{IcmpReport, IpLayer};
 use crate::ip::packet::Packet;
 use crate::link::Link;
 use crate::queue::SocketQueue;
+use crate::reply::Responder;
 use crate::socket_ids::Transport;
 use crate::sync::Arc;
 use crate::tcp::layer::TcpLayer;

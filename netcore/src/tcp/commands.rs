@@ -1,13 +1,13 @@
 //! TCP commands.
 
-use crate::channel::{Answer, Responder, Undelivered};
-use crate::command::outcome::{Outcome, undelivered};
+use crate::command::outcome::{Answer, Outcome, Undelivered};
 use crate::command::{Response, tcp};
 use crate::context::Context;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::layer::IpLayer;
 use crate::queue::{AcceptQueue, SocketQueue, StreamQueue};
+use crate::reply::{Responder, undelivered};
 use crate::sync::Arc;
 use crate::tcp::connection::Parked;
 use crate::tcp::layer::TcpLayer;

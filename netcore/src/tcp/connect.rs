@@ -1,14 +1,14 @@
 //! New connections: where they are from, and what they are made of.
 
-use crate::channel::Responder;
+use crate::binding::pick_port;
 use crate::command::tcp::{self};
 use crate::context::Context;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::addressing::{NextHop, this_host};
 use crate::ip::layer::IpLayer;
-use crate::ports;
 use crate::queue::End;
+use crate::reply::Responder;
 use crate::tcp::buffer::SoloSocket;
 use crate::tcp::connection::{Connection, Stage};
 use crate::tcp::engine::Engine;
@@ -120,7 +120,7 @@ impl TcpLayer {
             !is_taken && (is_reserved || !self.ports.is_tcp_port_taken(port))
         };
         let port = match port {
-            0 => ports::pick(&mut cx.random, is_free).ok_or(Error::NoFreePort)?,
+            0 => pick_port(&mut cx.random, is_free).ok_or(Error::NoFreePort)?,
             port if is_free(port) => port,
             _ => return Err(Error::AddressInUse),
         };

@@ -9,7 +9,6 @@ use super::keepalive::PeerTimeouts;
 use super::reclaim::BufferReclaim;
 use super::sink::ConnectionSink;
 use super::wire::Wire;
-use crate::channel::Responder;
 use crate::command::tcp::Options;
 use crate::config::Config;
 use crate::counters::DropReason;
@@ -21,6 +20,8 @@ use crate::ip::path_mtu::PathMtu;
 use crate::link::Link;
 use crate::output::Output;
 use crate::queue::StreamQueue;
+use crate::rate_limit::CHALLENGE_INTERVAL;
+use crate::reply::Responder;
 use crate::snapshot::Timer;
 use crate::sync::Arc;
 use crate::tcp::buffer::SoloSocket;
@@ -128,8 +129,6 @@ const COPY_UNLOCKED: usize = 8 * 1024;
 /// How long a lone segment may wait for its acknowledgement (RFC 9293 section 3.8.6.3).
 const ACK_DELAY: Duration = Duration::from_millis(10);
 
-/// How far apart a connection's challenges are (Linux: `tcp_invalid_ratelimit`).
-pub(crate) const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 /// How many segments of a new connection are acknowledged at once (Linux: `TCP_MAX_QUICKACKS`).
 const QUICK_ACKS: u8 = 16;
 /// As many as come.

@@ -1,11 +1,11 @@
 //! SYNs that a listener holds.
 
-use crate::channel::Responder;
 use crate::command::tcp::Refusal;
 use crate::deadlines::Armed;
 use crate::id::SocketId;
 use crate::ip::IpHeader;
 use crate::queue::HeldSyn;
+use crate::reply::Responder;
 use crate::sync::Arc;
 use crate::tcp::flow_table::FlowKey;
 use bytes::Bytes;

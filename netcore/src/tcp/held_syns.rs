@@ -1,6 +1,5 @@
 //! SYNs that wait for somebody to decide what becomes of them.
 
-use crate::channel::Responder;
 use crate::command::Response;
 use crate::command::outcome::Outcome;
 use crate::command::tcp::Refusal;
@@ -16,6 +15,7 @@ use crate::ip::packet::Packet;
 use crate::link::Link;
 use crate::queue::End;
 use crate::queue::HeldSyn;
+use crate::reply::Responder;
 use crate::sync::Arc;
 use crate::tcp::connection::Stage;
 use crate::tcp::flow_table::{Flow, FlowKey};

@@ -8,7 +8,7 @@ use crate::link::Link;
 use crate::tcp::flow_table::{Flow, FlowKey};
 use crate::tcp::layer::TcpLayer;
 use crate::tcp::resets::send_control;
-use crate::tcp::time_wait::LastWords;
+use crate::tcp::wire::LastWords;
 use crate::wire::{TcpControl, TcpPacket, TcpSeqNumber};
 
 impl TcpLayer {

@@ -1,9 +1,9 @@
 //! TCP listeners.
 
-use crate::channel::Responder;
 use crate::command::tcp::{OnSyn, Options};
 use crate::id::SocketId;
 use crate::queue::AcceptQueue;
+use crate::reply::Responder;
 use crate::sync::Arc;
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,6 +1,5 @@
 //! TCP listeners.
 
-use crate::channel::Responder;
 use crate::command::outcome::Outcome;
 use crate::command::tcp::{self, ListenOptions};
 use crate::context::Context;
@@ -9,6 +8,7 @@ use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::layer::IpLayer;
 use crate::queue::{AcceptQueue, SocketQueue};
+use crate::reply::Responder;
 use crate::socket_ids::Transport;
 use crate::sync::Arc;
 use crate::tcp::layer::TcpLayer;

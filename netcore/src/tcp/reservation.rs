@@ -3,10 +3,9 @@
 //! `bind` of a socket that neither listens nor connects yet does not wait, so it cannot be a
 //! command. The table is looked at when a socket is bound, listens or connects, and for no packet.
 
-use crate::command::tcp::Families;
+use crate::binding::{BoundTo, Families, pick_port};
 use crate::config::Entropy;
 use crate::error::Error;
-use crate::ports::{self, BoundTo};
 use crate::random::Random;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -118,7 +117,7 @@ impl TcpPorts {
             taken.get(&port).is_none_or(|taken| taken.iter().all(|(_, other)| !other.conflicts(to)))
         };
         let port = match local.port() {
-            0 => ports::pick(random, is_free).ok_or(Error::NoFreePort)?,
+            0 => pick_port(random, is_free).ok_or(Error::NoFreePort)?,
             port if is_free(port) => port,
             _ => return Err(Error::AddressInUse),
         };
@@ -153,7 +152,7 @@ mod tests {
         let ports = Arc::new(TcpPorts::new(Entropy::Seed(1)));
         let first = ports.reserve(local("10.0.0.1:0"), Families::Both).expect("a port is left");
         let port = first.local_address().port();
-        assert!(ports::EPHEMERAL.contains(&port) && ports.is_taken(port));
+        assert!(crate::binding::EPHEMERAL.contains(&port) && ports.is_taken(port));
         let second = first.clone();
         drop(first);
 

@@ -1,6 +1,7 @@
 //! Closed connections whose ends are kept out of use for a while (RFC 9293 section 3.6.1).
 
-use super::connection::CHALLENGE_INTERVAL;
+use super::wire::LastWords;
+use crate::rate_limit::CHALLENGE_INTERVAL;
 use crate::tcp::flow_table::FlowKey;
 use crate::time::Instant;
 use std::collections::{HashMap, VecDeque};
@@ -19,17 +20,6 @@ pub(crate) struct TimeWait {
     order: VecDeque<(Instant, FlowKey)>,
     duration: Duration,
     max: usize,
-}
-
-/// What a connection in TIME-WAIT still says.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LastWords {
-    /// The next sequence number of this end: one past its FIN.
-    pub(crate) sequence: u32,
-    /// The next expected of the peer: one past its FIN.
-    pub(crate) acknowledgement: u32,
-    /// The end of the window that was announced last.
-    pub(crate) edge: u32,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,6 @@
 
 use super::guard::{self, Sequences};
 use super::options::{self, MSS, WINDOW_SCALE};
-use super::time_wait::LastWords;
 use crate::ip;
 use crate::ip::path_mtu::PathMtu;
 use crate::link::{LinkCapabilities, Offload};
@@ -58,6 +57,17 @@ const MSS_DEFAULT: u16 = 536;
 const MSS_MIN: u16 = 48;
 /// The largest shift of a window (RFC 7323 section 2.3).
 const WINDOW_SHIFT_MAX: u8 = 14;
+/// The last numbers of a connection that has closed: what TIME-WAIT acknowledges with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LastWords {
+    /// The next sequence number of this end: one past its FIN.
+    pub(crate) sequence: u32,
+    /// The next expected of the peer: one past its FIN.
+    pub(crate) acknowledgement: u32,
+    /// The end of the window that was announced last.
+    pub(crate) edge: u32,
+}
+
 impl Wire {
     /// The window that the peer offered last, in bytes, if it is known.
     pub(crate) fn offered_window(&self) -> Option<u32> {

@@ -4,15 +4,14 @@
 //! Sockets are reached by commands alone. What is received waits in a queue of
 //! [`DatagramConfig::queue_bytes`](crate::DatagramConfig::queue_bytes).
 
-mod command;
+pub(crate) mod command;
 mod datagram;
 
 pub use command::{Command, Response};
 pub(crate) use datagram::PROTOCOL;
 
-use crate::channel::{Answer, Responder};
-use crate::command::outcome::Outcome;
-use crate::command::tcp::Families;
+use crate::binding::Families;
+use crate::command::outcome::{Answer, Outcome};
 use crate::context::Context;
 use crate::counters::{DropReason, Fate};
 use crate::error::Error;
@@ -22,6 +21,7 @@ use crate::ip::packet::Packet;
 use crate::ip::{HOP_LIMIT, addressing};
 use crate::link::Link;
 use crate::ports::Ports;
+use crate::reply::Responder;
 use crate::socket_ids::Transport;
 use bytes::Bytes;
 use slotmap::SecondaryMap;

@@ -1,0 +1,77 @@
+//! What a socket can be bound to: an address or all of a family, and a port.
+
+use crate::random::Random;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+/// Ports that the stack chooses itself come from here (RFC 6335 section 6).
+pub(crate) const EPHEMERAL: RangeInclusive<u16> = 49152..=65535;
+
+/// Which connections or datagrams a socket on `[::]` takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Families {
+    /// IPv6, and IPv4 with addresses written as `::ffff:a.b.c.d`, as on the kernel.
+    #[default]
+    Both,
+    /// IPv6 alone, so that another socket may hold the same port for IPv4.
+    V6Only,
+}
+
+/// The addresses that a socket is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BoundTo {
+    One(IpAddr),
+    AllV4,
+    AllV6,
+    All,
+}
+
+impl BoundTo {
+    pub(crate) fn new(address: IpAddr, families: Families) -> Self {
+        match address {
+            IpAddr::V4(address) if address.is_unspecified() => Self::AllV4,
+            IpAddr::V6(address) if address.is_unspecified() => match families {
+                Families::Both => Self::All,
+                Families::V6Only => Self::AllV6,
+            },
+            // `::ffff:0.0.0.0` is the IPv4 wildcard, written as IPv6.
+            address => match address.to_canonical() {
+                IpAddr::V4(address) if address.is_unspecified() => Self::AllV4,
+                address => Self::One(address),
+            },
+        }
+    }
+
+    pub(crate) fn covers(self, address: IpAddr) -> bool {
+        match self {
+            Self::One(own) => own == address,
+            Self::AllV4 => address.is_ipv4(),
+            Self::AllV6 => address.is_ipv6(),
+            Self::All => true,
+        }
+    }
+
+    pub(crate) fn conflicts(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::One(a), b) => b.covers(a),
+            (a, Self::One(b)) => a.covers(b),
+            (Self::AllV4, Self::AllV6) | (Self::AllV6, Self::AllV4) => false,
+            _ => true,
+        }
+    }
+}
+
+/// Picks a free ephemeral port: at random, and from the next one on if that is taken, all the way
+/// around (RFC 6056 section 3.3.1).
+pub(crate) fn pick_port(random: &mut Random, mut is_free: impl FnMut(u16) -> bool) -> Option<u16> {
+    let (first, last) = (*EPHEMERAL.start(), *EPHEMERAL.end());
+    // Trying a few random ones first keeps ports apart from each other while many are free.
+    for _ in 0..8 {
+        let port = random.port(EPHEMERAL);
+        if is_free(port) {
+            return Some(port);
+        }
+    }
+    let start = random.port(EPHEMERAL);
+    (start..=last).chain(first..start).find(|port| is_free(*port))
+}

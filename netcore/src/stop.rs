@@ -1,0 +1,20 @@
+//! Why a stack has stopped.
+
+use crate::error::Error;
+use std::sync::{Arc, OnceLock};
+
+/// Why a stack has stopped, as far as that is known.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StopReason(Arc<OnceLock<Error>>);
+
+impl StopReason {
+    /// Sets the reason, unless there is one.
+    pub(crate) fn set(&self, reason: Error) {
+        let _ = self.0.set(reason);
+    }
+
+    /// What everything fails with once the stack has stopped.
+    pub(crate) fn error(&self) -> Error {
+        self.0.get().copied().unwrap_or(Error::StackGone)
+    }
+}
