@@ -1,6 +1,6 @@
 //! The programs that are compared, built in release.
 
-use crate::measure::{Candidate, Place};
+use crate::candidate::{Candidate, Place};
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};

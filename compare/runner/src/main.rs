@@ -5,6 +5,7 @@
 //! medians.
 
 mod build;
+mod candidate;
 mod figures;
 mod load;
 mod loopback;
@@ -13,9 +14,9 @@ mod namespace;
 mod report;
 
 use anyhow::{Context, Result};
+use candidate::{Candidate, candidates};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use measure::{Candidate, candidates};
 use std::path::PathBuf;
 
 /// Compares the stack with the kernel and with other stacks, under one load

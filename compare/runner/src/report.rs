@@ -1,8 +1,8 @@
 //! The tables.
 
 use crate::Args;
+use crate::candidate::{Candidate, Group, KERNEL, OURS, Place};
 use crate::figures::{Figure, Figures, IN_MEMORY, ON_TUN, median};
-use crate::measure::{Candidate, Group, KERNEL, OURS, Place};
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, TableStyle, presets};
 
