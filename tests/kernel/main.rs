@@ -12,6 +12,7 @@ mod daemon;
 mod endings;
 mod fairness;
 mod fetching;
+mod iface;
 mod namespace;
 mod programs;
 mod refusals;
@@ -24,7 +25,7 @@ mod wire;
 
 use namespace::Test;
 use std::process::ExitCode;
-use wire::Wire::{PlainTap, PlainTun, Tap, Tun};
+use wire::Wire::{self, PlainTap, PlainTun, Tap, Tun};
 
 const TESTS: &[Test] = &[
     Test::new("kernel_clients_reach_the_stack_over_ipv4_and_ipv6", || sockets::clients(Tun)),
@@ -63,6 +64,13 @@ const TESTS: &[Test] = &[
     Test::new("the_proxy_forwards_to_one_target", servers::forward),
     Test::new("what_one_nc_says_the_other_hears_from_tasks", servers::chat_in_tasks),
     Test::new("what_one_nc_says_the_other_hears_from_threads", servers::chat_in_threads),
+    Test::new("a_tun_opened_by_the_tun_tap_crate_carries_data", || {
+        sockets::clients(Wire::TunIface)
+    }),
+    Test::new("a_tap_opened_by_the_tun_tap_crate_carries_data", || {
+        sockets::clients(Wire::TapIface)
+    }),
+    Test::new("an_iface_of_another_framing_is_refused", iface::refusals),
     Test::new("kernel_clients_reach_the_stack_over_a_tap", || sockets::clients(Tap)),
     Test::new("kernel_clients_reach_the_stack_over_a_tap_without_offload", || {
         sockets::clients(PlainTap)

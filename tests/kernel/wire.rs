@@ -1,5 +1,6 @@
 //! What is between the kernel and a stack: a TUN or a TAP.
 
+use crate::iface;
 use crate::namespace::{Outcome, skip};
 use netstack::device::{Device, InterfaceConfig, InterfaceOffload, Tap, Tun};
 use netstack::netsocket::netcore::Network;
@@ -9,7 +10,7 @@ use std::io;
 /// The two ends of the link, in both families.
 pub(crate) const KERNEL: [&str; 2] = ["10.9.0.1", "fd00::1"];
 pub(crate) const STACK: [&str; 2] = ["10.9.0.2", "fd00::2"];
-const KERNEL_NETS: [&str; 2] = ["10.9.0.1/24", "fd00::1/64"];
+pub(crate) const KERNEL_NETS: [&str; 2] = ["10.9.0.1/24", "fd00::1/64"];
 const STACK_NETS: [&str; 2] = ["10.9.0.2/24", "fd00::2/64"];
 
 /// The kernel's device. With a plain one the stack itself cuts data into packets and sums them up.
@@ -19,6 +20,9 @@ pub(crate) enum Wire {
     PlainTun,
     Tap,
     PlainTap,
+    /// Opened by the `tun-tap` crate.
+    TunIface,
+    TapIface,
 }
 
 impl Wire {
@@ -29,6 +33,8 @@ impl Wire {
             Self::PlainTun => with_stack_on(open_tun(InterfaceOffload::Off), test),
             Self::Tap => with_stack_on(open_tap(InterfaceOffload::Preferred), once_settled(test)),
             Self::PlainTap => with_stack_on(open_tap(InterfaceOffload::Off), once_settled(test)),
+            Self::TunIface => with_stack_on(iface::tun(), test),
+            Self::TapIface => with_stack_on(iface::tap(), once_settled(test)),
         }
     }
 }

@@ -6,6 +6,8 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+#[cfg(feature = "tun-tap")]
+use std::os::fd::{FromRawFd, IntoRawFd};
 
 /// The layer of what an interface carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +88,17 @@ impl Interface {
             }
             result => result.map_err(refused),
         }
+    }
+
+    /// Takes over an interface that the `tun-tap` crate has opened.
+    #[cfg(feature = "tun-tap")]
+    pub(super) fn from_iface(iface: tun_tap::Iface) -> io::Result<Self> {
+        let name = iface.name().to_owned();
+        // SAFETY: `into_raw_fd` gives up the ownership of an open descriptor.
+        #[expect(unsafe_code, reason = "tun-tap gives no OwnedFd")]
+        let file = unsafe { File::from_raw_fd(iface.into_raw_fd()) };
+        driver::set_offload(&file, 0)?;
+        Ok(Self::new(file, name, false)?)
     }
 
     fn plain(file: File, name: &str, layer: Layer) -> Result<Self, Errno> {

@@ -10,6 +10,8 @@ mod config;
 mod driver;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod host;
+#[cfg(all(target_os = "linux", feature = "tun-tap"))]
+mod iface;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod interface;
 #[cfg(all(target_os = "linux", feature = "tun"))]

@@ -26,6 +26,19 @@ impl Tap {
         KernelDevice::open(Layer::Ethernet, config).map(Self)
     }
 
+    /// Takes over a TAP that the `tun-tap` crate has opened, as
+    /// [`Tun::from_iface`](super::Tun::from_iface) does a TUN.
+    ///
+    /// Needs the feature `tun-tap`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a TUN; otherwise as `Tun::from_iface`.
+    #[cfg(feature = "tun-tap")]
+    pub fn from_iface(iface: tun_tap::Iface) -> io::Result<Self> {
+        KernelDevice::from_iface(Layer::Ethernet, iface).map(Self)
+    }
+
     /// Whether the kernel cuts and joins packets; see [`InterfaceOffload`](super::InterfaceOffload).
     pub fn has_offload(&self) -> bool {
         self.0.has_offload()

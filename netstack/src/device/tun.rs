@@ -32,6 +32,20 @@ impl Tun {
         KernelDevice::open(Layer::Ip, config).map(Self)
     }
 
+    /// Takes over a TUN that the `tun-tap` crate has opened, as it is configured: the MTU, the
+    /// addresses and whether it is up stay, and there is no offload. It becomes non-blocking.
+    ///
+    /// Needs the feature `tun-tap`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a TAP, and for an interface with packet information in front of each
+    /// packet (`tun_tap::Iface::new`); otherwise the kernel's.
+    #[cfg(feature = "tun-tap")]
+    pub fn from_iface(iface: tun_tap::Iface) -> io::Result<Self> {
+        KernelDevice::from_iface(Layer::Ip, iface).map(Self)
+    }
+
     /// Whether the kernel cuts and joins packets; see [`InterfaceOffload`](super::InterfaceOffload).
     pub fn has_offload(&self) -> bool {
         self.0.has_offload()

@@ -1,0 +1,46 @@
+//! Interfaces that the `tun-tap` crate has opened.
+
+use crate::namespace::{Outcome, program};
+use crate::programs::output;
+use crate::wire::KERNEL_NETS;
+use netstack::device::{Tap, Tun};
+use std::io::{Error, ErrorKind, Result};
+use tun_tap::{Iface, Mode};
+
+/// A TUN whose configuration is that of `ip`.
+pub(crate) fn tun() -> Result<Tun> {
+    Tun::from_iface(open(Mode::Tun)?)
+}
+
+/// A TAP whose configuration is that of `ip`.
+pub(crate) fn tap() -> Result<Tap> {
+    Tap::from_iface(open(Mode::Tap)?)
+}
+
+pub(crate) fn refusals() -> Outcome {
+    let wrong_mode = Tun::from_iface(Iface::without_packet_info("tap0", Mode::Tap)?);
+    let packet_info = Tun::from_iface(Iface::new("tun0", Mode::Tun)?);
+
+    for (refused, expected) in [
+        (wrong_mode, "tap0 is no TUN"),
+        (packet_info, "tun0 has packet information: open it with Iface::without_packet_info"),
+    ] {
+        let error = refused.err().ok_or(expected)?;
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::InvalidInput, expected));
+    }
+    Ok(())
+}
+
+fn open(mode: Mode) -> Result<Iface> {
+    let iface = Iface::without_packet_info("wire0", mode)?;
+    for network in KERNEL_NETS {
+        ip(&["address", "add", network, "dev", "wire0", "nodad"])?;
+    }
+    ip(&["link", "set", "wire0", "mtu", "1400", "up"])?;
+    Ok(iface)
+}
+
+fn ip(arguments: &[&str]) -> Result<()> {
+    let run = || output(program("ip")?.args(arguments));
+    run().map(drop).map_err(Error::other)
+}
