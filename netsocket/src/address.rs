@@ -1,19 +1,19 @@
-//! What can be given where an address is wanted.
+//! Target addresses.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-/// What the functions of this crate take as an address: what `std::net` and `tokio::net` take.
+/// An address argument: the types that `std::net` and `tokio::net` accept.
 ///
-/// Text is an IP address and a port, or with the feature `dns` a host name and a port, which the
-/// stack's [resolver](crate::Net#names) looks up. Without that feature a host name is refused with
-/// [`io::ErrorKind::InvalidInput`].
+/// A string is an IP address and a port, or with the feature `dns` a host name and a port, which
+/// the stack's [resolver](crate::Net#names) looks up. Without that feature a host name is refused
+/// with [`io::ErrorKind::InvalidInput`].
 pub trait ToSocketAddrs: sealed::Sealed {}
 
-/// What an address was given as.
+/// A parsed address argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Targets {
-    /// The addresses, in the order in which they are to be tried.
+    /// The addresses, in the order to try them.
     Addresses(Vec<SocketAddr>),
     /// A host name, and a port.
     Name(String, u16),
@@ -23,7 +23,7 @@ pub(crate) mod sealed {
     use super::*;
 
     pub trait Sealed {
-        /// What is meant. Asks nobody.
+        /// Parses the argument, without a lookup.
         fn targets(&self) -> io::Result<Targets>;
     }
 
@@ -102,8 +102,8 @@ impl ToSocketAddrs for (String, u16) {}
 impl ToSocketAddrs for String {}
 impl<T: ToSocketAddrs + ?Sized> ToSocketAddrs for &T {}
 
-/// What may be a host name. One that ends in a number is an address that was mistyped: no top-level
-/// domain is a number (RFC 1123 section 2.1), and nobody is to be asked for it.
+/// Whether this may be a host name. A name whose last label is numeric is a mistyped address (RFC
+/// 1123 section 2.1), and is not looked up.
 fn name(host: &str, port: u16) -> io::Result<Targets> {
     let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
     let is_number = last.bytes().all(|byte| byte.is_ascii_digit());
@@ -120,7 +120,7 @@ fn no_address(text: &str) -> io::Error {
 }
 
 pub(crate) fn none_given() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "no address was given")
+    io::Error::new(io::ErrorKind::InvalidInput, "the list of addresses is empty")
 }
 
 #[cfg(test)]

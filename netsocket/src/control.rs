@@ -1,4 +1,4 @@
-//! The way to change a running stack.
+//! Changing a running stack.
 
 use ipnet::IpNet;
 #[cfg(doc)]
@@ -8,11 +8,11 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Changes a running stack's place in the network: its addresses, its routes and its link.
+/// Changes a running stack's addresses, routes and link.
 ///
 /// Cheap to clone; does not keep the stack alive. Every method fails with
-/// [`io::ErrorKind::BrokenPipe`] once that is gone. When one returns, whoever
-/// [watches](Self::watch) sees the change.
+/// [`io::ErrorKind::BrokenPipe`] once the stack is gone. When one returns, the change is visible to
+/// all that [watch](Self::watch).
 #[derive(Debug, Clone)]
 pub struct Control {
     channel: Channel,
@@ -23,7 +23,7 @@ impl Control {
         Self { channel }
     }
 
-    /// The stack's place in the network at this moment.
+    /// The stack's current addresses, routes, link and name servers.
     pub fn network(&self) -> Arc<Network> {
         self.watch().current()
     }
@@ -38,23 +38,24 @@ impl Control {
         crate::blocking::Control::new(self.clone())
     }
 
-    /// Gives the stack an address, which disturbs nothing that is there. Its prefix is the network on
-    /// the link; for an address that the stack has already, the prefix is changed.
+    /// Adds an address; connections on others are not affected. Its prefix is the network on the
+    /// link; for an address that the stack has already, the prefix is changed.
     ///
     /// # Errors
     ///
-    /// `AddrNotAvailable` if no host can have this address; `QuotaExceeded` if the stack has too many.
+    /// `AddrNotAvailable` if the address cannot be a host's; `QuotaExceeded` if the stack has too
+    /// many.
     ///
     /// # Cancel safety
     ///
-    /// The command is sent or not; one that was sent is carried out.
+    /// The command may have been sent; if so, it takes effect.
     pub async fn add_address(&self, address: IpNet) -> io::Result<()> {
-        self.tell(control::Command::AddAddress { address }).await
+        self.send(control::Command::AddAddress { address }).await
     }
 
-    /// Takes an address from the stack, and ends exactly the connections on it: their handles fail with
-    /// [`Error::AddressRemoved`], their peers are sent a reset. Listeners and UDP sockets that are
-    /// bound to it stay.
+    /// Removes an address, and ends exactly the connections on it: their handles fail with
+    /// [`Error::AddressRemoved`], their peers get a reset. Listeners and UDP sockets bound to it
+    /// stay.
     ///
     /// # Errors
     ///
@@ -62,13 +63,13 @@ impl Control {
     ///
     /// # Cancel safety
     ///
-    /// The command is sent or not; one that was sent is carried out.
+    /// The command may have been sent; if so, it takes effect.
     pub async fn remove_address(&self, address: IpAddr) -> io::Result<()> {
-        self.tell(control::Command::RemoveAddress { address }).await
+        self.send(control::Command::RemoveAddress { address }).await
     }
 
-    /// Says whether new connections and unbound sockets avoid an address as long as there is another
-    /// one; see [`Netstack::set_deprecated`](netcore::Netstack::set_deprecated).
+    /// Sets whether an address is deprecated: new connections and unbound sockets avoid it while
+    /// there is another one; see [`Netstack::set_deprecated`](netcore::Netstack::set_deprecated).
     ///
     /// # Errors
     ///
@@ -76,43 +77,43 @@ impl Control {
     ///
     /// # Cancel safety
     ///
-    /// The command is sent or not; one that was sent is carried out.
+    /// The command may have been sent; if so, it takes effect.
     pub async fn set_deprecated(&self, address: IpAddr, is_deprecated: bool) -> io::Result<()> {
-        self.tell(control::Command::SetDeprecated { address, is_deprecated }).await
+        self.send(control::Command::SetDeprecated { address, is_deprecated }).await
     }
 
-    /// As [`add_route`](Self::add_route), without a look at where the gateway is: what Linux calls
-    /// `onlink`.
+    /// As [`add_route`](Self::add_route), without checking that the gateway is on the link, as
+    /// `onlink` of Linux's `ip route`.
     ///
     /// # Errors
     ///
-    /// As [`add_route`](Self::add_route), but for the gateway that is not on the link.
+    /// As [`add_route`](Self::add_route), except for a gateway that is not on the link.
     ///
     /// # Cancel safety
     ///
-    /// The command is sent or not; one that was sent is carried out.
+    /// The command may have been sent; if so, it takes effect.
     pub async fn add_route_on_link(&self, route: Route) -> io::Result<()> {
-        self.tell(control::Command::AddRouteOnLink { route }).await
+        self.send(control::Command::AddRouteOnLink { route }).await
     }
 
-    /// Adds a route, in place of one to the same destinations; see
+    /// Adds a route, replacing one to the same destination; see
     /// [`Netstack::add_route`](netcore::Netstack::add_route).
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the gateway is of another family than the destinations, or on none of the
-    /// stack's networks; `AddrNotAvailable` if no host can have its address; `QuotaExceeded` if there
-    /// are too many.
+    /// `InvalidInput` if the gateway is of another family than the destination, or not on the link;
+    /// `AddrNotAvailable` if its address cannot be a host's; `QuotaExceeded` if the stack has too
+    /// many routes.
     ///
     /// # Cancel safety
     ///
-    /// The command is sent or not; one that was sent is carried out.
+    /// The command may have been sent; if so, it takes effect.
     pub async fn add_route(&self, route: Route) -> io::Result<()> {
-        self.tell(control::Command::AddRoute { route }).await
+        self.send(control::Command::AddRoute { route }).await
     }
 
-    /// Removes the route to just these destinations. Connections that have no other way stay, and wait
-    /// for one as for a peer that is silent.
+    /// Removes the route to exactly this destination. Connections without another route stay open,
+    /// and retransmit as for a silent peer.
     ///
     /// # Errors
     ///
@@ -120,71 +121,70 @@ impl Control {
     ///
     /// # Cancel safety
     ///
-    /// The command is sent or not; one that was sent is carried out.
+    /// The command may have been sent; if so, it takes effect.
     pub async fn remove_route(&self, destination: IpNet) -> io::Result<()> {
-        self.tell(control::Command::RemoveRoute { destination }).await
+        self.send(control::Command::RemoveRoute { destination }).await
     }
 
-    /// Uses the link, or leaves it alone: while it is down, nothing is sent or received over it, new
-    /// connections fail with `NetworkUnreachable`, and those that are there wait as for a peer that is
-    /// silent.
+    /// Sets the link up or down. While it is down, nothing is sent or received over it, new
+    /// connections fail with `NetworkUnreachable`, and open ones retransmit as for a silent peer.
     ///
     /// # Errors
     ///
-    /// None but those of all.
+    /// Only `BrokenPipe`, as every method.
     ///
     /// # Cancel safety
     ///
-    /// The command is sent or not; one that was sent is carried out.
+    /// The command may have been sent; if so, it takes effect.
     pub async fn set_link_up(&self, is_up: bool) -> io::Result<()> {
-        self.tell(control::Command::SetLinkUp(is_up)).await
+        self.send(control::Command::SetLinkUp(is_up)).await
     }
 
-    /// Sends IP packets of at most `mtu` bytes, or as large as the device can with `None`. Connections
-    /// that are there go on with segments that fit; see
-    /// [`Netstack::set_mtu`](netcore::Netstack::set_mtu).
+    /// Sets the MTU in bytes, or the device's with `None`. Open connections continue with segments
+    /// that fit; see [`Netstack::set_mtu`](netcore::Netstack::set_mtu).
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if it is less than 1,280 bytes and the stack has an IPv6 address, or less than 576.
+    /// `InvalidInput` if it is less than 1,280 bytes and the stack has an IPv6 address, or less
+    /// than 576.
     ///
     /// # Cancel safety
     ///
-    /// The command is sent or not; one that was sent is carried out.
+    /// The command may have been sent; if so, it takes effect.
     pub async fn set_mtu(&self, mtu: Option<usize>) -> io::Result<()> {
-        self.tell(control::Command::SetMtu(mtu)).await
+        self.send(control::Command::SetMtu(mtu)).await
     }
 
-    /// Sends IP packets of at most as many bytes as servers and routers say that the link carries, or
-    /// as large as otherwise with `None`. Too small ones count as the least that is allowed; see
+    /// Sets the MTU that servers and routers advertise, in bytes, or none with `None`. Values below
+    /// the minimum are raised to it; see
     /// [`Netstack::set_advertised_mtu`](netcore::Netstack::set_advertised_mtu).
     ///
     /// # Errors
     ///
-    /// None but those of all.
+    /// Only `BrokenPipe`, as every method.
     ///
     /// # Cancel safety
     ///
-    /// The command is sent or not; one that was sent is carried out.
+    /// The command may have been sent; if so, it takes effect.
     pub async fn set_advertised_mtu(&self, mtu: Option<usize>) -> io::Result<()> {
-        self.tell(control::Command::SetAdvertisedMtu(mtu)).await
+        self.send(control::Command::SetAdvertisedMtu(mtu)).await
     }
 
-    /// Takes packets to any address for the stack's own; see
+    /// Sets whether packets to any destination address are accepted; see
     /// [`Netstack::set_any_ip`](netcore::Netstack::set_any_ip).
     ///
     /// # Errors
     ///
-    /// None but those of all.
+    /// Only `BrokenPipe`, as every method.
     ///
     /// # Cancel safety
     ///
-    /// The command is sent or not; one that was sent is carried out.
+    /// The command may have been sent; if so, it takes effect.
     pub async fn set_any_ip(&self, any_ip: bool) -> io::Result<()> {
-        self.tell(control::Command::SetAnyIp(any_ip)).await
+        self.send(control::Command::SetAnyIp(any_ip)).await
     }
 
-    /// Says who is to be asked for names, and in which domains a name without dots is looked for.
+    /// Sets the name servers, and the search domains for names without dots.
     ///
     /// # Errors
     ///
@@ -192,30 +192,30 @@ impl Control {
     ///
     /// # Cancel safety
     ///
-    /// The command is sent or not; one that was sent is carried out.
+    /// The command may have been sent; if so, it takes effect.
     pub async fn set_name_servers(
         &self,
         servers: Vec<IpAddr>,
         search_domains: Vec<String>,
     ) -> io::Result<()> {
-        self.tell(control::Command::SetNameServers { servers, search_domains }).await
+        self.send(control::Command::SetNameServers { servers, search_domains }).await
     }
 
-    /// Publishes that something has ended that has provided for the stack, or was to, in
+    /// Publishes the failure of a client that configures the stack, in
     /// [`Network::failures`](netcore::Network::failures).
     ///
     /// # Errors
     ///
-    /// None but those of all.
+    /// Only `BrokenPipe`, as every method.
     ///
     /// # Cancel safety
     ///
-    /// The command is sent or not; one that was sent is carried out.
+    /// The command may have been sent; if so, it takes effect.
     pub async fn report_failure(&self, text: String) -> io::Result<()> {
-        self.tell(control::Command::ReportFailure(text)).await
+        self.send(control::Command::ReportFailure(text)).await
     }
 
-    async fn tell(&self, command: control::Command) -> io::Result<()> {
+    async fn send(&self, command: control::Command) -> io::Result<()> {
         self.channel.request(None, command).await?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What UDP, ping and raw sockets have in common, in both of their ways to wait.
+//! The common part of UDP, ping and raw sockets, async and blocking.
 
 use crate::readiness::{Interest, Ready, Seen};
 use crate::stream::{BlockingMode, DEFAULT_TTL, valid_ttl};
@@ -60,7 +60,7 @@ impl Socket {
         Ok(len)
     }
 
-    /// Receives, with who has sent it and where to.
+    /// Receives a datagram with its source and destination.
     pub(crate) fn try_recv_from_to(
         &self,
         buf: &mut [u8],
@@ -90,15 +90,14 @@ impl Socket {
         Ok((n, datagram.peer))
     }
 
-    /// What the socket is ready for now.
+    /// The current readiness of the socket.
     pub(crate) fn readiness(&self) -> Seen {
         let mut seen = Seen::new(&self.queue.recv_state(), &self.queue.send_state());
         seen.ready.set(Ready::ERROR, self.queue.has_error());
         seen
     }
 
-    /// Takes back what the socket was found to be ready for of `interest`, unless that has changed
-    /// since.
+    /// Clears `interest` from the readiness last seen, unless it has changed since.
     pub(crate) fn clear_readiness(&self, interest: Interest, seen: Seen) {
         if interest.is_readable() {
             self.queue.clear_readable(seen.recv);

@@ -32,8 +32,8 @@ use tower_service::Service;
 
 /// Opens connections on a stack for hyper-util's client.
 ///
-/// The port is the URI's, or 443 for `https` and 80 for everything else. TLS is a matter of whoever
-/// wraps the connector, as hyper-rustls does.
+/// The port is the URI's, or 443 for `https` and 80 for everything else. For TLS wrap the
+/// connector, as hyper-rustls does.
 #[derive(Debug, Clone)]
 pub struct Connector<R = NoResolver> {
     net: Net,
@@ -42,7 +42,7 @@ pub struct Connector<R = NoResolver> {
     options: Options,
 }
 
-/// No resolver beside the stack's own. By itself it knows no names.
+/// The default: only the stack's own resolver, which needs the feature `dns`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoResolver;
 
@@ -51,18 +51,18 @@ pub type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>
 
 impl Connector {
     /// Connects as [`Net::tcp_connect`] does: to hosts that are IP addresses, and with the feature
-    /// `dns` to those that have a name.
+    /// `dns` to host names.
     pub fn new(net: Net) -> Self {
         Self::make(net, None)
     }
 }
 
 impl<R> Connector<R> {
-    /// Connects to the addresses that `resolver` finds for a host, in their order. It is asked for names
-    /// only, never for what is an IP address already.
+    /// Connects to the addresses that `resolver` finds for a host name, in their order. IP
+    /// addresses are not passed to it.
     ///
     /// hyper-util has [`GaiResolver`](hyper_util::client::legacy::connect::dns::GaiResolver), which
-    /// asks the kernel's resolver.
+    /// uses the kernel's resolver.
     pub fn with_resolver(net: Net, resolver: R) -> Self {
         Self::make(net, Some(resolver))
     }
@@ -72,7 +72,7 @@ impl<R> Connector<R> {
         Self { net, resolver, options: Options { nodelay: true, ..Options::default() } }
     }
 
-    /// Sets what each connection starts with. At first that is what others start with, but with
+    /// Sets the socket options of new connections. The default is that of [`Net::tcp_connect`] with
     /// `nodelay`.
     #[must_use]
     pub fn options(mut self, options: Options) -> Self {
@@ -136,7 +136,11 @@ impl Service<Name> for NoResolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        future::ready(Err(invalid(format!("{name} is no IP address, and there is no resolver"))))
+        let message = format!(
+            "{name} is not an IP address: host names need Connector::with_resolver or the feature \
+             \"dns\""
+        );
+        future::ready(Err(invalid(message)))
     }
 }
 
@@ -184,7 +188,7 @@ impl Write for TcpStream {
         true
     }
 
-    /// What was written is on its way already.
+    /// Does nothing: written bytes are sent without a flush.
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! What turns names into addresses, for a [`Net`](crate::Net) and its sockets.
+//! Name resolution for a [`Net`](crate::Net) and its sockets.
 
 use crate::address::sealed::Sealed as Address;
 use crate::address::{Targets, none_given};
@@ -36,7 +36,7 @@ impl Names {
         self.resolver.get_or_init(|| Resolver::of_stack(self.channel.clone()))
     }
 
-    /// What is to be tried for a target.
+    /// The candidate addresses of a target.
     pub(crate) fn candidates(&self, targets: Targets) -> io::Result<Candidates<'static>> {
         Ok(match targets {
             Targets::Addresses(addresses) => Candidates::Given(addresses),
@@ -61,7 +61,7 @@ impl Names {
         Self { channel: channel.clone() }
     }
 
-    /// What is to be tried for a target.
+    /// The candidate addresses of a target.
     pub(crate) fn candidates(&self, targets: Targets) -> io::Result<Candidates<'static>> {
         match targets {
             Targets::Addresses(addresses) => Ok(Candidates::Given(addresses)),
@@ -78,12 +78,12 @@ impl Names {
 }
 
 impl Names {
-    /// The way to the stack.
+    /// The stack's command channel.
     pub(crate) fn channel(&self) -> &Channel {
         &self.channel
     }
 
-    /// The addresses of a target, in the order in which they are to be tried.
+    /// The addresses of a target, in the order to try them.
     pub(crate) async fn resolve(&self, target: impl Address) -> io::Result<Vec<SocketAddr>> {
         self.all(target.targets()?).await
     }
@@ -95,7 +95,7 @@ impl Names {
         of_family.or(addresses.first()).copied().ok_or_else(none_given)
     }
 
-    /// As [`peer`](Self::peer), blocking the thread if a server has to be asked.
+    /// As [`peer`](Self::peer), blocking the thread during a lookup.
     pub(crate) fn peer_blocking(
         &self,
         target: impl Address,
@@ -112,6 +112,6 @@ impl Names {
 #[cfg(not(feature = "dns"))]
 fn without_feature(name: &str) -> io::Error {
     let message =
-        format!("\"{name}\" is no IP address, and names need netsocket's feature \"dns\"");
+        format!("\"{name}\" is not an IP address, and host names need netsocket's feature \"dns\"");
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }

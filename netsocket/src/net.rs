@@ -1,4 +1,4 @@
-//! The way to a stack's sockets.
+//! Making a stack's sockets.
 
 use crate::address::{ToSocketAddrs, none_given};
 use crate::blocking;
@@ -63,7 +63,7 @@ impl Net {
         self.names.resolver()
     }
 
-    /// Has names looked up otherwise, by this handle and those that are made of it.
+    /// Replaces the resolver, for this handle and its clones.
     #[cfg(feature = "dns")]
     #[must_use]
     pub fn with_resolver(mut self, resolver: Resolver) -> Self {
@@ -86,17 +86,18 @@ impl Net {
 
     /// Opens a TCP connection.
     ///
-    /// If there are several addresses, the next one is tried too when the one before has not answered
-    /// after [some time](Self::with_attempt_delay), or at once when it has failed; the first connection
-    /// that is made is returned, and the others are given up. Addresses that are given are tried in
-    /// their order; those of a name in turns of the families, IPv6 first, and last those of a family
-    /// of which the stack has no address (RFC 8305).
+    /// With several addresses, the next attempt starts when the previous one has not finished after
+    /// the [attempt delay](Self::with_attempt_delay), or at once when it has failed; the first
+    /// connection made is returned, and the other attempts are dropped. Addresses are tried in the
+    /// order given; those of a name alternate between the families, IPv6 first, and families of
+    /// which the stack has no address come last (RFC 8305).
     ///
     /// # Errors
     ///
-    /// `ConnectionRefused`, `TimedOut`, `NetworkUnreachable`, `AddrNotAvailable` (no address of this
-    /// family, no free port), `InvalidInput`: of several addresses the last that was asked, which the
-    /// text names. Why a name has no address, if so.
+    /// `ConnectionRefused`, `TimedOut`, `NetworkUnreachable`, `AddrNotAvailable` (no address of
+    /// this family, no free port), `InvalidInput`: with several addresses, that of the last attempt
+    /// that reached the network, and the message names its address. The error of the lookup, if
+    /// that failed.
     ///
     /// # Cancel safety
     ///
@@ -178,16 +179,16 @@ impl Net {
         options: ListenOptions,
     ) -> io::Result<TcpListener> {
         if options.on_syn == OnSyn::Hold {
-            let message = "a listener that holds SYNs is made by tcp_listen_pending";
+            let message = "OnSyn::Hold needs tcp_listen_pending";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let hop_limit = options.connection.hop_limit;
         Ok(TcpListener::new(self.listen(addr, options).await?, hop_limit))
     }
 
-    /// Listens for TCP connections and answers none by itself: of each the program decides before
-    /// its peer hears anything. `options` are those of [`tcp_listen_with`](Self::tcp_listen_with),
-    /// but that [`on_syn`](ListenOptions::on_syn) is [`OnSyn::Hold`] whatever it says.
+    /// Listens for TCP connections without answering any: the program decides on each SYN before
+    /// its peer gets an answer. `options` are those of [`tcp_listen_with`](Self::tcp_listen_with),
+    /// except that [`on_syn`](ListenOptions::on_syn) is always [`OnSyn::Hold`].
     ///
     /// # Errors
     ///
@@ -223,22 +224,22 @@ impl Net {
         Err(last)
     }
 
-    /// Listens for connections to any port that no other socket has, and leaves it to the program
-    /// what each peer is told: a program that stands in for a server can ask that one first, and a
-    /// port that is closed there is closed here. With [any-IP](crate::Control::set_any_ip) it gets
-    /// the connections to everybody whose packets are routed to the stack;
-    /// [`PendingConnection::local_addr`](crate::PendingConnection::local_addr) says whom the peer
-    /// has dialled.
+    /// Listens for connections to any port without another listener, and answers no SYN until the
+    /// program has decided on it: a proxy can connect to the real server first, and refuse what
+    /// that refuses. With [any-IP](crate::Control::set_any_ip) it gets the connections to all
+    /// destinations that are routed to the stack;
+    /// [`PendingConnection::local_addr`](crate::PendingConnection::local_addr) is the destination
+    /// that the peer dialled.
     ///
-    /// It is bound to `[::]`, so IPv4 addresses are seen as `::ffff:a.b.c.d`, which
+    /// It is bound to `[::]`, so IPv4 addresses appear as `::ffff:a.b.c.d`, which
     /// [`to_canonical`](IpAddr::to_canonical) undoes. This is
     /// [`tcp_listen_pending`](Self::tcp_listen_pending) on `[::]:0` with
-    /// [`ListenOptions::any_port`]; call that for other options, or for `0.0.0.0:0`, with which
-    /// IPv4 addresses are seen as they are.
+    /// [`ListenOptions::any_port`]; call that for other options, or for `0.0.0.0:0`, which has
+    /// plain IPv4 addresses.
     ///
     /// # Errors
     ///
-    /// `AddrInUse` if there is another listener for every port.
+    /// `AddrInUse` if there is another listener on all ports.
     ///
     /// # Cancel safety
     ///
@@ -249,9 +250,9 @@ impl Net {
         self.tcp_listen_pending(any, options).await
     }
 
-    /// As [`tcp_intercept`](Self::tcp_intercept), but that every connection is made before the
-    /// program hears of it: every port looks open. [`TcpStream::local_addr`] says whom the peer has
-    /// dialled, in the same form.
+    /// As [`tcp_intercept`](Self::tcp_intercept), but every connection is completed before the
+    /// program gets it: every port appears open. [`TcpStream::local_addr`] is the destination that
+    /// the peer dialled, in the same form.
     ///
     /// This is [`tcp_listen_with`](Self::tcp_listen_with) on `[::]:0` with
     /// [`ListenOptions::any_port`].
@@ -318,7 +319,8 @@ impl Net {
         self.udp_bind_with(addr, Families::Both).await
     }
 
-    /// As [`udp_bind`](Self::udp_bind), with a say in which families a socket on `[::]` takes.
+    /// As [`udp_bind`](Self::udp_bind), with a choice of the families that a socket on `[::]`
+    /// receives.
     ///
     /// # Errors
     ///
@@ -349,12 +351,12 @@ impl Net {
         Err(last)
     }
 
-    /// Makes a UDP socket that receives what is sent to any port that no other socket has. With
-    /// [any-IP](crate::Control::set_any_ip) that is what is sent to everybody whose packets are
-    /// routed to the stack. [`UdpSocket::recv_from_to`] says where a datagram was sent to, and
-    /// [`UdpSocket::send_from_to`] answers from there; it has no port of its own to send from.
-    /// It is bound to `[::]`, so IPv4 addresses are seen as `::ffff:a.b.c.d`, which
-    /// [`to_canonical`](IpAddr::to_canonical) undoes; both calls take either form.
+    /// Makes a UDP socket that receives datagrams to any port without another socket; with
+    /// [any-IP](crate::Control::set_any_ip), to all destinations that are routed to the stack.
+    /// [`UdpSocket::recv_from_to`] returns the destination of a datagram, and
+    /// [`UdpSocket::send_from_to`] sends from it; the socket has no port of its own to send from.
+    /// It is bound to `[::]`, so IPv4 addresses appear as `::ffff:a.b.c.d`, which
+    /// [`to_canonical`](IpAddr::to_canonical) undoes; both calls accept either form.
     ///
     /// # Errors
     ///
@@ -375,7 +377,7 @@ impl Net {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if nobody can have this address.
+    /// `InvalidInput` if the address cannot be a host's.
     ///
     /// # Cancel safety
     ///
@@ -415,7 +417,7 @@ impl Net {
         Control::new(self.channel.clone())
     }
 
-    /// The stack's place in the network at this moment: addresses, routes, link, name servers.
+    /// The stack's current addresses, routes, link and name servers.
     pub fn network(&self) -> Arc<Network> {
         self.watch_network().current()
     }
@@ -445,7 +447,7 @@ impl Net {
     fn reach(&self) -> Reach {
         let network = self.network();
         let has_v4 = network.addresses.iter().any(|address| address.addr().is_ipv4());
-        // What is far away cannot be asked from a link-local address.
+        // A link-local source cannot reach destinations beyond the link.
         let is_wide = |address: &ipnet::IpNet| match address.addr() {
             IpAddr::V6(ip) => !ip.is_unicast_link_local(),
             IpAddr::V4(_) => false,

@@ -14,14 +14,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 /// A TCP listener that answers no SYN by itself: each waits as a [`PendingConnection`] until the
-/// program accepts it, refuses it, or says what else is to be told to the peer. Made by
+/// program accepts, refuses or ignores it. Made by
 /// [`Net::tcp_listen_pending`](crate::Net::tcp_listen_pending) and
 /// [`Net::tcp_intercept`](crate::Net::tcp_intercept).
 ///
-/// SYNs that wait, here or in the hands of the program, are half-open connections: the stack's
+/// Pending SYNs, queued or held by the program, are half-open connections: the stack's
 /// [`half_open_per_listener_max`](netcore::TcpConfig::half_open_per_listener_max) and
-/// [`half_open_max`](netcore::TcpConfig::half_open_max) bound them, and at a bound the oldest makes
-/// room. Dropping the listener ends them all.
+/// [`half_open_max`](netcore::TcpConfig::half_open_max) bound them; beyond a bound the oldest is
+/// dropped. Dropping the listener ends them all.
 pub struct PendingListener {
     listener: Arc<Listener>,
 }
@@ -107,13 +107,13 @@ impl From<blocking::PendingListener> for PendingListener {
     }
 }
 
-/// A connection attempt whose peer was not answered yet.
+/// A connection attempt that was not answered yet.
 ///
-/// Dropping it refuses it with a reset. It ends by itself when its peer gives up, when it has
-/// waited for [`handshake_timeout`](netcore::TcpConfig::handshake_timeout) (60 s), when newer attempts
-/// need its place, and with its listener; [`ended`](Self::ended) waits for that, and each of the
-/// decisions fails then. A peer that closes its socket before it was answered says nothing on the
-/// wire, though, and is noticed only once it is answered.
+/// Dropping it refuses it with a reset. It ends by itself when its peer gives up, after
+/// [`handshake_timeout`](netcore::TcpConfig::handshake_timeout) (60 s), when it is evicted for
+/// newer attempts, and with its listener; [`ended`](Self::ended) waits for that, and every decision
+/// then fails. A peer that closes its socket before it is answered sends nothing, though, and is
+/// noticed only when it is answered.
 pub struct PendingConnection {
     held: Arc<HeldSyn>,
     channel: Channel,
@@ -132,14 +132,14 @@ impl PendingConnection {
     }
 
     /// Answers the peer and waits until the handshake is done. The options of its SYN (MSS, window
-    /// scale) hold for the connection; the socket options are those of the listener.
+    /// scale) apply to the connection; the socket options are those of the listener.
     ///
     /// # Errors
     ///
-    /// `ConnectionReset` if the peer has given up; `TimedOut` if it does not complete the handshake,
-    /// or had to wait for too long; `ConnectionAborted` if it made room for others, or the listener
-    /// has ended; `QuotaExceeded` if there are no buffers for it; `NetworkUnreachable` if there is no
-    /// way to it any more; `BrokenPipe` if the stack is gone.
+    /// `ConnectionReset` if the peer has given up; `TimedOut` if it does not complete the
+    /// handshake, or waited too long; `ConnectionAborted` if it was evicted, or the listener has
+    /// ended; `QuotaExceeded` if there are no buffers for it; `NetworkUnreachable` if there is no
+    /// route to it any more; `BrokenPipe` if the stack is gone.
     ///
     /// # Cancel safety
     ///
@@ -153,41 +153,41 @@ impl PendingConnection {
         }
     }
 
-    /// Refuses the connection with a reset, as a port where nobody listens does.
+    /// Refuses the connection with a reset, as a closed port does.
     ///
     /// # Errors
     ///
-    /// Why the attempt has ended already, as [`ended`](Self::ended).
+    /// The reason why the attempt has ended already, as [`ended`](Self::ended).
     pub fn refuse(self) -> io::Result<()> {
         self.reject(Refusal::Reset)
     }
 
     /// Refuses the connection with a reset or an ICMP error. ICMP errors are limited by
-    /// [`icmp_errors_per_second`](netcore::IpConfig::icmp_errors_per_second); one too many is not
-    /// sent. [`Refusal::from`] an [`io::ErrorKind`] says what fits the error of a connection that
-    /// was to be made for this one.
+    /// [`icmp_errors_per_second`](netcore::IpConfig::icmp_errors_per_second), and not sent beyond
+    /// that. [`Refusal::from`] an [`io::ErrorKind`] maps the error of an outgoing connection to the
+    /// matching refusal.
     ///
     /// # Errors
     ///
-    /// Why the attempt has ended already, as [`ended`](Self::ended).
+    /// The reason why the attempt has ended already, as [`ended`](Self::ended).
     pub fn reject(self, how: Refusal) -> io::Result<()> {
         Ok(self.held.refuse(how)?)
     }
 
-    /// Forgets the attempt and tells the peer nothing. It tries again, which makes a new
-    /// attempt here.
+    /// Drops the attempt without an answer. The peer retransmits its SYN, which makes a new attempt
+    /// here.
     ///
     /// # Errors
     ///
-    /// Why the attempt has ended already, as [`ended`](Self::ended).
+    /// The reason why the attempt has ended already, as [`ended`](Self::ended).
     pub fn ignore(self) -> io::Result<()> {
         self.reject(Refusal::Silence)
     }
 
-    /// Waits until the attempt has ended without a decision, and says why: `ConnectionReset` (the
-    /// peer has given up), `TimedOut` (it waited for too long), `ConnectionAborted` (it made room
-    /// for others, its listener has ended, or its address was removed), `BrokenPipe` (the stack is
-    /// gone).
+    /// Waits until the attempt has ended without a decision, and returns the reason:
+    /// `ConnectionReset` (the peer has given up), `TimedOut` (it waited too long),
+    /// `ConnectionAborted` (it was evicted, its listener has ended, or its address was removed),
+    /// `BrokenPipe` (the stack is gone).
     ///
     /// # Cancel safety
     ///

@@ -22,7 +22,7 @@ pub struct PingSocket {
 /// A reply to an echo request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PingReply {
-    /// Who replied.
+    /// The address that replied.
     pub from: IpAddr,
     /// The sequence number of the request.
     pub sequence: u16,
@@ -32,20 +32,20 @@ pub struct PingReply {
     pub payload: Bytes,
 }
 
-/// What came of an echo request.
+/// The outcome of an echo request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PingAnswer {
     /// The target has replied.
     Reply(PingReply),
-    /// Somebody has reported that the request did not arrive.
+    /// An ICMP error reported that the request did not arrive.
     Failed(PingError),
 }
 
-/// A report that an echo request did not arrive: what is inside of the [`io::Error`] that
-/// [`PingSocket::recv`] and [`PingSocket::ping`] fail with then.
+/// An ICMP error for an echo request: the inner error of the [`io::Error`] that
+/// [`PingSocket::recv`] and [`PingSocket::ping`] then return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PingError {
-    /// Who said so: a router, or the target itself.
+    /// The sender of the ICMP error: a router, or the target itself.
     pub from: IpAddr,
     /// The sequence number of the request.
     pub sequence: u16,
@@ -132,9 +132,9 @@ impl PingSocket {
     ///
     /// # Errors
     ///
-    /// `ConnectionRefused`, `NetworkUnreachable` or `HostUnreachable` with a [`PingError`] inside
-    /// if that is what the network answered, and without one if a request could not be sent;
-    /// `BrokenPipe` if the stack is gone.
+    /// `ConnectionRefused`, `NetworkUnreachable` or `HostUnreachable`, with a [`PingError`] inside
+    /// if an ICMP error was received, and without one if a request could not be sent; `BrokenPipe`
+    /// if the stack is gone.
     ///
     /// # Cancel safety
     ///
@@ -146,8 +146,8 @@ impl PingSocket {
         }
     }
 
-    /// Receives a reply, or a report of what kept a request from arriving, which tells a traceroute
-    /// where a router is. In the order in which they came.
+    /// Receives a reply or an ICMP error, in the order of arrival. A traceroute finds the routers
+    /// from the errors.
     ///
     /// # Errors
     ///
@@ -173,8 +173,8 @@ impl PingSocket {
         .await
     }
 
-    /// Sends a request and waits for its reply; returns it, and how long that took. What comes of
-    /// other requests is dropped meanwhile.
+    /// Sends a request and waits for its reply; returns it, and the round-trip time. Replies to
+    /// other requests are discarded meanwhile.
     ///
     /// # Errors
     ///

@@ -30,11 +30,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// A UDP socket in the form in which quinn takes one.
+/// A UDP socket for quinn.
 ///
-/// What does not fit into one packet of the link is not sent, as QUIC wants it (RFC 9000 section
-/// 14), so that quinn finds out what the path can carry. What the network reports about earlier
-/// datagrams is left out: QUIC sees for itself what arrives, and anybody could forge the report.
+/// Datagrams that exceed the link's MTU are not sent, as QUIC requires (RFC 9000 section 14), so
+/// that quinn discovers the path MTU. ICMP errors for earlier datagrams are ignored: QUIC detects
+/// losses itself, and ICMP errors can be forged.
 #[derive(Debug)]
 pub struct QuicSocket {
     socket: Arc<Socket>,
@@ -54,7 +54,7 @@ impl AsyncUdpSocket for QuicSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        // Otherwise it would be told here, and end the connection.
+        // Otherwise the error would be reported here, and end the connection.
         self.socket.take_error();
         let payload = Bytes::copy_from_slice(transmit.contents);
         let datagram = Datagram {
@@ -75,7 +75,7 @@ impl AsyncUdpSocket for QuicSocket {
             let mut received = 0;
             for (buf, meta) in bufs.iter_mut().zip(meta.iter_mut()) {
                 match self.try_recv(buf) {
-                    Ok(told) => *meta = told,
+                    Ok(received) => *meta = received,
                     Err(_) if received > 0 => break,
                     Err(error) => return Err(error),
                 }
@@ -101,7 +101,7 @@ impl QuicSocket {
                 Ok(datagram) => break datagram,
                 Err(end @ (Error::WouldBlock | Error::Closed)) => return Err(end),
                 Err(end) if end.is_stack_gone() => return Err(end),
-                // A report, which is told once.
+                // An ICMP error, which is reported once.
                 Err(_) => {}
             }
         };
@@ -119,7 +119,7 @@ struct Poller {
 }
 
 impl UdpPoller for Poller {
-    /// For room for the largest datagram: which one it will be is not said.
+    /// Waits for room for the largest datagram, since the size of the next one is not known.
     fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { socket, key } = self.get_mut();
         socket.writes(usize::MAX).poll(key, cx.waker()).map(Ok)

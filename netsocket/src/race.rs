@@ -13,17 +13,17 @@ use tokio::time::Sleep;
 
 /// How long an attempt has the field to itself (RFC 8305 section 5).
 pub(crate) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// The least of it, so that an answer that is under way is waited for (likewise).
+/// The minimum attempt delay, so that an answer in flight is waited for (RFC 8305 section 5).
 pub(crate) const ATTEMPT_DELAY_MIN: Duration = Duration::from_millis(10);
 /// How long IPv4 addresses wait for the IPv6 ones (RFC 8305 section 3).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
-/// The addresses of a name, as its servers tell them, family by family.
+/// The addresses of a name from its servers, family by family.
 pub(crate) type Answers<'a> = BoxStream<'a, io::Result<Vec<SocketAddr>>>;
 
 /// Where the addresses come from.
 pub(crate) enum Candidates<'a> {
-    /// From the caller, who knows in which order they are to be tried.
+    /// From the caller, in the order to try them.
     Given(Vec<SocketAddr>),
     /// From name servers, in no order.
     #[cfg_attr(not(feature = "dns"), allow(dead_code, reason = "there are no names"))]
@@ -37,15 +37,16 @@ pub(crate) struct Reach {
     pub(crate) v6: bool,
 }
 
-/// Tries the addresses, each `delay` after the one before or as soon as that has failed, and
-/// returns what first succeeds. The other attempts are dropped.
+/// Tries the addresses, each `delay` after the previous one or as soon as that has failed, and
+/// returns the first success. The other attempts are dropped.
 ///
-/// Outside of a tokio runtime there is no clock: an attempt then waits for the end of the one
-/// before.
+/// Outside of a tokio runtime there is no timer: an attempt then waits for the end of the previous
+/// one.
 ///
 /// # Errors
 ///
-/// The last one that tells most, with its address if there were several.
+/// The last one that came from the network, or else the last one; with its address if there were
+/// several.
 pub(crate) async fn connect<T, F: Future<Output = io::Result<T>>>(
     candidates: Candidates<'_>,
     reach: Reach,
@@ -136,14 +137,14 @@ where
                     self.pause = Some(Pause::new(self.delay));
                 }
                 None if self.running.is_empty() && self.answers.is_none() => {
-                    return Poll::Ready(Err(std::mem::take(&mut self.failures).told()));
+                    return Poll::Ready(Err(std::mem::take(&mut self.failures).into_error()));
                 }
                 None => return Poll::Pending,
             }
         }
     }
 
-    /// Takes what the name servers have answered meanwhile.
+    /// Takes the answers of the name servers so far.
     fn learn(&mut self, cx: &mut Context<'_>) {
         while let Some(answers) = &mut self.answers {
             match Pin::new(answers).poll_next(cx) {
@@ -172,7 +173,7 @@ struct Waiting {
     given: VecDeque<SocketAddr>,
     v6: VecDeque<SocketAddr>,
     v4: VecDeque<SocketAddr>,
-    /// Whose turn it is. The families take turns (RFC 8305 section 4), IPv6 first.
+    /// The next address to try. The families alternate (RFC 8305 section 4), IPv6 first.
     is_v6_next: bool,
     reach: Reach,
 }
@@ -216,10 +217,10 @@ impl Waiting {
     }
 }
 
-/// What has gone wrong so far.
+/// The failures so far.
 #[derive(Debug, Default)]
 struct Failures {
-    /// The one to be told.
+    /// The failure to report.
     attempt: Option<(SocketAddr, io::Error)>,
     attempts: usize,
     lookup: Option<io::Error>,
@@ -228,13 +229,13 @@ struct Failures {
 impl Failures {
     fn add(&mut self, address: SocketAddr, error: io::Error) {
         self.attempts += 1;
-        let is_told = self.attempt.as_ref().is_none_or(|(_, told)| is_local(told.kind()));
-        if is_told || !is_local(error.kind()) {
+        let is_replaced = self.attempt.as_ref().is_none_or(|(_, known)| is_local(known.kind()));
+        if is_replaced || !is_local(error.kind()) {
             self.attempt = Some((address, error));
         }
     }
 
-    fn told(self) -> io::Error {
+    fn into_error(self) -> io::Error {
         match self.attempt {
             Some((_, error)) if self.attempts == 1 => error,
             Some((address, error)) => io::Error::new(error.kind(), format!("{address}: {error}")),
@@ -243,7 +244,7 @@ impl Failures {
     }
 }
 
-/// Whether such an error says that the address was never asked: less than any answer.
+/// Whether this error occurred before anything was sent: less informative than an answer.
 fn is_local(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::*;
     matches!(kind, AddrNotAvailable | NetworkUnreachable | InvalidInput | Unsupported)
@@ -274,7 +275,7 @@ mod tests {
         .boxed()
     }
 
-    /// Which attempts began when, in milliseconds, while none of them ends.
+    /// The start of each attempt, in milliseconds, while none of them ends.
     async fn begun(candidates: Candidates<'_>, reach: Reach) -> Vec<(SocketAddr, u128)> {
         let (start, begun) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
         let race = connect(candidates, reach, ATTEMPT_DELAY, |address| {
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lookup_that_failed_is_told_unless_an_address_was_tried() {
+    async fn lookup_error_is_returned_if_no_address_was_tried() {
         let unknown = || Err(io::Error::new(io::ErrorKind::NotFound, "unknown"));
         let refused = |_| async { Err::<(), _>(io::ErrorKind::ConnectionRefused.into()) };
         let answers = stream::once(async move { unknown() }).boxed();

@@ -1,17 +1,15 @@
-//! What a socket can be waited for, and what it was found to be ready for.
+//! Interest in a socket's readiness, and its readiness.
 
 use netcore::queue::{SideState, Tick};
 use std::ops::{BitAnd, BitOr, BitOrAssign, Sub};
 
-/// What to wait for with `ready`, as `tokio::io::Interest`. A socket that has failed is ready for
-/// both directions.
+/// Interest for `ready`, as `tokio::io::Interest`. A failed socket is ready in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interest(u8);
 
-/// What a socket was found to be ready for, as `tokio::io::Ready`.
+/// The readiness of a socket, as `tokio::io::Ready`.
 ///
-/// A socket that is ready may not be so any more when it is used: another task may have been
-/// faster.
+/// Readiness may be gone when the socket is used: another task may have been faster.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ready(u8);
 
@@ -86,7 +84,7 @@ impl Ready {
     pub const READABLE: Self = Self(READABLE);
     /// Writing would not wait.
     pub const WRITABLE: Self = Self(WRITABLE);
-    /// The peer will send no more than what is there.
+    /// The peer has closed its side; received bytes may be left to read.
     pub const READ_CLOSED: Self = Self(READ_CLOSED);
     /// Nothing can be written any more.
     pub const WRITE_CLOSED: Self = Self(WRITE_CLOSED);
@@ -110,7 +108,7 @@ impl Ready {
         self.0 & (WRITABLE | WRITE_CLOSED) != 0
     }
 
-    /// Whether the peer will send no more than what is there.
+    /// Whether the peer has closed its side; received bytes may be left to read.
     pub fn is_read_closed(self) -> bool {
         self.0 & READ_CLOSED != 0
     }
@@ -160,7 +158,7 @@ impl Sub for Ready {
     }
 }
 
-/// What a socket was found to be ready for, and when, so that it can be taken back.
+/// A socket's readiness, and a stamp with which it can be cleared.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen {
     pub(crate) ready: Ready,
@@ -179,17 +177,17 @@ impl Seen {
     }
 }
 
-/// Operations that are to be made when a socket is ready for them.
+/// Operations on a socket that is ready for them.
 macro_rules! operation_methods {
     ($self:ident => $socket:expr) => {
-        /// Calls `operation` if the socket is ready for what `interest` names.
+        /// Calls `operation` if the socket is ready for `interest`.
         ///
-        /// If it says `WouldBlock`, the socket counts as not ready for `interest` until something
-        /// changes: more arrives, or more room is made. A direction that has ended stays ready.
+        /// If it returns `WouldBlock`, the readiness for `interest` is cleared until more data or
+        /// more room arrives. A direction that has ended stays ready.
         ///
         /// # Errors
         ///
-        /// `WouldBlock` if it is not; what `operation` returns.
+        /// `WouldBlock` if the socket is not ready; the error of `operation`.
         pub fn try_io<R>(
             &$self,
             interest: $crate::Interest,
@@ -208,17 +206,17 @@ macro_rules! operation_methods {
             result
         }
 
-        /// Calls `operation` whenever the socket is ready for what `interest` names, until it
-        /// returns something else than `WouldBlock`. After that it waits for a change, as
-        /// [`try_io`](Self::try_io) says.
+        /// Calls `operation` whenever the socket is ready for `interest`, until it returns
+        /// something other than `WouldBlock`, which clears the readiness as in
+        /// [`try_io`](Self::try_io).
         ///
         /// # Errors
         ///
-        /// What `operation` returns.
+        /// The error of `operation`.
         ///
         /// # Cancel safety
         ///
-        /// If the future is dropped, `operation` has not done anything but say `WouldBlock`.
+        /// If the future is dropped, `operation` has only returned `WouldBlock`.
         pub async fn async_io<R>(
             &$self,
             interest: $crate::Interest,
@@ -230,7 +228,8 @@ macro_rules! operation_methods {
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                         $socket.clear_readiness(interest, seen);
                         if !interest.answers($socket.readiness().ready).is_empty() {
-                            // What has ended stays ready, and must not keep others from running.
+                            // A direction that has ended stays ready, and must not starve other
+                            // tasks.
                             $crate::wait::yield_now().await;
                         }
                     }

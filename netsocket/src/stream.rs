@@ -1,4 +1,4 @@
-//! What all handles of one TCP connection share.
+//! The part that all handles of one TCP connection share.
 
 use crate::readiness::{Interest, Ready, Seen};
 use crate::wait::{self, Waitable};
@@ -101,7 +101,7 @@ impl Stream {
         self.queue.options().hop_limit.map_or(DEFAULT_TTL, u32::from)
     }
 
-    /// What the stream is ready for now.
+    /// The current readiness of the stream.
     pub(crate) fn readiness(&self) -> Seen {
         let (recv, send) = (self.queue.recv_state(), self.queue.send_state());
         let mut seen = Seen::new(&recv, &send);
@@ -109,8 +109,7 @@ impl Stream {
         seen
     }
 
-    /// Takes back what the stream was found to be ready for of `interest`, unless that has changed
-    /// since.
+    /// Clears `interest` from the readiness last seen, unless it has changed since.
     pub(crate) fn clear_readiness(&self, interest: Interest, seen: Seen) {
         if interest.is_readable() {
             self.queue.clear_readable(seen.recv);
@@ -142,14 +141,14 @@ pub(crate) fn valid_byte(value: u32) -> io::Result<u8> {
     })
 }
 
-/// The time to live of a socket that was not told otherwise.
+/// The default time to live.
 pub(crate) const DEFAULT_TTL: u32 = 64;
 
 pub(crate) fn valid_ttl(ttl: u32) -> io::Result<u8> {
     match u8::try_from(ttl) {
         Ok(ttl) if ttl > 0 => Ok(ttl),
         _ => {
-            let message = "a time to live is from 1 to 255";
+            let message = format!("time to live must be from 1 to 255, not {ttl}");
             Err(io::Error::new(io::ErrorKind::InvalidInput, message))
         }
     }

@@ -1,4 +1,4 @@
-//! Reading and writing a stream, and the traits of tokio and futures-io for whatever has one.
+//! Reading and writing a stream, and the traits of tokio and futures-io.
 
 use crate::stream::Stream;
 use crate::wait;
@@ -36,7 +36,7 @@ impl Stream {
         wait::poll_retry(&self.writes(), cx, || self.try_send_vectored(bufs))
     }
 
-    /// Shutting down what was shut down, or has ended by itself, is no error, as with tokio's.
+    /// Shutting down twice, or after the connection has ended, is not an error, as with tokio.
     pub(crate) fn poll_shutdown(&self) -> Poll<io::Result<()>> {
         match self.shutdown_send() {
             Err(error) if error.is_stack_gone() => Poll::Ready(Err(error.into())),
@@ -99,7 +99,7 @@ macro_rules! implements {
             }
         }
     };
-    // What the two `AsyncWrite`s have in common.
+    // The common part of both `AsyncWrite`s.
     (writing $self:ident => $stream:expr) => {
         fn poll_write(
             $self: std::pin::Pin<&mut Self>,
@@ -117,7 +117,7 @@ macro_rules! implements {
             $stream.poll_write_vectored(cx, bufs)
         }
 
-        /// What was written is on its way already.
+        /// Does nothing: written bytes are sent without a flush.
         fn poll_flush(
             $self: std::pin::Pin<&mut Self>,
             _cx: &mut std::task::Context<'_>,

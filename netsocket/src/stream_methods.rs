@@ -20,7 +20,7 @@ macro_rules! readiness_methods {
     };
 }
 
-/// The ends of a connection.
+/// The addresses of a connection.
 macro_rules! address_methods {
     ($self:ident => $stream:expr) => {
         /// This end's address.
@@ -60,11 +60,11 @@ macro_rules! reading_methods {
             Ok(())
         }
 
-        /// Reads what is there; 0 bytes are the end of the stream, or an empty `buf`.
+        /// Reads the available bytes; 0 means the end of the stream, or an empty `buf`.
         ///
         /// # Errors
         ///
-        /// `WouldBlock` if nothing is there; why the connection failed, once.
+        /// `WouldBlock` if no bytes are available; the error of the connection, once.
         pub fn try_read(&$self, buf: &mut [u8]) -> std::io::Result<usize> {
             Ok($stream.try_recv(buf)?)
         }
@@ -93,12 +93,12 @@ macro_rules! reading_methods {
             Ok(n)
         }
 
-        /// Copies received bytes into `buf` and leaves them to be read; returns how many, 0 at the
-        /// end of the stream.
+        /// Copies received bytes into `buf` and leaves them in the queue; returns how many, 0 at
+        /// the end of the stream.
         ///
         /// # Errors
         ///
-        /// Why the connection failed, if no call has told it yet.
+        /// The error of the connection, unless it was returned before.
         ///
         /// # Cancel safety
         ///
@@ -139,12 +139,12 @@ macro_rules! writing_methods {
             Ok(())
         }
 
-        /// Writes what there is room for and returns how much that was.
+        /// Writes as much as there is room for and returns the number of bytes.
         ///
         /// # Errors
         ///
-        /// `WouldBlock` without room; why the connection failed, once; `BrokenPipe` after the write
-        /// half was shut down, and after the connection has ended.
+        /// `WouldBlock` without room; the error of the connection, once; `BrokenPipe` after the
+        /// write half was shut down, and after the connection has ended.
         pub fn try_write(&$self, buf: &[u8]) -> std::io::Result<usize> {
             Ok($stream.try_send(buf)?)
         }
@@ -163,7 +163,7 @@ macro_rules! writing_methods {
     };
 }
 
-/// What can be set while a connection is open.
+/// Options of an open connection.
 macro_rules! option_methods {
     ($self:ident => $stream:expr) => {
         /// Whether small segments are sent at once. Off at first, as on the kernel.
@@ -205,7 +205,7 @@ macro_rules! option_methods {
             Ok(())
         }
 
-        /// The time to live or hop limit of what is sent.
+        /// The time to live or hop limit of outgoing packets.
         ///
         /// # Errors
         ///
@@ -214,7 +214,7 @@ macro_rules! option_methods {
             Ok($stream.ttl())
         }
 
-        /// Sets the time to live or hop limit of what is sent, from 1 to 255.
+        /// Sets the time to live or hop limit of outgoing packets, from 1 to 255.
         ///
         /// # Errors
         ///
@@ -232,8 +232,8 @@ macro_rules! option_methods {
             Ok($stream.options().linger)
         }
 
-        /// Zero makes dropping the stream reset the connection; anything else sends what was
-        /// written, in the background. Dropping never blocks.
+        /// Zero makes dropping the stream reset the connection; with any other value the remaining
+        /// bytes are sent in the background. Dropping never blocks.
         ///
         /// # Errors
         ///
@@ -252,9 +252,8 @@ macro_rules! option_methods {
             Ok($stream.options().keep_alive)
         }
 
-        /// Probes the peer when it has been silent for some time; one that does not answer ends
-        /// the connection with `TimedOut`. [`KeepAlive::default`](crate::KeepAlive) has the
-        /// kernel's times.
+        /// Sends keep-alive probes to a silent peer; the connection ends with `TimedOut` if they
+        /// are not answered. [`KeepAlive::default`](crate::KeepAlive) has the kernel's intervals.
         ///
         /// # Errors
         ///
@@ -277,8 +276,8 @@ macro_rules! option_methods {
             Ok($stream.options().user_timeout)
         }
 
-        /// Ends the connection with `TimedOut` once data has been unacknowledged for so long
-        /// (RFC 5482, Linux's `TCP_USER_TIMEOUT`). A peer that keeps its window closed counts too.
+        /// Ends the connection with `TimedOut` once data has been unacknowledged for this long (RFC
+        /// 5482, Linux's `TCP_USER_TIMEOUT`). A closed window of the peer counts too.
         ///
         /// # Errors
         ///
@@ -296,8 +295,9 @@ macro_rules! option_methods {
             class => $stream.set_options(|options| options.traffic_class = class)
         );
 
-        /// Takes why the connection failed, if it did and no call has told it yet. It is told once:
-        /// reads give the end of the stream after it, and writes fail with `BrokenPipe`.
+        /// Takes the error of the connection, if it failed and no call has returned the error yet.
+        /// It is returned once: after it reads return the end of the stream, and writes fail with
+        /// `BrokenPipe`.
         ///
         /// # Errors
         ///

@@ -14,8 +14,8 @@ use std::task::{Context, Poll, Waker};
 
 /// A TCP listener, with the methods of `tokio::net::TcpListener`.
 ///
-/// Connections are made while nobody accepts them, as many as its backlog allows. Dropping the
-/// listener resets those that nobody accepted; what was accepted lives on.
+/// Connections are completed before they are accepted, up to the backlog. Dropping the listener
+/// resets those that were not accepted; accepted ones are not affected.
 pub struct TcpListener {
     listener: Arc<Listener>,
 }
@@ -24,7 +24,7 @@ pub struct TcpListener {
 pub(crate) struct Listener {
     queue: Arc<AcceptQueue>,
     pub(crate) blocking: BlockingMode,
-    /// The time to live of accepted connections; 0 if nobody has set it.
+    /// The time to live of accepted connections; 0 if it was not set.
     ttl: AtomicU8,
 }
 
@@ -73,7 +73,7 @@ impl Drop for Listener {
 }
 
 impl TcpListener {
-    /// Of a queue whose connections have `hop_limit` if nobody sets another.
+    /// For a queue whose connections have `hop_limit` unless another one is set.
     pub(crate) fn new(queue: Arc<AcceptQueue>, hop_limit: Option<u8>) -> Self {
         let blocking = BlockingMode::default();
         let ttl = AtomicU8::new(hop_limit.unwrap_or(0));
@@ -147,8 +147,8 @@ impl axum::serve::Listener for TcpListener {
     type Io = TcpStream;
     type Addr = SocketAddr;
 
-    /// Once the stack is gone no connection ever comes: waits for ever then, since axum asks again
-    /// after any error.
+    /// Once the stack is gone no connection ever arrives: waits forever then, since axum retries
+    /// after every error.
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         match TcpListener::accept(self).await {
             Ok(accepted) => accepted,

@@ -56,19 +56,19 @@ impl TcpSocket {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Chooses the address and port of this end, and reserves the port; port 0 lets the stack
-    /// choose one, which [`local_addr`](Self::local_addr) then tells. Does not wait for the stack. A
-    /// SYN to the port is answered with a reset as long as the socket does not listen, unless
-    /// [`Net::tcp_intercept`] takes what no listener does.
+    /// Binds the socket to a local address, and reserves the port; with port 0 the stack chooses
+    /// one, which [`local_addr`](Self::local_addr) returns. Does not wait for the stack. Until the
+    /// socket listens, a SYN to the port is answered with a reset, unless a [`Net::tcp_intercept`]
+    /// listener takes it.
     ///
-    /// Unlike on the kernel, [`set_reuseaddr`](Self::set_reuseaddr) lets no two sockets be bound to
-    /// one port.
+    /// Unlike on the kernel, [`set_reuseaddr`](Self::set_reuseaddr) does not let two sockets bind
+    /// to one port.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the socket has an address, or is of the other family; `AddrInUse` if a
-    /// listener or another bound socket has the port; `AddrNotAvailable` if the address is none of
-    /// the stack's, or no port is left; `BrokenPipe` if the stack is gone.
+    /// `InvalidInput` if the socket is bound already, or is of the other family; `AddrInUse` if a
+    /// listener or another bound socket has the port; `AddrNotAvailable` if the address is not one
+    /// of the stack's, or no port is left; `BrokenPipe` if the stack is gone.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
         self.check_family(addr)?;
         let mut settings = self.settings();
@@ -98,8 +98,8 @@ impl TcpSocket {
         }
     }
 
-    /// Listens, with room for `backlog` connections that nobody has accepted yet. Unlike tokio's it
-    /// asks somebody, the stack, and so has to be awaited.
+    /// Listens, with a backlog of up to `backlog` connections that were not accepted yet. Unlike
+    /// tokio's it waits for the stack, and so is async.
     ///
     /// # Errors
     ///
@@ -145,8 +145,8 @@ impl TcpSocket {
         Ok(None)
     }
 
-    /// Keeps the value and changes nothing: a listener may always take the place of one that is
-    /// gone, whatever is left of that one's connections.
+    /// Stores the value without effect: a listener can always rebind the port of one that is gone,
+    /// even if connections of that one are left.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// What was [set](Self::set_reuseaddr). Off at first, as on the kernel.
+    /// The value [set](Self::set_reuseaddr). Off by default, as on the kernel.
     ///
     /// # Errors
     ///
@@ -312,7 +312,7 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// The time to live or hop limit of what will be sent.
+    /// The time to live or hop limit of outgoing packets.
     ///
     /// # Errors
     ///
@@ -321,7 +321,7 @@ impl TcpSocket {
         Ok(self.settings().connection.hop_limit.map_or(DEFAULT_TTL, u32::from))
     }
 
-    /// Sets the time to live or hop limit of what will be sent, from 1 to 255.
+    /// Sets the time to live or hop limit of outgoing packets, from 1 to 255.
     ///
     /// # Errors
     ///
@@ -353,7 +353,7 @@ fn saturated(size: usize) -> u32 {
 }
 
 fn bound_already() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "the socket is bound already")
+    io::Error::new(io::ErrorKind::InvalidInput, "the socket is already bound")
 }
 
 fn valid_size(size: u32) -> io::Result<usize> {

@@ -22,7 +22,8 @@ use std::time::Duration;
 ///
 /// Read and write it through tokio's [`AsyncRead`](tokio::io::AsyncRead) and
 /// [`AsyncWrite`](tokio::io::AsyncWrite), or those of futures-io with the feature of that name.
-/// Dropping it closes the connection: what was written is still sent, in the background; with
+/// Dropping it closes the connection: written bytes are still sent, in the background; if received
+/// bytes are unread the peer gets a reset instead.
 /// received bytes unread the peer is reset instead, so that it knows.
 pub struct TcpStream {
     stream: Arc<Stream>,
@@ -82,7 +83,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// Why the connection ended.
+    /// The error of the connection.
     ///
     /// # Cancel safety
     ///
@@ -95,12 +96,12 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// `BrokenPipe` after the write half was shut down; why the connection ended.
+    /// `BrokenPipe` after the write half was shut down; the error of the connection.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the first part of `data` may have been written. Whoever cannot
-    /// afford that calls [`write_bytes`](Self::write_bytes).
+    /// If the future is dropped, the first part of `data` may have been written. Use
+    /// [`write_bytes`](Self::write_bytes) where that matters.
     pub async fn send_bytes(&self, mut data: Bytes) -> io::Result<()> {
         while data.has_remaining() {
             self.write_bytes(&mut data).await?;
@@ -108,8 +109,8 @@ impl TcpStream {
         Ok(())
     }
 
-    /// Writes what there is room for, without a copy, takes that off the front of `data` and
-    /// returns how much it was.
+    /// Writes as much as there is room for, without a copy, removes it from the front of `data` and
+    /// returns the number of bytes.
     ///
     /// # Errors
     ///
@@ -122,13 +123,13 @@ impl TcpStream {
         wait::retry(&self.stream.writes(), || self.stream.try_send_bytes(data)).await
     }
 
-    /// Splits the stream into a half that reads and one that writes, which borrow it.
+    /// Splits the stream into a read half and a write half, which borrow it.
     pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
         (ReadHalf(self), WriteHalf(self))
     }
 
-    /// Splits the stream into a half that reads and one that writes. Dropping the write half shuts
-    /// it down: the peer sees the end of the stream.
+    /// Splits the stream into a read half and a write half. Dropping the write half shuts it down:
+    /// the peer sees the end of the stream.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         let read = OwnedReadHalf { whole: Self::from_stream(self.stream.clone()) };
         (read, OwnedWriteHalf { whole: self, shuts_down: true })

@@ -3,7 +3,7 @@
 /// What routers are asked for, under the names that it has in each family.
 macro_rules! traffic_class_methods {
     ($self:ident => $get:expr, $class:ident => $set:expr) => {
-        /// The differentiated services field of what is sent (RFC 2474), without its two lowest
+        /// The differentiated services field of outgoing packets (RFC 2474), without its two lowest
         /// bits.
         ///
         /// # Errors
@@ -13,7 +13,7 @@ macro_rules! traffic_class_methods {
             Ok(u32::from($get))
         }
 
-        /// Sets the differentiated services field of what is sent, for IPv6 too.
+        /// Sets the differentiated services field of outgoing packets, for IPv6 too.
         ///
         /// # Errors
         ///

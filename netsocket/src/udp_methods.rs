@@ -1,9 +1,9 @@
 //! The options of UDP sockets, which the async and the blocking one have in common.
 
-/// What can be set on a UDP socket.
+/// Options of a UDP socket.
 macro_rules! udp_option_methods {
     ($self:ident => $socket:expr) => {
-        /// The time to live or hop limit of what is sent to a single host.
+        /// The time to live or hop limit of outgoing unicast packets.
         ///
         /// # Errors
         ///
@@ -12,7 +12,7 @@ macro_rules! udp_option_methods {
             Ok($socket.ttl())
         }
 
-        /// Sets the time to live or hop limit of what is sent to a single host, from 1 to 255.
+        /// Sets the time to live or hop limit of outgoing unicast packets, from 1 to 255.
         ///
         /// # Errors
         ///
@@ -105,13 +105,12 @@ macro_rules! udp_option_methods {
             class => $socket.set_options(|options| options.traffic_class = class)
         );
 
-        /// Joins an IPv6 group: datagrams to it and to this socket's port are received. A stack has
-        /// one link, so `interface` says nothing.
+        /// Joins an IPv6 multicast group. A stack has one link, so `interface` is ignored.
         ///
         /// # Errors
         ///
-        /// `InvalidInput` if it is no group; `AddrInUse` if the socket is in it; `QuotaExceeded` if
-        /// it is in too many.
+        /// `InvalidInput` if it is not a multicast address; `AddrInUse` if the socket has joined it
+        /// already; `QuotaExceeded` if it has joined too many.
         pub fn join_multicast_v6(
             &$self,
             multiaddr: &std::net::Ipv6Addr,

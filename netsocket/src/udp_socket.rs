@@ -19,9 +19,9 @@ use tokio::io::ReadBuf;
 
 /// A UDP socket, with the methods of `tokio::net::UdpSocket`.
 ///
-/// Datagrams keep their boundaries: a buffer that is too short gets the beginning of one, and the
-/// rest is gone. Those that are larger than the link's MTU are sent in fragments, up to 65,507
-/// bytes; larger ones fail with [`io::ErrorKind::InvalidInput`].
+/// Datagrams keep their boundaries: bytes beyond the buffer are discarded. Datagrams larger than
+/// the link's MTU are sent in fragments, up to 65,507 bytes; larger ones fail with
+/// [`io::ErrorKind::InvalidInput`].
 pub struct UdpSocket {
     socket: Arc<Socket>,
     names: Names,
@@ -45,8 +45,8 @@ impl UdpSocket {
         (self.socket, self.names)
     }
 
-    /// The address that the socket is bound to. One that is bound to all addresses is at the one that
-    /// it sends from, once it is connected.
+    /// The address that the socket is bound to. For a socket on the unspecified address that is
+    /// connected, the address that it sends from.
     ///
     /// # Errors
     ///
@@ -64,20 +64,20 @@ impl UdpSocket {
         Ok(self.socket.peer_addr()?)
     }
 
-    /// Sets the peer: only its datagrams are received from now on, [`send`](Self::send) sends to
-    /// it, and a port of its that nobody listens on shows as `ConnectionRefused`. What was received
-    /// before stays. Nothing is sent. Of a name's addresses it is the first of the socket's family;
-    /// `0.0.0.0` and `[::]` stand for this host.
+    /// Sets the peer: from now on only its datagrams are received, [`send`](Self::send) sends to
+    /// it, and an ICMP port unreachable from it is returned as `ConnectionRefused`. Datagrams
+    /// received before stay in the queue. Nothing is sent. Of a name's addresses it is the first of
+    /// the socket's family; `0.0.0.0` and `[::]` stand for this host.
     ///
     /// # Errors
     ///
     /// `InvalidInput` if datagrams can never be sent there; `NetworkUnreachable` without a route;
-    /// `PermissionDenied` for a broadcast address, unless that is
-    /// [allowed](Self::set_broadcast); why a name has no address; `BrokenPipe` if the stack is gone.
+    /// `PermissionDenied` for a broadcast address, unless that is [allowed](Self::set_broadcast);
+    /// the error of the lookup; `BrokenPipe` if the stack is gone.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the peer is the new one or what it was.
+    /// If the future is dropped, the peer is the new or the old one.
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
         let peer = self.names.peer(addr, self.socket.local_addr().is_ipv4()).await?;
         let connect = udp::Command::Connect { peer: Some(peer) };
@@ -133,7 +133,7 @@ impl UdpSocket {
         self.recv_from(buf).await.map(|(n, _)| n)
     }
 
-    /// Receives a datagram and who sent it; the part that `buf` has no room for is gone.
+    /// Receives a datagram and its source address; bytes beyond `buf` are discarded.
     ///
     /// # Errors
     ///
@@ -146,8 +146,8 @@ impl UdpSocket {
         wait::retry(&self.socket.reads(), || self.socket.try_recv_from(buf)).await
     }
 
-    /// Receives a datagram, who sent it, and the address and port that it was sent to, which is one
-    /// of this socket's; the part that `buf` has no room for is gone.
+    /// Receives a datagram with its source and destination addresses; bytes beyond `buf` are
+    /// discarded.
     ///
     /// # Errors
     ///
@@ -210,7 +210,7 @@ impl UdpSocket {
         Ok(self.socket.try_send_from_to(Bytes::copy_from_slice(buf), local, target)?)
     }
 
-    /// Receives a datagram whole, and who sent it, without a copy.
+    /// Receives a whole datagram and its source address, without a copy.
     ///
     /// # Errors
     ///
@@ -267,7 +267,7 @@ impl UdpSocket {
         Ok(self.socket.try_recv_from(buf)?.0)
     }
 
-    /// Receives a datagram and who sent it, if there is one.
+    /// Receives a datagram and its source address, if one is available.
     ///
     /// # Errors
     ///
@@ -276,7 +276,7 @@ impl UdpSocket {
         Ok(self.socket.try_recv_from(buf)?)
     }
 
-    /// Receives a datagram from the peer into the free room of `buf`; what has no room is gone.
+    /// Receives a datagram from the peer into the free room of `buf`; the rest is discarded.
     ///
     /// # Errors
     ///
@@ -289,7 +289,7 @@ impl UdpSocket {
         self.recv_buf_from(buf).await.map(|(n, _)| n)
     }
 
-    /// As [`recv_buf`](Self::recv_buf), and tells who sent it.
+    /// As [`recv_buf`](Self::recv_buf), and returns the source address.
     ///
     /// # Errors
     ///
@@ -333,7 +333,7 @@ impl UdpSocket {
         self.peek_from(buf).await.map(|(n, _)| n)
     }
 
-    /// Waits for a datagram, leaves it to be received and tells who sent it.
+    /// Waits for a datagram, leaves it in the queue and returns its source address.
     ///
     /// # Errors
     ///
@@ -491,13 +491,12 @@ impl UdpSocket {
 
     udp_option_methods!(self => self.socket);
 
-    /// Joins an IPv4 group: datagrams to it and to this socket's port are received. A stack has one
-    /// link, so `interface` says nothing.
+    /// Joins an IPv4 multicast group. A stack has one link, so `interface` is ignored.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if it is no group; `AddrInUse` if the socket is in it; `QuotaExceeded` if it
-    /// is in too many.
+    /// `InvalidInput` if it is not a multicast address; `AddrInUse` if the socket has joined it
+    /// already; `QuotaExceeded` if it has joined too many.
     pub fn join_multicast_v4(&self, multiaddr: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
         let _ = interface;
         Ok(self.socket.join(multiaddr.into())?)

@@ -11,9 +11,9 @@
 //! # }
 //! ```
 //!
-//! With the feature `dns`, a `Resolver` in place of `DefaultResolver` has the stack's own name servers
-//! asked. For `https` chain ureq's own connector for TLS behind it. ureq keeps the right to change these
-//! traits with each minor version, so this feature is bound to one.
+//! With the feature `dns`, a `Resolver` in place of `DefaultResolver` queries the stack's own name
+//! servers. For `https` chain ureq's own TLS connector behind it. ureq may change these traits with
+//! each minor version, so this feature is bound to one.
 
 use crate::blocking::{Net, TcpStream};
 use ::ureq::Error;
@@ -59,7 +59,7 @@ impl Connector {
         let deadline = limit(details.timeout)?.and_then(|left| Instant::now().checked_add(left));
         let addresses: Vec<SocketAddr> = details.addrs.iter().copied().collect();
         let connected = self.net.tcp_connect_until(&addresses[..], deadline);
-        connected.map_err(|error| told(error, details.timeout))
+        connected.map_err(|error| into_ureq(error, details.timeout))
     }
 }
 
@@ -96,7 +96,7 @@ impl resolver::Resolver for Resolver {
             self.net.resolver().lookup_ip_until(host, deadline).map_err(|error| {
                 match error.kind() {
                     io::ErrorKind::NotFound => Error::HostNotFound,
-                    _ => told(error, timeout),
+                    _ => into_ureq(error, timeout),
                 }
             })?;
         let mut addresses = resolver::Resolver::empty(self);
@@ -144,19 +144,19 @@ impl traits::Transport for Transport {
         let timeout = timeout.for_write();
         self.stream.set_write_timeout(limit(timeout)?)?;
         let output = &self.buffers.output()[..amount];
-        (&*self.stream).write_all(output).map_err(|error| told(error, timeout))
+        (&*self.stream).write_all(output).map_err(|error| into_ureq(error, timeout))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let timeout = timeout.for_read();
         self.stream.set_read_timeout(limit(timeout)?)?;
         let room = self.buffers.input_append_buf();
-        let n = (&*self.stream).read(room).map_err(|error| told(error, timeout))?;
+        let n = (&*self.stream).read(room).map_err(|error| into_ureq(error, timeout))?;
         self.buffers.input_appended(n);
         Ok(n > 0)
     }
 
-    /// Bytes that nobody asked for speak against using the connection again, as its end does.
+    /// Unsolicited bytes, like the end of the stream, mean that the connection cannot be reused.
     fn is_open(&mut self) -> bool {
         let peeked = self.stream.set_nonblocking(true).and_then(|()| self.stream.peek(&mut [0]));
         let is_idle = peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
@@ -179,8 +179,8 @@ fn limit(timeout: NextTimeout) -> Result<Option<Duration>, Error> {
     Ok(timeout.not_zero().map(|timeout| *timeout))
 }
 
-/// The error as ureq's users know it.
-fn told(error: io::Error, timeout: NextTimeout) -> Error {
+/// Converts the error to ureq's.
+fn into_ureq(error: io::Error, timeout: NextTimeout) -> Error {
     match error.kind() {
         io::ErrorKind::TimedOut => Error::Timeout(timeout.reason),
         _ => error.into(),

@@ -17,8 +17,8 @@ pub(crate) trait Waitable {
     /// Whether it is worth trying; if not, `waker` is woken when that may have changed.
     fn poll(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()>;
 
-    /// The same for a caller who may have [taken it back](crate::readiness) that it is worth trying,
-    /// where that is possible.
+    /// The same for a caller that may have [cleared](crate::readiness) the readiness, where that is
+    /// possible.
     fn poll_ready(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         self.poll(key, waker)
     }
@@ -26,7 +26,7 @@ pub(crate) trait Waitable {
     fn forget(&self, key: &WaitKey);
 }
 
-/// A registration that ends when it is dropped.
+/// A registration that is removed when it is dropped.
 struct Registration<'a, W: Waitable> {
     side: &'a W,
     key: WaitKey,
@@ -59,13 +59,13 @@ impl<W: Waitable> Drop for Registration<'_, W> {
     }
 }
 
-/// Waits until it is worth trying, for all that the callers know.
+/// Waits until the side is ready, as far as its readiness was not cleared.
 pub(crate) async fn ready<W: Waitable>(side: &W) {
     let mut registration = Registration::new(side);
     future::poll_fn(|cx| cooperate(cx, |cx| registration.poll_ready(cx.waker()))).await;
 }
 
-/// Lets others run once, whatever runs the task.
+/// Yields to other tasks once, on any runtime.
 pub(crate) async fn yield_now() {
     let mut has_yielded = false;
     future::poll_fn(|cx| match std::mem::replace(&mut has_yielded, true) {
@@ -78,7 +78,7 @@ pub(crate) async fn yield_now() {
     .await;
 }
 
-/// Waits until `readiness` says something that answers `interest`.
+/// Waits until `readiness` has something that answers `interest`.
 pub(crate) async fn ready_for<R: Waitable, W: Waitable>(
     interest: Interest,
     reads: &R,
@@ -206,12 +206,12 @@ pub(crate) fn block_on<F: Future>(future: F, deadline: Option<Instant>) -> Optio
     })
 }
 
-/// As [`block_on`], for a future that needs tokio's time: on the thread's runtime if it has one, and
-/// else on one that is made for this call.
+/// As [`block_on`], for a future that needs tokio's timers: on the thread's runtime if it has one,
+/// and else on one that is made for this call.
 ///
 /// # Errors
 ///
-/// `TimedOut` after the deadline; what keeps a runtime from being made.
+/// `TimedOut` after the deadline; a failure to make a runtime.
 pub(crate) fn block_on_with_time<F: Future>(
     future: F,
     deadline: Option<Instant>,

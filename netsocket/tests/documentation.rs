@@ -1,23 +1,23 @@
-//! What the documentation of every public function must say.
+//! Required sections in the documentation of every public function.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 #[test]
-fn every_async_function_says_what_dropping_its_future_does() {
+fn every_async_function_documents_cancel_safety() {
     assert_documented("# Cancel safety", |signature| signature.starts_with("pub async fn "));
 }
 
 #[test]
-fn every_function_that_may_fail_says_how() {
+fn every_fallible_function_documents_its_errors() {
     assert_documented("# Errors", |signature| {
         let (_, returned) = signature.split_once("->").unwrap_or_default();
-        // What a `poll_*` method fails with is said where its async sibling is.
+        // The errors of a `poll_*` method are documented at its async sibling.
         returned.trim_start().starts_with("io::Result<")
     });
 }
 
-/// Looks at every public function whose signature `concerns` us for a section.
+/// Checks every public function whose signature `concerns` us for a section.
 fn assert_documented(section: &str, concerns: impl Fn(&str) -> bool) {
     let (mut seen, mut missing) = (0, Vec::new());
     for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {

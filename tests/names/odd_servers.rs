@@ -148,7 +148,7 @@ async fn what_was_cut_short_is_used_if_the_rest_cannot_be_had() {
         for name in ["empty.test", "torn.test"] {
             let error = resolver.lookup_ipv4(name).await.expect_err("nothing that could be used");
             assert_eq!(error.kind(), kind, "{error}");
-            assert!(error.to_string().contains("cut short, and over TCP"), "{error}");
+            assert!(error.to_string().contains("truncated, and over TCP"), "{error}");
         }
         sockets_are(&near, 0).await;
     }

@@ -1,4 +1,4 @@
-//! The way to change a running stack, for plain threads.
+//! Changing a running stack, for plain threads.
 
 use ipnet::IpNet;
 use netcore::{Network, Route};
@@ -6,7 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Changes a running stack's place in the network. See [`Control`](crate::Control).
+/// Changes a running stack's addresses, routes and link. See [`Control`](crate::Control).
 #[derive(Debug, Clone)]
 pub struct Control(crate::Control);
 
@@ -15,7 +15,7 @@ impl Control {
         Self(control)
     }
 
-    /// The stack's place in the network at this moment.
+    /// The stack's current addresses, routes, link and name servers.
     pub fn network(&self) -> Arc<Network> {
         self.0.network()
     }

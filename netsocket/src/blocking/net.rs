@@ -1,4 +1,4 @@
-//! The way to a stack's sockets, for plain threads.
+//! Making a stack's sockets, for plain threads.
 
 #[cfg(feature = "dns")]
 use super::Resolver;
@@ -59,7 +59,7 @@ impl Net {
         timeout: Duration,
     ) -> io::Result<TcpStream> {
         if timeout.is_zero() {
-            let message = "a timeout of zero would never let a connection be made";
+            let message = "timeout must be non-zero";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         self.tcp_connect_until(addr, Instant::now().checked_add(timeout))
@@ -125,8 +125,8 @@ impl Net {
         wait_for(&addr, listening, None)?.map(PendingListener::from)
     }
 
-    /// Listens for connections to any port that no other socket has, and leaves it to the program
-    /// what each peer is told.
+    /// Listens for connections to any port without another listener, and answers no SYN until the
+    /// program has decided on it.
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ impl Net {
         pollster::block_on(self.net.tcp_intercept_accept()).map(TcpListener::from)
     }
 
-    /// Makes a UDP socket that receives what is sent to any port that no other socket has.
+    /// Makes a UDP socket that receives datagrams to any port without another socket.
     ///
     /// # Errors
     ///
@@ -158,7 +158,7 @@ impl Net {
         self.net.control().blocking()
     }
 
-    /// The stack's place in the network at this moment: addresses, routes, link, name servers.
+    /// The stack's current addresses, routes, link and name servers.
     pub fn network(&self) -> Arc<Network> {
         self.net.network()
     }
@@ -184,8 +184,8 @@ impl Net {
     }
 }
 
-/// Waits for what is done with an address, with a clock if a name is to be looked up, or if there are
-/// several that are tried side by side.
+/// Waits for a future on an address; with a timer if a name is looked up, or if several addresses
+/// race.
 fn wait_for<T>(
     addr: &impl ToSocketAddrs,
     work: impl Future<Output = T>,

@@ -73,7 +73,7 @@ impl From<crate::PendingListener> for PendingListener {
     }
 }
 
-/// A connection attempt whose peer was not answered yet. See
+/// A connection attempt that was not answered yet. See
 /// [`PendingConnection`](crate::PendingConnection).
 #[derive(Debug)]
 pub struct PendingConnection(crate::PendingConnection);
@@ -102,7 +102,7 @@ impl PendingConnection {
         pollster::block_on(self.0.accept()).map(TcpStream::from)
     }
 
-    /// Refuses the connection with a reset, as a port where nobody listens does.
+    /// Refuses the connection with a reset, as a closed port does.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl PendingConnection {
         self.0.reject(how)
     }
 
-    /// Forgets the attempt and tells the peer nothing.
+    /// Drops the attempt without an answer.
     ///
     /// # Errors
     ///

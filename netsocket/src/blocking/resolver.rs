@@ -6,10 +6,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
-/// Looks names up over a stack's sockets. See [`dns::Resolver`](crate::dns::Resolver), whose
-/// [`blocking`](crate::dns::Resolver::blocking) makes one; both share what is kept.
+/// Looks up names over a stack's sockets. See [`dns::Resolver`](crate::dns::Resolver), whose
+/// [`blocking`](crate::dns::Resolver::blocking) makes one; both share a cache.
 ///
-/// A thread without a tokio runtime needs none: each lookup brings its own clock along.
+/// Works outside of a tokio runtime: each lookup makes one for its timers.
 #[derive(Debug, Clone)]
 pub struct Resolver(crate::dns::Resolver);
 
@@ -23,7 +23,7 @@ impl Resolver {
     ///
     /// # Errors
     ///
-    /// As [`lookup_ip`](crate::dns::Resolver::lookup_ip); what keeps a runtime from being made.
+    /// As [`lookup_ip`](crate::dns::Resolver::lookup_ip), and a failure to make a runtime.
     pub fn lookup_ip(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         self.lookup_ip_until(name, None)
     }

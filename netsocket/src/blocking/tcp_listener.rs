@@ -65,8 +65,7 @@ impl TcpListener {
         self.listener.set_ttl(ttl)
     }
 
-    /// The listener's error, of which it has none: what goes wrong is told by
-    /// [`accept`](Self::accept).
+    /// Always `None`, for parity with std: [`accept`](Self::accept) returns the errors.
     ///
     /// # Errors
     ///

@@ -44,7 +44,7 @@ impl TcpStream {
         Ok(Self { stream: self.stream.clone() })
     }
 
-    /// How long a read may wait; `None` for ever.
+    /// The read timeout; `None` waits indefinitely.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl TcpStream {
         Ok(self.stream.blocking.read_timeout())
     }
 
-    /// How long a write may wait; `None` for ever.
+    /// The write timeout; `None` waits indefinitely.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ impl Write for &TcpStream {
         self.write_with(|| self.stream.try_send_vectored(bufs))
     }
 
-    /// What was written is on its way already.
+    /// Does nothing: written bytes are sent without a flush.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -87,7 +87,7 @@ impl UdpSocket {
         self.recv_from(buf).map(|(n, _)| n)
     }
 
-    /// Receives a datagram and who sent it; the part that `buf` has no room for is gone.
+    /// Receives a datagram and its source address; bytes beyond `buf` are discarded.
     ///
     /// # Errors
     ///
@@ -96,8 +96,8 @@ impl UdpSocket {
         self.read_with(|| self.socket.try_recv_from(buf))
     }
 
-    /// Receives a datagram, who sent it, and the address and port that it was sent to, which is one
-    /// of this socket's; the part that `buf` has no room for is gone.
+    /// Receives a datagram with its source and destination addresses; bytes beyond `buf` are
+    /// discarded.
     ///
     /// # Errors
     ///
@@ -151,7 +151,7 @@ impl UdpSocket {
         Ok(Self { socket: self.socket.clone(), names: self.names.clone() })
     }
 
-    /// How long a receive may wait; `None` for ever.
+    /// The receive timeout; `None` waits indefinitely.
     ///
     /// # Errors
     ///
@@ -160,7 +160,7 @@ impl UdpSocket {
         Ok(self.socket.blocking.read_timeout())
     }
 
-    /// How long a send may wait; `None` for ever.
+    /// The send timeout; `None` waits indefinitely.
     ///
     /// # Errors
     ///
@@ -199,13 +199,12 @@ impl UdpSocket {
 
     udp_option_methods!(self => self.socket);
 
-    /// Joins an IPv4 group: datagrams to it and to this socket's port are received. A stack has one
-    /// link, so `interface` says nothing.
+    /// Joins an IPv4 multicast group. A stack has one link, so `interface` is ignored.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if it is no group; `AddrInUse` if the socket is in it; `QuotaExceeded` if it
-    /// is in too many.
+    /// `InvalidInput` if it is not a multicast address; `AddrInUse` if the socket has joined it
+    /// already; `QuotaExceeded` if it has joined too many.
     pub fn join_multicast_v4(&self, multiaddr: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
         let _ = interface;
         Ok(self.socket.join((*multiaddr).into())?)

@@ -13,7 +13,7 @@ pub const PORT: u16 = 53;
 pub struct ResolverConfig {
     /// The name servers. Two are asked at a time, the quickest of late first.
     pub servers: Vec<SocketAddr>,
-    /// What a name that is not complete may be completed with, in the order in which it is tried.
+    /// The search domains, in the order to try them.
     pub search_domains: Vec<String>,
     /// A name with at least so many dots is tried as it is before the search domains; others after
     /// them. 1 by default.
@@ -24,9 +24,9 @@ pub struct ResolverConfig {
     /// How often servers are asked before a lookup fails; 2 by default, and at least once. A lookup
     /// takes at most so many timeouts for each search domain that is tried.
     pub attempts: usize,
-    /// How many answers are kept for as long as their servers allow; 1024 by default. What is too
-    /// much is dropped in batches, so that for a moment there may be some 400 more. An answer has at
-    /// most 64 KiB, and usually less than one.
+    /// The number of answers cached, for their time to live; 1024 by default. Entries beyond it are
+    /// dropped in batches, so that there may briefly be some 400 more. An answer has at most 64
+    /// KiB, and usually less than one.
     pub cache_entries_max: u64,
 }
 
@@ -50,13 +50,13 @@ impl ResolverConfig {
         Self { servers, ..Self::default() }
     }
 
-    /// Reads a text in the format of resolv.conf(5): its `nameserver`, `search` or `domain`, and of
-    /// its `options` `ndots`, `timeout` and `attempts`. What is unknown in it says nothing.
+    /// Parses the format of resolv.conf(5): `nameserver`, `search`, `domain`, and of the `options`
+    /// `ndots`, `timeout` and `attempts`. Unknown lines and options are ignored.
     ///
     /// # Errors
     ///
-    /// `InvalidData` for what is known and wrong; `Unsupported` for a server with an interface in
-    /// its address, since a stack has one link.
+    /// `InvalidData` for a known keyword with an invalid value; `Unsupported` for a server address
+    /// with an interface, since a stack has one link.
     pub fn from_resolv_conf(text: &str) -> io::Result<Self> {
         let (parsed, errors) = resolv_conf::Config::parse_with_errors(text.as_bytes());
         let is_known = |error: &&resolv_conf::ParseError| {
@@ -70,7 +70,8 @@ impl ResolverConfig {
             ScopedIp::V4(ip) => Ok(SocketAddr::new((*ip).into(), PORT)),
             ScopedIp::V6(ip, None) => Ok(SocketAddr::new((*ip).into(), PORT)),
             ScopedIp::V6(_, Some(_)) => {
-                let message = format!("nameserver {ip}: a stack has one link");
+                let message =
+                    format!("nameserver {ip}: leave the interface out, a stack has one link");
                 Err(io::Error::new(io::ErrorKind::Unsupported, message))
             }
         };
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_in_it_is_told() {
+    fn invalid_values_are_refused() {
         for (text, kind) in [
             ("nameserver ten", io::ErrorKind::InvalidData),
             ("nameserver", io::ErrorKind::InvalidData),

@@ -1,5 +1,5 @@
-//! Why the servers could not be asked, for those who wait for their answer: hickory says of most
-//! failures only that it has no connection, and neither which nor why.
+//! Causes of failed queries, for the lookups that wait for them: of most failures hickory reports
+//! only that it has no connection, and neither the server nor the cause.
 
 use hickory_net::NetError;
 use hickory_resolver::proto::op::Query;
@@ -8,13 +8,13 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// The failures of the questions that somebody waits for. Clones share them.
+/// The failures of pending queries. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Failures {
     awaited: Arc<Mutex<HashMap<Query, Weak<Slot>>>>,
 }
 
-/// What one question has failed with, and what there is of its answer all the same.
+/// The failure of one query, and its partial answer.
 type Slot = Mutex<Noted>;
 
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ struct Failure {
     is_answer: bool,
 }
 
-/// Whoever has it learns why a question has failed. What was noted goes with the last of them.
+/// A pending query. What was noted for it is dropped with the last of these.
 pub(super) struct Awaited {
     failures: Failures,
     query: Query,
@@ -47,20 +47,19 @@ impl Failures {
         Awaited { failures: self.clone(), query, slot: Some(slot) }
     }
 
-    /// Takes down why a question has failed at one of the servers: with an answer, if a useless one,
-    /// or without.
+    /// Notes the failure of a query at one of the servers, with or without an answer.
     pub(super) fn note(&self, query: &Query, error: &Arc<io::Error>, is_answer: bool) {
         let Some(slot) = lock(&self.awaited).get(query).and_then(Weak::upgrade) else {
             return;
         };
         let mut noted = lock(&slot);
-        // What a server has said tells more than that it could not be asked.
+        // An error response is more specific than a failure to query the server.
         if is_answer || noted.failure.as_ref().is_none_or(|noted| !noted.is_answer) {
             noted.failure = Some(Failure { error: error.clone(), is_answer });
         }
     }
 
-    /// Keeps what there is of an answer whose rest cannot be had; of several the longest.
+    /// Keeps the longest partial answer to a query, in case the rest cannot be had.
     pub(super) fn keep(&self, query: &Query, part: Vec<Record>) {
         let Some(slot) = lock(&self.awaited).get(query).and_then(Weak::upgrade) else {
             return;
@@ -73,7 +72,7 @@ impl Failures {
 }
 
 impl Awaited {
-    /// What is behind an error of hickory's.
+    /// The cause of an error of hickory's.
     pub(super) fn behind(&self, error: NetError) -> NetError {
         let noted = self.slot.as_ref().and_then(|slot| lock(slot).failure.clone());
         match (&error, noted) {
@@ -83,7 +82,7 @@ impl Awaited {
         }
     }
 
-    /// What there is of the answer.
+    /// The partial answer.
     pub(super) fn part(&self) -> Vec<Record> {
         self.slot.as_ref().map(|slot| lock(slot).part.clone()).unwrap_or_default()
     }
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_learns_why_and_nothing_is_left() {
+    fn lookups_get_the_cause_and_leave_nothing_behind() {
         let failures = Failures::default();
         let (first, second) = (failures.awaited(query("a.")), failures.awaited(query("A.")));
         let other = failures.awaited(query("b."));

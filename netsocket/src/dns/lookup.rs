@@ -25,8 +25,8 @@ pub(super) struct Lookups {
     config: ResolverConfig,
 }
 
-/// How much earlier than the lookup itself its last questions end, so that the servers that have not
-/// answered are known for it, and others are asked the next time.
+/// The time by which the last queries end before the lookup itself, so that silent servers are
+/// recorded as such, and others are queried first the next time.
 const MARGIN: Duration = Duration::from_millis(10);
 
 impl Lookups {
@@ -73,10 +73,10 @@ impl Lookups {
                         unknown = Some(error);
                     }
                 }
-                Err(error) => return Err(told(name, error)),
+                Err(error) => return Err(into_io(name, error)),
             }
         }
-        Err(told(name, unknown.unwrap_or(NetError::NoConnections)))
+        Err(into_io(name, unknown.unwrap_or(NetError::NoConnections)))
     }
 
     /// The addresses of a name, family by family as they come. Both families are asked for at once,
@@ -116,7 +116,7 @@ impl Lookups {
                         }
                         None => {
                             is_found = true;
-                            return failure.take().map(|error| Err(told(&name, error)));
+                            return failure.take().map(|error| Err(into_io(&name, error)));
                         }
                     }
                     continue;
@@ -173,7 +173,7 @@ impl Lookups {
             return Ok(vec![name]);
         }
         let dots = usize::from(name.num_labels()).saturating_sub(1);
-        // One that becomes too long is no name.
+        // A name that becomes too long is invalid.
         let domains = self.search_domains.iter();
         let mut names: Vec<Name> =
             domains.filter_map(|domain| name.clone().append_domain(domain).ok()).collect();
@@ -197,7 +197,7 @@ fn parse(name: &str) -> io::Result<Name> {
     };
     match Name::from_utf8(name) {
         Ok(parsed) if parsed.num_labels() > 0 => Ok(parsed),
-        Ok(_) => Err(invalid(&"no name")),
+        Ok(_) => Err(invalid(&"not a host name")),
         Err(error) => Err(invalid(&error)),
     }
 }
@@ -212,13 +212,13 @@ fn addresses(lookup: &Lookup, port: u16) -> Vec<SocketAddr> {
     ips.map(|ip| SocketAddr::new(ip, port)).collect()
 }
 
-/// Whether a server has said that there is nothing.
+/// Whether this is a negative answer.
 fn is_negative(error: &NetError) -> bool {
     error.is_no_records_found()
 }
 
-/// Whether the next of the names that a name may be short for is asked after this: when a server has
-/// said that there is nothing, or that it has failed. So does glibc.
+/// Whether the next search domain is tried after this error: after a negative answer or a server
+/// failure, as glibc does.
 fn has_next_asked(error: &NetError) -> bool {
     let failed = Useless(ResponseCode::ServFail);
     let is_failed =
@@ -226,18 +226,18 @@ fn has_next_asked(error: &NetError) -> bool {
     is_negative(error) || matches!(error, NetError::Io(error) if is_failed(error))
 }
 
-/// The error as its users know it, with the name.
-pub(super) fn told(name: &str, error: NetError) -> io::Error {
+/// Converts an error, with the name.
+pub(super) fn into_io(name: &str, error: NetError) -> io::Error {
     let (kind, reason) = match error {
         error if error.is_nx_domain() => (io::ErrorKind::NotFound, "no such name".to_owned()),
         error if is_negative(&error) => {
             (io::ErrorKind::NotFound, "the name has no such record".to_owned())
         }
         NetError::Timeout => {
-            (io::ErrorKind::TimedOut, "no name server has answered in time".to_owned())
+            (io::ErrorKind::TimedOut, "no name server answered in time".to_owned())
         }
-        NetError::Io(error) => (error.kind(), format!("asking a name server: {error}")),
-        error => (io::ErrorKind::Other, format!("asking a name server: {error}")),
+        NetError::Io(error) => (error.kind(), format!("query to a name server failed: {error}")),
+        error => (io::ErrorKind::Other, format!("query to a name server failed: {error}")),
     };
     io::Error::new(kind, format!("{name}: {reason}"))
 }

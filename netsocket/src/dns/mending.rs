@@ -1,20 +1,20 @@
-//! Answers that hickory would pass over or not read, though they say what has to be known.
+//! Repairing answers that hickory would ignore or could not parse, although they decide a lookup.
 
 use hickory_resolver::proto::op::Message;
 
 const HEADER: usize = 12;
-/// Where a header says that it is an answer, that it was cut short, and with which code it answers.
+/// Bits of a header: the flags QR and TC, and the response code.
 const IS_ANSWER: u8 = 0x80;
 const IS_CUT: u8 = 0x02;
 const CODE: u8 = 0x0f;
 
-/// Mends an answer of so many bytes to `question` in its buffer, and returns its new length:
+/// Repairs an answer of `len` bytes to `question` in its buffer, and returns its new length:
 ///
-/// * An error without a question gets that of the question. Servers that do not read EDNS may send
-///   no more than a header, and so do some that do not know the type (RFC 1035 section 4.1.1 only
-///   says that the format was wrong).
-/// * One that was cut short in the middle of a record is left with its question (RFC 2181 section 9:
-///   what is there is not to be used).
+/// * An error without a question section gets that of the question. Servers without EDNS may send
+///   only a header, and so do some that do not know the type (RFC 1035 section 4.1.1 says only that
+///   the format was wrong).
+/// * A truncated answer that ends in the middle of a record keeps only its question (RFC 2181
+///   section 9: its records must not be used).
 pub(super) fn mend(question: &[u8], buffer: &mut [u8], len: usize) -> usize {
     let answer = &buffer[..len];
     let is_answer = len >= HEADER
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cut_in_a_record_is_left_with_its_question() {
+    fn answer_truncated_in_a_record_keeps_its_question() {
         let record = b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x0a\x01";
         let cut = message([0x83, 0], [1, 2, 0, 0], &[ASKED, record]);
 

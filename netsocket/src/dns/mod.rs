@@ -1,9 +1,9 @@
-//! Names, looked up over the stack's own sockets.
+//! Name resolution over the stack's own sockets.
 //!
-//! [`hickory_resolver`] asks the name servers, and a [`Resolver`] gives it UDP and TCP sockets of the
-//! stack and tokio's clock: nothing goes over the kernel's network, and nothing of the machine's
-//! configuration is read. A program rarely needs it by itself, since names may stand wherever an
-//! address may:
+//! [`hickory_resolver`] queries the name servers; a [`Resolver`] gives it UDP and TCP sockets of
+//! the stack and tokio's clock: nothing goes over the kernel's network, and none of the machine's
+//! configuration is read. A program rarely needs it itself, since host names are accepted wherever
+//! addresses are:
 //!
 //! ```
 //! # async fn example(net: netsocket::Net) -> std::io::Result<()> {
@@ -19,22 +19,20 @@
 //! # }
 //! ```
 //!
-//! # What a lookup costs
+//! # Resources
 //!
-//! A question has a socket, a port and an identifier of its own, and all of them last as long as the
-//! future that waits for the answer; an answer that was cut short is asked for again over TCP, on a
-//! connection that lasts as long. No task is left behind. Answers are kept within
-//! [`ResolverConfig::cache_entries_max`].
+//! A query has a socket, a port and an identifier of its own, which live as long as the future that
+//! waits for the answer; a truncated answer is queried again over TCP, on a connection that lives
+//! as long. No task is left behind. The cache is bounded by [`ResolverConfig::cache_entries_max`].
 //!
-//! # Servers as they are
+//! # Interoperability
 //!
-//! A question is asked with EDNS (RFC 6891), and of a server that answers it with an error, not
-//! readably or not at all, also without; for ten minutes such a server is then asked only without. An
-//! answer that says nothing about the name (SERVFAIL, REFUSED, from a server that neither is
-//! responsible nor asks others) has the next server asked. If the rest of an answer that was cut short
-//! cannot be had over TCP, and from no other server, what is there of it is used, and not kept. Once a
-//! name has addresses of one family, those of the other are waited for no longer than one
-//! [timeout](ResolverConfig::timeout).
+//! A query uses EDNS (RFC 6891). It is repeated without EDNS if a server answers with an error,
+//! malformed or not at all; such a server is queried without EDNS for ten minutes. After an answer
+//! that says nothing about the name (SERVFAIL, REFUSED, or a lame delegation) the next server is
+//! queried. If a truncated answer cannot be had over TCP, nor from another server, its records are
+//! used, and not cached. Once a name has addresses of one family, those of the other are waited for
+//! no longer than one [timeout](ResolverConfig::timeout).
 
 mod config;
 mod failures;
@@ -58,11 +56,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Looks names up over a stack's sockets. Cheap to clone; clones share what is kept. It does not
-/// keep the stack alive.
+/// Looks up names over a stack's sockets. Cheap to clone; clones share a cache. It does not keep
+/// the stack alive.
 ///
-/// Lookups need a tokio runtime with its time, and fail with `Unsupported` outside of one; those of
-/// the [blocking](crate::blocking) sockets bring it along.
+/// Lookups need a tokio runtime with its time driver, and fail with `Unsupported` outside of one;
+/// those of the [blocking](crate::blocking) sockets make one.
 #[derive(Clone)]
 pub struct Resolver {
     source: Arc<Source>,
@@ -71,23 +69,23 @@ pub struct Resolver {
 /// Where its servers are from.
 enum Source {
     Given(Arc<Lookups>),
-    /// From what the stack publishes, and made anew when that changes.
+    /// Made from the name servers that the stack publishes, again when those change.
     Stack {
         channel: Channel,
         made: Mutex<Option<Arc<Lookups>>>,
     },
 }
 
-/// Where a service is to be had (RFC 2782).
+/// A service location (RFC 2782).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// The name of its host.
     pub target: String,
     /// Its port.
     pub port: u16,
-    /// Those with the lowest are to be tried first.
+    /// Lower values are tried first.
     pub priority: u16,
-    /// Which share of the clients it wants, among those of its priority.
+    /// Its share of the clients among those with the same priority.
     pub weight: u16,
 }
 
@@ -121,16 +119,15 @@ impl Resolver {
         self.lookups().map(|lookups| lookups.config().clone()).unwrap_or_default()
     }
 
-    /// The addresses of a name in both families, in the order in which they are to be tried:
-    /// families take turns, IPv6 first. What is an address already is returned as it is, and
-    /// `localhost` and what ends in it is the stack itself (RFC 6761 section 6.3); no server is
-    /// asked for either.
+    /// The addresses of a name in both families, in the order to try them: the families alternate,
+    /// IPv6 first. An IP address is returned as it is, and `localhost` and names below it are the
+    /// stack's loopback addresses (RFC 6761 section 6.3); neither is queried.
     ///
     /// # Errors
     ///
-    /// `NotFound` if there is no such name, or it has no address; `TimedOut` if no server answers in
-    /// time; `NotConnected` if there is no server to be asked; `InvalidInput` if it cannot be a
-    /// name; what a server answers or the network reports instead.
+    /// `NotFound` if there is no such name, or it has no address; `TimedOut` if no server answers
+    /// in time; `NotConnected` if the stack has no name server; `InvalidInput` if it is not a valid
+    /// name; the error response of a server, or the error of the network.
     ///
     /// # Cancel safety
     ///
@@ -197,7 +194,7 @@ impl Resolver {
         Ok(found.answers().iter().filter_map(|record| name(&record.data)).collect())
     }
 
-    /// Where a service is to be had, such as `_imaps._tcp.example.com`; sorted by priority, and then
+    /// The locations of a service, such as `_imaps._tcp.example.com`; sorted by priority, and then
     /// by weight, the largest first.
     ///
     /// # Errors
@@ -257,7 +254,7 @@ impl Resolver {
         Ok(ips)
     }
 
-    /// What is to be asked for a name, if it can be.
+    /// The resolver for a name, and the name, if it can be queried.
     fn asked(&self, name: &str) -> io::Result<Arc<Lookups>> {
         let failed = |kind, reason| Err(io::Error::new(kind, format!("{name}: {reason}")));
         let lookups = self.lookups()?;
@@ -276,7 +273,7 @@ impl Resolver {
             Source::Stack { channel, made } => {
                 let network = channel.network().current();
                 let mut config = ResolverConfig::new(network.name_servers.iter().copied());
-                // They may come from anywhere on the link: what is no name says nothing.
+                // A DHCP server or router may set anything: invalid names are left out.
                 let domains = network.search_domains.iter();
                 config.search_domains =
                     domains.filter(|name| lookup::is_name(name)).cloned().collect();
@@ -312,8 +309,8 @@ fn plain(name: &Name) -> String {
     text
 }
 
-// A panic leaves nothing half done that a later lookup would see: what lookups share is behind locks,
-// and whole whenever those are open.
+// A panic leaves no broken state for later lookups: shared state is behind locks, and consistent
+// whenever those are released.
 impl UnwindSafe for Resolver {}
 impl RefUnwindSafe for Resolver {}
 

@@ -1,11 +1,11 @@
-//! How a name server is asked: as it can be, which is not for every server as the standards want it.
+//! Queries to name servers, and workarounds for servers that do not follow the standards.
 //!
-//! No task is left behind: a question and its answer have a socket of their own, which lives as long
-//! as the future that waits for the answer. For UDP that is as the protocol wants it, a fresh port
-//! for each question (RFC 5452 section 9.2); TCP is asked only when an answer was cut short.
+//! No task is left behind: a query has a socket of its own, which lives as long as the future that
+//! waits for the answer. For UDP that is required, a fresh port for each query (RFC 5452 section
+//! 9.2); TCP is used only after a truncated answer.
 //!
-//! hickory sends EDNS (RFC 6891) with each question and repeats it the same way. Here a question that
-//! has failed is asked without EDNS: at once after an error, and beside the other one after a silence.
+//! hickory sends EDNS (RFC 6891) with each query and retransmits it unchanged. Here a failed query
+//! is repeated without EDNS: immediately after an error, and in parallel after a silence.
 
 use super::failures::Failures;
 use super::sockets::{Clock, Delay, Sockets};
@@ -31,7 +31,7 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Makes what a [`Server`] is asked over.
+/// Makes the connections of [`Server`]s.
 #[derive(Debug, Clone)]
 pub(super) struct Servers {
     sockets: Sockets,
@@ -44,14 +44,14 @@ impl Servers {
         Self { sockets: Sockets::new(net), failures: Failures::default(), plain: Plain::default() }
     }
 
-    /// Why they could not be asked.
+    /// The causes of failed queries.
     pub(super) fn failures(&self) -> &Failures {
         &self.failures
     }
 }
 
-/// The servers that answer questions only without EDNS, and until when that is believed: what was
-/// taken for it may have been packets that were lost. Bounded by the number of servers.
+/// Servers that answer only queries without EDNS, and until when that is assumed: the cause may
+/// have been lost packets. Bounded by the number of servers.
 #[derive(Debug, Clone, Default)]
 struct Plain(Arc<Mutex<HashMap<SocketAddr, Instant>>>);
 
@@ -87,8 +87,10 @@ pub(super) struct Useless(pub(super) ResponseCode);
 impl fmt::Display for Useless {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            ResponseCode::NoError => f.write_str("it neither knows the name nor asks others"),
-            code => write!(f, "it has answered \"{code}\""),
+            ResponseCode::NoError => {
+                f.write_str("the server is not authoritative and does not recurse")
+            }
+            code => write!(f, "the server answered \"{code}\""),
         }
     }
 }
@@ -145,7 +147,7 @@ impl Server {
             return self.ask_for_all(plain, deadline).await;
         }
         let with_edns = Box::pin(self.ask_for_all(request, deadline));
-        // A server that is slow, or a packet that was lost, is asked in both ways in the end.
+        // For a slow server, or after a lost packet, both queries are sent in the end.
         match select(with_edns, Delay::new(self.timeout / 3)).await {
             Either::Left((answer, _)) if !may_be_about_edns(&answer) => answer,
             Either::Left((answer, _)) => {
@@ -200,12 +202,12 @@ impl Server {
         }
         let query = request.queries.first().cloned();
         let part: Vec<_> = query.iter().flat_map(|query| part_of(&answer, query)).collect();
-        // Whoever does not answer over TCP keeps nobody from what there is.
+        // A server that does not answer over TCP must not delay the use of the partial answer.
         let limit = if part.is_empty() { left() } else { left() / 2 };
         let asking = ask_over_tcp(self.sockets.clone(), self.address, limit, request);
         let reason = match Clock::timeout(limit, asking).await {
             Ok(Ok(whole)) if !whole.truncation => return Ok(whole),
-            Ok(Ok(_)) => io::Error::new(io::ErrorKind::InvalidData, "cut short as well"),
+            Ok(Ok(_)) => io::Error::new(io::ErrorKind::InvalidData, "truncated as well"),
             Ok(Err(NetError::Io(error))) => io::Error::new(error.kind(), error),
             Err(_) | Ok(Err(NetError::Timeout)) => io::ErrorKind::TimedOut.into(),
             Ok(Err(error)) => io::Error::other(error),
@@ -213,12 +215,12 @@ impl Server {
         if let (Some(query), false) = (&query, part.is_empty()) {
             self.failures.keep(query, part);
         }
-        let message = format!("its answer was cut short, and over TCP: {reason}");
+        let message = format!("the answer was truncated, and over TCP: {reason}");
         Err(NetError::Io(Arc::new(io::Error::new(reason.kind(), message))))
     }
 
-    /// Makes a failure of the network of what says nothing about the name: the server has failed, or
-    /// what it sent cannot be read. Only after such a failure hickory goes on to the other servers.
+    /// Turns an answer that says nothing about the name, or is malformed, into a network error.
+    /// Only after such an error hickory queries the other servers.
     fn usable(
         &self,
         query: Option<&Query>,
@@ -231,7 +233,7 @@ impl Server {
                 (Arc::new(io::Error::other(Useless(code))), true)
             }
             Err(NetError::Proto(error)) => {
-                let message = format!("its answer cannot be read: {error}");
+                let message = format!("the answer is malformed: {error}");
                 (Arc::new(io::Error::new(io::ErrorKind::InvalidData, message)), true)
             }
             Err(NetError::Io(error)) => (error, false),
@@ -254,7 +256,7 @@ fn without_edns(request: DnsRequest) -> DnsRequest {
     DnsRequest::new(message, options).with_original_query(original)
 }
 
-/// Whether an answer says something about the name, and not only about its server.
+/// Whether an answer is about the name, and not only about its server.
 fn is_about_name(answer: &Result<DnsResponse, NetError>) -> bool {
     answer.as_ref().is_ok_and(is_about_name_in)
 }
@@ -262,8 +264,8 @@ fn is_about_name(answer: &Result<DnsResponse, NetError>) -> bool {
 fn is_about_name_in(answer: &DnsResponse) -> bool {
     match answer.metadata.response_code {
         ResponseCode::NXDomain => true,
-        // A server that is not responsible and asks nobody has not said that there is nothing; glibc
-        // asks the next one as well.
+        // An empty answer of a server that is neither authoritative nor recursive is not a negative
+        // one; glibc queries the next server as well.
         ResponseCode::NoError => {
             !answer.answers.is_empty()
                 || answer.metadata.authoritative
@@ -281,14 +283,14 @@ fn may_be_about_edns(answer: &Result<DnsResponse, NetError>) -> bool {
         Ok(answer) => match answer.metadata.response_code {
             ResponseCode::NoError | ResponseCode::NXDomain => false,
             ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS => true,
-            // Whoever sends EDNS can read it.
+            // A server that sends EDNS can parse it.
             _ => answer.edns.is_none(),
         },
         Err(error) => matches!(error, NetError::Proto(_)),
     }
 }
 
-/// The records of an answer that are what was asked for.
+/// The records of an answer that match the query.
 fn part_of<'a>(
     answer: &'a DnsResponse,
     query: &'a Query,
@@ -308,7 +310,7 @@ async fn ask_over_tcp(
     let (connecting, sender) = TcpClientStream::new(server, None, Some(timeout), sockets);
     let mut connection = DnsMultiplexer::new(connecting.await?, sender).with_timeout(timeout);
     let mut answer = connection.send_message(request).first_answer();
-    // The connection says nothing; it only has to be driven until the answer is there.
+    // The connection itself has no output; it only has to be polled until the answer arrives.
     let answer = future::poll_fn(|cx| {
         let driven = Pin::new(&mut connection).poll_next(cx);
         match (Pin::new(&mut answer).poll(cx), driven) {
@@ -325,7 +327,8 @@ async fn ask_over_tcp(
     match answer.queries == queries {
         true => Ok(answer),
         false => {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "an answer to something else").into())
+            Err(io::Error::new(io::ErrorKind::InvalidData, "the answer does not match the query")
+                .into())
         }
     }
 }

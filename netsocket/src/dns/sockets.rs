@@ -58,14 +58,15 @@ impl RuntimeProvider for Sockets {
         let net = self.net.clone();
         Box::pin(async move {
             let socket = net.udp_bind(local).await?;
-            // Then nobody else's datagrams arrive, and a server that is not there shows at once.
+            // Connected: no other host's datagrams are received, and a closed port is reported at
+            // once.
             socket.connect(server).await?;
             Ok(Udp { socket, question: Mutex::default() })
         })
     }
 }
 
-/// hickory asks for it, and has no use for it: [`Server`](super::servers::Server) drives its sockets itself.
+/// Required by hickory, and unused: [`Server`](super::servers::Server) drives its sockets itself.
 #[derive(Debug, Clone)]
 pub(super) struct NoTasks;
 
@@ -112,7 +113,7 @@ impl DnsUdpSocket for Udp {
     }
 }
 
-/// A stream with the traits of futures-io, whatever features are on.
+/// A stream with the traits of futures-io, independent of features.
 #[derive(Debug)]
 pub(super) struct Tcp(TcpStream);
 
@@ -176,9 +177,9 @@ impl Time for Clock {
     }
 }
 
-/// Waits some time, in a task that ends with it. tokio's own `Sleep` panics when it is polled after
-/// its runtime is gone, and that may happen here: who asks what is being asked already, perhaps on
-/// another runtime, waits for that answer. A wait whose runtime is gone is over.
+/// A sleep in a task of its own. tokio's `Sleep` panics when it is polled after its runtime has
+/// shut down, and that may happen here: lookups share pending queries, perhaps across runtimes. A
+/// sleep whose runtime has shut down is ready.
 pub(super) struct Delay(Option<JoinHandle<()>>);
 
 impl Delay {
