@@ -15,7 +15,7 @@ use std::net::IpAddr;
 const FAILURES_MAX: usize = 16;
 
 /// What each of these does and fails with stands at the method of the same name of
-/// [`Netstack`](super::Netstack).
+/// [`Netstack`](crate::Netstack).
 impl IpLayer {
     pub(crate) fn add_address(&mut self, cx: &Context, address: IpNet) -> Result<(), Error> {
         let is_new = !self.addressing.has(address.addr());
