@@ -1,12 +1,13 @@
 //! Commands to ping sockets, which send ICMP echo requests and receive the replies.
 
+use crate::command::debug::debug_without_payload;
 use crate::error::Error;
 use crate::id::SocketId;
 use bytes::Bytes;
 use std::net::IpAddr;
 
 /// What a ping socket can be told to do.
-#[derive(Clone, derive_more::Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Command {
     /// Make a socket for one family; answered by [`Response::Opened`].
@@ -21,7 +22,6 @@ pub enum Command {
         /// The echo's sequence number; its identifier is the socket's.
         sequence: u16,
         /// The payload.
-        #[debug("{} bytes", buf.len())]
         buf: Bytes,
     },
     /// Take the oldest reply; answered by [`Response::Received`], or [`Response::Failed`], once
@@ -31,8 +31,15 @@ pub enum Command {
     Close,
 }
 
+debug_without_payload!(Command {
+    Open { local },
+    Send { remote, sequence; buf },
+    Recv {},
+    Close {},
+});
+
 /// What a ping socket answers.
-#[derive(Clone, PartialEq, Eq, derive_more::Debug)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Response {
     /// The socket is there.
@@ -60,7 +67,12 @@ pub enum Response {
         /// The time to live or hop limit that the reply arrived with.
         hop_limit: u8,
         /// The payload.
-        #[debug("{} bytes", buf.len())]
         buf: Bytes,
     },
 }
+
+debug_without_payload!(Response {
+    Opened { handle, identifier },
+    Failed { remote, sequence, error },
+    Received { remote, sequence, hop_limit; buf },
+});

@@ -4,6 +4,7 @@
 //! never payload.
 
 pub mod control;
+pub(crate) mod debug;
 pub mod icmp;
 pub(crate) mod outcome;
 pub mod raw;

@@ -1,10 +1,11 @@
 //! Commands to raw sockets, which see and send whole IP packets of one protocol.
 
+use crate::command::debug::debug_without_payload;
 use crate::id::SocketId;
 use bytes::Bytes;
 
 /// What a raw socket can be told to do.
-#[derive(Clone, derive_more::Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Command {
     /// Make a socket; answered by [`Response::Opened`].
@@ -18,7 +19,6 @@ pub enum Command {
     /// everything else is sent as given.
     Send {
         /// The packet with its IP header.
-        #[debug("{} bytes", packet.len())]
         packet: Bytes,
     },
     /// Take the oldest packet; answered by [`Response::Received`] once there is one. Fragments
@@ -27,6 +27,13 @@ pub enum Command {
     /// Close the socket; answered at once.
     Close,
 }
+
+debug_without_payload!(Command {
+    Open { version, protocol },
+    Send { ; packet },
+    Recv {},
+    Close {},
+});
 
 /// An IP version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,7 +45,7 @@ pub enum Version {
 }
 
 /// What a raw socket answers.
-#[derive(Clone, PartialEq, Eq, derive_more::Debug)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Response {
     /// The socket is there.
@@ -49,7 +56,11 @@ pub enum Response {
     /// A packet was received.
     Received {
         /// The packet with its IP header.
-        #[debug("{} bytes", packet.len())]
         packet: Bytes,
     },
 }
+
+debug_without_payload!(Response {
+    Opened { handle },
+    Received { ; packet },
+});

@@ -1,6 +1,7 @@
 //! Commands to TCP listeners and connections.
 
 pub use crate::binding::Families;
+use crate::command::debug::debug_without_payload;
 use crate::id::SocketId;
 use crate::tcp::reservation::Reservation;
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What a TCP socket can be told to do.
-#[derive(Clone, derive_more::Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Command {
     /// Listen for connections; answered by [`Response::Listening`].
@@ -61,7 +62,6 @@ pub enum Command {
     /// Queue bytes to be sent; answered by [`Response::Sent`] once at least one was taken.
     Send {
         /// The bytes.
-        #[debug("{} bytes", buf.len())]
         buf: Bytes,
     },
     /// Take received bytes; answered by [`Response::Received`] once there are any, or by
@@ -82,8 +82,23 @@ pub enum Command {
     Abort,
 }
 
+debug_without_payload!(Command {
+    Listen { local, options },
+    ListenReserved { reservation, options },
+    Accept {},
+    Admit {},
+    Refuse { how },
+    Connect { remote, local, options },
+    ConnectReserved { reservation, remote, options },
+    Send { ; buf },
+    Recv { max_len },
+    Shutdown {},
+    Close {},
+    Abort {},
+} SetOptions);
+
 /// What a TCP socket answers.
-#[derive(Clone, PartialEq, Eq, derive_more::Debug)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Response {
     /// The listener listens.
@@ -128,12 +143,21 @@ pub enum Response {
     /// Bytes were received; never empty.
     Received {
         /// The bytes.
-        #[debug("{} bytes", buf.len())]
         buf: Bytes,
     },
     /// The peer will send no more: end of the stream.
     Finished,
 }
+
+debug_without_payload!(Response {
+    Listening { handle, local },
+    Accepted { handle, local, remote },
+    Held { handle, local, remote },
+    Connected { handle, local, remote },
+    Sent { n },
+    Received { ; buf },
+    Finished {},
+});
 
 /// Options of a TCP connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! Commands to UDP sockets.
 
+use crate::command::debug::debug_without_payload;
 use crate::id::SocketId;
 use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
 
 /// What a UDP socket can be told to do.
-#[derive(Clone, derive_more::Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Command {
     /// Make a socket; answered by [`Response::Bound`].
@@ -40,7 +41,6 @@ pub enum Command {
         /// Where to.
         endpoint: SocketAddr,
         /// The payload.
-        #[debug("{} bytes", buf.len())]
         buf: Bytes,
     },
     /// Take the oldest datagram; answered by [`Response::Received`] once there is one.
@@ -53,6 +53,16 @@ pub enum Command {
     /// Close the socket after its queued datagrams are sent; answered at once.
     Close,
 }
+
+debug_without_payload!(Command {
+    Bind { endpoint },
+    BindV6Only { endpoint },
+    BindAnyPort { address },
+    Connect { peer },
+    Send { endpoint; buf },
+    Recv { max_len },
+    Close {},
+} SetOptions);
 
 /// Options of a UDP socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +111,7 @@ impl Default for Options {
 }
 
 /// What a UDP socket answers.
-#[derive(Clone, PartialEq, Eq, derive_more::Debug)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Response {
     /// The socket is there.
@@ -121,9 +131,14 @@ pub enum Response {
         /// Who sent it.
         remote: SocketAddr,
         /// The payload, cut if the command said so.
-        #[debug("{} bytes", buf.len())]
         buf: Bytes,
         /// How long the payload was before it was cut, if it was.
         truncated: Option<usize>,
     },
 }
+
+debug_without_payload!(Response {
+    Bound { handle, local },
+    Connected { local },
+    Received { remote, truncated; buf },
+});

@@ -4,6 +4,7 @@ use super::bounded::{Bounded, OVERHEAD};
 use super::peer::{Connected, is_wildcard};
 use super::readiness::{Readiness, SideState, Tick};
 use super::waiters::{WaitKey, Waiters};
+use crate::command::debug::Payload;
 use crate::config::Config;
 use crate::datagram::socket::Kind;
 use crate::doorbell::{Bell, Events};
@@ -14,11 +15,12 @@ use crate::link::FRAME_BUFFER_BYTES;
 use crate::sync::Mutex;
 use crate::udp::Options;
 use bytes::Bytes;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::task::{Poll, Waker};
 
 /// One datagram on its way in or out.
-#[derive(Clone, PartialEq, Eq, derive_more::Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Datagram {
     /// Where it came from, or goes to. Ping sockets keep the echo's sequence number in the port;
     /// raw sockets leave the port 0.
@@ -34,8 +36,19 @@ pub struct Datagram {
     /// instead of a reply. `None` of everything else.
     pub error: Option<Error>,
     /// The payload; for raw sockets the whole IP packet.
-    #[debug("{} bytes", payload.len())]
     pub payload: Bytes,
+}
+
+impl fmt::Debug for Datagram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datagram")
+            .field("peer", &self.peer)
+            .field("local", &self.local)
+            .field("hop_limit", &self.hop_limit)
+            .field("error", &self.error)
+            .field("payload", &Payload(&self.payload))
+            .finish()
+    }
 }
 
 impl Datagram {

@@ -1,9 +1,10 @@
+use crate::command::debug::debug_without_payload;
 use crate::id::SocketId;
 use bytes::Bytes;
 use std::net::SocketAddr;
 
 /// What a UDP-Lite socket can be told to do.
-#[derive(Clone, derive_more::Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Command {
     /// Make a socket; answered by [`Response::Bound`].
@@ -19,7 +20,6 @@ pub enum Command {
         /// How many bytes of the payload the checksum covers, beside the header: all with `None`.
         coverage: Option<u16>,
         /// The payload.
-        #[debug("{} bytes", buf.len())]
         buf: Bytes,
     },
     /// Take the oldest datagram; answered by [`Response::Received`] once there is one.
@@ -28,8 +28,15 @@ pub enum Command {
     Close,
 }
 
+debug_without_payload!(Command {
+    Bind { endpoint },
+    Send { endpoint, coverage; buf },
+    Recv {},
+    Close {},
+});
+
 /// What a UDP-Lite socket answers.
-#[derive(Clone, derive_more::Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Response {
     /// A socket was made.
@@ -44,7 +51,11 @@ pub enum Response {
         /// Where from.
         remote: SocketAddr,
         /// The payload. Bytes that the checksum does not cover may be damaged.
-        #[debug("{} bytes", buf.len())]
         buf: Bytes,
     },
 }
+
+debug_without_payload!(Response {
+    Bound { handle, local },
+    Received { remote; buf },
+});
