@@ -1,5 +1,6 @@
 //! What can go wrong, in the words of a socket's user.
 
+use std::fmt;
 use std::io;
 
 /// Everything a command or a socket operation can fail with.
@@ -26,98 +27,109 @@ use std::io;
 /// | [`LimitReached`](Self::LimitReached) | `QuotaExceeded` |
 ///
 /// The end of a stream is not an error: it is a read of 0 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Error {
     /// The peer answered the connection attempt with a reset, or a datagram with
     /// "port unreachable".
-    #[error("connection refused by the peer")]
     Refused,
     /// The peer reset the established connection.
-    #[error("connection reset by the peer")]
     Reset,
     /// The peer closed the connection, and then answered what was written with a reset.
-    #[error("the peer has closed the connection and takes no more data")]
     PeerClosed,
     /// This end gave the connection up: it was aborted here, or the stack ended it.
-    #[error("connection aborted by this end")]
     Aborted,
     /// The address that the connection was on was taken from the stack.
-    #[error("connection aborted: its address was removed")]
     AddressRemoved,
     /// A deadline passed: the peer never answered, or stopped acknowledging.
-    #[error("timed out")]
     TimedOut,
     /// The id does not name an open socket: it was never given out, or its socket is closed.
-    #[error("unknown or closed socket")]
     Closed,
     /// A datagram was to be sent without an address, on a socket that has no peer.
-    #[error("no destination: the socket is not connected")]
     NoPeer,
     /// Data was to be written after the write half was shut down.
-    #[error("write after shutdown")]
     Shutdown,
     /// The stack that owns the socket has stopped.
-    #[error("the network stack has stopped")]
     StackGone,
     /// The stack that owns the socket has stopped, because its device was removed.
-    #[error("the network device was removed, and the stack has stopped")]
     DeviceRemoved,
     /// The stack that owns the socket has stopped, because its device failed or panicked.
-    #[error("the network device failed, and the stack has stopped")]
     DeviceFailed,
     /// The connection has ended, and why was told before.
-    #[error("the connection has ended")]
     Ended,
     /// Another socket holds this address and port.
-    #[error("address already in use")]
     AddressInUse,
     /// The address is none of the stack's, or the stack has none of this family.
-    #[error("address not available on this stack")]
     AddressNotAvailable,
     /// Every port of the ephemeral range is taken.
-    #[error("no free port in the ephemeral range")]
     NoFreePort,
     /// No route leads to the destination.
-    #[error("no route to the destination network")]
     NetworkUnreachable,
     /// The gateway of a route is the stack itself, or in none of the networks on its link.
-    #[error("the gateway is on none of the stack's networks")]
     GatewayNotOnLink,
     /// A router or the destination itself reported that the destination cannot be reached.
-    #[error("destination host unreachable")]
     HostUnreachable,
     /// A router reported that the packet had passed as many as its time to live or hop limit allows.
-    #[error("time to live exceeded")]
     TtlExceeded,
     /// An IPv4 address was given where only IPv6 fits, or the other way round.
-    #[error("address family does not fit the socket")]
     WrongFamily,
     /// Port 0 is no destination.
-    #[error("port 0 is not a valid destination")]
     ZeroPort,
     /// The message does not fit into one datagram of the protocol, or into the socket's buffer.
-    #[error("message too large for one datagram")]
     MessageTooLarge,
     /// A datagram was to be sent to everybody, on a socket that does not allow it.
-    #[error("broadcasting is not allowed on this socket")]
     BroadcastForbidden,
     /// A packet or an option given by the caller is not well-formed.
-    #[error("malformed packet or option value")]
     Malformed,
     /// The MTU that was to be set is less than every host must take.
-    #[error("the MTU is too small: at least 576 bytes, 1280 with an IPv6 address")]
     MtuTooSmall,
     /// The command does not apply to this kind of socket.
-    #[error("command does not apply to this kind of socket")]
     WrongSocket,
     /// The operation cannot be completed now.
-    #[error("operation would block")]
     WouldBlock,
     /// A bound of the stack's [`Config`](crate::Config) was reached.
-    #[error("a configured limit of the stack was reached")]
     LimitReached,
 }
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "connection refused by the peer",
+            Self::Reset => "connection reset by the peer",
+            Self::PeerClosed => "the peer has closed the connection and takes no more data",
+            Self::Aborted => "connection aborted by this end",
+            Self::AddressRemoved => "connection aborted: its address was removed",
+            Self::TimedOut => "timed out",
+            Self::Closed => "unknown or closed socket",
+            Self::NoPeer => "no destination: the socket is not connected",
+            Self::Shutdown => "write after shutdown",
+            Self::StackGone => "the network stack has stopped",
+            Self::DeviceRemoved => "the network device was removed, and the stack has stopped",
+            Self::DeviceFailed => "the network device failed, and the stack has stopped",
+            Self::Ended => "the connection has ended",
+            Self::AddressInUse => "address already in use",
+            Self::AddressNotAvailable => "address not available on this stack",
+            Self::NoFreePort => "no free port in the ephemeral range",
+            Self::NetworkUnreachable => "no route to the destination network",
+            Self::GatewayNotOnLink => "the gateway is on none of the stack's networks",
+            Self::HostUnreachable => "destination host unreachable",
+            Self::TtlExceeded => "time to live exceeded",
+            Self::WrongFamily => "address family does not fit the socket",
+            Self::ZeroPort => "port 0 is not a valid destination",
+            Self::MessageTooLarge => "message too large for one datagram",
+            Self::BroadcastForbidden => "broadcasting is not allowed on this socket",
+            Self::Malformed => "malformed packet or option value",
+            Self::MtuTooSmall => {
+                "the MTU is too small: at least 576 bytes, 1280 with an IPv6 address"
+            }
+            Self::WrongSocket => "command does not apply to this kind of socket",
+            Self::WouldBlock => "operation would block",
+            Self::LimitReached => "a configured limit of the stack was reached",
+        })
+    }
+}
+
+impl std::error::Error for Error {}
 
 impl Error {
     /// Whether it says that the stack has stopped, for whichever reason.
@@ -263,8 +275,11 @@ mod tests {
             rows.remove(row.unwrap_or_else(|| panic!("the table lacks {name}, {kind:?}")));
         }
         assert_eq!(rows, [], "the table has rows that nothing stands for");
-        let variants =
-            include_str!("error.rs").lines().filter(|line| line.starts_with("    #[error("));
+        let (_, definition) =
+            include_str!("error.rs").split_once("pub enum Error {").expect("the enum");
+        let (definition, _) = definition.split_once("\n}").expect("its end");
+        let is_variant = |line: &&str| line.trim_start().starts_with(char::is_uppercase);
+        let variants = definition.lines().filter(is_variant);
         assert_eq!(variants.count(), ALL.len(), "a variant is not tested");
     }
 

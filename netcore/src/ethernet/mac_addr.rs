@@ -16,9 +16,18 @@ use std::str::FromStr;
 pub struct MacAddr(pub [u8; 6]);
 
 /// A text is not a hardware address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a hardware address is six pairs of hexadecimal digits, for example 02:00:5e:10:ab:ff")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MacAddrParseError;
+
+impl fmt::Display for MacAddrParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "a hardware address is six pairs of hexadecimal digits, for example 02:00:5e:10:ab:ff",
+        )
+    }
+}
+
+impl std::error::Error for MacAddrParseError {}
 
 impl MacAddr {
     /// Everybody on the link.
