@@ -1,7 +1,7 @@
 //! Connecting to the first of several addresses that answers (RFC 8305, "happy eyeballs").
 
 use crate::address::none_given;
-use futures_util::stream::{BoxStream, FuturesUnordered, Stream, StreamExt};
+use futures_core::Stream;
 use std::collections::VecDeque;
 use std::future::{self, Future};
 use std::io;
@@ -19,7 +19,7 @@ pub(crate) const ATTEMPT_DELAY_MIN: Duration = Duration::from_millis(10);
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
 /// The addresses of a name from its servers, family by family.
-pub(crate) type Answers<'a> = BoxStream<'a, io::Result<Vec<SocketAddr>>>;
+pub(crate) type Answers<'a> = Pin<Box<dyn Stream<Item = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
 
 /// Where the addresses come from.
 pub(crate) enum Candidates<'a> {
@@ -62,7 +62,7 @@ pub(crate) async fn connect<T, F: Future<Output = io::Result<T>>>(
     let mut race = Race {
         answers,
         waiting,
-        running: FuturesUnordered::new(),
+        running: Vec::new(),
         pause: None,
         delay,
         has_begun: false,
@@ -75,7 +75,8 @@ struct Race<'a, A> {
     /// While there may be more of them.
     answers: Option<Answers<'a>>,
     waiting: Waiting,
-    running: FuturesUnordered<A>,
+    /// In the order in which they began. All are polled: there are few at a time.
+    running: Vec<Pin<Box<A>>>,
     pause: Option<Pause>,
     delay: Duration,
     has_begun: bool,
@@ -115,13 +116,8 @@ where
         attempt: impl Fn(SocketAddr) -> A,
     ) -> Poll<io::Result<T>> {
         loop {
-            while let Poll::Ready(Some((address, outcome))) = self.running.poll_next_unpin(cx) {
-                match outcome {
-                    Ok(winner) => return Poll::Ready(Ok(winner)),
-                    Err(error) => self.failures.add(address, error),
-                }
-                // The next one need not wait.
-                self.pause = None;
+            if let Some(winner) = self.poll_running(cx) {
+                return Poll::Ready(Ok(winner));
             }
             self.learn(cx);
             if let Some(pause) = &mut self.pause {
@@ -132,7 +128,7 @@ where
             }
             match self.waiting.next() {
                 Some(address) => {
-                    self.running.push(attempt(address));
+                    self.running.push(Box::pin(attempt(address)));
                     self.has_begun = true;
                     self.pause = Some(Pause::new(self.delay));
                 }
@@ -142,6 +138,25 @@ where
                 None => return Poll::Pending,
             }
         }
+    }
+
+    /// Polls the attempts that have begun; returns the connection of the first that succeeds.
+    fn poll_running(&mut self, cx: &mut Context<'_>) -> Option<T> {
+        let mut index = 0;
+        while let Some(attempt) = self.running.get_mut(index) {
+            let Poll::Ready((address, outcome)) = attempt.as_mut().poll(cx) else {
+                index += 1;
+                continue;
+            };
+            drop(self.running.remove(index));
+            match outcome {
+                Ok(winner) => return Some(winner),
+                Err(error) => self.failures.add(address, error),
+            }
+            // The next attempt need not wait.
+            self.pause = None;
+        }
+        None
     }
 
     /// Takes the answers of the name servers so far.
@@ -253,7 +268,7 @@ fn is_local(kind: io::ErrorKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::stream;
+    use futures_util::stream::{self, StreamExt};
     use std::sync::{Arc, Mutex};
     use tokio::time::Instant;
 
