@@ -1,4 +1,4 @@
-//! What the tests have in common.
+//! The common part of the tests.
 
 use netstack::Stack;
 use sha2::{Digest, Sha256};

@@ -24,9 +24,9 @@ pub(crate) const CASES: &[Case] = &[
     case!(15, "a client that has closed is still accepted, and read", ALL, Both, closed_before),
     case!(15, "a client that has reset is still accepted, and read", ASYNC, Both, reset_before),
     case!(16, "with a full backlog a SYN is dropped until there is room", TOKIO, MINUTES, full),
-    case!(17, "10,000 SYNs that nobody completes do no harm", TOKIO, BAD_NETWORK, flood),
+    case!(17, "10,000 half-open connections do no harm", TOKIO, BAD_NETWORK, flood),
     case!(18, "dropping a listener leaves its streams alone", ALL, Both, dropped_listener),
-    case!(18, "dropping a listener resets what nobody accepted", ALL, Both, resets_unaccepted),
+    case!(18, "dropping a listener resets unaccepted connections", ALL, Both, resets_unaccepted),
     case!(19, "a dropped accept loses no connection", ASYNC, Both, dropped_accept),
     case!(19, "of many tasks that accept each gets one", ASYNC, Both, many_accept),
     case!(20, "stopping the stack ends a pending accept", ALL, STOPS, stopped),
@@ -62,7 +62,7 @@ async fn reset_before(world: World) {
     let client = world.near.connect(address).await.expect("a listener");
     client.set_zero_linger().expect("open");
     client.write_all(b"and goodbye").await.expect("open");
-    // On its way, as what is not is lost with the reset.
+    // Until it is sent: unsent bytes are lost with the reset.
     tokio::task::yield_now().await;
     drop(client);
     world.settle().await;
@@ -100,7 +100,7 @@ async fn flood(world: World) {
     let there = world.simulation();
     let answers = Arc::new(Mutex::new(std::collections::HashMap::<_, u32>::new()));
     let counted = answers.clone();
-    // What goes to the sources, who are nobody.
+    // The answers to the sources, which do not exist.
     there.far.set_filter(move |direction, packet| {
         if direction == Direction::Outbound {
             let to = if packet[0] >> 4 == 4 { &packet[16..20] } else { &packet[24..40] };

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) const CASES: &[Case] = &[
-    case!(1, "both ends agree on their two addresses", ALL, Both, both_ends_agree),
+    case!(1, "both sides report the same two addresses", ALL, Both, both_ends_agree),
     case!(2, "port 0 gives an ephemeral port, and not the next one", SYNC_AND_TOKIO, Both, port_0),
     case!(3, "a wildcard takes connections to any address", ALL, Both, wildcard_listener),
     case!(3, "a wildcard takes datagrams to any address", SYNC_AND_TOKIO, Both, wildcard_udp),
@@ -24,7 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(4, "the ports of TCP and UDP are independent", SYNC_AND_TOKIO, Both, port_spaces),
     case!(4, "two addresses may have the same port", SYNC_AND_TOKIO, INSIDE, same_port),
     case!(4, "a port is free as soon as its socket is dropped", SYNC_AND_TOKIO, Both, freed),
-    case!(5, "an address of somebody else cannot be bound", SYNC_AND_TOKIO, Both, not_ours),
+    case!(5, "a foreign address cannot be bound", SYNC_AND_TOKIO, Both, not_ours),
     case!(6, "a closed port refuses at once", ALL, Both, refused),
     case!(6, "a refusal costs one SYN and one RST", ASYNC, INSIDE, refused_by_two_packets),
     case!(7, "a black hole times out and leaves nothing", ASYNC, BAD_NETWORK, black_hole),
@@ -34,12 +34,12 @@ pub(crate) const CASES: &[Case] = &[
     case!(9, "connecting to port 0 fails at once", ALL, Both, port_0_is_no_target),
     case!(9, "connecting to nowhere fails at once", ALL, INSIDE, nowhere),
     case!(10, "a local port that was chosen is honoured", TOKIO, Both, chosen_port),
-    case!(10, "a live pair of ends cannot be had twice", TOKIO, Both, live_ends),
+    case!(10, "a 4-tuple in use cannot be used again", TOKIO, Both, live_tuple),
     case!(11, "without free ports a connect fails until one is freed", TOKIO, EXHAUSTS, no_ports),
     case!(12, "a dropped connect leaves no socket", ASYNC, BAD_NETWORK, dropped_connect),
     case!(12, "a late SYN|ACK is answered by a RST", ASYNC, INSIDE, late_syn_ack),
     case!(13, "a host reaches itself", ALL, Both, itself),
-    case!(13, "what goes to itself does not leave", ASYNC, INSIDE, itself_inside),
+    case!(13, "packets to itself do not leave the host", ASYNC, INSIDE, itself_inside),
 ];
 
 async fn both_ends_agree(world: World) {
@@ -163,7 +163,7 @@ async fn freed(world: World) {
 }
 
 async fn not_ours(world: World) {
-    // Addresses for documentation (RFC 5737, RFC 3849), which nobody has.
+    // Documentation addresses (RFC 5737, RFC 3849), which no host has.
     let address: IpAddr = match world.far.addresses[0] {
         IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
         IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
@@ -197,8 +197,8 @@ async fn refused_by_two_packets(world: World) {
     assert_eq!(there.near.counters(Direction::Inbound).arrived, 1);
 }
 
-/// An address on the same network that nobody has.
-fn nobody(world: &World) -> SocketAddr {
+/// An unused address on the same network.
+fn unused(world: &World) -> SocketAddr {
     let address: IpAddr = match world.far.addresses[0] {
         IpAddr::V4(_) => Ipv4Addr::new(10, 0, 0, 99).into(),
         IpAddr::V6(_) => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x99).into(),
@@ -209,11 +209,11 @@ fn nobody(world: &World) -> SocketAddr {
 async fn black_hole(world: World) {
     let start = Instant::now();
 
-    let connected = world.near.connect(nobody(&world)).await;
+    let connected = world.near.connect(unused(&world)).await;
 
     assert_eq!(kind(connected.map(drop)), Err(ErrorKind::TimedOut));
     let took = start.elapsed().as_secs();
-    assert!((127..=128).contains(&took), "{took} s, and Config says 127");
+    assert!((127..=128).contains(&took), "{took} s, and Config has 127");
     let left = world.near.net().snapshot().await.expect("running");
     assert!(left.sockets.is_empty() && left.timers == 0, "left behind:\n{left}");
 }
@@ -233,7 +233,7 @@ fn lose_first(world: &World, lost: Direction, flags: u8) {
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
-/// Connects, and hears from the server first.
+/// Connects, and reads the server's greeting.
 async fn connects_late(world: World) {
     let (listener, address) = world.listen().await;
     let serve = async {
@@ -308,7 +308,7 @@ async fn free_port(world: &World) -> u16 {
     listener.local_addr().expect("bound").port()
 }
 
-async fn live_ends(world: World) {
+async fn live_tuple(world: World) {
     let (listener, address) = world.listen().await;
     let port = free_port(&world).await;
     let first = world.near.connect_from(port, address).await.expect("a listener");
@@ -341,13 +341,13 @@ async fn no_ports(world: World) {
     drop(clients.pop());
     world.settle().await;
 
-    // The one free port is the one whose ends are in TIME-WAIT over there (RFC 6191).
+    // The only free port is the one whose 4-tuple is in TIME-WAIT at the peer (RFC 6191).
     world.near.connect(address).await.expect("one port is free");
 }
 
 async fn dropped_connect(world: World) {
     for _ in 0..100 {
-        let mut connecting = pin!(world.near.connect(nobody(&world)));
+        let mut connecting = pin!(world.near.connect(unused(&world)));
         assert!(futures::poll!(connecting.as_mut()).is_pending());
         sleep(Duration::from_millis(1)).await;
         assert_eq!(world.near.net().snapshot().await.expect("running").sockets.len(), 1);

@@ -9,17 +9,17 @@ use std::net::{IpAddr, SocketAddr};
 
 pub(crate) const CASES: &[Case] = &[
     case!(75, "a socket bound to port 0 has a port", TOKIO, Both, port_is_known),
-    case!(75, "what is bound listens on that port", TOKIO, Both, listens_where_bound),
-    case!(75, "what is bound connects from that port", TOKIO, Both, connects_from_where_bound),
+    case!(75, "a bound socket listens on its port", TOKIO, Both, listens_where_bound),
+    case!(75, "a bound socket connects from its port", TOKIO, Both, connects_from_where_bound),
     case!(76, "a port that is bound cannot be bound again", TOKIO, Both, bound_twice),
     case!(76, "a port that is bound cannot be listened on", TOKIO, Both, bound_then_listen),
     case!(76, "a port that is listened on cannot be bound", TOKIO, Both, listen_then_bind),
     case!(76, "a connection keeps the port it was bound to", TOKIO, Both, connected_keeps),
-    case!(76, "a port is free when what was bound is dropped", TOKIO, Both, freed),
+    case!(76, "a port is free once its bound socket is dropped", TOKIO, Both, freed),
     case!(77, "a port that is bound only refuses", TOKIO, Both, refuses),
-    case!(77, "nobody connects from a port that is bound", TOKIO, Both, not_chosen),
+    case!(77, "a bound port is not chosen for a connect", TOKIO, Both, not_chosen),
     case!(78, "a socket is bound once", TOKIO, Both, once),
-    case!(78, "an address of somebody else cannot be had", TOKIO, Both, not_ours),
+    case!(78, "a foreign address is refused by bind", TOKIO, Both, not_ours),
 ];
 
 /// A socket that is bound to a port of the host's own choice, and where it is.

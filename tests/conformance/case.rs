@@ -11,7 +11,7 @@ use std::net::{Ipv6Addr, UdpSocket};
 pub(crate) struct Case {
     /// Cases of the same number are parts of one behaviour.
     pub(crate) number: u32,
-    /// What is true.
+    /// The behaviour, as a statement.
     pub(crate) sentence: &'static str,
     pub(crate) faces: &'static [Face],
     pub(crate) backends: Backends,
@@ -61,12 +61,12 @@ pub(crate) const ALL: &[Face] = &[Face::Sync, Face::Tokio, Face::FuturesIo];
 pub(crate) const ASYNC: &[Face] = &[Face::Tokio, Face::FuturesIo];
 /// What only blocking sockets have.
 pub(crate) const SYNC: &[Face] = &[Face::Sync];
-/// What the traits of tokio and futures-io have no part in.
+/// The methods that are not in the traits of tokio and futures-io.
 pub(crate) const SYNC_AND_TOKIO: &[Face] = &[Face::Sync, Face::Tokio];
 /// The same, and blocking sockets do not have it.
 pub(crate) const TOKIO: &[Face] = &[Face::Tokio];
 
-/// What a case runs on.
+/// The backends of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backends {
     Both,
@@ -79,7 +79,7 @@ pub(crate) const BAD_NETWORK: Backends = Backends::Ours("needs a network that lo
 /// The kernel waits for this in real time.
 pub(crate) const MINUTES: Backends = Backends::Ours("takes minutes of real time");
 /// It looks into the stack, or at its packets.
-pub(crate) const INSIDE: Backends = Backends::Ours("looks at what the stack sends or holds");
+pub(crate) const INSIDE: Backends = Backends::Ours("inspects the stack or its packets");
 /// The kernel does not stop.
 pub(crate) const STOPS: Backends = Backends::Ours("stops the stack");
 /// On the kernel it would take what other programs need.

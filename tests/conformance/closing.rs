@@ -14,20 +14,26 @@ use tokio::time::{Instant, sleep};
 
 pub(crate) const CASES: &[Case] = &[
     case!(34, "after a shutdown of writing the other direction goes on", ALL, Both, half_close),
-    case!(35, "the end follows what was still under way", ALL, Both, end_follows),
+    case!(35, "the end follows all data in flight", ALL, Both, end_follows),
     case!(36, "writing after a shutdown is a broken pipe", ALL, Both, write_after_shutdown),
     case!(36, "shutting down again is no error", ASYNC, Both, shutdown_again),
     case!(36, "shutting down after a reset is no error", ASYNC, Both, shutdown_after_reset),
-    case!(37, "after a shutdown of reading what came is read, then 0", SYNC, Both, shutdown_read),
+    case!(
+        37,
+        "after a shutdown of reading received data is read, then 0",
+        SYNC,
+        Both,
+        shutdown_read
+    ),
     case!(37, "a shutdown of reading wakes a reader", SYNC, Both, shutdown_read_wakes),
     case!(37, "a shutdown of reading sends nothing", TOKIO, INSIDE, shutdown_read_sends_nothing),
-    case!(37, "a shutdown of both ends both", SYNC, Both, shutdown_both),
+    case!(37, "a shutdown of both directions closes both", SYNC, Both, shutdown_both),
     case!(38, "the end stays the end", ALL, Both, end_stays),
-    case!(39, "dropping unread bytes resets, after what the peer has", ALL, Both, drop_unread),
-    case!(40, "dropping with nothing unread ends, and then refuses", ALL, Both, drop_read),
+    case!(39, "dropping unread bytes resets, after all sent data", ALL, Both, drop_unread),
+    case!(40, "dropping a drained stream sends a FIN, then resets", ALL, Both, drop_read),
     case!(41, "a linger of zero resets", ASYNC, Both, zero_linger),
     case!(42, "a reset wakes a reader", ASYNC, Both, reset_wakes),
-    case!(43, "stopping the stack ends all that waits", ASYNC, STOPS, stopped),
+    case!(43, "stopping the stack ends all pending calls", ASYNC, STOPS, stopped),
     case!(43, "handles that outlive the stack fail", ALL, STOPS, outlived),
     case!(44, "10,000 connections leave nothing behind", TOKIO, MINUTES, ten_thousand),
     case!(45, "a peer that is gone is forgotten after a close", ASYNC, BAD_NETWORK, dead_peer),
@@ -159,8 +165,8 @@ async fn drop_unread(world: World) {
     drop(server);
     world.settle().await;
 
-    // RFC 2525 section 2.17; what had come before the reset is not taken back.
-    assert_eq!(client.read_up_to(10).await.expect("what came before"), b"last words");
+    // RFC 2525 section 2.17; data received before the reset is kept.
+    assert_eq!(client.read_up_to(10).await.expect("received before"), b"last words");
     assert_eq!(kind(client.read(&mut [0]).await), Err(ErrorKind::ConnectionReset));
 }
 
@@ -171,7 +177,7 @@ async fn drop_read(world: World) {
 
     let mut written = Ok(0);
     for _ in 0..100 {
-        written = kind(client.write(b"nobody reads this").await);
+        written = kind(client.write(b"never read").await);
         if written.is_err() {
             break;
         }
@@ -206,7 +212,7 @@ async fn reset_wakes(world: World) {
     assert_dead(&server).await;
 }
 
-/// Whatever is tried on a stream that was reset ends at once.
+/// Every call on a reset stream returns at once.
 async fn assert_dead(stream: &Stream) {
     for _ in 0..2 {
         let read = kind(stream.read(&mut [0]).await);
@@ -223,7 +229,7 @@ async fn stopped(world: World) {
     let socket = world.near.bind_udp(world.near.address(0)).await.expect("a free port");
     while client.try_write(&[7; 1 << 16]).is_ok() {}
     let (reader, writer, host) = (client.clone(), client.clone(), world.near.clone());
-    let (full, nobody) = (vec![7; 8 << 20], world.far.address(1));
+    let (full, unused) = (vec![7; 8 << 20], world.far.address(1));
     // So that the connect waits.
     let there = world.simulation();
     there.near.set_link(there.near.link().down());
@@ -232,7 +238,7 @@ async fn stopped(world: World) {
         tokio::spawn(async move { writer.write_all(&full).await }),
         tokio::spawn(async move { listener.accept().await.map(drop) }),
         tokio::spawn(async move { socket.recv_from(&mut [0]).await.map(drop) }),
-        tokio::spawn(async move { host.connect(nobody).await.map(drop) }),
+        tokio::spawn(async move { host.connect(unused).await.map(drop) }),
     ];
     world.settle().await;
 
@@ -273,7 +279,7 @@ async fn ten_thousand(world: World) {
             let (client, accepted) = tokio::join!(world.near.connect(address), listener.accept());
             open.push((client.expect("a listener"), accepted.expect("a client")));
         }
-        // The end of the run finds what is left of them.
+        // The end of the run checks that nothing of them is left.
         drop(open);
         sleep(Duration::from_millis(500)).await;
     }
@@ -318,7 +324,7 @@ async fn times_out(world: World) {
     assert_eq!(kind(client.read(&mut [0]).await), Err(ErrorKind::TimedOut));
 
     let took = start.elapsed().as_secs();
-    assert!((900..=1000).contains(&took), "{took} s, and Config says 924");
+    assert!((900..=1000).contains(&took), "{took} s, and Config has 924");
     assert!(there.near.counters(Direction::Outbound).sent - sent > 5, "it was sent again");
     let written = kind(client.write(b"x").await);
     let expected = [Err(ErrorKind::TimedOut), Err(ErrorKind::BrokenPipe)];

@@ -18,7 +18,7 @@ pub(crate) const CASES: &[Case] = &[
         elsewhere
     ),
     case!(64, "a connected socket sends to others too", SYNC_AND_TOKIO, Both, to_others),
-    case!(65, "what came before a connect is received after it", SYNC_AND_TOKIO, Both, came_before),
+    case!(65, "datagrams received before a connect are kept", SYNC_AND_TOKIO, Both, came_before),
     case!(66, "a stranger of a connected socket is refused", SYNC_AND_TOKIO, Both, stranger),
     case!(67, "connecting to the wildcard reaches this host", ALL, Both, this_host),
     case!(67, "a datagram to the wildcard reaches this host", SYNC_AND_TOKIO, Both, datagram),

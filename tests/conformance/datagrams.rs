@@ -16,11 +16,17 @@ pub(crate) const CASES: &[Case] = &[
     case!(54, "an empty datagram is one", SYNC_AND_TOKIO, Both, empty),
     case!(54, "peeking leaves the datagram", SYNC_AND_TOKIO, Both, peek),
     case!(54, "receiving nothing would block", SYNC_AND_TOKIO, Both, would_block),
-    case!(55, "what is too large fails at once", SYNC_AND_TOKIO, Both, too_large),
-    case!(55, "what is too large sends nothing", TOKIO, INSIDE, too_large_sends_nothing),
-    case!(55, "what is larger than the MTU arrives whole", SYNC_AND_TOKIO, Both, fragmented),
-    case!(58, "a connected socket hears only its peer", SYNC_AND_TOKIO, Both, only_its_peer),
-    case!(58, "a connected socket hears of a closed port", SYNC_AND_TOKIO, Both, refused),
+    case!(55, "a datagram too large fails at once", SYNC_AND_TOKIO, Both, too_large),
+    case!(55, "a datagram too large sends nothing", TOKIO, INSIDE, too_large_sends_nothing),
+    case!(55, "a datagram larger than the MTU arrives whole", SYNC_AND_TOKIO, Both, fragmented),
+    case!(
+        58,
+        "a connected socket receives only from its peer",
+        SYNC_AND_TOKIO,
+        Both,
+        only_its_peer
+    ),
+    case!(58, "a connected socket reports a closed port", SYNC_AND_TOKIO, Both, refused),
     case!(58, "connecting again changes the peer", SYNC_AND_TOKIO, Both, another_peer),
     case!(58, "two tasks use one socket at once", SYNC_AND_TOKIO, Both, two_tasks),
     case!(59, "a time to live of a socket reads back", SYNC_AND_TOKIO, Both, ttl),
@@ -160,7 +166,7 @@ async fn refused(world: World) {
     drop(far);
     near.connect(far_address).await.expect("an address");
 
-    near.send(b"anybody there?").await.expect("room");
+    near.send(b"to a closed port").await.expect("room");
 
     assert_eq!(kind(near.recv(&mut [0]).await), Err(ErrorKind::ConnectionRefused));
 }

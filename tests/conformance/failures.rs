@@ -1,4 +1,4 @@
-//! Errors of a socket, which are told once.
+//! Errors of a socket, which are reported once.
 
 use crate::case::Backends::Both;
 use crate::case::{ALL, ASYNC, BAD_NETWORK, Case, SYNC, SYNC_AND_TOKIO, case};
@@ -8,32 +8,38 @@ use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 
 pub(crate) const CASES: &[Case] = &[
-    case!(61, "a read tells of a reset, and no call after it", ALL, Both, told_to_read),
-    case!(61, "a write tells of a reset, and no call after it", ALL, Both, told_to_write),
-    case!(61, "a peek tells of a reset, and no call after it", ALL, Both, told_to_peek),
-    case!(61, "taking the error tells of a reset", ALL, Both, told_to_take_error),
-    case!(61, "a vectored call leaves an error to the next", ALL, Both, told_after_vectored),
-    case!(61, "of a reader and a writer that wait one is told", ASYNC, Both, told_to_one_who_waits),
-    case!(61, "a shutdown of writing hides no reset", ALL, Both, told_after_shutdown_write),
-    case!(61, "a shutdown of reading hides no reset", SYNC, Both, told_after_shutdown_read),
+    case!(61, "a read reports a reset, and no call after it", ALL, Both, reset_at_read),
+    case!(61, "a write reports a reset, and no call after it", ALL, Both, reset_at_write),
+    case!(61, "a peek reports a reset, and no call after it", ALL, Both, reset_at_peek),
+    case!(61, "taking the error reports a reset", ALL, Both, reset_at_take_error),
+    case!(61, "a vectored call leaves an error to the next", ALL, Both, reset_after_vectored),
+    case!(
+        61,
+        "a reset is reported to one of a waiting reader and writer",
+        ASYNC,
+        Both,
+        reset_at_one
+    ),
+    case!(61, "a shutdown of writing hides no reset", ALL, Both, reset_after_shutdown_write),
+    case!(61, "a shutdown of reading hides no reset", SYNC, Both, reset_after_shutdown_read),
     case!(61, "a reset after the end is a broken pipe", ALL, Both, reset_after_end),
-    case!(61, "a timeout is told once", ASYNC, BAD_NETWORK, timeout),
+    case!(61, "a timeout is reported once", ASYNC, BAD_NETWORK, timeout),
     case!(62, "a connection that was reset has no peer", ALL, Both, no_peer_after_reset),
     case!(62, "a connection that was closed has no peer", ALL, Both, no_peer_after_close),
-    case!(62, "shutting down what is over is an error", SYNC, Both, shutdown_when_over),
-    case!(63, "a receive tells of a refusal, once", SYNC_AND_TOKIO, Both, refusal_to_receive),
+    case!(62, "shutting down a closed connection is an error", SYNC, Both, shutdown_when_over),
+    case!(63, "a receive reports a refusal, once", SYNC_AND_TOKIO, Both, refusal_to_receive),
+    case!(63, "a send reports a refusal, and sends nothing", SYNC_AND_TOKIO, Both, refusal_to_send),
+    case!(63, "taking the error reports a refusal", SYNC_AND_TOKIO, Both, refusal_to_take_error),
     case!(
         63,
-        "a send tells of a refusal, and sends nothing",
+        "an unconnected socket reports no refusal",
         SYNC_AND_TOKIO,
         Both,
-        refusal_to_send
+        refusal_unconnected
     ),
-    case!(63, "taking the error tells of a refusal", SYNC_AND_TOKIO, Both, refusal_to_take_error),
-    case!(63, "without a peer nobody hears of a refusal", SYNC_AND_TOKIO, Both, refusal_to_nobody),
 ];
 
-/// A stream that its peer has reset, which nobody has been told yet.
+/// A stream that its peer has reset, with the error not reported yet.
 async fn reset(world: &World) -> Stream {
     let (client, server) = world.pair().await;
     cut(client, &server).await;
@@ -48,8 +54,8 @@ async fn cut(client: Stream, server: &Stream) {
     drop(client);
 }
 
-/// Whatever is called after the error was told.
-async fn assert_told(stream: &Stream) {
+/// Checks the calls after the error was reported.
+async fn assert_reported(stream: &Stream) {
     for _ in 0..2 {
         assert_eq!(stream.read(&mut [0]).await.expect("the end"), 0);
         assert_eq!(stream.peek(&mut [0]).await.expect("the end"), 0);
@@ -58,40 +64,40 @@ async fn assert_told(stream: &Stream) {
     }
 }
 
-async fn told_to_read(world: World) {
+async fn reset_at_read(world: World) {
     let stream = reset(&world).await;
 
     assert_eq!(kind(stream.read(&mut [0]).await), Err(ErrorKind::ConnectionReset));
 
-    assert_told(&stream).await;
+    assert_reported(&stream).await;
 }
 
-async fn told_to_write(world: World) {
+async fn reset_at_write(world: World) {
     let stream = reset(&world).await;
 
     assert_eq!(kind(stream.write(b"x").await), Err(ErrorKind::ConnectionReset));
 
-    assert_told(&stream).await;
+    assert_reported(&stream).await;
 }
 
-async fn told_to_peek(world: World) {
+async fn reset_at_peek(world: World) {
     let stream = reset(&world).await;
 
     assert_eq!(kind(stream.peek(&mut [0]).await), Err(ErrorKind::ConnectionReset));
 
-    assert_told(&stream).await;
+    assert_reported(&stream).await;
 }
 
-async fn told_to_take_error(world: World) {
+async fn reset_at_take_error(world: World) {
     let stream = reset(&world).await;
 
     let taken = stream.take_error().expect("open").expect("it was reset");
 
     assert_eq!(taken.kind(), ErrorKind::ConnectionReset);
-    assert_told(&stream).await;
+    assert_reported(&stream).await;
 }
 
-async fn told_after_vectored(world: World) {
+async fn reset_after_vectored(world: World) {
     let (client, server) = world.pair().await;
     client.write_all(b"last").await.expect("open");
     server.peek(&mut [0]).await.expect("open");
@@ -100,14 +106,14 @@ async fn told_after_vectored(world: World) {
 
     let (mut first, mut second) = ([0; 4], [0; 4]);
     let mut bufs = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
-    assert_eq!(server.try_read_vectored(&mut bufs).expect("what came before"), 4);
+    assert_eq!(server.try_read_vectored(&mut bufs).expect("received before"), 4);
     let bufs = [IoSlice::new(b"a"), IoSlice::new(b"b")];
     assert_eq!(kind(server.try_write_vectored(&bufs)), Err(ErrorKind::ConnectionReset));
 
-    assert_told(&server).await;
+    assert_reported(&server).await;
 }
 
-async fn told_to_one_who_waits(world: World) {
+async fn reset_at_one(world: World) {
     let (client, server) = world.pair().await;
     while server.try_write(&[7; 1 << 16]).is_ok() {
         world.settle().await;
@@ -126,10 +132,10 @@ async fn told_to_one_who_waits(world: World) {
     let one = (Err(ErrorKind::ConnectionReset), Err(ErrorKind::BrokenPipe));
     let other = (Ok(0), Err(ErrorKind::ConnectionReset));
     assert!((read, written) == one || (read, written) == other, "{read:?}, {written:?}");
-    assert_told(&server).await;
+    assert_reported(&server).await;
 }
 
-async fn told_after_shutdown_write(world: World) {
+async fn reset_after_shutdown_write(world: World) {
     let (client, server) = world.pair().await;
     server.write_all(b"x").await.expect("open");
     client.peek(&mut [0]).await.expect("open");
@@ -140,10 +146,10 @@ async fn told_after_shutdown_write(world: World) {
 
     assert_eq!(kind(server.write(b"x").await), Err(ErrorKind::ConnectionReset));
 
-    assert_told(&server).await;
+    assert_reported(&server).await;
 }
 
-async fn told_after_shutdown_read(world: World) {
+async fn reset_after_shutdown_read(world: World) {
     let (client, server) = world.pair().await;
     server.shutdown(Shutdown::Read).await.expect("open");
     assert_eq!(server.read(&mut [0]).await.expect("the end"), 0);
@@ -152,7 +158,7 @@ async fn told_after_shutdown_read(world: World) {
 
     assert_eq!(kind(server.read(&mut [0]).await), Err(ErrorKind::ConnectionReset));
 
-    assert_told(&server).await;
+    assert_reported(&server).await;
 }
 
 async fn reset_after_end(world: World) {
@@ -165,7 +171,7 @@ async fn reset_after_end(world: World) {
     let taken = server.take_error().expect("open").expect("it was reset");
 
     assert_eq!(taken.kind(), ErrorKind::BrokenPipe);
-    assert_told(&server).await;
+    assert_reported(&server).await;
 }
 
 async fn timeout(world: World) {
@@ -177,7 +183,7 @@ async fn timeout(world: World) {
 
     assert_eq!(kind(client.write(b"x").await), Err(ErrorKind::TimedOut));
 
-    assert_told(&client).await;
+    assert_reported(&client).await;
     there.near.set_link(there.near.link().up());
     drop(server);
 }
@@ -218,13 +224,13 @@ async fn shutdown_when_over(world: World) {
     assert_eq!(kind(stream.read(&mut [0]).await), Err(ErrorKind::ConnectionReset));
 }
 
-/// A socket of near that has sent to a closed port of its peer's, and has heard of it.
+/// A socket of near that has sent to a closed port of its peer's, and got the ICMP error.
 async fn refused(world: &World) -> Udp {
     let near = world.near.bind_udp(world.near.address(0)).await.expect("a free port");
     let far = world.far.bind_udp(world.far.address(0)).await.expect("a free port");
     near.connect(far.local_addr().expect("bound")).await.expect("an address");
     drop(far);
-    near.send(b"anybody there?").await.expect("room");
+    near.send(b"to a closed port").await.expect("room");
     world.settle().await;
     near
 }
@@ -256,15 +262,15 @@ async fn refusal_to_take_error(world: World) {
     assert_eq!(kind(near.try_recv_from(&mut [0])), Err(ErrorKind::WouldBlock));
 }
 
-async fn refusal_to_nobody(world: World) {
+async fn refusal_unconnected(world: World) {
     let near = world.near.bind_udp(world.near.address(0)).await.expect("a free port");
     let far = world.far.bind_udp(world.far.address(0)).await.expect("a free port");
     let closed = far.local_addr().expect("bound");
     drop(far);
 
-    near.send_to(b"anybody there?", closed).await.expect("room");
+    near.send_to(b"to a closed port", closed).await.expect("room");
     world.settle().await;
 
     assert!(near.take_error().expect("open").is_none());
-    near.send_to(b"anybody there?", closed).await.expect("no error");
+    near.send_to(b"to a closed port", closed).await.expect("no error");
 }

@@ -1,4 +1,4 @@
-//! What a socket says of itself before it is used.
+//! Defaults of an unused socket.
 
 use crate::case::Backends::Both;
 use crate::case::{ALL, Case, SYNC_AND_TOKIO, TOKIO, case};
@@ -6,7 +6,7 @@ use crate::world::World;
 use netstack::netsocket;
 
 pub(crate) const CASES: &[Case] = &[
-    case!(72, "a fresh socket says how large its buffers will be", TOKIO, Both, buffers),
+    case!(72, "a fresh socket reports its buffer sizes", TOKIO, Both, buffers),
     case!(72, "a fresh socket has the kernel's options", TOKIO, Both, options),
     case!(73, "a listener has the time to live of its socket", ALL, Both, listener),
     case!(74, "a fresh datagram socket has the kernel's options", SYNC_AND_TOKIO, Both, datagrams),

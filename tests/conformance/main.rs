@@ -1,20 +1,20 @@
-//! What a socket promises, as cases that the kernel passes too.
+//! The behaviour of sockets, as cases that the kernel passes too.
 //!
-//! Each case is a sentence and a function. It is written once, against the sockets of [`sockets`],
+//! Each case is a statement and a function. It is written once, against the sockets of [`sockets`],
 //! and run with each *backend*: the kernel's sockets on loopback in real time, and ours on two
 //! stacks, whose tables must be empty in the end. Asynchronous ones run on `netstack::sim`, in
 //! virtual time; blocking ones on stacks with threads of their own. Each case runs over both
-//! families and through the *faces* that have what it is about: blocking calls, tokio's traits,
-//! and those of futures-io.
+//! families and through the *faces* that have its methods: blocking calls, tokio's traits, and
+//! those of futures-io.
 //!
-//! One module is one section. What the kernel cannot be made to do without privileges says why at
-//! the case's end, with one of the reasons in [`case`].
+//! One module is one section. A case that cannot run on the kernel without privileges has a reason
+//! at its end, one of those in [`case`].
 //!
 //! ```sh
 //! cargo test -p tests --test conformance
 //! cargo test -p tests --test conformance -- 'ours ipv6 tokio'
 //! ```
-#![expect(clippy::print_stdout, reason = "what does not run here")]
+#![expect(clippy::print_stdout, reason = "prints the coverage and the cases left out")]
 
 mod accept;
 mod addresses;
@@ -56,13 +56,13 @@ fn main() -> ExitCode {
     let cases: Vec<&Case> = sections.into_iter().flatten().collect();
     let trials: Vec<Trial> = cases.iter().flat_map(|case| case.trials()).collect();
     if !arguments.list {
-        print_what_runs(&cases, trials.len());
+        print_coverage(&cases, trials.len());
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// Says how much is covered, and what the kernel is spared and why.
-fn print_what_runs(cases: &[&Case], runs: usize) {
+/// Prints the coverage, and how many cases do not run on the kernel for which reason.
+fn print_coverage(cases: &[&Case], runs: usize) {
     let behaviours = cases.iter().map(|case| case.number).collect::<BTreeSet<_>>().len();
     println!(
         "{behaviours} behaviours in {} cases, each x 2 families x its backends x its faces: \

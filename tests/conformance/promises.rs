@@ -38,7 +38,7 @@ async fn drops(world: World) {
         listeners.push(near.net().tcp_listen((near_ip, 0)).await.expect("free"));
     }
 
-    // Nothing runs between these drops. The end of the run finds what they leave.
+    // No task runs between these drops. The end of the run checks that nothing is left.
     drop((streams, sockets, listeners, listener));
 }
 

@@ -1,4 +1,4 @@
-//! Readiness that a caller takes back, and what ends it.
+//! Readiness that a caller clears, and errors.
 
 use crate::case::Backends::Both;
 use crate::case::{Case, INSIDE, TOKIO, case};
@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 pub(crate) const CASES: &[Case] = &[
-    case!(69, "what a caller finds too little is not ready until more comes", TOKIO, Both, more),
+    case!(69, "readiness cleared by a caller returns with more data", TOKIO, Both, more),
     case!(69, "waiting for more calls once for each arrival", TOKIO, Both, once_each),
     case!(69, "an arrival while a caller looks is not passed over", TOKIO, Both, arrival_during),
     case!(69, "taking readiness of writing back leaves reading ready", TOKIO, Both, other_side),
-    case!(69, "what has ended stays ready, whoever takes it back", TOKIO, Both, ended),
-    case!(69, "an error ends what waits for more", TOKIO, Both, error),
+    case!(69, "a closed direction stays ready when cleared", TOKIO, Both, ended),
+    case!(69, "an error ends a wait for more data", TOKIO, Both, error),
     case!(70, "a stream that was reset is ready for all", TOKIO, Both, ready_after_reset),
     case!(70, "an end makes a stream ready for reading alone", TOKIO, Both, ready_after_end),
     case!(71, "a datagram too little is not ready until another comes", TOKIO, INSIDE, datagrams),
@@ -84,8 +84,8 @@ macro_rules! bodies {
 
                 let (waited, ()) = tokio::join!(waiting, writing);
 
-                waited.expect("what was wanted");
-                // The kernel also tells of a fresh socket.
+                waited.expect("enough data");
+                // The kernel also reports a fresh socket.
                 let calls_max = if world.is_ours() { 3 } else { 4 };
                 let calls = calls.load(Ordering::Relaxed);
                 assert!((3..=calls_max).contains(&calls), "{calls}");
@@ -103,7 +103,7 @@ macro_rules! bodies {
                 client.write_all(b"more").await.expect("open");
                 world.settle().await;
 
-                // Nobody has looked since, so it must be told.
+                // Readiness was not taken since, so it must be reported.
                 server.readable().await.expect("open");
                 assert_eq!(server.try_read(&mut [0; 10]).expect("it is ready"), 8);
             }
@@ -113,7 +113,7 @@ macro_rules! bodies {
                 server.readable().await.expect("open");
                 server.writable().await.expect("open");
 
-                server.try_io(Interest::WRITABLE, would_block::<()>).expect_err("as it says");
+                server.try_io(Interest::WRITABLE, would_block::<()>).expect_err("as it returns");
 
                 server.try_io(Interest::READABLE, || Ok(())).expect("still ready");
             }
@@ -122,7 +122,9 @@ macro_rules! bodies {
                 drop(client);
                 for _ in 0..3 {
                     server.readable().await.expect("open");
-                    server.try_io(Interest::READABLE, would_block::<()>).expect_err("as it says");
+                    server
+                        .try_io(Interest::READABLE, would_block::<()>)
+                        .expect_err("as it returns");
                 }
             }
 

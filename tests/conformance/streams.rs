@@ -34,7 +34,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(27, "readiness stays until a read would block", ASYNC, Both, readiness_stays),
     case!(27, "the end is readable and writable", ASYNC, Both, readiness_at_the_end),
     case!(28, "a writer waits for a reader, and loses nothing", ALL, Both, back_pressure),
-    case!(28, "what waits for a reader is bounded by Config", TOKIO, INSIDE, bounded),
+    case!(28, "unread data is bounded by Config", TOKIO, INSIDE, bounded),
     case!(29, "a dropped read loses nothing", ASYNC, Both, dropped_read),
     case!(30, "a dropped write has sent nothing", ASYNC, Both, dropped_write),
     case!(31, "a reader and a writer wake independently", ASYNC, Both, independent_wakers),
@@ -214,8 +214,8 @@ async fn peek_reset(world: World) {
     assert_eq!(kind(server.peek(&mut [0]).await), Err(ErrorKind::ConnectionReset));
 }
 
-/// Writes until that would block, also after the peer has had time to take what was written;
-/// returns how much was. Only in virtual time is it certain that the peer takes no more.
+/// Writes until that would block, also after the peer has had time to take the data; returns the
+/// number of bytes. Only in virtual time is it certain that the peer takes no more.
 async fn fill(world: &World, stream: &Stream) -> usize {
     let (mut total, piece) = (0, [7; 64 * 1024]);
     loop {
@@ -377,7 +377,7 @@ async fn dropped_write(world: World) {
     assert_eq!(server.read_to_end().await.expect("open"), b"other");
 }
 
-/// More than any stack takes while nobody reads.
+/// More than any stack buffers without a reader.
 const REST: usize = 16 << 20;
 
 async fn independent_wakers(world: World) {

@@ -1,4 +1,4 @@
-//! Two hosts that can reach each other: what a case is given.
+//! Two hosts that can reach each other: the setup of a case.
 
 use crate::case::{Backend, Case, Face, Family};
 use crate::sockets::{
@@ -41,7 +41,7 @@ enum Sockets {
     Ours(Net),
 }
 
-/// What there is besides if the hosts are simulated.
+/// The handles on simulated hosts.
 #[derive(Clone)]
 pub(crate) struct Simulated {
     pub(crate) sim: Sim,
@@ -52,7 +52,7 @@ pub(crate) struct Simulated {
 
 /// No case takes longer in real time, unless something hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// One way between simulated hosts.
+/// The one-way delay between simulated hosts.
 pub(crate) const DELAY: Duration = Duration::from_millis(1);
 
 /// Runs a case.
@@ -81,7 +81,7 @@ fn in_real_time(case: impl Future<Output = ()>) {
 
 /// Runs a case on stacks with threads of their own, which must be empty in the end.
 async fn on_threads(case: &Case, family: Family) {
-    // What is waited for in virtual time elsewhere.
+    // Cases that wait in virtual time elsewhere wait here for real.
     let short = Duration::from_millis(100);
     let config = Config {
         tcp: TcpConfig { time_wait: short, close_timeout: short, ..TcpConfig::default() },
@@ -146,7 +146,7 @@ impl World {
         }
     }
 
-    /// What there is only if the hosts are simulated; a case that asks is for no other.
+    /// The handles on simulated hosts; a case that uses them runs on no other.
     pub(crate) fn simulation(&self) -> &Simulated {
         self.sim.as_ref().expect("the case is for simulated hosts")
     }
@@ -192,7 +192,7 @@ impl World {
         }
     }
 
-    /// A port of far on which nobody listens, and which nobody else takes while the guard lives.
+    /// A closed port of far, which is not assigned to another socket while the guard lives.
     pub(crate) async fn closed_port(&self) -> (ClosedPort, SocketAddr) {
         if let Sockets::Kernel = &self.far.net {
             let socket = match self.far.addresses[0] {
@@ -208,15 +208,15 @@ impl World {
         (ClosedPort { _socket: None }, address)
     }
 
-    /// Lets everything happen that is under way. In virtual time that costs nothing and is
-    /// certain; cases that need certainty are for simulated hosts, or wait for something.
+    /// Waits until everything in flight has arrived. In virtual time that is instant and certain;
+    /// cases that need certainty are for simulated hosts, or wait for a condition.
     pub(crate) async fn settle(&self) {
         let long = if self.sim.is_some() { 1000 } else { 30 };
         tokio::time::sleep(Duration::from_millis(long)).await;
     }
 }
 
-/// A connection's two ends.
+/// The two streams of a connection.
 pub(crate) enum WholePair {
     Kernel(tokio::net::TcpStream, tokio::net::TcpStream),
     Ours(TcpStream, TcpStream),
@@ -257,7 +257,7 @@ impl Host {
         (self.stop)();
     }
 
-    /// Ours, for what the kernel has no name for.
+    /// Our error, for those that the kernel has no name for.
     pub(crate) fn net(&self) -> &Net {
         match &self.net {
             Sockets::Kernel => panic!("the case is not for the kernel"),

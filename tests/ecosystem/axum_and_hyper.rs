@@ -86,7 +86,7 @@ async fn fifty_requests_at_once_all_get_their_own_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn axum_tells_its_handlers_who_asks() {
+async fn axum_handlers_get_the_peer_address() {
     let (near, far) = pair();
     let whoami = get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.ip().to_string());
     let app = Router::new().route("/", whoami).into_make_service_with_connect_info::<SocketAddr>();
@@ -101,7 +101,7 @@ async fn axum_tells_its_handlers_who_asks() {
     all_is_gone([&near, &far]).await;
 }
 
-/// Knows one name.
+/// Resolves one name.
 #[derive(Clone)]
 struct Hosts;
 
@@ -115,7 +115,7 @@ impl Service<Name> for Hosts {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        // Nobody is at the first address.
+        // The first address is unused.
         let found = ["10.0.0.1", "10.0.0.2"].map(|address| address.parse().expect("an address"));
         std::future::ready(match name.as_str() {
             "far" => Ok(found.map(|ip| SocketAddr::new(ip, 0)).to_vec().into_iter()),

@@ -82,9 +82,9 @@ fn datagrams_and_timers_of_smol_go_together() {
     });
 }
 
-/// For whoever has tokio's face only: the stream is taken for what tokio makes it.
+/// For programs with tokio's traits only: the stream is wrapped as a tokio one.
 #[test]
-fn async_compat_turns_tokios_face_into_that_of_futures_io() {
+fn async_compat_converts_tokio_traits_to_futures_io() {
     let (near, far) = pair();
     smol::block_on(async {
         let listener = far.net().tcp_listen("10.0.0.2:80").await.expect("a free port");

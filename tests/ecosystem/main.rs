@@ -1,5 +1,5 @@
-//! Crates that programs are made of, on two joined stacks. What is on tokio and can runs in virtual
-//! time.
+//! Popular networking crates on two joined stacks. Those on tokio run in virtual time where they
+//! can.
 
 mod axum_and_hyper;
 mod copy;

@@ -29,7 +29,7 @@ async fn echo(near: &Stack, far: &Stack, listen: &str, bind: &str) -> (JoinHandl
     let server = endpoint(far, listen, Some(config)).await;
     let serving = tokio::spawn(async move {
         let connection = server.accept().await.expect("a client").await.expect("a handshake");
-        // Ends with the connection.
+        // Returns when the connection is closed.
         while let Ok((mut to, mut from)) = connection.accept_bi().await {
             tokio::io::copy(&mut from, &mut to).await.expect("open");
             to.finish().expect("open");
@@ -58,7 +58,7 @@ async fn send_and_compare(connection: &Connection, data: &[u8]) {
     assert!(received == data, "{} bytes", received.len());
 }
 
-/// Ends everything in good order, and nothing is left.
+/// Closes both endpoints, and checks that nothing is left.
 async fn end(
     stacks: [&Stack; 2],
     connection: Connection,
@@ -95,7 +95,7 @@ async fn quinn_echoes_megabytes_over_both_families() {
 }
 
 #[tokio::test]
-async fn quinn_learns_what_the_path_carries_whole() {
+async fn quinn_discovers_the_path_mtu() {
     let (near, far) = Pair::new().mtu(1300).spawn().expect("a runtime");
     let (serving, client) = echo(&near, &far, "10.0.0.2:443", "10.0.0.1:0").await;
     let connection = connect(&client, "10.0.0.2:443").await;
@@ -138,7 +138,7 @@ async fn a_target_without_a_route_harms_no_other_connection() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_stack_ends_the_connection() {
+async fn a_stopped_stack_ends_the_quic_connection() {
     let (near, far) = Pair::new().spawn().expect("a runtime");
     let (_serving, client) = echo(&near, &far, "[::]:443", "[::]:0").await;
     let connection = connect(&client, "10.0.0.2:443").await;

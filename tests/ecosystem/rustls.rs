@@ -30,7 +30,7 @@ fn far() -> ServerName<'static> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokio_rustls_carries_megabytes_both_ways() {
+async fn tokio_rustls_transfers_megabytes_in_both_directions() {
     let (near, far_stack) = pair();
     let (server_config, client_config) = configs();
     let data = noise(2_000_000);
@@ -57,7 +57,7 @@ async fn tokio_rustls_carries_megabytes_both_ways() {
         let (echoed, sent, read) = tokio::join!(echo, sending, reading);
         echoed.expect("open");
         sent.expect("open");
-        // Ends with the close_notify, without which it would be an error.
+        // The end includes the close_notify; without it reading would fail.
         read.expect("whole");
 
         assert!(received == data, "{} bytes from {host}", received.len());

@@ -1,4 +1,4 @@
-//! What crates take for granted of a socket, whatever they do with it.
+//! Bounds that crates require of a socket.
 
 use netstack::netsocket::{
     Net, OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpStream, UdpSocket, blocking, dns, hyper,

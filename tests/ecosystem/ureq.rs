@@ -65,8 +65,8 @@ async fn its_timeouts_and_refusals_are_ureqs_own() {
         let never = patient("http://10.0.0.2/never");
         assert!(matches!(never, Some(ureq::Error::Timeout(Timeout::Global))), "{never:?}");
         assert!(start.elapsed() >= limit);
-        let nobody = patient("http://10.0.0.99/");
-        assert!(matches!(nobody, Some(ureq::Error::Timeout(_))), "{nobody:?}");
+        let unused = patient("http://10.0.0.99/");
+        assert!(matches!(unused, Some(ureq::Error::Timeout(_))), "{unused:?}");
         let refused = agent.get("http://10.0.0.2:81/").call().err();
         assert!(matches!(refused, Some(ureq::Error::Io(_)) | Some(ureq::Error::ConnectionFailed)));
     })
@@ -74,7 +74,7 @@ async fn its_timeouts_and_refusals_are_ureqs_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shutting_the_agent_down_ends_a_request_that_waits() {
+async fn closing_the_agent_ends_a_pending_request() {
     let (agent, _near, far) = agent_and_server().await;
     let listener = far.net().tcp_listen("10.0.0.2:81").await.expect("a free port");
     let asking = agent.clone();

@@ -22,7 +22,7 @@ fn packets_of_any_kind_and_order_leave_every_byte_right() {
 }
 
 #[test]
-fn commands_in_any_order_do_what_the_model_says() {
+fn commands_in_any_order_match_the_model() {
     play("commands", fuzz::commands);
 }
 
@@ -32,7 +32,7 @@ fn frames_of_any_bytes_change_nothing() {
 }
 
 /// Plays the corpus of a target, and noise.
-fn play(target: &str, mut story: impl FnMut(&[u8])) {
+fn play(target: &str, mut run: impl FnMut(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
     let mut kept = 0;
     for entry in std::fs::read_dir(&corpus).expect("the corpus is kept with the source") {
@@ -40,13 +40,13 @@ fn play(target: &str, mut story: impl FnMut(&[u8])) {
         println!("{}", path.display());
         // No noise behind the corpus.
         let _shown = OnPanic(&[("NETSTACK_FUZZ_RUNS", &0)]);
-        story(&std::fs::read(path).expect("a readable file"));
+        run(&std::fs::read(path).expect("a readable file"));
         kept += 1;
     }
     assert!(kept > 0, "no corpus in {}", corpus.display());
     for seed in seeds() {
         let _shown = OnPanic(&[("NETSTACK_FUZZ_SEED", &seed), ("NETSTACK_FUZZ_RUNS", &1)]);
-        story(&noise(seed));
+        run(&noise(seed));
     }
 }
 
@@ -60,7 +60,7 @@ fn seeds() -> Range<u64> {
     first..first + number("NETSTACK_FUZZ_RUNS").unwrap_or(RUNS)
 }
 
-/// A story of up to 4 KiB.
+/// A random input of up to 4 KiB.
 fn noise(seed: u64) -> Vec<u8> {
     // Neighbouring seeds must not give stories that are parts of each other.
     let mut state = mixed(seed ^ 0x5851_f42d_4c95_7f2d);
@@ -79,12 +79,12 @@ fn mixed(state: u64) -> u64 {
     mixed ^ mixed >> 31
 }
 
-/// Tells what repeats the story that went wrong.
+/// Prints the command that repeats a failing run.
 struct OnPanic<'a>(&'a [(&'a str, &'a dyn Display)]);
 
 impl OnPanic<'_> {
     fn line(&self) -> String {
-        format!("to repeat this story: {}", repeat_command(self.0))
+        format!("to repeat this run: {}", repeat_command(self.0))
     }
 }
 
@@ -97,11 +97,11 @@ impl Drop for OnPanic<'_> {
 }
 
 #[test]
-fn a_failing_story_says_how_to_repeat_it() {
+fn a_failing_run_prints_the_command_that_repeats_it() {
     let line = OnPanic(&[("NETSTACK_FUZZ_SEED", &7), ("NETSTACK_FUZZ_RUNS", &1)]).line();
 
     // Another profile or, without cargo, the program itself is between the two.
-    assert!(line.starts_with("to repeat this story: NETSTACK_FUZZ_SEED=7 NETSTACK_FUZZ_RUNS=1 "));
-    let arguments = "--exact a_failing_story_says_how_to_repeat_it --include-ignored";
+    assert!(line.starts_with("to repeat this run: NETSTACK_FUZZ_SEED=7 NETSTACK_FUZZ_RUNS=1 "));
+    let arguments = "--exact a_failing_run_prints_the_command_that_repeats_it --include-ignored";
     assert!(line.ends_with(arguments), "{line}");
 }

@@ -12,12 +12,12 @@ use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Dnsmasq leases nothing for less than two minutes, but says when to ask again.
+/// dnsmasq's shortest lease is two minutes, but T1 can be set.
 const RENEW_SOON: &str = "--dhcp-option-force=option:T1,5";
 
 /// The address in "address A, netmask B".
 fn bound(httpd: &Daemon) -> Result<Ipv4Addr, Failure> {
-    let line = httpd.says("dhcp: bound to address ")?;
+    let line = httpd.expect_output("dhcp: bound to address ")?;
     assert!(line.ends_with(", netmask 255.255.255.0, gateway 10.7.0.1"), "{line}");
     let address = line.split(' ').nth(4).ok_or("no address")?;
     Ok(address.trim_end_matches(',').parse()?)
@@ -38,12 +38,12 @@ pub(crate) fn dhcp() -> Outcome {
     let mut httpd = example("httpd")?;
     httpd.args(["--tap", "tap0", "--dhcp", "--port", "10000", "--host-address", "10.7.0.1/24"]);
     let httpd = Daemon::start(&mut httpd)?;
-    if let Err(error) = httpd.says("serving http on [::]:10000") {
+    if let Err(error) = httpd.expect_output("serving http on [::]:10000") {
         return skip(&error.to_string());
     }
     let server = dhcp_server(&["--port=0", "--dhcp-range=10.7.0.100,10.7.0.200,2m", RENEW_SOON])?;
     for step in ["dhcp: discover", "dhcp: offer of 10.7.0.", "dhcp: request", "dhcp: ack"] {
-        httpd.says(step)?;
+        httpd.expect_output(step)?;
     }
     let first = bound(&httpd)?;
     assert!((100..=200).contains(&first.octets()[3]), "{first}");
@@ -52,20 +52,20 @@ pub(crate) fn dhcp() -> Outcome {
     let text = String::from_utf8_lossy(&pinged.stdout).into_owned();
     assert!(text.contains("6 received, 0% packet loss"), "{text}");
     assert_serves(first)?;
-    server.says(&format!("DHCPACK(tap0) {first}"))?;
-    server.says(&format!("DHCPREQUEST(tap0) {first}"))?;
-    server.says(&format!("DHCPACK(tap0) {first}"))?;
-    httpd.says("dhcp: renewing")?;
+    server.expect_output(&format!("DHCPACK(tap0) {first}"))?;
+    server.expect_output(&format!("DHCPREQUEST(tap0) {first}"))?;
+    server.expect_output(&format!("DHCPACK(tap0) {first}"))?;
+    httpd.expect_output("dhcp: renewing")?;
     assert_eq!(bound(&httpd)?, first);
 
-    // A server that knows nothing of the lease, and has other addresses.
+    // A server that has no record of the lease, and has other addresses.
     let mut stream = TcpStream::connect((first, 10000))?;
     stream.write_all(b"GET / HTTP/1.1\r\n")?;
     drop(server);
     let server = dhcp_server(&["--port=0", "--dhcp-range=10.7.0.50,10.7.0.60,2m", RENEW_SOON])?;
-    server.says(&format!("DHCPNAK(tap0) {first}"))?;
-    httpd.says("dhcp: nak from 10.7.0.1")?;
-    httpd.says("dhcp: lost")?;
+    server.expect_output(&format!("DHCPNAK(tap0) {first}"))?;
+    httpd.expect_output("dhcp: nak from 10.7.0.1")?;
+    httpd.expect_output("dhcp: lost")?;
     let second = bound(&httpd)?;
     assert!((50..=60).contains(&second.octets()[3]), "{second}");
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -117,16 +117,16 @@ pub(crate) fn released() -> Outcome {
         let expected = [("192.0.2.0/24", "10.7.0.9"), ("0.0.0.0/0", "10.7.0.1")];
         let expected = expected.map(|(net, via)| (net.to_string(), via.parse().ok()));
         assert_eq!(routes.collect::<Vec<_>>(), expected);
-        server.says("client provides name: userspace")?;
+        server.expect_output("client provides name: userspace")?;
 
         stack.shutdown(Duration::from_secs(10)).await?;
 
-        server.says(&format!("DHCPRELEASE(tap0) {}", own.addr()))?;
+        server.expect_output(&format!("DHCPRELEASE(tap0) {}", own.addr()))?;
         Ok(())
     })
 }
 
-/// The interface is gone once the last stack is: what the server reads of it must have been read.
+/// Reads the server's log first: the interface is gone once the last stack is.
 pub(crate) fn released_by_several() -> Outcome {
     program("dnsmasq")?;
     let tap = match Tap::open(&InterfaceConfig {
@@ -161,11 +161,11 @@ pub(crate) fn released_by_several() -> Outcome {
         drop(uplink);
         Ok::<_, Failure>(leases)
     })?;
-    // With it goes the interface, as when a program ends.
+    // The interface goes with it, as when a program ends.
     drop(runtime);
 
     for lease in leases {
-        server.says(&format!("DHCPRELEASE(tap0) {lease}"))?;
+        server.expect_output(&format!("DHCPRELEASE(tap0) {lease}"))?;
     }
     Ok(())
 }
@@ -198,19 +198,19 @@ pub(crate) fn slaac_of_radvd() -> Outcome {
         radvd.arg("--config").arg(&config).arg("--pidfile").arg(folder.path().join("pid"));
         let mut daemon = Daemon::start(&mut radvd)?;
         daemon.folder = Some(folder);
-        daemon.says("version")?;
+        daemon.expect_output("version")?;
         Ok(daemon)
     };
     with_stack(Builder::new().slaac(slaac::Config::default()), start, async |stack, _| {
         let mut watch = stack.net().watch_network();
-        let is_told = |now: &Network| now.link.mtu == 1400 && now.search_domains == ["lan"];
-        tokio::time::timeout(PATIENCE, watch.wait_for(is_told)).await??;
+        let is_configured = |now: &Network| now.link.mtu == 1400 && now.search_domains == ["lan"];
+        tokio::time::timeout(PATIENCE, watch.wait_for(is_configured)).await??;
         routed(stack).await
     })
 }
 
-/// Waits until the stack has a usable address, a way out and somebody to ask for names, and is
-/// reached at that address.
+/// Waits until the stack has a usable address, a default route and a name server, and answers at
+/// that address.
 async fn routed(stack: Stack) -> Outcome {
     let is_global = |address: IpAddr| address.to_string().starts_with("fd00:7::");
     let is_routed = |now: &Network| {

@@ -1,4 +1,4 @@
-//! A stack whose place in the network changes while it runs, by the example `ifconfig`.
+//! Changes to the addresses, routes and link of a running stack, by the example `ifconfig`.
 
 use crate::daemon::{Daemon, PATIENCE, dhcp_server, settled};
 use crate::namespace::{Outcome, example, program};
@@ -14,11 +14,11 @@ fn ifconfig(flags: &[&str]) -> Result<Daemon, Box<dyn std::error::Error + Send +
     let mut ifconfig = example("ifconfig")?;
     ifconfig.args(["--tap", "tap0", "--host-address", "10.0.0.1/24"]).args(flags);
     let ifconfig = Daemon::start(&mut ifconfig)?;
-    ifconfig.says("echo on [::]:5000")?;
+    ifconfig.expect_output("echo on [::]:5000")?;
     Ok(ifconfig)
 }
 
-/// Pings an address, and has nc hear its echo.
+/// Pings an address, and has nc receive its echo.
 fn assert_answers(address: &str) -> Outcome {
     let text = output(program("ping")?.args(["-c", "3", "-i", "0.1", "-W", "5", address]))?;
     assert!(text.contains("3 received, 0% packet loss"), "{text}");
@@ -61,7 +61,7 @@ pub(crate) fn by_command() -> Outcome {
     let v6 = ["--host-address", "fc00::1:1/64", "--address", "fc00::1:50/64"];
     let mut ifconfig = ifconfig(&[&["--address", "10.0.0.50/24"], &v6[..]].concat())?;
     // Without "tentative" behind it.
-    ifconfig.says_just("  address fc00::1:50/64")?;
+    ifconfig.expect_line("  address fc00::1:50/64")?;
     settled()?;
     for address in ["10.0.0.50", "fc00::1:50"] {
         assert_answers(address)?;
@@ -69,13 +69,13 @@ pub(crate) fn by_command() -> Outcome {
 
     let stays = connect("10.0.0.50")?;
     assert_lives(&stays)?;
-    ifconfig.tell("add 10.0.0.60/24")?;
-    ifconfig.says_just("  address 10.0.0.60/24")?;
+    ifconfig.write_line("add 10.0.0.60/24")?;
+    ifconfig.expect_line("  address 10.0.0.60/24")?;
     assert_answers("10.0.0.60")?;
     let goes = connect("10.0.0.60")?;
     assert_lives(&goes)?;
     assert_lives(&stays)?;
-    ifconfig.tell("del 10.0.0.60")?;
+    ifconfig.write_line("del 10.0.0.60")?;
     assert_reset(&goes);
     assert_lives(&stays)?;
 
@@ -84,21 +84,22 @@ pub(crate) fn by_command() -> Outcome {
         ("route del 192.0.2.0/24", "  address fc00::1:50/64"),
         ("dns 10.0.0.1 fc00::1:1", "  dns fc00::1:1"),
     ] {
-        ifconfig.tell(command)?;
-        ifconfig.says_just(shown)?;
+        ifconfig.write_line(command)?;
+        ifconfig.expect_line(shown)?;
     }
     for (command, shown) in
         [("mtu 1400", "link up mtu 1400"), ("down", "link down mtu 1400"), ("up", "link up mtu")]
     {
-        ifconfig.tell(command)?;
-        ifconfig.says(shown)?;
+        ifconfig.write_line(command)?;
+        ifconfig.expect_output(shown)?;
     }
-    // On a link that comes up somebody else may have it: it is asked for again.
-    ifconfig.says_just("  address fc00::1:50/64 tentative")?;
-    ifconfig.says_just("  address fc00::1:50/64")?;
+    // When a link comes up, the address may be in use there: duplicate address detection runs
+    // again.
+    ifconfig.expect_line("  address fc00::1:50/64 tentative")?;
+    ifconfig.expect_line("  address fc00::1:50/64")?;
     assert_lives(&stays)?;
 
-    ifconfig.tell("del 10.0.0.50")?;
+    ifconfig.write_line("del 10.0.0.50")?;
     assert_reset(&stays);
     assert_answers("fc00::1:50")
 }
@@ -108,10 +109,10 @@ pub(crate) fn by_dhcp() -> Outcome {
     let mut ifconfig = ifconfig(&["--dhcp"])?;
     let range = "--dhcp-range=10.0.0.100,10.0.0.100,2m";
     let _server = dhcp_server(&["--port=0", range, "--dhcp-option=6,10.0.0.53"])?;
-    ifconfig.says_just("  address 10.0.0.100/24")?;
-    ifconfig.tell("show")?;
+    ifconfig.expect_line("  address 10.0.0.100/24")?;
+    ifconfig.write_line("show")?;
     for line in ["  address 10.0.0.100/24", "  route 0.0.0.0/0 via 10.0.0.1", "  dns 10.0.0.53"] {
-        ifconfig.says_just(line)?;
+        ifconfig.expect_line(line)?;
     }
     assert_lives(&connect("10.0.0.100")?)
 }
@@ -131,10 +132,10 @@ pub(crate) fn bad_commands() -> Outcome {
     ] {
         let mut ifconfig = ifconfig(&["--address", "10.0.0.50/24"])?;
         for line in ["show", "", command, "add 10.0.0.60/24"] {
-            // After the wrong line nobody reads.
-            let _ = ifconfig.tell(line);
+            // Nothing is read after the invalid line.
+            let _ = ifconfig.write_line(line);
         }
-        let line = ifconfig.says(&format!("ifconfig: line 3: {command}: "))?;
+        let line = ifconfig.expect_output(&format!("ifconfig: line 3: {command}: "))?;
         assert!(line.contains(error), "{line}");
         assert_eq!(ifconfig.status()?.code(), Some(1), "{line}");
     }
@@ -146,13 +147,13 @@ pub(crate) fn at_a_terminal() -> Outcome {
     let path = example("ifconfig")?.get_program().to_string_lossy().into_owned();
     let command = format!("{path} --tap tap0 --address 10.0.0.50/24");
     let mut ifconfig = Daemon::start(script.args(["-qec", &command, "/dev/null"]))?;
-    ifconfig.says("echo on [::]:5000")?;
-    ifconfig.tell("please")?;
-    ifconfig.says("please: not one of show, add, del")?;
-    ifconfig.tell("add 10.0.0.60/24")?;
-    ifconfig.says("  address 10.0.0.60/24")?;
+    ifconfig.expect_output("echo on [::]:5000")?;
+    ifconfig.write_line("please")?;
+    ifconfig.expect_output("please: not one of show, add, del")?;
+    ifconfig.write_line("add 10.0.0.60/24")?;
+    ifconfig.expect_output("  address 10.0.0.60/24")?;
     // The end of the input, as a terminal has it.
-    ifconfig.tell("\u{4}")?;
+    ifconfig.write_line("\u{4}")?;
     assert_eq!(ifconfig.status()?.code(), Some(0));
     Ok(())
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// A program that runs until the test is done with it, and what it prints.
+/// A program that runs until the test is done with it, and its output.
 pub(crate) struct Daemon {
     child: Child,
     input: Option<ChildStdin>,
@@ -34,7 +34,7 @@ impl Daemon {
             let sender = sender.clone();
             std::thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    // What nobody asks for any more is read all the same.
+                    // Keeps reading, so that the pipe does not fill up.
                     let _ = sender.send(line);
                 }
             });
@@ -44,25 +44,25 @@ impl Daemon {
     }
 
     /// Waits for a line with this in it.
-    pub(crate) fn says(&self, text: &str) -> Result<String, Failure> {
-        self.says_what(text, |line| line.contains(text))
+    pub(crate) fn expect_output(&self, text: &str) -> Result<String, Failure> {
+        self.wait_for_line(text, |line| line.contains(text))
     }
 
     /// Waits for a line that is this.
-    pub(crate) fn says_just(&self, text: &str) -> Result<String, Failure> {
-        self.says_what(text, |line| line == text)
+    pub(crate) fn expect_line(&self, text: &str) -> Result<String, Failure> {
+        self.wait_for_line(text, |line| line == text)
     }
 
-    fn says_what(&self, what: &str, is_it: impl Fn(&str) -> bool) -> Result<String, Failure> {
+    fn wait_for_line(&self, what: &str, is_it: impl Fn(&str) -> bool) -> Result<String, Failure> {
         let deadline = Instant::now() + PATIENCE;
-        let mut heard = String::new();
+        let mut other = String::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) if is_it(&line) => return Ok(line),
-                Ok(line) => heard = heard + &line + "\n",
+                Ok(line) => other = other + &line + "\n",
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    return Err(format!("nothing of {what:?} in\n{heard}").into());
+                    return Err(format!("no line {what:?} in\n{other}").into());
                 }
             }
         }
@@ -88,7 +88,7 @@ impl Daemon {
     }
 
     /// Writes a line to its standard input.
-    pub(crate) fn tell(&mut self, line: &str) -> Result<(), Failure> {
+    pub(crate) fn write_line(&mut self, line: &str) -> Result<(), Failure> {
         let input = self.input.as_mut().ok_or("no input")?;
         Ok(input.write_all(format!("{line}\n").as_bytes())?)
     }
@@ -111,7 +111,7 @@ pub(crate) fn dnsmasq(flags: &[&str]) -> Result<Daemon, Failure> {
     dnsmasq.args(["--no-resolv", "--no-hosts"]);
     let daemon = Daemon::start(dnsmasq.args(flags))?;
     // Its sockets are there by then.
-    daemon.says("started, ")?;
+    daemon.expect_output("started, ")?;
     Ok(daemon)
 }
 
@@ -123,12 +123,12 @@ pub(crate) fn dhcp_server(flags: &[&str]) -> Result<Daemon, Failure> {
     let leasing = ["--log-dhcp", "--no-ping", "--dhcp-authoritative", &leases];
     let mut daemon = dnsmasq(&[&own[..], &leasing, flags].concat())?;
     daemon.folder = Some(folder);
-    daemon.says("sockets bound exclusively to interface tap0")?;
+    daemon.expect_output("sockets bound exclusively to interface tap0")?;
     Ok(daemon)
 }
 
-/// Waits until the kernel knows that nobody has its addresses on `tap0`: before that it sends nothing
-/// from them.
+/// Waits until the kernel's duplicate address detection on `tap0` is done: before that it sends
+/// nothing from its addresses.
 pub(crate) fn settled() -> Result<(), Failure> {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -1,4 +1,4 @@
-//! How the examples end by a signal, and what they log.
+//! How the examples end on a signal, and their logs.
 
 use crate::daemon::{Daemon, Failure, PATIENCE, dhcp_server};
 use crate::fetching::make_tap;
@@ -15,7 +15,7 @@ fn start(name: &str, flags: &[&str]) -> Result<Daemon, Failure> {
 
 fn serving(name: &str, flags: &[&str], says: &str) -> Result<Daemon, Failure> {
     let server = start(name, flags)?;
-    if let Err(error) = server.says(says) {
+    if let Err(error) = server.expect_output(says) {
         without_tun(&error.to_string())?;
     }
     Ok(server)
@@ -48,14 +48,14 @@ pub(crate) fn server() -> Outcome {
 pub(crate) fn ping() -> Outcome {
     for (target, status) in [("10.9.0.1", 0), ("10.9.0.9", 1)] {
         let mut ping = serving("ping", &["--count", "100", "--timeout", "0.2", target], "PING ")?;
-        ping.says("icmp_seq=1")?;
+        ping.expect_output("icmp_seq=1")?;
         ping.signal("INT")?;
-        ping.says(&format!("--- {target} ping statistics ---"))?;
-        ping.says(if status == 0 { ", 0% packet loss" } else { ", 100% packet loss" })?;
+        ping.expect_output(&format!("--- {target} ping statistics ---"))?;
+        ping.expect_output(if status == 0 { ", 0% packet loss" } else { ", 100% packet loss" })?;
         assert_eq!(ping.status()?.code(), Some(status));
     }
     let mut ping = start("ping", &["192.0.2.1"])?;
-    ping.says("ping: 192.0.2.1: no route")?;
+    ping.expect_output("ping: 192.0.2.1: no route")?;
     assert_eq!(ping.status()?.code(), Some(2));
     Ok(())
 }
@@ -65,9 +65,9 @@ pub(crate) fn lease() -> Outcome {
     let dhcp = dhcp_server(&["--port=0", "--dhcp-range=10.0.0.100,10.0.0.150,2m"])?;
     for signal in ["TERM", "INT"] {
         let mut server = Daemon::start(example("httpd")?.args(["--tap", "tap0", "--dhcp"]))?;
-        server.says("dhcp: bound to address 10.0.0.")?;
+        server.expect_output("dhcp: bound to address 10.0.0.")?;
         server.signal(signal)?;
-        dhcp.says("DHCPRELEASE(tap0) 10.0.0.")?;
+        dhcp.expect_output("DHCPRELEASE(tap0) 10.0.0.")?;
         assert_eq!(server.status()?.code(), Some(0));
     }
     Ok(())
@@ -78,8 +78,8 @@ pub(crate) fn second_signal() -> Outcome {
     // A peer that keeps its side open holds the shutdown until its deadline.
     let mut client = TcpStream::connect(("10.9.0.2", 7))?;
     client.set_read_timeout(Some(PATIENCE))?;
-    // Not only connected, which it is for the kernel before the server has accepted: a listener
-    // that ends resets what nobody has accepted.
+    // Not only connected, which the kernel's side is before the server has accepted: a listener
+    // that is closed resets unaccepted connections.
     client.write_all(b"x")?;
     client.read_exact(&mut [0])?;
     server.signal("TERM")?;
@@ -93,9 +93,9 @@ pub(crate) fn log() -> Outcome {
     let server = serving("echo", &["-v"], "listener bound local=[::]:7")?;
     let client = TcpStream::connect(("10.9.0.2", 7))?;
     let ends = format!("local=10.9.0.2:7 remote={}", client.local_addr()?);
-    server.says(&format!("connection accepted {ends}"))?;
+    server.expect_output(&format!("connection accepted {ends}"))?;
     drop(client);
-    server.says(&format!("connection closed {ends}"))?;
+    server.expect_output(&format!("connection closed {ends}"))?;
 
     // With unread data the kernel resets.
     let mut client = TcpStream::connect(("10.9.0.2", 7))?;
@@ -103,6 +103,6 @@ pub(crate) fn log() -> Outcome {
     client.write_all(b"payload")?;
     client.peek(&mut [0])?;
     drop(client);
-    server.says(&format!("connection reset {ends}"))?;
+    server.expect_output(&format!("connection reset {ends}"))?;
     Ok(())
 }

@@ -26,11 +26,11 @@ const BLOCK: usize = 64 * 1024;
 const CLIENT_BUFFER: usize = 128 * 1024;
 const ROUND_TRIPS: usize = 300;
 const MESSAGE: usize = 64;
-/// How many bytes of a flood may arrive during one round trip, each stream's: what is under way when
+/// How many bytes of each stream of a flood may arrive during one round trip: those in flight when
 /// it begins, and as much again. At 10 Gbit/s that of four streams takes 5 ms.
 const OVERTAKING_MAX: u64 = 3 << 19;
 
-/// Which way bytes go, as the client sees it.
+/// The direction of the bytes, as the client sees it.
 #[derive(Debug, Clone, Copy)]
 enum Way {
     Up,
@@ -107,17 +107,17 @@ pub(crate) fn delay() -> Outcome {
         bytes.sort_unstable();
         let at = |percent: usize| (ROUND_TRIPS - 1) * percent / 100;
         let (median, p99, overtaken) = (times[at(50)], times[at(99)], bytes[at(50)]);
-        let found = format!("median {median:?}, p99 {p99:?}, {overtaken} bytes meanwhile");
+        let found = format!("median {median:?}, p99 {p99:?}, {overtaken} bytes in between");
         eprintln!("{found}");
         // There was a flood.
         assert!(bytes.iter().sum::<u64>() > (ROUND_TRIPS * BLOCK / 4) as u64, "{found}");
-        // Not the times: on a machine with other things to do they are those of its scheduler.
+        // Not the times: on a busy machine they are those of its scheduler.
         assert!(overtaken <= 4 * OVERTAKING_MAX, "{found}");
         Ok(())
     })
 }
 
-/// Streams that carry as much as they can, until they are told to stop.
+/// Streams that send at full rate, until they are stopped.
 struct Flood {
     is_over: Arc<AtomicBool>,
     /// Bytes that have arrived, of each stream.
@@ -156,7 +156,7 @@ impl Flood {
         self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect()
     }
 
-    /// Ends the streams in good order.
+    /// Closes the streams.
     async fn stop(self) -> std::io::Result<()> {
         self.is_over.store(true, Ordering::Relaxed);
         for end in self.ends {
@@ -169,8 +169,8 @@ impl Flood {
 /// A client with the same window and congestion control as the others, whatever the machine's
 /// defaults are: BBR's pacing timers compete with the stack for the processor.
 ///
-/// Every kernel has Reno and lets everybody choose it; the default may be restricted to whoever
-/// administers the machine, not the namespace.
+/// Every kernel has Reno and allows it to all users; the default may be restricted to privileged
+/// users of the initial namespace.
 fn connect(address: SocketAddr) -> std::io::Result<KernelStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     if socket.set_tcp_congestion(b"cubic").is_err() {

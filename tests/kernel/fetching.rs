@@ -1,4 +1,4 @@
-//! A stack whose only link is a port of a switch, with the kernel behind a TAP on another one.
+//! A stack whose only link is a port of a switch, with the kernel behind a TAP on another port.
 
 use crate::daemon::{Daemon, Failure, PATIENCE, dhcp_server};
 use crate::namespace::{Outcome, example, program, skip};
@@ -38,7 +38,7 @@ pub(crate) fn make_tap() -> Outcome {
     Ok(())
 }
 
-/// Gives addresses, and knows that web.test is the kernel.
+/// A DHCP server, and a name server with the kernel's address for web.test.
 fn addresses_and_names() -> Result<Daemon, Failure> {
     let names = ["--port=53", "--address=/web.test/10.0.0.1"];
     dhcp_server(&[&["--dhcp-range=10.0.0.100,10.0.0.150,2m"], &names[..]].concat())
@@ -137,7 +137,7 @@ pub(crate) fn page() -> Outcome {
     Ok(())
 }
 
-/// The same page by the same way, with a port that nothing is for.
+/// The same page over the same path, with a third port that gets no unicast.
 pub(crate) fn third_port() -> Outcome {
     program("dnsmasq")?;
     make_tap()?;
@@ -171,7 +171,7 @@ pub(crate) fn third_port() -> Outcome {
         while let Some(frame) = third.try_recv() {
             *if frame[0] & 1 == 1 { &mut to_many } else { &mut to_one } += 1;
         }
-        // It is reached, and by what is for everybody alone.
+        // It gets multicast and broadcast frames, and no others.
         assert!(to_many >= 2 && to_one == 0, "{to_many} {to_one}");
         let ports = switch.ports();
         let moved = ports.iter().find(|port| port.id == uplink.id()).ok_or("the uplink's port")?;
@@ -202,7 +202,7 @@ pub(crate) fn https() -> Outcome {
     openssl.args(["s_server", "-accept", "10.0.0.1:443", "-www"]);
     openssl.args(["-cert", &file("server.pem"), "-key", &file("key.pem")]);
     let openssl = Daemon::start(&mut openssl)?;
-    openssl.says("ACCEPT")?;
+    openssl.expect_output("ACCEPT")?;
 
     let fetched = fetch(&["-v", "--ca", &file("ca.pem"), "https://web.test/"])?;
     let (page, steps) = (text(&fetched.stdout), text(&fetched.stderr));
@@ -234,7 +234,7 @@ fn assert_fails(output: &Output, reason: &str) {
 pub(crate) fn failures() -> Outcome {
     program("dnsmasq")?;
     make_tap()?;
-    // Nobody gives an address yet.
+    // No DHCP server answers yet.
     assert_fails(&fetch(&["--timeout", "1", "http://web.test/"])?, "having an address: timed out");
     let waiting = fetch(&["--timeout", "3", "http://web.test/"])?;
     let said = text(&waiting.stderr);

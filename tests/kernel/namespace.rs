@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-/// What a test ends with: done, or why not.
+/// The outcome of a test: done, or the reason why not.
 pub(crate) type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-/// A test, and what runs it inside its namespace.
+/// A test, and the function to run inside its namespace.
 #[derive(Clone, Copy)]
 pub(crate) struct Test {
     name: &'static str,
@@ -19,11 +19,11 @@ pub(crate) struct Test {
     needs_interface: bool,
 }
 
-/// Says which test to run, to the process inside.
+/// The test to run, for the process inside.
 const INSIDE: &str = "NETSTACK_TEST_INSIDE";
 /// Makes tests fail that cannot run.
 const REQUIRE_ALL: &str = "NETSTACK_TEST_REQUIRE_ALL";
-/// How a test inside says that it cannot run.
+/// The start of the message of a test that cannot run.
 const CANNOT_RUN: &str = "cannot run: ";
 /// After this long a test inside is killed.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -114,7 +114,7 @@ fn enable_ipv6() -> Outcome {
     Ok(())
 }
 
-/// Says, inside a namespace, that this test cannot run here.
+/// The outcome, inside a namespace, of a test that cannot run here.
 pub(crate) fn skip(reason: &str) -> Outcome {
     Err(format!("{CANNOT_RUN}{reason}").into())
 }
@@ -173,13 +173,14 @@ pub(crate) fn program(name: &str) -> Result<Command, Box<dyn std::error::Error +
         let said = Command::new(&path).arg(question).stdin(Stdio::null()).output()?;
         let said = [said.stdout, said.stderr].concat();
         if !String::from_utf8_lossy(&said).contains(answer) {
-            return Err(skip(&format!("{name} is not that of {whose}")).unwrap_err());
+            return Err(skip(&format!("{name} is not from {whose}")).unwrap_err());
         }
     }
     Ok(Command::new(path))
 }
 
-/// Programs of one name and several makers: what to ask, what the right one says, and its package.
+/// Programs with several implementations: the argument, a part of the right one's output, and its
+/// package.
 const MAKERS: [(&str, &str, &str, &str); 2] = [
     ("nc", "-h", "Shutdown the network socket", "netcat-openbsd"),
     ("ping", "-V", "iputils", "iputils-ping"),

@@ -1,4 +1,4 @@
-//! The examples, against programs that everybody has.
+//! The examples, against common programs.
 
 use crate::daemon::dnsmasq;
 use crate::namespace::{Outcome, example, program, skip};
@@ -13,7 +13,7 @@ use tests::{noise, sha256};
 pub(crate) struct Server(Child);
 
 impl Server {
-    /// Starts an example on a TUN with both families, and waits until it says that it serves.
+    /// Starts an example on a TUN with both families, and waits until it prints that it serves.
     pub(crate) fn start(
         name: &str,
         flags: &[&str],
@@ -34,7 +34,7 @@ impl Server {
             let status = child.wait()?;
             return Err(format!("{name} ended at its start: {status}\n{reason}").into());
         }
-        // Whatever else it prints must not fill the pipe.
+        // Further output must not fill the pipe.
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
         Ok(Self(child))
     }
@@ -47,7 +47,7 @@ impl Drop for Server {
     }
 }
 
-/// Runs a program to its end and returns what it printed.
+/// Runs a program to its end and returns its output.
 pub(crate) fn output(
     command: &mut Command,
 ) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
@@ -205,7 +205,7 @@ pub(crate) fn lan_capture() -> Outcome {
 }
 
 pub(crate) fn ping_ttl() -> Outcome {
-    // The kernel is a router between the stack and a net where nobody answers.
+    // The kernel is a router between the stack and a network without hosts.
     for forwarding in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
         if let Err(error) = std::fs::write(format!("/proc/sys/net/{forwarding}"), "1") {
             return skip(&format!("{forwarding}: {error}"));
@@ -302,7 +302,7 @@ pub(crate) fn names() -> Outcome {
         let text = output(&mut resolve).or_else(|error| without_tun(&error.to_string()))?;
         assert_eq!(text, expected);
     }
-    // More than a datagram holds, and what it does not know.
+    // Larger than a datagram, and an unknown name.
     let text = output(example("resolve")?.args(network.clone()).arg("large.test"))?;
     let hosts = text.lines().map(|line| line.strip_prefix("large.test has 10.1.0."));
     assert_eq!(hosts.collect::<Option<BTreeSet<_>>>().map(|hosts| hosts.len()), Some(200));
@@ -330,7 +330,7 @@ pub(crate) fn names() -> Outcome {
     Ok(())
 }
 
-/// Tells "there is no TUN to be had" from everything else.
+/// Distinguishes "no TUN available" from all other failures.
 pub(crate) fn without_tun(
     reason: &str,
 ) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {

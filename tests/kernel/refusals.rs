@@ -1,4 +1,4 @@
-//! Machines that refuse a TUN: what they are is changed in a mount namespace inside the test's own.
+//! Machines that refuse a TUN, made by changes in a mount namespace inside the test's own.
 
 use crate::namespace::{Outcome, example, program, skip};
 use crate::programs::output;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// The status of a script that cannot do to the machine what it should.
+/// The status of a script that cannot change the machine as needed.
 const CANNOT: i32 = 77;
 
 /// Runs `httpd` on a machine that was changed by a script, and returns the error that it prints.

@@ -1,7 +1,7 @@
-//! Next hops and source addresses beside the kernel's, over random tables of addresses, lifetimes
-//! and routes: 2,000 of them, or as many as `NETSTACK_ROUTING_TABLES` says.
+//! Next hops and source addresses compared with the kernel's, over random tables of addresses,
+//! lifetimes and routes: 2,000 of them, or `NETSTACK_ROUTING_TABLES`.
 //!
-//! Where the two differ on purpose, the tables leave the case out:
+//! The tables avoid the cases where the two differ on purpose:
 //!
 //! | case | the kernel | the stack | why |
 //! |---|---|---|---|
@@ -9,12 +9,15 @@
 //! | a route to 224.0.0.0/4 with a gateway | sends multicast to the gateway | sends to the group | RFC 1112 section 6.4 |
 //! | two routes to the same destinations | keeps both by metric, or refuses | the newer replaces the older | there are no metrics: `ip route replace` |
 //! | a route without a gateway to a connected IPv4 network | refuses it | takes it, which changes nothing | it is there already |
-//! | no IPv6 address | from ::1 | no source: an error | nobody could answer |
-//! | no IPv4 address | from 0.0.0.0 | no source: an error | nobody could answer |
-//! | a gateway that is an own IPv4 address | takes it for "on the link" | refuses it | a route without a gateway says so |
+//! | no IPv6 address | from ::1 | no source: an error | no host could answer |
+//! | no IPv4 address | from 0.0.0.0 | no source: an error | no host could answer |
+//! | a gateway that is an own IPv4 address | means "on the link" | refuses it | a route without a
+//! gateway means that |
 //! | an address that is another network's broadcast | the first that was added | the own address | it is a mistake either way |
-//! | an IPv4 network that begins with 0, as 10.0.0.2/0 | has no route there | on the link | a tunnel may be the way to everybody |
-//! | no address at all | no gateway, no way | any gateway, and everything is on the link | a stack on a tunnel may be unnumbered |
+//! | an IPv4 network that begins with 0, as 10.0.0.2/0 | has no route there | on the link | a
+//! tunnel may be the default route |
+//! | no address at all | no gateway, no route | any gateway, and everything is on the link | a
+//! stack on a tunnel may be unnumbered |
 //! | fe80::/64 without a link-local address | has no route there | on the link | RFC 4861 section 5.1 |
 //! | ORCHID, home and temporary addresses | rules 4 and 7 of RFC 6724, and one more | none to choose from | a stack has none |
 
@@ -45,14 +48,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// How many tables, in both families together.
 const TABLES: u64 = 2000;
-/// Says how many instead.
+/// The number of tables instead.
 const TABLES_VARIABLE: &str = "NETSTACK_ROUTING_TABLES";
 /// How long the kernel may take to make an address its own.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 const DESTINATIONS: usize = 12;
 const INTERFACE: &str = "tun0";
 
-/// What is laid into both.
+/// A table for both.
 #[derive(Debug)]
 struct Table {
     /// The addresses; IPv6 ones may be deprecated.
@@ -61,11 +64,11 @@ struct Table {
     destinations: Vec<IpAddr>,
 }
 
-/// The neighbour and the source, the first `None` for an own address; all of it if there is no way.
+/// The neighbour and the source, the first `None` for an own address; `None` without a route.
 type Found = Option<(Option<IpAddr>, IpAddr)>;
 
 pub(crate) fn random_tables() -> Outcome {
-    // An interface without addresses of its own, so that both have just those of the table.
+    // An interface without addresses of its own, so that both have only those of the table.
     std::fs::write("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1")?;
     let _tun = match Tun::open(&InterfaceConfig {
         name: INTERFACE.into(),
@@ -127,7 +130,7 @@ pub(crate) fn random_tables() -> Outcome {
     Ok(())
 }
 
-/// What an administrator may get wrong is said, and not left to be found out.
+/// Configuration mistakes are refused with an explanation.
 pub(crate) fn conflicts() -> Outcome {
     let open = |name: &str, address: &str| {
         let host_addresses = vec![address.parse::<IpNet>().map_err(io::Error::other)?];
@@ -153,7 +156,7 @@ pub(crate) fn conflicts() -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _context = runtime.enter();
     let same = Builder::new().address("10.9.0.1/24".parse()?).spawn(first);
-    let error = same.err().ok_or("one address at both ends")?;
+    let error = same.err().ok_or("one address on both sides")?;
     assert!(error.to_string().contains("10.9.0.1: the other end of the link"), "{error}");
     let of_another =
         Builder::new().address("10.9.1.1/24".parse()?).spawn(open("tun5", "10.9.2.1/24")?);
@@ -220,7 +223,7 @@ impl Table {
         table
     }
 
-    /// An address near one that is there, or any.
+    /// An address near one of the table, or any.
     fn beside(&self, random: &mut StdRng, is_v4: bool) -> IpAddr {
         let routes = self.routes.iter().map(|route| route.destination);
         let all: Vec<_> = self.addresses.iter().map(|(own, _)| *own).chain(routes).collect();
@@ -350,7 +353,7 @@ impl Kernel {
         if let Some(gateway) = route.gateway {
             message.attributes.push(RouteAttribute::Gateway(gateway.into()));
         }
-        // In IPv4 a route with a gateway takes the place of a connected network.
+        // In IPv4 a route with a gateway replaces a connected network.
         let how = if route.destination.addr().is_ipv4() { NLM_F_REPLACE } else { NLM_F_EXCL };
         let (message, flags) = match is_new {
             true => (RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | how),

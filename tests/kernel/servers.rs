@@ -17,13 +17,13 @@ pub(crate) fn tls() -> Outcome {
     for (target, address) in [("10.9.0.2:443", "10.9.0.2"), ("[fd00::2]:443", "fd00::2")] {
         let mut openssl = program("openssl")?;
         openssl.args(["s_client", "-connect", target, "-CAfile", file, "-verify_ip", address]);
-        // Only what the server sends, and the end of the input is the end of the session.
+        // Only the server's output is wanted, and the end of the input ends the session.
         openssl.args(["-verify_return_error", "-quiet", "-no_ign_eof"]);
         let mut client = Talker::start(&mut openssl)?;
 
-        client.say("hello tls")?;
+        client.write_line("hello tls")?;
 
-        assert_eq!(client.hear()?, "hello tls");
+        assert_eq!(client.read_line()?, "hello tls");
         client.leave()?;
     }
     Ok(())
@@ -88,7 +88,7 @@ pub(crate) fn forward() -> Outcome {
     Ok(())
 }
 
-/// Serves one page from the kernel, and tells its port and then who fetched it.
+/// Serves one page from the kernel; returns its port and then the peer.
 fn serve_one_page(host: &str) -> Result<(u16, JoinHandle<std::io::Result<IpAddr>>)> {
     let listener = TcpListener::bind(format!("{host}:0"))?;
     let port = listener.local_addr()?.port();
@@ -114,20 +114,20 @@ fn chat(flags: &[&str]) -> Outcome {
     program("nc")?;
     let _server = Server::start("chat", flags)?;
     let mut first = Talker::start(program("nc")?.args(["-N", "10.9.0.2", "6667"]))?;
-    assert!(first.hear()?.ends_with(" joined"));
+    assert!(first.read_line()?.ends_with(" joined"));
     let mut second = Talker::start(program("nc")?.args(["-N", "fd00::2", "6667"]))?;
-    let joined = second.hear()?;
+    let joined = second.read_line()?;
     assert!(joined.starts_with("[fd00::1]:") && joined.ends_with(" joined"), "{joined}");
-    assert_eq!(first.hear()?, joined);
+    assert_eq!(first.read_line()?, joined);
 
-    first.say("hello")?;
-    let heard = second.hear()?;
+    first.write_line("hello")?;
+    let heard = second.read_line()?;
     assert!(heard.starts_with("[::ffff:10.9.0.1]:") && heard.ends_with(": hello"), "{heard}");
-    second.say("and hello to you")?;
-    assert!(first.hear()?.ends_with(": and hello to you"), "own lines do not come back");
+    second.write_line("and hello to you")?;
+    assert!(first.read_line()?.ends_with(": and hello to you"), "own lines do not come back");
 
     second.leave()?;
-    let left = first.hear()?;
+    let left = first.read_line()?;
     assert!(left.starts_with("[fd00::1]:") && left.ends_with(" left"), "{left}");
     first.leave()
 }
@@ -147,17 +147,17 @@ impl Talker {
         Ok(Self { child, to, from })
     }
 
-    fn say(&mut self, line: &str) -> Result<()> {
+    fn write_line(&mut self, line: &str) -> Result<()> {
         Ok(writeln!(self.to, "{line}")?)
     }
 
-    fn hear(&mut self) -> Result<String> {
+    fn read_line(&mut self) -> Result<String> {
         let mut line = String::new();
         self.from.read_line(&mut line)?;
         Ok(line.trim_end().to_owned())
     }
 
-    /// Ends its input, and waits until it has ended well.
+    /// Closes its input, and waits until it has exited successfully.
     fn leave(mut self) -> Outcome {
         drop(self.to);
         let status = self.child.wait()?;

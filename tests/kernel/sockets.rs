@@ -250,7 +250,7 @@ pub(crate) fn many_connections() -> Outcome {
         server.abort();
         let _ = server.await;
 
-        // The last acknowledgements are on their way.
+        // The last acknowledgements are in flight.
         let start = Instant::now();
         loop {
             let snapshot = stack.net().snapshot().await?;
@@ -278,8 +278,8 @@ pub(crate) fn deleted_interface() -> Outcome {
     })
 }
 
-/// The stack is on a thread of its own, whose sleeps are its own; those of the threads of a runtime
-/// are also the runtime's.
+/// The stack is on a thread of its own, whose wake-ups are only the stack's; those of a runtime's
+/// threads are also the runtime's.
 pub(crate) fn idle() -> Outcome {
     let tun = match open_tun(InterfaceOffload::Preferred) {
         Ok(tun) => tun,
@@ -308,7 +308,7 @@ pub(crate) fn idle() -> Outcome {
 
         // The kernel looks for routers now and then.
         assert!(frames < 10, "{frames} frames are traffic");
-        // What was asked for before may be the last thing that it did.
+        // It may have carried out the last command just before.
         assert!(slept <= frames + 1, "woken {slept} times for {frames} frames");
         assert_eq!((held.len(), accepted.len()), (1000, 1000));
         Ok(())

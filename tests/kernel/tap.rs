@@ -42,12 +42,12 @@ pub(crate) fn ping() -> Outcome {
     })
 }
 
-pub(crate) fn nobody() -> Outcome {
+pub(crate) fn host_unreachable() -> Outcome {
     Wire::Tap.with_stack(async |stack| {
         for address in ["10.9.0.77", "fd00::77"] {
             let connecting = stack.net().tcp_connect(at(address, 9));
             let outcome = tokio::time::timeout(Duration::from_secs(20), connecting).await?;
-            let error = outcome.err().ok_or("nobody is there")?;
+            let error = outcome.err().ok_or("the address is unused")?;
             assert_eq!(error.kind(), Error::HostUnreachable.kind(), "{address}: {error}");
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What the examples make of their flags and of their output.
+//! Flags and output of the examples.
 
 use crate::namespace::{Outcome, example};
 use crate::programs::without_tun;

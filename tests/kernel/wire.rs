@@ -7,7 +7,7 @@ use netstack::netsocket::netcore::Network;
 use netstack::{Builder, IpNet, Stack};
 use std::io;
 
-/// The two ends of the link, in both families.
+/// The addresses of both sides of the link, in both families.
 pub(crate) const KERNEL: [&str; 2] = ["10.9.0.1", "fd00::1"];
 pub(crate) const STACK: [&str; 2] = ["10.9.0.2", "fd00::2"];
 pub(crate) const KERNEL_NETS: [&str; 2] = ["10.9.0.1/24", "fd00::1/64"];
@@ -26,7 +26,7 @@ pub(crate) enum Wire {
 }
 
 impl Wire {
-    /// Runs a test with a stack on it whose addresses are in use.
+    /// Runs a test with a stack whose addresses are usable.
     pub(crate) fn with_stack(self, test: impl AsyncFnOnce(Stack) -> Outcome) -> Outcome {
         match self {
             Self::Tun => with_stack_on(open_tun(InterfaceOffload::Preferred), test),
@@ -44,7 +44,7 @@ pub(crate) fn at(address: &str, port: u16) -> String {
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
-/// Runs a test with a stack on a device, if that is to be had.
+/// Runs a test with a stack on a device, if the device can be opened.
 pub(crate) fn with_stack_on<D: Device>(
     device: io::Result<D>,
     test: impl AsyncFnOnce(Stack) -> Outcome,
@@ -57,7 +57,7 @@ pub(crate) fn with_stack_on<D: Device>(
     runtime.block_on(async { test(builder().spawn(device)?).await })
 }
 
-/// The test, once nobody on an Ethernet link has said that the stack's addresses are taken.
+/// The test, once duplicate address detection on an Ethernet link is done.
 fn once_settled(test: impl AsyncFnOnce(Stack) -> Outcome) -> impl AsyncFnOnce(Stack) -> Outcome {
     async move |stack: Stack| {
         let usable = |network: &Network| {

@@ -1,5 +1,5 @@
-//! Many stacks in one process, one after the other, beside the kernel's: nothing is left of those
-//! that are gone. One test alone in its process, since it counts what the process has.
+//! Many stacks in one process, one after the other, beside the kernel's: dropped stacks leave
+//! nothing behind. The only test of its process, since it counts the resources of the process.
 #![cfg(target_os = "linux")]
 
 use netstack::netsocket::Version;
@@ -12,12 +12,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Pairs of stacks, half of them tasks and half of them threads.
 const ROUNDS: usize = 500;
-/// Until what is allocated once and kept is there.
+/// Stacks made before the first measurement, for allocations that are made once and kept.
 const WARM_UP: usize = 100;
-/// By how much the memory may grow from then on: allocators keep some of what they are given back.
+/// How much the memory may grow from then on: allocators keep freed memory.
 const GROWTH_BYTES: usize = 16 << 20;
 
-/// What a process has.
+/// Resources of a process.
 #[derive(Debug)]
 struct Holdings {
     threads: usize,
@@ -37,8 +37,8 @@ impl Holdings {
         }
     }
 
-    /// Waits until there are no more threads and descriptors than there were: a thread that was
-    /// told to end needs its time.
+    /// Waits until there are no more threads and descriptors than before: a thread takes some time
+    /// to end.
     fn settle(&self) -> Self {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
@@ -78,7 +78,7 @@ async fn round(near: Stack, far: Stack) {
     drop((client, server, udp, ping, raw));
 }
 
-/// What the kernel's sockets do all the while.
+/// Traffic on the kernel's sockets meanwhile.
 fn echo_in_the_kernel(listener: &TcpListener) {
     let mut client = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
     let (mut server, _) = listener.accept().expect("a client");

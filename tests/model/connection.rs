@@ -1,4 +1,4 @@
-//! One TCP connection: its two ends, and what must come of them.
+//! A model of one TCP connection.
 
 use crate::plan::{Plan, must};
 use crate::sequence::piece;
@@ -21,12 +21,12 @@ pub(crate) struct Connection {
     /// The client's address, which no other connection of this world has.
     pub(crate) address: SocketAddr,
     pub(crate) ends: [End; 2],
-    /// What each end has sent.
+    /// The bytes sent by each side.
     flows: [Flow; 2],
-    /// Something happened after which TCP may drop what is under way.
+    /// After this TCP may drop data in flight.
     pub(crate) may_fail: bool,
-    /// Which ends were told that it failed, after which their streams have ended.
-    is_told: [bool; 2],
+    /// The sides to which the failure was reported; their streams have ended then.
+    is_reported: [bool; 2],
     /// Its listener was closed while it was being made: it may never be accepted.
     pub(crate) may_be_unheard: bool,
     /// Since when one end is gone.
@@ -68,7 +68,7 @@ struct Flow {
     is_unwanted: bool,
 }
 
-/// What is done at one end.
+/// An operation on one side.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Operation {
     Read(usize),
@@ -103,7 +103,7 @@ impl Connection {
             ends: [End::Awaited, End::Awaited],
             flows: [flow(2 * number), flow(2 * number + 1)],
             may_fail: false,
-            is_told: [false; 2],
+            is_reported: [false; 2],
             may_be_unheard: false,
             gone: None,
         }
@@ -118,7 +118,7 @@ impl Connection {
         matches!(self.ends[SERVER], End::Awaited) && !self.may_be_unheard
     }
 
-    /// What the next write of so many bytes carries.
+    /// The bytes of the next write of this length.
     pub(crate) fn next_piece(&self, side: usize, len: usize) -> &'static [u8] {
         piece(self.flows[side].stream, self.flows[side].written, len)
     }
@@ -136,7 +136,7 @@ impl Connection {
     pub(crate) async fn operate(&mut self, side: usize, operation: Operation, plan: Plan) {
         match std::mem::replace(&mut self.ends[side], End::Awaited) {
             End::Whole(mut stream) => {
-                // Nobody else holds it: who waits at this end is dropped before.
+                // There is no other handle: pending operations of this side are dropped before.
                 let whole = Rc::get_mut(&mut stream).expect("one owner");
                 self.operate_whole(side, whole, operation, plan).await;
                 let whole = Rc::into_inner(stream).expect("one owner");
@@ -215,7 +215,11 @@ impl Connection {
                 let mut data = Bytes::from_static(self.next_piece(side, len));
                 let written = plan.run(stream.write_bytes(&mut data)).await;
                 let taken = written.as_ref().and_then(|written| written.as_ref().ok().copied());
-                assert_eq!(data.len(), len - taken.unwrap_or(0), "what was taken is not told");
+                assert_eq!(
+                    data.len(),
+                    len - taken.unwrap_or(0),
+                    "the number of bytes taken is reported"
+                );
                 self.wrote(side, written, len);
             }
             Operation::Writable => {
@@ -235,7 +239,7 @@ impl Connection {
                     },)
                 })
                 .await;
-                // What was written to nobody may be why reading fails.
+                // An earlier write to a closed peer may be why reading fails.
                 self.wrote(side, was_written, len);
                 if let Some(read) = was_read {
                     self.read(side, read.map(|n| &buffer[..n]), len);
@@ -334,7 +338,7 @@ impl Connection {
         End::Blocking(stream)
     }
 
-    /// Checks what was read against what was written.
+    /// Compares the bytes read with the bytes written.
     pub(crate) fn read(&mut self, side: usize, result: Result<&[u8]>, room: usize) {
         if let Some(bytes) = self.received(side, result, room) {
             self.flows[1 - side].read += bytes;
@@ -358,7 +362,7 @@ impl Connection {
         match result {
             Ok([]) => {
                 let is_end = flow.is_finished && flow.read == flow.written;
-                let is_allowed = room == 0 || is_end || flow.is_unwanted || self.is_told[side];
+                let is_allowed = room == 0 || is_end || flow.is_unwanted || self.is_reported[side];
                 assert!(is_allowed, "an end of the stream that is none: {self:#?}");
                 None
             }
@@ -371,13 +375,13 @@ impl Connection {
             }
             Err(error) => {
                 assert!(self.may_fail, "reading failed with {error}: {self:#?}");
-                self.told(side, error.kind());
+                self.note_error(side, error.kind());
                 None
             }
         }
     }
 
-    /// Notes what a write took; `None` if it was dropped before it took anything.
+    /// Notes how much a write took; `None` if it was dropped before.
     pub(crate) fn wrote(&mut self, side: usize, result: Option<Result<usize>>, len: usize) {
         self.grow_old();
         match result {
@@ -393,18 +397,18 @@ impl Connection {
             Some(Err(error)) => {
                 let is_allowed = self.may_fail || self.flows[side].is_finished;
                 assert!(is_allowed, "writing failed with {error}: {self:#?}");
-                self.told(side, error.kind());
+                self.note_error(side, error.kind());
             }
         }
     }
 
-    /// Notes what an end was told. It is told once why the connection failed, and after that, as after
-    /// a shutdown of its own, that the pipe is broken.
-    fn told(&mut self, side: usize, kind: ErrorKind) {
+    /// Notes an error. The failure of the connection is reported once; after it, as after a
+    /// shutdown of its own, a side gets a broken pipe.
+    fn note_error(&mut self, side: usize, kind: ErrorKind) {
         match kind {
             ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::TimedOut => {
-                assert!(!self.is_told[side], "told of a failure again: {self:#?}");
-                self.is_told[side] = true;
+                assert!(!self.is_reported[side], "a failure was reported twice: {self:#?}");
+                self.is_reported[side] = true;
             }
             ErrorKind::BrokenPipe => {}
             kind => panic!("a connection that is over fails with {kind:?}: {self:#?}"),
@@ -435,7 +439,7 @@ impl Connection {
         self.may_fail |= self.gone.is_some_and(is_old);
     }
 
-    /// Reads what must come, which may be an error if it is allowed to be one.
+    /// Reads the remaining bytes; an error is accepted if the model allows it.
     pub(crate) async fn read_on(&mut self, side: usize) -> bool {
         let mut buffer = vec![0; 64 * 1024];
         let what = format!("a read at {side} of {self:?}");

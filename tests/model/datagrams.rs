@@ -1,4 +1,4 @@
-//! UDP sockets, and the datagrams under way to them.
+//! A model of UDP sockets, and of the datagrams in flight to them.
 
 use crate::plan::Plan;
 use crate::sequence::piece;
@@ -14,15 +14,15 @@ use std::rc::Rc;
 pub(crate) struct Socket {
     pub(crate) socket: Rc<UdpSocket>,
     pub(crate) address: SocketAddr,
-    /// What was sent to it and not received, with who sent it, in order.
+    /// The datagrams sent to it and not yet received, with their senders, in order.
     expected: VecDeque<(SocketAddr, u64, usize)>,
-    /// The stacks have stopped: what is under way is gone.
+    /// The stacks have stopped: datagrams in flight are lost.
     is_stopped: bool,
 }
 
-/// More than this is not under way to one socket, since it would drop what is past its bound.
+/// The bound on datagrams in flight to one socket, since beyond its own bound it would drop some.
 const UNDER_WAY_MAX: usize = 100_000;
-/// What one datagram counts for, in bytes, beside its payload.
+/// The cost of a datagram besides its payload, in bytes.
 const OVERHEAD: usize = 200;
 /// Each begins with its number.
 const NUMBER: usize = 8;
@@ -46,7 +46,7 @@ impl Socket {
         self.expected.push_back((from, number, len));
     }
 
-    /// Checks a datagram, of which `room` bytes were asked for, against what was sent.
+    /// Compares a datagram, received with `room` bytes, with the one sent.
     pub(crate) fn received(&mut self, result: Result<(&[u8], SocketAddr)>, room: usize) {
         if let Some(index) = self.look(result, room) {
             self.expected.remove(index);

@@ -1,8 +1,8 @@
-//! Random operations on the sockets of two stacks, against a model of what must come of them.
+//! Random operations on the sockets of two stacks, compared with a model.
 //!
 //! Futures are polled a few times and dropped, handles and halves are dropped anywhere, listeners
-//! and stacks are stopped while others wait for them. Every stream carries a sequence that shows a
-//! byte lost, repeated or moved at once. Time is virtual, so a seed always does the same.
+//! and stacks are stopped while tasks wait for them. Every stream carries a sequence that shows
+//! lost, repeated or reordered bytes at once. Time is virtual, so a seed always gives the same run.
 //!
 //! ```sh
 //! NETSTACK_MODEL_SEEDS=100 NETSTACK_MODEL_OPERATIONS=100000 cargo test --release -p tests --test model
@@ -64,5 +64,5 @@ fn run(seed: u64, operations: u64, done: Rc<Cell<u64>>) {
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is to be a number, not {text:?}")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {text:?}")))
 }

@@ -1,4 +1,4 @@
-//! How long somebody waits for a future.
+//! How long a future is polled before it is dropped.
 
 use futures::poll;
 use rand::RngExt;
@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-/// What happens between two looks at a future.
+/// The events between two polls of a future.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pause {
     Nothing,
@@ -48,7 +48,7 @@ impl Pause {
 }
 
 impl Plan {
-    /// For what is ready at once, or nearly so.
+    /// For operations that are ready at once, or nearly so.
     pub(crate) const PATIENT: Self = Self { polls: 10, pause: Pause::Turns(1) };
 
     pub(crate) fn random(random: &mut StdRng) -> Self {
@@ -68,7 +68,7 @@ impl Plan {
     }
 }
 
-/// Waits for what must come.
+/// Waits for an operation that must finish.
 pub(crate) async fn must<F: Future>(what: &str, future: F) -> F::Output {
     // Longer than the retransmissions of anything on a link that loses nothing.
     match tokio::time::timeout(Duration::from_secs(300), future).await {

@@ -1,4 +1,4 @@
-//! What the streams carry.
+//! The contents of the streams.
 
 use std::sync::LazyLock;
 use tests::noise;

@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 pub(crate) struct Waiting {
-    pub(crate) at: Place,
+    pub(crate) at: PendingCall,
     future: Pin<Box<dyn Future<Output = Outcome>>>,
     woken: Arc<Woken>,
 }
 
-/// What is waited for.
+/// A pending call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum PendingCall {
     /// The connection from this address.
     Connecting(SocketAddr),
     Accepting,
@@ -29,7 +29,7 @@ pub(crate) enum Place {
     Receiving(SocketAddr),
 }
 
-/// What came of it.
+/// The outcome of an operation.
 pub(crate) enum Outcome {
     Connected(Result<TcpStream>),
     Accepted(Result<(TcpStream, SocketAddr)>),
@@ -43,13 +43,13 @@ pub(crate) enum Outcome {
 }
 
 impl Waiting {
-    pub(crate) fn new(at: Place, future: impl Future<Output = Outcome> + 'static) -> Self {
+    pub(crate) fn new(at: PendingCall, future: impl Future<Output = Outcome> + 'static) -> Self {
         // The first look is like one after a wake-up.
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         Self { at, future: Box::pin(future), woken }
     }
 
-    /// Polls the future, which must not be ready if nobody woke it.
+    /// Polls the future, which must not be ready unless its waker was woken.
     pub(crate) fn look(&mut self) -> Option<Outcome> {
         let was_woken = self.woken.0.swap(false, Ordering::Relaxed);
         let waker = Waker::from(self.woken.clone());
@@ -57,8 +57,8 @@ impl Waiting {
             Poll::Pending => None,
             Poll::Ready(outcome) => {
                 // Writers are woken when half of the room is free, not with the first byte.
-                let may_be_early = matches!(self.at, Place::Writing(..));
-                assert!(was_woken || may_be_early, "nobody woke what waited at {:?}", self.at);
+                let may_be_early = matches!(self.at, PendingCall::Writing(..));
+                assert!(was_woken || may_be_early, "ready without a wake-up: {:?}", self.at);
                 Some(outcome)
             }
         }

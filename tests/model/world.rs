@@ -1,9 +1,9 @@
-//! Two stacks, everything on them, and what is done to it.
+//! Two stacks, their sockets, and the operations on them.
 
 use crate::connection::{CLIENT, Connection, End, Operation, SERVER};
 use crate::datagrams::{Socket, datagram, random_len};
 use crate::plan::{Pause, Plan, must};
-use crate::waiting::{Outcome, Place, Waiting};
+use crate::waiting::{Outcome, PendingCall, Waiting};
 use bytes::Bytes;
 
 use netstack::netsocket::netcore::{Config, Entropy, TcpConfig, tcp};
@@ -22,7 +22,7 @@ use std::time::Duration;
 /// The server's address.
 const SERVICE: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 0, 2), 80);
 const CLIENT_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-/// Nobody has this one.
+/// An unused address.
 const NOBODY: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 0, 99), 9);
 /// More connections are not made, so that each sees much.
 const CONNECTIONS_MAX: usize = 10;
@@ -115,10 +115,10 @@ impl World {
             51..55 => self.accept().await,
             55..57 => self.wait_to_accept(),
             57..64 => self.wait_at_a_stream(),
-            64..76 => self.look_at_one_who_waits(),
+            64..76 => self.poll_one_pending(),
             76..78 => self.give_one_up(),
             78..88 => self.exchange_datagrams().await,
-            88..90 => self.read_what_must_come().await,
+            88..90 => self.read_the_rest().await,
             90 => self.replace_listener().await,
             91 => self.look_at_the_sockets().await,
             _ => Pause::random(&mut self.random).pass().await,
@@ -154,7 +154,7 @@ impl World {
         }
         let Some(address) = self.new_connection() else { return };
         let net = self.near.clone();
-        self.waiting.push(Waiting::new(Place::Connecting(address), async move {
+        self.waiting.push(Waiting::new(PendingCall::Connecting(address), async move {
             Outcome::Connected(connecting(net, address).await)
         }));
     }
@@ -216,7 +216,7 @@ impl World {
     fn wait_to_accept(&mut self) {
         let Some(listener) = self.listener.clone() else { return };
         if self.waiting.len() < WAITING_MAX {
-            self.waiting.push(Waiting::new(Place::Accepting, async move {
+            self.waiting.push(Waiting::new(PendingCall::Accepting, async move {
                 Outcome::Accepted(listener.accept().await)
             }));
         }
@@ -255,8 +255,8 @@ impl World {
         }
         let stream = stream.clone();
         let len = self.random.random_range(1..5000);
-        let reading = Place::Reading(address, side);
-        let writing = Place::Writing(address, side);
+        let reading = PendingCall::Reading(address, side);
+        let writing = PendingCall::Writing(address, side);
         self.waiting.push(match self.random.random_range(0..5) {
             0 => Waiting::new(reading, async move {
                 let mut buffer = vec![0; len];
@@ -264,7 +264,7 @@ impl World {
                 Outcome::Peeked(peeked.map(|n| Bytes::copy_from_slice(&buffer[..n])), len)
             }),
             1 => Waiting::new(reading, async move {
-                // What was ready may have been read by another before this is looked at.
+                // The data may have been read by another task first.
                 stream.readable().await.expect("never fails");
                 Outcome::Ready
             }),
@@ -272,7 +272,7 @@ impl World {
                 stream.writable().await.expect("never fails");
                 Outcome::Ready
             }),
-            // One writer at a time: the model must know what comes next.
+            // One writer at a time: the model must know the order of bytes.
             3 if !self.waiting.iter().any(|waiting| waiting.at == writing) => {
                 let mut data = Bytes::from_static(connection.next_piece(side, len));
                 Waiting::new(writing, async move {
@@ -286,43 +286,43 @@ impl World {
         });
     }
 
-    fn look_at_one_who_waits(&mut self) {
+    fn poll_one_pending(&mut self) {
         if self.waiting.is_empty() {
             return;
         }
         let index = self.random.random_range(0..self.waiting.len());
         if let Some(outcome) = self.waiting[index].look() {
-            let place = self.waiting.swap_remove(index).at;
-            self.came(place, outcome);
+            let call = self.waiting.swap_remove(index).at;
+            self.note_outcome(call, outcome);
         }
     }
 
-    fn came(&mut self, place: Place, outcome: Outcome) {
-        match (place, outcome) {
-            (Place::Connecting(address), Outcome::Connected(result)) => {
+    fn note_outcome(&mut self, call: PendingCall, outcome: Outcome) {
+        match (call, outcome) {
+            (PendingCall::Connecting(address), Outcome::Connected(result)) => {
                 self.connected(address, result);
             }
-            (Place::Accepting, Outcome::Accepted(result)) => self.accepted(result),
-            (Place::Reading(address, side), Outcome::Read(result, room)) => {
+            (PendingCall::Accepting, Outcome::Accepted(result)) => self.accepted(result),
+            (PendingCall::Reading(address, side), Outcome::Read(result, room)) => {
                 let result = result.as_deref().map_err(|error| error.kind().into());
                 self.connection(address).read(side, result, room);
             }
-            (Place::Reading(address, side), Outcome::Peeked(result, room)) => {
+            (PendingCall::Reading(address, side), Outcome::Peeked(result, room)) => {
                 let result = result.as_deref().map_err(|error| error.kind().into());
                 self.connection(address).peeked(side, result, room);
             }
-            (Place::Writing(address, side), Outcome::Wrote(result, len)) => {
+            (PendingCall::Writing(address, side), Outcome::Wrote(result, len)) => {
                 self.connection(address).wrote(side, Some(result), len);
             }
-            (Place::Receiving(address), Outcome::Received(result)) => {
+            (PendingCall::Receiving(address), Outcome::Received(result)) => {
                 let mut sockets = self.near_sockets.iter_mut().chain(&mut self.far_sockets);
                 let socket = sockets.find(|socket| socket.address == address);
-                let socket = socket.expect("it goes after those who wait for it");
+                let socket = socket.expect("it is dropped after its pending calls");
                 let result = result.as_ref().map_err(|error| error.kind().into());
                 socket.received(result.map(|(bytes, from)| (&bytes[..], *from)), usize::MAX);
             }
             (_, Outcome::Ready) => {}
-            _ => unreachable!("each place has its outcome"),
+            _ => unreachable!("each call has its outcome"),
         }
     }
 
@@ -332,8 +332,8 @@ impl World {
             return;
         }
         let index = self.random.random_range(0..self.waiting.len());
-        let place = self.waiting.swap_remove(index).at;
-        if let Place::Connecting(address) = place {
+        let call = self.waiting.swap_remove(index).at;
+        if let PendingCall::Connecting(address) = call {
             self.gave_up_connecting(address);
         }
     }
@@ -389,7 +389,7 @@ impl World {
             8 => here[index].peek(room, plan).await,
             9 if self.waiting.len() < WAITING_MAX => {
                 let socket = here[index].socket.clone();
-                self.waiting.push(Waiting::new(Place::Receiving(address), async move {
+                self.waiting.push(Waiting::new(PendingCall::Receiving(address), async move {
                     Outcome::Received(socket.recv_bytes_from().await)
                 }));
             }
@@ -397,14 +397,14 @@ impl World {
                 must("a datagram", here[index].socket.readable()).await.expect("never fails");
             }
             _ if self.random.random_bool(0.1) => {
-                self.waiting.retain(|waiting| waiting.at != Place::Receiving(address));
+                self.waiting.retain(|waiting| waiting.at != PendingCall::Receiving(address));
                 here.swap_remove(index);
             }
             _ => {}
         }
     }
 
-    async fn read_what_must_come(&mut self) {
+    async fn read_the_rest(&mut self) {
         let Some((index, side)) = self.random_end() else { return };
         let address = self.connections[index].address;
         if self.connections[index].must_read(side) {
@@ -427,9 +427,9 @@ impl World {
         }
     }
 
-    /// What was not accepted is reset.
+    /// Unaccepted connections are reset.
     fn close_listener(&mut self) {
-        self.waiting.retain(|waiting| waiting.at != Place::Accepting);
+        self.waiting.retain(|waiting| waiting.at != PendingCall::Accepting);
         if self.listener.take().is_none() {
             return;
         }
@@ -456,10 +456,10 @@ impl World {
         }
     }
 
-    /// Ends everything in good order: all that was sent is received.
+    /// Closes everything: all data sent is received.
     async fn end(&mut self) {
         for waiting in std::mem::take(&mut self.waiting) {
-            if let Place::Connecting(address) = waiting.at {
+            if let PendingCall::Connecting(address) = waiting.at {
                 drop(waiting);
                 self.gave_up_connecting(address);
             }
@@ -470,7 +470,7 @@ impl World {
             let accepted = must("a connection to accept", listener.accept()).await;
             self.accepted(accepted);
         }
-        // What is not accepted now was to be left to the listener's end.
+        // Connections not accepted now are left to the listener's end.
         self.close_listener();
         for connection in &mut self.connections {
             for side in [CLIENT, SERVER] {
@@ -493,7 +493,7 @@ impl World {
         self.drop_all();
     }
 
-    /// Goes on with stacks that stop: whatever waits must end, and nothing may be made up.
+    /// Continues with stopping stacks: every pending call must end, without made-up data.
     async fn outlive(&mut self, stopped: impl Future, done: &Cell<u64>) {
         self.is_stopped = true;
         self.connections.iter_mut().for_each(Connection::stop);
@@ -503,9 +503,9 @@ impl World {
             done.set(done.get() + 1);
         }
         for waiting in std::mem::take(&mut self.waiting) {
-            let place = waiting.at;
+            let call = waiting.at;
             let outcome = must("the end of a wait", waiting.finish()).await;
-            self.came(place, outcome);
+            self.note_outcome(call, outcome);
         }
         for connection in &mut self.connections {
             connection.stop();
@@ -546,7 +546,8 @@ impl World {
 }
 
 fn is_at(waiting: &Waiting, address: SocketAddr, side: usize) -> bool {
-    waiting.at == Place::Reading(address, side) || waiting.at == Place::Writing(address, side)
+    waiting.at == PendingCall::Reading(address, side)
+        || waiting.at == PendingCall::Writing(address, side)
 }
 
 async fn connecting(net: Net, from: SocketAddr) -> Result<TcpStream> {

@@ -21,7 +21,7 @@ async fn servers(far: &Stack) -> (Server, JoinSet<()>) {
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let app = Router::new().route("/", get("hello"));
-        axum::serve(listener, app).await.expect("for ever");
+        axum::serve(listener, app).await.expect("no end");
     });
     (names, tasks)
 }

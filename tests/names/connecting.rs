@@ -47,9 +47,9 @@ async fn connections_are_made_by_name() {
     }
     let stream = net.tcp_connect("four.test:80").await.expect("a listener");
     assert_eq!(stream.peer_addr().expect("open"), v4);
-    let refused = net.tcp_connect("four.test:81").await.expect_err("nobody");
+    let refused = net.tcp_connect("four.test:81").await.expect_err("unused");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-    let refused = net.tcp_connect("web.test:81").await.expect_err("nobody");
+    let refused = net.tcp_connect("web.test:81").await.expect_err("unused");
     assert_eq!(refused.to_string(), "10.0.0.2:81: connection refused by the peer");
     let unknown = net.tcp_connect("none.test:80").await.expect_err("no name");
     assert_eq!(unknown.kind(), ErrorKind::NotFound);
@@ -86,14 +86,14 @@ async fn dead_address_costs_250_ms_and_leaves_no_socket() {
         drop((stream, given));
         sockets_are(&near, 0).await;
     }
-    // The answer for the one family is missing for ever.
+    // The answer for one family never arrives.
     let start = Instant::now();
     net.tcp_connect("slow.test:80").await.expect("a listener");
     let took = start.elapsed().as_millis();
     assert!((50..100).contains(&took), "{took} ms");
     // All of them are given up together.
     let holes = timeout(Duration::from_secs(1), net.tcp_connect("holes.test:80")).await;
-    holes.expect_err("nobody answers");
+    holes.expect_err("no host answers");
     tokio::time::sleep(Duration::from_secs(120)).await;
     sockets_are(&near, 0).await;
     drop(listener);

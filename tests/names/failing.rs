@@ -1,4 +1,4 @@
-//! What is not found, and who lies.
+//! Lookups that fail.
 
 use super::server::{Answer, Server, addresses, unknown};
 use super::{NOBODY, SERVER, ask, pair, resolver, sockets_are};
@@ -10,14 +10,14 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 #[tokio::test(start_paused = true)]
-async fn each_failure_says_what_it_is_and_of_which_name() {
+async fn each_failure_has_its_kind_and_names_the_name() {
     let (near, far) = pair().await;
     let _server = Server::start(far.net(), SERVER, |asked| match asked.name.as_str() {
         "empty.test." => Answer::Records(Vec::new()),
         "broken.test." => Answer::Code(ResponseCode::ServFail),
         "refused.test." => Answer::Code(ResponseCode::Refused),
         "silent.test." => Answer::Silence,
-        // One family is enough, whatever the other says.
+        // An answer for one family is enough.
         "half.test." if asked.kind == RecordType::AAAA => Answer::Code(ResponseCode::ServFail),
         "half.test." => addresses(asked, &["10.1.0.1"]),
         _ => unknown(),
@@ -37,15 +37,15 @@ async fn each_failure_says_what_it_is_and_of_which_name() {
     ] {
         let error = resolver.lookup_ip(name).await.expect_err(name);
         assert_eq!(error.kind(), kind, "{error}");
-        let told = error.to_string();
-        assert!(told.contains(name) && told.contains(text), "{told}");
+        let named = error.to_string();
+        assert!(named.contains(name) && named.contains(text), "{named}");
     }
     assert_eq!(resolver.lookup_ip("half.test").await.expect("known").len(), 1);
     sockets_are(&near, 0).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_takes_as_long_as_was_said() {
+async fn silent_servers_fail_the_lookup_at_its_timeout() {
     let (near, far) = pair().await;
     let server = Server::start(far.net(), SERVER, |_| Answer::Silence).await;
     let resolver = resolver(&near, &[SERVER], |config| {
@@ -63,10 +63,10 @@ async fn silence_takes_as_long_as_was_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_server_that_is_told() {
+async fn lookup_without_a_name_server_fails_with_the_cause() {
     let (near, _far) = pair().await;
     ask(&near, &[], &[]).await;
-    let error = near.net().resolver().lookup_ip("web.test").await.expect_err("nobody to ask");
+    let error = near.net().resolver().lookup_ip("web.test").await.expect_err("no name server");
     assert_eq!(error.kind(), ErrorKind::NotConnected);
     assert_eq!(error.to_string(), "web.test: the stack has no name server");
 }
@@ -89,7 +89,7 @@ async fn of_two_servers_one_may_be_dead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_that_do_not_answer_go_last_the_next_time() {
+async fn silent_servers_are_queried_last_the_next_time() {
     let (near, far) = pair().await;
     let _server = Server::start(far.net(), SERVER, |asked| addresses(asked, &["10.1.0.1"])).await;
     let dead = [format!("{NOBODY}:53"), "10.0.0.98:53".to_owned()];
@@ -121,9 +121,9 @@ async fn of_two_servers_one_may_know_nothing() {
             assert_eq!(found, [Ipv4Addr::new(10, 1, 0, 1)]);
         }
         assert!(bad.asked().last().is_some_and(|asked| asked.name == format!("{name}.")));
-        // Alone, it is told what it says.
+        // If it is the only server, its error is reported.
         let alone = resolver(&near, &[other], |_| {}).lookup_ipv4(name).await;
-        let error = alone.expect_err("nobody knows");
+        let error = alone.expect_err("no server resolves it");
         assert!(error.to_string().starts_with(&format!("{name}: ")), "{error}");
         assert_ne!(error.kind(), ErrorKind::NotFound, "{error}");
     }
@@ -131,7 +131,7 @@ async fn of_two_servers_one_may_know_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lookup_that_is_dropped_leaves_nothing() {
+async fn a_dropped_lookup_leaves_nothing() {
     let (near, far) = pair().await;
     let _server = Server::start(far.net(), SERVER, |asked| match asked.over_tcp {
         false if asked.name.starts_with("large") => Answer::Truncated,
@@ -144,7 +144,7 @@ async fn a_lookup_that_is_dropped_leaves_nothing() {
         timeout(Duration::from_millis(500), lookup).await.expect_err("silence");
         sockets_are(&near, 0).await;
     }
-    // One who waits for the same answer goes on waiting.
+    // Another lookup of the same name keeps waiting.
     let first = timeout(Duration::from_millis(500), resolver.lookup_ip("silent.test"));
     let (first, second) = tokio::join!(first, resolver.lookup_ip("silent.test"));
     first.expect_err("dropped");
@@ -153,7 +153,7 @@ async fn a_lookup_that_is_dropped_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stack_that_ends_ends_its_lookups() {
+async fn a_stopped_stack_ends_its_lookups() {
     let (near, far) = pair().await;
     let _server = Server::start(far.net(), SERVER, |_| Answer::Silence).await;
     let net = near.net().clone();

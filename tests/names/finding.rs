@@ -1,4 +1,4 @@
-//! What is found.
+//! Lookups that succeed.
 
 use super::server::{Answer, Asked, Server, addresses, alias, pointer, service, unknown};
 use super::{SERVER, ask, pair, resolver, sockets_are};
@@ -75,7 +75,7 @@ async fn records_of_each_kind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_cut_short_comes_over_tcp() {
+async fn truncated_answer_is_queried_again_over_tcp() {
     let (near, far) = pair().await;
     let server = Server::start(far.net(), SERVER, zone).await;
 
@@ -188,7 +188,7 @@ async fn a_thousand_lookups_leave_nothing_and_cannot_be_predicted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_answers_are_kept_than_was_said() {
+async fn the_cache_keeps_no_more_than_its_maximum() {
     let (near, far) = pair().await;
     let server = Server::start(far.net(), SERVER, |asked| addresses(asked, &["10.1.0.1"])).await;
     let names: Vec<String> = (0..1000).map(|index| format!("host{index}.test")).collect();
@@ -203,7 +203,7 @@ async fn no_more_answers_are_kept_than_was_said() {
 
     assert_eq!(asked_twice(0).await, 1000);
     assert_eq!(asked_twice(2000).await, 0);
-    // What is new may be kept for a while beside them, before it is seen to be too much.
+    // New entries may briefly be kept in addition, until the cache is trimmed.
     let few = asked_twice(10).await;
     assert!((500..=1000).contains(&few), "{few} of 1000 were asked for again");
 }

@@ -1,4 +1,4 @@
-//! Names: a stack that looks them up, and one with a name server. What waits does so in virtual time.
+//! Name resolution: a stack with a resolver, and one with a name server, in virtual time.
 
 mod clients;
 mod connecting;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Where the name server is.
 const SERVER: &str = "10.0.0.2:53";
-/// An address on the link that nobody has.
+/// An unused address on the link.
 const NOBODY: &str = "10.0.0.99";
 
 /// Two stacks joined by packets as they are on a wire; the first asks the second for names.

@@ -1,4 +1,4 @@
-//! Servers that do not do what the standards say.
+//! Servers that do not follow the standards.
 
 use super::server::{Answer, Asked, Server, addresses, alias, unknown};
 use super::{NOBODY, SERVER, ask, pair, resolver, sockets_are};
@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// What each name has that is known.
+/// The address of each existing name.
 const FOUND: [Ipv4Addr; 1] = [Ipv4Addr::new(10, 1, 0, 1)];
 
 fn found(asked: &Asked) -> Answer {
@@ -23,7 +23,7 @@ fn records(asked: &Asked, ips: &[&str]) -> Vec<RData> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_refuses_edns_is_asked_without() {
+async fn server_that_refuses_edns_is_queried_without() {
     let refusals: [fn() -> Answer; 10] = [
         || Answer::Code(ResponseCode::FormErr),
         || Answer::Code(ResponseCode::NotImp),
@@ -43,7 +43,7 @@ async fn who_refuses_edns_is_asked_without() {
             false => found(asked),
         })
         .await;
-        // The lame one says nothing about the name in either way.
+        // The lame server answers neither query.
         let is_lame = matches!(refusal(), Answer::Lame);
         let resolver = resolver(&near, &[SERVER], |config| config.attempts = 1);
 
@@ -51,8 +51,8 @@ async fn who_refuses_edns_is_asked_without() {
         let first = resolver.lookup_ipv4("a.test").await;
         assert!(start.elapsed() < Duration::from_millis(100), "{index}");
         if is_lame {
-            let error = first.expect_err("it knows nothing");
-            assert!(error.to_string().contains("nor asks others"), "{error}");
+            let error = first.expect_err("it has no answer");
+            assert!(error.to_string().contains("does not recurse"), "{error}");
             continue;
         }
         assert_eq!(first.expect("known"), FOUND, "{index}");
@@ -68,7 +68,7 @@ async fn who_refuses_edns_is_asked_without() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_silent_about_edns_is_asked_without() {
+async fn server_silent_to_edns_is_queried_without() {
     let (near, far) = pair().await;
     let server = Server::start(far.net(), SERVER, |asked| match asked.edns {
         true => Answer::Silence,
@@ -90,7 +90,7 @@ async fn who_is_silent_about_edns_is_asked_without() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_answers_with_edns_is_never_asked_without() {
+async fn server_that_answers_edns_is_not_queried_without() {
     let (near, far) = pair().await;
     let server = Server::start(far.net(), SERVER, |asked| match asked.name.as_str() {
         "a.test." => found(asked),
@@ -106,7 +106,7 @@ async fn who_answers_with_edns_is_never_asked_without() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_in_both_ways_is_told() {
+async fn an_error_with_and_without_edns_is_reported() {
     let (near, far) = pair().await;
     let server = Server::start(far.net(), SERVER, |_| Answer::Code(ResponseCode::FormErr)).await;
     let resolver = resolver(&near, &[SERVER], |config| config.attempts = 1);
@@ -119,7 +119,7 @@ async fn an_error_in_both_ways_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_cut_short_is_used_if_the_rest_cannot_be_had() {
+async fn truncated_answer_is_used_if_tcp_fails() {
     for is_refused in [true, false] {
         let (near, far) = pair().await;
         let zone = |asked: &Asked| match (asked.name.as_str(), asked.over_tcp) {
@@ -155,7 +155,7 @@ async fn what_was_cut_short_is_used_if_the_rest_cannot_be_had() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_server_is_asked_for_what_was_cut_short() {
+async fn truncated_answer_is_queried_at_the_next_server() {
     let (near, far) = pair().await;
     let other = "10.0.0.2:54";
     let _cut = Server::start_without_tcp(far.net(), SERVER, |asked| {
@@ -192,7 +192,7 @@ async fn an_answer_over_tcp_has_to_be_to_the_question() {
 #[tokio::test(start_paused = true)]
 async fn one_of_two_questions_may_go_unanswered() {
     let (near, far) = pair().await;
-    // Whoever is asked twice at a time answers once.
+    // A server that gets two queries at a time answers one.
     let last = Mutex::new(None::<Instant>);
     let _server = Server::start(far.net(), SERVER, move |asked| {
         let mut last = last.lock().expect("whole");
@@ -229,7 +229,7 @@ async fn one_family_waits_for_the_other_only_so_long() {
 
     assert_eq!(known, FOUND);
     assert!(start.elapsed() <= Duration::from_millis(2100), "{:?}", start.elapsed());
-    // If there is nothing to give meanwhile, all attempts are made.
+    // Without any partial answer, all attempts are made.
     let start = Instant::now();
     let error = resolver.lookup_ipv6("web.test").await.expect_err("silence");
     assert_eq!(error.kind(), ErrorKind::TimedOut);
@@ -269,7 +269,7 @@ async fn a_search_goes_on_after_a_failure_but_not_after_silence() {
 
     assert_eq!(resolver.lookup_ip("www").await.expect("known"), FOUND);
     assert_eq!(resolver.lookup_ipv4("www").await.expect("known"), FOUND);
-    // What could not be found out tells more than what is not there.
+    // A server failure outranks a negative answer.
     let error = resolver.lookup_ip("db").await.expect_err("unknown");
     assert!(error.to_string().contains("Server Failure"), "{error}");
     let error = resolver.lookup_ip("mail").await.expect_err("silence");
@@ -313,7 +313,7 @@ async fn aliases_lead_so_far_and_no_farther() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_server_is_asked_in_both_ways_and_then_the_next() {
+async fn silent_server_is_queried_both_ways_then_the_next() {
     let (near, far) = pair().await;
     let dead = format!("{NOBODY}:53");
     let resolver = resolver(&near, &[&dead, SERVER], |config| config.attempts = 1);

@@ -10,31 +10,31 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
-/// What it does with a question.
+/// The response to a query.
 pub(crate) enum Answer {
     /// Has these records, which may be none.
     Records(Vec<RData>),
     Code(ResponseCode),
-    /// The same of a server that knows nothing of EDNS.
+    /// The same from a server without EDNS.
     OldCode(ResponseCode),
-    /// Says that there is more than a datagram holds.
+    /// Truncated, without records.
     Truncated,
-    /// Says so, and has some of it.
+    /// Truncated, with some records.
     Part(Vec<RData>),
-    /// The same, and ends in the middle of a record.
+    /// The same, ending in the middle of a record.
     Torn(Vec<RData>),
     /// A header and nothing else.
     Bare(ResponseCode),
-    /// Is not responsible, and asks nobody.
+    /// A lame delegation: not authoritative, and not recursive.
     Lame,
     /// An answer to another question.
     Other,
-    /// Has the identifier of the question, and then what nobody can read.
+    /// The identifier of the query, followed by garbage.
     Garbage,
     Silence,
 }
 
-/// What it was asked.
+/// A query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) name: String,
@@ -74,7 +74,7 @@ impl Server {
         Self { asked, _tasks: tasks }
     }
 
-    /// One that refuses TCP.
+    /// A server that refuses TCP.
     pub(crate) async fn start_without_tcp(
         net: &Net,
         at: &str,
@@ -181,7 +181,7 @@ fn answer(
 }
 
 fn add(response: &mut Message, name: &Name, records: Vec<RData>) {
-    // What follows an alias is about the name that it leads to.
+    // The records after an alias are those of its target.
     let mut owner = name.clone();
     for data in records {
         let next = match &data {

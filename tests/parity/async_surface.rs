@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-/// Notes a call and what it gave.
+/// Notes a call and its result.
 macro_rules! note {
     ($seen:ident, $kind:ty: $call:expr) => {{
         let value: $kind = $call;
@@ -74,7 +74,7 @@ pub(super) fn socket(socket: &TcpSocket, local: SocketAddr) -> io::Result<Seen> 
     let _: u32 = socket.send_buffer_size()?;
     note!(seen, (): socket.set_recv_buffer_size(65536)?);
     note!(seen, (): socket.set_send_buffer_size(65536)?);
-    // The kernel doubles what it is told.
+    // The kernel doubles the value set.
     note!(seen, bool: socket.recv_buffer_size()? >= 65536);
     note!(seen, bool: socket.send_buffer_size()? >= 65536);
     note!(seen, SocketAddr: socket.local_addr()?);
@@ -107,7 +107,7 @@ pub(super) async fn streams(mut client: TcpStream, mut server: TcpStream) -> io:
     note!(seen, bool: client.poll_write_ready(&mut cx()).is_ready());
     note!(seen, bool: server.poll_peek(&mut cx(), &mut ReadBuf::new(&mut buf)).is_ready());
 
-    // Writing and reading, one way each.
+    // Writing and reading, one direction each.
     note!(seen, (): client.writable().await?);
     note!(seen, usize: client.try_write(b"abcd")?);
     note!(seen, usize: client.try_write_vectored(&[IoSlice::new(b"ef"), IoSlice::new(b"gh")])?);
@@ -168,7 +168,7 @@ pub(super) async fn streams(mut client: TcpStream, mut server: TcpStream) -> io:
     let mut three = [0; 3];
     note!(seen, usize: client.read_exact(&mut three).await?);
 
-    // Half-close, both ways.
+    // Half-close, in both directions.
     note!(seen, (): client.shutdown().await?);
     note!(seen, Result<usize, ErrorKind>: kind(client.try_write(b"x")));
     note!(seen, usize: server.read(&mut buf).await?);
@@ -228,7 +228,7 @@ pub(super) async fn datagrams(socket: &UdpSocket, peer: &UdpSocket) -> io::Resul
     note!(seen, Result<(), ErrorKind>: kind(peer.try_peek_sender().map(drop)));
     note!(seen, Result<usize, ErrorKind>: kind(peer.try_recv_buf(&mut Vec::with_capacity(8))));
 
-    // To whoever is named.
+    // To a given address.
     note!(seen, usize: socket.send_to(b"one", there).await?);
     note!(seen, usize: socket.try_send_to(b"two", there)?);
     note!(seen, usize: poll_fn(|cx| socket.poll_send_to(cx, b"three", there)).await?);

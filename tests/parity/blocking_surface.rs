@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, IoSlice, IoSliceMut, Read, Wr
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::time::Duration;
 
-/// Notes a call and what it gave.
+/// Notes a call and its result.
 macro_rules! note {
     ($seen:ident, $kind:ty: $call:expr) => {{
         let value: $kind = $call;

@@ -1,9 +1,9 @@
-//! One source for two families of sockets: what compiles for the kernel's compiles for these, and
-//! says the same when it runs.
+//! One source for two families of sockets: code that compiles for the kernel's sockets compiles for
+//! ours, and gives the same results.
 //!
 //! `async_surface.rs` names every method and bound of `tokio::net`'s sockets that needs no file
-//! descriptor, `blocking_surface.rs` those of `std::net`'s. `kernel.rs` and `ours.rs` say which
-//! sockets they mean.
+//! descriptor, `blocking_surface.rs` those of `std::net`'s. `kernel.rs` and `ours.rs` import the
+//! sockets.
 
 #![allow(clippy::duplicate_mod, reason = "that is the point")]
 
@@ -13,7 +13,7 @@ mod ours;
 use netstack::Pair;
 use std::net::SocketAddr;
 
-/// What a surface has seen, a line for each call.
+/// The results of a surface, a line for each call.
 type Seen = Vec<String>;
 
 /// The addresses that a surface may use: one to listen on and one to connect from.

@@ -1,4 +1,4 @@
-//! The two ends of a connection.
+//! The two sides of a connection.
 
 use crate::plan::{Connection, Manner};
 use netstack::Net;
@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::sleep;
 
-/// Does the client's part. Returns the stream, unless it was to be dropped.
+/// Runs the client. Returns the stream, unless the plan is to drop it.
 pub(crate) async fn call(net: Net, plan: Connection) -> Option<TcpStream> {
     sleep(plan.begin).await;
     let (v4, v6) = (["10.0.0.2:80", "10.0.0.1:80"], ["[fd00::2]:80", "[fd00::1]:80"]);
@@ -41,7 +41,7 @@ pub(crate) async fn call(net: Net, plan: Connection) -> Option<TcpStream> {
         }
         Manner::Drop { after } => {
             let sending = async {
-                // What has not left when the other side is done is never sent.
+                // Unsent bytes are never sent once the other side is done.
                 pace(0).send(&mut to, &plan.up).await?;
                 std::future::pending::<io::Result<()>>().await
             };
@@ -57,8 +57,8 @@ pub(crate) async fn call(net: Net, plan: Connection) -> Option<TcpStream> {
     Some(stream)
 }
 
-/// Does the server's part, for the connection whose number the client says; `None` if it ends
-/// before that.
+/// Runs the server, for the connection whose number the client sends; `None` if it ends before
+/// that.
 pub(crate) async fn serve(stream: &mut TcpStream, plans: &[Connection]) -> Option<u32> {
     let number = stream.read_u32().await.ok()?;
     let plan = &plans[number as usize];
@@ -87,7 +87,7 @@ pub(crate) async fn serve(stream: &mut TcpStream, plans: &[Connection]) -> Optio
     };
     match ended {
         Ok(()) => {}
-        // The client was cut off in the middle, and so was what it sent.
+        // The client was aborted in the middle, and its data with it.
         Err(error) if matches!(plan.manner, Manner::Drop { .. }) => {
             let kinds = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, CUT_OFF];
             assert!(kinds.contains(&error.kind()), "the server: {error}; {plan}");
@@ -97,7 +97,7 @@ pub(crate) async fn serve(stream: &mut TcpStream, plans: &[Connection]) -> Optio
     Some(number)
 }
 
-/// What [`Pace::receive`] says of a stream that ends too early.
+/// What [`Pace::receive`] returns for a stream that ends too early.
 const CUT_OFF: ErrorKind = ErrorKind::UnexpectedEof;
 
 /// In what pieces, and with what pauses, an end sends or receives.
@@ -129,7 +129,7 @@ impl<'a> Pace<'a> {
         to.shutdown().await
     }
 
-    /// Receives what is expected, and then the end.
+    /// Receives the expected bytes, and then the end.
     async fn receive(
         mut self,
         from: &mut (impl AsyncRead + Unpin),
@@ -141,7 +141,7 @@ impl<'a> Pace<'a> {
         Ok(())
     }
 
-    /// Receives what is expected, whatever comes after it.
+    /// Receives the expected bytes, and ignores the rest.
     async fn receive_some(
         mut self,
         from: &mut (impl AsyncRead + Unpin),

@@ -1,4 +1,4 @@
-//! What a run leaves that fails: the command that repeats it, and its packets.
+//! The output of a failing run: the command that repeats it, and its packets.
 
 use netstack::sim::{self, LinkConfig};
 use std::path::PathBuf;
@@ -23,14 +23,14 @@ fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let program = std::env::current_exe().expect("a test has a file");
     let mut command = Command::new(program);
     command.args(arguments).env_remove("NETSTACK_SIM_SEED").env_remove("NETSTACK_SIM_PCAP");
-    // As cargo sets them; whoever has started this program may not have been cargo.
+    // As cargo sets them; this program may have been started otherwise.
     command.env("CARGO_PKG_NAME", env!("CARGO_PKG_NAME"));
     command.env("CARGO_MANIFEST_DIR", env!("CARGO_MANIFEST_DIR"));
     command.envs(variables.iter().copied()).env(FAIL_VARIABLE, "1");
     command.output().expect("this program can be run")
 }
 
-/// What follows `start` on its line.
+/// The rest of the line after `start`.
 fn after(output: &Output, start: &str) -> String {
     let text = [&output.stdout[..], &output.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();
@@ -39,7 +39,7 @@ fn after(output: &Output, start: &str) -> String {
 }
 
 #[test]
-fn a_failing_run_prints_what_repeats_it_and_keeps_packets() {
+fn a_failing_run_prints_its_command_and_keeps_its_packets() {
     let name = "failing::pings_are_answered_and_seed_3_fails_if_asked";
     let first = run(&["--exact", name], &[]);
     assert!(!first.status.success());

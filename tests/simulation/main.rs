@@ -39,9 +39,9 @@ const SEED_VARIABLE: &str = "NETSTACK_SIM_SEED";
 const NAME: &str = "streams_arrive_whole_whatever_the_link_does";
 
 #[test]
-fn streams_arrive_whole_whatever_the_link_does() {
+fn streams_arrive_whole_over_any_link() {
     let seeds = match std::env::var(SEEDS_VARIABLE) {
-        // `sim::run` takes the one that is asked for.
+        // `sim::run` uses the seed of the environment, if set.
         _ if std::env::var_os(SEED_VARIABLE).is_some() => 1,
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{SEEDS_VARIABLE}={text}?")),
         Err(_) => SEEDS,

@@ -1,4 +1,4 @@
-//! What one seed draws.
+//! The random plan of a seed.
 
 use netstack::sim::LinkConfig;
 use netstack::{Config, TcpConfig};
@@ -7,7 +7,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use std::fmt;
 use std::time::Duration;
 
-/// The link, the stacks, and what is done with them.
+/// The link, the stacks, and the connections.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) link: LinkConfig,
@@ -28,32 +28,32 @@ pub(crate) struct Connection {
     /// When.
     pub(crate) begin: Duration,
     pub(crate) manner: Manner,
-    /// What the client sends: first the number.
+    /// The client's data: first the number.
     pub(crate) up: Vec<u8>,
-    /// What the server sends.
+    /// The server's data.
     pub(crate) down: Vec<u8>,
     /// The most that is written or read at once, in bytes.
     pub(crate) chunk_max: usize,
     /// The longest pause between two chunks.
     pub(crate) pause_max: Duration,
-    /// For all that is drawn on the way.
+    /// For random choices during the run.
     pub(crate) seed: u64,
 }
 
-/// Who sends when.
+/// The order of sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
     /// Both at once.
     Both,
-    /// The server answers once the client has said all and shut down.
+    /// The server answers once the client has sent all and shut down.
     Answer,
-    /// The client says its number, and the rest once the server has shut down.
+    /// The client sends its number, and the rest once the server has shut down.
     Greeting,
     /// Both at once, until the client has received so many bytes and drops its handle.
     Drop { after: usize },
 }
 
-/// An hour is more than enough for what is tried again once a minute.
+/// An hour is more than enough for retransmissions once a minute.
 const HOUR: Duration = Duration::from_secs(3600);
 
 impl Plan {
@@ -133,7 +133,7 @@ impl Connection {
         }
     }
 
-    /// Whether the server must have heard of it when the client is done.
+    /// Whether the server must have got its number when the client is done.
     pub(crate) fn is_surely_accepted(&self) -> bool {
         !matches!(self.manner, Manner::Drop { after: 0 })
     }

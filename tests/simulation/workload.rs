@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// What all seeds did together.
+/// Totals over all seeds.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) seeds: u64,
@@ -49,7 +49,7 @@ impl fmt::Display for Totals {
 
 /// Much longer than any seed takes.
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// A server hears of a client that vanished when it asks.
+/// With keep-alive a server notices a vanished client.
 const KEEP_ALIVE: KeepAlive =
     KeepAlive { idle: Duration::from_secs(60), interval: Duration::from_secs(30), count: 1000 };
 
@@ -155,7 +155,7 @@ async fn accept(
                 servers.spawn(async move {
                     stream.set_keepalive(Some(KEEP_ALIVE)).expect("valid");
                     let number = connection::serve(&mut stream, &plans).await;
-                    // Nobody hears it once everything is over.
+                    // The datagrams are not received once everything is closed.
                     let _ = done.send((number, stream));
                 });
             }

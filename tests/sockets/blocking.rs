@@ -46,7 +46,7 @@ fn threads_talk_line_by_line() {
 }
 
 #[test]
-fn megabytes_go_both_ways_at_once() {
+fn megabytes_are_sent_in_both_directions_at_once() {
     let (near, far) = pair();
     let (client, server) = connect(&near, &far);
     let data = noise(20 << 20);
@@ -119,12 +119,12 @@ fn a_shut_down_read_half_wakes_its_reader() {
 }
 
 #[test]
-fn connecting_to_nobody_takes_as_long_as_it_may() {
+fn connect_to_an_unused_address_fails_at_its_timeout() {
     let (near, _far) = pair();
     let (start, timeout) = (Instant::now(), Duration::from_millis(100));
 
     let target = "10.0.0.99:80".parse().expect("an address");
-    let error = near.net().blocking().tcp_connect_timeout(&target, timeout).expect_err("nobody");
+    let error = near.net().blocking().tcp_connect_timeout(&target, timeout).expect_err("unused");
 
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(start.elapsed() >= timeout);
@@ -174,7 +174,7 @@ fn datagrams_and_pings_from_threads() {
 }
 
 #[test]
-fn threads_intercept_what_is_sent_to_anybody() {
+fn threads_intercept_traffic_to_any_address() {
     let (near, far) = Pair::new().spawn_threads().expect("threads");
     let (near, far) = (near.net().blocking(), far.net().blocking());
     let route = netstack::netsocket::Route::default_via("10.0.0.2".parse().expect("an address"));
@@ -189,8 +189,8 @@ fn threads_intercept_what_is_sent_to_anybody() {
     let (n, peer, local) = udp.recv_from_to(&mut [0; 16]).expect("a datagram");
     assert_eq!((n, local), (5, "[::ffff:192.0.2.7]:53".parse().expect("an address")));
     udp.send_from_to(b"there", local, peer).expect("room");
-    assert_eq!(sender.recv(&mut [0; 16]).expect("from whom it asked"), 5);
-    let _client = near.tcp_connect("192.0.2.7:443").expect("somebody takes it");
+    assert_eq!(sender.recv(&mut [0; 16]).expect("from the address it sent to"), 5);
+    let _client = near.tcp_connect("192.0.2.7:443").expect("intercepted");
     let (taken, _) = tcp.accept().expect("a client");
     assert_eq!(taken.local_addr().expect("connected").port(), 443);
 }

@@ -93,7 +93,7 @@ async fn dropped_accepts_lose_no_connection() {
 #[tokio::test(start_paused = true)]
 async fn dropped_connects_leave_nothing() {
     let (near, far) = pair();
-    // Nobody has this address: the SYN is never answered.
+    // An unused address: the SYN is never answered.
     for _ in 0..100 {
         let mut connecting = pin!(near.net().tcp_connect("10.0.0.99:80"));
         assert!(poll!(connecting.as_mut()).is_pending());

@@ -49,13 +49,13 @@ async fn a_fast_sender_waits_for_room() {
     assert_eq!(sent, 5000);
 }
 
-/// An unconnected socket hears of no closed port, but be sure.
+/// An unconnected socket reports no closed port, but to be sure.
 fn refused(error: std::io::Error) -> std::io::Result<usize> {
     Err(error)
 }
 
 #[tokio::test(start_paused = true)]
-async fn pings_are_answered_and_lost_ones_never() {
+async fn pings_to_an_unused_address_are_not_answered() {
     let (near, far) = pair();
     for target in ["10.0.0.2", "fd00::2"] {
         let socket = near.net().ping(target.parse().expect("an address")).await.expect("free");
@@ -71,7 +71,7 @@ async fn pings_are_answered_and_lost_ones_never() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_sent_to_anybody_is_intercepted_and_answered() {
+async fn traffic_to_any_address_is_intercepted_and_answered() {
     let (near, far) = pair();
     for gateway in ["10.0.0.2", "fd00::2"] {
         let route = Route::default_via(gateway.parse().expect("an address"));
@@ -93,14 +93,14 @@ async fn what_is_sent_to_anybody_is_intercepted_and_answered() {
         let dialled: std::net::SocketAddr = dialled.parse().expect("an address");
         assert_eq!((local.ip().to_canonical(), local.port()), (dialled.ip(), dialled.port()));
         udp.send_from_to(b"there", local, peer).await.expect("room");
-        assert_eq!(sender.recv(&mut buffer).await.expect("from whom it asked"), 5);
+        assert_eq!(sender.recv(&mut buffer).await.expect("from the address it sent to"), 5);
         let nowhere = udp.send_to(b"x", peer).await;
         assert_eq!(nowhere.map_err(|e| e.kind()).err(), Some(ErrorKind::AddrNotAvailable));
 
         let (client, taken) = tokio::join!(near.net().tcp_connect(dialled), tcp.accept());
         let taken = taken.expect("a client").0.local_addr().expect("connected");
         assert_eq!((taken.ip().to_canonical(), taken.port()), (dialled.ip(), dialled.port()));
-        client.expect("somebody takes it");
+        client.expect("intercepted");
     }
 
     drop((udp, tcp));

@@ -1,4 +1,4 @@
-//! What ends a connection, as reading, writing and connecting tell it apart.
+//! Errors that end a connection, at reading, writing and connecting.
 
 use super::{all_is_gone, connect, pair};
 use netstack::device::{PipeEnd, pipe};
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 /// The kind of an error, and its cause.
-fn told<T>(result: io::Result<T>) -> (ErrorKind, Error) {
+fn kind_and_cause<T>(result: io::Result<T>) -> (ErrorKind, Error) {
     let Err(error) = result else { panic!("it did not fail") };
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
     (error.kind(), *cause.expect("the cause is kept"))
@@ -22,22 +22,22 @@ async fn a_closed_port_refuses() {
 
     let connecting = near.net().tcp_connect("10.0.0.2:80").await;
 
-    assert_eq!(told(connecting), (ErrorKind::ConnectionRefused, Error::Refused));
+    assert_eq!(kind_and_cause(connecting), (ErrorKind::ConnectionRefused, Error::Refused));
     all_is_gone([&near, &far]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_at_the_other_end_times_out() {
+async fn connect_to_an_unused_address_times_out() {
     let (near, far) = pair();
 
     let connecting = near.net().tcp_connect("10.0.0.99:80").await;
 
-    assert_eq!(told(connecting), (ErrorKind::TimedOut, Error::TimedOut));
+    assert_eq!(kind_and_cause(connecting), (ErrorKind::TimedOut, Error::TimedOut));
     all_is_gone([&near, &far]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reset_is_told_once_to_reader_or_writer() {
+async fn a_reset_is_reported_once_to_reader_or_writer() {
     let (near, far) = pair();
     let (mut client, server, listener) = connect(&near, &far).await;
     server.set_linger(Some(Duration::ZERO)).expect("never fails");
@@ -45,8 +45,8 @@ async fn a_reset_is_told_once_to_reader_or_writer() {
     drop(server);
 
     let reset = (ErrorKind::ConnectionReset, Error::Reset);
-    assert_eq!(told(client.read(&mut [0]).await), reset);
-    assert_eq!(told(client.write(b"x").await), (ErrorKind::BrokenPipe, Error::Ended));
+    assert_eq!(kind_and_cause(client.read(&mut [0]).await), reset);
+    assert_eq!(kind_and_cause(client.write(b"x").await), (ErrorKind::BrokenPipe, Error::Ended));
     assert_eq!(client.read(&mut [0]).await.expect("the end"), 0);
     drop((client, listener));
     all_is_gone([&near, &far]).await;
@@ -71,8 +71,8 @@ async fn a_peer_that_stops_acknowledging_times_out() {
     client.write_all(b"unheard").await.expect("room");
 
     let timed_out = (ErrorKind::TimedOut, Error::TimedOut);
-    assert_eq!(told(client.read(&mut [0]).await), timed_out);
-    assert_eq!(told(client.write(b"x").await), (ErrorKind::BrokenPipe, Error::Ended));
+    assert_eq!(kind_and_cause(client.read(&mut [0]).await), timed_out);
+    assert_eq!(kind_and_cause(client.write(b"x").await), (ErrorKind::BrokenPipe, Error::Ended));
 }
 
 /// A stack and the other end of its device.
@@ -83,7 +83,7 @@ fn host(number: u8) -> (Stack, PipeEnd) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stack_that_is_gone_is_told_to_all() {
+async fn a_dropped_stack_is_reported_to_all_sockets() {
     let (near, far) = pair();
     let (mut client, server, listener) = connect(&near, &far).await;
     let net = near.net().clone();
@@ -91,20 +91,20 @@ async fn a_stack_that_is_gone_is_told_to_all() {
     drop(near);
 
     let gone = (ErrorKind::BrokenPipe, Error::StackGone);
-    assert_eq!(told(client.read(&mut [0]).await), gone);
-    assert_eq!(told(client.write(b"x").await), gone);
-    assert_eq!(told(net.tcp_connect("10.0.0.2:80").await), gone);
+    assert_eq!(kind_and_cause(client.read(&mut [0]).await), gone);
+    assert_eq!(kind_and_cause(client.write(b"x").await), gone);
+    assert_eq!(kind_and_cause(net.tcp_connect("10.0.0.2:80").await), gone);
     drop((server, listener));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stack_that_was_shut_down_is_told_to_datagram_sockets() {
+async fn a_shut_down_stack_is_reported_to_datagram_sockets() {
     let (near, _far) = pair();
     let socket = near.net().udp_bind("10.0.0.1:9").await.expect("a free port");
 
     near.shutdown(Duration::from_secs(1)).await.expect("a pipe does not fail");
 
     let gone = (ErrorKind::BrokenPipe, Error::StackGone);
-    assert_eq!(told(socket.recv_from(&mut [0]).await), gone);
-    assert_eq!(told(socket.send_to(b"x", "10.0.0.2:9").await), gone);
+    assert_eq!(kind_and_cause(socket.recv_from(&mut [0]).await), gone);
+    assert_eq!(kind_and_cause(socket.send_to(b"x", "10.0.0.2:9").await), gone);
 }

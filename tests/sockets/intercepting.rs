@@ -1,4 +1,4 @@
-//! Connections of which the program decides before their peers hear anything.
+//! Connections on which the program decides before their peers get an answer.
 
 use super::{all_is_gone, pair};
 use futures::FutureExt;
@@ -12,9 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const DIALLED: &str = "192.0.2.7:443";
 
 #[tokio::test(start_paused = true)]
-async fn a_port_that_is_closed_upstream_is_closed_here() {
+async fn a_port_closed_upstream_is_closed_here() {
     let (near, far, listener) = intercepted().await;
-    // Who stands behind the gateway, as far as the gateway knows.
+    // The host behind the gateway, as far as the gateway knows.
     let upstream = |address: SocketAddr| match address.port() {
         443 => Ok(()),
         25 => Err(ErrorKind::ConnectionRefused),
@@ -59,15 +59,15 @@ async fn a_port_that_is_closed_upstream_is_closed_here() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_told_before_the_program_decides() {
+async fn peer_gets_no_answer_before_the_program_decides() {
     let (near, far, listener) = intercepted().await;
     let mut dialling = Box::pin(near.net().tcp_connect(DIALLED));
     assert!((&mut dialling).now_or_never().is_none());
     let pending = listener.next().await.expect("it runs");
     let (peer, local) = (pending.peer_addr(), pending.local_addr());
-    // The SYN is sent again meanwhile.
+    // The SYN is retransmitted meanwhile.
     let early = tokio::time::timeout(Duration::from_secs(10), &mut dialling).await;
-    assert!(early.is_err(), "nobody has answered");
+    assert!(early.is_err(), "not answered yet");
     assert!(listener.next().now_or_never().is_none(), "it is the same attempt");
 
     let (dialled, accepted) = tokio::join!(dialling, pending.accept());
@@ -149,7 +149,7 @@ async fn attempts_end_with_their_time_their_listener_and_their_stack() {
     let accepted = again.accept().await.map_err(|error| error.kind()).err();
     assert_eq!(accepted, Some(ErrorKind::ConnectionAborted));
     let refused = dialling.await.expect("no panic").map_err(|error| error.kind());
-    assert_eq!(refused, Err(ErrorKind::ConnectionRefused), "nobody listens any more");
+    assert_eq!(refused, Err(ErrorKind::ConnectionRefused), "the listener is closed");
 
     let listener = far.net().tcp_intercept().await.expect("it is free again");
     let dialling = dial();

@@ -1,4 +1,4 @@
-//! What a panic of a user's code ends, and what the reason of an end is called.
+//! The effects of a panic in user code, and the errors that name the cause of an end.
 
 use super::pair;
 use bytes::Bytes;
@@ -135,7 +135,7 @@ async fn a_device_that_panics_ends_the_stack_and_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_device_that_panics_when_dropped_keeps_no_shutdown_waiting() {
+async fn a_device_that_panics_when_dropped_blocks_no_shutdown() {
     let (stack, _far) = brittle(Spot::Drop);
     let socket = stack.net().udp_bind("10.0.0.2:9").await.expect("free");
     socket.send_to(b"x", "10.0.0.1:9").await.expect("room");
@@ -160,9 +160,9 @@ async fn an_uplink_whose_device_panics_leaves_the_switch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hook_that_panics_is_told_of_the_next_event() {
-    let told = Arc::new(AtomicUsize::new(0));
-    let counter = told.clone();
+async fn a_hook_that_panics_gets_the_next_event() {
+    let events = Arc::new(AtomicUsize::new(0));
+    let counter = events.clone();
     let config = dhcp::Config::default().on_event(move |_| {
         counter.fetch_add(1, Ordering::Relaxed);
         panic!("as the test wants");
@@ -175,12 +175,12 @@ async fn a_hook_that_panics_is_told_of_the_next_event() {
     }
     tokio::time::sleep(Duration::from_millis(1)).await;
 
-    assert_eq!(told.load(Ordering::Relaxed), 3);
+    assert_eq!(events.load(Ordering::Relaxed), 3);
     assert!(stack.net().snapshot().await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_cannot_begin_is_told_of_and_the_stack_goes_on() {
+async fn a_failed_client_is_reported_and_the_stack_runs_on() {
     let (device, _far) = pipe(16, 1500);
     let config = netstack::Config { sockets_max: 0, ..netstack::Config::default() };
     let builder = Builder::new().config(config).dhcp(dhcp::Config::default());
@@ -209,7 +209,7 @@ async fn waiting_for_the_end_leaves_the_stack_to_be_shut_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_device_that_fails_says_why_to_everybody() {
+async fn a_device_failure_is_reported_to_all_sockets() {
     struct Failing(PipeDevice);
     impl Link for Failing {
         type Slot<'a> = <PipeDevice as Link>::Slot<'a>;
@@ -243,7 +243,7 @@ async fn a_device_that_fails_says_why_to_everybody() {
     let (device, far) = pipe(16, 1500);
     let stack = Builder::new().spawn(Failing(device)).expect("a stack");
     let socket = stack.net().udp_bind("127.0.0.1:9").await.expect("free");
-    // Once the stack waits: what comes before is just received.
+    // Once the stack waits: bytes that arrive before are just received.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(far.send(Bytes::from_static(b"x")).await);
 
@@ -254,7 +254,7 @@ async fn a_device_that_fails_says_why_to_everybody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waker_that_panics_ends_nothing_but_its_own_wait() {
+async fn a_waker_that_panics_ends_only_its_own_wait() {
     struct Panics;
     impl Wake for Panics {
         fn wake(self: Arc<Self>) {

@@ -10,7 +10,7 @@ use tests::noise;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_sends_what_was_written_and_returns() {
+async fn shutdown_sends_all_written_data_and_returns() {
     let (near, far) = pair();
     let (mut client, mut server, listener) = connect(&near, &far).await;
     let data = noise(500_000);
@@ -34,7 +34,7 @@ async fn shutdown_sends_what_was_written_and_returns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_cuts_off_what_does_not_end_by_the_deadline() {
+async fn shutdown_aborts_open_connections_at_the_deadline() {
     let (near, far) = pair();
     let (mut client, mut server, _listener) = connect(&near, &far).await;
     let writing = tokio::spawn(async move { client.write_all(&vec![7; 64 << 20]).await });
@@ -52,7 +52,7 @@ async fn shutdown_cuts_off_what_does_not_end_by_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_a_stack_resolves_everything_that_waits() {
+async fn dropping_a_stack_resolves_all_pending_operations() {
     let (near, far) = pair();
     let (mut client, _server, _listener) = connect(&near, &far).await;
     let listener = near.net().tcp_listen("10.0.0.1:81").await.expect("free");
@@ -78,7 +78,7 @@ async fn dropping_a_stack_resolves_everything_that_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_a_pipe_ends_the_stack() {
+async fn dropping_the_other_end_of_a_pipe_ends_the_stack() {
     let (device, far) = pipe(16, 1500);
     let stack = Builder::new().spawn(device).expect("a runtime");
     let socket = stack.net().udp_bind("127.0.0.1:9").await.expect("free");
@@ -104,7 +104,7 @@ async fn closes_are_not_lost_in_a_stalled_stack() {
         sockets.push(near.net().udp_bind("[::1]:0").await.expect("free"));
     }
 
-    // Nothing runs between these drops, whatever the channel holds.
+    // No task runs between these drops, whatever the channel holds.
     drop((streams, sockets, listener));
 
     super::all_is_gone([&near, &far]).await;

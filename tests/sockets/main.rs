@@ -1,4 +1,4 @@
-//! The sockets on running stacks. What waits does so in virtual time.
+//! Sockets on running stacks, in virtual time where they wait.
 
 mod blocking;
 mod cancel;

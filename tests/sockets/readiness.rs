@@ -25,7 +25,7 @@ async fn would_block_of_an_operation_clears_readiness() {
 
     server.try_io(Interest::READABLE, would_block::<()>).expect_err("it would");
 
-    // What is there is not looked at again before more has come.
+    // Received bytes do not make it ready again before more arrive.
     let called = Cell::new(false);
     let again = server.try_io(Interest::READABLE, || {
         called.set(true);
@@ -65,12 +65,12 @@ async fn async_io_calls_its_operation_once_for_each_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_poll_of_async_io_ends_outside_of_tokio() {
+async fn async_io_returns_would_block_outside_of_tokio() {
     let (near, far) = pair();
     let (client, _server, _listener) = connect(&near, &far).await;
     let udp = near.net().udp_bind("10.0.0.1:0").await.expect("a free port");
 
-    // No budget of tokio's ends the poll.
+    // tokio's coop budget does not end the poll.
     let polled = poll_fn(|cx| {
         let writing = pin!(client.async_io(Interest::WRITABLE, would_block::<()>));
         let sending = pin!(udp.async_io(Interest::WRITABLE, would_block::<()>));
@@ -82,7 +82,7 @@ async fn one_poll_of_async_io_ends_outside_of_tokio() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn end_of_stream_stays_ready_whatever_an_operation_says() {
+async fn end_of_stream_stays_ready_after_would_block() {
     let (near, far) = pair();
     let (mut client, server, _listener) = connect(&near, &far).await;
     client.shutdown().await.expect("open");

@@ -54,7 +54,7 @@ async fn a_mebibyte_in_small_pieces_arrives_whole_then_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_the_write_half_ends_the_stream_and_reading_goes_on() {
+async fn dropping_the_write_half_sends_fin_and_reading_works() {
     let (near, far) = pair();
     let (client, mut server, listener) = connect(&near, &far).await;
     let (mut read, mut write) = client.into_split();
@@ -171,7 +171,7 @@ async fn peeking_leaves_the_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn options_read_back_what_was_set() {
+async fn options_read_back() {
     let (near, far) = pair();
     let (client, server, listener) = connect(&near, &far).await;
 
@@ -192,7 +192,7 @@ async fn options_read_back_what_was_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn text_that_is_no_address_is_refused() {
+async fn invalid_address_strings_are_refused() {
     let (near, _far) = pair();
     for text in ["", "10.0.0.2", "10.0.0.2:99999", "[fd00::2:80"] {
         let error = near.net().tcp_connect(text).await.expect_err("not an address");

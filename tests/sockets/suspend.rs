@@ -54,7 +54,7 @@ async fn an_idle_connection_goes_on_after_a_suspend() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transfer_goes_on_after_suspends() {
+async fn a_transfer_continues_after_suspends() {
     let World { near, far, near_clock, mut client, mut server, _listener, _switch } = world().await;
     let data = noise(2_000_000);
     let expected = data.clone();
@@ -82,7 +82,7 @@ async fn a_transfer_goes_on_after_suspends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_a_silent_peer_ends_after_a_suspend() {
+async fn operation_on_a_silent_peer_times_out_after_a_suspend() {
     let World { near, far, near_clock, mut client, server, _listener, _switch } = world().await;
     client.set_user_timeout(Some(Duration::from_secs(60))).expect("open");
     far.net().control().set_link_up(false).await.expect("it runs");
@@ -99,12 +99,12 @@ async fn what_waits_for_a_silent_peer_ends_after_a_suspend() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_was_stopped_goes_on_with_its_connections() {
+async fn a_stopped_process_continues_with_its_connections() {
     let mut world = world().await;
     world.client.set_keepalive(Some(KeepAlive::default())).expect("open");
     world.client.write_all(b"before").await.expect("open");
 
-    // Nothing runs meanwhile, and every timer is late.
+    // No task runs in the meantime, and every timer is late.
     tokio::time::advance(HOURS).await;
 
     let mut buffer = [0; 6];

@@ -44,7 +44,7 @@ fn would_block() -> io::Result<()> {
 }
 
 #[test]
-fn an_operation_that_would_block_ends_a_poll_without_tokio() {
+fn would_block_ends_a_poll_without_tokio() {
     let (near, far) = pair();
     let listener = far.net().blocking().tcp_listen("[::]:80").expect("free");
     let mut client = near.net().blocking().tcp_connect("10.0.0.2:80").expect("a listener");
@@ -72,7 +72,7 @@ fn an_operation_that_would_block_ends_a_poll_without_tokio() {
 }
 
 #[test]
-fn an_operation_that_would_block_at_the_end_lets_others_run() {
+fn would_block_at_the_end_of_stream_yields_to_others() {
     let (near, far) = pair();
     let listener = far.net().blocking().tcp_listen("[::]:80").expect("free");
     let client = near.net().blocking().tcp_connect("10.0.0.2:80").expect("a listener");
@@ -95,7 +95,7 @@ fn an_operation_that_would_block_at_the_end_lets_others_run() {
 }
 
 #[test]
-fn a_datagram_that_is_not_wanted_ends_a_poll_without_tokio() {
+fn unwanted_datagram_ends_a_poll_without_tokio() {
     let (near, far) = pair();
     let receiver = far.net().blocking().udp_bind("10.0.0.2:9").expect("free");
     let sender = near.net().blocking().udp_bind("10.0.0.1:0").expect("free");

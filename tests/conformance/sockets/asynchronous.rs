@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 use tokio_util::compat::Compat;
 
-/// A stream whose traits want it for themselves; locked while it is polled.
+/// A stream whose traits need `&mut self`; locked while it is polled.
 struct Polled<S>(Mutex<S>);
 
 impl<S> Polled<S> {
@@ -140,7 +140,7 @@ impl Patience for netsocket::TcpStream {
     }
 }
 
-/// The stream in itself, or in what makes it one of futures-io's.
+/// The stream itself, or the one inside a futures-io adapter.
 trait Whole {
     type Stream;
 
@@ -193,7 +193,7 @@ macro_rules! stream_face {
             }
 
             fn shutdown(&self, how: Shutdown) -> Reply<'_, ()> {
-                assert_eq!(how, Shutdown::Write, "the traits know no other");
+                assert_eq!(how, Shutdown::Write, "the traits have no other");
                 Box::pin(poll_fn(|cx| $through::close(&mut *self.0.lock(), cx)))
             }
 
@@ -295,7 +295,7 @@ stream_face!(OurFutures, netsocket::TcpStream, through_futures);
 
 macro_rules! listener_face {
     ($name:ident, $listener:ty, $stream:ty) => {
-        /// A listener, and what makes a face of its connections.
+        /// A listener, and a function that wraps its connections for a face.
         pub(crate) struct $name(pub(crate) $listener, pub(crate) fn($stream) -> Stream);
 
         impl ListenerFace for $name {

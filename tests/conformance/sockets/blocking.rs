@@ -69,11 +69,11 @@ macro_rules! faces {
             }
 
             fn readable(&self) -> Reply<'_, ()> {
-                panic!("blocking streams do not tell")
+                panic!("blocking streams have no readiness")
             }
 
             fn writable(&self) -> Reply<'_, ()> {
-                panic!("blocking streams do not tell")
+                panic!("blocking streams have no readiness")
             }
 
             fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {

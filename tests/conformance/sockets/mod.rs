@@ -1,8 +1,8 @@
-//! The sockets that the cases are written against, whatever is behind them.
+//! The socket traits that the cases are written against.
 //!
 //! Every call of a face is made through that face: a read of the futures-io one is
-//! `futures_io::AsyncRead::poll_read`. What a face does not have (no trait of futures-io peeks) is
-//! the stream's own method.
+//! `futures_io::AsyncRead::poll_read`. Methods that a face does not have (no trait of futures-io
+//! peeks) are the stream's own.
 
 mod asynchronous;
 mod blocking;
@@ -104,7 +104,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads so many bytes, or fewer if the stream ends before.
+    /// Reads this many bytes, or fewer if the stream ends before.
     pub(crate) async fn read_up_to(&self, count: usize) -> io::Result<Vec<u8>> {
         let (mut data, mut filled) = (vec![0; count], 0);
         while filled < count {
