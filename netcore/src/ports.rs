@@ -3,7 +3,7 @@
 use crate::binding::{BoundTo, pick_port};
 use crate::error::Error;
 use crate::id::SocketId;
-use crate::random::Random;
+use crate::random::{LocalHasher, Random};
 use crate::tcp::reservation::{Reservation, TcpPorts};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ const REST: u16 = 0;
 pub(crate) struct Ports {
     /// Those of TCP are reserved where handles can see them, too.
     tcp: Option<Arc<TcpPorts>>,
-    bound: HashMap<u16, Vec<Binding>, ahash::RandomState>,
+    bound: HashMap<u16, Vec<Binding>, LocalHasher>,
 }
 
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use crate::time::Instant;
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, RngExt, SeedableRng};
 use siphasher::sip::SipHasher24;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::RangeInclusive;
 
 /// Where a stack draws its ports, sequence numbers and identifiers from.
@@ -16,6 +16,10 @@ pub(crate) struct Random {
     /// The secret of RFC 6528.
     sequence_key: [u8; 16],
 }
+
+/// The hash function of tables whose keys the application chooses, such as its ports. Its keys are
+/// fixed: no peer can make entries collide. Tables that peers fill take [`Random::hash_keys`].
+pub(crate) type LocalHasher = BuildHasherDefault<ahash::AHasher>;
 
 /// How fast initial sequence numbers move on: about 2^32 in 268 s, which is more than two maximum
 /// segment lifetimes (RFC 9293 section 3.4.1).
@@ -64,6 +68,7 @@ impl Random {
         MacAddr::locally_administered(self.generator.random())
     }
 
+    /// The hash function of tables that peers fill, with keys that they do not know.
     pub(crate) fn hash_keys(&mut self) -> ahash::RandomState {
         let [a, b, c, d] = std::array::from_fn(|_| self.generator.random());
         ahash::RandomState::with_seeds(a, b, c, d)

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::layer::IpLayer;
 use crate::ports::Ports;
+use crate::random::LocalHasher;
 use slotmap::SecondaryMap;
 use std::collections::HashMap;
 
@@ -16,9 +17,9 @@ pub(crate) struct DatagramLayer {
     pub(crate) sockets: SecondaryMap<SocketId, Box<DatagramSocket>>,
     pub(crate) ports: Ports,
     /// Ping sockets by family and identifier.
-    pub(crate) echoes: HashMap<(Version, u16), SocketId, ahash::RandomState>,
+    pub(crate) echoes: HashMap<(Version, u16), SocketId, LocalHasher>,
     /// Raw sockets by family and protocol.
-    pub(crate) raw: HashMap<(Version, u8), Vec<SocketId>, ahash::RandomState>,
+    pub(crate) raw: HashMap<(Version, u8), Vec<SocketId>, LocalHasher>,
 }
 
 impl DatagramLayer {

@@ -6,6 +6,7 @@ use crate::ethernet::ndp;
 use crate::ip::routes::{Route, Table};
 use crate::ip::source_address;
 use crate::ip::special_address::is_host;
+use crate::random::LocalHasher;
 use ipnet::IpNet;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -29,7 +30,7 @@ pub(crate) enum NextHop {
 pub(crate) struct Addressing {
     addresses: Vec<IpNet>,
     /// The same, to be asked for each packet.
-    own: HashSet<IpAddr, ahash::RandomState>,
+    own: HashSet<IpAddr, LocalHasher>,
     /// Those of which it is not known yet that nobody else has them (RFC 4862 section 5.4): they
     /// are neither sent from nor answered for.
     tentative: Vec<IpAddr>,

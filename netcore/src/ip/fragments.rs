@@ -67,13 +67,8 @@ const ALLOCATION_OVERHEAD: usize = 24;
 const PAYLOAD_MAX: usize = 65_535;
 
 impl Reassembly {
-    pub(crate) fn new(bytes_max: usize, timeout: Duration) -> Self {
-        Self {
-            packets: LruCache::unbounded_with_hasher(ahash::RandomState::default()),
-            bytes: 0,
-            bytes_max,
-            timeout,
-        }
+    pub(crate) fn new(bytes_max: usize, timeout: Duration, hash_keys: ahash::RandomState) -> Self {
+        Self { packets: LruCache::unbounded_with_hasher(hash_keys), bytes: 0, bytes_max, timeout }
     }
 
     /// Adds a fragment; returns the whole packet once nothing is missing.
@@ -310,7 +305,7 @@ mod tests {
     }
 
     fn reassembly() -> Reassembly {
-        Reassembly::new(1 << 20, Duration::from_secs(60))
+        Reassembly::new(1 << 20, Duration::from_secs(60), ahash::RandomState::with_seed(1))
     }
 
     fn add(to: &mut Reassembly, fragment: &Bytes) -> Result<Option<Bytes>, DropReason> {
@@ -369,7 +364,8 @@ mod tests {
 
     #[test]
     fn the_oldest_makes_room_and_the_rest_expires() {
-        let mut reassembly = Reassembly::new(5000, Duration::from_secs(60));
+        let mut reassembly =
+            Reassembly::new(5000, Duration::from_secs(60), ahash::RandomState::with_seed(1));
         for ident in 0..10 {
             let mut parts = Vec::new();
             split(&whole(true, 3000), 1500, ident, |part| parts.push(Bytes::copy_from_slice(part)));

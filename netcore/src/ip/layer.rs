@@ -15,6 +15,7 @@ use crate::ip::{self, Quoted};
 use crate::link::LinkCapabilities;
 use crate::network::{LinkState, Network, NetworkWatch, Publisher};
 use crate::output::Outgoing;
+use crate::random::LocalHasher;
 use crate::rate_limit::RateLimit;
 use crate::time::Instant;
 use crate::wire::{IPV4_MIN_MTU, IPV6_MIN_MTU};
@@ -31,7 +32,7 @@ pub(crate) struct IpLayer {
     pub(crate) reassembly: Reassembly,
     pub(crate) icmp_errors: RateLimit,
     /// The sockets in each multicast group.
-    pub(crate) groups: HashMap<IpAddr, Vec<SocketId>, ahash::RandomState>,
+    pub(crate) groups: HashMap<IpAddr, Vec<SocketId>, LocalHasher>,
     pub(crate) mtu: Mtu,
     pub(crate) place: Place,
     /// Own addresses that are new on an Ethernet link.
@@ -103,7 +104,8 @@ impl IpLayer {
         let hardware_address = hardware_address.unwrap_or_else(|| cx.random.hardware_address());
         let (max, queue_bytes) =
             (config.ethernet.neighbours_max, config.ethernet.neighbour_queue_bytes);
-        let neighbours = Neighbours::new(max, queue_bytes, cx.random.hash_keys());
+        let hash_keys = cx.random.hash_keys();
+        let neighbours = Neighbours::new(max, queue_bytes, hash_keys.clone());
         let limits = (config.ip.loopback_packets_max, config.ip.replies_max);
         let outgoing = Outgoing::new(limits, hardware_address, neighbours, cx.now);
         let device = outgoing.capabilities.mtu;
@@ -111,8 +113,12 @@ impl IpLayer {
         let (publisher, watch) = Publisher::new(network, cx.doorbell.stop_reason().clone());
         let ip = Self {
             addressing: Addressing::default(),
-            path_mtus: PathMtus::new(config.ip.path_mtus_max),
-            reassembly: Reassembly::new(config.ip.fragments_bytes_max, config.ip.fragment_timeout),
+            path_mtus: PathMtus::new(config.ip.path_mtus_max, hash_keys.clone()),
+            reassembly: Reassembly::new(
+                config.ip.fragments_bytes_max,
+                config.ip.fragment_timeout,
+                hash_keys,
+            ),
             icmp_errors: RateLimit::new(config.ip.icmp_errors_per_second, cx.now),
             groups: HashMap::default(),
             mtu: Mtu { configured: None, advertised: None, device },

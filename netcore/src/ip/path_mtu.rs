@@ -35,8 +35,8 @@ const MIN_V6: u16 = 1280;
 const PLATEAUS: [u16; 8] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, MIN_V4];
 
 impl PathMtus {
-    pub(crate) fn new(max: usize) -> Self {
-        Self { known: HashMap::default(), order: VecDeque::new(), max }
+    pub(crate) fn new(max: usize, hash_keys: ahash::RandomState) -> Self {
+        Self { known: HashMap::with_hasher(hash_keys), order: VecDeque::new(), max }
     }
 
     /// What is known of the path to `destination`.
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_path_is_known_for_ten_minutes_and_only_narrows() {
-        let mut paths = PathMtus::new(10);
+        let mut paths = PathMtus::new(10, ahash::RandomState::with_seed(1));
 
         paths.learn(host(1), 1400, seconds(0));
         paths.learn(host(1), 1450, seconds(10));
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn no_flood_makes_it_grow() {
-        let mut paths = PathMtus::new(10);
+        let mut paths = PathMtus::new(10, ahash::RandomState::with_seed(1));
         for number in 0..1000 {
             paths.learn(host(number), 1400, seconds(0));
             paths.learn(host(5), 1399 - (number as u16 % 800), seconds(0));
@@ -134,7 +134,7 @@ mod tests {
 
         paths.learn(host(1), 1400, seconds(700));
         assert_eq!(paths.sizes(), (1, 1), "what has expired is gone");
-        let mut none = PathMtus::new(0);
+        let mut none = PathMtus::new(0, ahash::RandomState::with_seed(1));
         none.learn(host(1), 1400, seconds(0));
         assert_eq!(none.sizes(), (0, 0));
     }

@@ -46,7 +46,8 @@ impl Netstack {
             Some(Part::Fragments) => {
                 let limits =
                     (self.cx.config.ip.fragments_bytes_max, self.cx.config.ip.fragment_timeout);
-                self.ip.reassembly = Reassembly::new(limits.0, limits.1);
+                let hash_keys = self.cx.random.hash_keys();
+                self.ip.reassembly = Reassembly::new(limits.0, limits.1, hash_keys);
             }
             Some(Part::Neighbours) => self.ip.leave_ethernet(),
             None => {}

@@ -38,15 +38,21 @@ pub(crate) struct TcpLayer {
 impl TcpLayer {
     pub(crate) fn new(cx: &mut Context, reservations: Arc<TcpPorts>) -> Self {
         let config = &cx.config;
+        let flows = FlowTable::with_hasher(cx.random.hash_keys());
+        let hash_keys = cx.random.hash_keys();
         Self {
             sockets: TcpSockets::default(),
             engine: Engine::new(cx.now),
             arena: Arena::new(config.tcp.buffer_bytes_max),
-            flows: FlowTable::with_hasher(cx.random.hash_keys()),
+            flows,
             ports: Ports::of_tcp(reservations),
             half_open: HalfOpen::default(),
-            time_wait: TimeWait::new(config.tcp.time_wait, config.tcp.time_wait_max),
-            past_ends: PastEnds::new(config.tcp.time_wait_max, cx.random.hash_keys()),
+            time_wait: TimeWait::new(
+                config.tcp.time_wait,
+                config.tcp.time_wait_max,
+                hash_keys.clone(),
+            ),
+            past_ends: PastEnds::new(config.tcp.time_wait_max, hash_keys),
             challenges: Challenges::new(config.tcp.challenge_acks_per_second, cx.now),
             resets: RateLimit::new(config.tcp.resets_per_second, cx.now),
         }

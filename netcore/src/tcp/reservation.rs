@@ -6,7 +6,7 @@
 use crate::binding::{BoundTo, Families, pick_port};
 use crate::config::Entropy;
 use crate::error::Error;
-use crate::random::Random;
+use crate::random::{LocalHasher, Random};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ pub(crate) struct TcpPorts {
 
 #[derive(Debug)]
 struct Table {
-    taken: HashMap<u16, Vec<(u64, BoundTo)>, ahash::RandomState>,
+    taken: HashMap<u16, Vec<(u64, BoundTo)>, LocalHasher>,
     last_ticket: u64,
     entropy: Entropy,
     /// For the ports that are chosen outside of the stack, once there is one.

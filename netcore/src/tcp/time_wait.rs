@@ -31,8 +31,8 @@ struct Entry {
 }
 
 impl TimeWait {
-    pub(crate) fn new(duration: Duration, max: usize) -> Self {
-        Self { entries: HashMap::default(), order: VecDeque::new(), duration, max }
+    pub(crate) fn new(duration: Duration, max: usize, hash_keys: ahash::RandomState) -> Self {
+        Self { entries: HashMap::with_hasher(hash_keys), order: VecDeque::new(), duration, max }
     }
 
     /// Adds a closed connection; returns the one that had to make room, if any.
