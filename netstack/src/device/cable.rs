@@ -1,4 +1,4 @@
-//! A device for tests whose cable can be plugged in.
+//! A device for tests with a cable.
 
 use super::{Device, PipeDevice};
 use netcore::{Frame, Link, LinkCapabilities};
@@ -6,11 +6,11 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-/// A pipe with a cable, which is not plugged in at first.
+/// A pipe with a cable, unplugged at first.
 pub(crate) struct Cabled {
     device: PipeDevice,
     cable: Cable,
-    /// What the stack was told last.
+    /// The state that `poll_receive` has reported.
     was_plugged: bool,
 }
 

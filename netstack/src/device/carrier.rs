@@ -1,4 +1,4 @@
-//! Whether the kernel's end of a TUN or TAP is up.
+//! The carrier of a TUN or a TAP: whether the kernel has the interface up.
 
 use super::host;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Hears of each change of an interface. What is sent to one that is down is lost, and the kernel
-/// says so with an error, but nothing else tells when that is over.
+/// Watches the state of an interface. Packets to one that is down are lost; the write fails, but
+/// only rtnetlink reports the interface up again.
 pub(super) struct Carrier {
     socket: AsyncFd<Socket>,
     name: String,
@@ -24,9 +24,11 @@ pub(super) struct Carrier {
 const LINK_GROUP: u32 = 1;
 
 impl Carrier {
+    /// Subscribes to the changes of an interface.
+    ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// The kernel's.
     pub(super) fn watch(name: &str) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, LINK_GROUP))?;
@@ -35,7 +37,7 @@ impl Carrier {
         // `AsyncFd` has it.
         #[expect(unsafe_code, reason = "AsyncFd wants a descriptor that stays open")]
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
-        // After the socket listens, so that no change is missed.
+        // After the subscription, so that no change is missed.
         let now = host::link(name)?;
         Ok(Self { socket, name: name.into(), index: now.header.index, is_up: is_up(&now) })
     }
@@ -44,13 +46,13 @@ impl Carrier {
         self.is_up
     }
 
-    /// Waits until that has changed.
+    /// Waits until the carrier has changed.
     pub(super) fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let before = self.is_up;
         while let Poll::Ready(Ok(mut guard)) = self.socket.poll_read_ready(cx) {
             match guard.try_io(|socket| socket.get_ref().recv_from_full()) {
                 Ok(Ok((bytes, _))) => self.read(&bytes),
-                // The kernel had more to say than there was room for.
+                // ENOBUFS: the socket has lost messages.
                 Ok(Err(_)) => {
                     if let Ok(now) = host::link(&self.name) {
                         self.is_up = is_up(&now);

@@ -1,4 +1,4 @@
-//! The kernel's end of a TUN: its addresses, its MTU, and whether it is up.
+//! The kernel's side of an interface over rtnetlink: its addresses, its MTU and its state.
 
 use super::interface::Layer;
 use super::refusal;
@@ -18,12 +18,12 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Gives an interface of the kernel an MTU. Without privileges it may be the one that it has: an
-/// interface may have been made for a user.
+/// Sets the MTU of an interface. The MTU that it has needs no privilege: root may have made the
+/// interface for a user.
 ///
 /// # Errors
 ///
-/// What the kernel says.
+/// The kernel's, with their cure.
 pub(super) fn set_mtu(name: &str, mtu: u32) -> io::Result<()> {
     let now = link(name)?;
     if now.attributes.contains(&LinkAttribute::Mtu(mtu)) {
@@ -36,11 +36,11 @@ pub(super) fn set_mtu(name: &str, mtu: u32) -> io::Result<()> {
     done.map(drop).map_err(|error| refusal::of_mtu(&error, name, mtu))
 }
 
-/// Gives an interface of the kernel addresses, brings it up and waits until it takes packets.
+/// Adds addresses to an interface, brings it up and waits until it takes packets.
 ///
 /// # Errors
 ///
-/// What the kernel says.
+/// The kernel's, with their cure.
 pub(super) fn bring_up(name: &str, addresses: &[IpNet]) -> io::Result<()> {
     let index = link(name)?.header.index;
     refuse_network_twice(index, addresses)?;
@@ -55,8 +55,8 @@ pub(super) fn bring_up(name: &str, addresses: &[IpNet]) -> io::Result<()> {
     addresses.iter().try_for_each(|address| wait_until_local(address.addr()))
 }
 
-/// Refuses a network that another interface is in: the kernel would send to it over that one. A
-/// single address is no network, and fe80::/64 is one on every link.
+/// Refuses a network of another interface, to which the kernel would send over that one. A single
+/// address is no network, and fe80::/64 is one on every link.
 fn refuse_network_twice(index: u32, addresses: &[IpNet]) -> io::Result<()> {
     let known = addresses_of_kernel()?;
     let is_of_one_link = |own: &&IpNet| {
@@ -83,7 +83,7 @@ fn addresses_of_kernel() -> io::Result<Vec<(u32, IpNet)>> {
     let mut found = Vec::new();
     for message in all {
         let RouteNetlinkMessage::NewAddress(known) = message else { continue };
-        // Where it is there, the other end of a point-to-point link is the other attribute.
+        // On a point-to-point link `IFA_ADDRESS` is the peer's.
         let local = known.attributes.iter().find_map(|attribute| match attribute {
             AddressAttribute::Local(address) => Some(*address),
             _ => None,
@@ -100,12 +100,12 @@ fn addresses_of_kernel() -> io::Result<Vec<(u32, IpNet)>> {
     Ok(found)
 }
 
-/// The addresses at which the kernel answers itself what the stack sends or is to be sent: over a
-/// TUN at all that it has, over a TAP at those of the interface, behind which others may be.
+/// The addresses that are the kernel's own for packets on the interface: on a TUN all that it has,
+/// on a TAP, which may be bridged to other hosts, those of the interface.
 ///
 /// # Errors
 ///
-/// What the kernel says.
+/// The kernel's.
 pub(super) fn own_addresses(name: &str, layer: Layer) -> io::Result<Vec<IpAddr>> {
     let index = link(name)?.header.index;
     let mut known = addresses_of_kernel()?;
@@ -113,14 +113,14 @@ pub(super) fn own_addresses(name: &str, layer: Layer) -> io::Result<Vec<IpAddr>>
     Ok(known.into_iter().map(|(_, network)| network.addr()).collect())
 }
 
-/// Waits until the kernel takes packets to an address. It makes an IPv6 address its own in the
-/// background, some time after it has accepted it and the link is up.
+/// Waits until the kernel takes packets to an address: an IPv6 address becomes local in the
+/// background, after the request and after the link is up.
 fn wait_until_local(address: IpAddr) -> io::Result<()> {
-    // The kernel looks at new links once a second if there are many.
+    // With many new links the kernel looks at them once a second.
     let deadline = Instant::now() + Duration::from_secs(5);
     while !is_local(address)? {
         if Instant::now() > deadline {
-            let message = format!("{address}: the link does not come up");
+            let message = format!("{address}: the link is not up after 5 s");
             return Err(io::Error::new(io::ErrorKind::TimedOut, message));
         }
         thread::sleep(Duration::from_millis(1));
@@ -128,7 +128,7 @@ fn wait_until_local(address: IpAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the kernel's routes lead from `address` to the kernel itself.
+/// Whether the kernel's route to `address` is a local one.
 fn is_local(address: IpAddr) -> io::Result<bool> {
     let mut route = RouteMessage::default();
     (route.header.address_family, route.header.destination_prefix_length) = match address {
@@ -152,7 +152,7 @@ fn add_address(index: u32, address: IpNet) -> io::Result<()> {
         IpAddr::V4(_) => AddressFamily::Inet,
         IpAddr::V6(_) => AddressFamily::Inet6,
     };
-    // Nobody else is on this link: the address need not wait for duplicates to show up.
+    // No other host is on this link, so that duplicate address detection would only delay.
     message.header.flags = AddressHeaderFlags::Nodad;
     message.attributes.push(AddressAttribute::Local(address.addr()));
     message.attributes.push(AddressAttribute::Address(address.addr()));
@@ -165,24 +165,24 @@ fn add_address(index: u32, address: IpNet) -> io::Result<()> {
     request(RouteNetlinkMessage::NewAddress(message), flags).map(drop)
 }
 
-/// What the kernel knows of an interface.
+/// The properties of an interface.
 pub(super) fn link(name: &str) -> io::Result<LinkMessage> {
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::IfName(name.to_owned()));
     match request(RouteNetlinkMessage::GetLink(link), 0)? {
         Some(RouteNetlinkMessage::NewLink(link)) => Ok(link),
-        _ => Err(io::Error::other("the kernel did not say which interface this is")),
+        _ => Err(io::Error::other("the kernel answered without an interface")),
     }
 }
 
-/// Sends one request to the kernel and returns what it answers, if it does so with more than an
+/// Sends one request to the kernel and returns the answer, if there is one beside the
 /// acknowledgement.
 fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<Option<RouteNetlinkMessage>> {
     Ok(exchange(message, flags)?.pop())
 }
 
-/// Sends one request to the kernel and returns all that it answers before its acknowledgement or the
-/// end of its list.
+/// Sends one request to the kernel and returns the answers before the acknowledgement or the end of
+/// the list.
 fn exchange(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;

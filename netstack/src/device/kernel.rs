@@ -1,4 +1,4 @@
-//! The stack's end of an interface of the Linux kernel, a TUN or a TAP.
+//! A device on an interface of the Linux kernel, a TUN or a TAP.
 
 use super::carrier::Carrier;
 use super::interface::{Interface, Layer};
@@ -17,60 +17,59 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Sleep;
 
-/// A device on an interface, one frame for each system call.
+/// A device on an interface, which reads or writes one frame for each system call.
 pub(super) struct KernelDevice {
     layer: Layer,
     interface: State,
     mtu: usize,
     receiver: Receiver,
-    /// The frame to be sent, behind its header if there is offload; only the first
-    /// `outgoing_len` bytes count.
+    /// The frame to send, behind its header if there is offload, in the first `outgoing_len` bytes.
     outgoing: Box<[u8]>,
     outgoing_len: usize,
-    /// `outgoing` found no room in the kernel.
+    /// The last write of `outgoing` ended with `WouldBlock`.
     is_stuck: bool,
-    /// Why the device is of no more use.
+    /// The error that ended the device, until `poll_receive` returns it.
     failure: Option<io::Error>,
-    /// The kernel's own on this interface, as far as they were given to it here.
+    /// The kernel's addresses on this interface, as configured.
     host_addresses: Vec<IpAddr>,
-    /// Something was sent since the host was last given the time to read it.
+    /// Frames were sent since `linger` began.
     has_sent: bool,
     linger: Option<Pin<Box<Sleep>>>,
-    /// Known once there is a runtime to wait with.
+    /// Set once the device is attached to a runtime.
     carrier: Option<Carrier>,
-    /// A wait for the next packet that has begun.
+    /// The pending wait for the next packet.
     waiting: Option<Waiting>,
-    /// Rounds until the kernel is asked for packets though the runtime has told of none.
+    /// Rounds until a read without a readiness event of the runtime.
     look_in: u8,
-    /// The last read found that there was no more; the next would find the same.
+    /// The last read ended with `WouldBlock`, and the next one would.
     is_drained: bool,
 }
 
 type Waiting = Pin<Box<dyn Future<Output = io::Result<bool>> + Send>>;
 
-/// The interface before and after a runtime is there to wait with.
+/// The interface before and after its registration with a runtime.
 enum State {
     Open(Interface),
     Attached(Arc<AsyncFd<Interface>>),
     Gone,
 }
 
-/// A stack that is never done would not give the runtime a chance to look for packets: after so many
-/// rounds it looks itself.
+/// Rounds between two reads without a readiness event: a stack that is never idle keeps the runtime
+/// from polling for events.
 const LOOK_EVERY: u8 = 8;
-/// Twice what it takes from a packet to the thread that sleeps for it, on either end.
+/// Twice the time from a packet to the wake-up of the thread that sleeps for it, in the kernel or
+/// here.
 const SPIN: Duration = Duration::from_micros(100);
-/// What an interface has delivered goes with it as long as nobody has read it: a DHCP server, for
-/// one, asks which interface a message came from. The kernel does not tell when that was, so a
-/// program on the host gets this time for it.
+/// The time in which programs on the host read the last packets before the interface is deleted: a
+/// DHCP server, for one, looks up the interface of a message. The kernel does not report the read.
 const LINGER: Duration = Duration::from_millis(100);
 /// The least MTU of IPv4 (RFC 791).
 const MTU_MIN: u16 = 68;
 /// The largest IP packet.
 const PACKET_BYTES_MAX: usize = 65_535;
-/// The descriptor of an interface that was deleted gives this error.
+/// The error of a descriptor whose interface was deleted.
 const EBADFD: i32 = 77;
-/// The interface is down.
+/// The error of an interface that is down.
 const EIO: i32 = 5;
 
 impl KernelDevice {
@@ -147,7 +146,7 @@ impl KernelDevice {
 
     /// Sends the packet in `outgoing`.
     fn push(&mut self) {
-        // What was sent often has an answer at once.
+        // A packet often has an answer at once.
         self.look_in = 0;
         let Some(interface) = self.open_interface() else { return };
         let sent = interface.send(&self.outgoing[..self.outgoing_len]);
@@ -156,7 +155,7 @@ impl KernelDevice {
             Ok(_) => self.has_sent = true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_stuck = true,
             Err(error) if is_deleted(&error) => self.failure = Some(error),
-            // As on any wire: an interface that is down loses what is sent.
+            // An interface that is down loses packets, as a wire does.
             Err(error) if error.raw_os_error() == Some(EIO) => {}
             Err(error) => tracing::debug!(%error, "the kernel refused a packet"),
         }
@@ -202,7 +201,7 @@ impl Link for KernelDevice {
         };
         match read {
             Err(error) if is_deleted(&error) => self.failure = Some(error),
-            // Without frames this is what the caller is told now.
+            // Without frames the caller learns of it now.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.is_drained = !self.receiver.frames.is_empty();
             }
@@ -229,7 +228,9 @@ impl Device for KernelDevice {
             self.interface = State::Attached(Arc::new(attached));
             match Carrier::watch(self.name()) {
                 Ok(carrier) => self.carrier = Some(carrier),
-                Err(error) => tracing::debug!(%error, "whether the host's end is up is not known"),
+                Err(error) => {
+                    tracing::debug!(%error, "the carrier of the interface is not watched")
+                }
             }
         }
         Ok(())
@@ -240,14 +241,14 @@ impl Device for KernelDevice {
             return Poll::Ready(Ok(()));
         }
         if let Some(failure) = self.failure.take() {
-            tracing::debug!(error = %failure, "the interface is gone");
+            tracing::debug!(error = %failure, "the interface was deleted");
             return Poll::Ready(Err(self.removed()));
         }
         let State::Attached(fd) = &self.interface else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        // Tokio learns that there is nothing from an attempt that it watches; packets that it finds
-        // are kept.
+        // Only a failed `try_io` makes tokio wait for the next event; the frames that it reads are
+        // kept.
         loop {
             let receiver = &mut self.receiver;
             let read = fd.try_io(Interest::READABLE, |interface| receiver.read(interface));
@@ -293,15 +294,15 @@ impl Device for KernelDevice {
     }
 
     fn peer_addresses(&self) -> Vec<IpAddr> {
-        // Others may have given it some.
+        // Other programs may have added addresses.
         host::own_addresses(self.name(), self.layer).unwrap_or_else(|error| {
-            tracing::debug!(%error, "the kernel does not tell its addresses");
+            tracing::debug!(%error, "the kernel's addresses are not listed");
             self.host_addresses.clone()
         })
     }
 
     fn spin(&self) -> Duration {
-        // On the only processor nobody could send while this one looks.
+        // On a single processor no sender runs while this thread spins.
         match std::thread::available_parallelism() {
             Ok(processors) if processors.get() > 1 => SPIN,
             _ => Duration::ZERO,
@@ -322,7 +323,7 @@ impl Device for KernelDevice {
     }
 }
 
-/// The place for one frame.
+/// The slot for one frame.
 #[derive(Debug)]
 pub struct KernelSlot<'a>(&'a mut KernelDevice);
 
@@ -341,8 +342,8 @@ impl Slot for KernelSlot<'_> {
     }
 }
 
-/// Waits until there is a packet: `true`, or the interface is gone: `false`. The latter shows as an
-/// error of the descriptor, for which `AsyncFd::poll_read_ready` does not wait.
+/// Waits for a packet (`true`) or for the deletion of the interface (`false`), which is an error
+/// event of the descriptor: `AsyncFd::poll_read_ready` does not wait for those.
 async fn wait(fd: Arc<AsyncFd<Interface>>) -> io::Result<bool> {
     let mut guard = fd.ready(Interest::READABLE | Interest::ERROR).await?;
     let is_gone = guard.ready().is_error();
@@ -354,7 +355,7 @@ fn is_deleted(error: &io::Error) -> bool {
     error.raw_os_error() == Some(EBADFD)
 }
 
-/// Makes a device of a tuple of one [`KernelDevice`].
+/// Implements [`Device`] for a tuple of one [`KernelDevice`].
 macro_rules! is_a_kernel_device {
     ($device:ident) => {
         impl Link for $device {

@@ -1,4 +1,4 @@
-//! What carries frames to and from a stack.
+//! Devices, which carry frames to and from a stack.
 
 #[cfg(test)]
 pub(crate) mod cable;
@@ -51,36 +51,36 @@ use std::time::Duration;
 pub trait Device: Link + Send + 'static {
     /// Waits until [`receive`](Link::receive) may give a frame.
     ///
-    /// An error ends the stack. [`io::ErrorKind::UnexpectedEof`] says that no frame will ever come
-    /// again, which is an end in good order; [`io::ErrorKind::NotConnected`] that the device was
-    /// removed. A panic of the device ends the stack as an error does, with the panic's message.
+    /// An error ends the stack: [`io::ErrorKind::UnexpectedEof`] in good order, because no frame
+    /// will ever come again; [`io::ErrorKind::NotConnected`] because the device was removed. A
+    /// panic of the device ends the stack as an error does, with the panic's message.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Waits until [`transmit`](Link::transmit) may have room.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Sends what was transmitted so far, for devices that gather frames.
+    /// Sends the frames transmitted so far, for devices that gather them.
     fn flush(&mut self) {}
 
-    /// Waits until what was sent has been delivered, as far as the device can see to it; asked at the
-    /// end of a shutdown, before the device is dropped.
+    /// Waits until the frames sent are delivered, as far as the device can ensure that; called at
+    /// the end of a shutdown, before the device is dropped.
     fn poll_delivered(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
     }
 
-    /// Asks that the next [`receive`](Link::receive) look for frames itself, though
-    /// [`poll_receive`](Self::poll_receive) was not called. For devices that otherwise leave the
-    /// looking to the runtime.
+    /// Makes the next [`receive`](Link::receive) read from the operating system without a call of
+    /// [`poll_receive`](Self::poll_receive). For devices that otherwise read after an event of the
+    /// runtime only.
     fn look(&mut self) {}
 
-    /// How long to look for frames before waiting, unless [`Builder::spin`](crate::Builder::spin)
-    /// says otherwise: about as long as it takes to be woken. Zero where waking is cheap, and where
-    /// time is not that of a clock.
+    /// The default of [`Builder::spin`](crate::Builder::spin), the time in which the stack reads
+    /// again before it waits: about that of a wake-up. Zero where a wake-up is cheap, and where
+    /// time is virtual.
     fn spin(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// Addresses that the other end of the link is known to have, which the stack may not have too.
+    /// The known addresses of the peer on the link, which the stack may not have too.
     fn peer_addresses(&self) -> Vec<IpAddr> {
         Vec::new()
     }
@@ -90,7 +90,7 @@ pub trait Device: Link + Send + 'static {
     ///
     /// # Errors
     ///
-    /// What keeps the device from being used; the stack does not start then.
+    /// The reason why the device cannot be used; the stack does not start then.
     fn attach(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -67,7 +67,7 @@ fn capabilities(medium: Medium, mtu: usize, jumbo: bool) -> LinkCapabilities {
 /// The largest IP packet.
 const JUMBO_BYTES_MAX: usize = 65_535;
 
-/// Frames on their way in one direction.
+/// The queue of one direction.
 #[derive(Debug)]
 struct Direction {
     frames_max: usize,
@@ -163,7 +163,7 @@ impl Direction {
     }
 }
 
-/// The end of a pipe that a stack drives.
+/// The end of a pipe for a stack.
 #[derive(Debug)]
 pub struct PipeDevice {
     outgoing: Arc<Direction>,
@@ -171,7 +171,7 @@ pub struct PipeDevice {
     capabilities: LinkCapabilities,
     received: VecDeque<Frame>,
     batch: Batch,
-    /// How many frames fit before the pipe is asked again.
+    /// Free slots of the pipe at the last look.
     room: usize,
 }
 
@@ -245,7 +245,7 @@ impl Drop for PipeDevice {
     }
 }
 
-/// The place for one frame in a pipe.
+/// The slot for one frame in a pipe.
 #[derive(Debug)]
 pub struct PipeSlot<'a>(&'a mut PipeDevice);
 
@@ -260,10 +260,10 @@ impl Slot for PipeSlot<'_> {
     }
 }
 
-/// The end of a pipe that a program holds: a test that drives a stack by hand, or a tunnel that
-/// carries its packets somewhere else.
+/// The end of a pipe for a program: a test that drives a stack by hand, or a tunnel that carries
+/// its packets.
 ///
-/// Dropping it ends the stack at the other end.
+/// Dropping it ends the stack on the other end.
 #[derive(Debug)]
 pub struct PipeEnd {
     outgoing: Arc<Direction>,
@@ -271,7 +271,8 @@ pub struct PipeEnd {
 }
 
 impl PipeEnd {
-    /// Sends a packet, or a frame on Ethernet, to the stack, once there is room; returns whether it is still there.
+    /// Sends a packet, or a frame on Ethernet, to the stack, once there is room; returns `false` if
+    /// the stack has ended.
     ///
     /// # Cancel safety
     ///
@@ -291,7 +292,7 @@ impl PipeEnd {
         has_room
     }
 
-    /// Receives the next packet of the stack; `None` once it is gone.
+    /// Receives the next packet of the stack; `None` once the stack has ended.
     ///
     /// # Cancel safety
     ///
@@ -310,7 +311,7 @@ impl PipeEnd {
         pollster::block_on(self.recv())
     }
 
-    /// The next packet of the stack, if there is one now.
+    /// Takes the next packet of the stack, if the pipe holds one.
     pub fn try_recv(&self) -> Option<Bytes> {
         self.incoming.pop().map(|frame| frame.data)
     }

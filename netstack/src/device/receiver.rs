@@ -7,23 +7,23 @@ use netcore::{FRAME_BUFFER_BYTES, Frame, FrameChecksum};
 use std::collections::VecDeque;
 use std::io;
 
-/// Reads packets, several before anybody looks at them.
+/// Reads packets in batches.
 pub(super) struct Receiver {
     layer: Layer,
     pool: Pool,
-    /// The most that one read gives.
+    /// The most bytes of one read.
     frame_bytes_max: usize,
     pub(super) frames: VecDeque<Frame>,
 }
 
-/// What was read into one buffer.
+/// The packets in one buffer.
 #[derive(Debug, Default)]
 struct Run {
     packets: usize,
     bytes: usize,
 }
 
-/// Packets read at most before the first of them is handled, and about how many bytes of them.
+/// The most packets in a batch, and about how many bytes.
 const BATCH_PACKETS: usize = 64;
 const BATCH_BYTES: usize = 256 * 1024;
 
@@ -33,7 +33,7 @@ impl Receiver {
         Self { layer, pool, frame_bytes_max, frames: VecDeque::new() }
     }
 
-    /// Reads a batch of what is there: `WouldBlock` says that this was all.
+    /// Reads a batch; `WouldBlock` if the interface has no more packets.
     pub(super) fn read(&mut self, interface: &Interface) -> io::Result<()> {
         let (mut packets, mut bytes) = (0, 0);
         while packets < BATCH_PACKETS && bytes + self.frame_bytes_max <= BATCH_BYTES {
@@ -51,9 +51,8 @@ impl Receiver {
         Ok(())
     }
 
-    /// Reads packets into one buffer, as long as there is room for one more of any size. So those
-    /// that are large have the buffer nearly for themselves, and small ones are copied out of it
-    /// together.
+    /// Reads packets into one buffer, as long as there is room for one more of any size. Large
+    /// packets have the buffer nearly for themselves, and small ones share it.
     fn read_run(&mut self, interface: &Interface, packets_max: usize) -> (Run, io::Result<()>) {
         let mut buffer = self.pool.take();
         let (mut run, mut ends) = (Run::default(), [0; BATCH_PACKETS]);

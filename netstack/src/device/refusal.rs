@@ -1,19 +1,19 @@
-//! Why the kernel refuses an interface, and what to do about it.
+//! The reasons for which the kernel refuses an interface, and their cures.
 
 use super::driver::{NAME_BYTES_MAX, PATH as DRIVER};
 use super::interface::Layer;
 use ipnet::IpNet;
 use std::io::{self, ErrorKind};
 
-/// The refusal of opening the driver.
+/// The refusal to open the driver.
 pub(super) fn of_opening(error: &io::Error) -> io::Error {
     let (kind, cure) = match error.raw_os_error() {
-        // Privileges in a namespace do not help against the mode of a file outside of it.
+        // Privileges in a namespace do not override the mode of a file outside of it.
         Some(EACCES) => (
             ErrorKind::PermissionDenied,
             format!("this user needs to read and write it (as root: chmod 0666 {DRIVER})"),
         ),
-        // Of the devices that a control group may use.
+        // The device controller of the control group refuses it.
         Some(EPERM) => (
             ErrorKind::PermissionDenied,
             format!("allow the container this device (--device {DRIVER})"),
@@ -28,7 +28,7 @@ pub(super) fn of_opening(error: &io::Error) -> io::Error {
     io::Error::new(kind, format!("opening {DRIVER}: {error}: {cure}"))
 }
 
-/// The refusal of making an interface.
+/// The refusal to make or to open an interface.
 pub(super) fn of_making(error: &io::Error, name: &str, layer: Layer) -> io::Error {
     let kind = layer.name();
     let any = format!("a {kind} device");
@@ -60,7 +60,7 @@ pub(super) fn of_making(error: &io::Error, name: &str, layer: Layer) -> io::Erro
     io::Error::new(kind, message)
 }
 
-/// The refusal of an MTU that no interface has.
+/// The refusal of an MTU out of range.
 pub(super) fn of_mtu_range(mtu: usize) -> io::Error {
     let message = format!("an MTU of {mtu} is out of range: from 68 to 65535 bytes");
     io::Error::new(ErrorKind::InvalidInput, message)
@@ -76,7 +76,7 @@ pub(super) fn of_mtu(error: &io::Error, name: &str, mtu: u32) -> io::Error {
     io::Error::new(error.kind(), message)
 }
 
-/// The refusal of an address for the kernel's end.
+/// The refusal of an address for the interface.
 pub(super) fn of_address(error: &io::Error, name: &str, address: &IpNet) -> io::Error {
     let is_ipv6 = address.addr().is_ipv6();
     let reason = match error.raw_os_error() {
@@ -97,7 +97,7 @@ pub(super) fn of_address(error: &io::Error, name: &str, address: &IpNet) -> io::
     io::Error::new(error.kind(), format!("{address}: {reason}"))
 }
 
-/// Checks a name as the kernel does, which calls a bad one and one that is taken by the same error.
+/// Checks a name as the kernel does, whose error for a bad name is that for a taken one.
 pub(super) fn check_name(name: &str) -> io::Result<()> {
     // The kernel replaces one "%d" by a number.
     let pattern = name.replacen("%d", "", 1);
@@ -129,7 +129,7 @@ const EAFNOSUPPORT: i32 = 97;
 mod tests {
     use super::*;
 
-    /// Checks what is said of each of these errors.
+    /// Checks the refusal for each of these errors.
     fn assert_cures(refusal: impl Fn(&io::Error) -> io::Error, cures: &[(i32, ErrorKind, &str)]) {
         for (number, kind, cure) in cures {
             let refused = refusal(&io::Error::from_raw_os_error(*number));

@@ -39,7 +39,8 @@ impl Tap {
         KernelDevice::from_iface(Layer::Ethernet, iface).map(Self)
     }
 
-    /// Whether the kernel cuts and joins packets; see [`InterfaceOffload`](super::InterfaceOffload).
+    /// Whether the kernel cuts and joins packets, as
+    /// [`InterfaceOffload`](super::InterfaceOffload) says.
     pub fn has_offload(&self) -> bool {
         self.0.has_offload()
     }

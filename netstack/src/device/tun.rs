@@ -46,7 +46,8 @@ impl Tun {
         KernelDevice::from_iface(Layer::Ip, iface).map(Self)
     }
 
-    /// Whether the kernel cuts and joins packets; see [`InterfaceOffload`](super::InterfaceOffload).
+    /// Whether the kernel cuts and joins packets, as
+    /// [`InterfaceOffload`](super::InterfaceOffload) says.
     pub fn has_offload(&self) -> bool {
         self.0.has_offload()
     }

@@ -73,9 +73,9 @@ pub(super) fn write_header(buffer: &mut [u8], ip_start: usize, offload: Offload)
     header.copy_from_slice(&virtio.encode());
 }
 
-/// Takes the header off a frame, whose IP packet begins at `ip_start`, and gives the frames that it
-/// stands for to `sink`. A TCP packet stays whole, however large; UDP's boundaries matter, so
-/// several datagrams in one are parted.
+/// Takes the header off a frame, whose IP packet begins at `ip_start`, and gives the frames in it
+/// to `sink`. A TCP packet stays whole, however large; several UDP datagrams in one packet are
+/// split, because their boundaries matter.
 pub(super) fn read_frames(packet: Bytes, ip_start: usize, sink: &mut impl FnMut(Frame)) {
     let Some(virtio) = VirtioHeader::decode(&packet) else {
         return;
@@ -88,7 +88,7 @@ pub(super) fn read_frames(packet: Bytes, ip_start: usize, sink: &mut impl FnMut(
     if virtio.gso_type & !GSO_ECN == GSO_UDP {
         let (start, size) = (usize::from(virtio.csum_start), usize::from(virtio.gso_size));
         let starts = (ip_start, start);
-        part_datagrams(&data, starts, size, &mut |data| sink(Frame { data, checksum }));
+        split_datagrams(&data, starts, size, &mut |data| sink(Frame { data, checksum }));
     } else {
         sink(Frame { data, checksum });
     }
@@ -96,9 +96,9 @@ pub(super) fn read_frames(packet: Bytes, ip_start: usize, sink: &mut impl FnMut(
 
 const UDP_HEADER: usize = 8;
 
-/// Parts a frame whose IP and UDP headers are at these places into datagrams of `size` bytes of
-/// payload. Their checksums stay incomplete, which the kernel vouches for.
-fn part_datagrams(
+/// Splits a frame whose IP and UDP headers are at these offsets into datagrams of `size` bytes of
+/// payload. Their checksums stay incomplete: the kernel guarantees the payload.
+fn split_datagrams(
     packet: &[u8],
     (ip_start, start): (usize, usize),
     size: usize,
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn joined_datagrams_are_parted() {
+    fn joined_datagrams_are_split() {
         let virtio = VirtioHeader {
             flags: NEEDS_CHECKSUM,
             gso_type: GSO_UDP,
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_gives_nothing() {
+    fn malformed_packets_give_no_frames() {
         let virtio =
             VirtioHeader { gso_type: GSO_UDP, csum_start: 60_000, ..VirtioHeader::default() };
         let mut buffer = virtio.encode().to_vec();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_says_where_to_cut_and_what_to_sum() {
+    fn a_header_has_the_segment_size_and_the_checksum_offsets() {
         let mut buffer = vec![0; HEADER_BYTES + 40];
         buffer[HEADER_BYTES] = 0x45;
         buffer[HEADER_BYTES + 20 + 12] = 8 << 4;
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_an_ethernet_header_all_is_found() {
+    fn ip_headers_are_found_behind_an_ethernet_header() {
         let ethernet = [2; 14];
         let virtio = VirtioHeader {
             flags: NEEDS_CHECKSUM,
