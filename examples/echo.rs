@@ -1,4 +1,4 @@
-//! Echoes what it is sent, over TCP and UDP, IPv4 and IPv6.
+//! Echoes TCP and UDP, over IPv4 and IPv6.
 //!
 //! ```sh
 //! cargo run --release -p examples --example echo -- --port 7 \
@@ -54,14 +54,14 @@ async fn echo_streams(listener: TcpListener) -> Result<()> {
 
 async fn echo(mut stream: TcpStream) -> std::io::Result<u64> {
     let (mut from, mut to) = stream.split();
-    // Ends when the peer has sent its last byte; dropping the stream then sends ours.
+    // Returns when the peer has sent its last byte; dropping the stream then sends ours.
     tokio::io::copy(&mut from, &mut to).await
 }
 
 async fn echo_datagrams(socket: UdpSocket) -> Result<()> {
     loop {
         let (datagram, peer) = socket.recv_bytes_from().await?;
-        // A datagram that cannot be sent back is as good as lost on the way.
+        // A datagram that cannot be sent back counts as lost.
         let _ = socket.send_to(&datagram, peer).await;
     }
 }

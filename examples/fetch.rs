@@ -1,5 +1,5 @@
 //! Fetches a page over HTTP or HTTPS, like curl: the address is from DHCP, the name from DNS, and
-//! the way is a switch in this process with a TAP behind it.
+//! the link is a switch in this process with a TAP behind it.
 //!
 //! ```sh
 //! cargo run --release -p examples --example fetch -- -v --tap tap0 --pcap fetch.pcapng \
@@ -33,25 +33,25 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// Fetches a page from a stack on a switch, whose other port is a TAP
 ///
-/// The stack asks DHCP for its address, unless it is given one. With --tun the stack is on a TUN,
+/// The stack gets its address by DHCP, unless one is given. With --tun the stack is on a TUN,
 /// without a switch.
 #[derive(clap::Parser)]
 struct Args {
     #[command(flatten)]
     network: Network,
-    /// What to fetch: http://HOST[:PORT]/PATH, or https
+    /// The URL: http://HOST[:PORT]/PATH, or https
     #[arg(value_parser = Target::parse)]
     url: Target,
     /// Where to write the page, instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Say on standard error what is done, and log what happens to connections; twice: to packets, too
+    /// Log each step to standard error, and connections; twice: packets, too
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// Take a status of 400 or more for an error, and write nothing
+    /// Treat a status of 400 or more as an error, and write nothing
     #[arg(long)]
     fail: bool,
-    /// The certificates, as PEM, of those who may vouch for a server
+    /// The trusted root certificates, as PEM
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// How many seconds each of these may take: having an address, a connection, an answer, and the
@@ -69,7 +69,7 @@ struct Target {
     is_https: bool,
 }
 
-/// What the stack is on, while it runs.
+/// The link of the stack, while it runs.
 #[derive(Default)]
 struct Lan {
     switch: Option<Switch>,
@@ -106,9 +106,9 @@ impl Target {
     }
 }
 
-/// Who may vouch for servers.
+/// The trusted root certificates.
 fn tls(ca: Option<&Path>) -> Result<TlsConnector> {
-    let path = ca.context("https needs --ca FILE: nobody is trusted by default")?;
+    let path = ca.context("https needs --ca FILE: no certificate is trusted by default")?;
     let failed = || path.display().to_string();
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).with_context(failed)? {
@@ -119,7 +119,7 @@ fn tls(ca: Option<&Path>) -> Result<TlsConnector> {
     Ok(Arc::new(config).into())
 }
 
-/// Starts the stack on a switch, or on a TUN if there is to be one.
+/// Starts the stack on a switch, or with --tun on a TUN.
 fn start(args: &Args) -> Result<(Stack, Lan)> {
     if args.network.tun.is_some() {
         return Ok((args.network.start()?, Lan::default()));
@@ -133,7 +133,7 @@ fn start(args: &Args) -> Result<(Stack, Lan)> {
         let config = dhcp::Config::default();
         builder = builder.dhcp(match args.verbose {
             0 => config,
-            _ => config.on_event(examples::tell_dhcp),
+            _ => config.on_event(examples::log_dhcp),
         });
     }
 
@@ -158,7 +158,7 @@ impl Lan {
     async fn end(self) {
         drop((self.uplink, self.switch));
         if let Some(recording) = self.recording {
-            // It ends with the switch.
+            // Returns when the switch is dropped.
             let _ = recording.await;
         }
     }
@@ -277,7 +277,7 @@ async fn write(
     Ok(bytes)
 }
 
-/// Waits for a step, and says which failed.
+/// Waits for a step, and names it if it fails.
 async fn within<T>(
     patience: Duration,
     step: &str,
@@ -289,7 +289,7 @@ async fn within<T>(
     }
 }
 
-/// An error that says of itself what it is about may do so.
+/// Avoids naming the address twice, if the error names it already.
 fn about(host: &str, error: std::io::Error) -> anyhow::Error {
     if error.to_string().contains(host) { error.into() } else { anyhow!("{host}: {error}") }
 }

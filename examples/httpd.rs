@@ -22,8 +22,8 @@ use std::process::ExitCode;
 
 /// Serves HTTP on all addresses of a stack on a TUN
 ///
-/// `/` answers hello; `/bytes/N` streams N bytes; `PUT /sink` counts what it gets and answers with
-/// the count and its SHA-256.
+/// `/` answers hello; `/bytes/N` streams N bytes; `PUT /sink` counts the bytes it receives and
+/// answers with the count and their SHA-256.
 #[derive(clap::Parser)]
 struct Args {
     #[command(flatten)]
@@ -60,7 +60,7 @@ async fn bytes(Path(n): Path<u64>) -> Response {
     ([(header::CONTENT_LENGTH, n)], Body::from_stream(blocks)).into_response()
 }
 
-/// Counts and hashes what it is sent.
+/// Counts and hashes the body.
 async fn sink(body: Body) -> Result<String, String> {
     let (mut count, mut hash) = (0, Sha256::new());
     let mut pieces = body.into_data_stream();

@@ -1,11 +1,11 @@
-//! Changes a running stack's place in the network, and shows what becomes of it.
+//! Changes a running stack's addresses, routes and link, and shows the result.
 //!
 //! ```sh
 //! cargo run --release -p examples --example ifconfig -- --tap tap0 \
 //!     --host-address 10.0.0.1/24 --address 10.0.0.50/24
 //! ```
 //!
-//! An echo of TCP on `[::]` runs meanwhile; which of its connections a change ends is shown too.
+//! A TCP echo on `[::]` runs meanwhile; the connections that a change ends are shown too.
 
 use anyhow::{Context, Result, bail};
 use examples::{Network, eprintln, flags, println};
@@ -20,12 +20,12 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use tokio::sync::mpsc;
 
-/// Changes a stack by what it reads from standard input, one command a line, until that ends
+/// Changes a stack with commands from standard input, one a line
 ///
 /// show; add ADDRESS/PREFIX; del ADDRESS; route add NETWORK/PREFIX|default [via GATEWAY]; route del
-/// NETWORK/PREFIX|default; up; down; mtu BYTES|device; dns [SERVER...]. The state is shown at first,
-/// and after every change, whoever made it. At a terminal a wrong line is told and passed over;
-/// otherwise it is the last one, and the exit status is 1.
+/// NETWORK/PREFIX|default; up; down; mtu BYTES|device; dns [SERVER...]. The state is shown at the
+/// start and after every change, also by DHCP and SLAAC. At a terminal an invalid line is reported
+/// and skipped; otherwise it ends the program with exit status 1.
 #[derive(clap::Parser)]
 struct Args {
     #[command(flatten)]
@@ -35,7 +35,7 @@ struct Args {
     port: u16,
 }
 
-/// What a line asks for.
+/// A command.
 #[derive(Debug)]
 enum Command {
     Show,
@@ -61,14 +61,14 @@ fn main() -> ExitCode {
     })
 }
 
-/// Carries out what is read, and shows what changes.
+/// Carries out the commands, and shows changes.
 async fn change(control: &Control, mut watch: NetworkWatch) -> Result<()> {
     let goes_on = std::io::stdin().is_terminal();
     let (mut lines, mut number) = (lines(), 0);
     show(&watch.current());
     loop {
         tokio::select! {
-            // What a command has changed is shown before the next one is carried out.
+            // The change of a command is shown before the next one is carried out.
             biased;
             changed = watch.changed() => show(&*changed?),
             line = lines.recv() => {
@@ -87,7 +87,7 @@ async fn change(control: &Control, mut watch: NetworkWatch) -> Result<()> {
     }
 }
 
-/// Carries a line out; returns whether the state is to be shown at any rate.
+/// Carries out a line; returns whether the state must be shown even if it did not change.
 async fn carry_out(control: &Control, line: &str) -> Result<bool> {
     if line.is_empty() {
         return Ok(false);
@@ -179,7 +179,7 @@ fn show(state: &State) {
     println!("{text}");
 }
 
-/// Standard input, on a thread that nobody has to wait for at the end.
+/// Standard input, on a thread that is not joined at the end.
 fn lines() -> mpsc::Receiver<std::io::Result<String>> {
     let (sender, lines) = mpsc::channel(1);
     std::thread::spawn(move || {

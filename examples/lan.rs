@@ -1,4 +1,4 @@
-//! Five stacks on a switch in this process, which find each other and say hello. No privileges.
+//! Five stacks on a switch in this process, which send greetings to each other. No privileges.
 //!
 //! ```sh
 //! cargo run --release -p examples --example lan -- --pcap lan.pcapng
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Stacks on a switch in this process, which find each other and say hello
+/// Stacks on a switch in this process, which send greetings to each other
 #[derive(clap::Parser)]
 struct Args {
     /// How many stacks there are
@@ -38,7 +38,7 @@ const HELLO_PORT: u16 = 7001;
 /// How long the stacks may take to find each other.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A stack on the LAN, which replies to whoever says hello.
+/// A stack on the LAN, which replies to greetings.
 struct Host {
     address: Ipv4Addr,
     stack: Stack,
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
             None => None,
         };
         lan(&switch, args.stacks).await?;
-        // The monitor ends with the switch.
+        // Returns when the switch is dropped.
         drop(switch);
         if let Some((recorder, task)) = recording {
             task.await?;
@@ -78,7 +78,7 @@ async fn lan(switch: &Switch, stacks: u8) -> Result<()> {
     met
 }
 
-/// Has all hosts find each other and say hello.
+/// Sends a greeting from each host to each other.
 async fn meet(switch: &Switch, hosts: &[Host]) -> Result<()> {
     let others = hosts.len() - 1;
     let found = try_join_all(hosts.iter().map(|host| host.find(others)));
@@ -130,7 +130,7 @@ impl Host {
         let mut buffer = [0; 64];
         while found.len() < others {
             let (_, from) = self.announcements.recv_from(&mut buffer).await?;
-            // It may hear itself.
+            // Multicast is looped back.
             if from.ip() != self.address {
                 found.insert(from.ip());
             }
@@ -138,19 +138,19 @@ impl Host {
         Ok(found)
     }
 
-    /// Says hello to another over TCP and returns its reply.
+    /// Sends a greeting to another over TCP and returns its reply.
     async fn hello(&self, peer: IpAddr) -> Result<String> {
         let mut stream = self.stack.net().tcp_connect((peer, HELLO_PORT)).await?;
         stream.write_all(format!("hello from {}", self.address).as_bytes()).await?;
         stream.shutdown().await?;
         let mut reply = String::new();
         stream.read_to_string(&mut reply).await?;
-        ensure!(reply.starts_with(&format!("{peer} heard")), "{peer} said {reply:?}");
+        ensure!(reply.starts_with(&format!("{peer} heard")), "{peer} replied {reply:?}");
         Ok(reply)
     }
 }
 
-/// Replies to everybody who says hello.
+/// Replies to all greetings.
 async fn greet(listener: TcpListener, address: Ipv4Addr) -> Result<()> {
     loop {
         let (mut stream, _) = listener.accept().await?;

@@ -1,9 +1,9 @@
-//! The server of the performance comparison: the first byte of a connection says what to do.
+//! The server of the performance comparison: the first byte of a connection selects the behaviour.
 //!
 //! | byte | the server |
 //! |---|---|
-//! | `U` | reads and throws away until the end of the stream |
-//! | `D` | writes 64 KiB blocks until the client goes away |
+//! | `U` | reads and discards until the end of the stream |
+//! | `D` | writes 64 KiB blocks until the client disconnects |
 //! | `R` | echoes |
 //! | `X` | shuts its side down at once |
 //! | `I` | reads and waits |
@@ -31,7 +31,7 @@ struct Args {
     /// How many threads serve, the stack among them if it has none of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = flags::number::<usize>(1..=1024, 4))]
     workers: usize,
-    /// Have the stack look for something to do for so many microseconds before it sleeps [default: 100]
+    /// How long the stack polls before it sleeps, in microseconds [default: 100]
     #[arg(long, value_name = "N", value_parser = flags::number::<u64>(0..=u64::MAX, 100))]
     spin: Option<u64>,
 }
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         let serving = async {
             loop {
                 let (stream, _) = listener.accept().await?;
-                // A client that goes away ends its connection and nothing else.
+                // A client that disconnects ends only its own connection.
                 tokio::spawn(async { serve(stream).await.ok() });
             }
         };

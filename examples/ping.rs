@@ -22,7 +22,7 @@ use tokio::time::{interval, timeout};
 struct Args {
     #[command(flatten)]
     network: Network,
-    /// Who is to answer: an IP address, or a name for --dns
+    /// The target: an IP address, or a name for --dns
     target: String,
     /// How many requests to send
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = flags::number::<u16>(1..=65535, 4))]
@@ -41,7 +41,7 @@ struct Args {
     timeout: Duration,
 }
 
-/// What came of the requests.
+/// The results of the requests.
 #[derive(Default)]
 struct Statistics {
     sent: usize,
@@ -99,7 +99,7 @@ async fn resolve(net: &Net, target: &str) -> Result<IpAddr> {
         .with_context(|| format!("{target}: no address"))
 }
 
-/// Sends the requests, and prints what comes of each.
+/// Sends the requests, and prints the results.
 async fn send(socket: &PingSocket, args: &Args, statistics: &mut Statistics) -> Result<()> {
     let payload = vec![0x5a; args.size];
     let mut ticks = interval(args.interval.max(Duration::from_millis(1)));
@@ -134,7 +134,7 @@ async fn send(socket: &PingSocket, args: &Args, statistics: &mut Statistics) -> 
 fn report(error: io::Error, sequence: u16) -> io::Result<String> {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
     let Some(PingError { from, error, .. }) = cause else {
-        // Nobody had the hardware address.
+        // The target's hardware address was not resolved.
         return match error.kind() {
             io::ErrorKind::HostUnreachable => {
                 Ok(format!("icmp_seq={sequence} Destination Host Unreachable"))

@@ -1,4 +1,5 @@
-//! A proxy with two stacks: what comes in at the front goes out from the back.
+//! A proxy with two stacks: it accepts connections on the front stack and opens them on the back
+//! stack.
 //!
 //! ```sh
 //! cargo run --release -p examples --example proxy -- --port 8080 \
@@ -25,7 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 
 /// Carries TCP connections from a stack on one TUN to a stack on another
 ///
-/// Clients say with HTTP CONNECT where they want to go, unless that is told with --forward.
+/// The destination is that of the client's HTTP CONNECT, or that of --forward.
 #[derive(clap::Parser)]
 struct Args {
     #[command(flatten)]
@@ -35,14 +36,14 @@ struct Args {
     /// The port to listen on, at the front
     #[arg(long, value_name = "N", default_value_t = 8080, value_parser = flags::port)]
     port: u16,
-    /// Where every connection goes, instead of where its client says
+    /// The destination of every connection, instead of HTTP CONNECT
     #[arg(long, value_name = "IP:PORT", value_parser = flags::endpoint)]
     forward: Option<SocketAddr>,
 }
 
-/// The back stack's place in the network.
+/// The back stack's addresses, routes and link.
 ///
-/// Without any address the kernel's end is 10.10.0.1/24 and the stack's 10.10.0.2/24.
+/// Without any address the kernel's side is 10.10.0.1/24 and the stack's 10.10.0.2/24.
 #[derive(clap::Args)]
 struct Back {
     /// The kernel's TUN interface of the back stack

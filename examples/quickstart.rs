@@ -17,7 +17,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::ExitCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Shows the three ways of use, on two stacks joined in memory
+/// Shows three uses, on two stacks joined in memory
 #[derive(clap::Parser)]
 struct Args {
     /// How many MiB to move in the second step
@@ -143,6 +143,6 @@ fn one_packet_by_hand() -> Result<()> {
     stack.poll_device_io(Instant::ZERO, &mut PipeDev { pipe: near, medium: Medium::Ip, mtu: 1500 });
     let packet = far.rx.recv()?;
     println!("   one poll, one packet of {} bytes: {:02x?}", packet.len(), &packet[..]);
-    ensure!(packet.ends_with(b"hello"), "the packet does not carry what was sent");
+    ensure!(packet.ends_with(b"hello"), "the packet does not end with the payload sent");
     Ok(())
 }

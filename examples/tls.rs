@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// Echoes what comes over TLS on all addresses of a stack on a TUN
+/// Echoes over TLS on all addresses of a stack on a TUN
 ///
 /// The certificate is made at each start: for the stack's addresses and the name `netstack`.
 #[derive(clap::Parser)]
@@ -74,7 +74,7 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor) -> Result<()> {
 async fn echo(stream: TcpStream, acceptor: TlsAcceptor) -> std::io::Result<u64> {
     let (mut from, mut to) = tokio::io::split(acceptor.accept(stream).await?);
     let bytes = tokio::io::copy(&mut from, &mut to).await?;
-    // Says inside TLS that this is the end, so that nobody can cut the echo short.
+    // Sends the close_notify, without which the end could be forged.
     to.shutdown().await?;
     Ok(bytes)
 }

@@ -8,14 +8,14 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{self, Sender};
 
-/// A line for everybody, but not for who said it.
+/// A line to all members except its sender.
 #[derive(Clone)]
 struct Line {
     by: Option<SocketAddr>,
     text: String,
 }
 
-/// Ends when the stack does.
+/// Serves until the stack ends.
 pub(crate) async fn serve(listener: TcpListener) {
     let (room, _) = broadcast::channel(LINES_MAX);
     while let Ok((stream, peer)) = listener.accept().await {
@@ -25,25 +25,25 @@ pub(crate) async fn serve(listener: TcpListener) {
                 Ok(()) => String::new(),
                 Err(error) => format!(" ({error})"),
             };
-            say(&room, None, format!("{peer} left{why}\n"));
+            send(&room, None, format!("{peer} left{why}\n"));
         });
     }
 }
 
-/// Ends when the member does.
+/// Serves a member until it leaves.
 async fn talk(mut stream: TcpStream, peer: SocketAddr, room: &Sender<Line>) -> io::Result<()> {
-    let mut heard = room.subscribe();
-    say(room, None, format!("{peer} joined\n"));
+    let mut received = room.subscribe();
+    send(room, None, format!("{peer} joined\n"));
     let (from, mut to) = stream.split();
     let mut lines = BufReader::new(from).lines();
     loop {
         // Whichever is not ready is dropped, and loses nothing by it.
         tokio::select! {
             line = lines.next_line() => match line? {
-                Some(line) => say(room, Some(peer), format!("{peer}: {line}\n")),
+                Some(line) => send(room, Some(peer), format!("{peer}: {line}\n")),
                 None => return Ok(()),
             },
-            line = heard.recv() => match line {
+            line = received.recv() => match line {
                 Ok(line) if line.by == Some(peer) => {}
                 Ok(line) => to.write_all(line.text.as_bytes()).await?,
                 Err(RecvError::Lagged(n)) => {
@@ -55,7 +55,7 @@ async fn talk(mut stream: TcpStream, peer: SocketAddr, room: &Sender<Line>) -> i
     }
 }
 
-fn say(room: &Sender<Line>, by: Option<SocketAddr>, text: String) {
-    // Fails if nobody is left to hear it.
+fn send(room: &Sender<Line>, by: Option<SocketAddr>, text: String) {
+    // Fails if there is no other member.
     let _ = room.send(Line { by, text });
 }

@@ -1,4 +1,4 @@
-//! The chat in threads: one that reads for each member and one that writes, and a channel to it.
+//! The chat in threads: a reader and a writer for each member, joined by a channel.
 
 use crate::LINES_MAX;
 use netstack::blocking::{TcpListener, TcpStream};
@@ -9,13 +9,13 @@ use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Who is here, and how they are told something.
+/// The members, with a channel to the writer of each.
 #[derive(Default)]
 struct Room {
     members: Mutex<HashMap<SocketAddr, SyncSender<String>>>,
 }
 
-/// Ends when the stack does.
+/// Serves until the stack ends.
 pub(crate) fn serve(listener: &TcpListener) {
     let room = Arc::new(Room::default());
     while let Ok((stream, peer)) = listener.accept() {
@@ -26,30 +26,30 @@ pub(crate) fn serve(listener: &TcpListener) {
                 Err(error) => format!(" ({error})"),
             };
             room.members().remove(&peer);
-            room.say(None, &format!("{peer} left{why}\n"));
+            room.send(None, &format!("{peer} left{why}\n"));
         });
     }
 }
 
-/// Ends when the member does.
+/// Serves a member until it leaves.
 fn talk(stream: TcpStream, peer: SocketAddr, room: &Room) -> io::Result<()> {
-    let (sender, heard) = mpsc::sync_channel::<String>(LINES_MAX);
+    let (sender, received) = mpsc::sync_channel::<String>(LINES_MAX);
     room.members().insert(peer, sender);
-    room.say(None, &format!("{peer} joined\n"));
+    room.send(None, &format!("{peer} joined\n"));
     let mut to = stream.try_clone()?;
-    // Ends with the sender, or when the member can no longer be told anything.
-    thread::spawn(move || heard.iter().try_for_each(|line| to.write_all(line.as_bytes())));
+    // Ends with the sender, or when writing to the member fails.
+    thread::spawn(move || received.iter().try_for_each(|line| to.write_all(line.as_bytes())));
     for line in BufReader::new(stream).lines() {
-        room.say(Some(peer), &format!("{peer}: {}\n", line?));
+        room.send(Some(peer), &format!("{peer}: {}\n", line?));
     }
     Ok(())
 }
 
 impl Room {
-    /// Tells everybody, but not who said it.
-    fn say(&self, by: Option<SocketAddr>, text: &str) {
+    /// Sends a line to all members except its sender.
+    fn send(&self, by: Option<SocketAddr>, text: &str) {
         for (_, member) in self.members().iter().filter(|(peer, _)| Some(**peer) != by) {
-            // Fails for a member who is slow to read, or leaving.
+            // Fails for a member that is too slow, or leaving.
             let _ = member.try_send(text.to_owned());
         }
     }

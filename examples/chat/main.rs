@@ -1,5 +1,5 @@
-//! A chat: what one says, all others hear. Once with async sockets and once with blocking ones,
-//! side by side.
+//! A chat: each line is relayed to all other members. Once with async sockets and once with
+//! blocking ones, side by side.
 //!
 //! ```sh
 //! cargo run --release -p examples --example chat -- --port 6667 \
@@ -28,7 +28,7 @@ struct Args {
     blocking: bool,
 }
 
-/// How many lines may wait for somebody who is slow to read; further ones are missed.
+/// How many lines are queued for a slow member; it misses further ones.
 const LINES_MAX: usize = 64;
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! The values of flags: each error says what is wrong, and what a right value looks like.
+//! The values of flags: each error names the mistake and gives a valid example.
 
 use netstack::IpNet;
 use std::fmt::Display;
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_error_says_what_is_wrong_and_gives_a_right_value() {
+    fn each_error_names_the_mistake_and_gives_a_valid_example() {
         for (error, expected) in [
             (
                 prefixed("10.9.0.2").err(),

@@ -1,4 +1,4 @@
-//! What the examples have in common: their flags, their output, and how they end.
+//! The common part of the examples: their flags, their output, and how they end.
 
 pub mod flags;
 mod log;
@@ -7,6 +7,6 @@ pub mod output;
 mod program;
 mod stop;
 
-pub use network::{Interface, Network, addressed, recorder, tell_dhcp};
+pub use network::{Interface, Network, addressed, log_dhcp, recorder};
 pub use program::{failed, program, run, run_on};
 pub use stop::{Stop, finish, serve, stopped, until_stopped};

@@ -1,4 +1,4 @@
-//! The stack's place in the network, as flags say it.
+//! Flags for the stack's addresses, routes and link.
 
 use crate::{flags, program, until_stopped};
 use anyhow::{Context, Result, bail};
@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// The stack's place in the network.
+/// The stack's addresses, routes and link.
 ///
-/// Without any address, and nobody to be asked for one, the kernel's end is 10.9.0.1/24 and the
-/// stack's 10.9.0.2/24.
+/// Without any address, DHCP or SLAAC, the kernel's side is 10.9.0.1/24 and the stack's
+/// 10.9.0.2/24.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Network {
     /// The kernel's TUN interface, which is made [default: tun0]
@@ -26,10 +26,10 @@ pub struct Network {
     /// The kernel's TAP interface, which is made in place of a TUN
     #[arg(long, value_name = "NAME", conflicts_with = "tun")]
     pub tap: Option<String>,
-    /// Ask a DHCP server for an IPv4 address, and tell on standard error what it says
+    /// Get an IPv4 address from a DHCP server, and log each step to standard error
     #[arg(long, requires = "tap")]
     pub dhcp: bool,
-    /// Make IPv6 addresses of what routers say, and tell on standard error what they say
+    /// Get IPv6 addresses by SLAAC, and log each step to standard error
     #[arg(long)]
     pub slaac: bool,
     /// An address of the stack, with its prefix (repeatable, IPv4 and IPv6)
@@ -55,7 +55,7 @@ pub struct Network {
     pub pcap: Option<PathBuf>,
 }
 
-/// What the stack is on.
+/// The device of the stack.
 pub enum Interface {
     Tun(Tun),
     Tap(Tap),
@@ -86,7 +86,7 @@ impl Interface {
         started.context("starting the stack")
     }
 
-    /// Records what passes.
+    /// Records its packets.
     fn recorded(self, recorder: &Recorder) -> Self {
         match self {
             Self::Tun(tun) => Self::RecordedTun(Capture::with_recorder(tun, recorder, "tun")),
@@ -106,7 +106,7 @@ impl Network {
             tokio::spawn(async move {
                 let is_missing = timeout(SILENCE, ready(&net)).await.is_err();
                 if is_missing {
-                    tell_waiting(from);
+                    print_waiting(from);
                 }
             });
         }
@@ -133,11 +133,11 @@ impl Network {
         }
     }
 
-    /// Makes the interface and says what the stack is to be.
+    /// Makes the interface and configures the stack.
     pub fn prepare(&self) -> Result<(Builder, Interface)> {
         let mut network = self.clone();
-        let asks_nobody = !network.dhcp && !network.slaac;
-        if asks_nobody && network.addresses.is_empty() && network.host_addresses.is_empty() {
+        let is_static = !network.dhcp && !network.slaac;
+        if is_static && network.addresses.is_empty() && network.host_addresses.is_empty() {
             network.addresses.push("10.9.0.2/24".parse()?);
             network.host_addresses.push("10.9.0.1/24".parse()?);
         }
@@ -148,17 +148,17 @@ impl Network {
         Ok((network.builder(), interface))
     }
 
-    /// Says what the stack is to be.
+    /// Configures the stack.
     pub fn builder(&self) -> Builder {
         let network = self.clone();
         let mut builder = network.addresses.into_iter().fold(Builder::new(), Builder::address);
         builder = network.gateways.into_iter().fold(builder, Builder::gateway);
         builder = network.name_servers.into_iter().fold(builder, Builder::name_server);
         if network.dhcp {
-            builder = builder.dhcp(dhcp::Config::default().on_event(tell_dhcp));
+            builder = builder.dhcp(dhcp::Config::default().on_event(log_dhcp));
         }
         if network.slaac {
-            let on_event = Some(Hook::new(tell_slaac));
+            let on_event = Some(Hook::new(log_slaac));
             builder = builder.slaac(slaac::Config { on_event, ..Default::default() });
         }
         builder
@@ -189,7 +189,7 @@ impl Network {
     }
 }
 
-/// Begins a capture. What is recorded is in the file after a second at the latest.
+/// Begins a capture. Packets are in the file after a second at most.
 pub fn recorder(path: &Path) -> Result<Recorder> {
     let file = File::create(path).with_context(|| path.display().to_string())?;
     let recorder = Recorder::new(file);
@@ -197,15 +197,15 @@ pub fn recorder(path: &Path) -> Result<Recorder> {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            // Said by the recorder itself.
+            // The recorder reports failures itself.
             let _ = writing.flush();
         }
     });
     Ok(recorder)
 }
 
-/// Tells on standard error what happens to a DHCP client.
-pub fn tell_dhcp(event: &dhcp::Event) {
+/// Logs the events of the DHCP client to standard error.
+pub fn log_dhcp(event: &dhcp::Event) {
     match event {
         dhcp::Event::Discover => crate::eprintln!("dhcp: discover"),
         dhcp::Event::Offer { address, server } => {
@@ -227,23 +227,23 @@ pub fn tell_dhcp(event: &dhcp::Event) {
     }
 }
 
-fn tell_slaac(event: &slaac::Event) {
+fn log_slaac(event: &slaac::Event) {
     crate::eprintln!("slaac: {event:?}");
 }
 
-/// How long nothing is said while an address is waited for.
+/// How long to wait for an address without a message.
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long an address may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until the stack has an address, and tells on standard error if that takes long.
+/// Waits until the stack has an address, with a message on standard error if that takes long.
 pub async fn addressed(net: &Net, from: &str, patience: Duration) -> Result<Arc<State>> {
     let deadline = Instant::now() + patience;
     if let Ok(state) = timeout(SILENCE.min(patience), ready(net)).await {
         return state;
     }
     if SILENCE < patience {
-        tell_waiting(from);
+        print_waiting(from);
     }
     match timeout_at(deadline, ready(net)).await {
         Ok(state) => state,
@@ -265,6 +265,6 @@ fn is_ready(state: &State) -> bool {
     all().next().is_some() && !all().any(|own| state.tentative.contains(&own))
 }
 
-fn tell_waiting(from: &str) {
+fn print_waiting(from: &str) {
     crate::eprintln!("{}: waiting for an address: no {from} has answered yet", program());
 }

@@ -1,29 +1,29 @@
-//! Standard output that nobody reads or that is full, without a panic.
+//! Standard output that may be closed or full, without a panic.
 
 use crate::stop::{Stop, stop};
 use std::fmt::Arguments;
 use std::io::{self, Write};
 use tokio::io::AsyncWriteExt;
 
-/// As that of the standard library; what cannot be written [stops](crate::stopped) the example.
+/// As that of the standard library; a failure to write [stops](crate::stopped) the example.
 #[macro_export]
 macro_rules! println {
     ($($text:tt)*) => { $crate::output::print(format_args!($($text)*), "\n") };
 }
 
-/// As that of the standard library; what cannot be written [stops](crate::stopped) the example.
+/// As that of the standard library; a failure to write [stops](crate::stopped) the example.
 #[macro_export]
 macro_rules! print {
     ($($text:tt)*) => { $crate::output::print(format_args!($($text)*), "") };
 }
 
-/// As that of the standard library; what cannot be written is lost.
+/// As that of the standard library; a failure to write is ignored.
 #[macro_export]
 macro_rules! eprintln {
     ($($text:tt)*) => { $crate::output::print_error(format_args!($($text)*)) };
 }
 
-/// What the macros write with.
+/// The implementation of the macros.
 pub fn print(text: Arguments<'_>, end: &str) {
     // As a piece, so that lines of several threads do not mix.
     let text = format!("{text}{end}");
@@ -33,9 +33,9 @@ pub fn print(text: Arguments<'_>, end: &str) {
     }
 }
 
-/// What the macros write with.
+/// The implementation of the macro.
 pub fn print_error(text: Arguments<'_>) {
-    // There is nobody left to be told.
+    // There is no other place to report a failure.
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 

@@ -1,4 +1,4 @@
-//! How an example begins and ends.
+//! The start and end of an example.
 
 use crate::stop::{self, Stop};
 use crate::{eprintln, log};
@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::{ExitCode, Termination};
 use tokio::runtime::Runtime;
 
-/// Reads the flags and runs the example. Wrong usage is clap's to tell, with exit status 2; what goes
-/// wrong then is told in one line, with exit status 1.
+/// Parses the flags and runs the example. Wrong usage is reported by clap, with exit status 2; a
+/// failure after that is reported in one line, with exit status 1.
 pub fn run<A: Parser, T: Termination>(example: impl AsyncFnOnce(A) -> Result<T>) -> ExitCode {
     run_on(|_| Runtime::new(), example)
 }
@@ -22,13 +22,13 @@ pub fn run_on<A: Parser, T: Termination>(
 ) -> ExitCode {
     let (args, verbosity) = match flags::<A>() {
         Ok(flags) => flags,
-        Err(error) => return tell(&error),
+        Err(error) => return print_usage(&error),
     };
     log::show(verbosity);
     let ended = stop::watch_signals().and_then(|()| runtime(&args)).context("starting tokio");
     let ended = ended.and_then(|runtime| {
         let ended = runtime.block_on(example(args));
-        // Nobody waits for threads that read standard input.
+        // Does not wait for threads that read standard input.
         runtime.shutdown_background();
         ended
     });
@@ -51,18 +51,17 @@ fn flags<A: Parser>() -> Result<(A, u8), clap::Error> {
 
 fn with_own_flags(command: Command) -> Command {
     let command = command.name(program()).version(env!("CARGO_PKG_VERSION"));
-    // An example may have something of its own to say with it.
+    // An example may have another description for it.
     if command.get_arguments().any(|flag| flag.get_id() == "verbose") {
         return command;
     }
-    let help = "Log to standard error what happens to connections; twice: to packets, too. RUST_LOG \
-                has it in detail";
+    let help = "Log connections to standard error; twice: packets, too. RUST_LOG sets a filter";
     let verbose = Arg::new("verbose").short('v').long("verbose").help(help);
     command.arg(verbose.action(ArgAction::Count))
 }
 
-/// Prints what clap has to say: help to standard output, errors to standard error.
-fn tell(error: &clap::Error) -> ExitCode {
+/// Prints clap's message: help to standard output, errors to standard error.
+fn print_usage(error: &clap::Error) -> ExitCode {
     match error.print() {
         Err(failure) if !error.use_stderr() => {
             failed(&Stop::Output(failure).into(), ExitCode::FAILURE)
@@ -71,7 +70,7 @@ fn tell(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Tells in one line what went wrong, and returns the exit status: `otherwise`, unless a [`Stop`] has
+/// Reports a failure in one line, and returns the exit status: `otherwise`, unless a [`Stop`] has
 /// its own.
 pub fn failed(error: &Error, otherwise: ExitCode) -> ExitCode {
     let stop = error.downcast_ref::<Stop>().or(error.downcast_ref::<&Stop>().copied());

@@ -1,4 +1,4 @@
-//! What ends an example before it is done: a signal, or an output that cannot be written.
+//! Early ends of an example: by a signal, or when its output cannot be written.
 
 use anyhow::{Context, Result, anyhow};
 use futures::future::{join_all, select_all};
@@ -38,18 +38,18 @@ pub(crate) fn has_stopped() -> Option<&'static Stop> {
     STOP.get()
 }
 
-/// Does the work until it is done, or the example is to end: then the error is a `&'static` [`Stop`].
+/// Runs the work until it is done, or the example is stopped: then the error is a `&'static` [`Stop`].
 pub async fn until_stopped<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
-        // What both have to say at once is the work's.
+        // If both fail, the error of the work is reported.
         biased;
         result = work => result,
         stop = stopped() => Err(stop.into()),
     }
 }
 
-/// Does the work until it is done, the example is to end, or a stack ends; then shuts the stacks down
-/// in order.
+/// Runs the work until it is done, the example is stopped, or a stack ends; then shuts the stacks
+/// down.
 pub async fn finish<T, const N: usize>(
     stacks: [Stack; N],
     work: impl Future<Output = Result<T>>,
@@ -62,12 +62,12 @@ pub async fn finish<T, const N: usize>(
         }
     };
     let ends = join_all(stacks.map(|stack| stack.shutdown(FAREWELL))).await;
-    // A device that failed is the cause of whatever else has failed.
+    // A failure of the device is the cause of all others.
     ends.into_iter().collect::<io::Result<()>>().context("the interface")?;
     result
 }
 
-/// As [`finish`], for work that a signal ends well.
+/// As [`finish`], for work for which a signal is the normal end.
 pub async fn serve<const N: usize>(
     stacks: [Stack; N],
     work: impl Future<Output = Result<()>>,
@@ -78,7 +78,7 @@ pub async fn serve<const N: usize>(
     }
 }
 
-/// Has the first signal stop the example, and a second one end it at once, whatever it does then.
+/// The first signal stops the example, and a second one ends it at once.
 pub(crate) fn watch_signals() -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut interrupts, mut terminations) = {
@@ -101,13 +101,13 @@ pub(crate) fn watch_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// What a shell makes of a program that a signal ends.
+/// The exit status that a shell gives a program that was ended by a signal.
 fn status(signal: SignalKind) -> u8 {
     128 + signal.as_raw_value() as u8
 }
 
 impl Stop {
-    /// The exit status, and what is told.
+    /// The exit status, and the message.
     pub(crate) fn outcome(&self) -> (ExitCode, Option<String>) {
         match self {
             Self::Signal(signal) => (status(*signal).into(), None),

@@ -11,13 +11,10 @@
 //! | a route without a gateway to a connected IPv4 network | refuses it | takes it, which changes nothing | it is there already |
 //! | no IPv6 address | from ::1 | no source: an error | no host could answer |
 //! | no IPv4 address | from 0.0.0.0 | no source: an error | no host could answer |
-//! | a gateway that is an own IPv4 address | means "on the link" | refuses it | a route without a
-//! gateway means that |
+//! | a gateway that is an own IPv4 address | means "on the link" | refuses it | a route without a gateway means that |
 //! | an address that is another network's broadcast | the first that was added | the own address | it is a mistake either way |
-//! | an IPv4 network that begins with 0, as 10.0.0.2/0 | has no route there | on the link | a
-//! tunnel may be the default route |
-//! | no address at all | no gateway, no route | any gateway, and everything is on the link | a
-//! stack on a tunnel may be unnumbered |
+//! | an IPv4 network that begins with 0, as 10.0.0.2/0 | has no route there | on the link | a tunnel may be the default route |
+//! | no address at all | no gateway, no route | any gateway, and everything is on the link | a stack on a tunnel may be unnumbered |
 //! | fe80::/64 without a link-local address | has no route there | on the link | RFC 4861 section 5.1 |
 //! | ORCHID, home and temporary addresses | rules 4 and 7 of RFC 6724, and one more | none to choose from | a stack has none |
 

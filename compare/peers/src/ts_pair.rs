@@ -9,7 +9,7 @@ use ts_netstack_smoltcp::{CreateSocket, HasChannel, Netstack, WakingPipe, Waking
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What is measured
+    /// The figure to measure
     test: Test,
     /// The largest IP packet, in bytes
     #[arg(long, value_name = "N", default_value_t = 1500)]
@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// The buffers of each connection, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
     buffer: usize,
-    /// How many idle connections are there meanwhile
+    /// The number of idle connections
     #[arg(long, value_name = "N", default_value_t = 0)]
     idle: u16,
     /// For how long

@@ -1,9 +1,9 @@
-//! What a server of the comparison does: the first byte of a connection says it.
+//! The protocol of the comparison's servers: the first byte of a connection selects the behaviour.
 //!
 //! | byte | the server |
 //! |---|---|
-//! | `U` | reads and throws away until the end of the stream |
-//! | `D` | writes 64 KiB blocks until the client goes away |
+//! | `U` | reads and discards until the end of the stream |
+//! | `D` | writes 64 KiB blocks until the client disconnects |
 //! | `R` | echoes |
 //! | `X` | shuts its side down at once |
 //! | `I` | reads and waits |

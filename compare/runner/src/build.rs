@@ -18,7 +18,7 @@ pub(crate) struct Programs {
 pub(crate) type Program = std::result::Result<PathBuf, String>;
 
 impl Programs {
-    /// Builds what the candidates need.
+    /// Builds the programs of the candidates.
     pub(crate) fn new(candidates: &[Candidate]) -> Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let compare = folder.parent().context("the runner's folder has a parent")?;
@@ -48,7 +48,7 @@ impl Programs {
     }
 }
 
-/// Builds one program and says where it is.
+/// Builds one program and returns its path.
 fn build(folder: &Path, arguments: &[&str]) -> Result<PathBuf> {
     let spinner = ProgressBar::new_spinner().with_message(format!("cargo {}", arguments.join(" ")));
     spinner.enable_steady_tick(Duration::from_millis(100));

@@ -19,7 +19,7 @@ pub(crate) enum Group {
     InMemory,
 }
 
-/// What a candidate is.
+/// The kind of a candidate.
 pub(crate) enum Place {
     /// The kernel with itself.
     Kernel { idle: usize },
@@ -33,7 +33,7 @@ pub(crate) enum Place {
     TsPair,
 }
 
-/// What is below IP.
+/// The link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Link {
     Tun,

@@ -1,4 +1,4 @@
-//! What is measured.
+//! The figures.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ impl Figure {
     }
 }
 
-/// The six that everybody on a TUN is compared by.
+/// The six figures of all candidates on a TUN.
 pub(crate) const ON_TUN: &[Figure] = &[
     Figure::rate("up_1", "up ×1, Gbit/s"),
     Figure::rate("down_1", "down ×1, Gbit/s"),
@@ -43,7 +43,7 @@ pub(crate) const ON_TUN: &[Figure] = &[
     Figure::rate("connections_s", "connections/s"),
 ];
 
-/// Those of two stacks in memory.
+/// The figures of two stacks in memory.
 pub(crate) const IN_MEMORY: &[Figure] = &[
     Figure::rate("gbit_s", "stream, Gbit/s"),
     Figure::time("rtt_p50_us", "round trip p50, µs"),

@@ -14,13 +14,13 @@ const BLOCK: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The beginning of a stream is slow start.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// How long the ends of one test's streams have before the next begins.
+/// The pause after one test's streams before the next test.
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// A server or client on the kernel's sockets.
 ///
-/// The congestion control is chosen for each socket: the default of a namespace can only be one
-/// that the machine allows to everybody, and on many that is not CUBIC.
+/// The congestion control is set on each socket: the default of a namespace must be one that the
+/// machine allows to all users, and on many CUBIC is not.
 fn socket(congestion_control: &str) -> Result<TcpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket

@@ -1,8 +1,7 @@
 //! Runs the stack, the kernel and other stacks under one load, and compares them.
 //!
-//! Absolute figures move with the machine, and with what else it does; ratios taken in one run
-//! hold. So everybody is measured in turn, again and again, and what counts are the ratios of the
-//! medians.
+//! Absolute figures vary with the machine and its load; ratios within one run hold. So all
+//! candidates are measured in turn, repeatedly, and the result is the ratios of the medians.
 
 mod build;
 mod candidate;
@@ -22,7 +21,7 @@ use std::path::PathBuf;
 /// Compares the stack with the kernel and with other stacks, under one load
 #[derive(Parser)]
 struct Args {
-    /// How often everybody is measured; the medians count
+    /// The number of rounds; the medians count
     #[arg(long, value_name = "N", default_value_t = 5)]
     runs: usize,
     /// How long each figure is measured, in seconds
@@ -48,7 +47,7 @@ struct Args {
     part: Option<Part>,
 }
 
-/// What the runner does as another process.
+/// The part of the runner in another process.
 #[derive(clap::Subcommand)]
 enum Part {
     /// Serves on the kernel's sockets
@@ -109,7 +108,7 @@ fn compare(args: &Args) -> Result<()> {
 }
 
 impl Candidate {
-    /// Takes its figures once more. One that fails is not tried again.
+    /// Takes its figures once more. A candidate that fails is not tried again.
     fn measure(&mut self, programs: &build::Programs, args: &Args) {
         if self.failure.is_some() {
             return;

@@ -44,7 +44,7 @@ impl Place {
                 all.extend(["--idle", "0", "--runs", "1", "--seconds", &seconds, "--json", "-"]);
                 let rows = json(&path(&programs.memory)?, &all)?;
                 serde_json::from_value(rows["rows"][0]["figures"].clone())
-                    .context("what the benchmark has printed")
+                    .context("the output of the benchmark")
             }
             Self::TsPair => {
                 let mut figures = Figures::default();
@@ -76,13 +76,13 @@ fn json(program: &str, arguments: &[&str]) -> Result<serde_json::Value> {
     let output = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
-        // The last line of what it says is then the reason.
+        // The last line of its output is then the reason.
         .env("RUST_BACKTRACE", "0")
         .output()
         .with_context(|| program.to_owned())?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
-        bail!("{}", text.lines().last().unwrap_or("it failed without a word"));
+        bail!("{}", text.lines().last().unwrap_or("it failed without a message"));
     }
-    serde_json::from_slice(&output.stdout).context("what it has printed")
+    serde_json::from_slice(&output.stdout).context("the output")
 }

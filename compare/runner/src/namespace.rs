@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What happens inside.
+/// The part that runs inside.
 #[derive(clap::Args)]
 pub(crate) struct Inside {
     #[arg(long)]
@@ -35,7 +35,7 @@ pub(crate) fn measure(
     is_loopback: bool,
 ) -> Result<Figures> {
     let mut command = Command::new("unshare");
-    // Whatever happens to this process, nothing stays behind.
+    // However this process ends, nothing stays behind.
     command.args(["--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child"]);
     command.arg(std::env::current_exe()?).arg("inside");
     command.args(["--idle", &idle.to_string(), "--seconds", &seconds.to_string()]);
@@ -44,15 +44,15 @@ pub(crate) fn measure(
         command.arg("--loopback");
     }
     command.arg("--").args(server);
-    // The last line of what a program says is then the reason.
+    // The last line of a program's output is then the reason.
     command.env("RUST_BACKTRACE", "0");
     let output = command.stdin(Stdio::null()).output().context("unshare")?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let reason = text.lines().rev().find(|line| !line.trim().is_empty());
-        bail!("{}", reason.unwrap_or("it ended without a word"));
+        bail!("{}", reason.unwrap_or("it ended without a message"));
     }
-    serde_json::from_slice(&output.stdout).context("what the load has printed")
+    serde_json::from_slice(&output.stdout).context("the output of the load")
 }
 
 /// The inside of [`measure`]: prints the figures.

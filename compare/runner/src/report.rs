@@ -6,7 +6,7 @@ use crate::figures::{Figure, Figures, IN_MEMORY, ON_TUN, median};
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, TableStyle, presets};
 
-/// What came of it all, ready to be shown.
+/// The results, ready to be shown.
 pub(crate) struct Report<'a> {
     candidates: &'a [Candidate],
     args: &'a Args,
@@ -98,7 +98,7 @@ impl<'a> Report<'a> {
         Grid { caption: caption.to_owned(), columns, rows: self.of(group).map(row).collect() }
     }
 
-    /// Ours without idle connections against the kernel, and against whoever of the others is best.
+    /// Ours without idle connections against the kernel, and against the best of the others.
     fn ratios(&self, group: Group, figures: &[Figure]) -> Grid {
         let is_peer = |one: &&Candidate| matches!(one.place, Place::Peer { .. } | Place::TsPair);
         let peers: Vec<&[Figures]> =
@@ -131,7 +131,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Everybody beside idle connections against themselves without.
+    /// Each candidate with idle connections against itself without.
     fn idle(&self) -> Grid {
         let mut rows = Vec::new();
         for one in self.of(Group::OnTun).filter(|one| is_beside(one)) {
