@@ -211,7 +211,7 @@ async fn handshake(
     Ok(tls.connect(name, stream).await?)
 }
 
-/// Asks for the page on a connection, and writes it.
+/// Requests the page on a connection, and writes it.
 async fn transfer<S>(args: &Args, io: S, say: impl Fn(String)) -> Result<()>
 where
     S: Read + Write + Unpin + Send + 'static,

@@ -123,7 +123,7 @@ impl Host {
         Ok(Self { address, stack, announcements })
     }
 
-    /// Announces itself, and waits until so many others have.
+    /// Announces itself, and waits for the announcements of this many others.
     async fn find(&self, others: usize) -> Result<BTreeSet<IpAddr>> {
         self.announcements.send_to(b"here I am", (GROUP, ANNOUNCE_PORT)).await?;
         let mut found = BTreeSet::new();

@@ -58,7 +58,7 @@ struct Back {
     /// An address of the kernel's end of it (repeatable)
     #[arg(long = "back-host-address", value_name = "CIDR", value_parser = flags::prefixed)]
     back_host_addresses: Vec<IpNet>,
-    /// A server that the back stack asks for the names that clients give (repeatable)
+    /// A name server for the names that clients give (repeatable)
     #[arg(long = "back-dns", value_name = "IP", value_parser = flags::address)]
     back_name_servers: Vec<IpAddr>,
 }

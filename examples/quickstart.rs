@@ -80,7 +80,7 @@ fn fetch(net: &blocking::Net) -> Result<String> {
     Ok(page)
 }
 
-/// Moves so many bytes over one TCP connection.
+/// Sends this many bytes over one TCP connection.
 async fn transfer(near: &Net, far: &Net, size: u64) -> Result<()> {
     let listener = far.tcp_listen("10.0.0.2:5001").await?;
     let (sender, receiver) = tokio::join!(near.tcp_connect("10.0.0.2:5001"), listener.accept());

@@ -1,4 +1,4 @@
-//! Looks names and addresses up from the stack, like host.
+//! Looks up names and addresses from the stack, like host.
 //!
 //! ```sh
 //! cargo run --release -p examples --example resolve -- --dns 10.9.0.1 www.example.com
@@ -10,7 +10,7 @@ use netstack::Net;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
-/// Asks a name server from a stack on a TUN
+/// Queries a name server from a stack on a TUN
 #[derive(clap::Parser)]
 struct Args {
     #[command(flatten)]

@@ -44,10 +44,10 @@ pub struct Network {
     /// The largest IP packet, in bytes
     #[arg(long, value_name = "N", default_value_t = 1500, value_parser = flags::number::<usize>(0..=u64::MAX, 1500))]
     pub mtu: usize,
-    /// Have every packet on the interface as it is on a wire, without segmentation offload
+    /// Turn segmentation offload off, so that every packet on the interface is as on a wire
     #[arg(long)]
     pub no_offload: bool,
-    /// A server to be asked for names (repeatable)
+    /// A name server (repeatable)
     #[arg(long = "dns", value_name = "IP", value_parser = flags::address)]
     pub name_servers: Vec<IpAddr>,
     /// Record every packet in this file, which tshark and Wireshark read

@@ -21,7 +21,7 @@ pub enum Stop {
 
 static STOP: SetOnce<Stop> = SetOnce::const_new();
 
-/// How long connections and leases may take to end in order, while a peer is silent.
+/// The deadline for closing connections and releasing leases.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Only the first reason counts.

@@ -83,7 +83,7 @@ impl PendingListener {
         wait::retry(&*self.listener, || self.listener.try_next()).await
     }
 
-    /// As [`next`](Self::next); only the last task that asked is woken.
+    /// As [`next`](Self::next); only the last caller is woken.
     pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<io::Result<PendingConnection>> {
         wait::poll_retry(&*self.listener, cx, || self.listener.try_next())
     }

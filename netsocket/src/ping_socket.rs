@@ -49,8 +49,8 @@ pub struct PingError {
     pub from: IpAddr,
     /// The sequence number of the request.
     pub sequence: u16,
-    /// Why; [`Error::TtlExceeded`] if the router is as many hops away as the request had for its
-    /// [time to live](PingSocket::set_ttl).
+    /// The error; [`Error::TtlExceeded`] from the router where the request's
+    /// [time to live](PingSocket::set_ttl) expired.
     pub error: Error,
 }
 

@@ -9,10 +9,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Receives all IP packets of one protocol that come to the stack, and sends such.
+/// Receives all IP packets of one protocol that arrive at the stack, and sends packets of it.
 ///
-/// Packets are whole, with their IP header. A protocol that the stack speaks itself (TCP, UDP,
-/// ICMP) goes on being spoken: the socket sees copies.
+/// Packets are whole, with their IP header. The stack still processes its own protocols (TCP, UDP,
+/// ICMP): the socket gets copies.
 pub struct RawSocket {
     socket: Socket,
 }

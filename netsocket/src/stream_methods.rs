@@ -107,7 +107,7 @@ macro_rules! reading_methods {
             $crate::wait::retry(&$stream.reads(), || $stream.try_peek(buf)).await
         }
 
-        /// As [`peek`](Self::peek); only the last task that asked is woken.
+        /// As [`peek`](Self::peek); only the last caller is woken.
         pub fn poll_peek(
             &$self,
             cx: &mut std::task::Context<'_>,
@@ -166,7 +166,7 @@ macro_rules! writing_methods {
 /// Options of an open connection.
 macro_rules! option_methods {
     ($self:ident => $stream:expr) => {
-        /// Whether small segments are sent at once. Off at first, as on the kernel.
+        /// Whether small segments are sent at once. Off by default, as on the kernel.
         ///
         /// # Errors
         ///
@@ -185,7 +185,7 @@ macro_rules! option_methods {
             Ok(())
         }
 
-        /// Whether every segment is acknowledged at once. Off at first.
+        /// Whether every segment is acknowledged at once. Off by default.
         ///
         /// # Errors
         ///

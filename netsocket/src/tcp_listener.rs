@@ -97,7 +97,7 @@ impl TcpListener {
         wait::retry(&*self.listener, || self.listener.try_accept()).await
     }
 
-    /// As [`accept`](Self::accept); only the last task that asked is woken.
+    /// As [`accept`](Self::accept); only the last caller is woken.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         wait::poll_retry(&*self.listener, cx, || self.listener.try_accept())
     }

@@ -165,7 +165,7 @@ impl TcpSocket {
         Ok(self.settings().reuseaddr)
     }
 
-    /// Whether a listener on `[::]` leaves IPv4 to others. Not so at first.
+    /// Whether a listener on `[::]` leaves IPv4 to others. Off by default.
     ///
     /// # Errors
     ///

@@ -68,12 +68,12 @@ impl TcpStream {
         self.set_linger(Some(Duration::ZERO))
     }
 
-    /// As [`readable`](Self::readable); only the last task that asked is woken.
+    /// As [`readable`](Self::readable); only the last caller is woken.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         wait::poll_ready(&self.stream.reads(), cx).map(Ok)
     }
 
-    /// As [`writable`](Self::writable); only the last task that asked is woken.
+    /// As [`writable`](Self::writable); only the last caller is woken.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         wait::poll_ready(&self.stream.writes(), cx).map(Ok)
     }

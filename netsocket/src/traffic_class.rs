@@ -1,6 +1,6 @@
-//! The field of the IP header that asks routers for a treatment (RFC 2474).
+//! The differentiated services field of the IP header (RFC 2474).
 
-/// What routers are asked for, under the names that it has in each family.
+/// The traffic class, under the names that it has in each family.
 macro_rules! traffic_class_methods {
     ($self:ident => $get:expr, $class:ident => $set:expr) => {
         /// The differentiated services field of outgoing packets (RFC 2474), without its two lowest

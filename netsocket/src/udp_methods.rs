@@ -21,7 +21,7 @@ macro_rules! udp_option_methods {
             $socket.set_ttl(ttl)
         }
 
-        /// Whether datagrams may be sent to broadcast addresses. Not so at first.
+        /// Whether datagrams may be sent to broadcast addresses. Off by default.
         ///
         /// # Errors
         ///
@@ -41,7 +41,7 @@ macro_rules! udp_option_methods {
             Ok(())
         }
 
-        /// Whether datagrams to an IPv4 group come back to this stack's members. So at first.
+        /// Whether datagrams to an IPv4 group come back to this stack's members. On by default.
         ///
         /// # Errors
         ///
@@ -60,7 +60,7 @@ macro_rules! udp_option_methods {
             Ok(())
         }
 
-        /// Whether datagrams to an IPv6 group come back to this stack's members. So at first.
+        /// Whether datagrams to an IPv6 group come back to this stack's members. On by default.
         ///
         /// # Errors
         ///
@@ -79,7 +79,7 @@ macro_rules! udp_option_methods {
             Ok(())
         }
 
-        /// The time to live of datagrams to a group, which is IPv6's hop limit too. 1 at first:
+        /// The time to live of datagrams to a group, which is IPv6's hop limit too. 1 by default:
         /// they stay on the link.
         ///
         /// # Errors

@@ -104,8 +104,8 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), and `InvalidInput` if nothing can be sent to `target`; why a name has
-    /// no address. A missing route shows with the next call.
+    /// As [`send`](Self::send), and `InvalidInput` if nothing can be sent to `target`; the error of
+    /// the lookup. A missing route is reported by the next call.
     ///
     /// # Cancel safety
     ///
@@ -119,7 +119,7 @@ impl UdpSocket {
         .await
     }
 
-    /// Receives a datagram from the peer; the part that `buf` has no room for is gone.
+    /// Receives a datagram from the peer; bytes beyond `buf` are discarded.
     ///
     /// # Errors
     ///
@@ -191,7 +191,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    /// As [`recv`](Self::recv), and `WouldBlock` if none is available.
     pub fn try_recv_from_to(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr, SocketAddr)> {
         Ok(self.socket.try_recv_from_to(buf)?)
     }
@@ -262,7 +262,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    /// As [`recv`](Self::recv), and `WouldBlock` if none is available.
     pub fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         Ok(self.socket.try_recv_from(buf)?.0)
     }
@@ -271,7 +271,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    /// As [`recv`](Self::recv), and `WouldBlock` if none is available.
     pub fn try_recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         Ok(self.socket.try_recv_from(buf)?)
     }
@@ -306,7 +306,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    /// As [`recv`](Self::recv), and `WouldBlock` if none is available.
     pub fn try_recv_buf<B: BufMut>(&self, buf: &mut B) -> io::Result<usize> {
         Ok(self.socket.try_recv_buf_from(buf)?.0)
     }
@@ -315,7 +315,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    /// As [`recv`](Self::recv), and `WouldBlock` if none is available.
     pub fn try_recv_buf_from<B: BufMut>(&self, buf: &mut B) -> io::Result<(usize, SocketAddr)> {
         Ok(self.socket.try_recv_buf_from(buf)?)
     }
@@ -350,7 +350,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    /// As [`recv`](Self::recv), and `WouldBlock` if none is available.
     pub fn try_peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         Ok(self.socket.try_peek_from(buf)?.0)
     }
@@ -359,7 +359,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    /// As [`recv`](Self::recv), and `WouldBlock` if none is available.
     pub fn try_peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         Ok(self.socket.try_peek_from(buf)?)
     }
@@ -368,7 +368,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), and `WouldBlock` if there is none.
+    /// As [`recv`](Self::recv), and `WouldBlock` if none is available.
     pub fn try_peek_sender(&self) -> io::Result<SocketAddr> {
         Ok(self.socket.try_peek_from(&mut [])?.1)
     }
@@ -417,7 +417,7 @@ impl UdpSocket {
         Ok(())
     }
 
-    /// As [`recv_from`](Self::recv_from); only the last task that asked is woken.
+    /// As [`recv_from`](Self::recv_from); only the last caller is woken.
     pub fn poll_recv_from(
         &self,
         cx: &mut Context<'_>,
@@ -430,7 +430,7 @@ impl UdpSocket {
         })
     }
 
-    /// As [`send_to`](Self::send_to); only the last task that asked is woken.
+    /// As [`send_to`](Self::send_to); only the last caller is woken.
     pub fn poll_send_to(
         &self,
         cx: &mut Context<'_>,
@@ -443,12 +443,12 @@ impl UdpSocket {
         })
     }
 
-    /// As [`recv`](Self::recv); only the last task that asked is woken.
+    /// As [`recv`](Self::recv); only the last caller is woken.
     pub fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.poll_recv_from(cx, buf).map_ok(|_| ())
     }
 
-    /// As [`send`](Self::send); only the last task that asked is woken.
+    /// As [`send`](Self::send); only the last caller is woken.
     pub fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.socket.peer_addr() {
             Ok(peer) => self.poll_send_to(cx, buf, peer),
@@ -456,12 +456,12 @@ impl UdpSocket {
         }
     }
 
-    /// As [`peek`](Self::peek); only the last task that asked is woken.
+    /// As [`peek`](Self::peek); only the last caller is woken.
     pub fn poll_peek(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.poll_peek_from(cx, buf).map_ok(|_| ())
     }
 
-    /// As [`peek_from`](Self::peek_from); only the last task that asked is woken.
+    /// As [`peek_from`](Self::peek_from); only the last caller is woken.
     pub fn poll_peek_from(
         &self,
         cx: &mut Context<'_>,
@@ -474,17 +474,17 @@ impl UdpSocket {
         })
     }
 
-    /// As [`peek_sender`](Self::peek_sender); only the last task that asked is woken.
+    /// As [`peek_sender`](Self::peek_sender); only the last caller is woken.
     pub fn poll_peek_sender(&self, cx: &mut Context<'_>) -> Poll<io::Result<SocketAddr>> {
         wait::poll_retry(&self.socket.reads(), cx, || Ok(self.socket.try_peek_from(&mut [])?.1))
     }
 
-    /// As [`readable`](Self::readable); only the last task that asked is woken.
+    /// As [`readable`](Self::readable); only the last caller is woken.
     pub fn poll_recv_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         wait::poll_ready(&self.socket.reads(), cx).map(Ok)
     }
 
-    /// As [`writable`](Self::writable); only the last task that asked is woken.
+    /// As [`writable`](Self::writable); only the last caller is woken.
     pub fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         wait::poll_ready(&self.socket.writes(0), cx).map(Ok)
     }

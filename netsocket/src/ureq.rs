@@ -72,7 +72,7 @@ pub struct Resolver {
 
 #[cfg(feature = "dns")]
 impl Resolver {
-    /// Asks the name servers of this stack.
+    /// Queries the name servers of this stack.
     pub fn new(net: Net) -> Self {
         Self { net }
     }
@@ -100,7 +100,7 @@ impl resolver::Resolver for Resolver {
                 }
             })?;
         let mut addresses = resolver::Resolver::empty(self);
-        // There is room for so many.
+        // The array has room for this many.
         for ip in found.into_iter().take(ADDRESSES_MAX) {
             addresses.push(SocketAddr::new(ip, port));
         }

@@ -99,14 +99,14 @@ impl Builder {
         self
     }
 
-    /// Adds a server to be asked for names.
+    /// Adds a name server.
     #[must_use]
     pub fn name_server(mut self, server: IpAddr) -> Self {
         self.name_servers.push(server);
         self
     }
 
-    /// Adds a domain in which a name without dots is looked for.
+    /// Adds a search domain for names without dots.
     #[must_use]
     pub fn search_domain(mut self, domain: impl Into<String>) -> Self {
         self.search_domains.push(domain.into());
@@ -354,9 +354,9 @@ impl Pair {
         self
     }
 
-    /// Whether the link between them is Ethernet, where the two have to find each other first: with
-    /// the hardware addresses 02:00:00:00:00:01 and 02:00:00:00:00:02, and without detection of
-    /// duplicate addresses, of which there can be none. Off at first: bare IP packets.
+    /// Whether the link between them is Ethernet, with neighbour resolution, the hardware addresses
+    /// 02:00:00:00:00:01 and 02:00:00:00:00:02, and without duplicate address detection. Off by
+    /// default: bare IP packets.
     #[must_use]
     pub fn ethernet(mut self, ethernet: bool) -> Self {
         self.medium = if ethernet { Medium::Ethernet } else { Medium::Ip };

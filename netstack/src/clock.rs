@@ -91,7 +91,7 @@ impl Clock {
         now + self.ahead(now - self.0.start)
     }
 
-    /// When to look again whether it is `at`, by tokio's clock.
+    /// When to check again whether it is `at`, by tokio's clock.
     pub(crate) fn look_at(&self, at: Moment) -> Instant {
         let micros = u64::try_from(at.total_micros()).unwrap_or(0);
         self.look(self.0.start + Duration::from_micros(micros))

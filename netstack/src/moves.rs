@@ -26,7 +26,7 @@ impl Moves {
     ///
     /// # Errors
     ///
-    /// That the stack is gone.
+    /// If the stack is gone.
     pub(crate) async fn next(&mut self) -> Result<(), Error> {
         let Self { watch, is_running, jumps } = self;
         loop {

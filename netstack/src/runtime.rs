@@ -1,4 +1,4 @@
-//! Driving a stack: by events, with at most a short look for more before it sleeps.
+//! Driving a stack: by events, with a short poll before it sleeps.
 
 use crate::clock::Clock;
 use crate::device::Device;
@@ -199,8 +199,8 @@ impl<D: Device> Driver<D> {
     }
 }
 
-/// Lets the tasks run that were woken before. Unlike `tokio::task::yield_now` it does not have the
-/// runtime look for events of the operating system first, which costs a system call.
+/// Yields to the tasks that were woken before. Unlike `tokio::task::yield_now` it does not make the
+/// runtime poll the operating system first, which costs a system call.
 async fn yield_to_others() {
     let mut has_yielded = false;
     future::poll_fn(|cx: &mut Context<'_>| {

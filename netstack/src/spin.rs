@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 /// under load, and hardly ever between packets that are far apart.
 #[derive(Debug)]
 pub(crate) struct Spin {
-    /// How long to look at a time.
+    /// The longest poll.
     max: Duration,
-    /// When to give up, once it has begun to look.
+    /// When the current poll ends.
     until: Option<Instant>,
     /// Polls still to be skipped.
     pass: u32,
@@ -33,7 +33,7 @@ impl Spin {
         }
     }
 
-    /// There is nothing to do: whether to look again instead of sleeping.
+    /// Called when there is nothing to do: whether to poll again instead of sleeping.
     pub(crate) fn goes_on(&mut self) -> bool {
         self.goes_on_at(Instant::now)
     }
@@ -63,7 +63,7 @@ mod tests {
 
     const MAX: Duration = Duration::from_micros(50);
 
-    /// Looks until something is there after so long; returns how long it has looked.
+    /// Polls until work arrives after this time; returns how long it has polled.
     fn look(spin: &mut Spin, now: &mut Instant, there_after: Duration) -> Duration {
         let start = *now;
         while *now - start < there_after && spin.goes_on_at(|| *now) {

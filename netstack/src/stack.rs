@@ -57,7 +57,7 @@ impl Stack {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the stack goes on shutting down by itself.
+    /// If the future is dropped, the shutdown continues in the background.
     pub async fn shutdown(mut self, deadline: Duration) -> io::Result<()> {
         if let Some(stop) = self.stop.take() {
             if let Some(dhcp_release) = &self.dhcp_release {

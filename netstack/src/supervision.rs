@@ -12,13 +12,13 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{self, Instant};
 
-/// After a panic a client pauses for so long, twice as long after each further one, and after an
-/// hour without as long as at first.
+/// The pause after a panic of a client, doubled after each further one, and reset after an hour
+/// without a panic.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(64);
 const CALM: Duration = Duration::from_secs(3600);
 
-/// What serves a stack until that is gone.
+/// A client that runs until its stack is gone.
 pub(crate) trait Service: Send {
     /// Runs; returns the error that ended it. After a panic it is called again, and continues with
     /// its state.

@@ -78,7 +78,7 @@ pub(crate) enum Backends {
 pub(crate) const BAD_NETWORK: Backends = Backends::Ours("needs a network that loses packets");
 /// The kernel waits for this in real time.
 pub(crate) const MINUTES: Backends = Backends::Ours("takes minutes of real time");
-/// It looks into the stack, or at its packets.
+/// It inspects the stack, or its packets.
 pub(crate) const INSIDE: Backends = Backends::Ours("inspects the stack or its packets");
 /// The kernel does not stop.
 pub(crate) const STOPS: Backends = Backends::Ours("stops the stack");

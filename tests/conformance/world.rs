@@ -162,7 +162,7 @@ impl World {
         (listener, address)
     }
 
-    /// A connection from near to far; the listener is gone.
+    /// A connection from near to far; the listener is dropped.
     pub(crate) async fn pair(&self) -> (Stream, Stream) {
         let (listener, address) = self.listen().await;
         let (client, accepted) = tokio::join!(self.near.connect(address), listener.accept());

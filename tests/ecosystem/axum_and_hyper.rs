@@ -1,4 +1,4 @@
-//! HTTP: axum serves, hyper asks.
+//! HTTP: axum as the server, hyper as the client.
 
 use super::{FAR, pair};
 use axum::Router;

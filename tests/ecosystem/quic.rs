@@ -88,7 +88,7 @@ async fn quinn_echoes_megabytes_over_both_families() {
 
         send_and_compare(&connection, &data).await;
 
-        // The largest that quinn looks for; with IPv6's header it fills the link's MTU.
+        // The largest that quinn probes for; with IPv6's header it fills the link's MTU.
         assert_eq!(connection.stats().path.current_mtu, 1452, "{target}");
         end([&near, &far], connection, client, serving).await;
     }

@@ -23,7 +23,7 @@ fn bound(httpd: &Daemon) -> Result<Ipv4Addr, Failure> {
     Ok(address.trim_end_matches(',').parse()?)
 }
 
-/// Asks the server for its page.
+/// Requests the server's page.
 fn assert_serves(address: Ipv4Addr) -> Outcome {
     let url = format!("http://{address}:10000/");
     let page = output(program("curl")?.args(["-sS", "--max-time", "10", &url]))?;

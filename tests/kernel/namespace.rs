@@ -164,7 +164,7 @@ fn wait(mut child: Child) -> Result<(bool, String), Failed> {
 pub(crate) fn program(name: &str) -> Result<Command, Box<dyn std::error::Error + Send + Sync>> {
     let paths = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&paths)
-        // Servers are there, where not every user looks for programs.
+        // Servers are there, outside of most users' PATH.
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|folder| folder.join(name))
         .find(|path| path.is_file());

@@ -325,7 +325,7 @@ pub(crate) fn names() -> Outcome {
     connect.args(network).arg("web.test:7777").stdin(Stdio::null());
     let text = output(&mut connect)?;
     server.join().map_err(|_| "the server panicked")??;
-    // The kernel's end of fd00::/64 looks for doubles of its address at first, and is silent.
+    // The kernel runs duplicate address detection on fd00::/64 first, and is silent.
     assert!(["hello fd00::2", "hello ::ffff:10.9.0.2"].contains(&text.as_str()), "{text}");
     Ok(())
 }

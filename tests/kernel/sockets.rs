@@ -306,7 +306,7 @@ pub(crate) fn idle() -> Outcome {
         let slept = sleeps(thread)? - before;
         let frames = received(&stack).await? - frames;
 
-        // The kernel looks for routers now and then.
+        // The kernel solicits routers now and then.
         assert!(frames < 10, "{frames} frames are traffic");
         // It may have carried out the last command just before.
         assert!(slept <= frames + 1, "woken {slept} times for {frames} frames");
@@ -320,7 +320,7 @@ fn threads() -> std::io::Result<Vec<PathBuf>> {
     std::fs::read_dir("/proc/self/task")?.map(|thread| Ok(thread?.path())).collect()
 }
 
-/// How often a thread has gone to sleep, and so been woken.
+/// How often a thread has slept, and so been woken.
 fn sleeps(thread: &Path) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
     let status = std::fs::read_to_string(thread.join("status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));

@@ -1,4 +1,4 @@
-//! What is between the kernel and a stack: a TUN or a TAP.
+//! The link between the kernel and a stack: a TUN or a TAP.
 
 use crate::iface;
 use crate::namespace::{Outcome, skip};

@@ -29,7 +29,7 @@ pub(crate) struct Connection {
     is_reported: [bool; 2],
     /// Its listener was closed while it was being made: it may never be accepted.
     pub(crate) may_be_unheard: bool,
-    /// Since when one end is gone.
+    /// When one side was dropped.
     gone: Option<Instant>,
 }
 
@@ -62,7 +62,7 @@ struct Flow {
     stream: u64,
     written: u64,
     read: u64,
-    /// The writer has shut down, or is gone.
+    /// The writer has shut down, or was dropped.
     is_finished: bool,
     /// The reader has shut down.
     is_unwanted: bool,
@@ -318,7 +318,7 @@ impl Connection {
             }
             Operation::Shutdown => {
                 let result = stream.shutdown(Shutdown::Write);
-                // Another one than the first finds that there is nothing to shut down.
+                // A second shutdown finds nothing to shut down.
                 let is_first = !self.flows[side].is_finished;
                 self.shut_down(side, result.or_else(|e| if is_first { Err(e) } else { Ok(()) }));
             }

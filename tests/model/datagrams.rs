@@ -61,7 +61,7 @@ impl Socket {
                 return None;
             }
         };
-        // Of one sender in order.
+        // Those of one sender are in order.
         let index = self.expected.iter().position(|(sender, ..)| *sender == from);
         let index = index.unwrap_or_else(|| panic!("{from} sent nothing that is not received"));
         let (_, number, len) = self.expected[index];

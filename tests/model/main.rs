@@ -49,7 +49,7 @@ fn random_operations_lose_nothing_and_repeat_nothing() {
     }
 }
 
-/// One world after the other, until so many operations are done.
+/// One world after the other, until this many operations are done.
 fn run(seed: u64, operations: u64, done: Rc<Cell<u64>>) {
     let mut random = StdRng::seed_from_u64(seed);
     while done.get() < operations {

@@ -13,7 +13,7 @@ pub(crate) enum Pause {
     Nothing,
     /// Each stack gets a turn, or a few.
     Turns(u32),
-    /// All is done that needs no time, and some passes.
+    /// All ready work is done, and some time passes.
     Time(Duration),
 }
 

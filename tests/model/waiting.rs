@@ -33,7 +33,7 @@ pub(crate) enum PendingCall {
 pub(crate) enum Outcome {
     Connected(Result<TcpStream>),
     Accepted(Result<(TcpStream, SocketAddr)>),
-    /// Bytes, and how many were asked for.
+    /// Bytes, and the length requested.
     Read(Result<Bytes>, usize),
     Peeked(Result<Bytes>, usize),
     /// How many bytes were taken, of how many.
@@ -44,7 +44,7 @@ pub(crate) enum Outcome {
 
 impl Waiting {
     pub(crate) fn new(at: PendingCall, future: impl Future<Output = Outcome> + 'static) -> Self {
-        // The first look is like one after a wake-up.
+        // The first poll is like one after a wake-up.
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         Self { at, future: Box::pin(future), woken }
     }

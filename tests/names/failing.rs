@@ -114,7 +114,7 @@ async fn of_two_servers_one_may_know_nothing() {
     })
     .await;
     for name in ["failing.test", "refused.test", "strange.test", "garbage.test"] {
-        // With one attempt, the other server is asked in it; and whichever answers first.
+        // With one attempt, the other server is queried in it; and whichever answers first.
         for servers in [[SERVER, other], [other, SERVER]] {
             let resolver = resolver(&near, &servers, |config| config.attempts = 1);
             let found = resolver.lookup_ipv4(name).await.expect(name);

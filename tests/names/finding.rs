@@ -132,7 +132,7 @@ async fn short_names_are_completed_and_families_are_of_one_host() {
             "{name}"
         );
     }
-    // With a dot, it is tried as it is first.
+    // With a dot, it is tried unchanged first.
     assert!(!server.questions().iter().any(|(name, _)| name == "x.y.a.test."));
     net.resolver().lookup_ip("www.").await.expect_err("a name that is complete");
     let two_dots = resolver(&near, &[SERVER], |config| {

@@ -16,7 +16,7 @@ const SERVER: &str = "10.0.0.2:53";
 /// An unused address on the link.
 const NOBODY: &str = "10.0.0.99";
 
-/// Two stacks joined by packets as they are on a wire; the first asks the second for names.
+/// Two stacks joined by packets as on a wire; the second is the name server of the first.
 async fn pair() -> (Stack, Stack) {
     let (near, far) = Pair::new().jumbo(false).spawn().expect("a runtime");
     ask(&near, &["10.0.0.2"], &[]).await;

@@ -108,7 +108,7 @@ impl Server {
         self.asked.lock().expect("whole").clone()
     }
 
-    /// The names and types that were asked for.
+    /// The names and types of the queries.
     pub(crate) fn questions(&self) -> Vec<(String, RecordType)> {
         self.asked().into_iter().map(|asked| (asked.name, asked.kind)).collect()
     }
@@ -193,7 +193,7 @@ fn add(response: &mut Message, name: &Name, records: Vec<RData>) {
     }
 }
 
-/// The addresses among `ips` that are of the type asked for.
+/// The addresses among `ips` that are of the query's type.
 pub(crate) fn addresses(asked: &Asked, ips: &[&str]) -> Answer {
     let data = ips.iter().filter_map(|ip| match (ip.parse().expect("an address"), asked.kind) {
         (IpAddr::V4(ip), RecordType::A) => Some(RData::A(A(ip))),

@@ -100,7 +100,7 @@ pub(super) async fn streams(mut client: TcpStream, mut server: TcpStream) -> io:
     note!(seen, bool: client.local_addr()? == server.peer_addr()?);
     note!(seen, bool: client.peer_addr()? == server.local_addr()?);
 
-    // Nothing is there yet.
+    // Nothing has arrived yet.
     let mut buf = [0; 16];
     note!(seen, Result<usize, ErrorKind>: kind(server.try_read(&mut buf)));
     note!(seen, bool: server.poll_read_ready(&mut cx()).is_ready());
@@ -203,7 +203,7 @@ fn options(stream: &TcpStream, seen: &mut Seen) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until so many bytes have arrived.
+/// Waits until this many bytes have arrived.
 async fn wait_for(stream: &TcpStream, bytes: usize) -> io::Result<()> {
     let mut buf = [0; 64];
     while stream.peek(&mut buf).await? < bytes {

@@ -3,7 +3,7 @@
 //! A seed draws what the link between two hosts is like, what buffers they have, and a few
 //! connections in both directions. Whatever the link does to packets, every stream must arrive as it
 //! was sent, every connection be accepted once, and both stacks be empty when all is done:
-//! `netstack::sim` looks at their tables, buffers and timers.
+//! `netstack::sim` checks their tables, buffers and timers.
 //!
 //! Time is virtual and there is plenty of it. smoltcp shortens its retransmission timeout only
 //! after a segment that was sent once has been acknowledged (Karn's algorithm), so where many are
@@ -31,7 +31,7 @@ use workload::Totals;
 
 /// How many seeds are run, from 0 on.
 const SEEDS: u64 = 600;
-/// How many are run, if not so many.
+/// The number of seeds by default.
 const SEEDS_VARIABLE: &str = "NETSTACK_SIM_SEEDS";
 /// Repeats one of them.
 const SEED_VARIABLE: &str = "NETSTACK_SIM_SEED";

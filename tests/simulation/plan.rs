@@ -49,7 +49,7 @@ pub(crate) enum Manner {
     Answer,
     /// The client sends its number, and the rest once the server has shut down.
     Greeting,
-    /// Both at once, until the client has received so many bytes and drops its handle.
+    /// Both at once, until the client has received this many bytes and drops its handle.
     Drop { after: usize },
 }
 

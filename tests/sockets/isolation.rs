@@ -26,7 +26,7 @@ enum Spot {
     Drop,
 }
 
-/// A pipe that panics at one spot once it was asked to.
+/// A pipe that panics in one call once it is armed.
 struct Brittle {
     device: PipeDevice,
     spot: Spot,
@@ -203,7 +203,7 @@ async fn waiting_for_the_end_leaves_the_stack_to_be_shut_down() {
         ended = near.ended() => panic!("{ended:?}"),
         () = signal => near.shutdown(Duration::from_secs(1)).await.expect("in good order"),
     }
-    // The other end of its pipe is gone: an end in good order.
+    // The other end of its pipe was dropped: an end without an error.
     far.ended().await.expect("in good order");
     far.ended().await.expect("in good order, still");
 }

@@ -22,7 +22,7 @@ pub const TUN: &str = "tun0";
 
 const BLOCK: usize = 64 * 1024;
 
-/// Serves one connection as its first byte asks.
+/// Serves one connection, as its first byte selects.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     let mut first = [0; 1];
     if !matches!(stream.read(&mut first).await, Ok(1)) {

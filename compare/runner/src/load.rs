@@ -84,7 +84,7 @@ async fn open(server: Target<'_>, mode: u8) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Moves bytes over so many connections; returns bit/s.
+/// Transfers bytes over this many connections; returns bit/s.
 async fn bulk(server: Target<'_>, mode: u8, streams: usize, time: Duration) -> Result<f64> {
     let total = Arc::new(AtomicU64::new(0));
     let mut tasks = Vec::new();

@@ -14,7 +14,7 @@ use std::time::Instant;
 pub struct Resolver(crate::dns::Resolver);
 
 impl Resolver {
-    /// The servers that are asked now, and how.
+    /// The current configuration.
     pub fn config(&self) -> ResolverConfig {
         self.0.config()
     }
@@ -28,7 +28,7 @@ impl Resolver {
         self.lookup_ip_until(name, None)
     }
 
-    /// Looks a name up, until a deadline if there is one.
+    /// Looks up a name, until a deadline if there is one.
     pub(crate) fn lookup_ip_until(
         &self,
         name: &str,

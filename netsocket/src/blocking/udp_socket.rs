@@ -78,7 +78,7 @@ impl UdpSocket {
         self.write_with(buf.len(), deadline, || self.socket.try_send_to(payload.clone(), target))
     }
 
-    /// Receives a datagram from the peer; the part that `buf` has no room for is gone.
+    /// Receives a datagram from the peer; bytes beyond `buf` are discarded.
     ///
     /// # Errors
     ///

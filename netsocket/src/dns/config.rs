@@ -8,21 +8,21 @@ use std::time::Duration;
 /// The port that name servers listen on (RFC 1035 section 4.2).
 pub const PORT: u16 = 53;
 
-/// The servers that are asked for names, and how. Plain data, with the defaults of resolv.conf(5).
+/// The name servers and how to query them. Plain data, with the defaults of resolv.conf(5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolverConfig {
-    /// The name servers. Two are asked at a time, the quickest of late first.
+    /// The name servers. Two are queried at a time, the recently fastest first.
     pub servers: Vec<SocketAddr>,
     /// The search domains, in the order to try them.
     pub search_domains: Vec<String>,
-    /// A name with at least so many dots is tried as it is before the search domains; others after
-    /// them. 1 by default.
+    /// A name with at least this many dots is tried unchanged before the search domains; others
+    /// after them. 1 by default.
     pub ndots: usize,
-    /// How long servers may take to answer, each time that they are asked; 5 seconds by default,
-    /// and at least a millisecond. A question that is lost is repeated within it.
+    /// The timeout of each attempt; 5 seconds by default, and at least a millisecond. A lost query
+    /// is retransmitted within it.
     pub timeout: Duration,
-    /// How often servers are asked before a lookup fails; 2 by default, and at least once. A lookup
-    /// takes at most so many timeouts for each search domain that is tried.
+    /// The number of attempts before a lookup fails; 2 by default, and at least one. A lookup takes
+    /// at most this many timeouts for each search domain that is tried.
     pub attempts: usize,
     /// The number of answers cached, for their time to live; 1024 by default. Entries beyond it are
     /// dropped in batches, so that there may briefly be some 400 more. An answer has at most 64
@@ -44,7 +44,7 @@ impl Default for ResolverConfig {
 }
 
 impl ResolverConfig {
-    /// Asks these servers, on port 53.
+    /// A configuration with these servers, on port 53.
     pub fn new(servers: impl IntoIterator<Item = IpAddr>) -> Self {
         let servers = servers.into_iter().map(|ip| SocketAddr::new(ip, PORT)).collect();
         Self { servers, ..Self::default() }

@@ -29,7 +29,7 @@ struct Failure {
     is_answer: bool,
 }
 
-/// A pending query. What was noted for it is dropped with the last of these.
+/// A pending query. Its notes are dropped with the last of these.
 pub(super) struct Awaited {
     failures: Failures,
     query: Query,

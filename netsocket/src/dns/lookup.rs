@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// What asks one set of servers.
+/// The resolver for one set of servers.
 pub(super) struct Lookups {
     resolver: Resolver<Servers>,
     failures: Failures,
@@ -37,7 +37,7 @@ impl Lookups {
         });
         let search_domains = search_domains.collect::<io::Result<_>>()?;
         let name_servers = config.servers.iter().map(|server| {
-            // Which asks over TCP too.
+            // That adds TCP.
             let mut udp = hickory::ConnectionConfig::udp();
             udp.port = server.port();
             hickory::NameServerConfig::new(server.ip().to_canonical(), true, vec![udp])
@@ -79,9 +79,9 @@ impl Lookups {
         Err(into_io(name, unknown.unwrap_or(NetError::NoConnections)))
     }
 
-    /// The addresses of a name, family by family as they come. Both families are asked for at once,
-    /// and the next name that it may be short for when neither has an address: otherwise they could
-    /// be of different hosts.
+    /// The addresses of a name, family by family as the answers arrive. Both families are queried at
+    /// once, and the next search domain only when neither has an address: otherwise they could be of
+    /// different hosts.
     pub(super) fn addresses(
         self: Arc<Self>,
         name: &str,
@@ -148,7 +148,7 @@ impl Lookups {
                 }
                 let part = awaited.part();
                 if !part.is_empty() {
-                    // It would be the same again.
+                    // It would be the same name again.
                     let until = std::time::Instant::now();
                     return Ok(Lookup::new_with_deadline(query.clone(), part, until));
                 }

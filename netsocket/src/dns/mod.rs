@@ -94,7 +94,7 @@ const ONLY_V4: &[RecordType] = &[RecordType::A];
 const ONLY_V6: &[RecordType] = &[RecordType::AAAA];
 
 impl Resolver {
-    /// Asks the servers of `config`.
+    /// Makes a resolver with the servers of `config`.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl Resolver {
         Ok(Self { source: Arc::new(Source::Given(Arc::new(lookups))) })
     }
 
-    /// Asks the servers that the stack publishes, whichever they are at the time.
+    /// Makes a resolver with the servers that the stack publishes at the time of each lookup.
     pub(crate) fn of_stack(channel: Channel) -> Self {
         Self { source: Arc::new(Source::Stack { channel, made: Mutex::default() }) }
     }
@@ -114,7 +114,7 @@ impl Resolver {
         self.clone().into()
     }
 
-    /// The servers that are asked now, and how.
+    /// The current configuration.
     pub fn config(&self) -> ResolverConfig {
         self.lookups().map(|lookups| lookups.config().clone()).unwrap_or_default()
     }
@@ -293,7 +293,7 @@ fn servers(channel: Channel) -> Servers {
     Servers::new(Net::new(&channel))
 }
 
-/// Those names are never asked for (RFC 6761 section 6.3).
+/// These names are never queried (RFC 6761 section 6.3).
 fn is_localhost(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let last = name.rsplit('.').next().unwrap_or_default();

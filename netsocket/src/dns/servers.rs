@@ -55,7 +55,7 @@ impl Servers {
 #[derive(Debug, Clone, Default)]
 struct Plain(Arc<Mutex<HashMap<SocketAddr, Instant>>>);
 
-/// How long a server is asked without EDNS before it is tried again.
+/// How long a server is queried without EDNS before EDNS is tried again.
 const PLAIN: Duration = Duration::from_secs(600);
 
 impl Plain {
@@ -138,8 +138,8 @@ impl DnsHandle for Server {
 }
 
 impl Server {
-    /// Asks with EDNS and, unless that is answered, without; only without if that is known to be in
-    /// vain (RFC 6891 section 6.2.2).
+    /// Queries with EDNS and, unless that is answered, without; only without if the server is known
+    /// not to answer queries with EDNS (RFC 6891 section 6.2.2).
     async fn ask(&self, request: DnsRequest) -> Result<DnsResponse, NetError> {
         let deadline = Instant::now() + self.timeout;
         let plain = without_edns(request.clone());
@@ -182,7 +182,7 @@ impl Server {
         plain
     }
 
-    /// Asks over UDP, and again over TCP if the answer was cut short (RFC 7766 section 5).
+    /// Queries over UDP, and again over TCP if the answer was truncated (RFC 7766 section 5).
     async fn ask_for_all(
         &self,
         request: DnsRequest,
@@ -277,7 +277,7 @@ fn is_about_name_in(answer: &DnsResponse) -> bool {
     }
 }
 
-/// Whether the question may be answered if it is asked without EDNS.
+/// Whether the query may be answered without EDNS.
 fn may_be_about_edns(answer: &Result<DnsResponse, NetError>) -> bool {
     match answer {
         Ok(answer) => match answer.metadata.response_code {
@@ -323,7 +323,7 @@ async fn ask_over_tcp(
         }
     })
     .await?;
-    // hickory looks at this over UDP alone.
+    // hickory checks this over UDP only.
     match answer.queries == queries {
         true => Ok(answer),
         false => {

@@ -110,7 +110,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Makes so many connections, each to a peer of its own.
+/// Makes this many connections, each to another peer.
 async fn open(
     stack: &Stack,
     connections: u32,

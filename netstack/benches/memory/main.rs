@@ -38,7 +38,7 @@ struct Args {
     /// Measure only here (repeatable)
     #[arg(long, value_name = "PLACE")]
     place: Vec<Place>,
-    /// Measure only beside so many idle connections (repeatable)
+    /// Measure only with this many idle connections (repeatable)
     #[arg(long, value_name = "N")]
     idle: Vec<usize>,
     /// Write every figure of every run to this file, or with - print that and nothing else

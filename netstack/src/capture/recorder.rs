@@ -92,7 +92,7 @@ impl Recorder {
         })))
     }
 
-    /// Keeps at most so many bytes of each frame.
+    /// Limits the bytes kept of each frame.
     #[must_use]
     pub fn snap_bytes(self, bytes: usize) -> Self {
         lock(&self.0).snap_bytes = bytes.clamp(1, SNAP_BYTES_MAX);
@@ -274,7 +274,7 @@ mod tests {
     use super::*;
     use pcap_file::pcapng::{Block, PcapNgReader};
 
-    /// A disk that several can look at, and that is full at so many bytes.
+    /// A shared in-memory disk with limited room.
     #[derive(Clone)]
     struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
 

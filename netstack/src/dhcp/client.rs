@@ -26,16 +26,16 @@ use tokio::time::Instant;
 /// section 4.1).
 const RETRANSMIT_FIRST: Duration = Duration::from_secs(4);
 const RETRANSMIT_MAX: Duration = Duration::from_secs(64);
-/// After so many requests without an answer, a minute in all, the offer is no longer waited for
-/// (RFC 2131 section 3.1).
+/// After this many requests without an answer, a minute in all, the offer is given up (RFC 2131
+/// section 3.1).
 const REQUESTS_MAX: u32 = 4;
 /// A lease is extended again after half of its remaining time, but not sooner than this (RFC 2131
 /// section 4.4.5).
 const EXTEND_INTERVAL_MIN: Duration = Duration::from_secs(60);
-/// After the second refusal in a row the client waits so long, after each further one twice as
-/// long: a server that offers and refuses is not asked as fast as the link carries it.
+/// The pause after the second refusal in a row, doubled after each further one: otherwise the
+/// client and a server that offers and refuses would loop at the speed of the link.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
-/// How often a server is asked whether a lease still holds where the stack is now.
+/// How often a verification of a lease is sent.
 const VERIFICATIONS_MAX: u32 = 2;
 /// A client, which is a task beside its stack.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub(crate) struct Session {
     moves: Moves,
 }
 
-/// A lease, and when it began: when it was asked for.
+/// A lease, and when it began: when it was requested.
 #[derive(Clone)]
 struct Held {
     lease: Lease,
@@ -167,7 +167,7 @@ impl Session {
         }
     }
 
-    /// Asks until there is a lease: the states INIT, SELECTING and REQUESTING.
+    /// Acquires a lease: the states INIT, SELECTING and REQUESTING.
     async fn acquire(&mut self) -> io::Result<Held> {
         self.began = self.now();
         let mut interval = RETRANSMIT_FIRST;
@@ -318,7 +318,7 @@ impl Session {
         }
     }
 
-    /// Asks for more time: first the server, then any.
+    /// Extends the lease: at its server first, then at any.
     async fn extend(&mut self, held: &Held) -> io::Result<Extended> {
         let lease = &held.lease;
         let rebind_at = held.since + lease.rebind_after;

@@ -165,7 +165,7 @@ impl Query {
 ///
 /// # Errors
 ///
-/// Why it is none that can be used.
+/// The reason why it cannot be used.
 pub(super) fn read(
     bytes: &[u8],
     transaction: u32,

@@ -45,7 +45,7 @@ use netcore::Route;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-/// How a stack asks for its address.
+/// Configuration of the DHCP client.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The host name (option 12), up to 255 bytes; none by default.
@@ -63,7 +63,7 @@ pub struct Config {
 /// An event of the client. Each is also logged at the level *info*.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// It has asked whether there is a server.
+    /// It has sent a DHCPDISCOVER.
     Discover,
     /// A server has one.
     Offer {
@@ -111,9 +111,9 @@ pub struct Lease {
     pub mtu: Option<usize>,
     /// How long the lease lasts; `None` if it is infinite.
     pub duration: Option<Duration>,
-    /// After how much of it the server is asked for more (T1).
+    /// The time after which the lease is renewed at its server (T1).
     pub renew_after: Duration,
-    /// After how much of it every server is asked (T2).
+    /// The time after which it is rebound at any server (T2).
     pub rebind_after: Duration,
 }
 

@@ -90,7 +90,7 @@ impl Test {
             + INCLUDE_IGNORED
     }
 
-    /// The program as it is.
+    /// The executable itself.
     fn program(&self, name: Option<String>) -> String {
         let program = quoted(&self.executable.display());
         // Without a name it may be something else than a test.

@@ -104,7 +104,7 @@ impl Host {
         &self.addresses
     }
 
-    /// What its link is like now.
+    /// The current configuration of its link.
     pub fn link(&self) -> LinkConfig {
         self.network.link(self.index)
     }
@@ -126,7 +126,7 @@ impl Host {
         self.network.set_filter(self.index, None);
     }
 
-    /// What its link did so far.
+    /// The counters of one direction of its link so far.
     pub fn counters(&self, direction: Direction) -> LinkCounters {
         self.network.counters(self.index, direction)
     }

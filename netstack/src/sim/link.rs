@@ -52,7 +52,7 @@ impl LinkConfig {
         self
     }
 
-    /// How much longer it may take, evenly distributed. Packets stay in order.
+    /// The maximum extra delay, uniformly distributed. Packets stay in order.
     #[must_use]
     pub fn jitter(mut self, jitter: Duration) -> Self {
         self.jitter = jitter;

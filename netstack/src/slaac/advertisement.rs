@@ -9,11 +9,11 @@ use crate::wire::{
 use ipnet::Ipv6Net;
 use std::net::Ipv6Addr;
 
-/// Nothing that was sent from farther away than the link has this (RFC 4861 section 6.1.2).
+/// Only packets that were not forwarded have this (RFC 4861 section 6.1.2).
 pub(super) const HOP_LIMIT: u8 = 255;
 /// The header of an advertisement, without options.
 const HEADER_BYTES: usize = 16;
-/// Options are counted in pieces of so many bytes.
+/// The unit of option lengths, in bytes.
 const OPTION_UNIT: usize = 8;
 /// Every IPv6 link must carry packets of this size (RFC 8200 section 5).
 const MTU_MIN: u32 = 1280;

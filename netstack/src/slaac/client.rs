@@ -28,7 +28,7 @@ use tokio::time::Instant;
 /// How long the first question waits at most, so that not all hosts of a link ask at once
 /// (MAX_RTR_SOLICITATION_DELAY of RFC 4861 section 10).
 const FIRST_DELAY_MAX: Duration = Duration::from_secs(1);
-/// How far apart questions are at first, and at last (IRT and MRT of RFC 7559 section 2).
+/// The first and the maximum interval of solicitations (IRT and MRT of RFC 7559 section 2).
 const INTERVAL_FIRST: Duration = Duration::from_secs(4);
 const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 /// Every router on the link (RFC 4291 section 2.7.1).
@@ -51,7 +51,7 @@ pub(crate) struct Session {
     learned: Learned,
     /// The configuration in force.
     provided: Provided,
-    /// The addresses that were tentative at the last look.
+    /// The addresses that were tentative at the last change.
     tentative: Vec<IpAddr>,
     /// Whether the link is up and has a carrier.
     is_running: bool,
@@ -242,7 +242,7 @@ impl Session {
         self.question = Some(Question { at: self.client.context.clock.now() + delay, interval });
     }
 
-    /// Asks, if it is time to.
+    /// Sends a solicitation, if one is due.
     async fn solicit(&mut self) -> io::Result<()> {
         let Some(question) =
             self.question.filter(|question| question.at <= self.client.context.clock.now())
@@ -268,8 +268,8 @@ impl Session {
     }
 }
 
-/// A router solicitation from no address, which may always be sent (RFC 4861 section 4.1): it is
-/// answered to all.
+/// A router solicitation from the unspecified address, which is always allowed (RFC 4861 section
+/// 4.1): it is answered by multicast.
 fn solicitation() -> Vec<u8> {
     let mut bytes = vec![0; IPV6_HEADER_LEN + SOLICITATION_BYTES];
     let mut ip = Ipv6Packet::new_unchecked(&mut bytes[..]);

@@ -71,7 +71,7 @@ pub enum Event {
     Taken(Ipv6Addr),
     /// This is the default router now.
     Router(Option<Ipv6Addr>),
-    /// These are asked for names now.
+    /// The name servers have changed to these.
     NameServers(Vec<Ipv6Addr>),
 }
 
@@ -107,7 +107,7 @@ struct Identifiers {
 }
 
 impl Identifiers {
-    /// The address in a network of 64 bits, after so many that were taken.
+    /// The address in a prefix of 64 bits, after this many duplicates.
     fn address(&self, prefix: Ipv6Net, attempts: u8) -> Option<Ipv6Addr> {
         let low = match self.identifier {
             Identifier::HardwareAddress if attempts > 0 => return None,

@@ -38,7 +38,7 @@ async fn start(seed: u64, config: Config) -> (Stack, Events, PipeEnd) {
     (stack, events, far)
 }
 
-/// An advertisement that lasts so many seconds.
+/// An advertisement with this lifetime in seconds.
 fn advertisement(router: Ipv6Addr, lifetime: u16, flags: u8, options: &[Vec<u8>]) -> Vec<u8> {
     let payload = 16 + options.iter().map(Vec::len).sum::<usize>();
     let mut bytes = vec![0; 40];

@@ -130,7 +130,7 @@ impl Carried {
         Offload { checksum: layout.begin(buffer), segment_bytes }
     }
 
-    /// Whether nothing is left to do about its checksum.
+    /// Whether its checksum is complete.
     fn is_complete(&self) -> bool {
         self.checksum == FrameChecksum::Unknown && self.offload == Offload::default()
     }

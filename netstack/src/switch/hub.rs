@@ -48,7 +48,7 @@ pub(super) struct Port {
     flooding: Mutex<Flooding>,
 }
 
-/// A token bucket: so many frames in a second, and no more than that at once.
+/// A token bucket: a rate of frames per second, and the same number as its burst.
 #[derive(Debug)]
 struct Flooding {
     tokens: f64,

@@ -76,7 +76,7 @@ pub struct SwitchConfig {
     pub queue_frames_max: usize,
     /// Frames that wait at a monitor, kept as those at a port.
     pub monitor_frames_max: usize,
-    /// Frames from one port in a second that go to every other, and at most so many at once.
+    /// Frames from one port that are flooded per second; also the burst.
     pub flooded_frames_per_second: u32,
 }
 
@@ -125,7 +125,7 @@ impl fmt::Display for PortId {
     }
 }
 
-/// A port that there is.
+/// An existing port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PortInfo {

@@ -34,10 +34,10 @@ struct State<T> {
     waiting: Vec<Waker>,
 }
 
-/// So many items may wait as they came.
+/// This many items are kept uncopied.
 const PROMPT_MAX: usize = 16;
 
-/// What became of items that were pushed: so many from the first were taken, unless it is closed.
+/// The result of a push: the number of items taken, or that the queue is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pushed {
     Taken(usize),

@@ -27,7 +27,7 @@ struct Entry {
     seen_at: Instant,
 }
 
-/// A full table looks for old entries at most this often.
+/// The minimum interval between sweeps of a full table.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Table {

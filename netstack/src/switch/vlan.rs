@@ -46,7 +46,7 @@ pub enum Vlan {
 /// A broadcast domain: a VLAN, or all transparent ports together.
 pub(super) type Domain = Option<VlanId>;
 
-/// How a frame is to look outside of a port.
+/// The form of a frame outside of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     AsItIs,

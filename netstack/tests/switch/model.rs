@@ -55,7 +55,7 @@ impl Kind {
         }
     }
 
-    /// How a frame looks there, given as it is without a tag.
+    /// The form of a frame at that port, given the frame without a tag.
     fn look(self, lan: u16, bare: &Bytes, sent: &Bytes) -> Option<Bytes> {
         match (self, lan) {
             (Self::Plain, 0) => Some(sent.clone()),

@@ -19,7 +19,7 @@ async fn a_server_is_asked_at_once_when_the_link_comes_up() {
     cable.plug(true);
     server.expect(Kind::Discover).await;
     assert_eq!(plugged.elapsed(), Duration::ZERO);
-    // And so is the next one, as at first.
+    // And so is the next one, as before.
     server.expect(Kind::Discover).await;
     assert!((3..=5).contains(&seconds(plugged)), "{:?}", plugged.elapsed());
     assert!(stack.net().network().link.has_carrier);

@@ -98,7 +98,7 @@ async fn a_lease_is_renewed_rebound_and_lost() {
     until_bound(&stack, OWN).await;
     names(&events);
 
-    // The server is asked at half the time, and answers.
+    // At T1 the server gets a request, and answers.
     let bound = Instant::now();
     let asked = server.expect(Kind::Request).await;
     assert!((58..=60).contains(&seconds(bound)), "{bound:?}");
@@ -152,7 +152,7 @@ async fn last_address_is_requested_again_unless_refused() {
     let asked = server.expect(Kind::Discover).await;
     assert_eq!(asked.option(50), None);
 
-    // A server that refuses again and again is asked more and more rarely.
+    // A server that refuses repeatedly gets ever fewer requests.
     let (mut asked, start) = (asked, Instant::now());
     for _ in 0..10 {
         server.send(&asked.lease(Kind::Offer, OWN)).await;
