@@ -1,4 +1,4 @@
-//! How often a transfer that is under way asks the allocator for memory.
+//! Allocations of a transfer under way.
 
 mod harness;
 
@@ -46,7 +46,7 @@ fn packet_costs_one_allocation_in_the_pipe() {
     far.close();
 }
 
-/// A connection that waits asks for nothing, however often the stack is polled.
+/// An idle connection allocates nothing, however often the stack is polled.
 #[test]
 fn polling_an_idle_stack_allocates_nothing() {
     let mut pair = Pair::new();

@@ -1,4 +1,4 @@
-//! Connections that nobody has accepted yet.
+//! Connections that are not accepted yet.
 
 mod harness;
 
@@ -87,7 +87,7 @@ fn reset_right_after_the_handshake_is_still_accepted() {
 }
 
 #[test]
-fn with_a_full_backlog_syns_are_dropped_until_one_is_accepted() {
+fn full_backlog_drops_syns_until_a_connection_is_accepted() {
     let mut pair = Pair::new();
     let options = tcp::ListenOptions { backlog_max: Some(2), ..Default::default() };
     let listener = pair.listen_with(Side::Far, "10.0.0.2:80", options).expect("a free port");
@@ -125,7 +125,7 @@ fn with_a_full_backlog_syns_are_dropped_until_one_is_accepted() {
 }
 
 #[test]
-fn a_flood_of_syns_stays_bounded_and_lets_others_in() {
+fn syn_flood_is_bounded_and_other_peers_still_connect() {
     let config = Config {
         tcp: TcpConfig { half_open_per_listener_max: 64, ..TcpConfig::default() },
         ..Config::default()
@@ -171,7 +171,7 @@ fn dropped_listener_resets_only_unaccepted_connections() {
 }
 
 #[test]
-fn a_closed_listener_makes_way_for_the_next_at_once() {
+fn closed_listener_frees_its_port_at_once() {
     let mut pair = Pair::new();
     let listen = tcp::Command::Listen {
         local: harness::addr("10.0.0.2:80"),
@@ -200,7 +200,7 @@ fn a_cancelled_accept_loses_no_connection() {
         let mut context = Context::from_waker(Waker::noop());
         assert!(accepting.as_mut().poll(&mut context).is_pending());
         pair.run();
-        // The answer is there, and nobody comes to take it.
+        // The reply is ready, and its receiver is dropped.
         client = pair.connect(Side::Near, "10.0.0.2:80").expect("a listener");
     }
 

@@ -1,4 +1,4 @@
-//! Readers that do not read.
+//! Flow control with a reader that does not read.
 
 mod harness;
 
@@ -8,7 +8,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 #[test]
-fn writer_stops_at_the_bounds_when_nobody_reads() {
+fn writer_is_blocked_at_the_bounds_of_an_unread_stream() {
     let config = Config {
         tcp: TcpConfig {
             recv_buffer_bytes: 64 * 1024,
@@ -45,7 +45,7 @@ fn writer_stops_at_the_bounds_when_nobody_reads() {
 }
 
 #[test]
-fn a_closed_window_opens_again_after_a_long_time() {
+fn zero_window_reopens_after_a_long_time() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
     let mut written = 0u32;

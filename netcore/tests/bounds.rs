@@ -1,4 +1,4 @@
-//! Every bound that `Config` names: what happens at it, and that it is over afterwards.
+//! Every bound of `Config`: the behaviour at the bound, and the recovery from it.
 
 mod harness;
 
@@ -25,29 +25,29 @@ use std::time::Duration;
 
 /// Each field of `Config` that is a bound, and its test.
 const TESTS: [(&str, fn()); 23] = [
-    ("commands_max", commands_wait_for_room),
-    ("commands_per_socket_max", one_more_command_that_waits_on_a_socket_is_refused),
-    ("sockets_max", without_room_for_a_socket_none_is_made),
-    ("tcp.recv_buffer_bytes", a_peer_fills_no_more_than_its_window),
-    ("tcp.send_buffer_bytes", no_more_is_in_flight_than_the_send_buffer_holds),
-    ("tcp.buffer_bytes_max", without_room_for_buffers_no_connection_is_made),
-    ("tcp.stream_queue_bytes", a_writer_gets_no_more_credit_than_the_queue_has_room),
-    ("tcp.backlog_max", a_full_backlog_drops_syns),
-    ("tcp.half_open_per_listener_max", the_oldest_half_open_connection_of_a_listener_makes_room),
-    ("tcp.half_open_max", the_oldest_half_open_connection_of_all_makes_room),
-    ("datagram.queue_bytes", full_datagram_queues_drop_what_comes_and_refuse_what_goes),
-    ("ip.addresses_max", no_more_addresses_are_taken_than_may_be),
-    ("ip.routes_max", no_more_routes_are_taken_than_may_be),
-    ("tcp.mss_max", segments_are_no_larger_than_they_may_be),
-    ("ip.path_mtus_max", the_oldest_path_mtu_makes_room),
-    ("ip.name_servers_max", no_more_name_servers_are_taken_than_may_be),
-    ("datagram.groups_per_socket_max", a_socket_is_in_no_more_groups_than_it_may),
-    ("ip.loopback_packets_max", packets_to_oneself_wait_for_room),
-    ("ip.replies_max", replies_that_find_no_room_are_dropped),
-    ("ip.fragments_bytes_max", the_oldest_incomplete_packet_makes_room),
-    ("ethernet.neighbours_max", who_was_not_sent_to_for_longest_is_forgotten),
-    ("ethernet.neighbour_queue_bytes", the_newest_packets_wait_for_a_neighbour),
-    ("tcp.time_wait_max", the_oldest_closed_connection_makes_room),
+    ("commands_max", full_command_queue_returns_would_block),
+    ("commands_per_socket_max", pending_commands_of_a_socket_are_limited),
+    ("sockets_max", full_socket_table_refuses_sockets_and_drops_syns),
+    ("tcp.recv_buffer_bytes", receive_buffer_and_queue_bound_unread_bytes),
+    ("tcp.send_buffer_bytes", send_buffer_bounds_bytes_in_flight),
+    ("tcp.buffer_bytes_max", full_buffer_memory_refuses_connects_and_drops_syns),
+    ("tcp.stream_queue_bytes", full_stream_queue_blocks_the_writer),
+    ("tcp.backlog_max", full_backlog_drops_syns),
+    ("tcp.half_open_per_listener_max", full_listener_evicts_its_oldest_half_open_connection),
+    ("tcp.half_open_max", full_stack_evicts_its_oldest_half_open_connection),
+    ("datagram.queue_bytes", full_datagram_queues_drop_input_and_refuse_output),
+    ("ip.addresses_max", full_address_table_refuses_new_addresses),
+    ("ip.routes_max", full_route_table_refuses_new_routes),
+    ("tcp.mss_max", mss_max_limits_segments_in_both_directions),
+    ("ip.path_mtus_max", least_recently_used_path_mtu_is_evicted),
+    ("ip.name_servers_max", name_servers_and_search_domains_are_limited),
+    ("datagram.groups_per_socket_max", group_memberships_of_a_socket_are_limited),
+    ("ip.loopback_packets_max", loopback_packets_wait_for_space_in_the_queue),
+    ("ip.replies_max", full_reply_queue_drops_replies),
+    ("ip.fragments_bytes_max", full_reassembly_evicts_the_oldest_incomplete_packet),
+    ("ethernet.neighbours_max", least_recently_used_neighbour_is_evicted),
+    ("ethernet.neighbour_queue_bytes", unresolved_neighbour_queues_only_the_newest_packets),
+    ("tcp.time_wait_max", full_time_wait_evicts_its_oldest_connection),
 ];
 
 #[test]
@@ -73,7 +73,7 @@ fn every_bound_of_the_configuration_has_a_test() {
 }
 
 #[test]
-fn who_was_not_sent_to_for_longest_is_forgotten() {
+fn least_recently_used_neighbour_is_evicted() {
     let config = Config {
         ethernet: EthernetConfig {
             neighbours_max: 4,
@@ -93,7 +93,7 @@ fn who_was_not_sent_to_for_longest_is_forgotten() {
     let known = pair.near.stack.snapshot().neighbours;
     let known: Vec<_> = known.iter().map(|neighbour| neighbour.address.to_string()).collect();
     assert_eq!(known, ["10.0.0.9", "10.0.0.8", "10.0.0.7", "10.0.0.6"]);
-    // Who has made room is found again.
+    // The evicted neighbour is resolved again.
     let far = bind(&mut pair, Side::Far, "10.0.0.2:9");
     send(&near, "10.0.0.2:9", b"hello").expect("room");
     pair.run();
@@ -103,7 +103,7 @@ fn who_was_not_sent_to_for_longest_is_forgotten() {
 }
 
 #[test]
-fn the_newest_packets_wait_for_a_neighbour() {
+fn unresolved_neighbour_queues_only_the_newest_packets() {
     let config = Config {
         ethernet: EthernetConfig {
             neighbour_queue_bytes: 1024,
@@ -135,7 +135,7 @@ fn the_newest_packets_wait_for_a_neighbour() {
 }
 
 #[test]
-fn commands_wait_for_room() {
+fn full_command_queue_returns_would_block() {
     let mut pair = Pair::with(Config { commands_max: 3, ..Config::default() }, 1500);
     let channel = pair.far.stack.command_channel();
     let send = || channel.request_nonblocking(None, control::Command::Snapshot);
@@ -147,7 +147,7 @@ fn commands_wait_for_room() {
 }
 
 #[test]
-fn one_more_command_that_waits_on_a_socket_is_refused() {
+fn pending_commands_of_a_socket_are_limited() {
     let config = Config { commands_per_socket_max: 3, ..Config::default() };
     let mut pair = Pair::with(config, 1500);
     let (near, far, listener) = pair.connected();
@@ -171,7 +171,7 @@ fn one_more_command_that_waits_on_a_socket_is_refused() {
             assert_eq!(failure(&mut pair, reply.as_mut()), refused, "{command:?}, the {number}.");
             waiting.push(reply);
         }
-        // Whoever gives up makes room for one more, and for no second one.
+        // A cancelled command frees one slot, and not two.
         drop(waiting.remove(0));
         for refused in [None, Some(Error::LimitReached)] {
             let mut reply = Box::pin(channel.call(Some(handle), command.clone()));
@@ -179,7 +179,7 @@ fn one_more_command_that_waits_on_a_socket_is_refused() {
             waiting.push(reply);
         }
     }
-    // One that can be answered at once waits for nobody.
+    // A command that completes at once needs no slot.
     pair.call(Side::Far, Some(far.id()), receive).expect("there is data");
     near.close();
     far.close();
@@ -187,7 +187,7 @@ fn one_more_command_that_waits_on_a_socket_is_refused() {
     close(&mut pair, listener);
 }
 
-/// What a command has failed with by now; `None` if it waits.
+/// The error of a command; `None` while it is pending.
 fn failure(
     pair: &mut Pair,
     mut reply: Pin<&mut impl Future<Output = Result<(Response, Option<SocketQueue>), Error>>>,
@@ -203,7 +203,7 @@ fn failure(
 }
 
 #[test]
-fn without_room_for_a_socket_none_is_made() {
+fn full_socket_table_refuses_sockets_and_drops_syns() {
     let mut pair = Pair::with(Config { sockets_max: 2, ..Config::default() }, 1500);
     let tap = Tap::new(&mut pair);
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("room");
@@ -240,14 +240,14 @@ fn without_room_for_a_socket_none_is_made() {
 }
 
 #[test]
-fn segments_are_no_larger_than_they_may_be() {
+fn mss_max_limits_segments_in_both_directions() {
     for remote in ["10.0.0.2:80", "[fd00::2]:80"] {
         for (mss_max, side) in [(Some(1000), Side::Near), (None, Side::Far)] {
             let headers = if remote.starts_with('[') { 60 } else { 40 };
             let mut pair = Pair::new();
             let config =
                 Config { tcp: TcpConfig { mss_max, ..TcpConfig::default() }, ..Config::default() };
-            // One end is enough: it announces less, and sends less.
+            // A limit at one side is enough: it announces and sends a smaller MSS.
             let mut limited = Pair::with(config, 1500);
             std::mem::swap(&mut pair.near.stack, &mut limited.near.stack);
             drop(limited);
@@ -271,7 +271,7 @@ fn segments_are_no_larger_than_they_may_be() {
 }
 
 #[test]
-fn the_oldest_path_mtu_makes_room() {
+fn least_recently_used_path_mtu_is_evicted() {
     let mut pair = Pair::with(
         Config { ip: IpConfig { path_mtus_max: 2, ..IpConfig::default() }, ..Config::default() },
         1500,
@@ -304,7 +304,7 @@ fn the_oldest_path_mtu_makes_room() {
 }
 
 #[test]
-fn no_more_addresses_are_taken_than_may_be() {
+fn full_address_table_refuses_new_addresses() {
     let mut pair = Pair::with(
         Config { ip: IpConfig { addresses_max: 2, ..IpConfig::default() }, ..Config::default() },
         1500,
@@ -323,7 +323,7 @@ fn no_more_addresses_are_taken_than_may_be() {
 }
 
 #[test]
-fn no_more_routes_are_taken_than_may_be() {
+fn full_route_table_refuses_new_routes() {
     let mut pair = Pair::with(
         Config { ip: IpConfig { routes_max: 1, ..IpConfig::default() }, ..Config::default() },
         1500,
@@ -343,7 +343,7 @@ fn no_more_routes_are_taken_than_may_be() {
 }
 
 #[test]
-fn no_more_name_servers_are_taken_than_may_be() {
+fn name_servers_and_search_domains_are_limited() {
     let mut pair = Pair::with(
         Config { ip: IpConfig { name_servers_max: 2, ..IpConfig::default() }, ..Config::default() },
         1500,
@@ -363,7 +363,7 @@ fn no_more_name_servers_are_taken_than_may_be() {
 }
 
 #[test]
-fn a_peer_fills_no_more_than_its_window() {
+fn receive_buffer_and_queue_bound_unread_bytes() {
     let (recv_buffer_bytes, stream_queue_bytes) = (64 * 1024, 16 * 1024);
     let config = Config {
         tcp: TcpConfig { recv_buffer_bytes, stream_queue_bytes, ..TcpConfig::default() },
@@ -393,7 +393,7 @@ fn a_peer_fills_no_more_than_its_window() {
 }
 
 #[test]
-fn no_more_is_in_flight_than_the_send_buffer_holds() {
+fn send_buffer_bounds_bytes_in_flight() {
     let (send_buffer_bytes, stream_queue_bytes) = (16 * 1024, 4096);
     let config = Config {
         tcp: TcpConfig { send_buffer_bytes, stream_queue_bytes, ..TcpConfig::default() },
@@ -428,7 +428,7 @@ fn no_more_is_in_flight_than_the_send_buffer_holds() {
 }
 
 #[test]
-fn without_room_for_buffers_no_connection_is_made() {
+fn full_buffer_memory_refuses_connects_and_drops_syns() {
     let (recv_buffer_bytes, send_buffer_bytes) = (64 * 1024, 64 * 1024);
     let buffer_bytes_max = 2 * (recv_buffer_bytes + send_buffer_bytes);
     let config = Config {
@@ -454,7 +454,7 @@ fn without_room_for_buffers_no_connection_is_made() {
     pair.run();
     assert_eq!(dropped(&pair, DropReason::NoBuffers), 1);
 
-    // One that is half open makes room for the next.
+    // A half-open connection is evicted for the next.
     streams[0].abort();
     pair.run();
     Peer::new(Ipv4Addr::new(10, 0, 0, 4), 1000).send(&mut pair, TcpControl::Syn, &[]);
@@ -471,7 +471,7 @@ fn without_room_for_buffers_no_connection_is_made() {
 }
 
 #[test]
-fn a_writer_gets_no_more_credit_than_the_queue_has_room() {
+fn full_stream_queue_blocks_the_writer() {
     let mut pair = Pair::with(
         Config {
             tcp: TcpConfig { stream_queue_bytes: 4096, ..TcpConfig::default() },
@@ -494,7 +494,7 @@ fn a_writer_gets_no_more_credit_than_the_queue_has_room() {
 }
 
 #[test]
-fn a_full_backlog_drops_syns() {
+fn full_backlog_drops_syns() {
     let mut pair = Pair::with(
         Config { tcp: TcpConfig { backlog_max: 2, ..TcpConfig::default() }, ..Config::default() },
         1500,
@@ -520,7 +520,7 @@ fn a_full_backlog_drops_syns() {
 }
 
 #[test]
-fn the_oldest_half_open_connection_of_a_listener_makes_room() {
+fn full_listener_evicts_its_oldest_half_open_connection() {
     let config = Config {
         tcp: TcpConfig { half_open_per_listener_max: 2, ..TcpConfig::default() },
         ..Config::default()
@@ -529,7 +529,7 @@ fn the_oldest_half_open_connection_of_a_listener_makes_room() {
 }
 
 #[test]
-fn the_oldest_half_open_connection_of_all_makes_room() {
+fn full_stack_evicts_its_oldest_half_open_connection() {
     let config =
         Config { tcp: TcpConfig { half_open_max: 2, ..TcpConfig::default() }, ..Config::default() };
     half_open_connections_are_two(config, [PORT, PORT + 1, PORT]);
@@ -550,7 +550,7 @@ fn half_open_connections_are_two(config: Config, ports: [u16; 3]) {
     assert_eq!(pair.states(Side::Far).0.len(), 2);
     assert_eq!(dropped(&pair, DropReason::HalfOpenEvicted), 1);
 
-    // The first is not known any more; the others are.
+    // The first was evicted; the others are still half open.
     for peer in &mut peers {
         peer.send(&mut pair, TcpControl::None, &[]);
     }
@@ -570,7 +570,7 @@ fn half_open_connections_are_two(config: Config, ports: [u16; 3]) {
 }
 
 #[test]
-fn full_datagram_queues_drop_what_comes_and_refuse_what_goes() {
+fn full_datagram_queues_drop_input_and_refuse_output() {
     static PAYLOAD: [u8; 60_000] = [7; 60_000];
     // Two such datagrams fit, three do not.
     let config = Config {
@@ -617,7 +617,7 @@ fn full_datagram_queues_drop_what_comes_and_refuse_what_goes() {
 }
 
 #[test]
-fn a_socket_is_in_no_more_groups_than_it_may() {
+fn group_memberships_of_a_socket_are_limited() {
     let mut pair = Pair::with(
         Config {
             datagram: DatagramConfig { groups_per_socket_max: 2, ..DatagramConfig::default() },
@@ -638,7 +638,7 @@ fn a_socket_is_in_no_more_groups_than_it_may() {
 }
 
 #[test]
-fn packets_to_oneself_wait_for_room() {
+fn loopback_packets_wait_for_space_in_the_queue() {
     let mut pair = Pair::with(
         Config {
             ip: IpConfig { loopback_packets_max: 4, ..IpConfig::default() },
@@ -666,7 +666,7 @@ fn packets_to_oneself_wait_for_room() {
 }
 
 #[test]
-fn replies_that_find_no_room_are_dropped() {
+fn full_reply_queue_drops_replies() {
     let (pipe, wire) = Pipe::bounded(1);
     let config =
         Config { ip: IpConfig { replies_max: 3, ..IpConfig::default() }, ..Config::default() };
@@ -674,7 +674,7 @@ fn replies_that_find_no_room_are_dropped() {
     stack.add_address("10.0.0.2/24".parse().expect("a network")).expect("a host's");
     let mut host = Host { stack, device: PipeDev { pipe, medium: Medium::Ip.into(), mtu: 1500 } };
     let mut peers = peers(1000, 6).into_iter();
-    // To a port that nobody listens on.
+    // A SYN to a port without a listener.
     let mut knock = |host: &mut Host| {
         let peer = peers.next().expect("there are enough");
         wire.tx.try_send(peer.segment(TcpControl::Syn, &[]).into()).expect("room");
@@ -699,7 +699,7 @@ fn replies_that_find_no_room_are_dropped() {
 }
 
 #[test]
-fn the_oldest_incomplete_packet_makes_room() {
+fn full_reassembly_evicts_the_oldest_incomplete_packet() {
     for (local, remote) in
         [("10.0.0.1:2000", "10.0.0.2:2000"), ("[fd00::1]:2000", "[fd00::2]:2000")]
     {
@@ -756,7 +756,7 @@ fn the_oldest_incomplete_packet_makes_room() {
 }
 
 #[test]
-fn the_oldest_closed_connection_makes_room() {
+fn full_time_wait_evicts_its_oldest_connection() {
     let mut pair = Pair::with(
         Config { tcp: TcpConfig { time_wait_max: 2, ..TcpConfig::default() }, ..Config::default() },
         1500,
@@ -777,7 +777,7 @@ fn the_oldest_closed_connection_makes_room() {
     let kept: BTreeSet<_> =
         pair.far.stack.snapshot().time_wait.iter().map(|(_, peer)| peer.port()).collect();
     assert_eq!(kept, BTreeSet::from([1001, 1002]));
-    // The ends of the first are like any others: an old SYN is as good as a new one.
+    // The 4-tuple of the first is free: a SYN with an old sequence number is accepted.
     let mut again = Peer::new(peers[0].address, 1000);
     again.sequence -= 500;
     again.connect(&mut pair, &tap);
@@ -785,7 +785,7 @@ fn the_oldest_closed_connection_makes_room() {
     close(&mut pair, listener);
 }
 
-/// A link that nothing comes from and nothing leaves by.
+/// A link that receives nothing and must transmit nothing.
 struct Nothing;
 
 impl Link for Nothing {

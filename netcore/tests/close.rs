@@ -10,7 +10,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 #[test]
-fn what_was_written_before_closing_arrives_then_the_end() {
+fn bytes_written_before_close_arrive_before_the_fin() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
     let data: Vec<u8> = (0..200_000u32).map(|index| (index * 7) as u8).collect();
@@ -34,7 +34,7 @@ fn what_was_written_before_closing_arrives_then_the_end() {
 }
 
 #[test]
-fn half_closed_the_other_direction_goes_on() {
+fn half_closed_connection_still_receives_data() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
 
@@ -76,7 +76,7 @@ fn closing_with_unread_bytes_resets() {
 }
 
 #[test]
-fn data_for_a_handle_that_is_gone_is_reset() {
+fn data_after_the_handle_is_dropped_is_reset() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
 
@@ -94,7 +94,7 @@ fn data_for_a_handle_that_is_gone_is_reset() {
 }
 
 #[test]
-fn what_stands_behind_a_fin_is_ignored() {
+fn data_beyond_a_fin_is_ignored() {
     let mut pair = Pair::new();
     let tap = Tap::new(&mut pair);
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
@@ -124,7 +124,7 @@ fn what_stands_behind_a_fin_is_ignored() {
 }
 
 #[test]
-fn lingering_for_no_time_resets() {
+fn zero_linger_resets_on_close() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
 
@@ -138,7 +138,7 @@ fn lingering_for_no_time_resets() {
 }
 
 #[test]
-fn whoever_closes_first_waits_without_a_socket() {
+fn active_close_enters_time_wait_without_a_socket() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
 
@@ -159,7 +159,7 @@ fn whoever_closes_first_waits_without_a_socket() {
 }
 
 #[test]
-fn both_closing_at_once_ends_as_well() {
+fn simultaneous_close_removes_both_sockets() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
 
@@ -172,7 +172,7 @@ fn both_closing_at_once_ends_as_well() {
 }
 
 #[test]
-fn a_peer_that_vanishes_after_our_close_is_given_up() {
+fn close_times_out_if_the_peer_vanishes() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
     far.close();
@@ -190,7 +190,7 @@ fn a_peer_that_vanishes_after_our_close_is_given_up() {
 }
 
 #[test]
-fn an_established_peer_that_vanishes_times_out() {
+fn unacked_data_to_a_vanished_peer_times_out() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
     pair.wire = Box::new(|_| None);
@@ -208,7 +208,7 @@ fn an_established_peer_that_vanishes_times_out() {
 }
 
 #[test]
-fn an_idle_connection_lives_for_ever() {
+fn idle_connection_never_times_out() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
 
@@ -241,7 +241,7 @@ fn closing_is_not_lost_when_the_command_channel_is_full() {
 }
 
 #[test]
-fn a_new_connection_may_take_over_a_pair_of_ends_in_time_wait() {
+fn new_connection_reuses_a_four_tuple_in_time_wait() {
     let mut pair = Pair::new();
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
     let connect: Command = tcp::Command::Connect {
@@ -288,7 +288,7 @@ fn close(pair: &mut Pair, listener: netcore::SocketId) {
 }
 
 #[test]
-fn an_aborted_connection_says_so_here_and_is_reset_there() {
+fn abort_fails_local_calls_and_resets_the_peer() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
 

@@ -1,4 +1,4 @@
-//! Buffers whose pages are given back while a connection waits lose nothing that is in them.
+//! Idle connections give the pages of their buffers back to the system, and lose no byte.
 
 mod harness;
 
@@ -27,7 +27,7 @@ fn read_all(pair: &mut Pair, stream: &StreamQueue) -> Vec<u8> {
 }
 
 #[test]
-fn bytes_behind_a_gap_stay() {
+fn out_of_order_bytes_survive_buffer_reclaim() {
     let mut pair = Pair::new();
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
     let mut peer = RawPeer::connect(&mut pair);
@@ -43,7 +43,7 @@ fn bytes_behind_a_gap_stay() {
 }
 
 #[test]
-fn bytes_that_nobody_has_read_stay() {
+fn unread_bytes_survive_buffer_reclaim() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
     let data = noise(MUCH);
@@ -62,7 +62,7 @@ fn bytes_that_nobody_has_read_stay() {
 }
 
 #[test]
-fn bytes_that_nobody_has_acknowledged_stay() {
+fn unacked_bytes_survive_buffer_reclaim() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
     let data = noise(10_000);
@@ -81,7 +81,7 @@ fn bytes_that_nobody_has_acknowledged_stay() {
 
 /// smoltcp writes where it stopped the last time: the ring goes on in the middle.
 #[test]
-fn a_connection_that_has_waited_goes_on_in_both_directions() {
+fn connection_transfers_both_ways_after_buffer_reclaim() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
 

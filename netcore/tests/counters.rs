@@ -1,4 +1,4 @@
-//! Counters that add up: every packet that comes has exactly one fate.
+//! Counters that add up: every received packet is counted exactly once.
 
 mod harness;
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How often a packet was delivered, handled and dropped, by reason.
 type Fates = (u64, u64, Vec<(DropReason, u64)>);
 
-/// What far counts for what `inject` sends to it.
+/// Far's counts of the packets that `inject` sends to it.
 fn fates(pair: &mut Pair, inject: impl FnOnce(&mut Pair)) -> Fates {
     let before = pair.far.stack.counters().clone();
     inject(pair);
@@ -53,7 +53,7 @@ fn open(pair: &mut Pair, command: impl Into<Command>) -> Arc<DatagramQueue> {
 }
 
 #[test]
-fn a_segment_to_no_listener_is_one_drop() {
+fn segment_without_a_listener_is_one_drop() {
     let config = Config {
         tcp: TcpConfig { resets_per_second: 1, ..TcpConfig::default() },
         ..Config::default()

@@ -1,4 +1,4 @@
-//! What many connections leave behind: nothing.
+//! Many connections leave nothing behind.
 //!
 //! `NETCORE_CYCLES=100000 cargo test --release -p netcore --test cycles` is the long run.
 
@@ -66,7 +66,7 @@ fn every_connection_is_gone_a_minute_after_its_end() {
     }
 }
 
-/// What must be as it was.
+/// The figures that must be the same before and after.
 struct Measure {
     /// Sockets, connections in TIME-WAIT, bytes of buffers and timers of both ends.
     tables: [(usize, usize, usize, usize); 2],
@@ -150,7 +150,7 @@ impl Bench {
     }
 }
 
-/// Never the same twice in a batch.
+/// Unique within a batch.
 fn peer(index: usize) -> Peer {
     let [.., high, low] = index.to_be_bytes();
     Peer::new(Ipv4Addr::new(10, 1, high, low), 1000)
@@ -196,7 +196,7 @@ fn syn_sent(bench: &mut Bench, index: usize) {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(connecting.as_mut().poll(&mut context).is_pending());
     bench.pair.run();
-    // Every other one is given up by who waits, the rest by the stack.
+    // The caller cancels every other one, the stack times out the rest.
     if index.is_multiple_of(2) {
         drop(connecting);
         return;
@@ -210,7 +210,7 @@ fn unacknowledged(bench: &mut Bench, index: usize) {
     let (far, _) = bench.met(index);
     far.try_send(b"anybody there?").expect("credit");
     bench.pair.run();
-    // Given up as one that is in use, or as one whose handle is gone.
+    // Times out with its handle, or without one.
     if index.is_multiple_of(2) {
         far.close();
     }

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 #[test]
-fn a_datagram_comes_with_the_address_it_was_sent_from() {
+fn received_datagram_carries_its_source_address() {
     let mut pair = Pair::new();
     for (from, to, reported) in [
         ("10.0.0.1:1000", "10.0.0.2:2000", "10.0.0.1:1000"),
@@ -49,7 +49,7 @@ fn a_port_is_free_as_soon_as_its_handle_is_closed() {
 }
 
 #[test]
-fn a_dual_stack_socket_sees_ipv4_as_the_kernel_shows_it() {
+fn dual_stack_socket_reports_ipv4_mapped_addresses() {
     let mut pair = Pair::new();
     let near = bind(&mut pair, Side::Near, "10.0.0.1:1000");
     let far = bind(&mut pair, Side::Far, "[::]:2000");
@@ -89,7 +89,7 @@ fn large_datagrams_are_fragmented_in_both_families() {
 }
 
 #[test]
-fn what_cannot_be_sent_fails_at_once() {
+fn invalid_send_fails_at_once() {
     let mut pair = Pair::new();
     let v4 = bind(&mut pair, Side::Near, "10.0.0.1:0");
     let v6 = bind(&mut pair, Side::Near, "[fd00::1]:0");
@@ -135,7 +135,7 @@ fn connected_udp_receives_only_from_its_peer_and_gets_errors() {
 }
 
 #[test]
-fn members_of_a_group_hear_it_and_nobody_else_does() {
+fn multicast_is_delivered_to_group_members_only() {
     for (group, from, local) in
         [("224.0.0.200", "10.0.0.1:0", "0.0.0.0:2000"), ("ff02::200", "[fd00::1]:0", "[::]:2000")]
     {
@@ -179,7 +179,7 @@ fn members_of_a_group_hear_it_and_nobody_else_does() {
 }
 
 #[test]
-fn joining_is_bounded_and_says_what_is_wrong() {
+fn invalid_and_excess_group_joins_are_refused() {
     let mut pair = Pair::with(
         Config {
             datagram: DatagramConfig { groups_per_socket_max: 2, ..DatagramConfig::default() },
@@ -199,7 +199,7 @@ fn joining_is_bounded_and_says_what_is_wrong() {
 }
 
 #[test]
-fn broadcasting_must_be_allowed() {
+fn broadcast_requires_the_broadcast_option() {
     let mut pair = Pair::new();
     let near = bind(&mut pair, Side::Near, "10.0.0.1:0");
     let far = bind(&mut pair, Side::Far, "0.0.0.0:2000");
@@ -222,7 +222,7 @@ fn broadcasting_must_be_allowed() {
 }
 
 #[test]
-fn ports_conflict_as_addresses_overlap() {
+fn ports_conflict_if_their_addresses_overlap() {
     let mut pair = Pair::new();
     let first = bind(&mut pair, Side::Near, "10.0.0.1:1000");
     for (address, expected) in [
@@ -323,7 +323,7 @@ fn echo_requests_are_answered_and_replies_find_their_socket() {
 }
 
 #[test]
-fn a_raw_socket_sees_and_sends_whole_packets() {
+fn raw_socket_receives_and_sends_whole_packets() {
     let mut pair = Pair::new();
     let open = raw::Command::Open { version: Version::V4, protocol: 253 };
     let [near, far] =
@@ -349,7 +349,7 @@ fn a_raw_socket_sees_and_sends_whole_packets() {
 }
 
 #[test]
-fn a_protocol_that_nobody_speaks_is_told_so() {
+fn unknown_protocol_is_answered_by_an_icmp_error() {
     let mut pair = Pair::new();
     let open = raw::Command::Open { version: Version::V4, protocol: 253 };
     let Ok((_, Some(SocketQueue::Datagram(near)))) = pair.call(Side::Near, None, open) else {
@@ -378,7 +378,7 @@ fn a_dropped_receive_loses_no_datagram() {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(receiving.as_mut().poll(&mut context).is_pending());
         pair.run();
-        // It is answered, and the answer never taken.
+        // The reply is ready, and its receiver is dropped.
         send(&near, "10.0.0.2:2000", b"first").expect("room");
         send(&near, "10.0.0.2:2000", b"second").expect("room");
         pair.run();

@@ -1,4 +1,4 @@
-//! What is turned away before any socket sees it, and how much is answered.
+//! Packets that are dropped before the sockets, and the limits of answers.
 
 mod harness;
 
@@ -81,7 +81,7 @@ fn icmp(source: &str, destination: &str, kind: Icmpv4Message) -> Vec<u8> {
     })
 }
 
-/// What far sent in answer to a packet, and how it was counted.
+/// Far's answers to a packet, and their counts.
 fn inject(pair: &mut Pair, packet: Vec<u8>) -> (u64, Vec<(DropReason, u64)>) {
     let before = pair.far.stack.counters().clone();
     pair.inject(Side::Far, packet);
@@ -92,7 +92,7 @@ fn inject(pair: &mut Pair, packet: Vec<u8>) -> (u64, Vec<(DropReason, u64)>) {
 }
 
 #[test]
-fn packets_that_cannot_come_from_a_wire_are_turned_away() {
+fn packets_with_impossible_addresses_are_dropped() {
     let mut pair = Pair::new();
     let listeners = ["0.0.0.0:80", "[::]:80"]
         .map(|local| pair.listen_with(Side::Far, local, v6_only()).expect("a free port"));
@@ -119,7 +119,7 @@ fn packets_that_cannot_come_from_a_wire_are_turned_away() {
         ("fd00::1", "::ffff:10.0.0.2", DropReason::MartianDestination),
         ("10.0.0.1", "10.0.0.3", DropReason::NotForUs),
         ("fd00::1", "fd00::3", DropReason::NotForUs),
-        // A connection with everybody.
+        // A connection to the broadcast address.
         ("10.0.0.1", "10.0.0.255", DropReason::NotForUs),
         ("10.0.0.1", "224.0.0.1", DropReason::NotForUs),
         ("fd00::1", "ff02::1", DropReason::NotForUs),
@@ -140,7 +140,7 @@ fn v6_only() -> tcp::ListenOptions {
 }
 
 #[test]
-fn a_datagram_needs_a_checksum_over_ipv6_alone() {
+fn missing_udp_checksum_is_accepted_over_ipv4_only() {
     let mut pair = Pair::new();
     let sockets = ["10.0.0.2:9", "[fd00::2]:9"].map(|local| {
         let endpoint = harness::addr(local);
@@ -167,7 +167,7 @@ fn a_datagram_needs_a_checksum_over_ipv6_alone() {
 }
 
 #[test]
-fn what_was_sent_to_many_is_not_answered() {
+fn broadcast_and_multicast_packets_are_not_answered() {
     let mut pair = Pair::new();
     let nobody = (0, vec![(DropReason::NoListener, 1)]);
     for destination in ["10.0.0.255", "255.255.255.255", "224.0.0.1"] {
@@ -183,7 +183,7 @@ fn what_was_sent_to_many_is_not_answered() {
 }
 
 #[test]
-fn an_icmp_error_is_not_answered_with_another() {
+fn icmp_error_is_not_answered_by_an_icmp_error() {
     let mut pair = Pair::new();
     for kind in [
         Icmpv4Message::DstUnreachable,
@@ -196,7 +196,7 @@ fn an_icmp_error_is_not_answered_with_another() {
 }
 
 #[test]
-fn icmp_errors_are_limited() {
+fn icmp_errors_are_rate_limited() {
     let mut pair = Pair::with(
         Config {
             ip: IpConfig { icmp_errors_per_second: 10, ..IpConfig::default() },

@@ -1,4 +1,4 @@
-//! What is logged of connections.
+//! Log events of connections.
 
 mod harness;
 
@@ -48,7 +48,7 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
-/// What two stacks log meanwhile.
+/// The events of two stacks while `story` runs.
 fn logged(story: impl FnOnce(&mut Pair)) -> Vec<String> {
     let log = Log::default();
     tracing::subscriber::with_default(log.clone(), || {
@@ -59,7 +59,7 @@ fn logged(story: impl FnOnce(&mut Pair)) -> Vec<String> {
     log.0.lock().expect("no panic").clone()
 }
 
-/// That each of these is logged once, with the far end's address.
+/// Asserts that each event is logged once, with the peer's address.
 fn assert_once(lines: &[String], expected: &[&str]) {
     for event in expected {
         let found = lines.iter().filter(|line| line.contains(event));
@@ -109,7 +109,7 @@ fn resets_and_refusals_are_logged_with_their_reason() {
 }
 
 #[test]
-fn handshakes_that_end_are_not_logged_at_level_debug() {
+fn failed_passive_handshake_is_not_logged_at_debug() {
     let lines = logged(|pair| {
         let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
         // The SYN arrives, and no answer to it does.

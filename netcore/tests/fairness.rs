@@ -1,4 +1,4 @@
-//! One connection's data does not keep the others from sending.
+//! A bulk transfer does not starve other connections.
 
 mod harness;
 
@@ -38,12 +38,12 @@ impl Slot for &mut Sent {
 }
 
 #[test]
-fn a_connection_with_much_to_send_takes_turns() {
+fn bulk_connection_does_not_starve_the_others() {
     let mut pair = Pair::new();
     let (bulk, bulk_far, listener) = pair.connected();
     let small = pair.connect(Side::Near, "10.0.0.2:80").expect("a listener");
     let small_far = pair.accept(Side::Far, listener).expect("a connection");
-    // Until the congestion window is no bound any more.
+    // Until the congestion window exceeds the send buffer.
     for _ in 0..20 {
         bulk.try_send(&[1; 200_000]).expect("room");
         pair.advance(Duration::from_millis(100));
@@ -59,7 +59,7 @@ fn a_connection_with_much_to_send_takes_turns() {
     assert!((60_000..=64 * 1024 + 1500).contains(&bulk_bytes), "{bulk_bytes} bytes in one round");
     assert!(sent.0.iter().any(|frame| frame.ends_with(b"hello")));
 
-    // What was kept is lost to the wire, and comes again.
+    // The recorded packets are lost on the wire and retransmitted.
     pair.advance(Duration::from_secs(10));
     let mut received = 0;
     while let Ok(bytes) = read(&bulk_far, 300_000) {

@@ -1,4 +1,4 @@
-//! A flood of SYNs from addresses that nobody has.
+//! A SYN flood from spoofed addresses.
 //!
 //! `NETCORE_FLOOD=10000 cargo test --release -p netcore --test flood` is the flood in full size: so
 //! many SYNs a second.
@@ -17,7 +17,7 @@ use std::time::Duration;
 const SECONDS: usize = 60;
 const TICK: Duration = Duration::from_millis(10);
 const TICKS_PER_SECOND: usize = 100;
-/// The way to the honest clients and back, in ticks.
+/// The round-trip time of the honest clients, in ticks.
 const ROUND_TRIP_TICKS: usize = 10;
 /// What a half-open connection may cost, besides address space.
 const HALF_OPEN_BYTES_MAX: usize = 8 * 1024;
@@ -86,7 +86,7 @@ fn spoofed_syn_flood_is_bounded_and_does_not_lock_out_peers() {
     pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
 }
 
-/// How often each spoofed address was answered.
+/// The number of answers to each spoofed address.
 #[derive(Default)]
 struct Answers {
     by_address: HashMap<Ipv4Addr, u8>,

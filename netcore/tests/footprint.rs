@@ -1,4 +1,4 @@
-//! What an idle connection takes of the memory.
+//! The memory of an idle connection.
 
 mod harness;
 
@@ -13,7 +13,7 @@ const CONNECTIONS: usize = 2_000;
 /// Both ends are in this process.
 const ENDS: usize = 2 * CONNECTIONS;
 const WINDOW: usize = 256 * 1024;
-/// What one end may allocate, its share of the tables included.
+/// Heap bytes allowed per socket, its share of the tables included.
 const ALLOCATED_MAX: usize = 3 * 1024;
 /// The least that a system gives: one byte each way in two buffers touches two of these.
 const PAGE: usize = 4096;

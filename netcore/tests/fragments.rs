@@ -1,4 +1,4 @@
-//! Fragments of IPv6 packets as nobody here makes them, and what is wrong with others.
+//! IPv6 fragments that this stack never sends, and invalid ones.
 
 mod harness;
 
@@ -70,7 +70,7 @@ impl Bench {
         }
     }
 
-    /// What is received, and why what was dropped.
+    /// The lengths of the received datagrams, and the reasons of drops.
     fn put(&mut self, packets: &[Vec<u8>]) -> (Vec<usize>, Vec<DropReason>) {
         let before = self.pair.far.stack.counters().clone();
         for packet in packets {
@@ -91,12 +91,12 @@ impl Drop for Bench {
 }
 
 #[test]
-fn fragmented_extension_headers_belong_to_the_packet() {
+fn fragmented_extension_headers_are_reassembled() {
     for eights in [1, 2, 5] {
         let part = [destination_options(UDP, eights), datagram(1000)].concat();
         for cut in [48, 64, 512] {
             let first = packet(FRAGMENT, &fragment(DESTINATION_OPTIONS, 0, true, 1, &part[..cut]));
-            // Only what the first one says of the next header counts.
+            // Only the Next Header field of the first fragment counts (RFC 8200 section 4.5).
             for next_header in [DESTINATION_OPTIONS, UDP, 99] {
                 let last = fragment(next_header, cut as u16, false, 1, &part[cut..]);
                 let last = packet(FRAGMENT, &last);
@@ -113,7 +113,7 @@ fn fragmented_extension_headers_belong_to_the_packet() {
 }
 
 #[test]
-fn extension_headers_before_the_fragments_are_passed_over() {
+fn extension_headers_before_the_fragment_header_are_skipped() {
     let part = datagram(1000);
     let mut bench = Bench::new();
     let fragments =
@@ -126,7 +126,7 @@ fn extension_headers_before_the_fragments_are_passed_over() {
 }
 
 #[test]
-fn an_atomic_fragment_is_a_packet_of_its_own() {
+fn atomic_fragment_is_a_whole_packet() {
     let part = datagram(1000);
     let mut bench = Bench::new();
     let first = packet(FRAGMENT, &fragment(UDP, 0, true, 1, &part[..512]));
@@ -140,7 +140,7 @@ fn an_atomic_fragment_is_a_packet_of_its_own() {
 }
 
 #[test]
-fn overlapping_fragments_take_their_packet_with_them() {
+fn overlapping_fragments_discard_their_packet() {
     let part = datagram(1000);
     let mut bench = Bench::new();
     let piece = |from: usize, to: usize| {
@@ -159,7 +159,7 @@ fn overlapping_fragments_take_their_packet_with_them() {
 }
 
 #[test]
-fn a_first_fragment_has_all_headers() {
+fn first_fragment_without_all_headers_is_dropped() {
     let with_options = [destination_options(UDP, 2), datagram(1000)].concat();
     let nested = fragment(UDP, 0, false, 3, &datagram(1000));
     for (next_header, part, cut) in [

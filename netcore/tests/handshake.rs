@@ -26,7 +26,7 @@ fn both_ends_agree_on_their_addresses() {
 }
 
 #[test]
-fn a_wildcard_listener_reports_the_address_that_was_dialled() {
+fn wildcard_listener_reports_the_destination_address() {
     let mut pair = Pair::new();
     for (wildcard, dialled, reported) in [
         ("0.0.0.0:80", "10.0.0.2:80", "10.0.0.2:80"),
@@ -61,7 +61,7 @@ fn a_closed_port_refuses_at_once() {
 }
 
 #[test]
-fn a_black_hole_times_out_and_leaves_nothing_behind() {
+fn unanswered_connect_times_out_and_frees_its_socket() {
     let timeout = Duration::from_secs(10);
     let mut pair = Pair::with(
         Config {
@@ -79,7 +79,7 @@ fn a_black_hole_times_out_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn every_lost_packet_of_the_handshake_only_delays_it() {
+fn any_lost_packet_only_delays_the_handshake() {
     for lost in 0..3 {
         let mut pair = Pair::new();
         let mut index = 0;
@@ -102,11 +102,11 @@ fn every_lost_packet_of_the_handshake_only_delays_it() {
 }
 
 #[test]
-fn what_cannot_be_connected_to_fails_at_once() {
+fn connect_to_an_invalid_address_fails_at_once() {
     let mut pair = Pair::new();
     for (remote, error) in [
         ("10.0.0.2:0", Error::ZeroPort),
-        // This host, where nobody listens.
+        // This host, on a port without a listener.
         ("0.0.0.0:80", Error::Refused),
         ("[::]:80", Error::Refused),
         ("[::ffff:0.0.0.0]:80", Error::Refused),
@@ -155,7 +155,7 @@ fn dropped_connect_frees_its_socket_and_resets_late_answers() {
 }
 
 #[test]
-fn a_connection_to_an_own_address_never_leaves_the_stack() {
+fn connection_to_an_own_address_stays_in_the_stack() {
     let mut pair = Pair::new();
     pair.wire = Box::new(|packet| panic!("on the wire: {packet:?}"));
     for address in ["10.0.0.1:80", "127.0.0.1:81", "[::1]:82", "[fd00::1]:83"] {
@@ -174,7 +174,7 @@ fn a_connection_to_an_own_address_never_leaves_the_stack() {
 }
 
 #[test]
-fn the_mss_is_the_mtus_whatever_the_peer_says() {
+fn announced_mss_and_segments_fit_the_mtu() {
     let mut pair = Pair::with(Config::default(), 1280);
     pair.wire = Box::new(|packet| {
         let ip = Ipv4Packet::new_checked(&packet[..]).expect("a packet");
@@ -198,7 +198,7 @@ fn the_mss_is_the_mtus_whatever_the_peer_says() {
 }
 
 #[test]
-fn an_explicit_local_port_is_honoured_once() {
+fn second_connect_from_an_explicit_port_is_refused() {
     let mut pair = Pair::new();
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
     let connect = tcp::Command::Connect {
@@ -221,7 +221,7 @@ fn an_explicit_local_port_is_honoured_once() {
 }
 
 #[test]
-fn two_ends_that_connect_to_each_other_are_connected() {
+fn simultaneous_open_connects() {
     let mut pair = Pair::new();
     let ends = [addr("10.0.0.1:5000"), addr("10.0.0.2:6000")];
     let mut connecting = [(Side::Near, ends[0], ends[1]), (Side::Far, ends[1], ends[0])].map(

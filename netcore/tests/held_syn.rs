@@ -1,4 +1,4 @@
-//! Listeners that hold SYNs until somebody decides what becomes of them.
+//! Listeners that hold SYNs until the application admits or refuses them.
 
 mod harness;
 
@@ -49,7 +49,7 @@ fn nothing_is_answered_before_the_syn_is_admitted() {
 }
 
 #[test]
-fn each_refusal_is_what_the_peer_sees() {
+fn connect_fails_with_the_error_of_the_refusal() {
     for (how, seen) in [
         (Refusal::Reset, Error::Refused),
         (Refusal::PortUnreachable, Error::Refused),
@@ -141,7 +141,7 @@ fn a_repeated_syn_is_neither_answered_nor_held_twice() {
 }
 
 #[test]
-fn a_peer_that_is_turned_away_in_silence_is_asked_about_again() {
+fn silently_refused_syn_is_held_again_when_repeated() {
     let mut pair = Pair::new();
     let listener = hold(&mut pair, "10.0.0.2:80");
     let mut peer = RawPeer::new(&mut pair, "10.0.0.1:1000", "10.0.0.2:80");
@@ -161,7 +161,7 @@ fn a_peer_that_is_turned_away_in_silence_is_asked_about_again() {
 }
 
 #[test]
-fn a_peer_that_gives_up_is_noticed() {
+fn reset_in_sequence_ends_a_held_syn() {
     let mut pair = Pair::new();
     let listener = hold(&mut pair, "10.0.0.2:80");
     let mut peer = RawPeer::new(&mut pair, "10.0.0.1:1000", "10.0.0.2:80");
@@ -188,7 +188,7 @@ fn a_peer_that_gives_up_is_noticed() {
 }
 
 #[test]
-fn another_attempt_from_the_same_port_replaces_the_first() {
+fn newer_syn_of_the_same_port_replaces_the_held_one() {
     let mut pair = Pair::new();
     let listener = hold(&mut pair, "10.0.0.2:80");
     let mut peer = RawPeer::new(&mut pair, "10.0.0.1:1000", "10.0.0.2:80");
@@ -230,7 +230,7 @@ fn old_acknowledgements_are_reset_and_the_syn_stays_held() {
 }
 
 #[test]
-fn options_of_the_held_syn_hold_for_the_connection() {
+fn options_of_the_held_syn_apply_to_the_connection() {
     let mut pair = Pair::new();
     let options = tcp::ListenOptions { on_syn: OnSyn::Hold, ..Default::default() };
     let listener = pair.listen_with(Side::Far, "10.0.0.2:80", options).expect("a free port");
@@ -276,7 +276,7 @@ fn options_of_the_held_syn_hold_for_the_connection() {
 }
 
 #[test]
-fn a_lost_answer_is_sent_again() {
+fn lost_syn_ack_is_retransmitted() {
     let mut pair = Pair::new();
     let listener = hold(&mut pair, "10.0.0.2:80");
     let channel = pair.near.stack.command_channel();
@@ -305,7 +305,7 @@ fn a_lost_answer_is_sent_again() {
 }
 
 #[test]
-fn held_syns_are_half_open_and_the_oldest_makes_room() {
+fn held_syns_count_as_half_open_and_the_oldest_is_evicted() {
     for (per_listener, in_all) in [(8, 100), (100, 8)] {
         let config = Config {
             tcp: TcpConfig {
@@ -343,7 +343,7 @@ fn held_syns_are_half_open_and_the_oldest_makes_room() {
 }
 
 #[test]
-fn attempts_that_are_given_up_leave_nothing_in_the_queue() {
+fn abandoned_attempts_leave_the_queue_empty() {
     let mut pair = Pair::new();
     let listener = hold(&mut pair, "10.0.0.2:80");
     let mut peer = RawPeer::new(&mut pair, "10.0.0.1:1000", "10.0.0.2:80");
@@ -365,7 +365,7 @@ fn attempts_that_are_given_up_leave_nothing_in_the_queue() {
 }
 
 #[test]
-fn a_syn_is_held_for_as_long_as_a_handshake_may_take() {
+fn held_syn_expires_with_the_handshake_timeout() {
     let mut pair = Pair::new();
     let listener = hold(&mut pair, "10.0.0.2:80");
     let mut peer = RawPeer::new(&mut pair, "10.0.0.1:1000", "10.0.0.2:80");
@@ -442,7 +442,7 @@ fn a_cancelled_accept_gives_the_syn_to_the_next() {
         pair.run();
         peer.put_syn(&mut pair, None);
         pair.run();
-        // The answer is there, and nobody comes to take it.
+        // The reply is ready, and its receiver is dropped.
     }
 
     let held = next(&mut pair, listener);
@@ -518,7 +518,7 @@ fn an_admission_without_room_for_buffers_fails() {
 }
 
 #[test]
-fn commands_admit_and_refuse_only_what_is_held() {
+fn admit_and_refuse_require_a_held_syn() {
     let mut pair = Pair::new();
     let listener = hold(&mut pair, "10.0.0.2:80");
     let peer = RawPeer::new(&mut pair, "10.0.0.1:1000", "10.0.0.2:80");
@@ -541,7 +541,7 @@ fn commands_admit_and_refuse_only_what_is_held() {
 }
 
 #[test]
-fn a_listener_for_every_port_is_shown_as_such() {
+fn snapshot_shows_a_listener_on_every_port() {
     let mut pair = Pair::new();
     let mut listeners = Vec::new();
     for local in ["[::]:0", "10.0.0.2:22"] {

@@ -1,4 +1,4 @@
-//! Peers that are hostile or broken, and segments that somebody else sends in their name.
+//! Hostile and broken peers, and spoofed segments.
 
 mod harness;
 
@@ -27,7 +27,7 @@ impl Bench {
         Self { pair, peer, far, listener }
     }
 
-    /// One whose window is full to the last byte, and how many bytes that were.
+    /// A connection whose receive window is full, and the number of bytes in it.
     fn full() -> (Self, u32) {
         // So small that windows are not scaled, and any length fits.
         let config = Config {
@@ -51,7 +51,7 @@ impl Bench {
         }
     }
 
-    /// How many bytes more far takes.
+    /// The receive window of far, in bytes.
     fn window(&self, sent: u32) -> u32 {
         match sent {
             0 => 1000,
@@ -71,7 +71,7 @@ impl Bench {
         self.put(&fin(self.peer.segment(1 + bytes, 0)));
     }
 
-    /// What far says within the next moment.
+    /// Far's segments of the next moment.
     fn replies(&mut self) -> Vec<Reply> {
         self.pair.advance(Duration::from_millis(20));
         self.peer.replies()
@@ -104,7 +104,7 @@ fn fin(segment: TcpRepr<'static>) -> TcpRepr<'static> {
 /// smoltcp shifts the window of its SYN|ACK later, as if it had been scaled, and then takes bytes
 /// for which its buffer has no room.
 #[test]
-fn data_behind_the_window_of_the_handshake_is_not_taken() {
+fn data_beyond_the_window_of_the_syn_ack_is_dropped() {
     let mut bench = Bench::new(Config {
         tcp: TcpConfig { recv_buffer_bytes: 640 << 10, ..TcpConfig::default() },
         ..Config::default()
@@ -146,7 +146,7 @@ fn far_empty_segment_after_fin_on_full_window_is_ignored() {
     bench.end();
 }
 
-/// smoltcp goes on to probe for a window that nothing is left for, and never stops.
+/// smoltcp probes a zero window without data to send, indefinitely.
 #[test]
 fn zero_window_is_not_probed_once_all_data_is_acked() {
     let mut bench = Bench::new(Config::default());
@@ -162,7 +162,7 @@ fn zero_window_is_not_probed_once_all_data_is_acked() {
     bench.put(&bench.peer.segment(1, 0));
     bench.pair.run();
     let before = bench.pair.far.stack.counters().frames_sent;
-    // By hand: what never ends would keep the harness for ever.
+    // By hand: the harness would never return if the probes did not stop.
     bench.pair.now += Duration::from_secs(10);
     bench.pair.far.stack.poll_device_io(bench.pair.now, &mut bench.pair.far.device);
 
@@ -172,14 +172,14 @@ fn zero_window_is_not_probed_once_all_data_is_acked() {
 }
 
 #[test]
-fn data_with_an_acknowledgement_that_is_a_little_old_is_taken() {
+fn data_with_an_old_acknowledgement_is_accepted() {
     let mut bench = Bench::new(Config::default());
     let old = bench.peer.expected;
     bench.far.try_send(&[1; 1000]).expect("room");
     bench.replies();
     bench.peer.send(&mut bench.pair, 1, 0);
 
-    // A second segment that the first overtook, with a window that is no longer true.
+    // A reordered segment with an outdated window.
     let overtaken =
         TcpRepr { ack_number: Some(number(old)), window_len: 1, ..bench.peer.segment(1, 100) };
     bench.put(&overtaken);
@@ -193,7 +193,7 @@ fn data_with_an_acknowledgement_that_is_a_little_old_is_taken() {
 }
 
 #[test]
-fn an_old_acknowledgement_alone_is_no_sign_of_loss() {
+fn old_acknowledgement_is_no_duplicate_ack() {
     let mut bench = Bench::new(Config::default());
     let old = bench.peer.expected;
     bench.far.try_send(&[1; 1000]).expect("room");
@@ -212,7 +212,7 @@ fn an_old_acknowledgement_alone_is_no_sign_of_loss() {
 }
 
 #[test]
-fn what_was_never_sent_cannot_be_acknowledged() {
+fn acknowledgement_of_unsent_data_is_rejected() {
     let mut bench = Bench::new(Config::default());
     bench.peer.offered = 0;
     bench.peer.send(&mut bench.pair, 1, 0);
@@ -239,7 +239,7 @@ fn what_was_never_sent_cannot_be_acknowledged() {
 }
 
 #[test]
-fn acknowledgements_count_while_there_is_no_window() {
+fn acknowledgement_is_accepted_while_the_window_is_zero() {
     let (mut bench, sent) = Bench::full();
     bench.far.try_send(&[1; 1000]).expect("room");
     bench.replies();
@@ -256,7 +256,7 @@ fn acknowledgements_count_while_there_is_no_window() {
 }
 
 #[test]
-fn a_fin_behind_data_that_did_not_fit_is_not_taken() {
+fn fin_beyond_the_window_is_ignored() {
     let (mut bench, sent) = Bench::full();
 
     bench.put(&fin(bench.peer.segment(1 + sent - 10, 11)));
@@ -268,7 +268,7 @@ fn a_fin_behind_data_that_did_not_fit_is_not_taken() {
 }
 
 #[test]
-fn nothing_comes_after_the_fin() {
+fn data_after_the_fin_is_dropped() {
     let mut bench = Bench::new(Config::default());
     bench.put(&fin(bench.peer.segment(1, 10)));
     bench.replies();
@@ -284,7 +284,7 @@ fn nothing_comes_after_the_fin() {
 }
 
 #[test]
-fn a_reset_ends_a_connection_whose_window_the_fin_has_overrun() {
+fn reset_is_accepted_after_a_fin_past_the_window() {
     const BYTES: u32 = 16 << 10;
     let config = Config {
         tcp: TcpConfig { recv_buffer_bytes: BYTES as usize, ..TcpConfig::default() },
@@ -302,7 +302,7 @@ fn a_reset_ends_a_connection_whose_window_the_fin_has_overrun() {
 }
 
 #[test]
-fn a_connection_sends_two_challenges_a_second() {
+fn challenge_acks_of_a_connection_are_rate_limited() {
     let mut bench = Bench::new(Config::default());
     let syn = TcpRepr { control: TcpControl::Syn, ..bench.peer.segment(1, 0) };
     let mut challenges = 0;
@@ -319,7 +319,7 @@ fn a_connection_sends_two_challenges_a_second() {
 }
 
 #[test]
-fn a_stack_sends_no_more_challenges_than_it_is_told() {
+fn challenge_acks_of_a_stack_are_rate_limited() {
     let mut bench = Bench::new(Config {
         tcp: TcpConfig { challenge_acks_per_second: 0, ..TcpConfig::default() },
         ..Config::default()
@@ -334,7 +334,7 @@ fn a_stack_sends_no_more_challenges_than_it_is_told() {
 }
 
 #[test]
-fn resets_for_nobodys_segments_are_limited() {
+fn resets_for_unknown_connections_are_rate_limited() {
     let config = Config {
         tcp: TcpConfig { resets_per_second: 10, ..TcpConfig::default() },
         ..Config::default()

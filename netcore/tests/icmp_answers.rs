@@ -80,7 +80,7 @@ impl Bench {
         Self { pair, sent }
     }
 
-    /// What far answers to a packet; each answer must be an error that quotes it.
+    /// Far's answers to a packet; each must be an ICMP error that quotes it.
     fn put(&mut self, packet: &[u8]) -> Option<Error> {
         self.pair.inject(Side::Far, packet.to_vec());
         self.pair.run();
@@ -117,7 +117,7 @@ fn option(kind: u8) -> Vec<u8> {
 }
 
 #[test]
-fn ipv6_packets_are_answered_as_the_rfcs_ask() {
+fn ipv6_errors_are_sent_as_rfc_4443_requires() {
     let mut big = vec![0; 1400];
     big[1] = 9;
     for (what, packet, error) in [
@@ -178,7 +178,7 @@ fn ipv6_packets_are_answered_as_the_rfcs_ask() {
 }
 
 #[test]
-fn ipv4_packets_are_answered_as_the_rfcs_ask() {
+fn ipv4_errors_are_sent_as_rfc_1122_requires() {
     let udp = [0, 9, 0, 9, 0, 8, 0, 0];
     let broadcast = [10, 0, 0, 255];
     for (what, packet, error) in [
@@ -218,7 +218,7 @@ fn fragment(is_v4: bool, is_first: bool) -> Vec<u8> {
 }
 
 #[test]
-fn a_packet_that_stays_in_parts_is_told_of_by_its_first() {
+fn reassembly_timeout_quotes_the_first_fragment() {
     for (is_v4, error) in [(true, (11, 1, 0)), (false, (3, 1, 0))] {
         for (is_first, error) in [(true, Some(error)), (false, None)] {
             let mut bench = Bench::new();
@@ -237,7 +237,7 @@ fn a_packet_that_stays_in_parts_is_told_of_by_its_first() {
 }
 
 #[test]
-fn all_kinds_of_errors_share_one_limit() {
+fn all_icmp_errors_share_one_rate_limit() {
     let config = Config {
         ip: IpConfig { icmp_errors_per_second: 3, ..IpConfig::default() },
         ..Config::default()

@@ -1,4 +1,4 @@
-//! What routers and hosts say of packets, and which sockets hear it.
+//! ICMP errors of routers and hosts, and the sockets that report them.
 
 mod harness;
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Family, type and code of what is said, and what a socket makes of it.
+/// Family, type and code of an ICMP error, and the error of a socket.
 const SAID: [(bool, u8, u8, Error); 12] = [
     (true, 3, 0, Error::NetworkUnreachable),
     (true, 3, 1, Error::HostUnreachable),
@@ -69,7 +69,7 @@ fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
 }
 
 #[test]
-fn a_connect_fails_at_once() {
+fn icmp_error_fails_a_connect_at_once() {
     for (is_v4, kind, code, expected) in SAID {
         let mut pair = Pair::new();
         let sent = swallow(&mut pair);
@@ -81,7 +81,7 @@ fn a_connect_fails_at_once() {
         pair.run();
         let syn = sent.take().remove(0);
 
-        // Of a sequence number that was not sent, and of a port that nobody connects from.
+        // A sequence number that was not sent, and a port without a connection.
         for byte in [3, 20] {
             let mut other = syn.to_vec();
             let tcp = if is_v4 { 20 } else { 40 };
@@ -99,7 +99,7 @@ fn a_connect_fails_at_once() {
 }
 
 #[test]
-fn an_established_connection_passes_over_it() {
+fn established_connection_ignores_icmp_errors() {
     for (is_v4, kind, code, _) in SAID {
         let mut pair = Pair::new();
         let listener = pair.listen(Side::Far, far(is_v4)).expect("a free port");
@@ -123,7 +123,7 @@ fn an_established_connection_passes_over_it() {
 }
 
 #[test]
-fn a_connected_udp_socket_is_told_with_its_next_call_and_once() {
+fn connected_udp_socket_reports_an_icmp_error_once() {
     for (is_v4, kind, code, expected) in SAID {
         let mut pair = Pair::new();
         let any = if is_v4 { "0.0.0.0:0" } else { "[::]:0" };
@@ -148,7 +148,7 @@ fn a_connected_udp_socket_is_told_with_its_next_call_and_once() {
 }
 
 #[test]
-fn a_ping_socket_hears_who_says_what_of_which_request() {
+fn ping_socket_reports_icmp_errors_of_its_requests() {
     for (is_v4, kind, code, expected) in SAID {
         let mut pair = Pair::new();
         let (local, router) = if is_v4 { ("0.0.0.0:0", ROUTER_V4) } else { ("[::]:0", ROUTER_V6) };
@@ -181,7 +181,7 @@ fn a_ping_socket_hears_who_says_what_of_which_request() {
 }
 
 #[test]
-fn what_was_sent_to_somebody_else_is_not_believed() {
+fn icmp_error_that_quotes_a_foreign_packet_is_ignored() {
     let mut pair = Pair::new();
     let ping = open(&mut pair, icmp::Command::Open { local: addr("0.0.0.0:0").ip() });
     let sent = swallow(&mut pair);

@@ -1,4 +1,4 @@
-//! How long a peer that has died, or only says so, can hold on to anything.
+//! How long a dead or unresponsive peer can hold resources.
 
 mod harness;
 
@@ -56,7 +56,7 @@ impl Scene {
         }
     }
 
-    /// Lets time pass until the connection is gone, and says how many seconds that took.
+    /// Lets time pass until the connection is removed; returns the seconds.
     fn lifetime(&mut self) -> u64 {
         let start = self.pair.now;
         self.pair.advance_until(|pair| pair.states(Side::Far).0.is_empty());
@@ -94,7 +94,7 @@ fn last_ack(scene: &mut Scene) {
     scene.pair.run();
 }
 
-/// Whether the peer has closed before, the way to the state, and its name.
+/// Whether the peer closed first, the steps to the state, and its name.
 const CLOSING_STATES: [(bool, Course, &str); 4] = [
     (false, fin_wait_1, "FIN-WAIT-1"),
     (false, fin_wait_2, "FIN-WAIT-2"),
@@ -123,7 +123,7 @@ fn unacked_fin_without_a_handle_ends_by_close_timeout() {
 fn unacked_fin_with_a_handle_times_out_in_every_state() {
     for (is_half_closed, course, state) in CLOSING_STATES {
         if state == "FIN-WAIT-2" {
-            // The FIN was acknowledged: the peer owes nothing and may send for ever.
+            // The FIN was acknowledged: the peer may send indefinitely.
             continue;
         }
         let mut scene = Scene::new();
@@ -138,7 +138,7 @@ fn unacked_fin_with_a_handle_times_out_in_every_state() {
         assert_eq!(scene.lifetime(), 924, "{state}");
 
         let end = read(&scene.far, 10);
-        // Whoever had the peer's end of stream before keeps it.
+        // An end of stream from the peer stays readable.
         let expected = if state == "FIN-WAIT-1" { Err(Error::TimedOut) } else { Ok(Vec::new()) };
         assert_eq!((end, scene.far.error()), (expected, Some(Error::TimedOut)), "{state}");
         scene.end();
@@ -146,7 +146,7 @@ fn unacked_fin_with_a_handle_times_out_in_every_state() {
 }
 
 #[test]
-fn a_closing_connection_keeps_the_user_timeout() {
+fn user_timeout_applies_to_a_closing_connection() {
     let mut scene = Scene::new();
     let timeout = Some(Duration::from_secs(7));
     scene.far.set_options(|options| options.user_timeout = timeout);
@@ -160,7 +160,7 @@ fn a_closing_connection_keeps_the_user_timeout() {
 }
 
 #[test]
-fn a_peer_that_has_closed_and_takes_no_more_data_times_out() {
+fn unacked_data_times_out_in_close_wait() {
     let mut scene = Scene::new();
     scene.say(TcpControl::Fin, &[]);
     assert_eq!(scene.state(), "CLOSE-WAIT");
@@ -212,7 +212,7 @@ fn closed_connection_ends_despite_a_zero_window_peer() {
 }
 
 #[test]
-fn a_reset_tells_the_peer_of_a_connection_that_is_given_up() {
+fn timed_out_connection_resets_its_peer() {
     let mut scene = Scene::new();
     scene.far.close();
     scene.hear();
@@ -226,7 +226,7 @@ fn a_reset_tells_the_peer_of_a_connection_that_is_given_up() {
 }
 
 #[test]
-fn a_half_open_connection_says_six_times_that_it_is_there() {
+fn syn_ack_is_sent_six_times() {
     let mut pair = Pair::new();
     let tap = Tap::new(&mut pair);
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
@@ -300,7 +300,7 @@ fn stuck_simultaneous_open_times_out_like_a_connect() {
 }
 
 #[test]
-fn a_million_seconds_do_not_end_a_healthy_connection() {
+fn healthy_connection_survives_a_million_seconds() {
     let mut pair = Pair::new();
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
     let mut ends: Vec<_> = (0..3)
@@ -328,7 +328,7 @@ fn a_million_seconds_do_not_end_a_healthy_connection() {
 }
 
 #[test]
-fn data_for_a_handle_that_is_gone_is_answered_by_a_reset() {
+fn data_for_a_dropped_handle_is_answered_by_a_reset() {
     for (course, state) in
         [(fin_wait_1 as Course, "FIN-WAIT-1"), (fin_wait_2 as Course, "FIN-WAIT-2")]
     {
@@ -382,7 +382,7 @@ fn time_wait_holds_no_buffers_and_yields_to_a_newer_syn() {
 }
 
 #[test]
-fn a_repeated_fin_begins_time_wait_anew_and_nothing_else_does() {
+fn only_a_repeated_fin_restarts_time_wait() {
     let mut scene = Scene::new();
     scene.far.close();
     fin_wait_2(&mut scene);

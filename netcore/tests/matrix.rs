@@ -1,4 +1,4 @@
-//! Every segment in every state: what comes back, and which state follows.
+//! Every segment in every state: the answer and the next state.
 //!
 //! The expectation is computed from RFC 9293 section 3.10.7 with RFC 5961's changes. Where this
 //! stack does something else, [`DEVIATIONS`] has it with the reason; a deviation that is not in the
@@ -129,7 +129,7 @@ enum Answer {
     Rst,
 }
 
-/// What this stack does otherwise than the RFCs, and why.
+/// Deviations of this stack from the RFCs, and the reasons.
 struct Deviation {
     states: &'static [State],
     segments: &'static [Flags],
@@ -185,7 +185,7 @@ const DEVIATIONS: &[Deviation] = &[
     },
 ];
 
-/// What an acknowledgement of everything makes of a state.
+/// The state after an acknowledgement of all sent data.
 fn taken(state: State) -> State {
     match state {
         SynReceived => Established,
@@ -196,7 +196,7 @@ fn taken(state: State) -> State {
     }
 }
 
-/// What the RFCs ask for.
+/// The behaviour that the RFCs require.
 fn by_the_rfcs(state: State, segment: Flags, position: Position) -> (Answer, State) {
     match state {
         Closed if segment.rst => (Answer::Nothing, Closed),
@@ -252,7 +252,7 @@ fn by_the_rfcs_once_synchronised(
     (Answer::Ack, next)
 }
 
-/// What this stack is to do, and whether that is what the RFCs ask for.
+/// The expected behaviour, and whether it is the RFCs'.
 fn expected(state: State, segment: Flags, position: Position) -> ((Answer, State), bool) {
     let by_the_rfcs = by_the_rfcs(state, segment, position);
     let deviation = DEVIATIONS.iter().find(|deviation| {
@@ -281,7 +281,7 @@ struct Bench {
     next: u32,
     /// The end of far's window.
     edge: u32,
-    /// Whoever waits for far to be connected.
+    /// The pending connect command of far.
     connecting: Option<Connecting>,
 }
 
@@ -374,7 +374,7 @@ impl Bench {
         self.pair.advance(Duration::from_millis(20));
     }
 
-    /// Sends a segment and returns what comes of it.
+    /// Sends a segment and returns the answer and the next state.
     fn try_segment(&mut self, segment: Flags, position: Position) -> (Answer, State) {
         let sequence = match position {
             OutsideLeft => self.next - 1,
@@ -447,7 +447,7 @@ impl Bench {
         }
     }
 
-    /// Takes down what is left.
+    /// Removes the sockets of the test.
     fn end(mut self) {
         self.connecting = None;
         let ids: Vec<_> =

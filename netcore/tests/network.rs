@@ -75,7 +75,7 @@ fn assert_carries(pair: &mut Hosts, from: &StreamQueue, to: &StreamQueue) {
 }
 
 #[test]
-fn an_address_that_comes_and_goes_disturbs_no_other() {
+fn adding_and_removing_an_address_leaves_others_intact() {
     for (first, second) in [("10.0.0.2", "10.0.0.50"), ("fd00::2", "fd00::50")] {
         let mut pair = Hosts::new();
         let remote =
@@ -113,7 +113,7 @@ fn removing_the_last_address_resets_its_connections() {
 }
 
 #[test]
-fn a_connect_from_an_address_that_goes_fails() {
+fn connect_fails_when_its_local_address_is_removed() {
     let mut pair = Hosts::new();
     pair.wire = Box::new(|_| None);
     let channel = netcore::HasChannel::command_channel(&pair.near.stack);
@@ -159,7 +159,7 @@ fn removed_address_ends_half_open_but_not_the_listener() {
 }
 
 #[test]
-fn datagrams_do_not_leave_from_an_address_that_is_gone() {
+fn datagrams_never_leave_from_a_removed_address() {
     let mut pair = Hosts::new();
     let endpoint = addr("10.0.0.1:1000");
     let (_, queue) = pair.call(Side::Near, None, udp::Command::Bind { endpoint }).expect("free");
@@ -197,7 +197,7 @@ fn a_connection_waits_while_the_link_is_down() {
 }
 
 #[test]
-fn a_connection_waits_while_it_has_no_route_and_takes_a_new_one() {
+fn connection_waits_for_a_route_and_uses_a_new_one() {
     let mut pair = Hosts::new();
     add(&mut pair, Side::Far, "192.0.2.2/32").expect("a host's address");
     let gateway = Route::default_via(ip("10.0.0.2"));
@@ -218,7 +218,7 @@ fn a_connection_waits_while_it_has_no_route_and_takes_a_new_one() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_and_changes_nothing() {
+fn invalid_control_commands_fail_and_change_nothing() {
     let mut pair = Hosts::new();
     let before = pair.near.stack.network();
     let destination = "192.0.2.0/24".parse().expect("a network");
@@ -243,7 +243,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn segments_are_as_the_mtu_that_was_set() {
+fn segment_size_follows_the_configured_mtu() {
     let mut pair = Hosts::new();
     tell(&mut pair, Side::Near, control::Command::SetMtu(Some(1300))).expect("large enough");
     let (near, far) = connection(&mut pair, "10.0.0.2:80");
@@ -264,7 +264,7 @@ fn segments_are_as_the_mtu_that_was_set() {
 }
 
 #[test]
-fn an_mtu_that_changes_is_obeyed_by_connections_that_are_there() {
+fn mtu_change_applies_to_open_connections() {
     for (is_jumbo, remote) in [false, true]
         .into_iter()
         .flat_map(|jumbo| ["10.0.0.2:80", "[fd00::2]:80"].map(|remote| (jumbo, remote)))
@@ -328,7 +328,7 @@ fn a_watch_sees_every_change_and_nothing_else() {
 }
 
 #[test]
-fn a_watch_learns_that_its_stack_is_gone() {
+fn watch_ends_when_its_stack_is_dropped() {
     let stack = Netstack::new(Config::default(), Instant::ZERO);
     let mut watch = stack.watch_network();
     drop(stack);
@@ -340,7 +340,7 @@ fn a_watch_learns_that_its_stack_is_gone() {
 }
 
 #[test]
-fn with_any_ip_a_listener_takes_connections_to_anybody() {
+fn any_ip_listener_accepts_connections_to_every_address() {
     let mut pair = Hosts::new();
     let route = Route::default_via(ip("10.0.0.2"));
     tell(&mut pair, Side::Near, control::Command::AddRoute { route }).expect("a route");
@@ -418,7 +418,7 @@ fn any_port_socket_receives_all_and_replies_from_there() {
         };
         all.try_send(answer).expect("room");
         pair.run();
-        // Its peer takes nothing from anybody else.
+        // Its peer is connected and receives from this address only.
         assert_eq!(near.try_recv().map(|datagram| datagram.payload), Ok("there".into()));
     }
 
@@ -433,7 +433,7 @@ fn any_port_socket_receives_all_and_replies_from_there() {
 }
 
 #[test]
-fn datagrams_leave_from_no_port_that_is_not_the_sockets() {
+fn source_port_of_a_datagram_must_be_the_sockets() {
     let mut pair = Hosts::new();
     let all = intercept(&mut pair, "::").expect("the first");
     let endpoint = addr("10.0.0.2:53");

@@ -1,4 +1,4 @@
-//! Segments that no textbook has: odd options, flags, lengths and pointers.
+//! Segments with odd options, flags, lengths and urgent pointers.
 
 mod harness;
 
@@ -38,7 +38,7 @@ const ODD: &[&[u8]] = &[
     &[1, 1, 1, 3],
     &[3, 255, 7],
     &[0xfe, 40, 1, 1],
-    // Nobody knows them: experiments, Fast Open, TCP-AO, an MD5 signature, the largest header.
+    // Unknown to this stack: experiments, Fast Open, TCP-AO, MD5 signature, the largest header.
     &[0xfd, 4, 1, 1],
     &[0xfe, 8, 0xf9, 0x89, 1, 2, 3, 4],
     &[34, 2],
@@ -83,7 +83,7 @@ impl Bench {
         read(self.far.as_ref().expect("it is connected"), 100).unwrap_or_default()
     }
 
-    /// What far drops of what `put` sends, and what it answers.
+    /// Far's drops of the segments that `put` sends, and its answers.
     fn put(&mut self, put: impl FnOnce(&RawPeer, &mut Pair)) -> (Vec<DropReason>, Vec<Reply>) {
         let before = self.pair.far.stack.counters().clone();
         put(&self.peer, &mut self.pair);
@@ -127,7 +127,7 @@ fn a_syn_with_odd_options_is_answered() {
 }
 
 #[test]
-fn a_syn_ack_with_odd_options_is_taken() {
+fn syn_ack_with_odd_options_is_accepted() {
     for options in ODD {
         let mut pair = Pair::new();
         let mut peer = RawPeer::new(&mut pair, "10.0.0.1:80", "10.0.0.2:5000");
@@ -176,7 +176,7 @@ fn data_with_odd_options_is_delivered() {
 }
 
 #[test]
-fn a_fin_and_a_reset_with_odd_options_are_taken() {
+fn fin_and_reset_with_odd_options_are_accepted() {
     for options in ODD {
         let mut bench = Bench::connected(ENDS[0]);
 
@@ -192,7 +192,7 @@ fn a_fin_and_a_reset_with_odd_options_are_taken() {
 }
 
 #[test]
-fn a_data_offset_that_cannot_be_is_malformed() {
+fn invalid_data_offset_is_malformed() {
     for offset in [0, 4, 8, 16, 24, 40, 60] {
         let mut bench = Bench::connected(ENDS[0]);
 
@@ -206,7 +206,7 @@ fn a_data_offset_that_cannot_be_is_malformed() {
 }
 
 #[test]
-fn reserved_bits_and_congestion_flags_change_nothing() {
+fn reserved_bits_and_ecn_flags_are_ignored() {
     for (byte, bits) in [(12, 0x01), (12, 0x0f), (13, 0x40), (13, 0x80), (13, 0xc8)] {
         let mut bench = Bench::connected(ENDS[0]);
 

@@ -1,4 +1,4 @@
-//! Options that show on the wire, or in when a peer is given up.
+//! Socket options that show on the wire, or in a connection's timeout.
 
 mod harness;
 
@@ -30,7 +30,7 @@ fn secs(from: Instant, to: Instant) -> u64 {
 }
 
 #[test]
-fn a_silent_peer_is_given_up_after_as_many_probes() {
+fn silent_peer_times_out_after_the_configured_probes() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
     near.set_options(|options| options.keep_alive = Some(KEEP_ALIVE));
@@ -46,7 +46,7 @@ fn a_silent_peer_is_given_up_after_as_many_probes() {
     pair.advance_until(|_| near.recv_state().is_closed);
 
     assert_eq!((read(&near, 10), secs(start, pair.now)), (Err(Error::TimedOut), 16));
-    // The reset that tells the peer, should it be there, comes last.
+    // A reset to the peer comes last.
     assert_eq!(*probes.borrow(), 3 + 1);
     near.close();
     far.abort();
@@ -54,7 +54,7 @@ fn a_silent_peer_is_given_up_after_as_many_probes() {
 }
 
 #[test]
-fn a_peer_that_answers_probes_is_kept() {
+fn answered_keepalive_probes_keep_the_connection() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
     near.set_options(|options| options.keep_alive = Some(KEEP_ALIVE));
@@ -97,7 +97,7 @@ fn unacknowledged_data_ends_a_connection_after_the_user_timeout() {
 }
 
 #[test]
-fn a_window_that_stays_closed_counts_for_the_user_timeout() {
+fn persistent_zero_window_triggers_the_user_timeout() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
     near.set_options(|options| options.user_timeout = Some(Duration::from_secs(30)));
@@ -118,7 +118,7 @@ fn a_window_that_stays_closed_counts_for_the_user_timeout() {
 }
 
 #[test]
-fn the_header_says_what_was_asked_for() {
+fn ip_header_carries_hop_limit_and_traffic_class() {
     for (remote, header) in [("10.0.0.2:80", v4 as fn(&[u8]) -> _), ("[fd00::2]:80", v6)] {
         let mut pair = Pair::new();
         let listener = pair.listen(Side::Far, "[::]:80").expect("a free port");
@@ -154,7 +154,7 @@ fn v6(packet: &[u8]) -> (u8, u8) {
 }
 
 #[test]
-fn quick_acknowledgements_do_not_wait() {
+fn quick_ack_is_not_delayed() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
     let acknowledged_at_once = |pair: &mut Pair| {

@@ -1,4 +1,4 @@
-//! Paths that take smaller packets than the link, and what routers say of them.
+//! Paths whose MTU is smaller than the link's, and ICMP errors about it.
 
 mod harness;
 
@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Both families' way to far.
+/// Far's address in both families.
 const TARGETS: [&str; 2] = ["10.0.0.2:80", "[fd00::2]:80"];
 
 /// A connection from near to far.
@@ -104,7 +104,7 @@ fn a_connection_tries_large_segments_again_after_ten_minutes() {
 }
 
 #[test]
-fn the_end_of_a_stream_is_on_its_last_piece() {
+fn fin_is_on_the_last_segment_after_an_mtu_change() {
     let mut pair = Pair::new();
     let (near, far) = connection(&mut pair, TARGETS[0]);
     let seen = watch(&mut pair);
@@ -136,7 +136,7 @@ fn the_end_of_a_stream_is_on_its_last_piece() {
 }
 
 #[test]
-fn pieces_that_find_no_room_wait() {
+fn segments_wait_for_space_on_a_full_device() {
     let mut pair = Pair::new();
     let (near, far) = connection(&mut pair, TARGETS[0]);
     pair.call(Side::Near, None, control::Command::SetMtu(Some(1280))).expect("large enough");
@@ -177,7 +177,7 @@ fn with_sequence(packet: &[u8], change: impl FnOnce(i32) -> i32) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_forged_narrows_nothing() {
+fn forged_icmp_narrows_no_path_mtu() {
     for remote in TARGETS {
         let mut pair = Pair::new();
         let (near, far) = connection(&mut pair, remote);
@@ -203,7 +203,7 @@ fn what_is_forged_narrows_nothing() {
             too_big(segment, 500),
             too_big(segment, 1500),
             too_big(segment, 65_000),
-            // Of a packet that somebody else has sent.
+            // About a packet of another host.
             error_between(
                 addr(remote).ip(),
                 if port == 41 { addr("[fd00::1]:0").ip() } else { addr("10.0.0.1:0").ip() },
@@ -248,7 +248,7 @@ fn carry_rest(pair: &mut Pair, to: &StreamQueue, bytes: usize) {
 }
 
 #[test]
-fn a_router_that_does_not_say_what_it_takes_is_guessed_at() {
+fn missing_next_hop_mtu_is_estimated_by_plateaus() {
     let mut pair = Pair::new();
     let (near, far) = connection(&mut pair, TARGETS[0]);
     let inlets = pair.inlets();
@@ -284,7 +284,7 @@ fn send(pair: &mut Pair, socket: &DatagramQueue, to: &str, len: usize) -> Result
 }
 
 #[test]
-fn datagrams_are_cut_for_their_path() {
+fn datagrams_are_fragmented_to_the_path_mtu() {
     for (any, remote) in [("0.0.0.0:0", "10.0.0.2:53"), ("[::]:0", "[fd00::2]:53")] {
         let mut pair = Pair::new();
         let near = open(&mut pair, udp::Command::Bind { endpoint: addr(any) });
@@ -318,7 +318,7 @@ fn datagrams_are_cut_for_their_path() {
 }
 
 #[test]
-fn a_connected_socket_that_does_not_fragment_is_told_at_once() {
+fn dont_fragment_socket_reports_message_too_large() {
     let mut pair = Pair::new();
     let near = open(&mut pair, udp::Command::Bind { endpoint: addr("10.0.0.1:0") });
     near.set_peer(Some(addr("10.0.0.2:53")));
@@ -333,7 +333,7 @@ fn a_connected_socket_that_does_not_fragment_is_told_at_once() {
 }
 
 #[test]
-fn echo_requests_and_raw_packets_are_cut_for_their_path() {
+fn echo_requests_and_raw_packets_fit_the_path_mtu() {
     for (local, remote, version) in
         [("0.0.0.0:0", "10.0.0.2:1", raw::Version::V4), ("[::]:0", "[fd00::2]:1", raw::Version::V6)]
     {

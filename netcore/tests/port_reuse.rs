@@ -65,7 +65,7 @@ fn transfer(pair: &mut Pair, from: &StreamQueue, to: &StreamQueue) {
 }
 
 #[test]
-fn a_port_used_again_begins_past_the_end_of_the_last_transfer() {
+fn reused_port_starts_beyond_the_last_sequence_number() {
     for sender in [Side::Near, Side::Far] {
         for closes_first in [Side::Near, Side::Far] {
             let mut pair = Pair::new();
@@ -112,7 +112,7 @@ fn a_port_used_again_begins_past_the_end_of_the_last_transfer() {
 /// acknowledgement, is told with a reset that there is no such connection any more, and takes the
 /// SYN when it is repeated (RFC 9293 sections 3.10.7.3 and 3.10.7.4).
 #[test]
-fn a_peer_in_time_wait_is_reset_and_asked_again() {
+fn syn_is_repeated_after_resetting_a_peer_in_time_wait() {
     let mut pair = Pair::new();
     let mut peer = RawPeer::new(&mut pair, "10.0.0.1:80", "10.0.0.2:5000");
     let mut connecting = Box::pin({

@@ -1,4 +1,4 @@
-//! Connections whose segments get lost, and what they may not depend on.
+//! Loss recovery.
 
 mod harness;
 
@@ -18,7 +18,7 @@ fn segment(packet: &[u8]) -> (u16, u32, u32) {
 }
 
 #[test]
-fn acknowledgements_that_are_lost_both_ways_are_made_up_for() {
+fn acknowledgements_lost_in_both_directions_are_recovered() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
 
@@ -51,7 +51,7 @@ fn acknowledgements_that_are_lost_both_ways_are_made_up_for() {
 }
 
 #[test]
-fn whatever_window_was_announced_is_taken() {
+fn data_within_any_announced_window_is_accepted() {
     // Nobody reads, and lengths are no multiple of the window's unit: its end moves back a little
     // with every segment (RFC 7323 section 2.4), but a peer may fill what it was told first.
     let config = Config {
@@ -86,7 +86,7 @@ fn whatever_window_was_announced_is_taken() {
 }
 
 #[test]
-fn a_lost_fin_is_sent_again_whatever_was_acknowledged_twice() {
+fn lost_fin_is_retransmitted_despite_duplicate_acks() {
     let mut pair = Pair::new();
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
     let mut peer = RawPeer::connect(&mut pair);
@@ -96,7 +96,7 @@ fn a_lost_fin_is_sent_again_whatever_was_acknowledged_twice() {
     pair.run();
     peer.collect();
 
-    // The peer has the data and not the FIN, and says so more than three times.
+    // The peer has the data and not the FIN, and sends more than three duplicate ACKs.
     let after_fin = peer.expected;
     peer.expected = after_fin.wrapping_sub(1);
     for _ in 0..5 {
@@ -141,7 +141,7 @@ fn window_opens_for_last_bytes_after_both_ends_closed() {
 }
 
 #[test]
-fn a_window_that_has_closed_before_a_retransmission_is_probed() {
+fn zero_window_is_probed_instead_of_retransmitting() {
     let mut pair = Pair::new();
     let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
     let mut peer = RawPeer::connect(&mut pair);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// How long a packet is on its way.
+/// The one-way delay of the link.
 const DELAY: Duration = Duration::from_millis(10);
 
 /// Packets under way, and when they arrive.
@@ -109,7 +109,7 @@ const ENDS: [(&str, &str); 2] =
     [("10.0.0.1:5000", "10.0.0.2:6000"), ("[fd00::1]:5000", "[fd00::2]:6000")];
 
 #[test]
-fn two_ends_whose_syns_cross_are_connected() {
+fn crossed_syns_connect() {
     for ends in ENDS {
         let mut pair = Pair::new();
 
@@ -170,7 +170,7 @@ fn a_socket_connected_to_itself_reads_what_it_writes() {
 
 /// A peer that has sent its SYN, got far's, and answers it as its own was answered.
 #[test]
-fn a_syn_ack_of_a_peer_whose_syn_crossed_connects_at_once() {
+fn syn_ack_after_a_crossed_syn_connects_at_once() {
     for (local, remote) in [("10.0.0.1:80", "10.0.0.2:5000"), ("[fd00::1]:80", "[fd00::2]:5000")] {
         for is_late in [false, true] {
             let mut pair = Pair::new();
@@ -217,7 +217,7 @@ fn a_syn_ack_of_a_peer_whose_syn_crossed_connects_at_once() {
 }
 
 #[test]
-fn a_reset_ends_a_handshake_whose_syns_have_crossed() {
+fn reset_ends_a_handshake_of_crossed_syns() {
     let mut pair = Pair::new();
     let (local, remote) = ("10.0.0.1:80", "10.0.0.2:5000");
     let mut peer = RawPeer::new(&mut pair, local, remote);

@@ -56,7 +56,7 @@ fn datagrams_arrive_over_both_families() {
 }
 
 #[test]
-fn damage_outside_of_the_coverage_is_delivered() {
+fn datagram_damaged_outside_its_coverage_is_delivered() {
     let mut pair = Pair::new();
     let near = bind(&mut pair, Side::Near, "10.0.0.1:5");
     let far = bind(&mut pair, Side::Far, "10.0.0.2:7");

@@ -1,4 +1,4 @@
-//! UDP sockets with a peer: where they are, whom they hear, and who is refused.
+//! Connected UDP sockets: their local address, their input, and refused peers.
 
 mod harness;
 
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 #[test]
-fn a_wildcard_socket_has_an_address_while_it_is_connected() {
+fn wildcard_socket_has_a_local_address_while_connected() {
     let mut pair = Pair::new();
     for (wildcard, peers, local) in [
         ("0.0.0.0:1000", ["10.0.0.2:2000", "127.0.0.1:2000"], "10.0.0.1:1000"),
@@ -33,7 +33,7 @@ fn a_wildcard_socket_has_an_address_while_it_is_connected() {
 }
 
 #[test]
-fn what_a_socket_cannot_be_connected_to_is_told_at_once() {
+fn connect_to_an_invalid_peer_fails_at_once() {
     let mut pair = Pair::new();
     let v4 = bind(&mut pair, Side::Near, "0.0.0.0:0");
     let dual = bind(&mut pair, Side::Near, "[::]:0");
@@ -57,7 +57,7 @@ fn what_a_socket_cannot_be_connected_to_is_told_at_once() {
 }
 
 #[test]
-fn what_was_queued_before_a_connect_leaves_as_it_would_have() {
+fn connect_keeps_the_source_of_queued_datagrams() {
     let mut pair = Pair::new();
     let far = bind(&mut pair, Side::Far, "10.0.0.2:2000");
     let itself = bind(&mut pair, Side::Near, "127.0.0.1:2000");
@@ -75,7 +75,7 @@ fn what_was_queued_before_a_connect_leaves_as_it_would_have() {
 }
 
 #[test]
-fn a_connected_socket_loses_its_source_with_the_address() {
+fn connected_socket_cannot_send_from_a_removed_address() {
     let mut pair = Pair::new();
     let near = bind(&mut pair, Side::Near, "0.0.0.0:1000");
     let local = connect(&mut pair, &near, Some("10.0.0.2:2000")).expect("a route");

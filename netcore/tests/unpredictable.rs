@@ -1,4 +1,4 @@
-//! Numbers that nobody can guess.
+//! Initial sequence numbers are unpredictable (RFC 9293 section 3.4.1).
 
 mod harness;
 
@@ -84,7 +84,7 @@ impl Generator {
     }
 }
 
-/// Finds the state behind three numbers and says what the fourth is.
+/// Finds the state behind three numbers and returns the fourth.
 ///
 /// The low bits of two successive states are a point near a lattice that only the multiplier
 /// decides, so each pair of candidates costs one rounding.
@@ -137,7 +137,7 @@ fn reduced_basis() -> [(i128, i128); 2] {
 }
 
 #[test]
-fn three_initial_sequence_numbers_do_not_give_away_the_fourth() {
+fn three_isns_do_not_predict_the_fourth() {
     for seed in [0, 1, 0x0123_4567_89ab_cdef] {
         let [numbers @ .., fourth] = sequence_numbers_of_bare_smoltcp(seed);
         assert_eq!(predict(numbers), Some(fourth), "of bare smoltcp they do");
@@ -149,7 +149,7 @@ fn three_initial_sequence_numbers_do_not_give_away_the_fourth() {
 }
 
 #[test]
-fn two_stacks_that_do_the_same_have_other_numbers() {
+fn identical_stacks_choose_different_isns() {
     let (one, other) = (sequence_numbers(), sequence_numbers());
 
     assert!(one.iter().zip(other).all(|(a, b)| *a != b), "{one:?} {other:?}");

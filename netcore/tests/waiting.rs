@@ -1,4 +1,4 @@
-//! Why a socket is asleep: what the snapshot says that it waits for, and which timer wakes it.
+//! The event and the timer that an idle socket waits for, in the snapshot.
 
 mod harness;
 

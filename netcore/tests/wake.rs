@@ -1,4 +1,4 @@
-//! Who is woken, and how often.
+//! Wakers: which of them are called, and how often.
 
 mod harness;
 
@@ -27,7 +27,7 @@ fn many_frames_of_one_round_wake_a_reader_once() {
 }
 
 #[test]
-fn a_reader_is_not_woken_by_what_concerns_writers() {
+fn reader_is_not_woken_by_write_events() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
     let (count, waker) = counting();
@@ -49,7 +49,7 @@ fn a_reader_is_not_woken_by_what_concerns_writers() {
 }
 
 #[test]
-fn a_writer_is_not_woken_by_what_concerns_readers() {
+fn writer_is_not_woken_by_read_events() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
     while near.try_send(&[7; 50_000]).is_ok() {
@@ -63,7 +63,7 @@ fn a_writer_is_not_woken_by_what_concerns_readers() {
         pair.run();
         assert_eq!(read(&near, 10), Ok(b"x".to_vec()));
     }
-    // The end of what comes is no news for a writer.
+    // A FIN of the peer does not wake a writer.
     assert_eq!(far.shutdown_send(), Ok(()));
     pair.run();
 
@@ -76,7 +76,7 @@ fn a_writer_is_not_woken_by_what_concerns_readers() {
 }
 
 #[test]
-fn one_who_gave_up_is_not_woken() {
+fn cancelled_reader_is_not_woken() {
     let mut pair = Pair::new();
     let (near, far, listener) = pair.connected();
     let (count, waker) = counting();
@@ -104,7 +104,7 @@ fn many_connections_of_one_round_wake_a_listener_once() {
     let (count, waker) = counting();
     assert!(queue.poll_acceptable(&mut WaitKey::default(), &waker).is_pending());
 
-    // What nobody waits for is closed again, but the listener has seen it.
+    // Connections without an accept call are closed, but they woke the listener.
     for _ in 0..5 {
         let options = tcp::Options::default();
         let remote = addr("127.0.0.1:80");

@@ -72,7 +72,7 @@ fn byte_at(sequence: u32) -> u8 {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever a peer sends, nothing panics or runs for ever, and what is read is what was sent.
+    /// Any segments cause neither a panic nor an endless loop, and the bytes read are those sent.
     #[test]
     fn no_walk_breaks_a_connection(
         steps in prop::collection::vec(step(), 1..200),

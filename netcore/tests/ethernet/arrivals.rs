@@ -37,7 +37,7 @@ fn new_addresses_are_announced() {
 }
 
 #[test]
-fn a_neighbour_that_moves_says_so_and_is_believed() {
+fn announced_hardware_address_updates_the_neighbour() {
     let mut pair = settled();
     exchange(&mut pair, "10.0.0.1:1000", "10.0.0.2:2000");
     exchange(&mut pair, "[fd00::1]:1000", "[fd00::2]:2000");
@@ -126,7 +126,7 @@ fn without_detection_addresses_are_used_at_once() {
 }
 
 #[test]
-fn an_address_that_another_node_has_is_given_up() {
+fn duplicate_address_is_removed() {
     // Far has it already.
     let mut pair = settled();
     pair.near.stack.add_address("fd00::2/64".parse().expect("a network")).expect("a host");
@@ -150,7 +150,7 @@ fn an_address_that_another_node_has_is_given_up() {
 }
 
 #[test]
-fn what_a_link_brings_back_is_no_duplicate() {
+fn looped_back_probe_is_no_duplicate_address() {
     let mut pair = Pair::ethernet(Config::default());
     let tap = Tap::new(&mut pair);
     pair.run();
@@ -169,7 +169,7 @@ fn what_a_link_brings_back_is_no_duplicate() {
 }
 
 #[test]
-fn who_has_no_address_yet_may_ask_whether_the_stack_has_it() {
+fn probe_for_an_own_address_is_answered() {
     let mut pair = settled();
     let tap = Tap::new(&mut pair);
 
@@ -191,7 +191,7 @@ fn who_has_no_address_yet_may_ask_whether_the_stack_has_it() {
 }
 
 #[test]
-fn without_an_address_everybody_can_be_asked_and_heard() {
+fn broadcast_works_without_an_own_address() {
     let mut pair = settled();
     // Near is a server, far has nothing yet.
     let config = Config {

@@ -11,11 +11,11 @@ use std::cell::RefCell;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
-/// What passes on the wire from here on.
+/// A recording of the frames on the wire.
 #[derive(Clone, Default)]
 pub(crate) struct Tap(Rc<RefCell<Vec<Bytes>>>);
 
-/// What a frame says, as far as these tests care.
+/// The content of a frame, as far as these tests need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Said {
     /// Who has the second address? Tell the first.
@@ -31,7 +31,7 @@ impl Tap {
         Self::that_loses(pair, |_| false)
     }
 
-    /// One on a wire that loses what it is told to.
+    /// A recording on a wire that loses the frames for which `is_lost` is true.
     pub(crate) fn that_loses(
         pair: &mut Pair,
         mut loses: impl FnMut(&[u8]) -> bool + 'static,
@@ -49,7 +49,7 @@ impl Tap {
         self.0.take()
     }
 
-    /// What was said since the last call: from where, to where, and what.
+    /// The frames since the last call: source, destination and content.
     pub(crate) fn said(&self) -> Vec<(MacAddr, MacAddr, Said)> {
         self.take().iter().map(|frame| said(frame)).collect()
     }

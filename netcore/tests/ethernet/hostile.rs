@@ -1,4 +1,4 @@
-//! Frames that lie, that are for others, and that are none.
+//! Spoofed, foreign and malformed frames.
 
 use crate::frames::{Said, Tap, arp, framed, link_option, ndp, solicited_node};
 use crate::harness::{ETHERNET_HEADER, Pair, Side};
@@ -45,7 +45,7 @@ fn address_claims_are_counted_defended_and_never_learned() {
 }
 
 #[test]
-fn answers_that_nobody_asked_for_leave_nothing_behind() {
+fn unsolicited_answers_create_no_neighbour() {
     let mut pair = settled();
     let before = neighbours(&mut pair, Side::Far);
 
@@ -53,7 +53,7 @@ fn answers_that_nobody_asked_for_leave_nothing_behind() {
         let at = MacAddr([2, 1, 0, 0, (n >> 8) as u8, n as u8]);
         let sender = Ipv4Addr::new(10, 0, (n >> 8) as u8, n as u8 | 4);
         pair.inject(Side::Far, arp((at, FAR), false, (sender, at), v4(2)));
-        // Gratuitous, and a question to somebody else.
+        // A gratuitous announcement, and a request to another host.
         pair.inject(Side::Far, arp((at, MacAddr::BROADCAST), true, (sender, at), sender));
         pair.inject(Side::Far, arp((at, MacAddr::BROADCAST), true, (sender, at), v4(77)));
         for (flags, destination, to) in
@@ -76,7 +76,7 @@ fn soliciting_neighbours_are_answered_and_bounded() {
         ..Config::default()
     });
     exchange(&mut pair, "10.0.0.1:1000", "10.0.0.2:2000");
-    // Far has sent to near, and keeps it whoever else asks.
+    // Far has sent to near and keeps its entry despite other solicitations.
     exchange_back(&mut pair);
     let tap = Tap::new(&mut pair);
 
@@ -98,7 +98,7 @@ fn soliciting_neighbours_are_answered_and_bounded() {
 }
 
 #[test]
-fn arp_that_cannot_be_true_changes_nothing() {
+fn invalid_arp_changes_no_neighbour() {
     let mut pair = settled();
     exchange(&mut pair, "10.0.0.1:1000", "10.0.0.2:2000");
     let group = MacAddr([3, 0, 0, 0, 0, 3]);
@@ -106,7 +106,7 @@ fn arp_that_cannot_be_true_changes_nothing() {
     let good = arp((OTHER, everybody), true, (v4(3), OTHER), v4(2));
 
     let mut bad = vec![
-        // Hardware addresses that nobody can have, and the stack's own.
+        // Invalid hardware addresses of a host, and the stack's own.
         arp((OTHER, everybody), true, (v4(1), group), v4(2)),
         arp((OTHER, everybody), true, (v4(1), everybody), v4(2)),
         arp((OTHER, everybody), true, (v4(1), MacAddr::UNSPECIFIED), v4(2)),
@@ -117,10 +117,10 @@ fn arp_that_cannot_be_true_changes_nothing() {
         arp((OTHER, everybody), true, (v4(255), OTHER), v4(2)),
         arp((OTHER, everybody), true, (Ipv4Addr::new(224, 0, 0, 1), OTHER), v4(2)),
         arp((OTHER, everybody), true, (Ipv4Addr::new(0, 0, 0, 1), OTHER), v4(2)),
-        // Questions for nobody here.
+        // Requests for addresses of other hosts.
         arp((OTHER, everybody), true, (v4(3), OTHER), Ipv4Addr::LOCALHOST),
         arp((OTHER, everybody), true, (v4(3), OTHER), v4(255)),
-        // Frames from nobody, and for somebody else.
+        // Frames from an invalid source, and for another host.
         arp((group, everybody), true, (v4(3), OTHER), v4(2)),
         arp((FAR, everybody), true, (v4(3), OTHER), v4(2)),
         arp((OTHER, NEAR), true, (v4(3), OTHER), v4(2)),
@@ -136,7 +136,7 @@ fn arp_that_cannot_be_true_changes_nothing() {
 }
 
 #[test]
-fn discovery_that_cannot_be_true_changes_nothing() {
+fn invalid_neighbour_discovery_changes_no_neighbour() {
     let mut pair = settled();
     exchange(&mut pair, "[fd00::1]:1000", "[fd00::2]:2000");
     let ends = (OTHER, MacAddr([0x33, 0x33, 0xff, 0, 0, 2]));
@@ -154,16 +154,16 @@ fn discovery_that_cannot_be_true_changes_nothing() {
         ndp(ends, packet, (135, 0), v6(2), &[1, 1, 2, 0, 0]),
         ndp(ends, packet, (135, 0), v6(2), &[1, 0, 2, 0, 0, 0, 0, 3]),
         ndp(ends, packet, (135, 0), v6(2), &[200, 5, 2, 0, 0, 0, 0, 3]),
-        // From who has no address, with one, and not to those who are asked.
+        // From the unspecified address with a source option, or not to the solicited-node group.
         ndp(ends, (nobody, packet.1), (135, 0), v6(2), &link_option(1, OTHER)),
         ndp((OTHER, ALL_NODES), (nobody, to_all), (135, 0), v6(2), &[]),
         ndp((OTHER, ALL_NODES), (nobody, to_all), (136, 0), v6(1), &[]),
-        // For nobody here, and for many.
+        // For another host, and for a group.
         ndp(ends, packet, (135, 0), v6(3), &link_option(1, OTHER)),
         ndp(ends, packet, (135, 0), to_all, &link_option(1, OTHER)),
         // From the stack itself, as it were.
         ndp(ends, (v6(2), packet.1), (135, 0), v6(2), &link_option(1, OTHER)),
-        // An answer to many is no answer; the hardware address of a group is nobody's.
+        // A solicited advertisement to a group, and the hardware address of a group.
         ndp((OTHER, ALL_NODES), (v6(1), to_all), (136, 0x60), v6(1), &link_option(2, OTHER)),
         ndp((OTHER, FAR), (v6(1), v6(2)), (136, 0x60), v6(1), &link_option(2, group)),
         ndp((OTHER, FAR), (v6(1), v6(2)), (136, 0x60), v6(1), &link_option(2, FAR)),
@@ -185,7 +185,7 @@ fn discovery_that_cannot_be_true_changes_nothing() {
 }
 
 #[test]
-fn frames_for_others_and_of_other_kinds_are_dropped_and_counted() {
+fn foreign_and_unknown_frames_are_dropped_and_counted() {
     let mut pair = settled();
     let datagram = |to: MacAddr, from: MacAddr, protocol| {
         let mut packet = vec![0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
@@ -276,7 +276,7 @@ fn exchange_back(pair: &mut Pair) {
     pair.run();
 }
 
-/// Far answers the good frame; to the bad ones it says nothing, and it learns nothing from them.
+/// Asserts that far answers the good frame only and learns nothing from the bad ones.
 fn assert_only_the_good_one_counts(pair: &mut Pair, bad: &[Vec<u8>], good: &[u8], answer: Said) {
     let before = neighbours(pair, Side::Far);
     let tap = Tap::new(pair);

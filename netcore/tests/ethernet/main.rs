@@ -1,4 +1,4 @@
-//! Stacks on an Ethernet link: who is where, and what nobody believes.
+//! Stacks on an Ethernet link: neighbour resolution and invalid frames.
 
 #[path = "../harness/mod.rs"]
 mod harness;

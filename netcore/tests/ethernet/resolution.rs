@@ -1,4 +1,4 @@
-//! How neighbours are found, and how packets reach them.
+//! Neighbour resolution, and packets that wait for it.
 
 use crate::frames::{Said, Tap, said};
 use crate::harness::{ETHERNET_HEADER, Side, addr, read};
@@ -10,7 +10,7 @@ use netcore::{DropReason, Error, MacAddr, icmp, tcp};
 use std::time::Duration;
 
 #[test]
-fn streams_go_over_both_families() {
+fn streams_transfer_over_both_families() {
     let mut pair = settled();
     for address in ["10.0.0.2:80", "[fd00::2]:80", "[fe80::ff:fe00:2]:80"] {
         let listener = pair.listen(Side::Far, address).expect("a free port");
@@ -51,14 +51,14 @@ fn neighbour_is_solicited_once_and_queued_packets_leave() {
     let all: Vec<_> = std::iter::from_fn(|| received(&far)).collect();
     assert_eq!(all, ["a", "b", "c"]);
     assert_eq!(neighbours(&mut pair, Side::Near), [(v4(2).into(), Some(FAR), "REACHABLE")]);
-    // Who asked is known, but not whether it hears.
+    // The sender of the request is known, its reachability is not.
     assert_eq!(neighbours(&mut pair, Side::Far), [(v4(1).into(), Some(NEAR), "STALE")]);
     near.close();
     far.close();
 }
 
 #[test]
-fn over_ipv6_the_solicited_node_is_asked() {
+fn ipv6_solicitation_goes_to_the_solicited_node_group() {
     let mut pair = settled();
     let tap = Tap::new(&mut pair);
 
@@ -74,7 +74,7 @@ fn over_ipv6_the_solicited_node_is_asked() {
 }
 
 #[test]
-fn nobody_there_is_host_unreachable_after_three_seconds() {
+fn unresolved_neighbour_is_host_unreachable_after_three_seconds() {
     for target in ["10.0.0.9:80", "[fd00::9]:80"] {
         let mut pair = settled();
         let tap = Tap::new(&mut pair);
@@ -110,10 +110,10 @@ fn connected_udp_and_ping_report_host_unreachable() {
 }
 
 #[test]
-fn an_answer_that_comes_late_is_in_time() {
+fn late_answer_still_resolves_the_neighbour() {
     let mut pair = settled();
     let mut lost = 0;
-    // The first two questions get lost.
+    // The first two requests get lost.
     let tap = Tap::that_loses(&mut pair, move |frame| {
         let is_question = matches!(said(frame).2, Said::ArpRequest(..));
         lost += u32::from(is_question);
@@ -131,7 +131,7 @@ fn an_answer_that_comes_late_is_in_time() {
 }
 
 #[test]
-fn who_was_not_heard_for_long_is_used_and_asked_alone() {
+fn stale_neighbour_is_used_and_probed_by_unicast() {
     for (from, to, question, answer) in [
         (
             "10.0.0.1:1000",
@@ -163,7 +163,7 @@ fn who_was_not_heard_for_long_is_used_and_asked_alone() {
 }
 
 #[test]
-fn who_has_gone_is_forgotten_after_three_questions() {
+fn silent_neighbour_is_removed_after_three_probes() {
     let mut pair = settled();
     exchange(&mut pair, "10.0.0.1:1000", "10.0.0.2:2000");
     pair.advance(Duration::from_secs(50));
@@ -183,7 +183,7 @@ fn who_has_gone_is_forgotten_after_three_questions() {
 }
 
 #[test]
-fn groups_and_everybody_are_reached_without_a_question() {
+fn multicast_and_broadcast_need_no_resolution() {
     let mut pair = settled();
     let near = bind(&mut pair, Side::Near, "10.0.0.1:1000");
     let far = bind(&mut pair, Side::Far, "0.0.0.0:2000");
@@ -207,7 +207,7 @@ fn groups_and_everybody_are_reached_without_a_question() {
 }
 
 #[test]
-fn an_idle_link_needs_no_attention() {
+fn idle_link_needs_no_poll() {
     let mut pair = settled();
     exchange(&mut pair, "10.0.0.1:1000", "10.0.0.2:2000");
     exchange(&mut pair, "[fd00::1]:1000", "[fd00::2]:2000");
@@ -219,7 +219,7 @@ fn an_idle_link_needs_no_attention() {
 }
 
 #[test]
-fn checksums_are_whole_behind_the_header() {
+fn udp_checksum_is_complete_on_ethernet() {
     let mut pair = settled();
     let tap = Tap::new(&mut pair);
 

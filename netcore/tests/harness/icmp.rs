@@ -1,4 +1,4 @@
-//! What routers say.
+//! ICMP errors of routers.
 
 use super::{Pair, Side};
 use bytes::Bytes;
@@ -56,7 +56,7 @@ pub fn error_between(
     answer
 }
 
-/// That a packet has to be smaller, in the words of its family.
+/// "Fragmentation needed" or "packet too big", by the family of the packet.
 pub fn too_big(packet: &[u8], mtu: u32) -> Vec<u8> {
     match packet[0] >> 4 {
         4 => error(packet, 3, 4, mtu),
@@ -67,8 +67,8 @@ pub fn too_big(packet: &[u8], mtu: u32) -> Vec<u8> {
 /// Every packet on the wire that was not lost.
 pub type Seen = Rc<RefCell<Vec<Bytes>>>;
 
-/// Puts a router between the two that passes packets of up to `mtu` bytes, and says so to whoever
-/// sends larger ones; returns what it passes.
+/// Puts a router between the hosts that forwards packets of up to `mtu` bytes and answers larger
+/// ones with an ICMP error; returns the forwarded packets.
 pub fn narrow_hop(pair: &mut Pair, mtu: usize) -> Seen {
     let inlets = pair.inlets();
     let seen = Seen::default();
@@ -89,7 +89,7 @@ pub fn narrow_hop(pair: &mut Pair, mtu: usize) -> Seen {
     seen
 }
 
-/// Who has sent a packet.
+/// The sender of a packet.
 pub fn side_of(packet: &[u8]) -> Side {
     let last = match packet[0] >> 4 {
         4 => packet[15],

@@ -39,7 +39,7 @@ pub struct Pair {
     pub near: Host,
     pub far: Host,
     pub now: Instant,
-    /// What the wire does to a packet: `None` loses it.
+    /// The effect of the wire on a packet: `None` loses it.
     pub wire: Box<dyn FnMut(Bytes) -> Option<Bytes>>,
     /// Whether the link cuts segments itself.
     pub is_jumbo: bool,
@@ -47,7 +47,7 @@ pub struct Pair {
     far_wire: Pipe,
 }
 
-/// Which of the two.
+/// One of the two hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Near,
@@ -105,7 +105,7 @@ impl Pair {
         }
     }
 
-    /// Does everything that needs no time to pass.
+    /// Runs both stacks until neither has work at the current time.
     pub fn run(&mut self) {
         loop {
             let mut worked = false;
@@ -131,7 +131,7 @@ impl Pair {
         }
     }
 
-    /// Where packets to near and to far are put, from inside of a wire.
+    /// Senders of packets to near and to far, for use inside a wire.
     pub fn inlets(&self) -> [flume::Sender<Bytes>; 2] {
         [self.near_wire.tx.clone(), self.far_wire.tx.clone()]
     }
@@ -145,7 +145,7 @@ impl Pair {
         wire.tx.send(packet.into()).expect("the device is there");
     }
 
-    /// Lets time pass, from one thing that is due to the next.
+    /// Lets time pass, from one timer to the next.
     pub fn advance(&mut self, time: Duration) {
         let end = self.now + time;
         self.run();
@@ -165,7 +165,7 @@ impl Pair {
         due.into_iter().flatten().min()
     }
 
-    /// Lets time pass until `done` says so; panics after an hour.
+    /// Lets time pass until `done` returns true; panics after an hour.
     pub fn advance_until(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
         let end = self.now + Duration::from_secs(3600);
         while !done(self) {
@@ -267,7 +267,7 @@ impl Drop for Pair {
         if std::thread::panicking() {
             return;
         }
-        // Long enough for whatever was closed to be over.
+        // Long enough for every closed connection to leave TIME-WAIT.
         self.wire = Box::new(Some);
         self.advance(Duration::from_secs(400));
         for host in [&self.near, &self.far] {

@@ -1,4 +1,4 @@
-//! A peer without a stack: it says what it is told to say, and nothing by itself.
+//! A scripted peer that records: it sends the test's segments, and nothing by itself.
 
 use super::{Pair, Side};
 use bytes::Bytes;
@@ -15,7 +15,7 @@ pub const FAR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 /// The port of far that peers talk to.
 pub const PORT: u16 = 80;
 
-/// What far sends to anybody but near. It reaches nobody else.
+/// A recording of far's packets to addresses other than near's; they are not delivered.
 #[derive(Clone, Default)]
 pub struct Tap(Rc<RefCell<Vec<Bytes>>>);
 
@@ -24,7 +24,7 @@ pub struct Tap(Rc<RefCell<Vec<Bytes>>>);
 pub struct Heard {
     pub to: (Ipv4Addr, u16),
     pub from_port: u16,
-    /// A push counts as nothing.
+    /// PSH is not distinguished from no flag.
     pub control: TcpControl,
     pub sequence: u32,
     pub acknowledgement: Option<u32>,
@@ -47,7 +47,7 @@ impl Tap {
         tap
     }
 
-    /// What came since the last call.
+    /// The segments since the last call.
     pub fn take(&self) -> Vec<Heard> {
         self.0.take().iter().map(|packet| heard(packet)).collect()
     }
@@ -72,7 +72,7 @@ fn heard(packet: &[u8]) -> Heard {
     }
 }
 
-/// One end of a connection to far.
+/// A peer of a connection to far.
 #[derive(Debug, Clone)]
 pub struct Peer {
     pub address: Ipv4Addr,
@@ -81,7 +81,7 @@ pub struct Peer {
     pub to: u16,
     /// The next sequence number of this end.
     pub sequence: u32,
-    /// The next sequence number that it expects of far, once it has heard of one.
+    /// The next sequence number expected of far, once a segment was received.
     pub expected: Option<u32>,
     pub window: u16,
 }
@@ -100,7 +100,7 @@ impl Peer {
         pair.run();
     }
 
-    /// Takes note of all that far has sent, and returns it.
+    /// Processes and returns the segments that far has sent.
     pub fn hear(&mut self, tap: &Tap) -> Vec<Heard> {
         let all = tap.take();
         for heard in all.iter().filter(|heard| heard.to == (self.address, self.port)) {

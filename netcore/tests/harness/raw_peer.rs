@@ -1,4 +1,4 @@
-//! A peer that does as it likes.
+//! A scripted peer that converses: any segment, options and bytes, and far's answers.
 
 use super::{Pair, Side, addr};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A peer of far, in the place of near's stack. Its sequence numbers begin at 0.
+/// A peer of far, instead of near's stack. Its sequence numbers begin at 0.
 pub struct RawPeer {
     received: Rc<RefCell<Vec<Bytes>>>,
     pub local: SocketAddr,
@@ -28,7 +28,7 @@ pub struct RawPeer {
     pub offered: u16,
 }
 
-/// A segment of far's.
+/// A segment from far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     pub syn: bool,
@@ -71,7 +71,7 @@ impl RawPeer {
         peer
     }
 
-    /// Does what a client does.
+    /// Performs the handshake of a client.
     pub fn shake_hands(&mut self, pair: &mut Pair) {
         self.put_syn(pair, None);
         pair.run();
@@ -92,7 +92,7 @@ impl RawPeer {
         self.put(pair, &syn);
     }
 
-    /// The end of the window that was announced last.
+    /// The right edge of the window that far announced last.
     pub fn edge(&self) -> u32 {
         self.acknowledged.wrapping_add(self.window)
     }
@@ -148,7 +148,7 @@ impl RawPeer {
         });
     }
 
-    /// Puts a segment on the wire to far, after `alter` has made of its bytes what it wants.
+    /// Puts a segment on the wire to far after `alter` has changed its bytes.
     pub fn put_bytes(
         &self,
         pair: &mut Pair,
@@ -168,14 +168,14 @@ impl RawPeer {
         pair.inject(Side::Far, packet);
     }
 
-    /// Takes note of what far has sent; there must be no reset.
+    /// Processes the segments that far has sent.
     pub fn collect(&mut self) {
         for reply in self.replies() {
             assert!(!reply.rst);
         }
     }
 
-    /// Takes note of what far has sent, and returns it.
+    /// Processes and returns the segments that far has sent.
     pub fn replies(&mut self) -> Vec<Reply> {
         let packets = self.received.take();
         packets.iter().map(|packet| self.note(packet)).collect()

@@ -1,6 +1,6 @@
 //! The memory of this process.
 
-/// How much of this process is in memory; 0 where that is not known.
+/// The resident bytes of this process; 0 if the system does not report them.
 pub fn resident_bytes() -> usize {
     let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else {
         return 0;

@@ -1,4 +1,4 @@
-//! UDP, ping and raw sockets that nobody reads.
+//! Unread UDP, ping and raw sockets.
 
 use crate::Case;
 use crate::wire::{Host, OWN, PEER, packet};

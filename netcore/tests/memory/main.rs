@@ -1,4 +1,4 @@
-//! What a peer that does its worst makes a stack hold, beside what the bounds of `Config` allow.
+//! The memory of a stack under hostile input, compared with the bounds of `Config`.
 //!
 //! `cargo test -p netcore --test memory -- --nocapture` prints the table. Each case runs in a process
 //! of its own. The memory of the heap is counted by the allocator; that of the buffers of
@@ -37,7 +37,7 @@ const SLACK_BYTES: usize = 8 << 20;
 /// The same for what is counted byte by byte: a bound that is small beside the slack above is not
 /// to be met by that alone.
 const HEAP_SLACK_BYTES: usize = 256 << 10;
-/// Tells a process of this test which case is its.
+/// Environment variable with the case for a child process of this test.
 const CASE: &str = "NETCORE_MEMORY_CASE";
 /// What such a process prints in front of its two figures.
 const MARK: &str = "heap and resident:";
@@ -97,7 +97,7 @@ fn entries_stay_within_the_bounds_that_count_them() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-/// What a case leaves on the heap, and in memory.
+/// The heap bytes and the resident bytes after a case.
 fn measure(case: Case) -> (usize, usize) {
     let before = resident_bytes();
     let mut held: Option<Box<dyn Any>> = None;

@@ -1,4 +1,4 @@
-//! Connections that nobody reads.
+//! Unread connections.
 
 use crate::Case;
 use crate::wire::{Host, OWN, PEER, packet};
@@ -104,7 +104,7 @@ impl Peer {
         host.take(&packet(PEER, IpProtocol::Tcp, &bytes));
     }
 
-    /// Takes note of all that the stack has sent.
+    /// Processes the segments that the stack has sent.
     pub(crate) fn hear(&mut self, host: &mut Host) {
         for packet in host.link.sent.drain(..) {
             let ip = Ipv4Packet::new_checked(&packet[..]).expect("an IPv4 packet");
