@@ -31,7 +31,7 @@ impl Tap {
         Self::that_loses(pair, |_| false)
     }
 
-    /// A recording on a wire that loses the frames for which `is_lost` is true.
+    /// A recording on a wire that loses the frames for which `loses` returns true.
     pub(crate) fn that_loses(
         pair: &mut Pair,
         mut loses: impl FnMut(&[u8]) -> bool + 'static,

@@ -1,0 +1,281 @@
+//! Bounds of TCP: buffers, listeners and TIME-WAIT.
+
+use crate::harness::peer::{PORT, Peer, Tap};
+use crate::harness::{Pair, Side, icmp, read};
+use crate::{close, dropped, peers};
+use bytes::Bytes;
+use netcore::device::smoltcp::wire::TcpControl;
+use netcore::{Config, DropReason, Error, TcpConfig, tcp};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::time::Duration;
+
+#[test]
+pub(crate) fn mss_max_limits_segments_in_both_directions() {
+    for remote in ["10.0.0.2:80", "[fd00::2]:80"] {
+        for (mss_max, side) in [(Some(1000), Side::Near), (None, Side::Far)] {
+            let headers = if remote.starts_with('[') { 60 } else { 40 };
+            let mut pair = Pair::new();
+            let config =
+                Config { tcp: TcpConfig { mss_max, ..TcpConfig::default() }, ..Config::default() };
+            // A limit at one side is enough: it announces and sends a smaller MSS.
+            let mut limited = Pair::with(config, 1500);
+            std::mem::swap(&mut pair.near.stack, &mut limited.near.stack);
+            drop(limited);
+            let seen = icmp::narrow_hop(&mut pair, usize::MAX);
+            let listener = pair.listen(Side::Far, remote).expect("a free port");
+            let near = pair.connect(Side::Near, remote).expect("a listener");
+            let far = pair.accept(Side::Far, listener).expect("a connection");
+            let expected = headers + usize::from(mss_max.unwrap_or(1500 - headers as u16));
+            for (from, to) in [(&near, &far), (&far, &near)] {
+                from.try_send(&[7; 5000]).expect("room");
+                pair.run();
+                let largest = seen.take().iter().map(Bytes::len).max();
+                assert_eq!(largest, Some(expected), "{side:?} {remote}");
+                assert_eq!(read(to, 5000).map(|bytes| bytes.len()), Ok(5000));
+            }
+            near.close();
+            far.close();
+            close(&mut pair, listener);
+        }
+    }
+}
+
+#[test]
+pub(crate) fn receive_buffer_and_queue_bound_unread_bytes() {
+    let (recv_buffer_bytes, stream_queue_bytes) = (64 * 1024, 16 * 1024);
+    let config = Config {
+        tcp: TcpConfig { recv_buffer_bytes, stream_queue_bytes, ..TcpConfig::default() },
+        ..Config::default()
+    };
+    let mut pair = Pair::with(config, 1500);
+    let (near, far, listener) = pair.connected();
+
+    let mut written = 0;
+    while let Ok(sent) = near.try_send(&[7; 1000]) {
+        written += sent;
+        pair.advance(Duration::from_millis(20));
+    }
+
+    let snapshot = pair.far.stack.snapshot();
+    let held: usize = snapshot.sockets.iter().map(|socket| socket.receive_queue).sum();
+    let bound = recv_buffer_bytes + stream_queue_bytes;
+    assert!((bound / 2..=bound).contains(&held), "{held} of {bound}");
+    let mut received = 0;
+    pair.advance_until(|_| {
+        received += read(&far, written).map_or(0, |bytes| bytes.len());
+        received == written
+    });
+    near.close();
+    far.close();
+    close(&mut pair, listener);
+}
+
+#[test]
+pub(crate) fn send_buffer_bounds_bytes_in_flight() {
+    let (send_buffer_bytes, stream_queue_bytes) = (16 * 1024, 4096);
+    let config = Config {
+        tcp: TcpConfig { send_buffer_bytes, stream_queue_bytes, ..TcpConfig::default() },
+        ..Config::default()
+    };
+    let mut pair = Pair::with(config, 1500);
+    let (near, far, listener) = pair.connected();
+    let in_flight = Rc::new(RefCell::new(0));
+    let count = in_flight.clone();
+    pair.wire = Box::new(move |packet| {
+        *count.borrow_mut() += packet.len();
+        None
+    });
+
+    let mut written = 0;
+    while let Ok(sent) = near.try_send(&[7; 1000]) {
+        written += sent;
+        pair.run();
+    }
+
+    assert_eq!(written, send_buffer_bytes + stream_queue_bytes);
+    assert!(*in_flight.borrow() <= send_buffer_bytes * 1500 / 1460);
+    pair.wire = Box::new(Some);
+    let mut received = 0;
+    pair.advance_until(|_| {
+        received += read(&far, written).map_or(0, |bytes| bytes.len());
+        received == written
+    });
+    near.close();
+    far.close();
+    close(&mut pair, listener);
+}
+
+#[test]
+pub(crate) fn full_buffer_memory_refuses_connects_and_drops_syns() {
+    let (recv_buffer_bytes, send_buffer_bytes) = (64 * 1024, 64 * 1024);
+    let buffer_bytes_max = 2 * (recv_buffer_bytes + send_buffer_bytes);
+    let config = Config {
+        tcp: TcpConfig {
+            recv_buffer_bytes,
+            send_buffer_bytes,
+            buffer_bytes_max,
+            ..TcpConfig::default()
+        },
+        ..Config::default()
+    };
+    let mut pair = Pair::with(config, 1500);
+    let tap = Tap::new(&mut pair);
+    let near_listener = pair.listen(Side::Near, "10.0.0.1:80").expect("a free port");
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let streams = [(); 2].map(|()| pair.connect(Side::Far, "10.0.0.1:80").expect("room"));
+    assert_eq!(pair.far.stack.snapshot().buffer_bytes, buffer_bytes_max);
+
+    assert_eq!(pair.connect(Side::Far, "10.0.0.1:80").err(), Some(Error::LimitReached));
+    let mut peer = Peer::new(Ipv4Addr::new(10, 0, 0, 3), 1000);
+    let syn = peer.segment(TcpControl::Syn, &[]);
+    pair.inject(Side::Far, syn);
+    pair.run();
+    assert_eq!(dropped(&pair, DropReason::NoBuffers), 1);
+
+    // A half-open connection is evicted for the next.
+    streams[0].abort();
+    pair.run();
+    Peer::new(Ipv4Addr::new(10, 0, 0, 4), 1000).send(&mut pair, TcpControl::Syn, &[]);
+    pair.run();
+    peer.connect(&mut pair, &tap);
+    assert_eq!(dropped(&pair, DropReason::HalfOpenEvicted), 1);
+    pair.accept(Side::Far, listener).expect("there was room").abort();
+    streams[1].abort();
+    for _ in 0..2 {
+        pair.accept(Side::Near, near_listener).expect("a connection").close();
+    }
+    pair.call(Side::Near, Some(near_listener), tcp::Command::Close).expect("a listener");
+    close(&mut pair, listener);
+}
+
+#[test]
+pub(crate) fn full_stream_queue_blocks_the_writer() {
+    let mut pair = Pair::with(
+        Config {
+            tcp: TcpConfig { stream_queue_bytes: 4096, ..TcpConfig::default() },
+            ..Config::default()
+        },
+        1500,
+    );
+    let (near, far, listener) = pair.connected();
+
+    for _ in 0..3 {
+        assert_eq!(near.try_send(&[7; 5000]), Ok(4096));
+        assert_eq!(near.try_send(&[7]), Err(Error::WouldBlock));
+        pair.run();
+        assert_eq!(read(&far, 5000).map(|bytes| bytes.len()), Ok(4096));
+        pair.advance(Duration::from_millis(100));
+    }
+    near.close();
+    far.close();
+    close(&mut pair, listener);
+}
+
+#[test]
+pub(crate) fn full_backlog_drops_syns() {
+    let mut pair = Pair::with(
+        Config { tcp: TcpConfig { backlog_max: 2, ..TcpConfig::default() }, ..Config::default() },
+        1500,
+    );
+    let tap = Tap::new(&mut pair);
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let mut peers = peers(1000, 4);
+    for peer in &mut peers[..3] {
+        peer.connect(&mut pair, &tap);
+    }
+    assert_eq!(dropped(&pair, DropReason::BacklogFull), 1);
+    assert_eq!(pair.states(Side::Far).0.len(), 2);
+
+    pair.accept(Side::Far, listener).expect("the first").abort();
+    peers[3].connect(&mut pair, &tap);
+
+    for port in [1001, 1003] {
+        let stream = pair.accept(Side::Far, listener).expect("the others");
+        assert_eq!(stream.peer_address().port(), port);
+        stream.abort();
+    }
+    close(&mut pair, listener);
+}
+
+#[test]
+pub(crate) fn full_listener_evicts_its_oldest_half_open_connection() {
+    let config = Config {
+        tcp: TcpConfig { half_open_per_listener_max: 2, ..TcpConfig::default() },
+        ..Config::default()
+    };
+    half_open_connections_are_two(config, [PORT, PORT, PORT]);
+}
+
+#[test]
+pub(crate) fn full_stack_evicts_its_oldest_half_open_connection() {
+    let config =
+        Config { tcp: TcpConfig { half_open_max: 2, ..TcpConfig::default() }, ..Config::default() };
+    half_open_connections_are_two(config, [PORT, PORT + 1, PORT]);
+}
+
+fn half_open_connections_are_two(config: Config, ports: [u16; 3]) {
+    let mut pair = Pair::with(config, 1500);
+    let tap = Tap::new(&mut pair);
+    let listeners =
+        ["10.0.0.2:80", "10.0.0.2:81"].map(|at| pair.listen(Side::Far, at).expect("free"));
+    let mut peers = peers(1000, 3);
+    for (peer, port) in peers.iter_mut().zip(ports) {
+        peer.to = port;
+        peer.send(&mut pair, TcpControl::Syn, &[]);
+        pair.run();
+        peer.hear(&tap);
+    }
+    assert_eq!(pair.states(Side::Far).0.len(), 2);
+    assert_eq!(dropped(&pair, DropReason::HalfOpenEvicted), 1);
+
+    // The first was evicted; the others are still half open.
+    for peer in &mut peers {
+        peer.send(&mut pair, TcpControl::None, &[]);
+    }
+    pair.run();
+
+    assert_eq!(pair.states(Side::Far).0, ["ESTABLISHED"; 2]);
+    assert_eq!(pair.far.stack.counters().resets_sent, 1);
+    for (peer, port) in peers.iter().zip(ports).skip(1) {
+        let listener = listeners[usize::from(port - PORT)];
+        let stream = pair.accept(Side::Far, listener).expect("a connection");
+        assert_eq!(stream.peer_address().port(), peer.port);
+        stream.abort();
+    }
+    for listener in listeners {
+        close(&mut pair, listener);
+    }
+}
+
+#[test]
+pub(crate) fn full_time_wait_evicts_its_oldest_connection() {
+    let mut pair = Pair::with(
+        Config { tcp: TcpConfig { time_wait_max: 2, ..TcpConfig::default() }, ..Config::default() },
+        1500,
+    );
+    let tap = Tap::new(&mut pair);
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let mut peers = peers(1000, 3);
+
+    for peer in &mut peers {
+        peer.connect(&mut pair, &tap);
+        pair.accept(Side::Far, listener).expect("a connection").close();
+        pair.run();
+        peer.hear(&tap);
+        peer.send(&mut pair, TcpControl::Fin, &[]);
+        pair.run();
+    }
+
+    let kept: BTreeSet<_> =
+        pair.far.stack.snapshot().time_wait.iter().map(|(_, peer)| peer.port()).collect();
+    assert_eq!(kept, BTreeSet::from([1001, 1002]));
+    // The 4-tuple of the first is free: a SYN with an old sequence number is accepted.
+    let mut again = Peer::new(peers[0].address, 1000);
+    again.sequence -= 500;
+    again.connect(&mut pair, &tap);
+    pair.accept(Side::Far, listener).expect("a new connection").abort();
+    close(&mut pair, listener);
+}
