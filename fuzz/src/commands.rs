@@ -23,7 +23,7 @@ const EPHEMERAL: std::ops::RangeInclusive<u16> = 49152..=65535;
 ///
 /// # Panics
 ///
-/// If something of that is not so.
+/// If one of these invariants does not hold.
 pub fn commands(data: &[u8]) {
     let mut story = Unstructured::new(data);
     let mut play = Play::new();
@@ -38,7 +38,7 @@ struct Play {
     host: Host,
     /// The sockets that are open.
     model: BTreeMap<SocketId, Socket>,
-    /// All ids that were ever given out, in the order in which they were.
+    /// All ids ever issued, in order.
     known: Vec<SocketId>,
 }
 
@@ -105,7 +105,7 @@ impl Play {
         Ok(())
     }
 
-    /// Makes a socket without a peer, if the model has nothing against it.
+    /// Makes a socket without a peer, if the model permits it.
     fn open(&mut self, command: impl Into<Command>, kind: Kind, local: SocketAddr) {
         let expected = self.refusal(kind, local);
         match self.host.call(None, command).expect("opening is answered at once") {
@@ -175,7 +175,7 @@ impl Play {
         })
     }
 
-    /// Connects to one of the stack's own addresses and accepts what comes of it.
+    /// Connects to one of the stack's own addresses and accepts the connection.
     fn connect(&mut self, story: &mut Unstructured<'_>) -> arbitrary::Result<()> {
         let remote = SocketAddr::from((OWN, story.int_in_range(1..=4)?));
         // Both ends are sockets of this stack.
@@ -192,7 +192,7 @@ impl Play {
         };
         let listener = self.model.iter().find(|(_, socket)| takes(socket)).map(|(id, _)| *id);
         let Some(listener) = listener else {
-            assert_eq!(answer.err(), Some(Error::Refused), "nobody listens on {remote}");
+            assert_eq!(answer.err(), Some(Error::Refused), "no listener on {remote}");
             return Ok(());
         };
         let (response, queue) = answer.expect("somebody listens");
@@ -244,7 +244,7 @@ impl Play {
         Ok(())
     }
 
-    /// Tells a socket what is not for its kind, or what no socket is told.
+    /// Sends a socket a command of another kind of socket, or of none.
     fn ask_of_any(&mut self, story: &mut Unstructured<'_>) -> arbitrary::Result<()> {
         let Some(id) = self.any(story)? else { return Ok(()) };
         let is_raw = self.model.get(&id).map(|socket| socket.kind) == Some(Kind::Raw);
@@ -290,7 +290,7 @@ impl Play {
             .collect();
         assert_eq!(there, expected, "\n{snapshot}");
         for socket in snapshot.sockets.iter().filter(|socket| socket.state.is_some_and(is_stream)) {
-            assert!(self.known.contains(&socket.id), "nobody has asked for {socket:?}");
+            assert!(self.known.contains(&socket.id), "unexpected socket {socket:?}");
         }
     }
 
@@ -329,7 +329,7 @@ fn close(queue: &SocketQueue) {
 }
 
 fn endpoint(story: &mut Unstructured<'_>) -> arbitrary::Result<SocketAddr> {
-    // Few ports, so that they meet; 0 lets the stack choose.
+    // Few ports, so that they collide; 0 lets the stack choose.
     Ok((address(story)?, story.int_in_range(0..=4)?).into())
 }
 

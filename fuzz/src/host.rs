@@ -45,7 +45,7 @@ impl Host {
         Self { stack, wire, now: Instant::ZERO }
     }
 
-    /// Does everything that needs no time to pass.
+    /// Runs the stack until it has no work at the current time.
     pub(crate) fn run(&mut self) {
         self.stack.process_cmds();
         let mut rounds = 0;
@@ -55,7 +55,7 @@ impl Host {
         }
     }
 
-    /// Lets time pass, from one thing that is due to the next.
+    /// Lets time pass, from one timer to the next.
     pub(crate) fn advance(&mut self, time: Duration) {
         let end = self.now + time;
         self.run();
@@ -88,7 +88,7 @@ impl Host {
         }
     }
 
-    /// Lets everything end that nobody holds any more, and looks whether it has.
+    /// Lets every closed socket end, and checks that nothing is left.
     pub(crate) fn drain(&mut self) {
         self.advance(Duration::from_secs(2000));
         let left = self.stack.snapshot();
@@ -117,7 +117,7 @@ impl Link for Wire {
     }
 }
 
-/// The place for one outgoing frame.
+/// The slot for one outgoing frame.
 pub(crate) struct Outgoing<'a>(&'a mut Vec<Vec<u8>>);
 
 impl Slot for Outgoing<'_> {

@@ -1,5 +1,5 @@
-//! What is fuzzed: each target makes a story of bytes, plays it, and panics if something that must
-//! be true is not.
+//! The fuzz targets: each derives a story from bytes, plays it, and panics if an invariant does not
+//! hold.
 //!
 //! `cargo fuzz` calls the targets with what its coverage suggests, the test `fuzz` of the package
 //! `tests` with the kept corpus and with noise.

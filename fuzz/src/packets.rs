@@ -13,12 +13,12 @@ use std::time::Duration;
 
 /// Plays the story in `data` and returns how many segments were sent to the stack.
 ///
-/// What a program reads is what the peer has said at these sequence numbers, in order and complete;
-/// what the peer hears is what the program wrote; and when all is over nothing is left.
+/// The program reads the bytes that the peer sent at these sequence numbers, in order and complete;
+/// the peer receives the bytes that the program wrote; and nothing is left at the end.
 ///
 /// # Panics
 ///
-/// If something of that is not so.
+/// If one of these invariants does not hold.
 pub fn packets(data: &[u8]) -> u64 {
     let mut story = Unstructured::new(data);
     let mut walk = Walk::new();
@@ -35,11 +35,11 @@ struct Walk {
     segments: u64,
 }
 
-/// A connection and all that is known of it outside of the stack.
+/// A connection as the model outside of the stack knows it.
 #[derive(Default)]
 struct Connection {
     port: u16,
-    /// Both ends' initial sequence numbers; the stack's once it was heard.
+    /// Both initial sequence numbers; the stack's once its SYN was received.
     peer_isn: u32,
     own_isn: Option<u32>,
     /// The next sequence number of an honest peer.
@@ -47,12 +47,12 @@ struct Connection {
     /// What the stack has acknowledged, and the end of its window.
     acknowledged: u32,
     edge: u32,
-    /// One past the highest sequence number heard of the stack.
-    heard_end: u32,
-    /// Which bytes of the peer's stream were ever said; all before `said_prefix` were.
-    said: Vec<bool>,
-    said_prefix: usize,
-    /// What the program read and wrote.
+    /// One past the highest sequence number received from the stack.
+    received_end: u32,
+    /// Which bytes of the peer's stream were ever sent; all before `sent_prefix` were.
+    sent: Vec<bool>,
+    sent_prefix: usize,
+    /// The bytes that the program read and wrote.
     read: usize,
     written: usize,
     stream: Option<Arc<StreamQueue>>,
@@ -88,13 +88,13 @@ impl Walk {
             segments: 0,
         };
         for index in 0..walk.connections.len() {
-            walk.meet(index);
+            walk.begin_connection(index);
         }
         walk
     }
 
-    /// Begins a new connection with a SYN, in place of an old one.
-    fn meet(&mut self, index: usize) {
+    /// Begins a new connection with a SYN and drops the old one.
+    fn begin_connection(&mut self, index: usize) {
         let next = |port: u16| 1000 + (port - 1000 + 1) % PORTS;
         // Two of the walk's peers on one port would be one to the stack.
         while self.connections.iter().any(|connection| connection.port == self.next_port) {
@@ -110,31 +110,31 @@ impl Walk {
         }
         self.connections[index] =
             Connection { port, peer_isn, next: peer_isn.wrapping_add(1), ..Default::default() };
-        self.say(index, TcpControl::Syn, peer_isn, None, 0xffff, 0);
+        self.send(index, TcpControl::Syn, peer_isn, None, 0xffff, 0);
     }
 
     fn step(&mut self, story: &mut Unstructured<'_>) -> arbitrary::Result<()> {
         let index = story.int_in_range(0..=self.connections.len() - 1)?;
         match story.arbitrary::<u8>()? {
-            // What an honest peer would say next, so that the walk gets far.
+            // The next segment of an honest peer, so that the walk gets far.
             0..80 => {
                 let len = usize::from(story.arbitrary::<u16>()? % 1461);
                 let connection = &self.connections[index];
                 let room = connection.edge.wrapping_sub(connection.next) as i32;
                 let len = len.min(usize::try_from(room).unwrap_or(0));
-                let (next, heard) = (connection.next, self.heard(index));
-                self.say(index, TcpControl::Psh, next, heard, 0xffff, len);
+                let (next, acknowledgement) = (connection.next, self.next_ack(index));
+                self.send(index, TcpControl::Psh, next, acknowledgement, 0xffff, len);
                 self.connections[index].next = next.wrapping_add(len as u32);
             }
             80..90 => {
-                let (next, heard) = (self.connections[index].next, self.heard(index));
-                self.say(index, TcpControl::Fin, next, heard, 0xffff, 0);
+                let (next, acknowledgement) = (self.connections[index].next, self.next_ack(index));
+                self.send(index, TcpControl::Fin, next, acknowledgement, 0xffff, 0);
             }
-            90..190 => self.misspeak(index, story)?,
+            90..190 => self.send_any(index, story)?,
             190..205 => {
                 let millis = story.arbitrary::<u16>()?;
                 self.host.advance(Duration::from_millis(u64::from(millis) / 8));
-                self.listen_to_stack();
+                self.receive();
             }
             205..220 => {
                 let max = usize::from(story.arbitrary::<u16>()?);
@@ -163,14 +163,14 @@ impl Walk {
                     stream.close();
                 }
             }
-            250.. => self.meet(index),
+            250.. => self.begin_connection(index),
         }
         self.settle();
         Ok(())
     }
 
-    /// Any segment at any place.
-    fn misspeak(&mut self, index: usize, story: &mut Unstructured<'_>) -> arbitrary::Result<()> {
+    /// Sends any segment at any sequence number.
+    fn send_any(&mut self, index: usize, story: &mut Unstructured<'_>) -> arbitrary::Result<()> {
         const CONTROLS: [TcpControl; 6] = [
             TcpControl::None,
             TcpControl::None,
@@ -192,14 +192,14 @@ impl Walk {
             8 => connection.peer_isn,
             _ => connection.acknowledged.wrapping_add(0x8000_0000 - 2 + offset % 5),
         };
-        let heard = connection.heard_end;
+        let expected = connection.received_end;
         let acknowledgement = match story.int_in_range(0..=7)? {
             0 => None,
-            1 => Some(heard.wrapping_sub(offset)),
-            2 => Some(heard.wrapping_sub(offset % 3)),
-            3 => Some(heard.wrapping_add(offset)),
-            4 => Some(heard.wrapping_add(0x8000_0000 - 2 + offset % 5)),
-            _ => Some(heard),
+            1 => Some(expected.wrapping_sub(offset)),
+            2 => Some(expected.wrapping_sub(offset % 3)),
+            3 => Some(expected.wrapping_add(offset)),
+            4 => Some(expected.wrapping_add(0x8000_0000 - 2 + offset % 5)),
+            _ => Some(expected),
         };
         let window: u16 = match story.int_in_range(0..=3)? {
             0 => 0,
@@ -211,18 +211,18 @@ impl Walk {
             _ => usize::from(story.arbitrary::<u16>()? % 1461),
         };
         let acknowledgement = acknowledgement.filter(|_| connection.own_isn.is_some());
-        self.say(index, control, sequence, acknowledgement, window, len);
+        self.send(index, control, sequence, acknowledgement, window, len);
         Ok(())
     }
 
-    /// What an honest peer acknowledges.
-    fn heard(&self, index: usize) -> Option<u32> {
+    /// The acknowledgement number of an honest peer.
+    fn next_ack(&self, index: usize) -> Option<u32> {
         let connection = &self.connections[index];
-        connection.own_isn.map(|_| connection.heard_end)
+        connection.own_isn.map(|_| connection.received_end)
     }
 
-    /// Puts a segment on the wire, and a note of its bytes into the books.
-    fn say(
+    /// Puts a segment on the wire and records its bytes.
+    fn send(
         &mut self,
         index: usize,
         control: TcpControl,
@@ -234,7 +234,7 @@ impl Walk {
         let connection = &mut self.connections[index];
         let payload: Vec<u8> =
             (0..len).map(|at| peers_byte(sequence.wrapping_add(at as u32))).collect();
-        connection.note_said(sequence, len);
+        connection.note_sent(sequence, len);
         let is_syn = control == TcpControl::Syn;
         let segment = TcpRepr {
             src_port: connection.port,
@@ -267,10 +267,10 @@ impl Walk {
         self.settle();
     }
 
-    /// Does what needs no time, and looks at what came of it.
+    /// Runs the stack at the current time, and processes its segments and accepted connections.
     fn settle(&mut self) {
         self.host.run();
-        self.listen_to_stack();
+        self.receive();
         while let Some(Ok((_, Some(SocketQueue::Stream(stream))))) =
             self.host.call(Some(self.listener), tcp::Command::Accept)
         {
@@ -286,8 +286,8 @@ impl Walk {
         }
     }
 
-    /// Looks at what the stack has sent.
-    fn listen_to_stack(&mut self) {
+    /// Processes the segments that the stack has sent.
+    fn receive(&mut self) {
         for packet in std::mem::take(&mut self.host.wire.outgoing) {
             let ip = Ipv4Packet::new_checked(&packet[..]).expect("an IPv4 packet");
             assert!(ip.verify_checksum());
@@ -295,7 +295,7 @@ impl Walk {
             assert!(segment.verify_checksum(&OWN.into(), &PEER.into()));
             let port = segment.dst_port();
             if let Some(connection) = self.connections.iter_mut().find(|one| one.port == port) {
-                connection.note_heard(&segment);
+                connection.note_received(&segment);
             }
         }
     }
@@ -310,7 +310,10 @@ impl Walk {
                 assert_eq!(*byte, peers_byte(place), "byte {}", connection.read);
                 connection.read += 1;
             }
-            assert!(connection.read <= connection.said_prefix, "what was never said is read");
+            assert!(
+                connection.read <= connection.sent_prefix,
+                "bytes that were never sent are read"
+            );
         }
     }
 
@@ -334,14 +337,14 @@ impl Walk {
         }
         self.host.call(Some(self.listener), tcp::Command::Close);
         self.host.drain();
-        self.listen_to_stack();
+        self.receive();
         self.segments
     }
 }
 
 impl Connection {
-    /// Notes bytes of the peer's stream. What lies far outside of any window is never taken.
-    fn note_said(&mut self, sequence: u32, len: usize) {
+    /// Records sent bytes of the peer's stream. Bytes far outside of any window are never accepted.
+    fn note_sent(&mut self, sequence: u32, len: usize) {
         const FAR: usize = 1 << 24;
         let first = sequence.wrapping_sub(self.peer_isn).wrapping_sub(1) as i32;
         // Part of it may lie before the first byte.
@@ -350,18 +353,17 @@ impl Connection {
         if range.is_empty() || end > FAR {
             return;
         }
-        if self.said.len() < range.end {
-            self.said.resize(range.end, false);
+        if self.sent.len() < range.end {
+            self.sent.resize(range.end, false);
         }
-        self.said[range].fill(true);
-        while self.said.get(self.said_prefix) == Some(&true) {
-            self.said_prefix += 1;
+        self.sent[range].fill(true);
+        while self.sent.get(self.sent_prefix) == Some(&true) {
+            self.sent_prefix += 1;
         }
     }
 
-    /// Notes what a SYN|ACK of the stack says. Unless it only repeats what it said in this handshake,
-    /// it speaks of a new connection, which one of the walk's SYNs has begun when the old one was
-    /// over.
+    /// Processes a SYN|ACK of the stack. Unless it is a retransmission, it belongs to a new
+    /// connection, which one of the walk's SYNs has begun after the end of the old one.
     fn begin(&mut self, next: u32, own_isn: u32) {
         let peer_isn = next.wrapping_sub(1);
         if self.own_isn == Some(own_isn) && self.peer_isn == peer_isn && !self.is_accepted {
@@ -377,13 +379,13 @@ impl Connection {
             own_isn: Some(own_isn),
             next,
             acknowledged: next,
-            heard_end: own_isn.wrapping_add(1),
+            received_end: own_isn.wrapping_add(1),
             ..Self::default()
         };
     }
 
-    /// Checks a segment of the stack, and notes what it says.
-    fn note_heard(&mut self, segment: &TcpPacket<&[u8]>) {
+    /// Checks a segment of the stack, and records its numbers.
+    fn note_received(&mut self, segment: &TcpPacket<&[u8]>) {
         if segment.rst() {
             return;
         }
@@ -392,15 +394,15 @@ impl Connection {
             self.begin(segment.ack_number().0 as u32, sequence);
         }
         let Some(isn) = self.own_isn else {
-            // The last words of the connection that had this port before.
+            // A late segment of the previous connection on this port.
             return;
         };
         let acknowledgement = segment.ack_number().0 as u32;
         let acknowledged = acknowledgement.wrapping_sub(self.peer_isn).wrapping_sub(1);
         assert!(
-            acknowledged as usize <= self.said_prefix + 1,
-            "{acknowledged} bytes are acknowledged, {} were said",
-            self.said_prefix,
+            acknowledged as usize <= self.sent_prefix + 1,
+            "{acknowledged} bytes are acknowledged, {} were sent",
+            self.sent_prefix,
         );
         for (at, byte) in segment.payload().iter().enumerate() {
             let place = sequence.wrapping_sub(isn).wrapping_sub(1).wrapping_add(at as u32);
@@ -409,8 +411,8 @@ impl Connection {
             assert_eq!(*byte, own_byte(place), "byte {place}");
         }
         let end = (segment.seq_number() + segment.segment_len()).0 as u32;
-        if (end.wrapping_sub(self.heard_end) as i32) > 0 {
-            self.heard_end = end;
+        if (end.wrapping_sub(self.received_end) as i32) > 0 {
+            self.received_end = end;
         }
         self.acknowledged = acknowledgement;
         let shift = if segment.syn() { 0 } else { WINDOW_SHIFT };
@@ -418,19 +420,19 @@ impl Connection {
     }
 }
 
-/// On how many ports the peer's connections come. With few of them, the stack still remembers the
-/// last connection when the next one comes.
+/// Number of the peer's ports. With few of them, the last connection on a port is often still in
+/// TIME-WAIT when the next one begins.
 const PORTS: u16 = 8;
 
 /// How the stack scales its window, which follows from the size of its receive buffer.
 const WINDOW_SHIFT: u32 = 2;
 
-/// What the peer says at this sequence number.
+/// The peer's byte at this sequence number.
 fn peers_byte(sequence: u32) -> u8 {
     (sequence.wrapping_mul(0x9e37_79b1) >> 21) as u8
 }
 
-/// What the program writes at this place of its stream.
+/// The program's byte at this offset of its stream.
 fn own_byte(place: u32) -> u8 {
     (place.wrapping_mul(0x85eb_ca77) >> 19) as u8
 }

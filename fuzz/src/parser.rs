@@ -13,9 +13,9 @@ use std::time::Duration;
 const OWN_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 const PEER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 3);
 const PORT: u16 = 2000;
-/// A protocol that nobody but raw sockets knows (RFC 3692).
+/// A protocol of raw sockets only (RFC 3692).
 const EXPERIMENT: u8 = 253;
-/// What one frame may bring forth: the largest echo reply in fragments, and more.
+/// Limit of the frames in answer to one frame: more than the largest echo reply in fragments.
 const ANSWERS_MAX: usize = 128;
 
 /// Plays the frames in `data`. Transport checksums count as verified, so that they keep nothing
@@ -26,7 +26,7 @@ const ANSWERS_MAX: usize = 128;
 ///
 /// # Panics
 ///
-/// If something of that is not so.
+/// If one of these invariants does not hold.
 pub fn parser(data: &[u8]) {
     let mut story = Unstructured::new(data);
     let mut scene = Scene::new();
@@ -153,7 +153,7 @@ fn packet_v4(story: &mut Unstructured<'_>) -> arbitrary::Result<Vec<u8>> {
     packet.set_total_len(len);
     packet.set_ident(ident);
     packet.set_more_frags(flags & 1 != 0);
-    // Half of them begin a packet; all are near its beginning, so that they meet.
+    // Half of them begin a packet; all are near its beginning, so that they overlap.
     packet.set_frag_offset(if flags & 2 != 0 { flags >> 2 & 0xff8 } else { 0 });
     packet.set_hop_limit(64);
     packet.set_next_header(protocol.into());
@@ -163,7 +163,7 @@ fn packet_v4(story: &mut Unstructured<'_>) -> arbitrary::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same for IPv6; extension headers are part of what may be in it.
+/// The same for IPv6, with extension headers.
 fn packet_v6(story: &mut Unstructured<'_>) -> arbitrary::Result<Vec<u8>> {
     let extensions = [0, 43, 44, 60];
     let mut next: u8 = protocol(story)?;
