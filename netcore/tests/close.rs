@@ -117,8 +117,8 @@ fn data_beyond_a_fin_is_ignored() {
     assert_eq!(read(&far, 20), Ok(Vec::new()));
     far.try_send(b"still open here").expect("credit");
     pair.run();
-    let heard = peer.hear(&tap);
-    assert!(heard.iter().any(|heard| heard.len == 15), "{heard:?}");
+    let segment = peer.receive(&tap);
+    assert!(segment.iter().any(|segment| segment.payload.len() == 15), "{segment:?}");
     far.abort();
     close(&mut pair, listener);
 }

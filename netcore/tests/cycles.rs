@@ -144,9 +144,9 @@ impl Bench {
         (self.pair.accept(Side::Far, self.listener).expect("a connection"), peer)
     }
 
-    fn hear(&mut self, peer: &mut Peer) {
+    fn receive(&mut self, peer: &mut Peer) {
         self.pair.run();
-        peer.hear(&self.tap);
+        peer.receive(&self.tap);
     }
 }
 
@@ -233,7 +233,7 @@ fn fin_wait_1(bench: &mut Bench, index: usize) {
 fn fin_wait_2(bench: &mut Bench, index: usize) {
     let (far, mut peer) = bench.met(index);
     far.close();
-    bench.hear(&mut peer);
+    bench.receive(&mut peer);
     peer.send(&mut bench.pair, TcpControl::None, &[]);
     bench.pair.run();
 }
@@ -257,7 +257,7 @@ fn last_ack(bench: &mut Bench, index: usize) {
 fn time_wait(bench: &mut Bench, index: usize) {
     let (far, mut peer) = bench.met(index);
     far.close();
-    bench.hear(&mut peer);
+    bench.receive(&mut peer);
     peer.send(&mut bench.pair, TcpControl::Fin, &[]);
     bench.pair.run();
 }

@@ -5,13 +5,14 @@
 
 mod harness;
 
-use harness::peer::{Heard, Peer, Tap};
+use harness::peer::{Peer, Tap};
 use harness::resident::resident_bytes;
+use harness::segment::Segment;
 use harness::{Pair, Side, read};
 use netcore::device::smoltcp::wire::TcpControl;
 use netcore::{Config, DropReason, tcp};
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 const SECONDS: usize = 60;
@@ -53,7 +54,7 @@ fn spoofed_syn_flood_is_bounded_and_does_not_lock_out_peers() {
                 client.send(&mut pair, TcpControl::Syn, &[]);
             }
             pair.advance(TICK);
-            answers.count(client.hear(&tap));
+            answers.count(client.receive(&tap));
             if tick == ROUND_TRIP_TICKS {
                 client.send(&mut pair, TcpControl::None, &[]);
                 client.send(&mut pair, TcpControl::None, b"hello");
@@ -89,15 +90,16 @@ fn spoofed_syn_flood_is_bounded_and_does_not_lock_out_peers() {
 /// The number of answers to each spoofed address.
 #[derive(Default)]
 struct Answers {
-    by_address: HashMap<Ipv4Addr, u8>,
+    by_address: HashMap<IpAddr, u8>,
 }
 
 impl Answers {
-    fn count(&mut self, heard: Vec<Heard>) {
-        let spoofed = |heard: &&Heard| heard.to.0.octets()[0] == 172;
-        for heard in heard.iter().filter(spoofed) {
-            assert_eq!(heard.control, TcpControl::Syn, "{heard:?}");
-            *self.by_address.entry(heard.to.0).or_default() += 1;
+    fn count(&mut self, segment: Vec<Segment>) {
+        let spoofed =
+            |segment: &&Segment| matches!(segment.to.ip(), IpAddr::V4(to) if to.octets()[0] == 172);
+        for segment in segment.iter().filter(spoofed) {
+            assert_eq!(segment.control(), TcpControl::Syn, "{segment:?}");
+            *self.by_address.entry(segment.to.ip()).or_default() += 1;
         }
     }
 }

@@ -2,7 +2,8 @@
 
 mod harness;
 
-use harness::raw_peer::{RawPeer, Reply};
+use harness::raw_peer::RawPeer;
+use harness::segment::Segment;
 use harness::{Pair, Side, read};
 use netcore::device::smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber};
 use netcore::queue::StreamQueue;
@@ -72,7 +73,7 @@ impl Bench {
     }
 
     /// Far's segments of the next moment.
-    fn replies(&mut self) -> Vec<Reply> {
+    fn replies(&mut self) -> Vec<Segment> {
         self.pair.advance(Duration::from_millis(20));
         self.peer.replies()
     }

@@ -35,15 +35,15 @@ impl Scene {
         Self { pair, tap, peer, far, listener }
     }
 
-    /// Sends the peer's next segment, with an acknowledgement of what it has heard so far.
-    fn say(&mut self, control: TcpControl, payload: &[u8]) {
+    /// Sends the peer's next segment, with an acknowledgement of the received segments.
+    fn send(&mut self, control: TcpControl, payload: &[u8]) {
         self.peer.send(&mut self.pair, control, payload);
         self.pair.run();
     }
 
-    fn hear(&mut self) {
+    fn receive(&mut self) {
         self.pair.run();
-        self.peer.hear(&self.tap);
+        self.peer.receive(&self.tap);
     }
 
     fn state(&mut self) -> &'static str {
@@ -80,14 +80,14 @@ fn fin_wait_1(scene: &mut Scene) {
 }
 
 fn fin_wait_2(scene: &mut Scene) {
-    scene.hear();
-    scene.say(TcpControl::None, &[]);
+    scene.receive();
+    scene.send(TcpControl::None, &[]);
 }
 
 /// The peer's FIN crosses ours.
 fn closing(scene: &mut Scene) {
     scene.pair.run();
-    scene.say(TcpControl::Fin, &[]);
+    scene.send(TcpControl::Fin, &[]);
 }
 
 fn last_ack(scene: &mut Scene) {
@@ -107,7 +107,7 @@ fn unacked_fin_without_a_handle_ends_by_close_timeout() {
     for (is_half_closed, course, state) in CLOSING_STATES {
         let mut scene = Scene::new();
         if is_half_closed {
-            scene.say(TcpControl::Fin, &[]);
+            scene.send(TcpControl::Fin, &[]);
         }
         scene.far.close();
         course(&mut scene);
@@ -128,7 +128,7 @@ fn unacked_fin_with_a_handle_times_out_in_every_state() {
         }
         let mut scene = Scene::new();
         if is_half_closed {
-            scene.say(TcpControl::Fin, &[]);
+            scene.send(TcpControl::Fin, &[]);
         }
         scene.pair.advance(Duration::from_secs(5000));
         scene.far.shutdown_send().expect("open");
@@ -162,7 +162,7 @@ fn user_timeout_applies_to_a_closing_connection() {
 #[test]
 fn unacked_data_times_out_in_close_wait() {
     let mut scene = Scene::new();
-    scene.say(TcpControl::Fin, &[]);
+    scene.send(TcpControl::Fin, &[]);
     assert_eq!(scene.state(), "CLOSE-WAIT");
     scene.pair.advance(Duration::from_secs(100_000));
     assert_eq!(scene.state(), "CLOSE-WAIT", "an idle connection may be half closed for ever");
@@ -179,7 +179,7 @@ fn unacked_data_outlives_its_handle_by_the_close_timeout() {
     for is_half_closed in [false, true] {
         let mut scene = Scene::new();
         if is_half_closed {
-            scene.say(TcpControl::Fin, &[]);
+            scene.send(TcpControl::Fin, &[]);
         }
         scene.far.try_send(b"last words").expect("credit");
         scene.pair.run();
@@ -195,14 +195,14 @@ fn unacked_data_outlives_its_handle_by_the_close_timeout() {
 fn closed_connection_ends_despite_a_zero_window_peer() {
     let mut scene = Scene::new();
     scene.peer.window = 0;
-    scene.say(TcpControl::None, &[]);
+    scene.send(TcpControl::None, &[]);
     scene.far.try_send(b"never taken").expect("credit");
     scene.pair.run();
 
     scene.far.close();
     for _ in 0..59 {
         scene.pair.advance(Duration::from_secs(1));
-        scene.say(TcpControl::None, &[]);
+        scene.send(TcpControl::None, &[]);
         assert_ne!(scene.state(), "CLOSED");
     }
     scene.pair.advance(Duration::from_secs(1));
@@ -215,12 +215,12 @@ fn closed_connection_ends_despite_a_zero_window_peer() {
 fn timed_out_connection_resets_its_peer() {
     let mut scene = Scene::new();
     scene.far.close();
-    scene.hear();
+    scene.receive();
 
     assert_eq!(scene.lifetime(), 60);
 
     let last = scene.tap.take().pop().expect("it was told");
-    assert_eq!(last.control, TcpControl::Rst);
+    assert_eq!(last.control(), TcpControl::Rst);
     assert_eq!(Some(last.sequence), scene.peer.expected);
     scene.end();
 }
@@ -239,9 +239,9 @@ fn syn_ack_is_sent_six_times() {
     pair.advance(Duration::from_millis(1));
 
     assert!(pair.states(Side::Far).0.is_empty());
-    let said = tap.take();
-    assert!(said.iter().all(|heard| heard.control == TcpControl::Syn), "{said:?}");
-    assert_eq!(said.len(), 6);
+    let answers = tap.take();
+    assert!(answers.iter().all(|segment| segment.control() == TcpControl::Syn), "{answers:?}");
+    assert_eq!(answers.len(), 6);
     pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
 }
 
@@ -258,7 +258,7 @@ fn repeating_its_syn_does_not_keep_a_half_open_connection_alive() {
     }
 
     assert!(pair.states(Side::Far).0.is_empty());
-    let answers = tap.take().iter().filter(|heard| heard.control == TcpControl::Syn).count();
+    let answers = tap.take().iter().filter(|segment| segment.control() == TcpControl::Syn).count();
     assert!(answers <= 6, "{answers}");
     pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
 }
@@ -285,7 +285,7 @@ fn stuck_simultaneous_open_times_out_like_a_connect() {
     assert!(connecting.as_mut().poll(&mut context).is_pending());
     pair.run();
     assert_eq!(pair.states(Side::Far).0, ["SYN-SENT"]);
-    assert_eq!(tap.take()[0].to, (PEER, 1000));
+    assert_eq!(tap.take()[0].to, (PEER, 1000).into());
     Peer::new(PEER, 1000).send(&mut pair, TcpControl::Syn, &[]);
     pair.run();
     assert_eq!(pair.states(Side::Far).0, ["SYN-RECEIVED"]);
@@ -338,11 +338,11 @@ fn data_for_a_dropped_handle_is_answered_by_a_reset() {
         assert_eq!(scene.state(), state);
         scene.tap.take();
 
-        scene.say(TcpControl::None, b"is anybody listening?");
+        scene.send(TcpControl::None, b"is anybody listening?");
 
         assert_eq!(scene.state(), "CLOSED", "{state}");
         let last = scene.tap.take().pop().expect("an answer");
-        assert_eq!(last.control, TcpControl::Rst, "{state}");
+        assert_eq!(last.control(), TcpControl::Rst, "{state}");
         scene.end();
     }
 }
@@ -353,11 +353,11 @@ fn time_wait_holds_no_buffers_and_yields_to_a_newer_syn() {
     scene.far.close();
     fin_wait_2(&mut scene);
     let old = scene.peer.clone();
-    scene.say(TcpControl::Fin, &[]);
+    scene.send(TcpControl::Fin, &[]);
     assert_eq!(scene.state(), "TIME-WAIT");
     let snapshot = scene.pair.far.stack.snapshot();
     assert_eq!((snapshot.buffer_bytes, snapshot.sockets.len()), (0, 1), "only the listener");
-    scene.hear();
+    scene.receive();
 
     // One that the old connection may have sent: answered with where the old one stands.
     let stale = Peer { expected: None, ..old };
@@ -365,7 +365,7 @@ fn time_wait_holds_no_buffers_and_yields_to_a_newer_syn() {
     scene.pair.run();
     assert_eq!(scene.state(), "TIME-WAIT");
     let answer = scene.tap.take().pop().expect("an acknowledgement");
-    assert_eq!(answer.control, TcpControl::None);
+    assert_eq!(answer.control(), TcpControl::None);
     assert_eq!(answer.acknowledgement, Some(scene.peer.sequence));
 
     // One past everything that the old connection has sent (RFC 6191).
@@ -387,13 +387,13 @@ fn only_a_repeated_fin_restarts_time_wait() {
     scene.far.close();
     fin_wait_2(&mut scene);
     let fin = scene.peer.segment(TcpControl::Fin, &[]);
-    scene.say(TcpControl::Fin, &[]);
+    scene.send(TcpControl::Fin, &[]);
 
     scene.pair.advance(Duration::from_secs(50));
     scene.pair.inject(Side::Far, fin);
     scene.pair.advance(Duration::from_secs(50));
     assert_eq!(scene.state(), "TIME-WAIT");
-    scene.say(TcpControl::None, &[]);
+    scene.send(TcpControl::None, &[]);
     scene.pair.advance(Duration::from_secs(10));
 
     assert_eq!(scene.state(), "CLOSED");

@@ -2,7 +2,8 @@
 
 mod harness;
 
-use harness::raw_peer::{RawPeer, Reply};
+use harness::raw_peer::RawPeer;
+use harness::segment::Segment;
 use harness::{Pair, Side, read};
 use netcore::device::smoltcp::wire::{TcpControl, TcpRepr};
 use netcore::queue::StreamQueue;
@@ -84,7 +85,7 @@ impl Bench {
     }
 
     /// Far's drops of the segments that `put` sends, and its answers.
-    fn put(&mut self, put: impl FnOnce(&RawPeer, &mut Pair)) -> (Vec<DropReason>, Vec<Reply>) {
+    fn put(&mut self, put: impl FnOnce(&RawPeer, &mut Pair)) -> (Vec<DropReason>, Vec<Segment>) {
         let before = self.pair.far.stack.counters().clone();
         put(&self.peer, &mut self.pair);
         self.pair.run();

@@ -226,7 +226,7 @@ fn half_open_connections_are_two(config: Config, ports: [u16; 3]) {
         peer.to = port;
         peer.send(&mut pair, TcpControl::Syn, &[]);
         pair.run();
-        peer.hear(&tap);
+        peer.receive(&tap);
     }
     assert_eq!(pair.states(Side::Far).0.len(), 2);
     assert_eq!(dropped(&pair, DropReason::HalfOpenEvicted), 1);
@@ -264,7 +264,7 @@ pub(crate) fn full_time_wait_evicts_its_oldest_connection() {
         peer.connect(&mut pair, &tap);
         pair.accept(Side::Far, listener).expect("a connection").close();
         pair.run();
-        peer.hear(&tap);
+        peer.receive(&tap);
         peer.send(&mut pair, TcpControl::Fin, &[]);
         pair.run();
     }

@@ -7,6 +7,7 @@ pub mod jumbo;
 pub mod peer;
 pub mod raw_peer;
 pub mod resident;
+pub mod segment;
 
 use bytes::Bytes;
 use netcore::Instant;

@@ -1,5 +1,6 @@
 //! A scripted peer that records: it sends the test's segments, and nothing by itself.
 
+use super::segment::Segment;
 use super::{Pair, Side};
 use bytes::Bytes;
 use netcore::device::smoltcp::phy::ChecksumCapabilities;
@@ -7,7 +8,7 @@ use netcore::device::smoltcp::wire::{
     IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 use std::cell::RefCell;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
 pub const NEAR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -18,18 +19,6 @@ pub const PORT: u16 = 80;
 /// A recording of far's packets to addresses other than near's; they are not delivered.
 #[derive(Clone, Default)]
 pub struct Tap(Rc<RefCell<Vec<Bytes>>>);
-
-/// One segment of far's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heard {
-    pub to: (Ipv4Addr, u16),
-    pub from_port: u16,
-    /// PSH is not distinguished from no flag.
-    pub control: TcpControl,
-    pub sequence: u32,
-    pub acknowledgement: Option<u32>,
-    pub len: usize,
-}
 
 impl Tap {
     /// Taps the wire of a pair from here on.
@@ -48,27 +37,8 @@ impl Tap {
     }
 
     /// The segments since the last call.
-    pub fn take(&self) -> Vec<Heard> {
-        self.0.take().iter().map(|packet| heard(packet)).collect()
-    }
-}
-
-fn heard(packet: &[u8]) -> Heard {
-    let ip = Ipv4Packet::new_checked(packet).expect("an IPv4 packet");
-    let segment = TcpPacket::new_checked(ip.payload()).expect("a segment");
-    let control = match (segment.syn(), segment.fin(), segment.rst()) {
-        (true, ..) => TcpControl::Syn,
-        (_, true, _) => TcpControl::Fin,
-        (_, _, true) => TcpControl::Rst,
-        _ => TcpControl::None,
-    };
-    Heard {
-        to: (ip.dst_addr(), segment.dst_port()),
-        from_port: segment.src_port(),
-        control,
-        sequence: segment.seq_number().0 as u32,
-        acknowledgement: segment.ack().then(|| segment.ack_number().0 as u32),
-        len: segment.payload().len(),
+    pub fn take(&self) -> Vec<Segment> {
+        self.0.take().iter().map(|packet| Segment::parse(packet)).collect()
     }
 }
 
@@ -95,20 +65,18 @@ impl Peer {
     pub fn connect(&mut self, pair: &mut Pair, tap: &Tap) {
         self.send(pair, TcpControl::Syn, &[]);
         pair.run();
-        self.hear(tap);
+        self.receive(tap);
         self.send(pair, TcpControl::None, &[]);
         pair.run();
     }
 
     /// Processes and returns the segments that far has sent.
-    pub fn hear(&mut self, tap: &Tap) -> Vec<Heard> {
+    pub fn receive(&mut self, tap: &Tap) -> Vec<Segment> {
         let all = tap.take();
-        for heard in all.iter().filter(|heard| heard.to == (self.address, self.port)) {
-            let flag = matches!(heard.control, TcpControl::Syn | TcpControl::Fin);
-            let end = heard.sequence.wrapping_add((heard.len + usize::from(flag)) as u32);
-            if heard.control != TcpControl::Rst
-                && self.expected.is_none_or(|before| (end.wrapping_sub(before) as i32) > 0)
-            {
+        let own = SocketAddr::from((self.address, self.port));
+        for segment in all.iter().filter(|segment| segment.to == own && !segment.rst) {
+            let end = segment.end();
+            if self.expected.is_none_or(|before| (end.wrapping_sub(before) as i32) > 0) {
                 self.expected = Some(end);
             }
         }

@@ -1,14 +1,14 @@
 //! A scripted peer that converses: any segment, options and bytes, and far's answers.
 
+use super::segment::{Segment, addresses, transport_of};
 use super::{Pair, Side, addr};
 use bytes::Bytes;
 use netcore::device::smoltcp::phy::ChecksumCapabilities;
 use netcore::device::smoltcp::wire::{
-    IpProtocol, IpRepr, Ipv4Packet, Ipv6Packet, TcpControl, TcpOption, TcpPacket, TcpRepr,
-    TcpSeqNumber,
+    IpProtocol, IpRepr, TcpControl, TcpOption, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 use std::cell::RefCell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,17 +28,6 @@ pub struct RawPeer {
     pub offered: u16,
 }
 
-/// A segment from far.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    pub syn: bool,
-    pub fin: bool,
-    pub rst: bool,
-    pub sequence: u32,
-    pub acknowledgement: Option<u32>,
-    pub payload: Vec<u8>,
-}
-
 impl RawPeer {
     /// A peer at `local` of far's `remote`. From now on everything that far sends goes to it.
     pub fn new(pair: &mut Pair, local: &str, remote: &str) -> Self {
@@ -46,7 +35,7 @@ impl RawPeer {
         let sink = received.clone();
         let (local, remote) = (addr(local), addr(remote));
         pair.wire = Box::new(move |packet| {
-            if source_of(&packet) == remote.ip() {
+            if addresses(&packet).0 == remote.ip() {
                 sink.borrow_mut().push(packet);
                 return None;
             }
@@ -170,42 +159,33 @@ impl RawPeer {
 
     /// Processes the segments that far has sent.
     pub fn collect(&mut self) {
-        for reply in self.replies() {
-            assert!(!reply.rst);
+        for segment in self.replies() {
+            assert!(!segment.rst);
         }
     }
 
     /// Processes and returns the segments that far has sent.
-    pub fn replies(&mut self) -> Vec<Reply> {
+    pub fn replies(&mut self) -> Vec<Segment> {
         let packets = self.received.take();
         packets.iter().map(|packet| self.note(packet)).collect()
     }
 
-    fn note(&mut self, packet: &[u8]) -> Reply {
-        let ends = (self.remote.ip().into(), self.local.ip().into());
-        let segment = TcpPacket::new_checked(transport_of(packet)).expect("a segment");
-        assert!(segment.verify_checksum(&ends.0, &ends.1));
-        let reply = Reply {
-            syn: segment.syn(),
-            fin: segment.fin(),
-            rst: segment.rst(),
-            sequence: segment.seq_number().0 as u32,
-            acknowledgement: segment.ack().then(|| segment.ack_number().0 as u32),
-            payload: segment.payload().to_vec(),
-        };
-        if reply.rst {
-            return reply;
+    fn note(&mut self, packet: &[u8]) -> Segment {
+        let segment = Segment::parse(packet);
+        if segment.rst {
+            return segment;
         }
-        self.expected = (segment.seq_number() + segment.segment_len()).0 as u32;
-        self.acknowledged = reply.acknowledgement.unwrap_or_default();
-        self.window = u32::from(segment.window_len());
-        if reply.syn {
+        self.expected = segment.end();
+        self.acknowledged = segment.acknowledgement.unwrap_or_default();
+        let header = TcpPacket::new_unchecked(transport_of(packet));
+        self.window = u32::from(header.window_len());
+        if segment.syn {
             // Its window is not scaled.
-            self.shift = window_shift(segment.options());
+            self.shift = window_shift(header.options());
         } else {
             self.window <<= self.shift;
         }
-        reply
+        segment
     }
 }
 
@@ -217,18 +197,4 @@ fn window_shift(mut options: &[u8]) -> u8 {
         options = rest;
     }
     0
-}
-
-fn source_of(packet: &[u8]) -> IpAddr {
-    match packet[0] >> 4 {
-        4 => Ipv4Packet::new_unchecked(packet).src_addr().into(),
-        _ => Ipv6Packet::new_unchecked(packet).src_addr().into(),
-    }
-}
-
-fn transport_of(packet: &[u8]) -> &[u8] {
-    match packet[0] >> 4 {
-        4 => Ipv4Packet::new_checked(packet).expect("an IPv4 packet").payload(),
-        _ => Ipv6Packet::new_checked(packet).expect("an IPv6 packet").payload(),
-    }
 }
