@@ -68,7 +68,7 @@ fn closing_with_unread_bytes_resets() {
 
     assert_eq!(read(&near, 20), Ok(b"already there".to_vec()), "what came before is still there");
     assert_eq!(read(&near, 20), Err(Error::Reset));
-    assert_eq!(near.try_send(b"x"), Err(Error::Ended), "it is told once");
+    assert_eq!(near.try_send(b"x"), Err(Error::Ended), "it is reported once");
     assert_eq!(pair.states(Side::Near), (vec![], 0));
     assert_eq!(pair.states(Side::Far), (vec![], 0));
     near.close();
@@ -195,11 +195,11 @@ fn unacked_data_to_a_vanished_peer_times_out() {
     let (near, far, listener) = pair.connected();
     pair.wire = Box::new(|_| None);
 
-    near.try_send(b"anybody there?").expect("credit");
+    near.try_send(b"hello").expect("credit");
     pair.advance_until(|_| near.poll_readable(&mut Default::default(), Waker::noop()).is_ready());
 
     assert_eq!(read(&near, 10), Err(Error::TimedOut));
-    assert_eq!(near.try_send(b"x"), Err(Error::Ended), "it is told once");
+    assert_eq!(near.try_send(b"x"), Err(Error::Ended), "it is reported once");
     assert_eq!(near.error(), Some(Error::TimedOut), "and known");
     assert_eq!(near.take_error(), None);
     near.close();
@@ -296,7 +296,7 @@ fn abort_fails_local_calls_and_resets_the_peer() {
     pair.run();
 
     assert_eq!(near.try_send(b"x"), Err(Error::Aborted));
-    assert_eq!(near.try_send(b"x"), Err(Error::Ended), "it is told once");
+    assert_eq!(near.try_send(b"x"), Err(Error::Ended), "it is reported once");
     assert_eq!(read(&near, 10), Ok(Vec::new()));
     assert_eq!(far.take_error(), Some(Error::Reset));
     assert_eq!(read(&far, 10), Ok(Vec::new()));

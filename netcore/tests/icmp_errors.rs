@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// Family, type and code of an ICMP error, and the error of a socket.
-const SAID: [(bool, u8, u8, Error); 12] = [
+const REPORTS: [(bool, u8, u8, Error); 12] = [
     (true, 3, 0, Error::NetworkUnreachable),
     (true, 3, 1, Error::HostUnreachable),
     (true, 3, 2, Error::Refused),
@@ -70,7 +70,7 @@ fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
 
 #[test]
 fn icmp_error_fails_a_connect_at_once() {
-    for (is_v4, kind, code, expected) in SAID {
+    for (is_v4, kind, code, expected) in REPORTS {
         let mut pair = Pair::new();
         let sent = swallow(&mut pair);
         let channel = pair.near.stack.command_channel();
@@ -100,7 +100,7 @@ fn icmp_error_fails_a_connect_at_once() {
 
 #[test]
 fn established_connection_ignores_icmp_errors() {
-    for (is_v4, kind, code, _) in SAID {
+    for (is_v4, kind, code, _) in REPORTS {
         let mut pair = Pair::new();
         let listener = pair.listen(Side::Far, far(is_v4)).expect("a free port");
         let near = pair.connect(Side::Near, far(is_v4)).expect("a listener");
@@ -124,7 +124,7 @@ fn established_connection_ignores_icmp_errors() {
 
 #[test]
 fn connected_udp_socket_reports_an_icmp_error_once() {
-    for (is_v4, kind, code, expected) in SAID {
+    for (is_v4, kind, code, expected) in REPORTS {
         let mut pair = Pair::new();
         let any = if is_v4 { "0.0.0.0:0" } else { "[::]:0" };
         let [connected, other] =
@@ -149,7 +149,7 @@ fn connected_udp_socket_reports_an_icmp_error_once() {
 
 #[test]
 fn ping_socket_reports_icmp_errors_of_its_requests() {
-    for (is_v4, kind, code, expected) in SAID {
+    for (is_v4, kind, code, expected) in REPORTS {
         let mut pair = Pair::new();
         let (local, router) = if is_v4 { ("0.0.0.0:0", ROUTER_V4) } else { ("[::]:0", ROUTER_V6) };
         let local = addr(local).ip();

@@ -1,6 +1,6 @@
 //! Stacks that are new on a link: addresses are announced, probed for and given up, or still missing.
 
-use crate::frames::{Said, Tap, arp, link_option, ndp, said, solicited_node};
+use crate::frames::{Content, Tap, arp, link_option, ndp, parse_frame, solicited_node};
 use crate::harness::{ETHERNET_HEADER, Pair, Side, addr};
 use crate::{
     ALL_NODES, FAR, NEAR, OTHER, bind, exchange, neighbours, open, received, send, settled, v4, v6,
@@ -21,19 +21,19 @@ fn new_addresses_are_announced() {
     let tap = Tap::new(&mut pair);
     pair.run();
 
-    let all = tap.said();
-    let gratuitous = (NEAR, MacAddr::BROADCAST, Said::ArpRequest(v4(1), v4(1)));
+    let all = tap.take_parsed();
+    let gratuitous = (NEAR, MacAddr::BROADCAST, Content::ArpRequest(v4(1), v4(1)));
     assert!(all.contains(&gratuitous), "{all:?}");
     pair.advance(Duration::from_secs(1));
-    let all = tap.said();
+    let all = tap.take_parsed();
     let advertised =
-        (NEAR, ALL_NODES, Said::Advertisement("ff02::1".parse().expect("a group"), v6(1)));
+        (NEAR, ALL_NODES, Content::Advertisement("ff02::1".parse().expect("a group"), v6(1)));
     assert!(all.contains(&advertised), "{all:?}");
 
     pair.near.stack.add_address("10.0.0.7/24".parse().expect("a network")).expect("a host");
     pair.run();
-    let gratuitous = (NEAR, MacAddr::BROADCAST, Said::ArpRequest(v4(7), v4(7)));
-    assert_eq!(tap.said(), [gratuitous]);
+    let gratuitous = (NEAR, MacAddr::BROADCAST, Content::ArpRequest(v4(7), v4(7)));
+    assert_eq!(tap.take_parsed(), [gratuitous]);
 }
 
 #[test]
@@ -63,11 +63,11 @@ fn tentative_ipv6_address_is_not_used_before_dad_completes() {
     });
     let tap = Tap::new(&mut pair);
     pair.run();
-    let probe = Said::Solicitation(Ipv6Addr::UNSPECIFIED, v6(1));
-    let probes = |all: Vec<(MacAddr, MacAddr, Said)>| {
-        all.into_iter().filter(|(.., said)| *said == probe).count()
+    let probe = Content::Solicitation(Ipv6Addr::UNSPECIFIED, v6(1));
+    let probes = |all: Vec<(MacAddr, MacAddr, Content)>| {
+        all.into_iter().filter(|(.., content)| *content == probe).count()
     };
-    assert_eq!(probes(tap.said()), 1);
+    assert_eq!(probes(tap.take_parsed()), 1);
 
     // Not as a source, not as a destination, and not answered for.
     let command = tcp::Command::Connect {
@@ -89,13 +89,13 @@ fn tentative_ipv6_address_is_not_used_before_dad_completes() {
     let ask = ndp(ends, (v6(3), solicited_node(v6(1))), (135, 0), v6(1), &options);
     pair.inject(Side::Near, ask.clone());
     pair.run();
-    assert_eq!(tap.said(), []);
+    assert_eq!(tap.take_parsed(), []);
 
     pair.advance(Duration::from_secs(1));
     tap.take();
     pair.inject(Side::Near, ask);
     pair.run();
-    assert_eq!(tap.said(), [(NEAR, OTHER, Said::Advertisement(v6(3), v6(1)))]);
+    assert_eq!(tap.take_parsed(), [(NEAR, OTHER, Content::Advertisement(v6(3), v6(1)))]);
 }
 
 #[test]
@@ -183,10 +183,10 @@ fn probe_for_an_own_address_is_answered() {
 
     let to_all: Ipv6Addr = "ff02::1".parse().expect("a group");
     let expected = [
-        (FAR, OTHER, Said::ArpReply(v4(2), Ipv4Addr::UNSPECIFIED)),
-        (FAR, ALL_NODES, Said::Advertisement(to_all, v6(2))),
+        (FAR, OTHER, Content::ArpReply(v4(2), Ipv4Addr::UNSPECIFIED)),
+        (FAR, ALL_NODES, Content::Advertisement(to_all, v6(2))),
     ];
-    assert_eq!(tap.said(), expected);
+    assert_eq!(tap.take_parsed(), expected);
     assert!(neighbours(&mut pair, Side::Far).iter().all(|entry| entry.1 != Some(OTHER)));
 }
 
@@ -216,7 +216,7 @@ fn broadcast_works_without_an_own_address() {
     pair.run();
     assert_eq!(received(&client).as_deref(), Some(&b"offer"[..]));
     for frame in tap.take() {
-        assert_eq!(said(&frame).1, MacAddr::BROADCAST);
+        assert_eq!(parse_frame(&frame).1, MacAddr::BROADCAST);
     }
     server.close();
     client.close();
@@ -252,7 +252,7 @@ fn raw_socket_receives_advertisements_on_link_local() {
     pair.run();
     let sent = tap.take();
     assert_eq!(sent.len(), 1);
-    assert_eq!(said(&sent[0]).1, MacAddr([0x33, 0x33, 0, 0, 0, 2]));
+    assert_eq!(parse_frame(&sent[0]).1, MacAddr([0x33, 0x33, 0, 0, 0, 2]));
 
     let ends = ("fe80::9".parse().expect("a router"), "ff02::1".parse().expect("a group"));
     let advertisement = ndp((OTHER, ALL_NODES), ends, (134, 0), Ipv6Addr::UNSPECIFIED, &[]);

@@ -17,7 +17,7 @@ pub(crate) struct Tap(Rc<RefCell<Vec<Bytes>>>);
 
 /// The content of a frame, as far as these tests need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum Content {
     /// Who has the second address? Tell the first.
     ArpRequest(Ipv4Addr, Ipv4Addr),
     ArpReply(Ipv4Addr, Ipv4Addr),
@@ -50,14 +50,14 @@ impl Tap {
     }
 
     /// The frames since the last call: source, destination and content.
-    pub(crate) fn said(&self) -> Vec<(MacAddr, MacAddr, Said)> {
-        self.take().iter().map(|frame| said(frame)).collect()
+    pub(crate) fn take_parsed(&self) -> Vec<(MacAddr, MacAddr, Content)> {
+        self.take().iter().map(|frame| parse_frame(frame)).collect()
     }
 }
 
-pub(crate) fn said(frame: &[u8]) -> (MacAddr, MacAddr, Said) {
+pub(crate) fn parse_frame(frame: &[u8]) -> (MacAddr, MacAddr, Content) {
     let frame = EthernetFrame::new_checked(frame).expect("a frame");
-    let said = match frame.ethertype() {
+    let content = match frame.ethertype() {
         EthernetProtocol::Arp => {
             let packet = ArpPacket::new_checked(frame.payload()).expect("well-formed");
             let Ok(ArpRepr::EthernetIpv4 {
@@ -73,9 +73,9 @@ pub(crate) fn said(frame: &[u8]) -> (MacAddr, MacAddr, Said) {
             assert_eq!(source_hardware_addr, frame.src_addr());
             match operation {
                 ArpOperation::Request => {
-                    Said::ArpRequest(source_protocol_addr, target_protocol_addr)
+                    Content::ArpRequest(source_protocol_addr, target_protocol_addr)
                 }
-                _ => Said::ArpReply(source_protocol_addr, target_protocol_addr),
+                _ => Content::ArpReply(source_protocol_addr, target_protocol_addr),
             }
         }
         EthernetProtocol::Ipv6 => {
@@ -87,16 +87,16 @@ pub(crate) fn said(frame: &[u8]) -> (MacAddr, MacAddr, Said) {
                     let message = Icmpv6Packet::new_checked(packet.payload()).expect("whole");
                     assert!(message.verify_checksum(&ends.0, &ends.1));
                     match kind {
-                        135 => Said::Solicitation(ends.0, message.target_addr()),
-                        _ => Said::Advertisement(ends.1, message.target_addr()),
+                        135 => Content::Solicitation(ends.0, message.target_addr()),
+                        _ => Content::Advertisement(ends.1, message.target_addr()),
                     }
                 }
-                _ => Said::Packet(EthernetProtocol::Ipv6),
+                _ => Content::Packet(EthernetProtocol::Ipv6),
             }
         }
-        other => Said::Packet(other),
+        other => Content::Packet(other),
     };
-    (MacAddr(frame.src_addr().0), MacAddr(frame.dst_addr().0), said)
+    (MacAddr(frame.src_addr().0), MacAddr(frame.dst_addr().0), content)
 }
 
 pub(crate) fn framed((from, to): (MacAddr, MacAddr), protocol: u16, payload: &[u8]) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Spoofed, foreign and malformed frames.
 
-use crate::frames::{Said, Tap, arp, framed, link_option, ndp, solicited_node};
+use crate::frames::{Content, Tap, arp, framed, link_option, ndp, solicited_node};
 use crate::harness::{ETHERNET_HEADER, Pair, Side};
 use crate::{
     ALL_NODES, FAR, NEAR, OTHER, bind, dropped, exchange, neighbours, received, send, settled,
@@ -31,8 +31,8 @@ fn address_claims_are_counted_defended_and_never_learned() {
     pair.run();
 
     assert_eq!(pair.far.stack.counters().address_conflicts, 103);
-    let defence = (FAR, MacAddr::BROADCAST, Said::ArpRequest(v4(2), v4(2)));
-    assert_eq!(tap.said(), [defence], "once in ten seconds");
+    let defence = (FAR, MacAddr::BROADCAST, Content::ArpRequest(v4(2), v4(2)));
+    assert_eq!(tap.take_parsed(), [defence], "once in ten seconds");
     let known: Vec<_> = neighbours(&mut pair, Side::Far);
     assert!(known.iter().all(|entry| entry.1 != Some(OTHER)), "{known:?}");
     pair.run();
@@ -41,7 +41,7 @@ fn address_claims_are_counted_defended_and_never_learned() {
     tap.take();
     pair.inject(Side::Far, claim);
     pair.run();
-    assert_eq!(tap.said().len(), 1);
+    assert_eq!(tap.take_parsed().len(), 1);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn soliciting_neighbours_are_answered_and_bounded() {
     }
     pair.run();
 
-    let answers = tap.said();
+    let answers = tap.take_parsed();
     assert_eq!(answers.len(), 1000);
     let known = neighbours(&mut pair, Side::Far);
     assert_eq!(known.len(), 50);
@@ -132,7 +132,7 @@ fn invalid_arp_changes_no_neighbour() {
         bad.push(altered);
     }
 
-    assert_only_the_good_one_counts(&mut pair, &bad, &good, Said::ArpReply(v4(2), v4(3)));
+    assert_only_the_good_one_counts(&mut pair, &bad, &good, Content::ArpReply(v4(2), v4(3)));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn invalid_neighbour_discovery_changes_no_neighbour() {
         bad.push(altered);
     }
 
-    assert_only_the_good_one_counts(&mut pair, &bad, &good, Said::Advertisement(v6(3), v6(2)));
+    assert_only_the_good_one_counts(&mut pair, &bad, &good, Content::Advertisement(v6(3), v6(2)));
 }
 
 #[test]
@@ -277,18 +277,18 @@ fn exchange_back(pair: &mut Pair) {
 }
 
 /// Asserts that far answers the good frame only and learns nothing from the bad ones.
-fn assert_only_the_good_one_counts(pair: &mut Pair, bad: &[Vec<u8>], good: &[u8], answer: Said) {
+fn assert_only_the_good_one_counts(pair: &mut Pair, bad: &[Vec<u8>], good: &[u8], answer: Content) {
     let before = neighbours(pair, Side::Far);
     let tap = Tap::new(pair);
 
     for frame in bad {
         pair.inject(Side::Far, frame.clone());
         pair.run();
-        assert_eq!(tap.said(), [], "{frame:02x?}");
+        assert_eq!(tap.take_parsed(), [], "{frame:02x?}");
         assert_eq!(neighbours(pair, Side::Far), before, "{frame:02x?}");
     }
 
     pair.inject(Side::Far, good.to_vec());
     pair.run();
-    assert_eq!(tap.said(), [(FAR, OTHER, answer)]);
+    assert_eq!(tap.take_parsed(), [(FAR, OTHER, answer)]);
 }

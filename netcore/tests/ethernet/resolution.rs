@@ -1,6 +1,6 @@
 //! Neighbour resolution, and packets that wait for it.
 
-use crate::frames::{Said, Tap, said};
+use crate::frames::{Content, Tap, parse_frame};
 use crate::harness::{ETHERNET_HEADER, Side, addr, read};
 use crate::{
     FAR, NEAR, bind, dropped, exchange, neighbours, open, received, send, settled, v4, v6,
@@ -44,10 +44,10 @@ fn neighbour_is_solicited_once_and_queued_packets_leave() {
     }
     pair.run();
 
-    let packet = (NEAR, FAR, Said::Packet(EthernetProtocol::Ipv4));
-    let asked = (NEAR, MacAddr::BROADCAST, Said::ArpRequest(v4(1), v4(2)));
-    let answered = (FAR, NEAR, Said::ArpReply(v4(2), v4(1)));
-    assert_eq!(tap.said(), [asked, answered, packet.clone(), packet.clone(), packet]);
+    let packet = (NEAR, FAR, Content::Packet(EthernetProtocol::Ipv4));
+    let asked = (NEAR, MacAddr::BROADCAST, Content::ArpRequest(v4(1), v4(2)));
+    let answered = (FAR, NEAR, Content::ArpReply(v4(2), v4(1)));
+    assert_eq!(tap.take_parsed(), [asked, answered, packet.clone(), packet.clone(), packet]);
     let all: Vec<_> = std::iter::from_fn(|| received(&far)).collect();
     assert_eq!(all, ["a", "b", "c"]);
     assert_eq!(neighbours(&mut pair, Side::Near), [(v4(2).into(), Some(FAR), "REACHABLE")]);
@@ -66,11 +66,11 @@ fn ipv6_solicitation_goes_to_the_solicited_node_group() {
 
     let group = MacAddr([0x33, 0x33, 0xff, 0, 0, 2]);
     let expected = [
-        (NEAR, group, Said::Solicitation(v6(1), v6(2))),
-        (FAR, NEAR, Said::Advertisement(v6(1), v6(2))),
-        (NEAR, FAR, Said::Packet(EthernetProtocol::Ipv6)),
+        (NEAR, group, Content::Solicitation(v6(1), v6(2))),
+        (FAR, NEAR, Content::Advertisement(v6(1), v6(2))),
+        (NEAR, FAR, Content::Packet(EthernetProtocol::Ipv6)),
     ];
-    assert_eq!(tap.said(), expected);
+    assert_eq!(tap.take_parsed(), expected);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn unresolved_neighbour_is_host_unreachable_after_three_seconds() {
 
         let waited = pair.now - start;
         assert!((2900..=4000).contains(&waited.as_millis()), "{target}: {waited:?}");
-        assert_eq!(tap.said().len(), 3, "{target}: asked three times");
+        assert_eq!(tap.take_parsed().len(), 3, "{target}: asked three times");
         assert!(neighbours(&mut pair, Side::Near).is_empty(), "{target}: forgotten");
         assert!(dropped(&mut pair, Side::Near, DropReason::NeighbourUnknown) > 0);
     }
@@ -115,7 +115,7 @@ fn late_answer_still_resolves_the_neighbour() {
     let mut lost = 0;
     // The first two requests get lost.
     let tap = Tap::that_loses(&mut pair, move |frame| {
-        let is_question = matches!(said(frame).2, Said::ArpRequest(..));
+        let is_question = matches!(parse_frame(frame).2, Content::ArpRequest(..));
         lost += u32::from(is_question);
         is_question && lost <= 2
     });
@@ -123,8 +123,8 @@ fn late_answer_still_resolves_the_neighbour() {
 
     let near = pair.connect(Side::Near, "10.0.0.2:80").expect("a listener");
 
-    let question = (NEAR, MacAddr::BROADCAST, Said::ArpRequest(v4(1), v4(2)));
-    assert_eq!(tap.said().iter().filter(|said| **said == question).count(), 3);
+    let question = (NEAR, MacAddr::BROADCAST, Content::ArpRequest(v4(1), v4(2)));
+    assert_eq!(tap.take_parsed().iter().filter(|frame| **frame == question).count(), 3);
     pair.accept(Side::Far, listener).expect("a connection").abort();
     near.abort();
     pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
@@ -136,14 +136,14 @@ fn stale_neighbour_is_used_and_probed_by_unicast() {
         (
             "10.0.0.1:1000",
             "10.0.0.2:2000",
-            Said::ArpRequest(v4(1), v4(2)),
-            Said::ArpReply(v4(2), v4(1)),
+            Content::ArpRequest(v4(1), v4(2)),
+            Content::ArpReply(v4(2), v4(1)),
         ),
         (
             "[fd00::1]:1000",
             "[fd00::2]:2000",
-            Said::Solicitation(v6(1), v6(2)),
-            Said::Advertisement(v6(1), v6(2)),
+            Content::Solicitation(v6(1), v6(2)),
+            Content::Advertisement(v6(1), v6(2)),
         ),
     ] {
         let mut pair = settled();
@@ -154,9 +154,9 @@ fn stale_neighbour_is_used_and_probed_by_unicast() {
 
         exchange(&mut pair, from, to);
 
-        let all = tap.said();
+        let all = tap.take_parsed();
         assert_eq!(all.len(), 3, "{all:?}");
-        assert!(matches!(all[0], (NEAR, FAR, Said::Packet(_))), "{all:?}");
+        assert!(matches!(all[0], (NEAR, FAR, Content::Packet(_))), "{all:?}");
         assert_eq!(all[1..], [(NEAR, FAR, question), (FAR, NEAR, answer)]);
         assert_eq!(neighbours(&mut pair, Side::Near)[0].2, "REACHABLE");
     }
@@ -174,7 +174,11 @@ fn silent_neighbour_is_removed_after_three_probes() {
     pair.advance(Duration::from_millis(2500));
     send(&near, "10.0.0.2:2000", b"b");
     pair.run();
-    assert_eq!(tap.said().iter().filter(|said| said.1 == FAR).count(), 2 + 3, "used meanwhile");
+    assert_eq!(
+        tap.take_parsed().iter().filter(|frame| frame.1 == FAR).count(),
+        2 + 3,
+        "used meanwhile"
+    );
     pair.advance(Duration::from_secs(1));
 
     assert!(neighbours(&mut pair, Side::Near).is_empty());
@@ -199,7 +203,7 @@ fn multicast_and_broadcast_need_no_resolution() {
     ] {
         send(&near, to, b"all");
         pair.run();
-        assert_eq!(tap.said(), [(NEAR, at, Said::Packet(EthernetProtocol::Ipv4))]);
+        assert_eq!(tap.take_parsed(), [(NEAR, at, Content::Packet(EthernetProtocol::Ipv4))]);
         assert_eq!(received(&far).as_deref(), Some(&b"all"[..]), "{to}");
     }
     near.close();
@@ -226,7 +230,7 @@ fn udp_checksum_is_complete_on_ethernet() {
     exchange(&mut pair, "10.0.0.1:1000", "10.0.0.2:2000");
 
     let frames = tap.take();
-    let frame = frames.iter().find(|frame| matches!(said(frame).2, Said::Packet(_)));
+    let frame = frames.iter().find(|frame| matches!(parse_frame(frame).2, Content::Packet(_)));
     let packet = &frame.expect("a datagram")[ETHERNET_HEADER..];
     let datagram = UdpPacket::new_checked(&packet[20..]).expect("whole");
     assert!(datagram.verify_checksum(&v4(1).into(), &v4(2).into()));
