@@ -165,7 +165,7 @@ fn unacked_data_times_out_in_close_wait() {
     scene.send(TcpControl::Fin, &[]);
     assert_eq!(scene.state(), "CLOSE-WAIT");
     scene.pair.advance(Duration::from_secs(100_000));
-    assert_eq!(scene.state(), "CLOSE-WAIT", "an idle connection may be half closed for ever");
+    assert_eq!(scene.state(), "CLOSE-WAIT", "an idle connection may be half closed indefinitely");
 
     scene.far.try_send(b"anybody there?").expect("credit");
 

@@ -4,7 +4,7 @@ use crate::operations::{OPERATIONS, UNITS};
 use std::process::{Child, Command};
 use std::{env, fs, io};
 
-/// Says that this program is the one to be counted, and with how many connections.
+/// Environment variable that marks the counted process, with its number of connections.
 pub(crate) const FLOWS_FLAG: &str = "--flows";
 
 /// glibc copies with the widest instructions that it finds. These it finds everywhere, so that the

@@ -1,4 +1,4 @@
-//! What is counted: one stack of two, doing one thing again and again.
+//! The counted operations: one stack of two repeats each.
 
 use bytes::Bytes;
 use netcore::Instant;
@@ -54,7 +54,7 @@ pub(crate) fn run(flows: usize) {
     connection_accepted(&mut pair);
 }
 
-/// Everything that happens in here is counted for the function that calls it.
+/// Counts the instructions in here for the calling function.
 #[inline(never)]
 fn measured(work: impl FnOnce()) {
     work();
@@ -202,7 +202,7 @@ impl Pair {
         Self { near, far, near_wire, far_wire, now: Instant::ZERO }
     }
 
-    /// Does everything that needs no time to pass, and what needs a moment.
+    /// Runs both stacks, at the current time and a moment later.
     fn settle(&mut self) {
         for _ in 0..10 {
             self.now += Duration::from_millis(5);
