@@ -4,7 +4,7 @@ use crate::operations::{OPERATIONS, UNITS};
 use std::process::{Child, Command};
 use std::{env, fs, io};
 
-/// Environment variable that marks the counted process, with its number of connections.
+/// Argument that marks the counted process; the number of connections follows.
 pub(crate) const FLOWS_FLAG: &str = "--flows";
 
 /// glibc copies with the widest instructions that it finds. These it finds everywhere, so that the
