@@ -118,8 +118,8 @@ impl IpLayer {
         link: &mut L,
     ) {
         self.outgoing.counters.address_conflicts += 1;
-        if self.place.defends_from.is_none_or(|from| from <= cx.now) {
-            self.place.defends_from = Some(cx.now + DEFENCE_INTERVAL);
+        if self.ethernet.defends_from.is_none_or(|from| from <= cx.now) {
+            self.ethernet.defends_from = Some(cx.now + DEFENCE_INTERVAL);
             tracing::warn!(%address, %against, "another node claims an address of this stack");
             self.announce(address.into(), link);
         }
@@ -132,7 +132,7 @@ impl IpLayer {
         packet: &Packet,
         link: &mut L,
     ) -> Result<(), DropReason> {
-        if !self.place.is_there {
+        if !self.ethernet.is_up {
             return Err(DropReason::NotForUs);
         }
         let header = &packet.header;

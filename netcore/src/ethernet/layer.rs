@@ -18,34 +18,6 @@ use crate::wire::EthernetProtocol;
 use ipnet::{IpNet, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What a stack knows of its place on an Ethernet link.
-#[derive(Debug)]
-pub(crate) struct Place {
-    /// Somebody is there at the other end of the link, of whatever kind that is.
-    pub(crate) has_carrier: bool,
-    /// The link is Ethernet, and it is up.
-    pub(super) is_there: bool,
-    /// The address that was made from the hardware address.
-    pub(crate) link_local: Option<Ipv6Addr>,
-    /// Before this an IPv4 address is not defended again.
-    pub(super) defends_from: Option<Instant>,
-}
-
-impl Place {
-    /// Does no more for an address that the stack has given up.
-    pub(crate) fn address_left(&mut self, address: IpAddr) {
-        if self.link_local.is_some_and(|own| own == address) {
-            self.link_local = None;
-        }
-    }
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        Self { has_carrier: true, is_there: false, link_local: None, defends_from: None }
-    }
-}
-
 /// Questions to neighbours and steps of new addresses in one round.
 const STEPS_PER_ROUND: usize = 256;
 /// The prefix of a link-local address.
@@ -58,7 +30,7 @@ impl IpLayer {
     #[inline]
     pub(crate) fn look_at_ethernet(&mut self, cx: &Context) {
         let is_there = self.outgoing.is_on_ethernet() && self.addressing.is_link_up;
-        if is_there != self.place.is_there {
+        if is_there != self.ethernet.is_up {
             self.link_changed(cx, is_there);
         }
     }
@@ -67,9 +39,9 @@ impl IpLayer {
     /// itself anew (RFC 4862 section 5.4).
     #[inline]
     pub(crate) fn carrier_is(&mut self, cx: &Context, has_carrier: bool) {
-        if has_carrier != self.place.has_carrier {
-            self.place.has_carrier = has_carrier;
-            if has_carrier && self.place.is_there {
+        if has_carrier != self.ethernet.has_carrier {
+            self.ethernet.has_carrier = has_carrier;
+            if has_carrier && self.ethernet.is_up {
                 self.link_changed(cx, true);
             }
             self.publish();
@@ -82,12 +54,12 @@ impl IpLayer {
             self.leave_ethernet();
             return;
         }
-        self.place.is_there = true;
-        if cx.config.ethernet.link_local && self.place.link_local.is_none() {
+        self.ethernet.is_up = true;
+        if cx.config.ethernet.link_local && self.ethernet.link_local.is_none() {
             let address = self.outgoing.hardware_address.link_local();
             let network = IpNet::V6(Ipv6Net::new_assert(address, LINK_LOCAL_PREFIX));
             if self.addressing.add_address(network).is_ok() {
-                self.place.link_local = Some(address);
+                self.ethernet.link_local = Some(address);
             }
         }
         let own: Vec<_> = self.addressing.addresses().iter().map(IpNet::addr).collect();
@@ -99,7 +71,7 @@ impl IpLayer {
 
     /// Forgets the neighbours; the next turn begins anew.
     pub(crate) fn leave_ethernet(&mut self) {
-        self.place.is_there = false;
+        self.ethernet.is_up = false;
         for _ in 0..self.outgoing.neighbours.clear() {
             self.outgoing.counters.drop(DropReason::NeighbourUnknown);
         }
@@ -108,7 +80,7 @@ impl IpLayer {
     /// Looks whether another node has an address that the stack was given, and tells the link of
     /// it.
     pub(crate) fn address_arrived(&mut self, cx: &Context, address: IpAddr) {
-        if !self.place.is_there {
+        if !self.ethernet.is_up {
             // Done once the link is there.
             return;
         }
@@ -130,7 +102,7 @@ impl IpLayer {
 impl IpLayer {
     /// When a question to a neighbour or a step of a new address is due.
     pub(crate) fn ethernet_due(&self, now: Instant) -> Option<Instant> {
-        if !self.place.is_there {
+        if !self.ethernet.is_up {
             let is_to_begin = self.outgoing.is_on_ethernet() && self.addressing.is_link_up;
             return is_to_begin.then_some(now);
         }
@@ -140,7 +112,7 @@ impl IpLayer {
     /// Whether there is anything to be attended to.
     #[inline]
     pub(crate) fn is_on_ethernet_link(&self) -> bool {
-        self.place.is_there
+        self.ethernet.is_up
     }
 
     /// Asks neighbours, gives them up, and brings new addresses further; returns whether there was

@@ -7,6 +7,7 @@ pub(crate) mod layer;
 mod mac_addr;
 pub(crate) mod ndp;
 pub(crate) mod neighbours;
+pub(crate) mod state;
 
 pub use mac_addr::{MacAddr, MacAddrParseError};
 

@@ -121,7 +121,7 @@ impl IpLayer {
             return Err(Error::AddressNotAvailable);
         }
         self.outgoing.hardware_address = address;
-        if let Some(old) = self.place.link_local.take() {
+        if let Some(old) = self.ethernet.link_local.take() {
             // It was there, so this cannot fail.
             let _ = self.forget_address(old.into());
         }

@@ -5,8 +5,8 @@ use crate::binding::Families;
 use crate::context::Context;
 use crate::error::Error;
 use crate::ethernet::dad::DuplicateAddressDetection;
-use crate::ethernet::layer::Place;
 use crate::ethernet::neighbours::Neighbours;
+use crate::ethernet::state::EthernetState;
 use crate::id::SocketId;
 use crate::ip::addressing::Addressing;
 use crate::ip::fragments::Reassembly;
@@ -34,7 +34,7 @@ pub(crate) struct IpLayer {
     /// The sockets in each multicast group.
     pub(crate) groups: HashMap<IpAddr, Vec<SocketId>, LocalHasher>,
     pub(crate) mtu: Mtu,
-    pub(crate) place: Place,
+    pub(crate) ethernet: EthernetState,
     /// Own addresses that are new on an Ethernet link.
     pub(crate) dad: DuplicateAddressDetection,
     pub(crate) name_servers: Vec<IpAddr>,
@@ -122,7 +122,7 @@ impl IpLayer {
             icmp_errors: RateLimit::new(config.ip.icmp_errors_per_second, cx.now),
             groups: HashMap::default(),
             mtu: Mtu { configured: None, advertised: None, device },
-            place: Place::default(),
+            ethernet: EthernetState::default(),
             dad: DuplicateAddressDetection::default(),
             name_servers: Vec::new(),
             search_domains: Vec::new(),
@@ -154,7 +154,7 @@ impl IpLayer {
             return Err(Error::AddressNotAvailable);
         }
         self.dad.cancel(address);
-        self.place.address_left(address);
+        self.ethernet.on_address_removed(address);
         self.report(IpEvent::AddressRemoved(address));
         self.report(IpEvent::RoutesChanged);
         Ok(())
@@ -180,7 +180,7 @@ impl IpLayer {
             routes: self.addressing.routes().to_vec(),
             link: LinkState {
                 is_up: self.addressing.is_link_up,
-                has_carrier: self.place.has_carrier,
+                has_carrier: self.ethernet.has_carrier,
                 mtu: self.outgoing.capabilities.mtu,
                 hardware_address: self
                     .outgoing
