@@ -8,6 +8,7 @@ mod accept;
 mod bounded;
 mod bytes;
 mod datagram;
+mod datagram_queue;
 mod failure;
 mod held;
 mod peer;
@@ -17,13 +18,14 @@ mod stream;
 mod waiters;
 
 pub use accept::AcceptQueue;
-pub use datagram::{Datagram, DatagramQueue};
+pub use datagram::Datagram;
+pub use datagram_queue::DatagramQueue;
 pub use held::HeldSyn;
 pub use readiness::{SideState, Tick};
 pub use stream::StreamQueue;
 pub use waiters::WaitKey;
 
-pub(crate) use datagram::Pushed;
+pub(crate) use datagram_queue::Pushed;
 pub(crate) use failure::End;
 pub(crate) use sides::Received;
 
