@@ -4,20 +4,20 @@ use super::MacAddr;
 use crate::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress};
 use std::net::Ipv4Addr;
 
-/// What an ARP message says.
+/// An ARP message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arp {
-    /// Whether it asks; it answers otherwise.
+    /// Request, or otherwise reply.
     pub(crate) is_request: bool,
-    /// Who sends it, as it says itself.
+    /// Protocol and hardware address of the sender.
     pub(crate) sender: (Ipv4Addr, MacAddr),
     pub(crate) target: (Ipv4Addr, MacAddr),
 }
 
-/// The length of a message, in bytes.
+/// Length of a message, in bytes.
 const MESSAGE_BYTES: usize = 28;
 
-/// Reads a message; `None` if it is not well-formed, or not about Ethernet and IPv4.
+/// Parses a message; `None` if it is malformed, or not of Ethernet and IPv4.
 pub(crate) fn parse(message: &[u8]) -> Option<Arp> {
     let packet = ArpPacket::new_checked(message).ok()?;
     let ArpRepr::EthernetIpv4 {
@@ -68,7 +68,7 @@ mod tests {
     };
 
     #[test]
-    fn what_is_written_is_read() {
+    fn message_and_parse_round_trip() {
         for is_request in [true, false] {
             let arp = Arp { is_request, ..ARP };
             assert_eq!(parse(&message(&arp)), Some(arp));
@@ -76,12 +76,12 @@ mod tests {
     }
 
     #[test]
-    fn other_lengths_kinds_and_operations_are_refused() {
+    fn other_lengths_types_and_operations_are_rejected() {
         let good = message(&ARP);
         for len in 0..MESSAGE_BYTES {
             assert_eq!(parse(&good[..len]), None, "{len} bytes");
         }
-        // The kinds and lengths of both addresses, and the operation.
+        // The types and lengths of both addresses, and the operation.
         for at in 0..8 {
             let mut bad = good;
             bad[at] ^= 0x10;
@@ -91,7 +91,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_comes_over_the_wire_panics(
+        fn arbitrary_bytes_do_not_panic(
             bytes in proptest::collection::vec(any::<u8>(), 0..64),
         ) {
             let _ = parse(&bytes);

@@ -4,9 +4,9 @@ use crate::time::Instant;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-/// What is to be done for each address that is new, or was there when the link came up.
+/// The addresses under duplicate address detection, or to be announced.
 ///
-/// An address stands here at most once, so there are no more than the stack has addresses.
+/// Holds an address at most once, so its size is bounded by the number of own addresses.
 #[derive(Debug, Default)]
 pub(crate) struct DuplicateAddressDetection {
     pending: Vec<Tentative>,
@@ -15,32 +15,32 @@ pub(crate) struct DuplicateAddressDetection {
 #[derive(Debug)]
 struct Tentative {
     address: IpAddr,
-    /// How often it is still to be asked whether somebody has it.
+    /// Probes left to send.
     probes_left: u8,
     due: Instant,
 }
 
-/// The next thing to be done for an address.
+/// The next step for an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Ask whether somebody has it (RFC 4862 section 5.4.2).
+    /// Send a probe for it (RFC 4862 section 5.4.2).
     Probe(Ipv6Addr),
-    /// Nobody has said so: use it, and tell the link.
+    /// No duplicate was detected: assign the address and announce it.
     Announce(IpAddr),
 }
 
-/// How long others have to answer (RetransTimer of RFC 4861 section 10).
+/// The wait for replies to a probe (RFC 4861 section 10).
 const RETRANS_TIMER: Duration = Duration::from_secs(1);
 
 impl DuplicateAddressDetection {
-    /// Begins with an address, or begins again. `probes` is how often to ask for it before.
+    /// Starts or restarts an address, with `probes` probes before its announcement (none for IPv4).
     pub(crate) fn begin(&mut self, address: IpAddr, probes: u8, now: Instant) {
         self.cancel(address);
         let probes_left = if address.is_ipv6() { probes } else { 0 };
         self.pending.push(Tentative { address, probes_left, due: now });
     }
 
-    /// Does no more about an address.
+    /// Stops for an address.
     pub(crate) fn cancel(&mut self, address: IpAddr) {
         self.pending.retain(|tentative| tentative.address != address);
     }
@@ -50,7 +50,7 @@ impl DuplicateAddressDetection {
         self.pending.iter().map(|tentative| tentative.due).min()
     }
 
-    /// Takes a step that is due.
+    /// Takes the next step that is due.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Step> {
         let found = self.pending.iter().position(|tentative| tentative.due <= now)?;
         let tentative = &mut self.pending[found];
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_asked_for_as_often_as_told_and_then_announced() {
+    fn address_is_announced_after_its_last_probe() {
         let (mut tentatives, address) = (DuplicateAddressDetection::default(), Ipv6Addr::LOCALHOST);
         tentatives.begin(address.into(), 2, at(5));
 
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_is_announced_at_once_and_what_is_cancelled_never() {
+    fn ipv4_is_announced_at_once_and_a_cancelled_address_never() {
         let mut tentatives = DuplicateAddressDetection::default();
         let [first, second] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().expect("address"));
         tentatives.begin(first, 3, at(0));

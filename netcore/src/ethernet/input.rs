@@ -1,4 +1,4 @@
-//! From a frame to an IP packet; ARP and Neighbour Discovery (RFC 826, RFC 4861).
+//! Received frames, ARP and Neighbour Discovery messages (RFC 826, RFC 4861).
 
 use crate::context::Context;
 use crate::counters::DropReason;
@@ -17,8 +17,8 @@ use bytes::Bytes;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// How far apart an IPv4 address is defended (DEFEND_INTERVAL of RFC 5227 section 1.1).
-const DEFENCE_INTERVAL: Duration = Duration::from_secs(10);
+/// Minimum time between defences of an IPv4 address (RFC 5227 section 1.1).
+const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 
 impl IpLayer {
     /// Takes a frame; returns the IP packet in it, if there is one.
@@ -34,7 +34,7 @@ impl IpLayer {
         if !is_for_many && header.destination != own {
             return Err(DropReason::NotForUs);
         }
-        // Nobody else sends as this stack, but a link may bring back what it has sent.
+        // No other node sends from this hardware address, but a link may loop frames back.
         if !header.source.is_unicast() || header.source == own {
             return Err(DropReason::MartianSource);
         }
@@ -74,7 +74,7 @@ impl IpLayer {
             self.defend(cx, sender, at, link);
             return Ok(());
         }
-        // Who has no address yet says so (RFC 5227 section 2.1.1), and is answered all the same.
+        // An ARP probe has an unspecified sender (RFC 5227 section 2.1.1) and is answered too.
         if !sender.is_unspecified() {
             self.check_neighbour(sender.into())?;
             self.learn_from_arp(cx, &arp, is_for_us, link);
@@ -108,7 +108,7 @@ impl IpLayer {
         }
     }
 
-    /// Counts that somebody claims an IPv4 address of the stack's, and claims it back, now and then
+    /// Counts an address conflict, and defends the IPv4 address at most once in [`DEFEND_INTERVAL`]
     /// (RFC 5227 section 2.4(b)).
     fn defend<L: Link>(
         &mut self,
@@ -119,13 +119,13 @@ impl IpLayer {
     ) {
         self.outgoing.counters.address_conflicts += 1;
         if self.ethernet.defends_from.is_none_or(|from| from <= cx.now) {
-            self.ethernet.defends_from = Some(cx.now + DEFENCE_INTERVAL);
+            self.ethernet.defends_from = Some(cx.now + DEFEND_INTERVAL);
             tracing::warn!(%address, %against, "another node claims an address of this stack");
             self.announce(address.into(), link);
         }
     }
 
-    /// Takes an ICMPv6 message of Neighbour Discovery whose checksum is good.
+    /// Takes a Neighbour Discovery message with a valid checksum.
     pub(crate) fn receive_ndp<L: Link>(
         &mut self,
         cx: &mut Context,
@@ -136,7 +136,7 @@ impl IpLayer {
             return Err(DropReason::NotForUs);
         }
         let header = &packet.header;
-        // From farther away than the link (RFC 4861 sections 7.1.1 and 7.1.2).
+        // A router has forwarded it (RFC 4861 sections 7.1.1 and 7.1.2).
         if header.hop_limit != ndp::HOP_LIMIT {
             return Err(DropReason::Malformed);
         }
@@ -159,7 +159,7 @@ impl IpLayer {
         }
     }
 
-    /// RFC 4861 section 7.2.3, RFC 4862 section 5.4.3.
+    /// Takes a Neighbour Solicitation (RFC 4861 section 7.2.3, RFC 4862 section 5.4.3).
     fn receive_solicitation<L: Link>(
         &mut self,
         (source, destination): (Ipv6Addr, Ipv6Addr),
@@ -173,8 +173,8 @@ impl IpLayer {
         }
         if self.addressing.is_tentative(target.into()) {
             if is_probe {
-                // Two want the same address, and neither can have it.
-                self.address_is_taken(target, None);
+                // Two nodes probe for the same address; neither may use it.
+                self.on_duplicate_address(target, None);
             }
             return Ok(());
         }
@@ -198,12 +198,12 @@ impl IpLayer {
             return Err(DropReason::MartianSource);
         }
         self.neighbour_heard(source.into(), at, true, link);
-        // To be asked is no reason to ask back whether it is still there.
+        // A unicast reply, not a queued packet: a solicitation must not trigger one in return.
         self.send_ipv6(at, &packet, link);
         Ok(())
     }
 
-    /// RFC 4861 section 7.2.5, RFC 4862 section 5.4.4.
+    /// Takes a Neighbour Advertisement (RFC 4861 section 7.2.5, RFC 4862 section 5.4.4).
     fn receive_advertisement<L: Link>(
         &mut self,
         cx: &mut Context,
@@ -215,7 +215,7 @@ impl IpLayer {
             return Err(DropReason::MartianSource);
         }
         if self.addressing.is_tentative(target.into()) {
-            self.address_is_taken(target, answer.at);
+            self.on_duplicate_address(target, answer.at);
             return Ok(());
         }
         if self.addressing.has(target.into()) {
@@ -227,7 +227,7 @@ impl IpLayer {
         Ok(())
     }
 
-    /// Notes what a neighbour says of itself without having been asked.
+    /// Updates the neighbour cache from an unsolicited message.
     fn neighbour_heard<L: Link>(
         &mut self,
         address: IpAddr,
@@ -267,9 +267,8 @@ impl IpLayer {
         if is_neighbour { Ok(()) } else { Err(DropReason::MartianSource) }
     }
 
-    /// How long a neighbour that has answered counts as reachable: each time another time, between
-    /// half and one and a half times the mean (RFC 4861 section 6.3.2), so that not all are asked
-    /// at once.
+    /// A random ReachableTime, from 0.5 to 1.5 times the mean (RFC 4861 section 6.3.2), so that
+    /// entries do not expire all at once.
     fn reachable_for(&mut self, cx: &mut Context) -> Duration {
         let millis = REACHABLE_MILLIS / 2 + cx.random.below(REACHABLE_MILLIS);
         Duration::from_millis(millis.into())

@@ -1,5 +1,5 @@
-//! Ethernet below IP: frames in, questions about neighbours in and out, and own addresses that are
-//! looked for before they are used.
+//! Ethernet below IP: address resolution, and duplicate detection and announcement of own
+//! addresses.
 
 use crate::context::Context;
 use crate::context::Part;
@@ -18,27 +18,27 @@ use crate::wire::EthernetProtocol;
 use ipnet::{IpNet, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Questions to neighbours and steps of new addresses in one round.
+/// Solicitations and steps of duplicate address detection per round.
 const STEPS_PER_ROUND: usize = 256;
-/// The prefix of a link-local address.
+/// The prefix length of a link-local address.
 const LINK_LOCAL_PREFIX: u8 = 64;
 
 /// New addresses.
 impl IpLayer {
-    /// Notes whether the stack is on an Ethernet link that is up, and introduces it there if that
-    /// is new.
+    /// Follows the state of the link. When an Ethernet link comes up, the stack probes and
+    /// announces its addresses on it.
     #[inline]
-    pub(crate) fn look_at_ethernet(&mut self, cx: &Context) {
-        let is_there = self.outgoing.is_on_ethernet() && self.addressing.is_link_up;
-        if is_there != self.ethernet.is_up {
-            self.link_changed(cx, is_there);
+    pub(crate) fn update_link(&mut self, cx: &Context) {
+        let is_up = self.outgoing.is_on_ethernet() && self.addressing.is_link_up;
+        if is_up != self.ethernet.is_up {
+            self.link_changed(cx, is_up);
         }
     }
 
-    /// Notes whether somebody is there at the other end. To who has just come, the stack introduces
-    /// itself anew (RFC 4862 section 5.4).
+    /// Sets whether the link has a carrier. When it gains one, the stack probes and announces its
+    /// addresses again (RFC 4862 section 5.4).
     #[inline]
-    pub(crate) fn carrier_is(&mut self, cx: &Context, has_carrier: bool) {
+    pub(crate) fn set_carrier(&mut self, cx: &Context, has_carrier: bool) {
         if has_carrier != self.ethernet.has_carrier {
             self.ethernet.has_carrier = has_carrier;
             if has_carrier && self.ethernet.is_up {
@@ -49,9 +49,9 @@ impl IpLayer {
     }
 
     #[cold]
-    fn link_changed(&mut self, cx: &Context, is_there: bool) {
-        if !is_there {
-            self.leave_ethernet();
+    fn link_changed(&mut self, cx: &Context, is_up: bool) {
+        if !is_up {
+            self.on_ethernet_down();
             return;
         }
         self.ethernet.is_up = true;
@@ -64,24 +64,23 @@ impl IpLayer {
         }
         let own: Vec<_> = self.addressing.addresses().iter().map(IpNet::addr).collect();
         for address in own {
-            self.address_arrived(cx, address);
+            self.on_address_added(cx, address);
         }
         self.report(IpEvent::RoutesChanged);
     }
 
-    /// Forgets the neighbours; the next turn begins anew.
-    pub(crate) fn leave_ethernet(&mut self) {
+    /// Clears the neighbour cache; the link counts as down until the next round.
+    pub(crate) fn on_ethernet_down(&mut self) {
         self.ethernet.is_up = false;
         for _ in 0..self.outgoing.neighbours.clear() {
             self.outgoing.counters.drop(DropReason::NeighbourUnknown);
         }
     }
 
-    /// Looks whether another node has an address that the stack was given, and tells the link of
-    /// it.
-    pub(crate) fn address_arrived(&mut self, cx: &Context, address: IpAddr) {
+    /// Starts duplicate address detection and announcement of a new address.
+    pub(crate) fn on_address_added(&mut self, cx: &Context, address: IpAddr) {
         if !self.ethernet.is_up {
-            // Done once the link is there.
+            // Done once the link is up.
             return;
         }
         let probes = cx.config.ethernet.dad_transmits;
@@ -89,18 +88,18 @@ impl IpLayer {
         self.dad.begin(address, probes, cx.now);
     }
 
-    /// Gives up an address that another node has (RFC 4862 section 5.4.5).
-    pub(super) fn address_is_taken(&mut self, address: Ipv6Addr, by: Option<MacAddr>) {
-        tracing::warn!(%address, ?by, "another node has this address, which is given up");
+    /// Removes an address that another node uses (RFC 4862 section 5.4.5).
+    pub(super) fn on_duplicate_address(&mut self, address: Ipv6Addr, by: Option<MacAddr>) {
+        tracing::warn!(%address, ?by, "duplicate address detected, address removed");
         self.outgoing.counters.duplicate_addresses += 1;
-        // It was there, so this cannot fail.
+        // The address exists, so this cannot fail.
         let _ = self.forget_address(address.into());
     }
 }
 
-/// What is due.
+/// Timers.
 impl IpLayer {
-    /// When a question to a neighbour or a step of a new address is due.
+    /// When the next solicitation or step of duplicate address detection is due.
     pub(crate) fn ethernet_due(&self, now: Instant) -> Option<Instant> {
         if !self.ethernet.is_up {
             let is_to_begin = self.outgoing.is_on_ethernet() && self.addressing.is_link_up;
@@ -109,15 +108,15 @@ impl IpLayer {
         self.outgoing.neighbours.next().into_iter().chain(self.dad.next()).min()
     }
 
-    /// Whether there is anything to be attended to.
+    /// Whether the link is Ethernet and up.
     #[inline]
     pub(crate) fn is_on_ethernet_link(&self) -> bool {
         self.ethernet.is_up
     }
 
-    /// Asks neighbours, gives them up, and brings new addresses further; returns whether there was
-    /// anything to be done.
-    pub(crate) fn attend_ethernet<L: Link>(&mut self, cx: &mut Context, link: &mut L) -> bool {
+    /// Retransmits solicitations, gives up unreachable neighbours and advances duplicate address
+    /// detection; returns whether anything was due.
+    pub(crate) fn poll_ethernet<L: Link>(&mut self, cx: &mut Context, link: &mut L) -> bool {
         for step in 0..STEPS_PER_ROUND {
             if self.ethernet_due(cx.now).is_none_or(|due| due > cx.now) {
                 return step > 0;
@@ -132,7 +131,7 @@ impl IpLayer {
             } else if let Some(due) = self.outgoing.neighbours.pop(cx.now) {
                 #[cfg(test)]
                 cx.spring("neighbours");
-                self.tend_neighbour(due, link);
+                self.handle_due_neighbour(due, link);
             }
             cx.at_work.part = None;
         }
@@ -157,8 +156,7 @@ impl IpLayer {
         }
     }
 
-    /// Tells everybody on the link where an address is (RFC 5227 section 2.3, RFC 4861 section
-    /// 7.2.6).
+    /// Announces an address on the link (RFC 5227 section 2.3, RFC 4861 section 7.2.6).
     pub(super) fn announce<L: Link>(&mut self, address: IpAddr, link: &mut L) {
         let own = self.outgoing.hardware_address;
         match address {
@@ -174,10 +172,10 @@ impl IpLayer {
         }
     }
 
-    fn tend_neighbour<L: Link>(&mut self, due: Due, link: &mut L) {
+    fn handle_due_neighbour<L: Link>(&mut self, due: Due, link: &mut L) {
         match due {
             Due::Ask { address, at, for_packet } => {
-                // The source of what is to be sent is an address that the neighbour will see anyhow
+                // The source of the waiting packet is preferred: the neighbour will see it anyhow
                 // (RFC 4861 section 7.2.2).
                 let header = for_packet.and_then(|packet| crate::ip::parse(&packet).ok());
                 let source = header
@@ -197,7 +195,7 @@ impl IpLayer {
         }
     }
 
-    /// Asks where a neighbour is: all of them, or the one that has been there.
+    /// Solicits a neighbour: by broadcast or multicast, or by unicast at the cached address `at`.
     pub(super) fn ask<L: Link>(
         &mut self,
         address: IpAddr,
@@ -210,7 +208,8 @@ impl IpLayer {
             (IpAddr::V4(address), source) => {
                 let source = match source {
                     Some(IpAddr::V4(source)) => source,
-                    // As who has no address yet asks (RFC 5227 section 2.1.1).
+                    // Without an address of its own the stack sends an ARP probe (RFC 5227 section
+                    // 2.1.1).
                     _ => Ipv4Addr::UNSPECIFIED,
                 };
                 let target = (address, MacAddr::UNSPECIFIED);
@@ -226,7 +225,7 @@ impl IpLayer {
                     None => self.send_to_group(group, &packet, link),
                 }
             }
-            // Without an address that answers could be sent to, nobody can be asked.
+            // Without a source address for the reply no solicitation can be sent.
             (IpAddr::V6(_), _) => {}
         }
     }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// The hardware address of an Ethernet interface, or of a group of them. Written as
-/// `aa:bb:cc:dd:ee:ff`; read with dashes, too.
+/// A MAC address: the hardware address of an Ethernet interface, or of a multicast group. Displayed
+/// as `aa:bb:cc:dd:ee:ff`; parsed with colons or dashes.
 ///
 /// ```
 /// let address: netcore::MacAddr = "02:00:5e:10:00:01".parse().unwrap();
@@ -15,7 +15,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MacAddr(pub [u8; 6]);
 
-/// A text is not a hardware address.
+/// The error of parsing a [`MacAddr`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MacAddrParseError;
 
@@ -30,35 +30,35 @@ impl fmt::Display for MacAddrParseError {
 impl std::error::Error for MacAddrParseError {}
 
 impl MacAddr {
-    /// Everybody on the link.
+    /// The broadcast address.
     pub const BROADCAST: Self = Self([0xff; 6]);
-    /// Nobody: stands where an address is not known.
+    /// All zeros: an unknown address, as in the target of an ARP request.
     pub const UNSPECIFIED: Self = Self([0; 6]);
 
-    /// Its bytes, in the order in which they are sent.
+    /// The bytes, in transmission order.
     pub const fn octets(self) -> [u8; 6] {
         self.0
     }
 
-    /// Whether it is a group's. Everybody is a group.
+    /// Whether it is a multicast address. Broadcast is one.
     pub const fn is_multicast(self) -> bool {
         self.0[0] & 1 != 0
     }
 
-    /// Whether a single interface can have it.
+    /// Whether it is a unicast address, neither unspecified nor multicast.
     pub fn is_unicast(self) -> bool {
         !self.is_multicast() && self != Self::UNSPECIFIED
     }
 
-    /// A locally administered unicast address (IEEE 802 section 8.4.2) of these bytes: sets and
-    /// clears the bits that say so.
+    /// A locally administered unicast address (IEEE 802 section 8.4.2) with these bytes: sets the
+    /// local bit and clears the group bit.
     pub const fn locally_administered(mut octets: [u8; 6]) -> Self {
         octets[0] = octets[0] & !1 | 2;
         Self(octets)
     }
 
-    /// The hardware address that packets to many are sent to (RFC 1112 section 6.4, RFC 2464
-    /// section 7); `None` if `address` is neither a multicast group nor 255.255.255.255.
+    /// The destination of broadcast and multicast packets (RFC 1112 section 6.4, RFC 2464 section
+    /// 7); `None` if `address` is neither a multicast group nor 255.255.255.255.
     pub(crate) fn of_group(address: IpAddr) -> Option<Self> {
         match address {
             IpAddr::V4(Ipv4Addr::BROADCAST) => Some(Self::BROADCAST),
@@ -74,7 +74,7 @@ impl MacAddr {
         }
     }
 
-    /// The link-local address that is made of it (RFC 4291 appendix A, RFC 2464 section 5).
+    /// The link-local address derived from it (RFC 4291 appendix A, RFC 2464 section 5).
     pub(crate) fn link_local(self) -> Ipv6Addr {
         let [a, b, c, d, e, f] = self.0;
         let pair = |high: u8, low: u8| u16::from_be_bytes([high, low]);
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn display_and_parse_round_trip() {
         let address = MacAddr([0x02, 0, 0x5e, 0x10, 0xab, 0xff]);
 
         assert_eq!(address.to_string(), "02:00:5e:10:ab:ff");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_read() {
+    fn malformed_texts_are_rejected() {
         for text in [
             "",
             "02",
@@ -148,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn groups_have_the_addresses_of_the_rfcs() {
+    fn multicast_groups_map_to_the_addresses_of_the_rfcs() {
         let of = |text: &str| {
             let address = text.parse().expect("an address");
             MacAddr::of_group(address).map(|address| address.to_string())
         };
 
-        // Only 23 bits of an IPv4 group are left.
+        // Only the low 23 bits of an IPv4 group are mapped.
         assert_eq!(of("224.129.2.3").as_deref(), Some("01:00:5e:01:02:03"));
         assert_eq!(of("ff02::1:ff12:3456").as_deref(), Some("33:33:ff:12:34:56"));
         assert_eq!(of("255.255.255.255"), Some(MacAddr::BROADCAST.to_string()));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_link_local_address_is_made_as_in_the_rfc() {
+    fn link_local_address_has_the_modified_eui_64() {
         // The example of RFC 2464 section 4.
         let address = MacAddr([0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde]);
 
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_made_up_address_is_one_interfaces_own() {
+    fn locally_administered_address_is_unicast() {
         let address = MacAddr::locally_administered([0xff; 6]);
 
         assert!(address.is_unicast());

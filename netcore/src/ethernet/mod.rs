@@ -1,4 +1,4 @@
-//! Ethernet below IP: frames, hardware addresses, and who has which.
+//! Ethernet below IP: frames, hardware addresses, address resolution.
 
 pub(crate) mod arp;
 pub(crate) mod dad;
@@ -13,10 +13,10 @@ pub use mac_addr::{MacAddr, MacAddrParseError};
 
 use crate::wire::{ETHERNET_HEADER_LEN, EthernetAddress, EthernetFrame, EthernetProtocol};
 
-/// The bytes in front of each packet.
+/// Length of an Ethernet header, in bytes.
 pub(crate) const HEADER_BYTES: usize = ETHERNET_HEADER_LEN;
 
-/// What stands in front of a packet.
+/// An Ethernet header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) destination: MacAddr,

@@ -1,4 +1,4 @@
-//! The messages of Neighbour Discovery that find neighbours (RFC 4861 sections 4.3 and 4.4).
+//! Neighbour Solicitations and Advertisements (RFC 4861 sections 4.3 and 4.4).
 
 use super::MacAddr;
 use crate::ip;
@@ -9,37 +9,37 @@ use crate::wire::{
 };
 use std::net::Ipv6Addr;
 
-/// What a message says.
+/// A Neighbour Discovery message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Message {
-    /// Who has `target`?
+    /// A Neighbour Solicitation.
     Solicitation { target: Ipv6Addr, source_link: Option<MacAddr> },
-    /// Here is `target`.
+    /// A Neighbour Advertisement.
     Advertisement {
         target: Ipv6Addr,
         target_link: Option<MacAddr>,
-        /// It answers a solicitation.
+        /// The solicited flag.
         is_solicited: bool,
-        /// It is newer than what is known.
+        /// The override flag.
         is_override: bool,
     },
 }
 
-/// The hop limit of all messages: nobody outside of the link can send one that arrives with it.
+/// The hop limit of all messages: none from beyond the link arrives with it.
 pub(crate) const HOP_LIMIT: u8 = 255;
-/// All nodes of the link.
+/// The all-nodes multicast address.
 pub(crate) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-/// Where the options begin in both messages.
+/// Offset of the options in both messages.
 const OPTIONS_START: usize = 24;
 
-/// The group that is asked for `address` (RFC 4291 section 2.7.1).
+/// The solicited-node multicast address of `address` (RFC 4291 section 2.7.1).
 pub(crate) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., high, low] = address.segments();
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | high & 0xff, low)
 }
 
-/// Reads an ICMPv6 message whose checksum is good; `None` if it is not well-formed, or of another
-/// kind (RFC 4861 sections 7.1.1 and 7.1.2).
+/// Parses an ICMPv6 message with a valid checksum; `None` if it is malformed, or of another type
+/// (RFC 4861 sections 7.1.1 and 7.1.2).
 pub(crate) fn parse(icmp: &[u8]) -> Option<Message> {
     let packet = Icmpv6Packet::new_checked(icmp).ok()?;
     if packet.msg_code() != 0 || icmp.len() < OPTIONS_START {
@@ -65,8 +65,8 @@ pub(crate) fn parse(icmp: &[u8]) -> Option<Message> {
     }
 }
 
-/// The hardware addresses of the source and the target among the options, of which none may be
-/// cut off or without length. Unknown ones are passed over.
+/// The source and target link-layer address options; `None` if an option is truncated or of length
+/// zero. Skips unknown options.
 fn link_addresses(mut options: &[u8]) -> Option<[Option<MacAddr>; 2]> {
     let mut found = [None, None];
     while !options.is_empty() {
@@ -88,9 +88,8 @@ fn link_addresses(mut options: &[u8]) -> Option<[Option<MacAddr>; 2]> {
     Some(found)
 }
 
-/// Writes the packet that asks who has `target`. Without an address of one's own it is to find out
-/// whether somebody has one's own future address (RFC 4862 section 5.4.2), and says nothing of the
-/// sender.
+/// Writes a Neighbour Solicitation for `target`. With an unspecified source it is a probe of
+/// duplicate address detection and carries no source link-layer address (RFC 4862 section 5.4.2).
 pub(crate) fn solicitation(
     source: Option<Ipv6Addr>,
     destination: Ipv6Addr,
@@ -102,7 +101,7 @@ pub(crate) fn solicitation(
     packet(source.unwrap_or(Ipv6Addr::UNSPECIFIED), destination, message)
 }
 
-/// Writes the packet that says that `target` is at `link`.
+/// Writes a Neighbour Advertisement of `target` at `link`.
 pub(crate) fn advertisement(
     destination: Ipv6Addr,
     target: Ipv6Addr,
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn messages_round_trip() {
         let ask = solicitation(Some(OWN), solicited_node(OTHER), OTHER, LINK);
         assert_eq!(
             parse(icmp(&ask)),
@@ -184,12 +183,12 @@ mod tests {
     }
 
     #[test]
-    fn the_solicited_node_group_has_the_last_three_bytes() {
+    fn solicited_node_group_has_the_last_three_bytes() {
         assert_eq!(solicited_node(OTHER).to_string(), "ff02::1:ff34:5678");
     }
 
     #[test]
-    fn options_must_have_a_length_that_fits() {
+    fn options_of_wrong_length_are_rejected() {
         let good = solicitation(Some(OWN), solicited_node(OTHER), OTHER, LINK)[40..].to_vec();
         for len in [0, 2, 255] {
             let mut bad = good.clone();
@@ -204,11 +203,11 @@ mod tests {
         let mut unknown = good.clone();
         unknown.extend([200, 2]);
         unknown.extend([0; 14]);
-        assert_eq!(parse(&unknown), parse(&good), "unknown options are passed over");
+        assert_eq!(parse(&unknown), parse(&good), "unknown options are skipped");
     }
 
     #[test]
-    fn other_codes_and_targets_are_refused() {
+    fn other_codes_and_multicast_targets_are_rejected() {
         let good = solicitation(Some(OWN), solicited_node(OTHER), OTHER, LINK)[40..].to_vec();
         let mut code = good.clone();
         code[1] = 1;
@@ -220,7 +219,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_comes_over_the_wire_panics(
+        fn arbitrary_bytes_do_not_panic(
             kind in 133..=137u8,
             rest in proptest::collection::vec(any::<u8>(), 0..128),
         ) {

@@ -1,7 +1,7 @@
-//! Which hardware address each neighbour has (RFC 826, RFC 4861 section 7.3).
+//! The neighbour cache (RFC 826, RFC 4861 section 7.3).
 //!
-//! One table for both families, since what is known of a neighbour and when it is asked again is
-//! the same for both. It does not send: it says whom to ask.
+//! One cache for both families: states and timers are the same for both. It does not send;
+//! [`Neighbours::pop`] returns the solicitations that are due.
 
 use super::MacAddr;
 use crate::link::Offload;
@@ -12,12 +12,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// The neighbours that packets were sent to, or that have asked for this stack.
+/// Neighbours that packets were sent to, or that have solicited this stack.
 #[derive(Debug)]
 pub(crate) struct Neighbours {
-    /// In the order in which they were sent something.
+    /// In the order of their last use for sending.
     entries: LruCache<IpAddr, Neighbour, ahash::RandomState>,
-    /// Those that are being asked, and when the next question or the end of peer_timeouts is due.
+    /// The neighbours under resolution or probe, by the time of the next retransmission.
     due: BTreeSet<(Instant, IpAddr)>,
     max: usize,
     queue_bytes_max: usize,
@@ -26,22 +26,22 @@ pub(crate) struct Neighbours {
 #[derive(Debug)]
 struct Neighbour {
     state: State,
-    /// Where it stands among those that are due.
+    /// Its key in [`Neighbours::due`].
     due: Option<Instant>,
-    /// What is to be sent once its hardware address is known, in this order.
+    /// Packets to send once the hardware address is known, in this order.
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Its hardware address was never known. Asked for so many times.
+    /// Address resolution is in progress; `asked` solicitations were sent.
     Incomplete { asked: u8 },
-    /// It has answered lately.
+    /// Confirmed reachable until `until`.
     Reachable { at: MacAddr, until: Instant },
-    /// Nobody knows whether it is still there.
+    /// Reachability is unconfirmed.
     Stale { at: MacAddr },
-    /// It was sent something since, and asked so many times whether it is still there.
+    /// Sent to while stale; `asked` unicast solicitations were sent.
     Probe { at: MacAddr, asked: u8 },
 }
 
@@ -52,47 +52,47 @@ pub(crate) struct Waiting {
     pub(crate) offload: Offload,
 }
 
-/// What has come of time passing.
+/// A timer that has expired.
 #[derive(Debug)]
 pub(crate) enum Due {
-    /// This neighbour is to be asked where it is.
+    /// A solicitation is due.
     Ask {
         address: IpAddr,
-        /// Where it was; `None` if everybody must be asked.
+        /// Its cached address, for a unicast; `None` for a broadcast or multicast.
         at: Option<MacAddr>,
-        /// The beginning of the packet that it is for.
+        /// The first packet that waits for it.
         for_packet: Option<Bytes>,
     },
-    /// It has never answered, and these will not be sent.
+    /// Address resolution failed; these packets are not sent.
     GivenUp(VecDeque<Waiting>),
-    /// It has not answered any more, and is forgotten.
+    /// The neighbour became unreachable; its entry is removed.
     Forgotten,
 }
 
-/// What a neighbour that was asked has answered.
+/// A reply to a solicitation, or an advertisement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answer {
-    /// Its hardware address, if it said so.
+    /// The hardware address, if the message has one.
     pub(crate) at: Option<MacAddr>,
-    /// Whether it answers a question, and so hears this stack.
+    /// The solicited flag, which confirms reachability.
     pub(crate) is_solicited: bool,
-    /// Whether it is newer than what is known.
+    /// The override flag.
     pub(crate) is_override: bool,
-    /// For how long it then counts as reachable.
+    /// ReachableTime.
     pub(crate) reachable_for: Duration,
 }
 
-/// How long a neighbour counts as reachable, on average (REACHABLE_TIME of RFC 4861 section 10).
+/// The mean ReachableTime (REACHABLE_TIME of RFC 4861 section 10).
 pub(crate) const REACHABLE_MILLIS: u32 = 30_000;
-/// How long it has to answer (RETRANS_TIMER).
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How often it is asked (MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT).
-const QUESTIONS_MAX: u8 = 3;
-/// What a packet counts in a queue besides its bytes.
+/// Time between solicitations (RFC 4861 section 10).
+const RETRANS_TIMER: Duration = Duration::from_secs(1);
+/// Solicitations without a reply (MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT).
+const SOLICITATIONS_MAX: u8 = 3;
+/// Overhead counted for each waiting packet, in bytes.
 const WAITING_OVERHEAD: usize = 128;
 
 impl Neighbours {
-    /// Keeps at most `max`, with packets of so many bytes waiting for each.
+    /// Creates a cache of at most `max` entries, each with at most `queue_bytes_max` waiting.
     pub(crate) fn new(max: usize, queue_bytes_max: usize, hasher: ahash::RandomState) -> Self {
         Self {
             entries: LruCache::unbounded_with_hasher(hasher),
@@ -102,8 +102,7 @@ impl Neighbours {
         }
     }
 
-    /// Where to send a packet for `address`, if that is known. Has a neighbour asked that has not
-    /// been heard for long.
+    /// The hardware address for `address`, if known. Starts a probe of a stale neighbour.
     pub(crate) fn resolve(&mut self, address: IpAddr, now: Instant) -> Option<MacAddr> {
         let neighbour = self.entries.get_mut(&address)?;
         match neighbour.state {
@@ -118,8 +117,8 @@ impl Neighbours {
         }
     }
 
-    /// Keeps a packet until the hardware address of `address` is known, and has it asked for;
-    /// returns how many packets had to make room for it.
+    /// Queues a packet until `address` is resolved, and starts the resolution; returns the number
+    /// of evicted packets.
     pub(crate) fn wait(&mut self, address: IpAddr, packet: Waiting, now: Instant) -> usize {
         let mut lost = 0;
         if self.entries.peek(&address).is_none() {
@@ -132,7 +131,7 @@ impl Neighbours {
         let bytes = |waiting: &Waiting| waiting.packet.len() + WAITING_OVERHEAD;
         neighbour.waiting_bytes += bytes(&packet);
         neighbour.waiting.push_back(packet);
-        // The newest stays, however large.
+        // The newest stays, whatever its size.
         while neighbour.waiting_bytes > self.queue_bytes_max && neighbour.waiting.len() > 1 {
             let oldest = neighbour.waiting.pop_front();
             neighbour.waiting_bytes -= oldest.as_ref().map_or(0, bytes);
@@ -141,9 +140,8 @@ impl Neighbours {
         lost
     }
 
-    /// Notes that a neighbour says where it is, without having been asked; returns what waited for
-    /// that, and how many packets others had to give up for it. Only with `may_add` is it kept if
-    /// it was not known.
+    /// Updates a neighbour from an unsolicited message; returns the packets that waited for it and
+    /// the number of packets lost by eviction. Adds an unknown neighbour only with `may_add`.
     pub(crate) fn hear(
         &mut self,
         address: IpAddr,
@@ -155,7 +153,8 @@ impl Neighbours {
                 return (VecDeque::new(), 0);
             }
             let lost = self.insert(address, State::Stale { at });
-            // Nothing was sent to it yet: a flood of those takes the place of no other.
+            // Nothing was sent to it yet: a flood of solicitations must not evict neighbours in
+            // use.
             self.entries.demote(&address);
             return (VecDeque::new(), lost);
         };
@@ -166,8 +165,8 @@ impl Neighbours {
         (release(&mut self.due, address, neighbour), 0)
     }
 
-    /// Notes that a neighbour has answered (RFC 4861 section 7.2.5); returns what waited for that.
-    /// One that is not known is not kept: nobody asked.
+    /// Updates a neighbour from an advertisement (RFC 4861 section 7.2.5); returns the packets that
+    /// waited for it. Ignores unknown neighbours, which were not solicited.
     pub(crate) fn answered(
         &mut self,
         address: IpAddr,
@@ -180,7 +179,7 @@ impl Neighbours {
         let known = neighbour.at();
         let is_new = answer.at.is_some_and(|at| Some(at) != known);
         let Some(at) = answer.at.or(known) else {
-            // Still nobody knows where it is.
+            // Still unresolved.
             return VecDeque::new();
         };
         if let Some(known) = known
@@ -202,31 +201,31 @@ impl Neighbours {
         release(&mut self.due, address, neighbour)
     }
 
-    /// Whether a question to this neighbour is open.
+    /// Whether a solicitation of this neighbour is outstanding.
     pub(crate) fn is_asked(&self, address: IpAddr) -> bool {
         self.entries.peek(&address).is_some_and(|neighbour| neighbour.due.is_some())
     }
 
-    /// Whether packets wait until it is known where this neighbour is.
+    /// Whether packets wait for this neighbour's resolution.
     pub(crate) fn holds_packets_for(&self, address: IpAddr) -> bool {
         self.entries.peek(&address).is_some_and(|neighbour| !neighbour.waiting.is_empty())
     }
 
-    /// Whether packets wait until it is known where they go.
+    /// Whether packets wait for any resolution.
     pub(crate) fn has_waiting(&self) -> bool {
         self.due.iter().any(|(_, address)| self.holds_packets_for(*address))
     }
 
-    /// When the next question is due, or the end of peer_timeouts.
+    /// When the next timer expires.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Takes what is due.
+    /// Takes the next expired timer.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Due> {
         let (at, address) = *self.due.first().filter(|(at, _)| *at <= now)?;
         let Some(neighbour) = self.entries.peek_mut(&address) else {
-            debug_assert!(false, "what is due is known");
+            debug_assert!(false, "a due neighbour has an entry");
             self.due.remove(&(at, address));
             return Some(Due::Forgotten);
         };
@@ -234,14 +233,14 @@ impl Neighbours {
             State::Incomplete { asked } => (asked, None),
             State::Probe { at, asked } => (asked, Some(*at)),
             State::Reachable { .. } | State::Stale { .. } => {
-                debug_assert!(false, "nobody asks those");
+                debug_assert!(false, "only incomplete neighbours and probes are due");
                 set_due(&mut self.due, address, neighbour, None);
                 return Some(Due::Forgotten);
             }
         };
-        if *asked < QUESTIONS_MAX {
+        if *asked < SOLICITATIONS_MAX {
             *asked += 1;
-            set_due(&mut self.due, address, neighbour, Some(now + PATIENCE));
+            set_due(&mut self.due, address, neighbour, Some(now + RETRANS_TIMER));
             let for_packet = neighbour.waiting.front().map(|waiting| waiting.packet.clone());
             return Some(Due::Ask { address, at, for_packet });
         }
@@ -253,7 +252,7 @@ impl Neighbours {
         })
     }
 
-    /// Forgets all of them; returns what has waited.
+    /// Removes all entries; returns the number of packets that waited.
     pub(crate) fn clear(&mut self) -> usize {
         let waiting = self.entries.iter().map(|(_, neighbour)| neighbour.waiting.len()).sum();
         self.entries.clear();
@@ -261,7 +260,7 @@ impl Neighbours {
         waiting
     }
 
-    /// All of them, the one that was sent something last at first, and what is known of each.
+    /// All entries with hardware address and state, the most recently used first.
     pub(crate) fn iter(
         &self,
         now: Instant,
@@ -277,7 +276,7 @@ impl Neighbours {
         })
     }
 
-    /// Adds a neighbour; returns how many packets were lost with the one that made room.
+    /// Adds a neighbour; returns the number of packets lost with evicted ones.
     fn insert(&mut self, address: IpAddr, state: State) -> usize {
         let mut lost = 0;
         while self.entries.len() >= self.max {
@@ -302,7 +301,7 @@ impl Neighbour {
     }
 }
 
-/// Ends the questions to a neighbour, and takes what waited for the answer.
+/// Stops a neighbour's timer, and takes the packets that wait for it.
 fn release(
     due: &mut BTreeSet<(Instant, IpAddr)>,
     address: IpAddr,
@@ -360,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_known_is_asked_for_three_times_and_then_given_up() {
+    fn resolution_fails_after_three_solicitations() {
         let mut table = neighbours(10, 10_000);
         assert_eq!(table.resolve(ip(1), at(0)), None);
         assert_eq!(table.wait(ip(1), packet(1), at(0)), 0);
@@ -380,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_releases_what_waits() {
+    fn advertisement_releases_waiting_packets() {
         let mut table = neighbours(10, 10_000);
         table.wait(ip(1), packet(1), at(0));
         table.wait(ip(1), packet(2), at(0));
@@ -393,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_neighbour_is_used_and_asked_and_forgotten_if_silent() {
+    fn stale_neighbour_is_used_and_probed_then_removed_if_silent() {
         let mut table = neighbours(10, 10_000);
         table.wait(ip(1), packet(1), at(0));
         table.answered(ip(1), answer(Some(A), true, true), at(0));
@@ -411,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asked_for_adds_nothing() {
+    fn unsolicited_messages_add_no_entry() {
         let mut table = neighbours(10, 10_000);
 
         table.answered(ip(1), answer(Some(A), true, true), at(0));
@@ -422,7 +421,7 @@ mod tests {
 
     /// The rules of RFC 4861 section 7.2.5 and appendix C.
     #[test]
-    fn an_advertisement_changes_what_it_may() {
+    fn advertisement_changes_state_as_in_rfc_4861() {
         let cases = [
             // (known state is reachable, answer's address, solicited, override) → (at, state)
             ((true, Some(B), false, false), (A, "STALE")),
@@ -452,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_packets_stay() {
+    fn full_queue_evicts_the_oldest_packets() {
         let mut table = neighbours(10, 3 * (100 + WAITING_OVERHEAD));
         let lost: Vec<_> = (0..5).map(|n| table.wait(ip(1), packet(96 + n), at(0))).collect();
         assert_eq!(lost, [0, 0, 0, 1, 1]);
@@ -463,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_not_sent_to_for_longest_makes_room() {
+    fn least_recently_used_neighbour_is_evicted() {
         let mut table = neighbours(3, 10_000);
         for last in 1..=3 {
             table.hear(ip(last), A, true);
@@ -476,11 +475,11 @@ mod tests {
         assert_eq!(table.resolve(ip(2), at(1)), None);
         assert_eq!(table.resolve(ip(1), at(1)), Some(A));
         assert_eq!(table.entries.len(), 3);
-        assert_eq!(table.due.len(), 3, "what is gone is not due");
+        assert_eq!(table.due.len(), 3, "an evicted entry is not due");
     }
 
     #[test]
-    fn who_only_asked_makes_room_first() {
+    fn neighbours_that_only_asked_are_evicted_first() {
         let mut table = neighbours(3, 10_000);
         for last in 1..=2 {
             table.hear(ip(last), A, true);
@@ -496,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbour_that_moved_is_asked_at_its_new_place() {
+    fn moved_neighbour_is_probed_at_its_new_address() {
         let mut table = neighbours(10, 10_000);
         table.hear(ip(1), A, true);
         table.answered(ip(1), answer(Some(A), true, true), at(0));

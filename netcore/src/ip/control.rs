@@ -24,7 +24,7 @@ impl IpLayer {
         }
         self.addressing.add_address(address)?;
         if is_new {
-            self.address_arrived(cx, address.addr());
+            self.on_address_added(cx, address.addr());
         }
         self.report(IpEvent::RoutesChanged);
         Ok(())
@@ -71,7 +71,7 @@ impl IpLayer {
     pub(crate) fn set_link_up(&mut self, cx: &Context, is_up: bool) {
         self.addressing.is_link_up = is_up;
         // First, so that nobody sees an address without seeing that it has yet to be probed.
-        self.look_at_ethernet(cx);
+        self.update_link(cx);
         self.report(IpEvent::RoutesChanged);
     }
 
@@ -125,7 +125,7 @@ impl IpLayer {
             // It was there, so this cannot fail.
             let _ = self.forget_address(old.into());
         }
-        self.leave_ethernet();
+        self.on_ethernet_down();
         self.publish();
         Ok(())
     }

@@ -196,9 +196,9 @@ impl Netstack {
 
     fn round<L: Link>(&mut self, link: &mut L) -> bool {
         self.ip.link_is(link.capabilities());
-        self.ip.carrier_is(&self.cx, link.has_carrier());
+        self.ip.set_carrier(&self.cx, link.has_carrier());
         self.ip.outgoing.link_is_full = false;
-        self.ip.look_at_ethernet(&self.cx);
+        self.ip.update_link(&self.cx);
         self.settle();
         let mut worked = self.attend();
         Output { link, state: &mut self.ip.outgoing }.flush_replies();
@@ -207,7 +207,7 @@ impl Netstack {
         worked |= self.expire(link);
         worked |= self.serve(link);
         if self.ip.is_on_ethernet_link() {
-            worked |= self.ip.attend_ethernet(&mut self.cx, link);
+            worked |= self.ip.poll_ethernet(&mut self.cx, link);
             self.settle();
         }
         worked
