@@ -104,8 +104,8 @@ pub(crate) struct Output<'a, L> {
 
 impl<L: Link> Output<'_, L> {
     /// Whether a packet that goes this way can be sent now.
-    pub(crate) fn has_room(&mut self, way: NextHop) -> bool {
-        match way {
+    pub(crate) fn has_room(&mut self, next_hop: NextHop) -> bool {
+        match next_hop {
             NextHop::Own => self.state.loopback.len() < self.state.loopback_max,
             NextHop::Nowhere => true,
             NextHop::Link(_) => {
@@ -119,19 +119,19 @@ impl<L: Link> Output<'_, L> {
     /// Sends one packet of `len` bytes, which `fill` writes, if there is room.
     pub(crate) fn send<R>(
         &mut self,
-        way: NextHop,
+        next_hop: NextHop,
         len: usize,
         fill: impl FnOnce(&mut [u8], Checksums) -> (R, Offload),
     ) -> Option<R> {
-        let (header, header_bytes) = match way {
+        let (header, header_bytes) = match next_hop {
             NextHop::Link(neighbour) if self.state.is_on_ethernet() => {
                 match self.state.header_to(neighbour) {
                     Some(header) => (Some(header), HEADER_BYTES),
-                    None => return self.set_aside(way, len, fill),
+                    None => return self.set_aside(next_hop, len, fill),
                 }
             }
             NextHop::Link(_) => (None, 0),
-            NextHop::Own | NextHop::Nowhere => return self.set_aside(way, len, fill),
+            NextHop::Own | NextHop::Nowhere => return self.set_aside(next_hop, len, fill),
         };
         let checksums = self.state.link_checksums();
         let Some(slot) = self.link.transmit() else {
@@ -156,19 +156,19 @@ impl<L: Link> Output<'_, L> {
     /// its neighbour is, or it goes nowhere.
     fn set_aside<R>(
         &mut self,
-        way: NextHop,
+        next_hop: NextHop,
         len: usize,
         fill: impl FnOnce(&mut [u8], Checksums) -> (R, Offload),
     ) -> Option<R> {
         let state = &mut *self.state;
-        let checksums = match way {
+        let checksums = match next_hop {
             NextHop::Own if state.loopback.len() >= state.loopback_max => return None,
             NextHop::Own | NextHop::Nowhere => Checksums::Partial,
             NextHop::Link(_) => state.link_checksums(),
         };
         let mut packet = BytesMut::zeroed(len);
         let (result, offload) = fill(&mut packet, checksums);
-        match way {
+        match next_hop {
             NextHop::Own => {
                 state.loopback.push_back(packet.freeze());
             }
@@ -205,10 +205,10 @@ impl<L: Link> Output<'_, L> {
     }
 
     /// Sends a whole packet, or keeps it until there is room, as far as that is allowed.
-    pub(crate) fn reply(&mut self, way: NextHop, packet: &[u8]) {
+    pub(crate) fn reply(&mut self, next_hop: NextHop, packet: &[u8]) {
         let copy = |buffer: &mut [u8], _| (buffer.copy_from_slice(packet), Offload::default());
-        if self.send(way, packet.len(), copy).is_none() {
-            self.keep(way, || Waiting {
+        if self.send(next_hop, packet.len(), copy).is_none() {
+            self.keep(next_hop, || Waiting {
                 packet: Bytes::copy_from_slice(packet),
                 offload: Offload::default(),
             });
@@ -218,38 +218,38 @@ impl<L: Link> Output<'_, L> {
     /// Sends packets that have waited for a neighbour's hardware address, or keeps them until there
     /// is room, as far as that is allowed.
     pub(crate) fn release(&mut self, neighbour: IpAddr, packets: VecDeque<Waiting>) {
-        let way = NextHop::Link(neighbour);
+        let next_hop = NextHop::Link(neighbour);
         for waiting in packets {
-            if self.send_again(way, &waiting).is_none() {
-                self.keep(way, || waiting);
+            if self.send_again(next_hop, &waiting).is_none() {
+                self.keep(next_hop, || waiting);
             }
         }
     }
 
     /// Sends the replies that found no room before.
     pub(crate) fn flush_replies(&mut self) {
-        while let Some((way, waiting)) = self.state.replies.pop_front() {
-            if self.send_again(way, &waiting).is_none() {
-                self.state.replies.push_front((way, waiting));
+        while let Some((next_hop, waiting)) = self.state.replies.pop_front() {
+            if self.send_again(next_hop, &waiting).is_none() {
+                self.state.replies.push_front((next_hop, waiting));
                 return;
             }
         }
     }
 
-    fn keep(&mut self, way: NextHop, waiting: impl FnOnce() -> Waiting) {
+    fn keep(&mut self, next_hop: NextHop, waiting: impl FnOnce() -> Waiting) {
         if self.state.replies.len() < self.state.replies_max {
-            self.state.replies.push_back((way, waiting()));
+            self.state.replies.push_back((next_hop, waiting()));
         } else {
             self.state.counters.drop(DropReason::ReplyQueueFull);
         }
     }
 
-    fn send_again(&mut self, way: NextHop, waiting: &Waiting) -> Option<()> {
+    fn send_again(&mut self, next_hop: NextHop, waiting: &Waiting) -> Option<()> {
         let copy = |buffer: &mut [u8], _| {
             buffer.copy_from_slice(&waiting.packet);
             ((), waiting.offload)
         };
-        self.send(way, waiting.packet.len(), copy)
+        self.send(next_hop, waiting.packet.len(), copy)
     }
 }
 

@@ -82,7 +82,7 @@ impl DatagramLayer {
             return self.send_raw(cx, ip, &datagram.payload, version, protocol, link);
         }
         let peer = canonical(datagram.peer);
-        let way = ip.addressing.next_hop(peer.ip())?;
+        let next_hop = ip.addressing.next_hop(peer.ip())?;
         if !options.broadcast && ip.addressing.is_broadcast(peer.ip()) {
             return Err(Error::BroadcastForbidden);
         }
@@ -96,7 +96,7 @@ impl DatagramLayer {
             Kind::Udp { port, .. } => {
                 let port = if port == 0 { local.port() } else { port };
                 let len = UDP_HEADER_LEN + payload.len();
-                if options.dont_fragment && way != NextHop::Own {
+                if options.dont_fragment && next_hop != NextHop::Own {
                     self.check_fits(cx, ip, ends, len)?;
                 }
                 let header = (ends, IpProtocol::Udp, hop_limit, options.traffic_class);
@@ -111,7 +111,7 @@ impl DatagramLayer {
                 if self.has_members(ip, peer.ip(), options) {
                     ip.send_transport(cx, NextHop::Own, header, len, link, write)?;
                 }
-                ip.send_transport(cx, way, header, len, link, write)
+                ip.send_transport(cx, next_hop, header, len, link, write)
             }
             Kind::Ping { identifier, .. } => {
                 let (protocol, sequence) = match source {
@@ -121,7 +121,7 @@ impl DatagramLayer {
                 let header = (ends, protocol, hop_limit, options.traffic_class);
                 ip.send_transport(
                     cx,
-                    way,
+                    next_hop,
                     header,
                     ICMP_HEADER_LEN + payload.len(),
                     link,
@@ -206,12 +206,12 @@ impl DatagramLayer {
     ) -> Result<(), Error> {
         let packet = ip::complete_raw(packet, version, protocol)?;
         let header = ip::parse(&packet).map_err(|_| Error::Malformed)?;
-        let way = ip.addressing.next_hop(header.destination)?;
+        let next_hop = ip.addressing.next_hop(header.destination)?;
         let mtu = ip.mtu_to(cx.now, header.destination);
         if packet.len() > mtu && header.has_extensions {
             return Err(Error::MessageTooLarge);
         }
-        ip.send_whole(cx, way, &packet, mtu, link);
+        ip.send_whole(cx, next_hop, &packet, mtu, link);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The stack's own addresses, and which way leads where.
+//! The stack's own addresses, and the next hop of packets.
 
 use crate::command::raw::Version;
 use crate::error::Error;
@@ -11,37 +11,36 @@ use ipnet::IpNet;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Where a packet goes next.
+/// The next hop of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NextHop {
-    /// To this stack itself.
+    /// This stack itself.
     Own,
-    /// Over the link, to this neighbour.
+    /// This neighbour on the link.
     Link(IpAddr),
-    /// Nowhere, for now: there was a way when the connection began.
+    /// None at present: the route that a connection began with is gone.
     Nowhere,
 }
 
 /// The addresses and routes of a stack.
 ///
-/// The loopback addresses are always its own. A stack without any other address is *unnumbered*:
-/// whatever it sends goes over the link.
+/// The loopback addresses are always its own. A stack without any other address is *unnumbered*: it
+/// sends every packet over the link.
 #[derive(Debug)]
 pub(crate) struct Addressing {
     addresses: Vec<IpNet>,
-    /// The same, to be asked for each packet.
+    /// The same addresses, for the lookup of each packet.
     own: HashSet<IpAddr, LocalHasher>,
-    /// Those of which it is not known yet that nobody else has them (RFC 4862 section 5.4): they
-    /// are neither sent from nor answered for.
+    /// Tentative addresses (RFC 4862 section 5.4): neither a source of packets nor answered for.
     tentative: Vec<IpAddr>,
-    /// Those that new connections should not use (RFC 4862 section 5.5.4).
+    /// Deprecated addresses, which new connections should not use (RFC 4862 section 5.5.4).
     deprecated: Vec<IpAddr>,
     routes: Vec<Route>,
-    /// What addresses and routes come to.
+    /// The routing table made from `addresses` and `routes`.
     table: Table,
-    /// Whether the link leads anywhere.
+    /// Whether the link is up.
     pub(crate) is_link_up: bool,
-    /// Whether packets to any address are for this stack.
+    /// Whether the stack accepts packets to any address (Linux: a local route to 0.0.0.0/0).
     pub(crate) any_ip: bool,
 }
 
@@ -85,9 +84,9 @@ impl Addressing {
         self.own.remove(&address)
     }
 
-    /// Adds a route in place of one to the same destinations. Its gateway has to be on the link: in
-    /// a network of the stack's own, or in the destinations of a route without a gateway. An
-    /// unnumbered stack takes any.
+    /// Adds a route, replacing one to the same destinations. Its gateway must be on the link: in a
+    /// connected network, or in the destinations of a route without a gateway. An unnumbered stack
+    /// accepts any gateway.
     ///
     /// # Errors
     ///
@@ -100,7 +99,7 @@ impl Addressing {
         self.add_route_on_link(route)
     }
 
-    /// Adds a route whose gateway is on the link, whatever the table says of it.
+    /// Adds a route whose gateway counts as on the link, without a lookup.
     ///
     /// # Errors
     ///
@@ -128,7 +127,7 @@ impl Addressing {
         self.routes.len() < before
     }
 
-    /// Says whether new connections should avoid `address`; returns whether the stack has it.
+    /// Sets whether new connections should avoid `address`; returns whether the stack has it.
     pub(crate) fn set_deprecated(&mut self, address: IpAddr, is_deprecated: bool) -> bool {
         self.deprecated.retain(|known| *known != address);
         if is_deprecated && self.has(address) {
@@ -149,12 +148,12 @@ impl Addressing {
         &self.routes
     }
 
-    /// Whether packets to `address` are for this stack and nobody else.
+    /// Whether `address` is one of the stack's own or a loopback address.
     pub(crate) fn is_own(&self, address: IpAddr) -> bool {
         self.own.contains(&address) || address.is_loopback()
     }
 
-    /// Says whether another node may have `address`, which is one of the stack's own.
+    /// Sets whether `address`, one of the stack's own, is tentative.
     pub(crate) fn set_tentative(&mut self, address: IpAddr, is_tentative: bool) {
         self.tentative.retain(|known| *known != address);
         if is_tentative {
@@ -162,7 +161,7 @@ impl Addressing {
         }
     }
 
-    /// The addresses that another node may have.
+    /// The tentative addresses.
     pub(crate) fn tentative(&self) -> &[IpAddr] {
         &self.tentative
     }
@@ -171,18 +170,17 @@ impl Addressing {
         !self.tentative.is_empty() && self.tentative.contains(&address)
     }
 
-    /// Whether `address` is one that the stack was given.
+    /// Whether `address` is configured.
     pub(crate) fn has(&self, address: IpAddr) -> bool {
         self.own.contains(&address)
     }
 
-    /// Whether neighbours that ask for `address` are to be told that it is here.
+    /// Whether the stack answers ARP requests and solicitations for `address`.
     pub(crate) fn is_answered_for(&self, address: IpAddr) -> bool {
         self.has(address) && !self.is_tentative(address)
     }
 
-    /// Whether this is the group in which neighbours ask for one of the stack's addresses (RFC
-    /// 4291 section 2.7.1).
+    /// Whether `group` is the solicited-node group of an own address (RFC 4291 section 2.7.1).
     pub(crate) fn is_solicited_node(&self, group: IpAddr) -> bool {
         self.addresses.iter().any(|own| match own {
             IpNet::V6(own) => group == ndp::solicited_node(own.addr()),
@@ -190,18 +188,18 @@ impl Addressing {
         })
     }
 
-    /// Whether a socket may be at `address`, and a packet to it is for one.
+    /// Whether a socket may be bound to `address`, and a packet to it be delivered.
     pub(crate) fn is_local(&self, address: IpAddr) -> bool {
         self.is_own(address) || (self.any_ip && is_host(address) && !self.is_broadcast(address))
     }
 
-    /// Whether packets to `address` are for everybody on the link.
+    /// Whether `address` is a broadcast address.
     pub(crate) fn is_broadcast(&self, address: IpAddr) -> bool {
         matches!(address, IpAddr::V4(address)
             if address.is_broadcast() || self.table.is_broadcast(address))
     }
 
-    /// The way to `destination`.
+    /// The next hop to `destination`.
     ///
     /// # Errors
     ///
@@ -214,11 +212,11 @@ impl Addressing {
             return Err(Error::NetworkUnreachable);
         }
         if self.is_broadcast(destination) {
-            // Whatever the network, no single neighbour has it.
+            // A directed broadcast too goes to all nodes of the link.
             return Ok(NextHop::Link(IpAddr::V4(Ipv4Addr::BROADCAST)));
         }
         if destination.is_multicast() {
-            // There is one link to send to a group on.
+            // Multicast needs no route: there is one link.
             return Ok(NextHop::Link(destination));
         }
         match self.table.lookup(destination) {
@@ -228,12 +226,12 @@ impl Addressing {
         }
     }
 
-    /// The address to send from to `destination`: in IPv4 that of the route, in IPv6 as
-    /// [`source_address`] chooses. None that another node may have.
+    /// The source address for `destination`: in IPv4 that of the route, in IPv6 by
+    /// [`source_address`]. Never a tentative one.
     ///
     /// # Errors
     ///
-    /// [`Error::AddressNotAvailable`] if the stack has no address of this family to be reached at.
+    /// [`Error::AddressNotAvailable`] if the stack has no usable address of this family.
     pub(crate) fn source_for(&self, destination: IpAddr) -> Result<IpAddr, Error> {
         if self.is_own(destination) {
             return Ok(self.source_for_own(destination));
@@ -252,8 +250,8 @@ impl Addressing {
         source.ok_or(Error::AddressNotAvailable)
     }
 
-    /// The same to an address of the stack's own. In IPv6 that is the address itself (RFC 6724
-    /// section 5 rule 1), in IPv4 the source of the local route on Linux.
+    /// The source address for an own address: in IPv6 the address itself (RFC 6724 section 5 rule
+    /// 1), in IPv4 the source of the local route on Linux.
     fn source_for_own(&self, destination: IpAddr) -> IpAddr {
         let is_destination = |own: &&IpNet| own.addr() == destination;
         match (destination, self.addresses.iter().find(is_destination)) {
@@ -264,14 +262,14 @@ impl Addressing {
     }
 }
 
-/// Whether an address is the broadcast address of the network that it is given with.
+/// Whether an address is the broadcast address of its network.
 fn is_own_broadcast(address: &IpNet) -> bool {
     // A /31 has no broadcast address (RFC 3021), and a /32 no network.
     matches!(address, IpNet::V4(own) if own.prefix_len() < 31 && own.addr() == own.broadcast())
 }
 
-/// Where to send what is for `destination`: the unspecified address stands for this host, as on Linux.
-/// Over IPv4 that is the address that the socket is at, if it is at one, and else loopback.
+/// The destination with the unspecified address replaced by one of this host, as on Linux: over
+/// IPv4 the socket's own address if it has one, otherwise loopback.
 pub(crate) fn this_host(destination: IpAddr, own: Option<IpAddr>) -> IpAddr {
     let own = own.map(|own| own.to_canonical());
     match (destination, own) {
@@ -291,7 +289,7 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// The address as a socket on `[::]` sees it.
+/// The IPv4-mapped form of an IPv4 address.
 pub(crate) fn mapped(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
@@ -332,7 +330,7 @@ mod tests {
 
         assert_eq!(add(&mut numbered, "192.0.2.0/24", "10.0.0.9"), Ok(()));
         assert_eq!(add(&mut numbered, "fe80::1/128", "fd00::1"), Ok(()));
-        assert_eq!(add(&mut numbered, "::/0", "fe80::1"), Ok(()), "whatever the routes");
+        assert_eq!(add(&mut numbered, "::/0", "fe80::1"), Ok(()), "link-local");
         assert_eq!(add(&mut numbered, "198.51.100.0/24", "192.0.2.9"), refused, "behind a router");
         assert_eq!(add(&mut numbered, "198.51.100.0/24", "10.0.0.2"), refused, "the stack itself");
         assert_eq!(add(&mut numbered, "2001:db8::/32", "fd01::1"), refused);
@@ -341,7 +339,7 @@ mod tests {
         assert_eq!(add(&mut numbered, "198.51.100.0/24", "192.0.2.9"), Ok(()));
 
         assert_eq!(add(&mut numbered, "2001:db8::/32", "fd00::2"), refused, "the stack itself");
-        assert_eq!(add(&mut numbered, "198.51.100.0/24", "10.0.0.255"), refused, "everybody");
+        assert_eq!(add(&mut numbered, "198.51.100.0/24", "10.0.0.255"), refused, "broadcast");
 
         let mut unnumbered = Addressing::default();
         assert_eq!(add(&mut unnumbered, "0.0.0.0/0", "10.0.0.1"), Ok(()));
@@ -366,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn own_addresses_are_reached_inside() {
+    fn own_addresses_are_their_own_next_hop() {
         let addressing = addressing(&["10.0.0.2/24", "fd00::2/64"], &[]);
 
         for own in ["10.0.0.2", "fd00::2", "127.0.0.1", "127.1.2.3", "::1"] {
@@ -375,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_route_there_is_an_error_unless_unnumbered() {
+    fn destination_without_route_fails_unless_unnumbered() {
         let numbered = addressing(&["10.0.0.2/24"], &[]);
         let unnumbered = addressing(&[], &[]);
 
@@ -384,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_address_of_the_family_there_is_no_source() {
+    fn no_source_without_an_address_of_the_family() {
         let v4 = addressing(&["10.0.0.2/24"], &[]);
 
         assert_eq!(v4.source_for(ip("10.0.0.9")), Ok(ip("10.0.0.2")));
@@ -392,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn tentative_addresses_are_no_source() {
+    fn tentative_addresses_are_never_a_source() {
         let mut addressing = addressing(&["fd00::2/64", "fd01::2/64"], &[]);
         addressing.set_tentative(ip("fd00::2"), true);
 
@@ -400,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_host_can_have_is_refused() {
+    fn addresses_that_are_not_a_hosts_are_rejected() {
         for bad in [
             "224.0.0.1/24",
             "0.0.0.0/0",

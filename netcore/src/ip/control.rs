@@ -11,10 +11,10 @@ use crate::network::NextHopInfo;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// How many failures are kept.
+/// Number of failures kept.
 const FAILURES_MAX: usize = 16;
 
-/// What each of these does and fails with stands at the method of the same name of
+/// Effects and errors are documented at the method of the same name of
 /// [`Netstack`](crate::Netstack).
 impl IpLayer {
     pub(crate) fn add_address(&mut self, cx: &Context, address: IpNet) -> Result<(), Error> {
@@ -70,7 +70,7 @@ impl IpLayer {
 
     pub(crate) fn set_link_up(&mut self, cx: &Context, is_up: bool) {
         self.addressing.is_link_up = is_up;
-        // First, so that nobody sees an address without seeing that it has yet to be probed.
+        // First, so that no watcher sees an address before it is tentative.
         self.update_link(cx);
         self.report(IpEvent::RoutesChanged);
     }
@@ -122,7 +122,7 @@ impl IpLayer {
         }
         self.outgoing.hardware_address = address;
         if let Some(old) = self.ethernet.link_local.take() {
-            // It was there, so this cannot fail.
+            // The address exists, so this cannot fail.
             let _ = self.forget_address(old.into());
         }
         self.on_ethernet_down();

@@ -1,8 +1,8 @@
-//! Putting fragmented packets together, and taking large ones apart.
+//! Reassembly and fragmentation of IP packets.
 //!
-//! smoltcp has one set of reassembly slots for IPv4 and none for IPv6, and a fragment that never
-//! finds its siblings holds a slot for a minute. Fragments are therefore put together before
-//! smoltcp sees them, for both families, in bounded memory, where the oldest makes room.
+//! smoltcp has one set of reassembly slots for IPv4 and none for IPv6, and an incomplete packet
+//! holds a slot for a minute. Packets are therefore reassembled before smoltcp sees them, for both
+//! families, in bounded memory that evicts the oldest.
 
 use crate::counters::DropReason;
 use crate::ip::IpHeader;
@@ -17,51 +17,50 @@ use std::time::Duration;
 /// Incomplete packets.
 #[derive(Debug)]
 pub(crate) struct Reassembly {
-    /// In the order in which they began: nothing is looked up in a way that would change it.
+    /// In the order of their first fragment; lookups keep that order.
     packets: LruCache<Key, Incomplete, ahash::RandomState>,
     bytes: usize,
     bytes_max: usize,
     timeout: Duration,
 }
 
-/// What fragments of one packet have in common (RFC 791 section 2.3, RFC 8200 section 4.5).
+/// The key of a packet's fragments (RFC 791 section 2.3, RFC 8200 section 4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     source: IpAddr,
     destination: IpAddr,
-    /// For IPv4 alone: over IPv6 only the first fragment's tells.
+    /// IPv4 only: over IPv6 it stands in the first fragment alone.
     protocol: Option<u8>,
     ident: u32,
 }
 
 #[derive(Debug)]
 struct Incomplete {
-    /// Payload by its offset. Copies: a small fragment must not hold on to the large buffer that
-    /// it came in.
+    /// Payload by its offset. Copies: a small fragment must not keep its large receive buffer
+    /// alive.
     parts: BTreeMap<u16, Box<[u8]>>,
-    /// The first fragment's, once it was seen: it tells what the packet is (RFC 8200 section 4.5).
+    /// The protocol, from the first fragment (RFC 8200 section 4.5).
     protocol: Option<IpProtocol>,
-    /// Its header as it came, with everything before its payload.
+    /// The first fragment's headers as received, with everything before the payload.
     head: Box<[u8]>,
-    /// Bytes that this packet counts for.
+    /// Bytes that this packet counts towards the bound.
     bytes: usize,
     received: usize,
-    /// How long the payload will be, once the last fragment was seen.
+    /// Length of the payload, from the last fragment.
     total: Option<usize>,
     began: Instant,
 }
 
-/// What an incomplete packet costs besides its parts, for the bound on bytes: its entry; its place
-/// in a hash table, which after growing has 16 for 7; and the first node of its tree, which has
-/// room for 11 parts.
+/// Overhead counted for an incomplete packet, in bytes: its entry; its slot in a hash table, which
+/// after growing has 16 for 7; and the first node of its tree, which has room for 11 parts.
 const PACKET_OVERHEAD: usize = size_of::<(Key, Incomplete)>()
     + 2 * size_of::<usize>()
     + size_of::<(usize, usize, u8)>() * 16 / 7
     + 11 * size_of::<(u16, Box<[u8]>)>();
-/// What a part costs besides its payload: its allocation, and its place in a tree whose nodes may
-/// be half full.
+/// Overhead counted for a part: its allocation, and its slot in a tree whose nodes may be half
+/// full.
 const PART_OVERHEAD: usize = ALLOCATION_OVERHEAD + 2 * size_of::<(u16, Box<[u8]>)>();
-/// What an allocation costs besides its bytes.
+/// Overhead of an allocation, in bytes.
 const ALLOCATION_OVERHEAD: usize = 24;
 /// The largest payload of an IP packet.
 const PAYLOAD_MAX: usize = 65_535;
@@ -83,7 +82,7 @@ impl Reassembly {
         packet: &[u8],
         now: Instant,
     ) -> Result<Option<Bytes>, DropReason> {
-        let fragment = header.fragment.expect("only fragments come here");
+        let fragment = header.fragment.expect("the caller passes fragments only");
         let payload = &packet[header.payload.clone()];
         let end = fragment.offset + payload.len();
         let is_whole_units = !fragment.more || payload.len().is_multiple_of(8);
@@ -100,7 +99,7 @@ impl Reassembly {
             self.packets.put(key, Incomplete::new(now));
             self.bytes += PACKET_OVERHEAD;
         }
-        let incomplete = self.packets.peek_mut(&key).expect("it was put there if it was not there");
+        let incomplete = self.packets.peek_mut(&key).expect("the entry was inserted if missing");
         match incomplete.add(fragment.offset, fragment.more, payload) {
             Ok(added) => {
                 self.bytes += added;
@@ -114,7 +113,7 @@ impl Reassembly {
             }
         }
         if incomplete.is_complete() {
-            let incomplete = self.remove(&key).expect("it was just there");
+            let incomplete = self.remove(&key).expect("the entry was found above");
             return Ok(Some(incomplete.assemble(header)));
         }
         Ok(None)
@@ -131,7 +130,7 @@ impl Reassembly {
         evicted
     }
 
-    /// Drops packets that waited too long; returns of each its first fragment, if that has come.
+    /// Drops packets past their timeout; returns the first fragment of each, if received.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<Option<Bytes>> {
         let mut expired = Vec::new();
         while self.next().is_some_and(|due| due <= now)
@@ -143,7 +142,7 @@ impl Reassembly {
         expired
     }
 
-    /// When the oldest packet will have waited too long.
+    /// When the oldest packet times out.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.packets.peek_lru().map(|(_, oldest)| oldest.began + self.timeout)
     }
@@ -168,7 +167,7 @@ impl Incomplete {
         }
     }
 
-    /// Adds a part; returns how many bytes it costs.
+    /// Adds a part; returns the bytes to count for it.
     fn add(&mut self, offset: usize, more: bool, payload: &[u8]) -> Result<usize, DropReason> {
         let end = offset + payload.len();
         if !more && self.total.is_some_and(|total| total != end) {
@@ -178,7 +177,7 @@ impl Incomplete {
         let end_of = |at: &u16, part: &[u8]| usize::from(*at) + part.len();
         let before = self.parts.range(..=at).next_back();
         if before.is_some_and(|(known, part)| *known == at && **part == *payload) {
-            // The same fragment twice is what a network may do.
+            // The network may duplicate a fragment.
             return Ok(0);
         }
         let overlaps_before = before.is_some_and(|(at, part)| end_of(at, part) > offset);
@@ -198,7 +197,7 @@ impl Incomplete {
         Ok(cost)
     }
 
-    /// Notes what the first fragment tells; returns how many bytes that costs.
+    /// Sets what the first fragment determines; returns the bytes to count for it.
     fn set_first(&mut self, header: &IpHeader, packet: &[u8]) -> usize {
         self.protocol = Some(header.protocol);
         self.head = packet[..header.payload.start].into();
@@ -207,7 +206,7 @@ impl Incomplete {
         cost
     }
 
-    /// The first fragment, if it was seen.
+    /// The first fragment, if received.
     fn into_first(mut self) -> Option<Bytes> {
         self.protocol?;
         let payload = self.parts.remove(&0)?;
@@ -218,8 +217,8 @@ impl Incomplete {
         self.total == Some(self.received)
     }
 
-    /// The packet that the fragments were made of, without any trace of them. Options and
-    /// extension headers before the fragments are left out: nobody here reads them.
+    /// The reassembled packet, without options, extension headers or fragment header: no later step
+    /// reads them.
     fn assemble(self, header: &IpHeader) -> Bytes {
         let len = self.received;
         let repr = crate::ip::repr(
@@ -238,7 +237,7 @@ impl Incomplete {
     }
 }
 
-/// Cuts an IP packet into fragments for a link of this MTU, and hands each to `send`.
+/// Splits an IP packet into fragments for a link of this MTU, and passes each to `send`.
 ///
 /// The packet must be larger than the MTU, have no options or extension headers, and the MTU leave
 /// room for 8 bytes of payload.
@@ -315,7 +314,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_order_gives_the_packet_back(
+        fn fragments_in_any_order_are_reassembled(
             is_v4: bool,
             len in 1481usize..65_507,
             mtu in 576usize..9000,
@@ -324,7 +323,7 @@ mod tests {
             let packet = whole(is_v4, len.max(mtu));
             let mut parts = fragments(&packet, mtu);
             prop_assert!(parts.iter().all(|part| part.len() <= mtu));
-            // A shuffle that the seed decides.
+            // A shuffle determined by the seed.
             parts.sort_by_key(|part| ahash::RandomState::with_seed(seed as usize).hash_one(part));
             let mut reassembly = reassembly();
             let last = parts.pop().expect("there are fragments");
@@ -352,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fragment_that_comes_twice_changes_nothing() {
+    fn duplicate_fragment_changes_nothing() {
         let parts = fragments(&whole(false, 3000), 1280);
         let mut reassembly = reassembly();
         add(&mut reassembly, &parts[0]).expect("fits");
@@ -363,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_makes_room_and_the_rest_expires() {
+    fn oldest_packet_is_evicted_and_the_rest_times_out() {
         let mut reassembly =
             Reassembly::new(5000, Duration::from_secs(60), ahash::RandomState::with_seed(1));
         for ident in 0..10 {

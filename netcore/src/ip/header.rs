@@ -1,4 +1,4 @@
-//! Reading IP packets, and writing the few that the stack makes itself.
+//! Parsing and writing of IP headers.
 
 use crate::command::raw::Version;
 use crate::counters::DropReason;
@@ -10,27 +10,26 @@ use crate::wire::{
 use std::net::IpAddr;
 use std::ops::Range;
 
-/// What routing and demultiplexing need of an IP packet.
+/// The fields of an IP packet that routing and demultiplexing need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IpHeader {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
-    /// What the payload is, behind all extension headers.
+    /// Protocol of the payload, after all extension headers.
     pub(crate) protocol: IpProtocol,
     pub(crate) hop_limit: u8,
-    /// Where the payload is, from the beginning of the packet; its end is the packet's.
+    /// Range of the payload in the packet; its end is the packet's.
     pub(crate) payload: Range<usize>,
-    /// Whether something stands between the IP header and the payload: options or extension
-    /// headers.
+    /// Whether options or extension headers lie between the IP header and the payload.
     pub(crate) has_extensions: bool,
     pub(crate) fragment: Option<Fragment>,
 }
 
-/// Which part of a packet a fragment is.
+/// The position of a fragment in its packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fragment {
     pub(crate) ident: u32,
-    /// Where its payload belongs, in bytes.
+    /// Offset of its payload, in bytes.
     pub(crate) offset: usize,
     pub(crate) more: bool,
 }
@@ -105,7 +104,7 @@ fn parse_v6(bytes: &[u8]) -> Result<IpHeader, DropReason> {
                 }
                 8
             }
-            // It comes first or not at all (RFC 8200 section 4.1).
+            // Allowed as the first only (RFC 8200 section 4.1).
             IpProtocol::HopByHop if header.has_extensions => return Err(DropReason::Malformed),
             IpProtocol::HopByHop | IpProtocol::Ipv6Opts => {
                 let extension = extension_header(rest)?;
@@ -133,8 +132,8 @@ fn parse_v6(bytes: &[u8]) -> Result<IpHeader, DropReason> {
     Err(DropReason::Malformed)
 }
 
-/// Whether all headers are in a packet's first fragment, that of the transport included (RFC 8200
-/// section 4.5, RFC 7112): what looks at fragments one by one must find them.
+/// Checks that the first fragment has all headers, the transport's included (RFC 8200 section 4.5,
+/// RFC 7112): filters look at single fragments.
 pub(crate) fn check_first_fragment(
     mut protocol: IpProtocol,
     mut rest: &[u8],
@@ -179,7 +178,7 @@ fn parse_v6_fragment(bytes: &[u8]) -> Result<Fragment, DropReason> {
     })
 }
 
-/// Whether all options are ones that may be passed over (RFC 8200 section 4.2).
+/// Checks that all options may be skipped (RFC 8200 section 4.2).
 fn check_options(options: &[u8]) -> Result<(), DropReason> {
     match first_refused_option(options) {
         None => Ok(()),
@@ -188,8 +187,8 @@ fn check_options(options: &[u8]) -> Result<(), DropReason> {
     }
 }
 
-/// Where the first option is that may not be passed over, and what its two highest bits say is to
-/// be done with it (RFC 8200 section 4.2): 0 if it is malformed.
+/// Offset of the first option that may not be skipped, and its action, the two highest bits (RFC
+/// 8200 section 4.2); 0 if it is malformed.
 pub(crate) fn first_refused_option(options: &[u8]) -> Option<(usize, u8)> {
     let mut at = 0;
     while let [kind, rest @ ..] = options.get(at..)? {
@@ -212,14 +211,13 @@ pub(crate) fn first_refused_option(options: &[u8]) -> Option<(usize, u8)> {
     None
 }
 
-/// Where the first IPv4 option is whose length cannot be true.
+/// Offset of the first IPv4 option with an invalid length.
 pub(crate) fn first_malformed_option(options: &[u8]) -> Option<usize> {
     options_v4(options).find_map(|(at, option)| option.is_none().then_some(at))
 }
 
-/// Options of IPv4 are passed over (RFC 1122 section 3.2.1.8), but for malformed ones and source
-/// routes: whoever may choose the way of the answers can be anybody (so does Linux; RFC 7126
-/// sections 4.3 and 4.4).
+/// Skips IPv4 options (RFC 1122 section 3.2.1.8), but rejects malformed ones and source routes:
+/// replies along a source route reach a spoofed sender (RFC 7126 sections 4.3 and 4.4; as Linux).
 #[cold]
 fn check_options_v4(options: &[u8]) -> Result<(), DropReason> {
     const LOOSE_SOURCE_ROUTE: u8 = 131;
@@ -236,8 +234,8 @@ fn check_options_v4(options: &[u8]) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// The options of an IPv4 header and where they are, up to one whose length cannot be true, which
-/// is `None`.
+/// The options of an IPv4 header with their offsets, up to one with an invalid length, which is
+/// `None`.
 fn options_v4(options: &[u8]) -> impl Iterator<Item = (usize, Option<&[u8]>)> {
     const END: u8 = 0;
     const NO_OPERATION: u8 = 1;
@@ -277,8 +275,7 @@ pub(crate) fn repr(
     )
 }
 
-/// Marks an outgoing packet with what routers are asked for (RFC 2474). The two lowest bits belong
-/// to the network and stay 0.
+/// Sets the traffic class of an outgoing packet (RFC 2474). The two lowest bits, ECN, stay 0.
 pub(crate) fn set_traffic_class(packet: &mut [u8], class: u8) {
     if packet[0] >> 4 == 4 {
         let mut packet = Ipv4Packet::new_unchecked(packet);
@@ -289,18 +286,18 @@ pub(crate) fn set_traffic_class(packet: &mut [u8], class: u8) {
     }
 }
 
-/// Checksums as this crate has them: the IPv4 header's is written by whoever writes the header,
-/// the transport's by whoever knows what the link can do.
+/// smoltcp computes the IPv4 header checksum only; the transport's is written where the link's
+/// offloads are known.
 pub(crate) fn header_checksums_only() -> ChecksumCapabilities {
     let mut checksums = ChecksumCapabilities::ignored();
     checksums.ipv4 = crate::wire::Checksum::Tx;
     checksums
 }
 
-/// The hop limit of packets that nobody said otherwise for (RFC 1700).
+/// The default hop limit (RFC 1700).
 pub(crate) const HOP_LIMIT: u8 = 64;
 
-/// What an ICMP error quotes of the packet that it is about.
+/// The packet quoted in an ICMP error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Quoted {
     pub(crate) source: IpAddr,
@@ -314,12 +311,12 @@ pub(crate) struct Quoted {
     /// For ICMP echo requests.
     pub(crate) echo_identifier: u16,
     pub(crate) echo_sequence: u16,
-    /// How long the packet was, or its fragment, in bytes.
+    /// Length of the packet, or of its fragment, in bytes.
     pub(crate) total_len: u16,
 }
 
-/// Reads the beginning of a packet as ICMP errors quote it: cut anywhere after its first 8 bytes
-/// of payload. Of a packet that was sent in fragments only the first says whose it was.
+/// Parses the packet that an ICMP error quotes: truncated anywhere after the first 8 bytes of
+/// payload. Of a fragmented packet only the first fragment identifies the socket.
 pub(crate) fn parse_quoted(packet: &[u8]) -> Option<Quoted> {
     let (source, destination, mut protocol, mut start, total_len) = match packet.first()? >> 4 {
         4 if packet.len() >= 20 => {
@@ -327,14 +324,20 @@ pub(crate) fn parse_quoted(packet: &[u8]) -> Option<Quoted> {
             if packet.frag_offset() != 0 {
                 return None;
             }
-            let ends = (packet.src_addr().into(), packet.dst_addr().into());
+            let addresses = (packet.src_addr().into(), packet.dst_addr().into());
             let start = usize::from(packet.header_len());
-            (ends.0, ends.1, packet.next_header(), start, packet.total_len())
+            (addresses.0, addresses.1, packet.next_header(), start, packet.total_len())
         }
         6 if packet.len() >= 40 => {
             let packet = Ipv6Packet::new_unchecked(packet);
-            let ends = (packet.src_addr().into(), packet.dst_addr().into());
-            (ends.0, ends.1, packet.next_header(), 40, packet.payload_len().saturating_add(40))
+            let addresses = (packet.src_addr().into(), packet.dst_addr().into());
+            (
+                addresses.0,
+                addresses.1,
+                packet.next_header(),
+                40,
+                packet.payload_len().saturating_add(40),
+            )
         }
         _ => return None,
     };
@@ -361,12 +364,12 @@ pub(crate) fn parse_quoted(packet: &[u8]) -> Option<Quoted> {
     })
 }
 
-/// Completes a packet that a raw socket was given: its length and, for IPv4, the header checksum.
+/// Completes a raw socket's packet: its length and, for IPv4, the header checksum.
 ///
 /// # Errors
 ///
 /// [`Error::Malformed`] if it is not a packet of this version and protocol;
-/// [`Error::MessageTooLarge`] if it is longer than a packet can be.
+/// [`Error::MessageTooLarge`] if it is longer than 65,535 bytes.
 pub(crate) fn complete_raw(
     packet: &[u8],
     version: Version,
@@ -414,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn extension_headers_are_walked() {
+    fn payload_is_found_after_extension_headers() {
         // Hop-by-hop with padding, destination options with an unknown one to be skipped, UDP.
         let packet = v6(0, &[60, 0, 1, 4, 0, 0, 0, 0, 17, 0, 0x1e, 4, 0, 0, 0, 0, 1, 2, 3]);
 
@@ -426,21 +429,21 @@ mod tests {
     }
 
     #[test]
-    fn an_option_that_must_be_known_drops_the_packet() {
+    fn unknown_option_with_discard_action_drops_packet() {
         let packet = v6(0, &[17, 0, 0x9e, 4, 0, 0, 0, 0, 1, 2, 3]);
 
         assert_eq!(parse(&packet), Err(DropReason::UnknownOption));
     }
 
     #[test]
-    fn endless_extension_headers_are_malformed() {
+    fn too_many_extension_headers_are_malformed() {
         let chain: Vec<u8> = (0..40).flat_map(|_| [60, 0, 1, 4, 0, 0, 0, 0]).collect();
 
         assert_eq!(parse(&v6(60, &chain)), Err(DropReason::Malformed));
     }
 
     #[test]
-    fn a_raw_packet_must_be_what_its_socket_is_for() {
+    fn raw_packet_must_match_its_sockets_protocol() {
         let packet = v6(17, &[0; 8]);
 
         assert!(complete_raw(&packet, Version::V6, 17).is_ok());
@@ -452,7 +455,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_comes_over_the_wire_panics(
+        fn arbitrary_bytes_do_not_panic(
             first in prop_oneof![Just(0x45u8), Just(0x4f), Just(0x60), any::<u8>()],
             rest in proptest::collection::vec(any::<u8>(), 0..200),
         ) {

@@ -1,4 +1,4 @@
-//! ICMP: what routers and peers have to say.
+//! Received ICMP messages.
 
 use crate::context::Context;
 use crate::counters::DropReason;
@@ -12,20 +12,20 @@ use crate::link::Link;
 use crate::wire::{Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpProtocol};
 use std::net::IpAddr;
 
-/// What is left to do for an ICMP message.
+/// The remaining work for an ICMP message.
 #[derive(Debug)]
 pub(crate) enum Received {
     Nothing,
-    /// A reply goes to the socket that has asked.
+    /// An echo reply, for the socket that sent the request.
     EchoReply {
         identifier: u16,
         sequence: u16,
     },
-    /// An error goes to the socket whose packet it quotes.
+    /// An error, for the socket whose packet it quotes.
     Error(IcmpReport),
 }
 
-/// What an ICMP message says.
+/// A parsed ICMP message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Message {
     EchoRequest,
@@ -33,19 +33,19 @@ enum Message {
         identifier: u16,
         sequence: u16,
     },
-    /// About neighbours on the link.
+    /// Neighbour Discovery.
     Neighbour,
     Failed(Error),
-    /// The packet has to be smaller than this: 0 from a router that does not say.
+    /// The next-hop MTU; 0 from a router older than RFC 1191.
     TooBig(u32),
     Other,
 }
 
-/// The header of an ICMP message: of an echo, and of an error before the packet that it quotes.
+/// Length of the header of an echo, and of an error before the quoted packet.
 pub(crate) const ICMP_HEADER_LEN: usize = 8;
 
 impl IpLayer {
-    /// Takes an ICMP message; answers echo requests and questions for neighbours.
+    /// Takes an ICMP message; answers echo requests and neighbour solicitations.
     pub(crate) fn receive_icmp<L: Link>(
         &mut self,
         cx: &mut Context,
@@ -60,8 +60,8 @@ impl IpLayer {
             _ => return Err(DropReason::Malformed),
         };
         let report = match message {
-            // To many: what answers makes the stack a part of an attack on whoever is named as the
-            // source (RFC 1122 section 3.2.2.6; so does Linux).
+            // Broadcast or multicast: a reply would amplify an attack on a spoofed source (RFC 1122
+            // section 3.2.2.6; as Linux).
             Message::EchoRequest
                 if packet.header.destination.is_ipv4()
                     && !self.addressing.is_local(packet.header.destination) =>
@@ -83,7 +83,7 @@ impl IpLayer {
                 quoted_in(packet).map(|quoted| (quoted, IcmpCause::Failed(error)))
             }
             Message::TooBig(mtu) => quoted_in(packet).and_then(|quoted| {
-                let mtu = self.believable_mtu(cx, &quoted, mtu)?;
+                let mtu = self.valid_path_mtu(cx, &quoted, mtu)?;
                 Some((quoted, IcmpCause::TooBig(mtu)))
             }),
             Message::Other => None,
@@ -94,14 +94,13 @@ impl IpLayer {
         }))
     }
 
-    /// The MTU of the path that a packet was too large for, if it can be true: it is smaller than
-    /// what is known, and not smaller than every path has. Whether the packet is one of the
-    /// stack's is for the layer above to say.
-    fn believable_mtu(&self, cx: &Context, quoted: &Quoted, told: u32) -> Option<u16> {
-        let mtu = path_mtu::believable(told, quoted)?;
-        let is_news = usize::from(mtu) < self.mtu_to(cx.now, quoted.destination)
+    /// The path MTU of a Packet Too Big message, if valid: below the known one, and not below the
+    /// minimum. The layer above checks that the quoted packet is the stack's own.
+    fn valid_path_mtu(&self, cx: &Context, quoted: &Quoted, reported: u32) -> Option<u16> {
+        let mtu = path_mtu::valid_mtu(reported, quoted)?;
+        let is_smaller = usize::from(mtu) < self.mtu_to(cx.now, quoted.destination)
             && matches!(self.addressing.next_hop(quoted.destination), Ok(NextHop::Link(_)));
-        is_news.then_some(mtu)
+        is_smaller.then_some(mtu)
     }
 }
 
@@ -142,7 +141,7 @@ fn read_v6(packet: &Packet) -> Result<Message, DropReason> {
     }
     Ok(match (message.msg_type(), message.msg_code()) {
         (Icmpv6Message::NeighborSolicit | Icmpv6Message::NeighborAdvert, _) => Message::Neighbour,
-        // Whoever sent anything else can be answered.
+        // Other messages may be answered with an error.
         _ if source.is_unspecified() => Message::Other,
         (Icmpv6Message::EchoRequest, _) => Message::EchoRequest,
         (Icmpv6Message::EchoReply, _) => {
@@ -154,7 +153,7 @@ fn read_v6(packet: &Packet) -> Result<Message, DropReason> {
             let mtu = payload.get(4..8).and_then(|bytes| bytes.try_into().ok());
             Message::TooBig(mtu.map_or(0, u32::from_be_bytes))
         }
-        // An unknown next header: what IPv4 has "protocol unreachable" for (RFC 4443 section 3.4).
+        // An unknown next header, the protocol unreachable of IPv4 (RFC 4443 section 3.4).
         (Icmpv6Message::ParamProblem, 1) => Message::Failed(Error::Refused),
         (Icmpv6Message::TimeExceeded, 0) => Message::Failed(Error::TtlExceeded),
         (Icmpv6Message::DstUnreachable | Icmpv6Message::TimeExceeded, _) => {
@@ -164,7 +163,7 @@ fn read_v6(packet: &Packet) -> Result<Message, DropReason> {
     })
 }
 
-/// What an ICMP error quotes, if it went to whom it quotes.
+/// The packet quoted in an ICMP error, if the error was sent to its source.
 fn quoted_in(packet: &Packet) -> Option<Quoted> {
     let quoted = ip::parse_quoted(packet.payload().get(ICMP_HEADER_LEN..)?)?;
     (quoted.source == packet.header.destination).then_some(quoted)

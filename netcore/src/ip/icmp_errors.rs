@@ -1,4 +1,4 @@
-//! The ICMP errors that the stack sends: which packets deserve one, and which must have none.
+//! Sent ICMP errors, and the packets that must not cause one.
 
 use super::icmp::ICMP_HEADER_LEN;
 use crate::command::tcp::Refusal;
@@ -15,36 +15,36 @@ use crate::wire::{
 };
 use std::net::IpAddr;
 
-/// What an ICMP error says.
+/// An ICMP error to send.
 #[derive(Debug, Clone, Copy)]
-enum Complaint {
+enum IcmpError {
     NetworkUnreachable,
     HostUnreachable,
     PortUnreachable,
-    /// By somebody who decides on it.
+    /// Communication administratively prohibited.
     Prohibited,
-    /// Over IPv6 with where the packet says what the unknown header is.
+    /// With the offset of the next header field that names it, for IPv6.
     ProtocolUnreachable(usize),
-    /// Not all fragments came in time.
+    /// Fragment reassembly time exceeded.
     ReassemblyTimeExceeded,
     Parameter(Problem),
 }
 
 impl IpLayer {
-    /// Answers a datagram to a port that nobody is bound to (RFC 1122 section 4.1.3.1); returns why
-    /// it is dropped.
+    /// Answers a datagram to a port without a socket (RFC 1122 section 4.1.3.1); returns the drop
+    /// reason.
     pub(crate) fn answer_port_unreachable<L: Link>(
         &mut self,
         cx: &mut Context,
         packet: &Packet,
         link: &mut L,
     ) -> DropReason {
-        let ends = (packet.header.destination, packet.header.source);
-        self.answer_error(cx, &packet.bytes, ends, Complaint::PortUnreachable, link)
+        let addresses = (packet.header.destination, packet.header.source);
+        self.answer_error(cx, &packet.bytes, addresses, IcmpError::PortUnreachable, link)
             .unwrap_or(DropReason::NoListener)
     }
 
-    /// Turns the peer away whose SYN this is.
+    /// Answers a SYN with the refusal that the application chose.
     pub(crate) fn answer_refusal<L: Link>(
         &mut self,
         cx: &mut Context,
@@ -52,47 +52,53 @@ impl IpLayer {
         how: Refusal,
         link: &mut L,
     ) {
-        let complaint = match how {
+        let error = match how {
             Refusal::Reset | Refusal::Silence => return,
-            Refusal::NetworkUnreachable => Complaint::NetworkUnreachable,
-            Refusal::HostUnreachable => Complaint::HostUnreachable,
-            Refusal::PortUnreachable => Complaint::PortUnreachable,
-            Refusal::Prohibited => Complaint::Prohibited,
+            Refusal::NetworkUnreachable => IcmpError::NetworkUnreachable,
+            Refusal::HostUnreachable => IcmpError::HostUnreachable,
+            Refusal::PortUnreachable => IcmpError::PortUnreachable,
+            Refusal::Prohibited => IcmpError::Prohibited,
         };
-        let ends = (packet.header.destination, packet.header.source);
-        if self.answer_error(cx, &packet.bytes, ends, complaint, link).is_some() {
+        let addresses = (packet.header.destination, packet.header.source);
+        if self.answer_error(cx, &packet.bytes, addresses, error, link).is_some() {
             self.outgoing.counters.drop(DropReason::RefusalRateLimited);
         }
     }
 
-    /// Answers a packet of a protocol that nobody speaks (RFC 1122 section 3.2.2.1, RFC 4443
-    /// section 3.4); returns why it is dropped.
+    /// Answers a packet of an unsupported protocol (RFC 1122 section 3.2.2.1, RFC 4443 section
+    /// 3.4); returns the drop reason.
     pub(crate) fn answer_protocol_unreachable<L: Link>(
         &mut self,
         cx: &mut Context,
         packet: &Packet,
         link: &mut L,
     ) -> DropReason {
-        let ends = (packet.header.destination, packet.header.source);
-        let pointer = match ends.0 {
+        let addresses = (packet.header.destination, packet.header.source);
+        let pointer = match addresses.0 {
             IpAddr::V4(_) => 0,
             IpAddr::V6(_) => problem::last_next_header_at(&packet.bytes),
         };
-        self.answer_error(cx, &packet.bytes, ends, Complaint::ProtocolUnreachable(pointer), link)
-            .unwrap_or(DropReason::NoListener)
+        self.answer_error(
+            cx,
+            &packet.bytes,
+            addresses,
+            IcmpError::ProtocolUnreachable(pointer),
+            link,
+        )
+        .unwrap_or(DropReason::NoListener)
     }
 
-    /// Answers the first fragment of a packet whose others did not come in time (RFC 1122 section
-    /// 3.3.2, RFC 8200 section 4.5).
+    /// Answers the first fragment of a packet whose reassembly timed out (RFC 1122 section 3.3.2,
+    /// RFC 8200 section 4.5).
     pub(crate) fn answer_expired<L: Link>(&mut self, cx: &mut Context, first: &[u8], link: &mut L) {
         if let Some(header) = fixed_header(first) {
-            let ends = (header.destination, header.source);
-            self.answer_error(cx, first, ends, Complaint::ReassemblyTimeExceeded, link);
+            let addresses = (header.destination, header.source);
+            self.answer_error(cx, first, addresses, IcmpError::ReassemblyTimeExceeded, link);
         }
     }
 
-    /// Answers a packet that is dropped for `reason` because of its headers, if its sender is to be
-    /// told what is wrong with them; returns why it is dropped.
+    /// Answers a packet dropped for `reason` with a parameter problem, if its headers have one to
+    /// report; returns the drop reason.
     #[cold]
     pub(crate) fn refuse<L: Link>(
         &mut self,
@@ -111,28 +117,29 @@ impl IpLayer {
         {
             return reason;
         }
-        let ends = (header.destination, header.source);
-        self.answer_error(cx, packet, ends, Complaint::Parameter(problem), link).unwrap_or(reason)
+        let addresses = (header.destination, header.source);
+        self.answer_error(cx, packet, addresses, IcmpError::Parameter(problem), link)
+            .unwrap_or(reason)
     }
 
-    /// Sends an ICMP error about a packet, unless there must be none (RFC 1122 section 3.2.2,
-    /// RFC 4443 section 2.4(e)), or were too many; returns the latter as the reason for the drop.
+    /// Sends an ICMP error about a packet, unless forbidden (RFC 1122 section 3.2.2, RFC 4443
+    /// section 2.4(e)) or rate-limited; returns the latter as the drop reason.
     fn answer_error<L: Link>(
         &mut self,
         cx: &mut Context,
         packet: &[u8],
         (destination, source): (IpAddr, IpAddr),
-        complaint: Complaint,
+        error: IcmpError,
         link: &mut L,
     ) -> Option<DropReason> {
-        let is_told_of_many =
-            matches!(complaint, Complaint::Parameter(Problem { is_told_of_many: true, .. }));
+        let includes_multicast =
+            matches!(error, IcmpError::Parameter(Problem { includes_multicast: true, .. }));
         let from = match self.addressing.is_local(destination) {
             true => destination,
-            false if is_told_of_many => self.addressing.source_for(source).ok()?,
+            false if includes_multicast => self.addressing.source_for(source).ok()?,
             false => return None,
         };
-        if source.is_unspecified() || problem::is_icmp_error(packet) || is_later_part(packet) {
+        if source.is_unspecified() || problem::is_icmp_error(packet) || is_later_fragment(packet) {
             return None;
         }
         if !self.icmp_errors.allows(cx.now) {
@@ -142,7 +149,7 @@ impl IpLayer {
             IpAddr::V4(_) => (IpProtocol::Icmp, IPV4_MIN_MTU - IPV4_HEADER_LEN - ICMP_HEADER_LEN),
             IpAddr::V6(_) => (IpProtocol::Icmpv6, IPV6_MIN_MTU - IPV6_HEADER_LEN - ICMP_HEADER_LEN),
         };
-        let (kind, code, rest) = complaint.in_words_of(source);
+        let (kind, code, rest) = error.encode_for(source);
         let quoted = &packet[..packet.len().min(room)];
         let len = ICMP_HEADER_LEN + quoted.len();
         self.send_answer(cx, (from, source), protocol, len, link, |message| {
@@ -158,9 +165,9 @@ impl IpLayer {
     }
 }
 
-impl Complaint {
-    /// Type, code and what follows the checksum, for a peer of this family.
-    fn in_words_of(self, peer: IpAddr) -> (u8, u8, u32) {
+impl IcmpError {
+    /// Type, code and the 4 bytes after the checksum, in the family of `peer`.
+    fn encode_for(self, peer: IpAddr) -> (u8, u8, u32) {
         match (self, peer) {
             (Self::NetworkUnreachable, IpAddr::V4(_)) => (3, 0, 0),
             (Self::NetworkUnreachable, IpAddr::V6(_)) => (1, 0, 0),
@@ -172,7 +179,7 @@ impl Complaint {
             (Self::PortUnreachable, IpAddr::V6(_)) => (1, 4, 0),
             (Self::ProtocolUnreachable(_), IpAddr::V4(_)) => (3, 2, 0),
             (Self::ProtocolUnreachable(pointer), IpAddr::V6(_)) => {
-                Self::Parameter(Problem::next_header(pointer)).in_words_of(peer)
+                Self::Parameter(Problem::next_header(pointer)).encode_for(peer)
             }
             (Self::ReassemblyTimeExceeded, IpAddr::V4(_)) => (11, 1, 0),
             (Self::ReassemblyTimeExceeded, IpAddr::V6(_)) => (3, 1, 0),
@@ -184,25 +191,25 @@ impl Complaint {
     }
 }
 
-/// Whether a packet is a fragment of IPv4 that is not the first.
-fn is_later_part(packet: &[u8]) -> bool {
+/// Whether a packet is an IPv4 fragment other than the first.
+fn is_later_fragment(packet: &[u8]) -> bool {
     packet[0] >> 4 == 4 && Ipv4Packet::new_unchecked(packet).frag_offset() != 0
 }
 
-/// What the fixed header of a packet says, whatever follows it.
+/// The fixed header of a packet, without options or extension headers.
 fn fixed_header(packet: &[u8]) -> Option<IpHeader> {
     let (source, destination, protocol, hop_limit, payload) = match packet.first()? >> 4 {
         4 => {
             let packet = Ipv4Packet::new_checked(packet).ok()?;
-            let ends = (packet.src_addr().into(), packet.dst_addr().into());
+            let addresses = (packet.src_addr().into(), packet.dst_addr().into());
             let payload = usize::from(packet.header_len())..usize::from(packet.total_len());
-            (ends.0, ends.1, packet.next_header(), packet.hop_limit(), payload)
+            (addresses.0, addresses.1, packet.next_header(), packet.hop_limit(), payload)
         }
         _ => {
             let packet = Ipv6Packet::new_checked(packet).ok()?;
-            let ends = (packet.src_addr().into(), packet.dst_addr().into());
+            let addresses = (packet.src_addr().into(), packet.dst_addr().into());
             let payload = IPV6_HEADER_LEN..packet.total_len();
-            (ends.0, ends.1, packet.next_header(), packet.hop_limit(), payload)
+            (addresses.0, addresses.1, packet.next_header(), packet.hop_limit(), payload)
         }
     };
     let has_extensions = false;

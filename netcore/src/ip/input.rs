@@ -1,4 +1,4 @@
-//! From the bytes of a frame to a whole packet.
+//! Received packets: checks and reassembly.
 
 use crate::context::Context;
 use crate::context::Part;
@@ -11,8 +11,7 @@ use crate::wire::IpProtocol;
 use bytes::Bytes;
 
 impl IpLayer {
-    /// Takes a packet; returns it when it is whole, and `None` if it is a fragment of one that is
-    /// not yet.
+    /// Takes a packet or fragment; returns a whole packet, and `None` while fragments are missing.
     #[inline]
     pub(crate) fn receive<L: Link>(
         &mut self,
@@ -27,7 +26,7 @@ impl IpLayer {
             Err(reason) => return Err(self.refuse(cx, &bytes, reason, origin, link)),
         };
         let mut buffer_bytes = match origin {
-            // Each was allocated on its own.
+            // Each has an allocation of its own size.
             Origin::Own => bytes.len(),
             Origin::Link | Origin::LinkToMany => bytes.len().max(FRAME_BUFFER_BYTES),
         };
@@ -43,14 +42,14 @@ impl IpLayer {
             };
             (bytes, header) = whole;
             buffer_bytes = bytes.len();
-            // Nobody has seen all of it before.
+            // The link has verified fragments only.
             is_checksum_good = false;
         }
         let packet = Packet { bytes, buffer_bytes, header, is_checksum_good };
         Ok(Some(packet))
     }
 
-    /// Adds a fragment; returns the packet and its header once it is whole.
+    /// Adds a fragment; returns the packet and its header once it is complete.
     fn reassemble<L: Link>(
         &mut self,
         cx: &mut Context,

@@ -35,7 +35,7 @@ pub(crate) struct IpLayer {
     pub(crate) groups: HashMap<IpAddr, Vec<SocketId>, LocalHasher>,
     pub(crate) mtu: Mtu,
     pub(crate) ethernet: EthernetState,
-    /// Own addresses that are new on an Ethernet link.
+    /// Own addresses under detection or to be announced on an Ethernet link.
     pub(crate) dad: DuplicateAddressDetection,
     pub(crate) name_servers: Vec<IpAddr>,
     pub(crate) search_domains: Vec<String>,
@@ -44,26 +44,26 @@ pub(crate) struct IpLayer {
     events: VecDeque<IpEvent>,
 }
 
-/// The sizes that together are the MTU of the link, in bytes.
+/// The values that determine the link's MTU, in bytes.
 #[derive(Debug)]
 pub(crate) struct Mtu {
     pub(crate) configured: Option<usize>,
     pub(crate) advertised: Option<usize>,
-    /// That of the device, as of the last round.
+    /// The device's, as of the last round.
     pub(crate) device: usize,
 }
 
-/// What the layers above have to know of.
+/// An event for the layers above.
 #[derive(Debug)]
 pub(crate) enum IpEvent {
-    /// Packets to some destinations may have another next hop.
+    /// The next hop of some destinations may have changed.
     RoutesChanged,
     AddressRemoved(IpAddr),
-    /// An ICMP error, or one that the stack has found itself.
+    /// A received ICMP error, or an error of the stack's own.
     Error(IcmpReport),
 }
 
-/// What an ICMP error says about a packet of this stack.
+/// An ICMP error about a packet of this stack.
 #[derive(Debug)]
 pub(crate) struct IcmpReport {
     pub(crate) from: IpAddr,
@@ -72,13 +72,13 @@ pub(crate) struct IcmpReport {
 }
 
 impl IcmpReport {
-    /// What the stack itself has found to be wrong with a packet of its own.
+    /// An error of the stack itself about a packet of its own.
     pub(crate) fn of_own(packet: &[u8], error: Error) -> Option<Self> {
         let quoted = ip::parse_quoted(packet)?;
         Some(Self { from: quoted.source, quoted, cause: IcmpCause::Failed(error) })
     }
 
-    /// The two ends of the TCP or UDP packet: the local one first.
+    /// The addresses and ports of the TCP or UDP packet, the local one first.
     pub(crate) fn ends(&self) -> (SocketAddr, SocketAddr) {
         let quoted = &self.quoted;
         (
@@ -91,8 +91,8 @@ impl IcmpReport {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum IcmpCause {
     Failed(Error),
-    /// The path carries only so many bytes, and the layer above knows whether it has sent the
-    /// packet that shows it.
+    /// Packet Too Big with this path MTU. The layer above checks that it has sent the quoted
+    /// packet.
     TooBig(u16),
 }
 
@@ -134,7 +134,7 @@ impl IpLayer {
         (ip, watch)
     }
 
-    /// What the layers above have to know of next.
+    /// Takes the next event for the layers above.
     #[inline]
     pub(crate) fn next_event(&mut self) -> Option<IpEvent> {
         self.events.pop_front()
@@ -144,7 +144,7 @@ impl IpLayer {
         self.events.push_back(event);
     }
 
-    /// Gives up an address.
+    /// Removes an address.
     ///
     /// # Errors
     ///
@@ -160,14 +160,15 @@ impl IpLayer {
         Ok(())
     }
 
-    /// Publishes what follows from other addresses or routes, once the layers above know of them.
+    /// Updates the MTU and publishes the network after a change of addresses or routes, once the
+    /// layers above have followed.
     pub(crate) fn publish_routes(&mut self) {
-        // The first IPv6 address raises it, and the last one lets it go down.
+        // The minimum depends on whether there is an IPv6 address.
         self.update_mtu();
         self.publish();
     }
 
-    /// The network as it was last published.
+    /// The network as last published.
     pub(crate) fn network(&self) -> Arc<Network> {
         self.publisher.current()
     }
@@ -194,9 +195,9 @@ impl IpLayer {
         });
     }
 
-    /// Notes what the link can do, as of this round.
+    /// Sets the link's capabilities, as of this round.
     #[inline]
-    pub(crate) fn link_is(&mut self, capabilities: LinkCapabilities) {
+    pub(crate) fn set_link_capabilities(&mut self, capabilities: LinkCapabilities) {
         let mtu = self.outgoing.capabilities.mtu;
         self.outgoing.capabilities = LinkCapabilities { mtu, ..capabilities };
         if self.mtu.device != capabilities.mtu {
@@ -205,7 +206,7 @@ impl IpLayer {
         }
     }
 
-    /// Computes how large packets may be.
+    /// Computes the MTU.
     pub(crate) fn update_mtu(&mut self) {
         let limits = self.mtu.configured.into_iter().chain(self.mtu.advertised);
         self.outgoing.capabilities.mtu = match limits.min() {
@@ -221,14 +222,14 @@ impl IpLayer {
         if has_v6 { IPV6_MIN_MTU } else { IPV4_MIN_MTU }
     }
 
-    /// The largest packet on the way to `destination`, in bytes, as far as is known.
+    /// The path MTU to `destination`, in bytes, as far as known.
     pub(crate) fn mtu_to(&self, now: Instant, destination: IpAddr) -> usize {
         let mtu = self.outgoing.capabilities.mtu;
         let path = self.path_mtus.get(destination, now);
         path.map_or(mtu, |path| mtu.min(usize::from(path.mtu)))
     }
 
-    /// What a socket bound to `address` covers, if it is one of the stack's or stands for all.
+    /// The addresses that a socket bound to `address` covers, if it is local or a wildcard.
     pub(crate) fn bindable(
         &self,
         cx: &Context,

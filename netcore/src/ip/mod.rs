@@ -1,4 +1,4 @@
-//! IP: from the bytes of a frame to a packet for a transport, and back.
+//! IP: addresses, routes, fragments, ICMP.
 
 pub(crate) mod addressing;
 mod control;
@@ -22,5 +22,5 @@ pub(crate) use header::{
     set_traffic_class,
 };
 
-/// The largest IP packet, in bytes, for which both families have room.
+/// Largest IP packet of either family, in bytes.
 pub(crate) const PACKET_BYTES_MAX: usize = 65_535;

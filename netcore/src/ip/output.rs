@@ -1,4 +1,4 @@
-//! What the stack answers itself, without a socket.
+//! Sent packets: the stack's own replies, and transport packets in fragments.
 
 use super::PACKET_BYTES_MAX;
 use crate::context::Context;
@@ -21,12 +21,12 @@ impl IpLayer {
         let Some(destination) = self.answer_source(packet) else {
             return;
         };
-        let ends = (destination, packet.header.source);
-        let (protocol, reply_type) = match ends.0 {
+        let addresses = (destination, packet.header.source);
+        let (protocol, reply_type) = match addresses.0 {
             IpAddr::V4(_) => (IpProtocol::Icmp, 0),
             IpAddr::V6(_) => (IpProtocol::Icmpv6, 129),
         };
-        self.send_answer(cx, ends, protocol, request.len(), link, |buffer| {
+        self.send_answer(cx, addresses, protocol, request.len(), link, |buffer| {
             // The reply is the request with another type.
             buffer.copy_from_slice(request);
             buffer[0] = reply_type;
@@ -37,8 +37,8 @@ impl IpLayer {
         self.outgoing.counters.icmp_sent += 1;
     }
 
-    /// The address to answer `packet` from: the one that it was for, or for a packet to many one
-    /// that its sender can reach.
+    /// The source address of a reply to `packet`: its destination, or for broadcast and multicast
+    /// the source address towards its sender.
     fn answer_source(&self, packet: &Packet) -> Option<IpAddr> {
         if self.addressing.is_local(packet.header.destination) {
             return Some(packet.header.destination);
@@ -55,7 +55,7 @@ impl IpLayer {
         link: &mut L,
         fill: impl FnOnce(&mut [u8]),
     ) {
-        let Ok(way) = self.addressing.next_hop(destination) else {
+        let Ok(next_hop) = self.addressing.next_hop(destination) else {
             self.outgoing.counters.drop(DropReason::NoRoute);
             return;
         };
@@ -65,24 +65,24 @@ impl IpLayer {
         header.emit(&mut packet[..], &ip::header_checksums_only());
         fill(&mut packet[start..]);
         write_checksum(&mut packet, start, (source, destination), protocol, Checksums::Whole);
-        self.send_whole(cx, way, &packet, self.mtu_to(cx.now, destination), link);
+        self.send_whole(cx, next_hop, &packet, self.mtu_to(cx.now, destination), link);
     }
 
-    /// Sends one transport packet, in fragments if need be.
+    /// Sends a transport packet, fragmented if it exceeds the path MTU.
     pub(crate) fn send_transport<L: Link>(
         &mut self,
         cx: &mut Context,
-        way: NextHop,
-        (ends, protocol, hop_limit, traffic_class): ((IpAddr, IpAddr), IpProtocol, u8, u8),
+        next_hop: NextHop,
+        (addresses, protocol, hop_limit, traffic_class): ((IpAddr, IpAddr), IpProtocol, u8, u8),
         len: usize,
         link: &mut L,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), Error> {
-        let header = ip::repr(ends.0, ends.1, protocol, len, hop_limit);
+        let header = ip::repr(addresses.0, addresses.1, protocol, len, hop_limit);
         let start = header.header_len();
         let total = start + len;
         // IPv4 counts its header in the length, IPv6 does not.
-        let counted = if ends.0.is_ipv4() { total } else { len };
+        let counted = if addresses.0.is_ipv4() { total } else { len };
         if counted > PACKET_BYTES_MAX {
             return Err(Error::MessageTooLarge);
         }
@@ -92,38 +92,40 @@ impl IpLayer {
                 ip::set_traffic_class(packet, traffic_class);
             }
             fill(&mut packet[start..]);
-            write_checksum(packet, start, ends, protocol, checksums)
+            write_checksum(packet, start, addresses, protocol, checksums)
         };
-        let mtu = self.mtu_to(cx.now, ends.1);
-        if way != NextHop::Own && total > mtu {
+        let mtu = self.mtu_to(cx.now, addresses.1);
+        if next_hop != NextHop::Own && total > mtu {
             let mut packet = vec![0; total];
             write(&mut packet, Checksums::Whole);
-            self.send_whole(cx, way, &packet, mtu, link);
+            self.send_whole(cx, next_hop, &packet, mtu, link);
             return Ok(());
         }
         let mut output = Output { link, state: &mut self.outgoing };
-        output.send(way, total, |packet, checksums| {
+        output.send(next_hop, total, |packet, checksums| {
             let checksum = write(packet, checksums);
             ((), Offload { checksum, segment_bytes: None })
         });
         Ok(())
     }
 
-    /// Sends a packet that is complete, in fragments if need be.
+    /// Sends a complete packet, fragmented if it exceeds `mtu`.
     pub(crate) fn send_whole<L: Link>(
         &mut self,
         cx: &mut Context,
-        way: NextHop,
+        next_hop: NextHop,
         packet: &[u8],
         mtu: usize,
         link: &mut L,
     ) {
         let ident = cx.random.next_u32();
         let mut output = Output { link, state: &mut self.outgoing };
-        if packet.len() <= mtu || way == NextHop::Own {
-            output.reply(way, packet);
+        if packet.len() <= mtu || next_hop == NextHop::Own {
+            output.reply(next_hop, packet);
         } else {
-            super::fragments::split(packet, mtu, ident, |fragment| output.reply(way, fragment));
+            super::fragments::split(packet, mtu, ident, |fragment| {
+                output.reply(next_hop, fragment)
+            });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A received packet, on its way from the link to its socket.
+//! A received packet.
 
 use crate::command::raw::Version;
 use crate::ip::{self, IpHeader};
@@ -7,34 +7,34 @@ use crate::wire::TcpPacket;
 use bytes::Bytes;
 use std::ops::Range;
 
-/// One packet on its way in.
+/// A received packet and its parsed header.
 pub(crate) struct Packet {
-    /// The IP packet, without anything behind it.
+    /// The IP packet, without link-layer padding.
     pub(crate) bytes: Bytes,
-    /// The most that the buffer behind `bytes` takes.
+    /// Upper bound of the size of the buffer behind `bytes`.
     pub(crate) buffer_bytes: usize,
     pub(crate) header: IpHeader,
     /// Whether the transport checksum need not be verified.
     pub(crate) is_checksum_good: bool,
 }
 
-/// Where a packet came from.
+/// The origin of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     Link,
-    /// In a frame to more than one.
+    /// In a broadcast or multicast frame.
     LinkToMany,
     Own,
 }
 
 impl Packet {
-    /// What follows the IP header.
+    /// The payload of the IP packet.
     pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes[self.header.payload.start..]
     }
 
-    /// A part of it for a queue, and what that queue counts for it: a copy, or the part itself if
-    /// that is most of what it keeps alive.
+    /// A part of the packet for a queue, and the bytes to count for it: a copy, or a slice if it is
+    /// most of the buffer that it keeps alive.
     pub(crate) fn keep(&self, range: Range<usize>) -> (Bytes, usize) {
         match link::kept_bytes(range.len(), self.buffer_bytes) {
             Some(kept) => (self.bytes.slice(range), kept),
@@ -64,7 +64,7 @@ impl Packet {
         headers
     }
 
-    /// Makes the packet anew of the transport's part of it, up to `end`.
+    /// Rebuilds the packet from the transport's part of it, up to `end`.
     fn rebuild(&mut self, end: usize) {
         let payload = &self.bytes[self.header.payload.start..end];
         let header = &self.header;

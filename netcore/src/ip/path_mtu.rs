@@ -1,5 +1,4 @@
-//! How large packets may be on the way to a destination, as far as routers have said so
-//! (RFC 1191, RFC 8201).
+//! Path MTU discovery (RFC 1191, RFC 8201).
 
 use crate::ip::Quoted;
 use crate::time::Instant;
@@ -7,31 +6,31 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// The path MTUs that were learned, by destination. The oldest makes room for a new one.
+/// Discovered path MTUs by destination. A new one evicts the oldest.
 #[derive(Debug)]
 pub(crate) struct PathMtus {
     known: HashMap<IpAddr, PathMtu, ahash::RandomState>,
-    /// In the order in which they end. An entry may have been replaced since.
+    /// In the order of expiry. An entry may have been replaced since.
     order: VecDeque<(Instant, IpAddr)>,
     max: usize,
 }
 
-/// The largest packet on one path, in bytes, and until when that is believed.
+/// The MTU of a path, in bytes, and its expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PathMtu {
     pub(crate) mtu: u16,
     pub(crate) until: Instant,
 }
 
-/// How long a path MTU is believed: the path may have changed (RFC 1191 section 6.3, RFC 8201
-/// section 4; Linux: `mtu_expires`).
+/// Lifetime of a path MTU: the path may have changed (RFC 1191 section 6.3, RFC 8201 section 4;
+/// Linux: `mtu_expires`).
 const LIFETIME: Duration = Duration::from_secs(600);
-/// Smaller ones are not believed: every host must take packets of this size (RFC 791), and whoever
-/// forges such a message wants many small ones. Linux: `min_pmtu`, 552.
+/// Smaller values are ignored: every host must accept packets of this size (RFC 791), and forged
+/// messages aim for small segments. Linux: `min_pmtu`, 552.
 const MIN_V4: u16 = 576;
-/// No smaller one may be believed (RFC 8201 section 4).
+/// Smaller values must be ignored (RFC 8201 section 4).
 const MIN_V6: u16 = 1280;
-/// What paths have that do not say what they take (RFC 1191 section 7.1).
+/// Plateaus for routers that report no MTU (RFC 1191 section 7.1).
 const PLATEAUS: [u16; 8] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, MIN_V4];
 
 impl PathMtus {
@@ -39,7 +38,7 @@ impl PathMtus {
         Self { known: HashMap::with_hasher(hash_keys), order: VecDeque::new(), max }
     }
 
-    /// What is known of the path to `destination`.
+    /// The unexpired entry of `destination`.
     pub(crate) fn get(&self, destination: IpAddr, now: Instant) -> Option<PathMtu> {
         if self.known.is_empty() {
             return None;
@@ -47,7 +46,7 @@ impl PathMtus {
         self.known.get(&destination).copied().filter(|path| path.until > now)
     }
 
-    /// Notes the MTU of a path; one that is not smaller than what is known changes nothing.
+    /// Sets the MTU of a path; a value not below the known one changes nothing.
     pub(crate) fn learn(&mut self, destination: IpAddr, mtu: u16, now: Instant) -> PathMtu {
         let path = PathMtu { mtu, until: now + LIFETIME };
         if let Some(known) = self.get(destination, now).filter(|known| known.mtu <= mtu) {
@@ -66,7 +65,7 @@ impl PathMtus {
             }
         }
         if self.order.len() > 2 * self.max {
-            // One destination that is told again and again must not make this list grow.
+            // Repeated reports of one destination must not make this list grow.
             let known = &self.known;
             self.order.retain(|(until, of)| known.get(of).is_some_and(|p| p.until == *until));
         }
@@ -79,15 +78,15 @@ impl PathMtus {
     }
 }
 
-/// The MTU that a message about a packet means, if it may be believed at all.
-pub(crate) fn believable(told: u32, quoted: &Quoted) -> Option<u16> {
+/// The path MTU that a Packet Too Big message means; `None` if invalid.
+pub(crate) fn valid_mtu(reported: u32, quoted: &Quoted) -> Option<u16> {
     let min = if quoted.source.is_ipv4() { MIN_V4 } else { MIN_V6 };
-    let mtu = match told {
+    let mtu = match reported {
         // A router from before RFC 1191: the next size below what it dropped (section 5).
         0 if quoted.source.is_ipv4() => {
             PLATEAUS.into_iter().find(|plateau| *plateau < quoted.total_len)?
         }
-        told => u16::try_from(told).ok()?,
+        reported => u16::try_from(reported).ok()?,
     };
     (mtu >= min).then_some(mtu)
 }
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_known_for_ten_minutes_and_only_narrows() {
+    fn path_mtu_expires_after_ten_minutes_and_never_grows() {
         let mut paths = PathMtus::new(10, ahash::RandomState::with_seed(1));
 
         paths.learn(host(1), 1400, seconds(0));
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn no_flood_makes_it_grow() {
+    fn flood_of_reports_stays_bounded() {
         let mut paths = PathMtus::new(10, ahash::RandomState::with_seed(1));
         for number in 0..1000 {
             paths.learn(host(number), 1400, seconds(0));
@@ -133,14 +132,14 @@ mod tests {
         assert_eq!(paths.get(host(999), seconds(0)).map(|path| path.mtu), Some(1400));
 
         paths.learn(host(1), 1400, seconds(700));
-        assert_eq!(paths.sizes(), (1, 1), "what has expired is gone");
+        assert_eq!(paths.sizes(), (1, 1), "an expired entry is removed");
         let mut none = PathMtus::new(0, ahash::RandomState::with_seed(1));
         none.learn(host(1), 1400, seconds(0));
         assert_eq!(none.sizes(), (0, 0));
     }
 
     #[test]
-    fn what_no_path_can_have_is_not_believed() {
+    fn invalid_path_mtus_are_ignored() {
         let quoted = |source: &str, total_len| Quoted {
             source: source.parse().expect("an address"),
             destination: host(1),
@@ -152,7 +151,7 @@ mod tests {
             echo_sequence: 0,
             sequence: 0,
         };
-        for (source, told, total_len, mtu) in [
+        for (source, reported, total_len, mtu) in [
             ("10.0.0.1", 1400, 1500, Some(1400)),
             ("10.0.0.1", 576, 1500, Some(576)),
             ("10.0.0.1", 575, 1500, None),
@@ -164,7 +163,7 @@ mod tests {
             ("fd00::1", 0, 1500, None),
             ("fd00::1", u32::MAX, 1500, None),
         ] {
-            assert_eq!(believable(told, &quoted(source, total_len)), mtu, "{source} {told}");
+            assert_eq!(valid_mtu(reported, &quoted(source, total_len)), mtu, "{source} {reported}");
         }
     }
 }

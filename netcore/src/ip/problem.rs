@@ -1,18 +1,18 @@
-//! What is wrong with the headers of an IP packet, in the words of an ICMP parameter problem.
+//! The ICMP parameter problem of a malformed IP packet.
 //!
-//! Looked for only once a packet was found to be wrong, so it reads the headers again.
+//! Computed only for packets already rejected, so it parses the headers again.
 
 use super::header;
 use crate::wire::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpProtocol, Ipv4Packet, Ipv6Packet};
 
-/// What a parameter problem says (RFC 792, RFC 4443 section 3.4).
+/// Code and pointer of a parameter problem (RFC 792, RFC 4443 section 3.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) code: u8,
-    /// Where the cause is, from the beginning of the packet.
+    /// Offset of the cause in the packet.
     pub(crate) pointer: usize,
-    /// Whether it is told of packets to multicast groups too.
-    pub(crate) is_told_of_many: bool,
+    /// Whether it is reported for packets to multicast groups too.
+    pub(crate) includes_multicast: bool,
 }
 
 /// The codes of RFC 4443 section 3.4 and RFC 7112 section 5.
@@ -21,21 +21,21 @@ const UNKNOWN_NEXT_HEADER: u8 = 1;
 const UNKNOWN_OPTION: u8 = 2;
 const INCOMPLETE_HEADERS: u8 = 3;
 
-/// Where IPv6 has the length of the payload, and what the first header is.
+/// Offsets of the payload length and the next header in IPv6.
 const PAYLOAD_LENGTH_AT: usize = 4;
 const NEXT_HEADER_AT: usize = 6;
 
 impl Problem {
     const fn new(code: u8, pointer: usize) -> Self {
-        Self { code, pointer, is_told_of_many: false }
+        Self { code, pointer, includes_multicast: false }
     }
 
-    /// Of a next header that nobody knows.
+    /// An unrecognized next header.
     pub(crate) const fn next_header(pointer: usize) -> Self {
         Self::new(UNKNOWN_NEXT_HEADER, pointer)
     }
 
-    /// What is to be told of a packet that was dropped; `None` if that is nothing.
+    /// The problem to report about a dropped packet, if any.
     pub(crate) fn of(packet: &[u8]) -> Option<Self> {
         match packet.first()? >> 4 {
             4 => problem_v4(packet),
@@ -44,7 +44,7 @@ impl Problem {
     }
 }
 
-/// An option whose length cannot be true (RFC 1122 section 3.2.2.5).
+/// An option with an invalid length (RFC 1122 section 3.2.2.5).
 fn problem_v4(packet: &[u8]) -> Option<Problem> {
     let end = usize::from(Ipv4Packet::new_checked(packet).ok()?.header_len());
     let options = packet.get(IPV4_HEADER_LEN..end)?;
@@ -57,7 +57,7 @@ fn problem_v6(packet: &[u8]) -> Option<Problem> {
     for Header { protocol, at, named_at } in chain {
         let rest = packet.get(at..)?;
         match protocol {
-            // It may come right behind the IPv6 header alone (RFC 8200 section 4.1).
+            // Allowed right after the IPv6 header only (RFC 8200 section 4.1).
             IpProtocol::HopByHop if at != IPV6_HEADER_LEN => {
                 return Some(Problem::next_header(named_at));
             }
@@ -67,7 +67,7 @@ fn problem_v6(packet: &[u8]) -> Option<Problem> {
                     return option_problem(at + 2 + offset, action);
                 }
             }
-            // Of whatever type: none is forwarded here (RFC 8200 section 4.4).
+            // Any type: a host does not forward (RFC 8200 section 4.4).
             IpProtocol::Ipv6Route if *rest.get(3)? != 0 => {
                 return Some(Problem::new(ERRONEOUS_FIELD, at + 2));
             }
@@ -82,16 +82,16 @@ fn problem_v6(packet: &[u8]) -> Option<Problem> {
     None
 }
 
-/// What the two highest bits of an unknown option ask for (RFC 8200 section 4.2).
+/// The action of an unknown option, its two highest bits (RFC 8200 section 4.2).
 fn option_problem(pointer: usize, action: u8) -> Option<Problem> {
     match action {
-        2 => Some(Problem { is_told_of_many: true, ..Problem::new(UNKNOWN_OPTION, pointer) }),
+        2 => Some(Problem { includes_multicast: true, ..Problem::new(UNKNOWN_OPTION, pointer) }),
         3 => Some(Problem::new(UNKNOWN_OPTION, pointer)),
         _ => None,
     }
 }
 
-/// RFC 8200 section 4.5.
+/// The problem of a fragment (RFC 8200 section 4.5).
 fn fragment_problem(packet: &[u8], at: usize) -> Option<Problem> {
     let end = Ipv6Packet::new_checked(packet).ok()?.total_len();
     let header = packet.get(at..at + 8)?;
@@ -110,8 +110,8 @@ fn fragment_problem(packet: &[u8], at: usize) -> Option<Problem> {
     is_incomplete.then_some(Problem::new(INCOMPLETE_HEADERS, 0))
 }
 
-/// Whether a packet is an ICMP error, of which there must be no other (RFC 1122 section 3.2.2,
-/// RFC 4443 section 2.4(e)), as far as can be seen.
+/// Whether a packet is an ICMP error, which must not cause another (RFC 1122 section 3.2.2, RFC
+/// 4443 section 2.4(e)).
 pub(crate) fn is_icmp_error(packet: &[u8]) -> bool {
     match packet.first().map(|first| first >> 4) {
         Some(4) => {
@@ -120,14 +120,14 @@ pub(crate) fn is_icmp_error(packet: &[u8]) -> bool {
                 && matches!(packet.payload().first(), Some(3 | 4 | 5 | 11 | 12))
         }
         _ => Chain::new(packet).into_iter().flatten().any(|header| {
-            // Errors have a zero for the highest bit; a redirect counts as one.
+            // The highest bit of an error's type is 0; a redirect counts as an error.
             header.protocol == IpProtocol::Icmpv6
                 && packet.get(header.at).is_some_and(|kind| *kind < 128 || *kind == 137)
         }),
     }
 }
 
-/// Where an IPv6 packet says what the header is that nobody knows.
+/// Offset of the next header field that names the unrecognized header.
 pub(crate) fn last_next_header_at(packet: &[u8]) -> usize {
     Chain::new(packet)
         .and_then(|chain| chain.last())
@@ -138,13 +138,13 @@ pub(crate) fn last_next_header_at(packet: &[u8]) -> usize {
 #[derive(Debug, Clone, Copy)]
 struct Header {
     protocol: IpProtocol,
-    /// Where it begins.
+    /// Its offset in the packet.
     at: usize,
-    /// Where the header before it says what it is.
+    /// Offset of the next header field that names it.
     named_at: usize,
 }
 
-/// The headers of an IPv6 packet behind the first, as far as they are there and known.
+/// The extension headers of an IPv6 packet, up to an unknown or truncated one.
 struct Chain<'a> {
     packet: &'a [u8],
     next: Option<Header>,
@@ -158,14 +158,14 @@ impl<'a> Chain<'a> {
         Some(Self { packet, next, left: header::EXTENSION_HEADERS_MAX + 1 })
     }
 
-    /// The header behind `header`; `None` if that is none of the extension headers, or cut off.
+    /// The header after `header`; `None` if it is not an extension header, or truncated.
     fn behind(&self, header: Header) -> Option<Header> {
         let rest = self.packet.get(header.at..)?;
         let len = match header.protocol {
             IpProtocol::HopByHop | IpProtocol::Ipv6Opts | IpProtocol::Ipv6Route => {
                 8 * (usize::from(*rest.get(1)?) + 1)
             }
-            // What follows in a fragment that is not the first is no header.
+            // A fragment other than the first has no header after this.
             IpProtocol::Ipv6Frag if *rest.get(2)? == 0 && *rest.get(3)? & !7 == 0 => 8,
             _ => return None,
         };

@@ -7,12 +7,12 @@ use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
-/// A route: where to, and over which router.
+/// A route: destinations and their gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Route {
-    /// The destinations that it is for. A prefix of length 0 makes it a default route.
+    /// The destinations. A prefix of length 0 makes it a default route.
     pub destination: IpNet,
-    /// The router; `None` if the destinations are on the link itself.
+    /// The gateway; `None` if the destinations are on the link itself.
     pub gateway: Option<IpAddr>,
 }
 
@@ -41,8 +41,8 @@ impl Route {
     }
 }
 
-/// The routes of a stack in the order of a lookup, computed anew when an address or a route
-/// changes: a packet costs one binary search for each prefix length that occurs.
+/// The routes of a stack in the order of a lookup, rebuilt when an address or a route changes: a
+/// lookup is one binary search for each prefix length in use.
 ///
 /// There are no metrics, since there is one link. Where a connected network and a route with a
 /// gateway have the same destinations, the metrics of Linux decide: in IPv4 both have 0, and the
@@ -61,7 +61,7 @@ pub(crate) struct Table {
 #[derive(Debug, Default)]
 struct Fib {
     entries: Vec<Entry>,
-    /// Where the entries of each prefix length are.
+    /// The range of entries of each prefix length.
     lengths: Vec<(u8, Range<usize>)>,
 }
 
@@ -89,7 +89,7 @@ impl Table {
             let connected = Entry { source: Some(own.addr()), ..entry(IpNet::V4(*own), None) };
             match v4.iter_mut().find(|known| known.is_to(&connected)) {
                 Some(route) if route.gateway.is_some() => {}
-                // On the link anyhow, and the address of the network is the better source.
+                // On the link anyway, and the network's own address is the better source.
                 Some(route) => *route = connected,
                 None => v4.push(connected),
             }
@@ -109,13 +109,13 @@ impl Table {
         Self { v4: Fib::new(v4), v6: Fib::new(v6), broadcasts, primaries }
     }
 
-    /// The route that a packet to `destination` takes.
+    /// The route for `destination`.
     pub(crate) fn lookup(&self, destination: IpAddr) -> Option<&Entry> {
         self.fib(destination).lookup(left_aligned(destination))
     }
 
-    /// Whether a route leads to `gateway` that has no gateway itself: there is no recursion. Linux
-    /// skips routes with gateways in IPv4, and in IPv6 takes them for an answer. An IPv6 link-local
+    /// Whether the route to `gateway` has no gateway itself: there is no recursion. Linux skips
+    /// routes with gateways in IPv4, and in IPv6 the longest prefix decides. An IPv6 link-local
     /// gateway is always on the link.
     pub(crate) fn is_on_link(&self, gateway: IpAddr) -> bool {
         let mut covering = self.fib(gateway).covering(left_aligned(gateway));
@@ -137,7 +137,7 @@ impl Table {
     /// it, of a gateway the address on the gateway's network, otherwise the first one
     /// (`inet_select_addr` of Linux).
     ///
-    /// Multicast, and what no route covers, is sent from the first one.
+    /// Multicast, and destinations without a route, use the first one.
     pub(crate) fn source_v4(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
         let first = self.primaries.first().map(Ipv4Net::addr);
         if let Some((_, source)) = self.broadcasts.iter().find(|(it, _)| *it == destination) {
@@ -149,8 +149,8 @@ impl Table {
         self.lookup(destination.into()).map_or(first, |entry| entry.source)
     }
 
-    /// The source of a packet to an address of the stack's own: the primary one of its network,
-    /// which is the source of the local route on Linux.
+    /// The source of a packet to an own address: the primary one of its network, which is the
+    /// source of the local route on Linux.
     pub(crate) fn source_of_own(&self, own: Ipv4Net) -> Ipv4Addr {
         let primary = self.primaries.iter().find(|primary| primary.trunc() == own.trunc());
         primary.map_or(own.addr(), Ipv4Net::addr)
@@ -210,8 +210,8 @@ fn entry_v4(route: &Route, primaries: &[Ipv4Net]) -> Option<Entry> {
     Some(Entry { source, ..entry(destination.into(), route.gateway) })
 }
 
-/// The IPv4 addresses that are the first of their network. The others are *secondary*: nothing is
-/// sent from them unless a socket is bound to them.
+/// The IPv4 addresses that are the first of their network. The others are *secondary*: a source
+/// only of sockets bound to them.
 fn primaries(addresses: &[IpNet]) -> Vec<Ipv4Net> {
     let mut primaries: Vec<Ipv4Net> = Vec::new();
     for address in addresses {
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn no_route_covers_what_no_prefix_does() {
+    fn lookup_without_matching_prefix_finds_no_route() {
         let table = table(&["10.0.0.2/24", "fd00::2/64"], &[]);
 
         assert_eq!(via(&table, "169.254.1.1"), None);

@@ -1,12 +1,11 @@
-//! Which of the stack's own addresses an IPv6 packet is sent from. In IPv4 that is a matter of the
-//! route.
+//! IPv6 source address selection. In IPv4 the route determines the source.
 
 use ipnet::Ipv6Net;
 use std::cmp::Ordering;
 use std::net::Ipv6Addr;
 
-/// The IPv6 source address for a destination (RFC 6724 section 5). `is_deprecated` tells addresses
-/// that new connections should not use (RFC 4862 section 5.5.4).
+/// The IPv6 source address for a destination (RFC 6724 section 5). `is_deprecated` is true of
+/// addresses that new connections should not use (RFC 4862 section 5.5.4).
 ///
 /// Rules 4 (home addresses), 5 and 5.5 (interfaces and next hops) and 7 (temporary addresses) never
 /// decide: a stack has one link, no mobility and no temporary addresses. The RFC leaves ties open;
@@ -136,7 +135,7 @@ mod tests {
     fn rule_8_longest_common_prefix_within_the_own_one() {
         let own = ["2001:db8:1::2/64", "2001:db8:2::2/64"];
         assert_eq!(source(&own, "2001:db8:1:7::1"), "2001:db8:1::2");
-        // Beyond the own prefix nothing counts, and the last that was added wins.
+        // Bits beyond the own prefix do not count, and the address added last wins.
         assert_eq!(source(&["2001:db8::7/32", "2001:db8::2/32"], "2001:db8::6"), "2001:db8::2");
     }
 }

@@ -195,7 +195,7 @@ impl Netstack {
     }
 
     fn round<L: Link>(&mut self, link: &mut L) -> bool {
-        self.ip.link_is(link.capabilities());
+        self.ip.set_link_capabilities(link.capabilities());
         self.ip.set_carrier(&self.cx, link.has_carrier());
         self.ip.outgoing.link_is_full = false;
         self.ip.update_link(&self.cx);

@@ -228,7 +228,7 @@ fn send<L: Link>(
     link: &mut L,
 ) -> Result<(), Error> {
     let to = addressing::canonical(to);
-    let way = ip.addressing.next_hop(to.ip())?;
+    let next_hop = ip.addressing.next_hop(to.ip())?;
     let source = match local.ip().to_canonical() {
         own if own.is_unspecified() => ip.addressing.source_for(to.ip())?,
         own => own,
@@ -240,7 +240,7 @@ fn send<L: Link>(
     let header = (ends, PROTOCOL, HOP_LIMIT, 0);
     let ports = (local.port(), to.port());
     let len = datagram::HEADER_BYTES + payload.len();
-    ip.send_transport(cx, way, header, len, link, |buffer| {
+    ip.send_transport(cx, next_hop, header, len, link, |buffer| {
         datagram::write(buffer, ends, ports, coverage, payload);
     })
 }
