@@ -16,7 +16,7 @@ use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
 
 impl DatagramLayer {
-    /// Hands an answer over. If nobody waits for it, what it is about is undone.
+    /// Delivers an answer. If its requester is gone, the command is undone.
     fn reply(
         &mut self,
         cx: &mut Context,
@@ -29,7 +29,7 @@ impl DatagramLayer {
         }
     }
 
-    /// Undoes what an answer is about that nobody received.
+    /// Undoes the command of an undelivered answer.
     pub(crate) fn take_back(&mut self, cx: &mut Context, undelivered: Undelivered) {
         let Some(SocketQueue::Datagram(queue)) = undelivered.queue else { return };
         let back = match undelivered.response {
@@ -47,7 +47,7 @@ impl DatagramLayer {
             Response::Raw(raw::Response::Received { packet }) => {
                 datagram(SocketAddr::new(queue.local_address().ip(), 0), packet)
             }
-            // A fresh socket.
+            // A new socket.
             _ => return queue.close(),
         };
         queue.unread(back, &mut cx.wakes);
@@ -170,7 +170,7 @@ impl DatagramLayer {
         Outcome::Later
     }
 
-    /// Answers the receive commands that wait for a socket, as far as there are datagrams.
+    /// Answers the waiting receive commands of a socket, as far as there are datagrams.
     pub(crate) fn retry_parked_datagram(&mut self, cx: &mut Context, id: SocketId) {
         while let Some(socket) = self.sockets.get_mut(id) {
             socket.parked.retain(|(_, responder)| !responder.is_abandoned());

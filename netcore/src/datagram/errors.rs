@@ -40,7 +40,7 @@ impl DatagramLayer {
         let quoted = &report.quoted;
         match quoted.protocol {
             IpProtocol::Udp => {
-                // Only a connected socket knows what the error is about.
+                // Only a connected socket can attribute the error to a destination.
                 if let (Some(socket), _, true) = self.udp_sender(report) {
                     let queue = socket.queue.clone();
                     queue.set_error(error, &mut cx.wakes);
@@ -61,8 +61,8 @@ impl DatagramLayer {
         }
     }
 
-    /// Whether a packet that was too big for its path may be one of a socket that is there; tells
-    /// the socket if it has asked to know.
+    /// Whether an existing socket may have sent the packet that was too big; sets the socket's
+    /// error if it forbids fragmentation.
     fn has_sent(&mut self, cx: &mut Context, report: &IcmpReport) -> bool {
         let quoted = &report.quoted;
         let version = version_of(quoted.source);
@@ -86,8 +86,8 @@ impl DatagramLayer {
         }
     }
 
-    /// The UDP socket that has sent a packet, whether it has no peer, and whether the packet went
-    /// to its peer.
+    /// The UDP socket that sent a packet, whether it is unconnected, and whether the packet went to
+    /// its peer.
     fn udp_sender(&mut self, report: &IcmpReport) -> (Option<&mut DatagramSocket>, bool, bool) {
         let (local, remote) = report.ends();
         let Some(socket) = self.ports.find(local).and_then(|id| self.sockets.get_mut(id)) else {

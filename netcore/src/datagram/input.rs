@@ -1,4 +1,4 @@
-//! From a packet to the queues of its sockets.
+//! Received packets into the queues of their sockets.
 
 use crate::binding::BoundTo;
 use crate::context::Context;
@@ -17,7 +17,7 @@ use crate::wire::{UDP_HEADER_LEN, UdpPacket};
 use std::net::SocketAddr;
 
 impl DatagramLayer {
-    /// Shows a packet to the raw sockets of its protocol; `None` if there are none.
+    /// Delivers a copy of a packet to the raw sockets of its protocol; `None` if there are none.
     pub(crate) fn deliver_raw(
         &mut self,
         cx: &mut Context,
@@ -38,8 +38,8 @@ impl DatagramLayer {
         Some(self.deliver_to_all(cx, ip, sockets, &datagram, kept))
     }
 
-    /// Puts a copy of a datagram, whose payload keeps `kept` bytes alive, into the queue of each of
-    /// these sockets.
+    /// Appends a copy of a datagram, whose payload keeps `kept` bytes alive, to the queue of each
+    /// of these sockets.
     fn deliver_to_all(
         &mut self,
         cx: &mut Context,
@@ -78,7 +78,7 @@ impl DatagramLayer {
             UdpPacket::new_checked(packet.payload()).map_err(|_| DropReason::Malformed)?;
         let (source, destination) = (packet.header.source, packet.header.destination);
         if !packet.is_checksum_good {
-            // Only IPv4 may do without (RFC 8200 section 8.1).
+            // Only IPv4 allows no checksum (RFC 8200 section 8.1).
             if destination.is_ipv6() && datagram.checksum() == 0 {
                 return Err(DropReason::NoChecksum);
             }
@@ -99,7 +99,7 @@ impl DatagramLayer {
             ..Datagram::new(SocketAddr::new(source, from), payload)
         };
         if !ip.addressing.is_local(destination) {
-            // To many: every socket on the port gets one, of a group every member.
+            // Broadcast: every socket on the port gets a copy; multicast: every member.
             let members = ip.groups.get(&destination);
             let takes = |to: BoundTo, id: SocketId| {
                 let is_member = members.is_some_and(|members| members.contains(&id));
@@ -115,7 +115,7 @@ impl DatagramLayer {
         }
         match self.ports.find(SocketAddr::new(destination, port)) {
             Some(id) => match self.deliver(cx, id, received, kept) {
-                // Of somebody else than the socket's peer, or the socket is closing.
+                // Not from the socket's peer, or the socket is closing.
                 Err(DropReason::NoListener) if !is_raw => {
                     Err(ip.answer_port_unreachable(cx, &packet, link))
                 }
@@ -145,7 +145,7 @@ impl DatagramLayer {
         self.deliver(cx, id, datagram, kept)
     }
 
-    /// Puts a datagram, whose payload keeps `kept` bytes alive, into a socket's queue.
+    /// Appends a datagram, whose payload keeps `kept` bytes alive, to a socket's queue.
     pub(crate) fn deliver(
         &mut self,
         cx: &mut Context,

@@ -27,7 +27,7 @@ impl DatagramLayer {
         !self.raw.is_empty()
     }
 
-    /// Has a socket send what is queued, and then ends it.
+    /// Closes a socket once its queued datagrams are sent.
     pub(crate) fn shut(&mut self, cx: &mut Context, id: SocketId) {
         if let Some(socket) = self.sockets.get_mut(id) {
             socket.is_orphan = true;
@@ -35,7 +35,7 @@ impl DatagramLayer {
         }
     }
 
-    /// Ends a socket that has panicked, or only the datagram that it was sending.
+    /// Ends a socket after a panic, or only the datagram being sent.
     pub(crate) fn end_broken(
         &mut self,
         cx: &mut Context,

@@ -1,4 +1,4 @@
-//! From the queue of a socket to a packet.
+//! Queued datagrams into packets.
 
 use crate::command::raw::Version;
 use crate::command::udp;
@@ -22,11 +22,11 @@ use crate::wire::{
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Datagrams that one socket may send before it is another's turn.
+/// Datagrams that one socket may send before the next socket's turn.
 const QUANTUM_DATAGRAMS: usize = 64;
 
 impl DatagramLayer {
-    /// Sends what a socket's handle has queued, up to its quantum.
+    /// Sends queued datagrams of a socket, up to its quantum.
     pub(crate) fn serve_datagram<L: Link>(
         &mut self,
         cx: &mut Context,
@@ -39,7 +39,7 @@ impl DatagramLayer {
         };
         let queue = socket.queue.clone();
         for _ in 0..QUANTUM_DATAGRAMS {
-            // Asked first: what was taken out of the queue must be sent.
+            // Checked first: a datagram taken out of the queue must be sent.
             let link_way = NextHop::Link(queue.bound_address().ip());
             let mut output = Output { link, state: &mut ip.outgoing };
             if !output.has_room(link_way) || !output.has_room(NextHop::Own) {
@@ -48,7 +48,7 @@ impl DatagramLayer {
             }
             let Some((datagram, options)) = queue.take_to_send(&mut cx.wakes) else {
                 if self.sockets.get_mut(id).is_some_and(|socket| socket.is_orphan) {
-                    // Without a shutdown there is no handle left to learn it.
+                    // Without a shutdown there is no handle left to report it to.
                     let reason = if cx.is_shut_down { Error::StackGone } else { Error::Closed };
                     self.remove_datagram(cx, ip, id, reason);
                 }
@@ -57,7 +57,7 @@ impl DatagramLayer {
             };
             cx.at_work.is_sending = true;
             if let Err(error) = self.send_datagram(cx, ip, &queue, datagram, options, link) {
-                // As on a kernel: the sender learns of it with its next call.
+                // As on Linux: the sender's next call returns it.
                 queue.set_error(error, &mut cx.wakes);
             }
             cx.at_work.is_sending = false;
@@ -90,16 +90,16 @@ impl DatagramLayer {
         let hop_limit = datagram.hop_limit.or(own_limit).unwrap_or(ip::HOP_LIMIT);
         let local = datagram.local.unwrap_or(queue.bound_address());
         let source = self.source_of(ip, local.ip().to_canonical(), peer.ip())?;
-        let ends = (source, peer.ip());
+        let addresses = (source, peer.ip());
         let payload = &datagram.payload;
         match kind {
             Kind::Udp { port, .. } => {
                 let port = if port == 0 { local.port() } else { port };
                 let len = UDP_HEADER_LEN + payload.len();
                 if options.dont_fragment && next_hop != NextHop::Own {
-                    self.check_fits(cx, ip, ends, len)?;
+                    self.check_fits(cx, ip, addresses, len)?;
                 }
-                let header = (ends, IpProtocol::Udp, hop_limit, options.traffic_class);
+                let header = (addresses, IpProtocol::Udp, hop_limit, options.traffic_class);
                 let write = |buffer: &mut [u8]| {
                     let mut out = UdpPacket::new_unchecked(buffer);
                     out.set_src_port(port);
@@ -118,7 +118,7 @@ impl DatagramLayer {
                     IpAddr::V4(_) => (IpProtocol::Icmp, peer.port()),
                     IpAddr::V6(_) => (IpProtocol::Icmpv6, peer.port()),
                 };
-                let header = (ends, protocol, hop_limit, options.traffic_class);
+                let header = (addresses, protocol, hop_limit, options.traffic_class);
                 ip.send_transport(
                     cx,
                     next_hop,
@@ -134,7 +134,7 @@ impl DatagramLayer {
         }
     }
 
-    /// The address that a datagram of a socket on `bound` has as its source.
+    /// The source address of a datagram from a socket bound to `bound`.
     fn source_of(&self, ip: &IpLayer, bound: IpAddr, peer: IpAddr) -> Result<IpAddr, Error> {
         let source = match bound {
             bound if !self.is_source(ip, bound) => self.datagram_source(ip, peer)?,
@@ -149,14 +149,14 @@ impl DatagramLayer {
         Ok(source)
     }
 
-    /// Whether datagrams of a socket that is bound to this address have it as their source. Those
-    /// of groups, of broadcasts and of all addresses are none.
+    /// Whether a socket bound to this address sends from it. Not so for multicast, broadcast and
+    /// wildcard addresses.
     pub(crate) fn is_source(&self, ip: &IpLayer, bound: IpAddr) -> bool {
         !bound.is_unspecified() && !bound.is_multicast() && !ip.addressing.is_broadcast(bound)
     }
 
-    /// The address to send a datagram from. Who has none yet may ask everybody for one (RFC 1122
-    /// section 3.2.1.3(a)).
+    /// The source address of a datagram. A stack without an address may broadcast from 0.0.0.0 (RFC
+    /// 1122 section 3.2.1.3(a)).
     pub(crate) fn datagram_source(
         &self,
         ip: &IpLayer,
@@ -171,7 +171,7 @@ impl DatagramLayer {
         }
     }
 
-    /// Whether sockets of this stack are to hear what is sent to `group`.
+    /// Whether sockets of this stack receive packets sent to `group`.
     fn has_members(&self, ip: &mut IpLayer, group: IpAddr, options: udp::Options) -> bool {
         let comes_back = match group {
             IpAddr::V4(_) => options.multicast_loop_v4,
@@ -180,16 +180,16 @@ impl DatagramLayer {
         comes_back && ip.groups.contains_key(&group)
     }
 
-    /// Whether a transport packet of `len` bytes fits into one packet on its way.
+    /// Checks that a transport packet of `len` bytes fits the path MTU.
     fn check_fits(
         &self,
         cx: &mut Context,
         ip: &mut IpLayer,
-        ends: (IpAddr, IpAddr),
+        addresses: (IpAddr, IpAddr),
         len: usize,
     ) -> Result<(), Error> {
-        let header = if ends.0.is_ipv4() { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN };
-        if header + len > ip.mtu_to(cx.now, ends.1) {
+        let header = if addresses.0.is_ipv4() { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN };
+        if header + len > ip.mtu_to(cx.now, addresses.1) {
             return Err(Error::MessageTooLarge);
         }
         Ok(())

@@ -10,22 +10,22 @@ use crate::sync::Arc;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
-/// A socket without connections. What it receives goes straight to the handle's queue.
+/// A datagram socket. Received datagrams go straight to the handle's queue.
 #[derive(Debug)]
 pub(crate) struct DatagramSocket {
     pub(crate) queue: Arc<DatagramQueue>,
-    /// The handle is gone: the socket goes once its queue is sent.
+    /// The handle is gone: the socket is removed once its queue is sent.
     pub(crate) is_orphan: bool,
-    /// The multicast groups that the stack knows it to be in.
+    /// The multicast groups that the IP layer has it in.
     pub(crate) groups: Vec<IpAddr>,
-    /// Receive commands that wait, with the length they cut at.
+    /// Waiting receive commands, with their maximum length.
     pub(crate) parked: VecDeque<(Option<usize>, Responder)>,
 }
 
-/// What kind of datagrams a socket is for.
+/// The kind of a datagram socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Port 0 stands for all that no other socket has.
+    /// Port 0 stands for every port without a socket of its own.
     Udp {
         to: BoundTo,
         port: u16,
@@ -55,11 +55,11 @@ impl Kind {
         }
     }
 
-    /// Whether datagrams can be sent from `local`, as far as the port is concerned.
+    /// Checks the port of the source `local`.
     pub(crate) fn check_local(self, local: Option<SocketAddr>) -> Result<(), Error> {
         let port = local.map_or(0, |local| local.port());
         let is_ours = match self {
-            // The ports that no other socket has.
+            // A socket on every remaining port.
             Self::Udp { port: 0, .. } => port != 0,
             Self::Udp { port: own, .. } => port == 0 || port == own,
             Self::Ping { .. } | Self::Raw { .. } => true,
@@ -67,7 +67,7 @@ impl Kind {
         if is_ours { Ok(()) } else { Err(Error::AddressNotAvailable) }
     }
 
-    /// Whether datagrams can be sent to `peer` at all.
+    /// Checks that `peer` is a valid destination.
     pub(crate) fn check_peer(self, peer: SocketAddr) -> Result<(), Error> {
         let address = peer.ip().to_canonical();
         let takes_family = match self {

@@ -1,4 +1,4 @@
-//! Making and removing UDP, ping and raw sockets.
+//! Creation and removal of UDP, ping and raw sockets.
 
 use crate::binding::Families;
 use crate::command::raw::Version;
@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 impl DatagramLayer {
-    /// Makes a UDP socket; returns its id, its address and its queue.
+    /// Creates a UDP socket; returns its id, its address and its queue.
     pub(crate) fn bind_udp(
         &mut self,
         cx: &mut Context,
@@ -43,7 +43,7 @@ impl DatagramLayer {
         Ok((udp::Response::Bound { handle: id, local }, queue))
     }
 
-    /// Makes a UDP socket for the ports that no other has.
+    /// Creates a UDP socket for all ports without a socket of their own.
     pub(crate) fn bind_udp_rest(
         &mut self,
         cx: &mut Context,
@@ -63,7 +63,7 @@ impl DatagramLayer {
         Ok((udp::Response::Bound { handle: id, local }, self.datagram_queue(id)))
     }
 
-    /// Makes a ping socket.
+    /// Creates a ping socket.
     pub(crate) fn open_ping(
         &mut self,
         cx: &mut Context,
@@ -90,7 +90,7 @@ impl DatagramLayer {
         Ok((icmp::Response::Opened { handle: id, identifier }, self.datagram_queue(id)))
     }
 
-    /// Makes a raw socket.
+    /// Creates a raw socket.
     pub(crate) fn open_raw(
         &mut self,
         cx: &mut Context,
@@ -124,7 +124,7 @@ impl DatagramLayer {
         self.sockets.get_mut(id).expect("it was just inserted").queue.clone()
     }
 
-    /// Looks at what the handle of a datagram socket rang for.
+    /// Handles the events of a datagram socket's handle.
     pub(crate) fn attend_datagram(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
@@ -134,11 +134,11 @@ impl DatagramLayer {
         if events.contains(Events::CLOSE) {
             socket.is_orphan = true;
             if socket.queue.queued().1 == 0 {
-                // Its port is free for whoever asks next.
+                // Its port is free at once.
                 self.remove_datagram(cx, ip, id, Error::Closed);
                 return;
             }
-            // What is still to be sent keeps nobody else from the port.
+            // Datagrams still queued do not keep the port bound.
             if let Kind::Udp { port, .. } = socket.queue.kind() {
                 self.ports.release(port, id);
             }
@@ -150,8 +150,8 @@ impl DatagramLayer {
         cx.mark(id);
     }
 
-    /// Takes a socket into exactly these multicast groups. No router or switch is told (RFC 3376,
-    /// RFC 3810): what the link carries to a group is heard.
+    /// Sets the multicast groups of a socket. Sends no IGMP or MLD report (RFC 3376, RFC 3810): the
+    /// stack receives whatever the link carries to a group.
     fn set_groups(&mut self, ip: &mut IpLayer, id: SocketId, groups: Vec<IpAddr>) {
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
@@ -176,7 +176,7 @@ impl DatagramLayer {
         }
     }
 
-    /// Removes a datagram socket and everything that leads to it.
+    /// Removes a datagram socket and its entries in all tables.
     pub(crate) fn remove_datagram(
         &mut self,
         cx: &mut Context,
@@ -206,7 +206,7 @@ impl DatagramLayer {
         }
         socket.queue.finish(reason, &mut cx.wakes);
         for (_, responder) in socket.parked {
-            // Nobody to tell is nothing to undo.
+            // A requester that is gone leaves nothing to undo.
             let _ = responder.answer(Err(reason));
         }
     }

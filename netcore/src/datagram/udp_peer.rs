@@ -29,7 +29,7 @@ impl DatagramLayer {
         if ip.addressing.is_broadcast(peer.ip()) && !queue.options().broadcast {
             return Err(Error::BroadcastForbidden);
         }
-        // A socket for all ports has no address of its own, whoever its peer is.
+        // A socket for all ports has no address of its own, connected or not.
         let chooses = bound.port() != 0 && !self.is_source(ip, bound.ip().to_canonical());
         let source = match source {
             source @ Some(_) => source,
@@ -39,7 +39,7 @@ impl DatagramLayer {
         if source.is_some_and(|source| source.to_canonical().is_ipv4() != peer.is_ipv4()) {
             return Err(Error::WrongFamily);
         }
-        // In the form in which the socket's received datagrams say it.
+        // In the form of the socket's received datagrams, possibly IPv4-mapped.
         let in_form = |address| if bound.is_ipv6() { mapped(address) } else { address };
         let source = source.map(|source| in_form(SocketAddr::new(source, 0)).ip());
         queue.connect(in_form(peer), source);

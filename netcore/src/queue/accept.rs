@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::task::{Poll, Waker};
 
-/// What a TCP listener and its handle share: connections whose handshake is done, or the SYNs that
-/// it [holds](crate::tcp::OnSyn::Hold), oldest first.
+/// The queue between a TCP listener and its handle: established connections, or
+/// [held](crate::tcp::OnSyn::Hold) SYNs, oldest first.
 ///
-/// A connection leaves the queue only into the hands of a caller, so giving up waiting loses none.
-/// This type is for those who build handles. All methods return at once.
+/// A connection leaves the queue only as the return value of a call, so a cancelled wait loses
+/// none. For the implementation of handles; no method blocks.
 #[derive(Debug)]
 pub struct AcceptQueue {
     bell: Bell,
@@ -26,7 +26,7 @@ pub struct AcceptQueue {
 #[derive(Debug, Default)]
 struct State {
     connections: VecDeque<Arc<StreamQueue>>,
-    /// By ticket, so that one that has ended makes room wherever it stands.
+    /// By ticket, so that an ended one is removed from any position.
     held: BTreeMap<u64, Arc<HeldSyn>>,
     closed: Option<Error>,
     waiters: Waiters,
@@ -44,11 +44,11 @@ impl AcceptQueue {
         self.local
     }
 
-    /// Takes the oldest connection. It is the caller's to [close](StreamQueue::close).
+    /// Takes the oldest connection. The caller must [close](StreamQueue::close) it.
     ///
     /// # Errors
     ///
-    /// [`Error::WouldBlock`] if none waits; otherwise why the listener ended.
+    /// [`Error::WouldBlock`] if none waits; otherwise the error that ended the listener.
     pub fn try_accept(&self) -> Result<Arc<StreamQueue>, Error> {
         let mut state = self.state.lock();
         match (state.connections.pop_front(), state.closed) {
@@ -58,12 +58,11 @@ impl AcceptQueue {
         }
     }
 
-    /// Takes the oldest SYN that is held. It is the caller's to admit or
-    /// [refuse](HeldSyn::refuse).
+    /// Takes the oldest held SYN. The caller must admit or [refuse](HeldSyn::refuse) it.
     ///
     /// # Errors
     ///
-    /// [`Error::WouldBlock`] if none waits; otherwise why the listener ended.
+    /// [`Error::WouldBlock`] if none waits; otherwise the error that ended the listener.
     pub fn try_held(&self) -> Result<Arc<HeldSyn>, Error> {
         let mut state = self.state.lock();
         match (state.held.pop_first(), state.closed) {
@@ -73,8 +72,9 @@ impl AcceptQueue {
         }
     }
 
-    /// Whether [`try_accept`](Self::try_accept) or [`try_held`](Self::try_held) would give
-    /// something else than [`Error::WouldBlock`]; if not, `waker` is kept and woken when that may have changed.
+    /// Whether [`try_accept`](Self::try_accept) or [`try_held`](Self::try_held) returns something
+    /// other than [`Error::WouldBlock`]; if not, `waker` is registered and woken when that may have
+    /// changed.
     pub fn poll_acceptable(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut state = self.state.lock();
         if !state.connections.is_empty() || !state.held.is_empty() || state.closed.is_some() {
@@ -84,12 +84,12 @@ impl AcceptQueue {
         Poll::Pending
     }
 
-    /// Forgets a waiter.
+    /// Removes a waiter.
     pub fn forget(&self, key: &WaitKey) {
         self.state.lock().waiters.remove(key);
     }
 
-    /// Ends the listener: connections still queued are reset, new ones refused.
+    /// Closes the listener: queued connections are reset, new ones refused.
     pub fn close(&self) {
         self.bell.ring(Events::CLOSE);
     }
@@ -110,14 +110,14 @@ impl AcceptQueue {
         state.connections.len() + state.held.len()
     }
 
-    /// Adds a SYN that is held, or puts one back that was taken but never reached anybody.
+    /// Adds a held SYN, or puts back one that was taken but not delivered.
     pub(crate) fn hold(&self, held: Arc<HeldSyn>, wakes: &mut Vec<Waker>) {
         let mut state = self.state.lock();
         state.held.insert(held.ticket(), held);
         state.waiters.wake(wakes);
     }
 
-    /// Takes a SYN out that is not held any more.
+    /// Removes a SYN that is no longer held.
     pub(crate) fn forget_held(&self, ticket: u64) {
         self.state.lock().held.remove(&ticket);
     }
@@ -128,14 +128,14 @@ impl AcceptQueue {
         state.waiters.wake(wakes);
     }
 
-    /// Puts a connection that was taken but never reached anybody back in front.
+    /// Puts a connection that was taken but not delivered back in front.
     pub(crate) fn unaccept(&self, connection: Arc<StreamQueue>, wakes: &mut Vec<Waker>) {
         let mut state = self.state.lock();
         state.connections.push_front(connection);
         state.waiters.wake(wakes);
     }
 
-    /// Ends the queue and hands out what nobody accepted.
+    /// Ends the queue and returns the connections not accepted.
     pub(crate) fn finish(
         &self,
         reason: Error,

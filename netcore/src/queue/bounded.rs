@@ -1,9 +1,9 @@
-//! Datagrams that wait, up to a number of bytes.
+//! A queue of datagrams bounded in bytes.
 
 use super::datagram::Datagram;
 use std::collections::VecDeque;
 
-/// Datagrams up to a number of bytes.
+/// A queue of datagrams bounded in bytes.
 #[derive(Debug)]
 pub(super) struct Bounded {
     datagrams: VecDeque<Queued>,
@@ -11,20 +11,19 @@ pub(super) struct Bounded {
     bytes_max: usize,
 }
 
-/// A datagram, and what is counted for it.
+/// A datagram, and the bytes counted for it.
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) datagram: Datagram,
     pub(super) bytes: usize,
 }
 
-/// What one queued datagram costs besides its payload, for the bound on the queue's bytes: its
-/// place, of which a growing queue has up to two for each datagram, and the allocation of the
-/// payload with its reference count.
+/// Overhead counted for a queued datagram, in bytes: its slot, of which a growing queue has up to
+/// two for each datagram, and the allocation of the payload with its reference count.
 pub(super) const OVERHEAD: usize = 2 * size_of::<Queued>() + PAYLOAD_OVERHEAD;
 const PAYLOAD_OVERHEAD: usize = 48;
 
-/// How many datagrams an idle queue keeps room for.
+/// Capacity that an idle queue keeps, in datagrams.
 const IDLE_CAPACITY: usize = 16;
 
 impl Bounded {
@@ -55,13 +54,13 @@ impl Bounded {
         let queued = self.datagrams.pop_front()?;
         self.bytes -= queued.bytes;
         if self.is_empty() && self.datagrams.capacity() > IDLE_CAPACITY {
-            // An idle socket gives the room of its last burst back.
+            // An idle socket frees the memory of its last burst.
             self.datagrams = VecDeque::new();
         }
         Some(queued)
     }
 
-    /// Puts a datagram that was taken back in front.
+    /// Puts a datagram back in front.
     pub(super) fn unread(&mut self, datagram: Datagram) {
         let bytes = OVERHEAD + datagram.payload.len();
         self.bytes += bytes;

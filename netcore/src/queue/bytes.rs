@@ -1,4 +1,4 @@
-//! A queue of bytes that takes copies or whole [`Bytes`], and costs little per small piece.
+//! A queue of bytes, as copies or as whole [`Bytes`], cheap for small pieces.
 
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -13,13 +13,13 @@ pub(crate) struct ByteQueue {
     chunks: VecDeque<Chunk>,
     tail: BytesMut,
     len: usize,
-    /// What the chunks keep alive.
+    /// Bytes of the buffers that the chunks keep alive.
     held: usize,
-    /// What the tail's next buffer will hold; doubles while small pieces keep coming.
+    /// Capacity of the tail's next buffer; doubles with each buffer filled by small pieces.
     next_tail: usize,
 }
 
-/// Bytes that are still to be read, and what was counted for the buffer that they are in.
+/// Unread bytes, and the bytes counted for their buffer.
 #[derive(Debug)]
 struct Chunk {
     bytes: Bytes,
@@ -117,7 +117,7 @@ impl ByteQueue {
         self.len
     }
 
-    /// How much memory is kept for them: a buffer counts until its last byte is read.
+    /// Memory kept alive, in bytes: a buffer counts until its last byte is read.
     pub(crate) fn held(&self) -> usize {
         self.held + self.tail.len()
     }

@@ -6,21 +6,21 @@ use bytes::Bytes;
 use std::fmt;
 use std::net::SocketAddr;
 
-/// One datagram on its way in or out.
+/// A received datagram, or one to send.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Datagram {
-    /// Where it came from, or goes to. Ping sockets keep the echo's sequence number in the port;
-    /// raw sockets leave the port 0.
+    /// The source of a received datagram, the destination of one to send. The port is the echo's
+    /// sequence number on ping sockets, 0 on raw sockets.
     pub peer: SocketAddr,
-    /// The stack's own address and port that it came to; of ping sockets the port is the echo's
-    /// identifier, of raw ones 0. On the way out `None` lets the stack choose the address, and port
-    /// 0 stands for the socket's; a socket that intercepts has none and needs both.
+    /// The stack's own address and port, to which it was sent; the port is the echo's identifier on
+    /// ping sockets, 0 on raw sockets. In a datagram to send, `None` lets the stack choose the
+    /// address and port 0 is the socket's; a socket for any port has none and needs both.
     pub local: Option<SocketAddr>,
-    /// The time to live or hop limit that it arrived with; on the way out `None` means the
-    /// socket's own.
+    /// The time to live or hop limit of a received datagram; in one to send `None` means the
+    /// socket's.
     pub hop_limit: Option<u8>,
-    /// For ping sockets, on the way in: what `peer` said of the request with this sequence number,
-    /// instead of a reply. `None` of everything else.
+    /// On ping sockets, received instead of a reply: the error that `peer` reported for the request
+    /// with this sequence number. Otherwise `None`.
     pub error: Option<Error>,
     /// The payload; for raw sockets the whole IP packet.
     pub payload: Bytes,
@@ -39,7 +39,7 @@ impl fmt::Debug for Datagram {
 }
 
 impl Datagram {
-    /// One that goes to `peer` from the address, and with the hop limit, that the stack chooses.
+    /// A datagram to `peer`; the stack chooses its source address and hop limit.
     pub fn new(peer: SocketAddr, payload: Bytes) -> Self {
         Self { peer, local: None, hop_limit: None, error: None, payload }
     }

@@ -17,11 +17,10 @@ use crate::udp::Options;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::task::{Poll, Waker};
 
-/// What a datagram socket and its handle share.
+/// The queue between a datagram socket and its handle.
 ///
 /// Received datagrams are dropped, newest first, when the queue is full, as on every kernel;
-/// outgoing ones wait for room. This type is for those who build handles. All methods return at
-/// once.
+/// outgoing ones wait for room. For the implementation of handles; no method blocks.
 #[derive(Debug)]
 pub struct DatagramQueue {
     bell: Bell,
@@ -38,7 +37,7 @@ struct RecvSide {
     /// The multicast groups that the socket is in.
     groups: Vec<IpAddr>,
     groups_max: usize,
-    /// An error that the network reported; told once.
+    /// The pending error, reported by ICMP; returned once.
     error: Option<Error>,
     closed: Option<Error>,
     readiness: Readiness,
@@ -61,13 +60,13 @@ impl DatagramQueue {
         self.bell.id()
     }
 
-    /// The address that the socket is at: the one that it is bound to, or, if that stands for all,
-    /// the one that it sends from while it is connected.
+    /// The local address of the socket: the one that it is bound to, or, for a wildcard, the source
+    /// address while it is connected.
     pub fn local_address(&self) -> SocketAddr {
         self.recv.lock().connected.local_address(self.local)
     }
 
-    /// Whether datagrams can be sent to `peer` at all.
+    /// Checks that `peer` is a valid destination of this socket.
     ///
     /// # Errors
     ///
@@ -81,15 +80,15 @@ impl DatagramQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::WouldBlock`] if there is none; an error that the network reported for something
-    /// sent earlier, once; why the socket ended.
+    /// [`Error::WouldBlock`] if there is none; the pending ICMP error of an earlier datagram, once;
+    /// the error that ended the socket.
     pub fn try_recv(&self) -> Result<Datagram, Error> {
         let mut recv = self.recv.lock();
         recv.check()?;
         Ok(recv.queue.pop().expect("check found a datagram").datagram)
     }
 
-    /// Shows the oldest received datagram to `look` and leaves it queued.
+    /// Calls `look` with the oldest received datagram, which stays queued.
     ///
     /// # Errors
     ///
@@ -100,8 +99,8 @@ impl DatagramQueue {
         Ok(look(recv.queue.front().expect("check found a datagram")))
     }
 
-    /// Whether [`try_recv`](Self::try_recv) would give something else than
-    /// [`Error::WouldBlock`]; if not, `waker` is kept and woken when that may have changed.
+    /// Whether [`try_recv`](Self::try_recv) returns something other than [`Error::WouldBlock`]; if
+    /// not, `waker` is registered and woken when that may have changed.
     pub fn poll_readable(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut recv = self.recv.lock();
         if recv.is_ready() {
@@ -115,11 +114,10 @@ impl DatagramQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::MessageTooLarge`], [`Error::ZeroPort`], [`Error::WrongFamily`] or [`Error::BroadcastForbidden`] if it can never be sent;
-    /// [`Error::AddressNotAvailable`] if it is to leave from a port that is not the socket's;
-    /// [`Error::WouldBlock`] without room; an error
-    /// that the network reported for something sent earlier, once; why the socket ended. Nothing
-    /// is queued then.
+    /// [`Error::MessageTooLarge`], [`Error::ZeroPort`], [`Error::WrongFamily`] or
+    /// [`Error::BroadcastForbidden`] if it can never be sent; [`Error::AddressNotAvailable`] if its
+    /// source port is not the socket's; [`Error::WouldBlock`] without room; the pending ICMP error
+    /// of an earlier datagram, once; the error that ended the socket. Nothing is queued then.
     pub fn try_send(&self, mut datagram: Datagram) -> Result<(), Error> {
         if datagram.payload.len() > self.kind.payload_max() {
             return Err(Error::MessageTooLarge);
@@ -127,7 +125,7 @@ impl DatagramQueue {
         let mut send = self.send.lock();
         let mut recv = self.recv.lock();
         if let (None, Some(source)) = (datagram.local, recv.connected.source) {
-            // Decided now: what is queued is not moved by the next connect.
+            // Fixed now: a later connect does not redirect queued datagrams.
             datagram.local = Some(SocketAddr::new(source, 0));
         }
         let local = datagram.local.map(|local| local.ip());
@@ -146,7 +144,7 @@ impl DatagramQueue {
         drop(recv);
         let len = datagram.payload.len();
         if !send.queue.has_room(len) {
-            // There may be room for less, which whoever waits for room must not be told of at once.
+            // There may be room for a smaller datagram, which must not count as readiness at once.
             let seen = send.readiness.tick();
             send.readiness.clear(seen);
             return Err(Error::WouldBlock);
@@ -157,8 +155,8 @@ impl DatagramQueue {
         Ok(())
     }
 
-    /// Whether a datagram of `len` bytes can be queued now; if not, `waker` is kept and woken when
-    /// that may have changed.
+    /// Whether a datagram of `len` bytes can be queued now; if not, `waker` is registered and woken
+    /// when that may have changed.
     pub fn poll_writable(&self, len: usize, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut send = self.send.lock();
         if send.closed.is_some() || send.queue.has_room(len.min(self.kind.payload_max())) {
@@ -168,8 +166,8 @@ impl DatagramQueue {
         Poll::Pending
     }
 
-    /// As [`poll_readable`](Self::poll_readable), for a caller who may find that what is there is
-    /// not enough and then [says so](Self::clear_readable): waits for a change after that.
+    /// As [`poll_readable`](Self::poll_readable), for a caller that may
+    /// [clear](Self::clear_readable) the readiness: waits for a change after that.
     pub fn poll_read_ready(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut recv = self.recv.lock();
         let state = recv.state();
@@ -180,9 +178,9 @@ impl DatagramQueue {
         Poll::Pending
     }
 
-    /// As [`poll_writable`](Self::poll_writable) for a datagram of no bytes, for a caller who may
-    /// find that the room is not enough, by [sending](Self::try_send) or by
-    /// [saying so](Self::clear_writable): waits for a change after that.
+    /// As [`poll_writable`](Self::poll_writable) for an empty datagram, for a caller that may clear
+    /// the readiness, by a failed [send](Self::try_send) or [explicitly](Self::clear_writable):
+    /// waits for a change after that.
     pub fn poll_write_ready(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut send = self.send.lock();
         let state = send.state();
@@ -193,56 +191,55 @@ impl DatagramQueue {
         Poll::Pending
     }
 
-    /// Takes back that there was something to receive in a [state](Self::recv_state) seen before,
-    /// unless the side has changed since.
+    /// Clears the read readiness seen in a [state](Self::recv_state), unless the side has changed
+    /// since.
     pub fn clear_readable(&self, seen: Tick) {
         self.recv.lock().readiness.clear(seen);
     }
 
-    /// Takes back that there was room in a [state](Self::send_state) seen before, unless the side
-    /// has changed since.
+    /// Clears the write readiness seen in a [state](Self::send_state), unless the side has changed
+    /// since.
     pub fn clear_writable(&self, seen: Tick) {
         self.send.lock().readiness.clear(seen);
     }
 
-    /// How the receive side stands.
+    /// The state of the receive side.
     pub fn recv_state(&self) -> SideState {
         self.recv.lock().state()
     }
 
-    /// How the send side stands, for a datagram of no bytes.
+    /// The state of the send side, for an empty datagram.
     pub fn send_state(&self) -> SideState {
         self.send.lock().state()
     }
 
-    /// Forgets a waiter of the receive side.
+    /// Removes a waiter of the receive side.
     pub fn forget_reader(&self, key: &WaitKey) {
         self.recv.lock().waiters.remove(key);
     }
 
-    /// Forgets a waiter of the send side.
+    /// Removes a waiter of the send side.
     pub fn forget_writer(&self, key: &WaitKey) {
         self.send.lock().waiters.remove(key);
     }
 
-    /// Takes the error that the network reported for something sent earlier, if any.
+    /// Takes the pending ICMP error of an earlier datagram, if any.
     pub fn take_error(&self) -> Option<Error> {
         self.recv.lock().error.take()
     }
 
-    /// Whether [`take_error`](Self::take_error) would tell something.
+    /// Whether [`take_error`](Self::take_error) would return an error.
     pub fn has_error(&self) -> bool {
         self.recv.lock().error.is_some()
     }
 
-    /// Whom the socket is connected to.
+    /// The peer that the socket is connected to.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.recv.lock().connected.peer
     }
 
-    /// Sets the peer, and leaves the address that the socket sends from to each datagram. Datagrams
-    /// that are queued stay so. See [`Connect`](crate::udp::Command::Connect), which also asks
-    /// whether there is a way to the peer.
+    /// Sets the peer; the source address is chosen for each datagram. Queued datagrams stay queued.
+    /// [`Connect`](crate::udp::Command::Connect) also checks that there is a route to the peer.
     pub fn set_peer(&self, peer: Option<SocketAddr>) {
         self.recv.lock().connected = Connected { peer, source: None };
     }
@@ -257,13 +254,12 @@ impl DatagramQueue {
         change(&mut self.send.lock().options);
     }
 
-    /// Takes the socket into a multicast group: it receives what is sent to the group and the
-    /// socket's port.
+    /// Joins a multicast group: the socket receives datagrams to the group and its own port.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if `group` is no group; [`Error::AddressInUse`] if the socket is in it;
-    /// [`Error::LimitReached`] at
+    /// [`Error::Malformed`] if `group` is not a multicast address; [`Error::AddressInUse`] if the
+    /// socket is a member already; [`Error::LimitReached`] at
     /// [`DatagramConfig::groups_per_socket_max`](crate::DatagramConfig::groups_per_socket_max).
     pub fn join(&self, group: IpAddr) -> Result<(), Error> {
         if !group.is_multicast() {
@@ -282,11 +278,11 @@ impl DatagramQueue {
         Ok(())
     }
 
-    /// Takes the socket out of a multicast group.
+    /// Leaves a multicast group.
     ///
     /// # Errors
     ///
-    /// [`Error::AddressNotAvailable`] if it is not in it.
+    /// [`Error::AddressNotAvailable`] if the socket is not a member.
     pub fn leave(&self, group: IpAddr) -> Result<(), Error> {
         let mut recv = self.recv.lock();
         let at = recv.groups.iter().position(|known| *known == group);
@@ -296,7 +292,7 @@ impl DatagramQueue {
         Ok(())
     }
 
-    /// Gives the socket up to the stack, which sends what is queued and closes it.
+    /// Closes the handle's side: the stack sends the queued datagrams and removes the socket.
     pub fn close(&self) {
         self.bell.ring(Events::CLOSE);
     }
@@ -336,19 +332,18 @@ impl DatagramQueue {
         self.local
     }
 
-    /// The address that the socket sends from since it was connected, if it is bound to none of its
-    /// own.
+    /// The source address since the socket was connected, if it is bound to a wildcard.
     pub(crate) fn source(&self) -> Option<IpAddr> {
         self.recv.lock().connected.source
     }
 
-    /// Connects the socket: from now on only datagrams from `peer` to `source` are received, and
-    /// errors that concern the peer are told. Datagrams that are queued stay so.
+    /// Connects the socket: it receives only datagrams from `peer` to `source`, and reports ICMP
+    /// errors about the peer. Queued datagrams stay queued.
     pub(crate) fn connect(&self, peer: SocketAddr, source: Option<IpAddr>) {
         self.recv.lock().connected = Connected { peer: Some(peer), source };
     }
 
-    /// The address that is meant by `peer`, which may stand for this host.
+    /// The destination that `peer` means; the unspecified address stands for this host.
     #[inline]
     pub(crate) fn resolved(&self, peer: SocketAddr, source: Option<IpAddr>) -> SocketAddr {
         if !is_wildcard(peer) {
@@ -369,8 +364,8 @@ impl DatagramQueue {
         self.kind
     }
 
-    /// Appends a received datagram, whose payload keeps `kept` bytes alive, and collects whom to
-    /// wake.
+    /// Appends a received datagram, whose payload keeps `kept` bytes alive, and collects the wakers
+    /// of readers.
     pub(crate) fn push_received(
         &self,
         datagram: Datagram,
@@ -378,7 +373,7 @@ impl DatagramQueue {
         wakes: &mut Vec<Waker>,
     ) -> Pushed {
         let mut recv = self.recv.lock();
-        if !recv.connected.takes(self.local, &datagram) {
+        if !recv.connected.accepts(self.local, &datagram) {
             return Pushed::Stranger;
         }
         if !recv.queue.has_room(kept) {
@@ -390,7 +385,7 @@ impl DatagramQueue {
         Pushed::Taken
     }
 
-    /// Puts a datagram that was taken but never reached anybody back in front.
+    /// Puts a datagram that was taken but not delivered back in front.
     pub(crate) fn unread(&self, datagram: Datagram, wakes: &mut Vec<Waker>) {
         let mut recv = self.recv.lock();
         recv.queue.unread(datagram);
@@ -424,7 +419,7 @@ impl DatagramQueue {
         self.recv.lock().groups.clone()
     }
 
-    /// The socket is gone.
+    /// Ends the queue: the socket is gone.
     pub(crate) fn finish(&self, reason: Error, wakes: &mut Vec<Waker>) {
         let mut recv = self.recv.lock();
         recv.closed = Some(reason);
@@ -438,13 +433,13 @@ impl DatagramQueue {
     }
 }
 
-/// What became of a received datagram.
+/// The fate of a received datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pushed {
     Taken,
-    /// There was no room.
+    /// The queue is full.
     Full,
-    /// It came from somebody else than the socket's peer.
+    /// It is not from the socket's peer.
     Stranger,
 }
 

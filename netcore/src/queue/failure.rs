@@ -1,10 +1,10 @@
-//! How a connection ended, and its pending error.
+//! The end of a connection, and its pending error.
 
 use crate::error::Error;
 use crate::sync::Mutex;
 
-/// The error of a connection, as Linux keeps one for each socket (`sk_err`): the first call that
-/// could report it does, whichever that is. Later ones find a connection that has ended.
+/// The pending error of a connection, as `sk_err` on Linux: the first call that can report it takes
+/// it. Later calls find an ended connection.
 #[derive(Debug, Default)]
 pub(crate) struct Failure(Mutex<Option<Error>>);
 
@@ -39,8 +39,7 @@ impl End {
     }
 }
 
-/// Whether a socket that ended for this reason says so to every call: there is nothing behind the
-/// handle any more.
+/// Whether every call returns this error: the stack behind the handle is gone.
 pub(crate) fn is_lasting(reason: Error) -> bool {
     reason.is_stack_gone() || reason == Error::Closed
 }

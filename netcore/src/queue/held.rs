@@ -9,14 +9,14 @@ use crate::sync::Mutex;
 use std::net::SocketAddr;
 use std::task::{Poll, Waker};
 
-/// What a held SYN and its handle share: whether its sender still waits for an answer.
+/// The state between a held SYN and its handle: whether its sender still waits for an answer.
 ///
 /// It is answered with [`Command::Admit`](crate::tcp::Command::Admit), which takes time and can
-/// fail. This type is for those who build handles. All methods return at once.
+/// fail. For the implementation of handles; no method blocks.
 #[derive(Debug)]
 pub struct HeldSyn {
     bell: Bell,
-    /// Its place among the half-open connections of its listener.
+    /// Its key among the half-open connections of its listener.
     ticket: u64,
     local: SocketAddr,
     peer: SocketAddr,
@@ -32,12 +32,12 @@ struct State {
 
 /// Handles.
 impl HeldSyn {
-    /// The id of the SYN, which the connection keeps that is made of it.
+    /// The id of the SYN; an admitted connection keeps it.
     pub fn id(&self) -> SocketId {
         self.bell.id()
     }
 
-    /// The address that the peer has dialled.
+    /// The destination address of the SYN.
     pub fn local_address(&self) -> SocketAddr {
         self.local
     }
@@ -47,13 +47,13 @@ impl HeldSyn {
         self.peer
     }
 
-    /// Turns the peer away.
+    /// Refuses the connection.
     ///
     /// # Errors
     ///
-    /// Why there is nobody left to be turned away: [`Error::Reset`] if the peer has given up,
-    /// [`Error::TimedOut`] if it was held for too long, [`Error::Aborted`] if it made room for
-    /// others or its listener has ended, [`Error::Closed`] if it was admitted or refused before.
+    /// [`Error::Reset`] if the peer has given up, [`Error::TimedOut`] if it was held for too long,
+    /// [`Error::Aborted`] if it was evicted or its listener has ended, [`Error::Closed`] if it was
+    /// admitted or refused before.
     pub fn refuse(&self, how: Refusal) -> Result<(), Error> {
         let mut state = self.state.lock();
         if let Some(reason) = state.ended {
@@ -68,18 +68,20 @@ impl HeldSyn {
         Ok(())
     }
 
-    /// Ends the attempt with a reset, unless something else was decided before.
+    /// Refuses with a reset, unless the SYN was admitted or refused before.
     pub fn close(&self) {
-        // There is nothing left to be ended otherwise.
+        // An error means that the SYN is no longer held.
         let _ = self.refuse(Refusal::Reset);
     }
 
-    /// Why the SYN is not held any more, in the words of [`refuse`](Self::refuse), if it is not.
+    /// The reason why the SYN is no longer held, as an error of [`refuse`](Self::refuse); `None`
+    /// while it is held.
     pub fn end(&self) -> Option<Error> {
         self.state.lock().ended
     }
 
-    /// As [`end`](Self::end); if the SYN is still held, `waker` is kept and woken when that has changed.
+    /// As [`end`](Self::end); if the SYN is still held, `waker` is registered and woken when that
+    /// has changed.
     pub fn poll_ended(&self, key: &mut WaitKey, waker: &Waker) -> Poll<Error> {
         let mut state = self.state.lock();
         match state.ended {
@@ -91,7 +93,7 @@ impl HeldSyn {
         }
     }
 
-    /// Forgets a waiter.
+    /// Removes a waiter.
     pub fn forget(&self, key: &WaitKey) {
         self.state.lock().waiters.remove(key);
     }
@@ -99,9 +101,9 @@ impl HeldSyn {
 
 /// The stack.
 impl HeldSyn {
-    /// `ends` are the local one and that of the peer.
-    pub(crate) fn new(bell: Bell, ticket: u64, ends: (SocketAddr, SocketAddr)) -> Self {
-        Self { bell, ticket, local: ends.0, peer: ends.1, state: Mutex::default() }
+    /// `addresses` are the local and the peer's.
+    pub(crate) fn new(bell: Bell, ticket: u64, addresses: (SocketAddr, SocketAddr)) -> Self {
+        Self { bell, ticket, local: addresses.0, peer: addresses.1, state: Mutex::default() }
     }
 
     pub(crate) fn bell(&self) -> &Bell {

@@ -1,8 +1,9 @@
-//! What sockets share with their handles: bounded queues, one lock and one set of waiters a side.
+//! Queues between sockets and their handles: bounded, with one lock and one set of waiters per
+//! side.
 //!
-//! The data path runs over these and not over the command channel, so that no read or write waits
-//! for an answer and dropping a future loses nothing: what was not taken is still queued, and what
-//! was taken is no longer the future's business.
+//! Data goes through these queues and not through the command channel, so no read or write waits
+//! for an answer, and a dropped future loses nothing: bytes are either still queued or already
+//! returned.
 
 mod accept;
 mod bounded;
@@ -31,8 +32,8 @@ pub(crate) use sides::Received;
 
 use crate::sync::Arc;
 
-/// The queue of one socket, as a handle receives it beside the answer to the command that made
-/// the socket.
+/// The queue of a socket, which a handle receives beside the answer to the command that created the
+/// socket.
 #[derive(Debug, Clone)]
 pub enum SocketQueue {
     /// Of a TCP connection.

@@ -1,4 +1,4 @@
-//! Whom a datagram socket is connected to.
+//! The peer that a datagram socket is connected to.
 
 use super::datagram::Datagram;
 use std::net::{IpAddr, SocketAddr};
@@ -7,16 +7,15 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Connected {
     pub(super) peer: Option<SocketAddr>,
-    /// The address that the socket sends from, if it is bound to none of its own. It stays with the
+    /// The source address of the connected socket, if it is bound to a wildcard. It stays with the
     /// next peer, as on Linux.
     pub(super) source: Option<IpAddr>,
 }
 
 impl Connected {
-    /// Whether a socket that is bound to this address takes a datagram: from its peer, and to where
-    /// it sends from.
+    /// Whether a socket bound to `bound` accepts a datagram: from its peer, to its source address.
     #[inline]
-    pub(super) fn takes(&self, bound: SocketAddr, datagram: &Datagram) -> bool {
+    pub(super) fn accepts(&self, bound: SocketAddr, datagram: &Datagram) -> bool {
         let Some(peer) = self.peer else { return true };
         let is_here = match (self.source, datagram.local) {
             (Some(source), Some(local)) if is_wildcard(bound) => local.ip() == source,
@@ -25,7 +24,7 @@ impl Connected {
         datagram.peer == peer && is_here
     }
 
-    /// The address of a socket that is bound to this one.
+    /// The local address of a socket bound to `bound`.
     pub(super) fn local_address(self, bound: SocketAddr) -> SocketAddr {
         match self.source {
             Some(source) if is_wildcard(bound) => SocketAddr::new(source, bound.port()),

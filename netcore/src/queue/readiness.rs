@@ -1,25 +1,26 @@
-//! Readiness of one side of a queue, which a caller may take back.
+//! Readiness of one side of a queue, which a caller may clear.
 
-/// How one side of a queue stands.
+/// The state of one side of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SideState {
-    /// A `try_*` call may give something else than [`Error::WouldBlock`](crate::Error::WouldBlock).
+    /// A `try_*` call may return something other than
+    /// [`Error::WouldBlock`](crate::Error::WouldBlock).
     pub is_ready: bool,
-    /// No more comes, or can be sent, besides what is queued.
+    /// The side is closed: nothing is received or accepted for sending beyond the queued data.
     pub is_closed: bool,
-    /// When the side was in this state, for clearing it.
+    /// The tick of this state, for clearing its readiness.
     pub tick: Tick,
 }
 
-/// A moment between two changes of one side of a queue.
+/// A point between two changes of one side of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tick(u32);
 
-/// Whether a side that has something still counts as ready.
+/// Whether a side that has data or room counts as ready.
 ///
-/// A caller who finds that what is there is not enough clears the readiness that it has seen, and is
-/// not told of it again before the side changes, as with epoll's edges. The tick keeps a change
-/// that it has not seen from being cleared with it.
+/// A caller that needs more clears the readiness that it has seen, and is woken only after the next
+/// change, as with edge-triggered epoll. The tick keeps an unseen change from being cleared with
+/// it.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
     tick: u32,
@@ -35,13 +36,13 @@ impl Readiness {
         self.is_cleared
     }
 
-    /// Something has changed for the better.
+    /// Data arrived, room was made, or the side was closed.
     pub(crate) fn renew(&mut self) {
         self.tick = self.tick.wrapping_add(1);
         self.is_cleared = false;
     }
 
-    /// Takes back the readiness of that moment.
+    /// Clears the readiness seen at that tick.
     pub(crate) fn clear(&mut self, seen: Tick) {
         self.is_cleared |= seen == self.tick();
     }

@@ -14,9 +14,9 @@ pub(super) struct RecvSide {
     pub(super) limit: usize,
     /// The stack holds back received bytes until there is room.
     pub(super) stalled: bool,
-    /// No further bytes will come: end of stream, or the reason.
+    /// The end of received bytes: end of stream, or an error.
     pub(super) end: Option<Result<(), Error>>,
-    /// The handle wants no more: reads give the queued bytes, then the end of the stream.
+    /// The read half was shut down: reads return the queued bytes, then the end of the stream.
     pub(super) shutdown: bool,
     pub(super) readiness: Readiness,
     pub(super) waiters: Waiters,
@@ -26,11 +26,11 @@ pub(super) struct RecvSide {
 pub(super) struct SendSide {
     pub(super) data: ByteQueue,
     pub(super) limit: usize,
-    /// Bytes promised to writers that are still copying.
+    /// Credit reserved by writers that are still copying.
     pub(super) reserved: usize,
     /// The write half was shut down: a FIN follows the queued bytes.
     pub(super) fin: bool,
-    /// The connection has ended, and takes no more bytes.
+    /// The connection has ended and accepts no more bytes.
     pub(super) ended: Option<End>,
     pub(super) readiness: Readiness,
     pub(super) waiters: Waiters,
@@ -96,11 +96,11 @@ impl SendSide {
     }
 }
 
-/// Received bytes on their way into a queue.
+/// Received bytes to append to a queue.
 pub(crate) enum Received<'a> {
     /// To be copied.
     Copy(&'a [u8]),
-    /// To be kept as they are, and the size of what that keeps alive.
+    /// To be kept by reference, with the size of the buffer kept alive.
     Kept(Bytes, usize),
 }
 

@@ -15,14 +15,14 @@ use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::task::{Poll, Waker};
 
-/// What a TCP connection and its handle share: received bytes one way, bytes to send the other.
+/// The queues between a TCP connection and its handle: received bytes, and bytes to send.
 ///
-/// Each side has its own lock and its own waiters, so a parked reader never holds up a writer.
-/// The stack fills the receive side up to a bound and leaves the rest to TCP's window. The send
-/// side takes bytes up to a bound as well, its *credit*; what it took will be sent even if the
-/// handle goes away.
+/// Each side has its own lock and its own waiters, so a parked reader never holds up a writer. The
+/// stack fills the receive side up to a bound and leaves the rest to TCP's window. The send side
+/// accepts bytes up to a bound as well, its *credit*; accepted bytes are sent even if the handle is
+/// dropped.
 ///
-/// This type is for those who build handles. All methods return at once.
+/// For the implementation of handles; no method blocks.
 #[derive(Debug)]
 pub struct StreamQueue {
     bell: Bell,
@@ -45,12 +45,12 @@ impl StreamQueue {
         self.bell.id()
     }
 
-    /// This end's address.
+    /// The local address.
     pub fn local_address(&self) -> SocketAddr {
         self.local
     }
 
-    /// The other end's address.
+    /// The peer's address.
     pub fn peer_address(&self) -> SocketAddr {
         self.peer
     }
@@ -60,9 +60,9 @@ impl StreamQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::WouldBlock`] if nothing is there yet; otherwise why the connection failed, after
-    /// all bytes received before were read. That is told once, to the first call on either side
-    /// that could tell it; reads after it give the end of the stream.
+    /// [`Error::WouldBlock`] if there are no bytes yet; otherwise the error that ended the
+    /// connection, after all bytes received before. It is returned once, by the first call on
+    /// either side that can report it; later reads return the end of the stream.
     pub fn try_recv(&self, buf: &mut [u8]) -> Result<usize, Error> {
         let mut recv = self.recv.lock();
         if buf.is_empty() {
@@ -119,8 +119,8 @@ impl StreamQueue {
         Ok(recv.data.peek(buf))
     }
 
-    /// Whether [`try_recv`](Self::try_recv) would give something else than
-    /// [`Error::WouldBlock`]; if not, `waker` is kept and woken when that may have changed.
+    /// Whether [`try_recv`](Self::try_recv) returns something other than [`Error::WouldBlock`]; if
+    /// not, `waker` is registered and woken when that may have changed.
     pub fn poll_readable(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut recv = self.recv.lock();
         if recv.is_ready() {
@@ -130,8 +130,8 @@ impl StreamQueue {
         Poll::Pending
     }
 
-    /// As [`poll_readable`](Self::poll_readable), for a caller who may find that what is there is
-    /// not enough and then [says so](Self::clear_readable): waits for a change after that.
+    /// As [`poll_readable`](Self::poll_readable), for a caller that may
+    /// [clear](Self::clear_readable) the readiness: waits for a change after that.
     pub fn poll_read_ready(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut recv = self.recv.lock();
         let state = recv.state();
@@ -142,17 +142,17 @@ impl StreamQueue {
         Poll::Pending
     }
 
-    /// Takes back that the receive side was ready in a [state](Self::recv_state) seen before, unless
-    /// it has changed since. A side that is closed stays so.
+    /// Clears the read readiness seen in a [state](Self::recv_state), unless the side has changed
+    /// since. A closed side stays ready.
     pub fn clear_readable(&self, seen: Tick) {
         self.recv.lock().readiness.clear(seen);
     }
 
-    /// Queues a copy of as much of `data` as there is credit for and returns how much that was.
+    /// Queues a copy of as much of `data` as there is credit for; returns the number of bytes.
     ///
     /// # Errors
     ///
-    /// [`Error::WouldBlock`] without credit; why the connection failed, once as with
+    /// [`Error::WouldBlock`] without credit; the error that ended the connection, once as with
     /// [`try_recv`](Self::try_recv), and then [`Error::Ended`]; [`Error::Shutdown`] after
     /// [`shutdown_send`](Self::shutdown_send).
     pub fn try_send(&self, data: &[u8]) -> Result<usize, Error> {
@@ -206,8 +206,8 @@ impl StreamQueue {
         Ok(n)
     }
 
-    /// Queues as much of `data` as there is credit for, without a copy, takes that off its front
-    /// and returns how much it was.
+    /// Queues as much of `data` as there is credit for, without a copy, and splits it off the
+    /// front; returns the number of bytes.
     ///
     /// # Errors
     ///
@@ -225,8 +225,8 @@ impl StreamQueue {
         Ok(n)
     }
 
-    /// Whether [`try_send`](Self::try_send) would give something else than
-    /// [`Error::WouldBlock`]; if not, `waker` is kept and woken when that may have changed.
+    /// Whether [`try_send`](Self::try_send) returns something other than [`Error::WouldBlock`]; if
+    /// not, `waker` is registered and woken when that may have changed.
     pub fn poll_writable(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut send = self.send.lock();
         if send.is_closed() || send.credit().is_ok() {
@@ -236,8 +236,8 @@ impl StreamQueue {
         Poll::Pending
     }
 
-    /// As [`poll_writable`](Self::poll_writable), for a caller who may find that the room is not
-    /// enough and then [says so](Self::clear_writable): waits for a change after that.
+    /// As [`poll_writable`](Self::poll_writable), for a caller that may
+    /// [clear](Self::clear_writable) the readiness: waits for a change after that.
     pub fn poll_write_ready(&self, key: &mut WaitKey, waker: &Waker) -> Poll<()> {
         let mut send = self.send.lock();
         let state = send.state();
@@ -248,38 +248,38 @@ impl StreamQueue {
         Poll::Pending
     }
 
-    /// Takes back that the send side was ready in a [state](Self::send_state) seen before, unless it
-    /// has changed since. A side that is closed stays so.
+    /// Clears the write readiness seen in a [state](Self::send_state), unless the side has changed
+    /// since. A closed side stays ready.
     pub fn clear_writable(&self, seen: Tick) {
         self.send.lock().readiness.clear(seen);
     }
 
-    /// How the receive side stands.
+    /// The state of the receive side.
     pub fn recv_state(&self) -> SideState {
         self.recv.lock().state()
     }
 
-    /// How the send side stands.
+    /// The state of the send side.
     pub fn send_state(&self) -> SideState {
         self.send.lock().state()
     }
 
-    /// Forgets a waiter of the receive side.
+    /// Removes a waiter of the receive side.
     pub fn forget_reader(&self, key: &WaitKey) {
         self.recv.lock().waiters.remove(key);
     }
 
-    /// Forgets a waiter of the send side.
+    /// Removes a waiter of the send side.
     pub fn forget_writer(&self, key: &WaitKey) {
         self.send.lock().waiters.remove(key);
     }
 
-    /// Shuts the write half down: the peer sees the end of the stream after all queued bytes.
-    /// Doing so again changes nothing.
+    /// Shuts the write half down: the peer sees the end of the stream after all queued bytes. A
+    /// second call has no effect.
     ///
     /// # Errors
     ///
-    /// Why the connection ended, if it did.
+    /// The error that ended the connection, if any; [`Error::Shutdown`] if it was closed in order.
     pub fn shutdown_send(&self) -> Result<(), Error> {
         let mut wakes = Vec::new();
         let mut send = self.send.lock();
@@ -297,8 +297,8 @@ impl StreamQueue {
         Ok(())
     }
 
-    /// Shuts the read half down: bytes already received may still be read, then every read gives
-    /// the end of the stream, pending ones included. Nothing is sent to the peer because of it.
+    /// Shuts the read half down: bytes already received can still be read, then every read, pending
+    /// ones included, returns the end of the stream. Sends nothing to the peer.
     pub fn shutdown_recv(&self) {
         let mut wakes = Vec::new();
         let mut recv = self.recv.lock();
@@ -309,13 +309,13 @@ impl StreamQueue {
         wakes.into_iter().for_each(Waker::wake);
     }
 
-    /// Why the connection failed, if it did, whether or not a call has reported it.
+    /// The error that ended the connection, if any, reported or not.
     pub fn error(&self) -> Option<Error> {
         self.send.lock().ended?.failure()
     }
 
-    /// Takes the pending error: why the connection failed, unless a call has reported it. That
-    /// the stack is gone ([`Error::StackGone`]) stays pending.
+    /// Takes the pending error: the one that ended the connection, unless a call has reported it.
+    /// [`Error::StackGone`] stays pending.
     pub fn take_error(&self) -> Option<Error> {
         self.failure.take().or_else(|| self.lasting_error())
     }
@@ -325,7 +325,7 @@ impl StreamQueue {
         self.failure.is_some() || self.lasting_error().is_some()
     }
 
-    /// Whether the connection is over in both directions, be it by a failure.
+    /// Whether the connection has ended in both directions, in order or by an error.
     pub fn is_over(&self) -> bool {
         self.send.lock().ended.is_some()
     }
@@ -339,19 +339,19 @@ impl StreamQueue {
         self.options.lock().clone()
     }
 
-    /// Changes options; the stack follows before it sends the next segment.
+    /// Changes options; they apply before the next segment is sent.
     pub fn set_options(&self, change: impl FnOnce(&mut tcp::Options)) {
         change(&mut self.options.lock());
         self.bell.ring(Events::OPTIONS);
     }
 
-    /// Gives the connection up to the stack, which sends what is queued and closes in the
-    /// background; with received bytes unread it resets instead (RFC 2525 section 2.17).
+    /// Closes the connection: the stack sends the queued bytes and closes in the background; with
+    /// received bytes unread it resets instead (RFC 2525 section 2.17).
     pub fn close(&self) {
         self.bell.ring(Events::CLOSE);
     }
 
-    /// Gives the connection up with a reset; what is queued is not sent.
+    /// Resets the connection; queued bytes are not sent.
     pub fn abort(&self) {
         self.bell.ring(Events::ABORT);
     }
@@ -380,7 +380,7 @@ impl StreamQueue {
     }
 
     fn after_pop(&self, mut recv: MutexGuard<'_, RecvSide>) {
-        // Half empty, not one byte: each time costs the stack a wake-up.
+        // At half empty, not at one byte: each ring is a wake-up of the stack.
         if recv.stalled && recv.data.held() <= recv.limit / 2 {
             recv.stalled = false;
             drop(recv);
@@ -412,8 +412,8 @@ impl StreamQueue {
         &self.bell
     }
 
-    /// How many received bytes may be pushed now. Without room the queue is marked stalled, and
-    /// the reader rings once it has made some.
+    /// Room for received bytes. Without any the queue is marked stalled, and the reader rings once
+    /// it has made room.
     pub(crate) fn recv_room(&self) -> usize {
         let mut recv = self.recv.lock();
         let room = recv.limit.saturating_sub(recv.data.held());
@@ -421,7 +421,7 @@ impl StreamQueue {
         room
     }
 
-    /// Appends received bytes and collects whom to wake.
+    /// Appends received bytes and collects the wakers of readers.
     pub(crate) fn push_received(&self, data: Received<'_>, wakes: &mut Vec<Waker>) {
         let mut recv = self.recv.lock();
         match data {
@@ -432,7 +432,7 @@ impl StreamQueue {
         recv.waiters.wake(wakes);
     }
 
-    /// Puts bytes that were taken but never reached anybody back in front.
+    /// Puts bytes that were taken but not delivered back in front.
     pub(crate) fn unread(&self, chunk: Bytes, wakes: &mut Vec<Waker>) {
         let mut recv = self.recv.lock();
         recv.data.unread(chunk);
@@ -445,7 +445,7 @@ impl StreamQueue {
         (self.recv.lock().data.len(), self.send.lock().data.len())
     }
 
-    /// Whether the program has to read before more is received.
+    /// Whether the application must read before more is received.
     pub(crate) fn is_recv_full(&self) -> bool {
         let recv = self.recv.lock();
         recv.data.held() >= recv.limit
@@ -455,7 +455,7 @@ impl StreamQueue {
         !self.recv.lock().data.is_empty()
     }
 
-    /// No further bytes will come.
+    /// Ends the receive side.
     pub(crate) fn finish_recv(&self, end: Result<(), Error>, wakes: &mut Vec<Waker>) {
         let mut recv = self.recv.lock();
         if recv.end.is_none() {
@@ -483,8 +483,8 @@ impl StreamQueue {
         send.fin && send.data.is_empty() && send.reserved == 0
     }
 
-    /// Ends both directions: reads get what is queued and then `received`; what is queued to be sent
-    /// is dropped.
+    /// Ends both directions: reads return the queued bytes and then `received`; bytes queued for
+    /// sending are dropped.
     pub(crate) fn finish(&self, received: Result<(), Error>, end: End, wakes: &mut Vec<Waker>) {
         if let Some(error) = end.failure().filter(|error| !is_lasting(*error)) {
             self.failure.set(error);

@@ -1,9 +1,9 @@
-//! Who waits for one side of a queue.
+//! The wakers that wait for one side of a queue.
 
 use std::task::Waker;
 
-/// Names a waiter of one side of a queue, so that waiting again replaces the waker instead of
-/// adding one, and giving up removes it.
+/// Identifies a waiter of one side of a queue, so that a new poll replaces its waker instead of
+/// adding one, and cancellation removes it.
 #[derive(Debug, Default)]
 pub struct WaitKey(u64);
 
@@ -14,11 +14,10 @@ impl WaitKey {
     }
 }
 
-/// The key of the `poll_*` methods. Those of others come after it; 0 has not been given one yet.
+/// The key of the `poll_*` methods. Other keys follow; 0 is not assigned yet.
 const POLL: u64 = 1;
 
-/// The wakers of one side. Waking takes all of them: each looks for itself whether there is
-/// something left to do.
+/// The wakers of one side. Waking takes all of them: each waiter checks again by itself.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     wakers: Vec<(u64, Waker)>,

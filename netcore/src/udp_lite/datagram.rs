@@ -63,8 +63,8 @@ pub(super) fn write(
 }
 
 fn pseudo_header(source: IpAddr, destination: IpAddr, len: usize) -> u16 {
-    let ends = (IpAddress::from(source), IpAddress::from(destination));
-    checksum::pseudo_header(&ends.0, &ends.1, PROTOCOL, len as u32)
+    let addresses = (IpAddress::from(source), IpAddress::from(destination));
+    checksum::pseudo_header(&addresses.0, &addresses.1, PROTOCOL, len as u32)
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn ends() -> (IpAddr, IpAddr) {
+    fn addresses() -> (IpAddr, IpAddr) {
         (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]))
     }
 
@@ -84,23 +84,23 @@ mod tests {
             at in any::<prop::sample::Index>(),
         ) {
             let mut buffer = vec![0; HEADER_BYTES + payload.len()];
-            write(&mut buffer, ends(), (1000, 2000), coverage, &payload);
-            prop_assert_eq!(parse(&buffer, ends()), Ok(((1000, 2000), &payload[..])));
+            write(&mut buffer, addresses(), (1000, 2000), coverage, &payload);
+            prop_assert_eq!(parse(&buffer, addresses()), Ok(((1000, 2000), &payload[..])));
 
             let at = at.index(payload.len());
             buffer[HEADER_BYTES + at] ^= 1;
             let is_covered = coverage.is_none_or(|bytes| at < usize::from(bytes));
-            prop_assert_eq!(parse(&buffer, ends()).is_err(), is_covered);
+            prop_assert_eq!(parse(&buffer, addresses()).is_err(), is_covered);
         }
     }
 
     #[test]
     fn impossible_coverage_is_malformed() {
         let mut buffer = vec![0; 12];
-        write(&mut buffer, ends(), (1000, 2000), None, &[0; 4]);
+        write(&mut buffer, addresses(), (1000, 2000), None, &[0; 4]);
         for coverage in [1_u16, 7, 13, u16::MAX] {
             buffer[4..6].copy_from_slice(&coverage.to_be_bytes());
-            assert_eq!(parse(&buffer, ends()), Err(DropReason::Malformed), "{coverage}");
+            assert_eq!(parse(&buffer, addresses()), Err(DropReason::Malformed), "{coverage}");
         }
     }
 }

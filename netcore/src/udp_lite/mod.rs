@@ -236,11 +236,11 @@ fn send<L: Link>(
     if source.is_ipv4() != to.is_ipv4() {
         return Err(Error::WrongFamily);
     }
-    let ends = (source, to.ip());
-    let header = (ends, PROTOCOL, HOP_LIMIT, 0);
+    let addresses = (source, to.ip());
+    let header = (addresses, PROTOCOL, HOP_LIMIT, 0);
     let ports = (local.port(), to.port());
     let len = datagram::HEADER_BYTES + payload.len();
     ip.send_transport(cx, next_hop, header, len, link, |buffer| {
-        datagram::write(buffer, ends, ports, coverage, payload);
+        datagram::write(buffer, addresses, ports, coverage, payload);
     })
 }
