@@ -1,4 +1,4 @@
-//! Commands, and what becomes of answers.
+//! Execution of commands, and their answers.
 
 use super::Netstack;
 use crate::channel::Request;
@@ -8,14 +8,14 @@ use crate::id::SocketId;
 use crate::reply::{Responder, undelivered};
 
 impl Netstack {
-    /// Carries out one command.
+    /// Executes one command.
     pub(crate) fn execute(&mut self, request: Request) {
         let Request { handle, command, mut responder } = request;
         #[cfg(test)]
         self.cx.spring("command");
         tracing::trace!(?handle, ?command, "command");
         if handle.is_none() {
-            // Handles that were dropped before the command was sent hold no address any more.
+            // Handles dropped before the command was sent no longer hold their address.
             self.attend();
         }
         let outcome = match command {
@@ -32,14 +32,14 @@ impl Netstack {
         self.wake();
     }
 
-    /// Hands an answer over. If nobody waits for it, what it is about is undone.
+    /// Delivers an answer. If its requester is gone, the command is undone.
     fn reply(&mut self, handle: Option<SocketId>, responder: Option<Responder>, answer: Answer) {
         if let Some(undelivered) = undelivered(handle, responder, answer) {
             self.take_back(undelivered);
         }
     }
 
-    /// Undoes what an answer is about that nobody received.
+    /// Undoes the command of an undelivered answer.
     pub(crate) fn take_back(&mut self, undelivered: Undelivered) {
         self.transports.take_back(&mut self.cx, &mut self.ip, undelivered);
     }
@@ -89,8 +89,8 @@ impl Netstack {
         Outcome::from(done.map(|()| Response::Done))
     }
 
-    /// Refuses what is new from now on and closes everything that is there, as if all handles had
-    /// been dropped; [`is_drained`](Self::is_drained) tells when that is done.
+    /// Shuts the stack down: refuses new sockets and connections, and closes existing ones as if
+    /// their handles had been dropped. [`is_drained`](Self::is_drained) is true once that is done.
     pub fn shut_down(&mut self) {
         self.cx.is_shut_down = true;
         for id in self.cx.sockets.ids() {
@@ -100,8 +100,7 @@ impl Netstack {
         }
     }
 
-    /// Ends every socket at once. Connections are reset, which their peers learn with the next
-    /// poll.
+    /// Ends every socket at once. Connections are reset; the resets are sent by the next poll.
     pub fn abort_all(&mut self) {
         self.cx.is_shut_down = true;
         for id in self.cx.sockets.ids() {

@@ -1,4 +1,4 @@
-//! The stack's place in the network: addresses, routes, the link, and whom to ask for names.
+//! Network configuration: addresses, routes, the link, name servers.
 
 use super::Netstack;
 use crate::error::Error;
@@ -11,26 +11,27 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 impl Netstack {
-    /// Gives the stack an address, which disturbs nothing that is there. Its prefix is the network
-    /// on the link; for an address that the stack has already, the prefix is changed.
+    /// Adds an address; existing sockets are unaffected. Its prefix is the network on the link; for
+    /// an address that the stack has already, the prefix is replaced.
     ///
-    /// On an Ethernet link the neighbours are told of it. An IPv6 address is not used before it is
-    /// known that none of them has it (RFC 4862 section 5.4), which takes a second for each of
-    /// [`EthernetConfig::dad_transmits`](crate::EthernetConfig::dad_transmits); if one has, it is removed again.
+    /// On an Ethernet link the address is announced. An IPv6 address is tentative until duplicate
+    /// address detection is done (RFC 4862 section 5.4), which takes a second for each of
+    /// [`EthernetConfig::dad_transmits`](crate::EthernetConfig::dad_transmits); a duplicate is
+    /// removed again.
     ///
     /// # Errors
     ///
-    /// [`Error::AddressNotAvailable`] if no host can have this address; [`Error::LimitReached`] if
-    /// there are [`IpConfig::addresses_max`](crate::IpConfig::addresses_max) already.
+    /// [`Error::AddressNotAvailable`] if it is not a host address; [`Error::LimitReached`] if there
+    /// are [`IpConfig::addresses_max`](crate::IpConfig::addresses_max) already.
     pub fn add_address(&mut self, address: IpNet) -> Result<(), Error> {
         let done = self.ip.add_address(&self.cx, address);
         self.settle();
         done
     }
 
-    /// Takes an address from the stack, and ends the connections on it with
-    /// [`Error::AddressRemoved`]: their peers are sent a reset. Listeners and UDP sockets that are
-    /// bound to it stay, and have nothing to do until it comes back.
+    /// Removes an address, and ends the connections on it with [`Error::AddressRemoved`]; their
+    /// peers are sent a reset. Listeners and UDP sockets bound to it stay, and receive nothing
+    /// until the address is added again.
     ///
     /// Costs time in proportion to the number of sockets.
     ///
@@ -43,8 +44,8 @@ impl Netstack {
         done
     }
 
-    /// Says whether new connections and unbound sockets avoid an address as long as there is another
-    /// one (RFC 4862 section 5.5.4, RFC 6724 section 5 rule 3). What uses it already goes on.
+    /// Sets whether new connections and unbound sockets avoid an address while there is another one
+    /// (RFC 4862 section 5.5.4, RFC 6724 section 5 rule 3). Existing connections keep it.
     ///
     /// # Errors
     ///
@@ -53,25 +54,25 @@ impl Netstack {
         self.ip.set_deprecated(address, is_deprecated)
     }
 
-    /// Adds a route, in place of one to the same destinations. Packets take the route with the
-    /// longest prefix, of which each address implies one to its own network.
+    /// Adds a route, replacing one to the same destinations. Packets take the route with the
+    /// longest prefix; each address implies a route to its network.
     ///
-    /// The gateway has to be on the link: in the network of one of the stack's addresses, in the
-    /// destinations of a route without a gateway, or an IPv6 link-local address. A stack that has no
-    /// address of this family yet takes any gateway.
+    /// The gateway must be on the link: in the network of one of the stack's addresses, in the
+    /// destinations of a route without a gateway, or an IPv6 link-local address. A stack that has
+    /// no address of this family yet takes any gateway.
     ///
     /// # Errors
     ///
     /// [`Error::WrongFamily`] if the gateway is of another family than the destinations;
-    /// [`Error::AddressNotAvailable`] if no host can have its address; [`Error::GatewayNotOnLink`]
-    /// if it is not on the link; [`Error::LimitReached`] if there are
+    /// [`Error::AddressNotAvailable`] if it is not a host address; [`Error::GatewayNotOnLink`] if
+    /// it is not on the link; [`Error::LimitReached`] if there are
     /// [`IpConfig::routes_max`](crate::IpConfig::routes_max) already.
     pub fn add_route(&mut self, route: Route) -> Result<(), Error> {
         self.insert_route(route, Addressing::add_route)
     }
 
-    /// As [`add_route`](Self::add_route), without a look at where the gateway is: what Linux calls
-    /// `onlink`.
+    /// As [`add_route`](Self::add_route), without the check that the gateway is on the link (Linux:
+    /// `onlink`).
     ///
     /// # Errors
     ///
@@ -99,8 +100,8 @@ impl Netstack {
         self.add_route(Route::default_via(gateway))
     }
 
-    /// Removes the route to just these destinations. Connections that have no other way stay, and
-    /// wait for one as for a peer that is silent.
+    /// Removes the route to just these destinations. Connections without another route stay, and
+    /// time out as with a silent peer unless a route is added.
     ///
     /// # Errors
     ///
@@ -111,50 +112,50 @@ impl Netstack {
         done
     }
 
-    /// Uses the link, or leaves it alone: while it is down, nothing is sent or received over it,
-    /// new connections fail with [`Error::NetworkUnreachable`], and those that are there wait as
-    /// for a peer that is silent. Up at first.
+    /// Sets the link up or down. While it is down, nothing is sent or received over it, new
+    /// connections fail with [`Error::NetworkUnreachable`], and existing ones wait as for a silent
+    /// peer. Initially up.
     pub fn set_link_up(&mut self, is_up: bool) {
         self.ip.set_link_up(&self.cx, is_up);
         self.settle();
     }
 
-    /// Sends IP packets of at most `mtu` bytes, or as large as the device can with `None`. An IPv6
-    /// address that comes later raises less than 1,280 bytes to that for as long as it stays.
-    /// Connections that are there go on with segments that fit, and with the size that they began
-    /// with once it fits again; what they announce as the largest that they take stays the same. What was
-    /// under way and has become too large is sent again when its timer is due, not before.
+    /// Sets the MTU, in bytes; `None` uses the device's. An IPv6 address added later raises a
+    /// smaller MTU to 1,280 bytes while it is configured. Existing connections continue with
+    /// segments that fit, and with their original size once it fits again; their announced MSS
+    /// stays the same. A segment in flight that has become too large is resent when its timer
+    /// expires, not before.
     ///
     /// # Errors
     ///
-    /// [`Error::MtuTooSmall`] if it is less than every host must take: 1,280 bytes if the stack has
-    /// an IPv6 address (RFC 8200 section 5), 576 otherwise (RFC 791).
+    /// [`Error::MtuTooSmall`] if it is below the minimum: 1,280 bytes if the stack has an IPv6
+    /// address (RFC 8200 section 5), 576 otherwise (RFC 791).
     pub fn set_mtu(&mut self, mtu: Option<usize>) -> Result<(), Error> {
         self.ip.set_mtu(mtu)
     }
 
-    /// Sends IP packets of at most as many bytes as servers and routers say that the link carries
-    /// (RFC 2132 section 5.1, RFC 4861 section 4.6.4), or as large as otherwise with `None`.
+    /// Sets the MTU that a DHCP server or a router advertises (RFC 2132 section 5.1, RFC 4861
+    /// section 4.6.4), in bytes; `None` removes it.
     ///
-    /// Nothing is refused: less than 1,280 bytes count as 1,280 as long as the stack has an IPv6
-    /// address (RFC 8200 section 5), less than 576 as 576 (RFC 791). What was
-    /// [set](Self::set_mtu) holds beside it.
+    /// Never fails: values below 1,280 bytes count as 1,280 while the stack has an IPv6 address
+    /// (RFC 8200 section 5), values below 576 as 576 (RFC 791). The MTU [set](Self::set_mtu)
+    /// applies as well.
     pub fn set_advertised_mtu(&mut self, mtu: Option<usize>) {
         self.ip.set_advertised_mtu(mtu);
     }
 
-    /// Takes packets to any address for the stack's own, as those need who intercept what others
-    /// send: listeners on all addresses accept connections to any destination, which is the local
-    /// address of the connection, and sockets may be bound to and send from any address. Off at
-    /// first.
+    /// Sets whether the stack accepts packets to any address, as transparent proxies need: wildcard
+    /// listeners accept connections to any destination, which is the connection's local address,
+    /// and sockets may be bound to and send from any address. Initially off.
     ///
-    /// No neighbour is told that the addresses are here: packets have to be routed to the stack.
+    /// Does not answer ARP or Neighbour Discovery for these addresses: packets must be routed to
+    /// the stack.
     pub fn set_any_ip(&mut self, any_ip: bool) {
         self.ip.set_any_ip(any_ip);
     }
 
-    /// Says who is to be asked for names, and in which domains a name without dots is looked for.
-    /// The stack only publishes it.
+    /// Sets the name servers, and the search domains for names without dots. The stack only
+    /// publishes them.
     ///
     /// # Errors
     ///
@@ -168,54 +169,54 @@ impl Netstack {
         self.ip.set_name_servers(&self.cx.config, servers, search_domains)
     }
 
-    /// Publishes that something has ended that has provided for the stack, or was to: a DHCP client,
-    /// for one. The stack keeps the first 16 of these texts, and does nothing about them.
+    /// Publishes the failure of a configuration source, such as a DHCP client. The stack only keeps
+    /// the first 16 texts.
     pub fn report_failure(&mut self, text: String) {
         self.ip.report_failure(text);
     }
 
-    /// The stack's addresses, without the loopback ones.
+    /// The configured addresses, loopback excluded.
     pub fn addresses(&self) -> &[IpNet] {
         self.ip.addressing.addresses()
     }
 
-    /// The stack's routes, without those that its addresses imply.
+    /// The added routes, those implied by addresses excluded.
     pub fn routes(&self) -> &[Route] {
         self.ip.addressing.routes()
     }
 
-    /// Where a packet to `destination` would go now, and where it would come from: what
-    /// `ip route get` says of the kernel.
+    /// The next hop and the source address of a packet to `destination`, as `ip route get` on
+    /// Linux.
     ///
     /// # Errors
     ///
-    /// [`Error::NetworkUnreachable`] if no route leads there; [`Error::AddressNotAvailable`] if the
-    /// stack has no address of this family.
+    /// [`Error::NetworkUnreachable`] without a route; [`Error::AddressNotAvailable`] if the stack
+    /// has no address of this family.
     pub fn route_to(&self, destination: IpAddr) -> Result<NextHopInfo, Error> {
         self.ip.route_to(destination)
     }
 
-    /// The stack's place in the network.
+    /// The current network configuration.
     pub fn network(&self) -> Arc<Network> {
         self.ip.network()
     }
 
-    /// The same, now and whenever it changes from now on.
+    /// A watch of the network configuration.
     pub fn watch_network(&self) -> NetworkWatch {
         self.channel.network()
     }
 
-    /// The stack's hardware address, which only an Ethernet link has a use for.
+    /// The stack's hardware address, used on Ethernet links only.
     pub fn hardware_address(&self) -> MacAddr {
         self.ip.outgoing.hardware_address
     }
 
-    /// Gives the stack another hardware address. On an Ethernet link its neighbours are told, and
-    /// its IPv6 link-local address is made anew.
+    /// Sets the hardware address. On an Ethernet link the addresses are announced again, and the
+    /// IPv6 link-local address is derived anew.
     ///
     /// # Errors
     ///
-    /// [`Error::AddressNotAvailable`] if it is a group's.
+    /// [`Error::AddressNotAvailable`] if it is not a unicast address.
     pub fn set_hardware_address(&mut self, address: MacAddr) -> Result<(), Error> {
         let done = self.ip.set_hardware_address(address);
         self.settle();

@@ -1,4 +1,4 @@
-//! The way in: from a frame to the layer that it is for.
+//! Dispatch of received frames to layers.
 
 use super::{BYTES_PER_ROUND, FRAMES_PER_ROUND, Netstack};
 use crate::context::AtWork;
@@ -12,8 +12,8 @@ use crate::wire::IpProtocol;
 use bytes::Bytes;
 
 impl Netstack {
-    /// Takes a bounded number of frames from the link, and all packets from inside that are there
-    /// now; returns whether there were any.
+    /// Receives a bounded number of frames from the link, and all loopback packets queued now;
+    /// returns whether there were any.
     pub(crate) fn receive_frames<L: Link>(&mut self, link: &mut L) -> bool {
         let (mut worked, mut bytes) = (false, 0);
         for _ in 0..FRAMES_PER_ROUND {
@@ -86,7 +86,7 @@ impl Netstack {
         }
     }
 
-    /// Takes a packet to its layer. `raw` is what raw sockets have made of it.
+    /// Dispatches a packet to its layer. `raw` is the result of its delivery to raw sockets.
     #[inline]
     fn receive_transport<L: Link>(
         &mut self,
@@ -100,7 +100,7 @@ impl Netstack {
         }
     }
 
-    /// Takes a packet to raw sockets, and then to whom its protocol says.
+    /// Delivers a packet to raw sockets, and then dispatches it by protocol.
     #[inline(never)]
     fn receive_beside_raw<L: Link>(
         &mut self,
@@ -133,7 +133,7 @@ impl Netstack {
         Ok(Fate::Handled)
     }
 
-    /// Brings to the layers above what IP has to say.
+    /// Passes the events of IP to the layers above.
     #[inline]
     pub(crate) fn settle(&mut self) {
         while let Some(event) = self.ip.next_event() {

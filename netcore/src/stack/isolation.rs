@@ -1,9 +1,9 @@
-//! What a panic ends: the packet or the connection that was being worked on, and nothing else.
+//! Isolation of panics: one ends the packet or the connection in work, and nothing else.
 //!
-//! smoltcp panics where its own invariants fail, and so may any code; a peer that finds such a place
-//! must not stop the stack for all others. One `catch_unwind` is around each round and each command,
-//! and a note says what was being worked on. All that is not noted is whole at each point where it
-//! could panic: the queues, the lists, the way out.
+//! smoltcp panics where its own invariants fail, and so may any code; a peer that triggers such a
+//! panic must not stop the stack for all others. A `catch_unwind` surrounds each round and each
+//! command, and [`AtWork`] records the item in work. All other state, such as queues and lists, is
+//! consistent at each point that could panic.
 
 use super::Netstack;
 use crate::context::{AtWork, Part};
@@ -13,21 +13,21 @@ use crate::ip::fragments::Reassembly;
 use crate::isolation::{Panic, isolated};
 
 impl Netstack {
-    /// Takes one step, of which a panic ends what it works on.
+    /// Runs one step; a panic ends the item in work.
     pub(crate) fn step(&mut self, take: impl FnOnce(&mut Self)) {
         if let Err(panic) = isolated(|| take(self)) {
             self.recover(&panic);
         }
     }
 
-    /// Takes a step for one socket.
+    /// Runs a step for one socket.
     pub(crate) fn step_for(&mut self, id: SocketId, take: impl FnOnce(&mut Self)) {
         self.cx.at_work.socket = Some(id);
         self.step(take);
         self.cx.at_work = AtWork::default();
     }
 
-    /// Ends what was being worked on.
+    /// Ends the item in work.
     #[cold]
     pub(crate) fn recover(&mut self, panic: &Panic) {
         let at_work = std::mem::take(&mut self.cx.at_work);
@@ -37,7 +37,7 @@ impl Netstack {
             self.ip.outgoing.counters.drop(DropReason::Panicked);
         }
         if let Err(panic) = isolated(|| self.end(at_work)) {
-            tracing::error!(?at_work, %panic, "and another one on its heels");
+            tracing::error!(?at_work, %panic, "another panic while ending the first");
         }
     }
 
@@ -57,8 +57,8 @@ impl Netstack {
         self.transports.end_broken(cx, ip, id, at_work.is_sending);
     }
 
-    /// Notes that the link panicked in the middle of what was being sent, so that ending the stack
-    /// does not look into it again.
+    /// Marks the socket in work as broken after a panic of the link, so that ending the stack does
+    /// not touch its state.
     #[cold]
     pub(crate) fn abandon(&mut self) {
         let at_work = std::mem::take(&mut self.cx.at_work);
@@ -89,7 +89,7 @@ mod tests {
         loom::model(move || with_a_large_stack(run.clone()));
     }
 
-    /// A stack that talks to itself.
+    /// A stack with loopback connections.
     struct Bench {
         stack: Netstack,
         device: PipeDev,
@@ -129,7 +129,7 @@ mod tests {
             }
         }
 
-        /// The two ends of a new connection.
+        /// Both queues of a new connection.
         fn connected(&mut self, port: u16) -> [Arc<StreamQueue>; 2] {
             let local = SocketAddr::from(([127, 0, 0, 1], port));
             let options = tcp::ListenOptions::default();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_ends_its_own_connection_alone() {
+    fn panic_in_a_connection_ends_only_that_connection() {
         in_model(|| {
             let mut bench = Bench::new();
             let [near, far] = bench.connected(80);
@@ -162,7 +162,7 @@ mod tests {
             far.try_send(b"before").expect("room");
             bench.run();
 
-            // While it receives, and with the second while it sends.
+            // Once while receiving, and once while sending.
             bench.let_panic(&far);
             near.try_send(b"lost").expect("room");
             other_near.try_send(b"kept").expect("room");
@@ -173,7 +173,7 @@ mod tests {
             assert_eq!(far.try_recv(&mut buffer), Err(Error::Aborted));
             assert_eq!(far.try_send(b"x"), Err(Error::Ended));
             assert_eq!(other_far.try_recv(&mut buffer), Ok(4));
-            // Its peer has what came before, and learns of the end when it sends again.
+            // Its peer has the earlier data, and is reset when it sends again.
             assert_eq!(near.try_recv(&mut buffer), Ok(6));
             bench.now += Duration::from_secs(3);
             bench.run();
@@ -190,7 +190,7 @@ mod tests {
     }
 
     impl Bench {
-        /// A UDP socket with 9 as its port, which has sent itself a datagram.
+        /// A UDP socket on port 9 that has sent itself a datagram.
         fn with_datagram(&mut self, text: &[u8]) -> Arc<DatagramQueue> {
             let endpoint = SocketAddr::from(([127, 0, 0, 1], 9));
             let Some(SocketQueue::Datagram(queue)) =
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_receiving_a_datagram_loses_that_one_alone() {
+    fn panic_while_receiving_loses_only_that_datagram() {
         in_model(|| {
             let mut bench = Bench::new();
             bench.stack.cx.trap = Some("udp");
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_sending_a_datagram_loses_that_one_and_says_so() {
+    fn panic_while_sending_loses_the_datagram_with_an_error() {
         in_model(|| {
             let mut bench = Bench::new();
             bench.stack.cx.trap = Some("send");
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_a_command_fails_that_command_alone() {
+    fn panic_in_a_command_fails_only_that_command() {
         in_model(|| {
             let mut bench = Bench::new();
             let channel = bench.stack.command_channel();
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_icmp_or_reassembly_loses_one_packet() {
+    fn panic_in_icmp_or_reassembly_loses_one_packet() {
         for (trap, packet) in [
             ("icmp", packet(1, &[8, 0, 0xf7, 0xff, 0, 0, 0, 0], 0)),
             ("fragments", packet(17, &[0; 8], 0x2000)),
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waker_that_panics_keeps_nobody_else_asleep() {
+    fn panicking_waker_does_not_block_other_wakers() {
         struct Panics;
         impl Wake for Panics {
             fn wake(self: Arc<Self>) {

@@ -1,4 +1,4 @@
-//! The stack itself: what it owns, and the order in which it looks at things.
+//! The stack: its parts, and the order of work in a round.
 
 mod commands;
 mod control;
@@ -28,11 +28,11 @@ use smoltcp::phy::Device;
 use std::time::Duration;
 use transports::Transports;
 
-/// A userspace TCP/IP stack that does what commands and packets tell it, and nothing by itself.
+/// A userspace TCP/IP stack, driven by commands and polls.
 ///
-/// It owns its sockets. Others reach them through its [`Channel`]. Time is what the caller says it
-/// is, and packets go where the caller takes them: see the [crate documentation](crate) for how to
-/// drive it.
+/// It owns its sockets; handles reach them through its [`Channel`]. It reads no clock and does no
+/// I/O: the caller passes the time and a device or link. The [crate documentation](crate) shows how
+/// to drive it.
 #[derive(Debug)]
 pub struct Netstack {
     requests: flume::Receiver<Request>,
@@ -41,29 +41,28 @@ pub struct Netstack {
     ip: IpLayer,
     transports: Transports,
     has_woken: bool,
-    /// Sockets that handles rang for and that nobody has looked at yet, the first of them last;
-    /// kept to reuse its memory.
+    /// Sockets with unhandled events, in reverse order; kept to reuse its memory.
     rung: Vec<SocketId>,
     chunk: BytesMut,
 }
 
-/// Frames taken from the link in one round, so that sending and waking are not put off for ever.
+/// Frames received in one round, so that sending and waking are not delayed indefinitely.
 const FRAMES_PER_ROUND: usize = 256;
-/// The same, in bytes: what has come is read by whom it is for while it is still in the cache, and
-/// before the queues are full.
+/// The same, in bytes: readers get received data while it is still in the cache, and before the
+/// queues are full.
 const BYTES_PER_ROUND: usize = 128 * 1024;
 /// Sockets served in one round, for the same reason.
 const SOCKETS_PER_ROUND: usize = 256;
-/// Rounds of one [`Netstack::poll_device_io`]. A device that answers what it is sent could
-/// otherwise keep it for ever.
+/// Rounds of one [`Netstack::poll_device_io`]. A device that answers each packet could otherwise
+/// keep it busy forever.
 const ROUNDS_MAX: usize = 1024;
 
 impl Netstack {
-    /// A stack without addresses other than the loopback ones. `now` is where its time begins.
+    /// Creates a stack with loopback addresses only. `now` is the start of its time.
     ///
     /// # Panics
     ///
-    /// If the operating system has no randomness to give.
+    /// If the operating system's random generator fails.
     pub fn new(config: Config, now: impl Into<Instant>) -> Self {
         let now = now.into();
         let (sender, requests) = flume::bounded(config.commands_max.max(1));
@@ -86,7 +85,7 @@ impl Netstack {
         }
     }
 
-    /// Carries out all commands that wait in the channel now.
+    /// Executes all commands queued in the channel.
     ///
     /// A poll is due afterwards if [`poll_at`](Self::poll_at) says so.
     pub fn process_cmds(&mut self) {
@@ -101,15 +100,15 @@ impl Netstack {
         });
     }
 
-    /// Carries out one command.
+    /// Executes one command.
     ///
     /// A poll is due afterwards if [`poll_at`](Self::poll_at) says so.
     pub fn process_one_cmd(&mut self, cmd: Request) {
         self.step(|stack| stack.execute(cmd));
     }
 
-    /// Blocks the calling thread until there is a command, for at most `timeout`; `None` if that
-    /// passed without one.
+    /// Blocks the calling thread until there is a command, for at most `timeout`; returns `None` at
+    /// the timeout.
     ///
     /// A read, write or close of a handle counts as a command too, and comes as one that does
     /// nothing but arrive.
@@ -125,15 +124,15 @@ impl Netstack {
         request
     }
 
-    /// Waits until there is a command. Does not borrow the stack, so that it may be polled beside
-    /// other things.
+    /// Waits until there is a command. Does not borrow the stack, so that it can be polled beside
+    /// other futures.
     ///
     /// A read, write or close of a handle counts as a command too, and comes as one that does
     /// nothing but arrive.
     ///
     /// # Cancel safety
     ///
-    /// A command is taken only when the future is ready: dropping it before loses none.
+    /// A command is taken only when the future is ready: dropping it earlier loses none.
     pub fn wait_for_cmd(&self) -> impl Future<Output = Request> + Send + use<> {
         let (requests, doorbell) = (self.requests.clone(), self.cx.doorbell.clone());
         async move {
@@ -146,8 +145,8 @@ impl Netstack {
         }
     }
 
-    /// Moves packets both ways and does all that is due at `now`, until nothing is left to be done
-    /// without waiting; returns whether anything was done.
+    /// Receives and sends packets and handles all timers due at `now`, until no work is left;
+    /// returns whether there was any.
     ///
     /// Does not look into the command channel. `now` must not go back.
     pub fn poll_device_io(&mut self, now: impl Into<Instant>, device: &mut impl Device) -> bool {
@@ -164,16 +163,15 @@ impl Netstack {
         worked
     }
 
-    /// One round: moves a bounded number of packets both ways and does what is due at `now`;
-    /// returns whether anything was done, and so another round may find more.
+    /// Runs one round: receives and sends a bounded number of packets and handles timers due at
+    /// `now`; returns whether there was any work, in which case another round may find more.
     ///
     /// Does not look into the command channel. `now` must not go back.
     ///
     /// # Panics
     ///
-    /// If the link does. What was being sent is in an unknown state then, so all that is left to be
-    /// done with the stack is to drop it. A panic of anything else ends what was being worked on: a
-    /// packet or a connection.
+    /// If the link does. The state of the socket being sent from is unknown then, so the stack can
+    /// only be dropped. Any other panic ends the item in work, a packet or a connection.
     pub fn poll_link<L: Link>(&mut self, now: impl Into<Instant>, link: &mut L) -> bool {
         let now = now.into();
         self.cx.now = now;
@@ -213,8 +211,8 @@ impl Netstack {
         worked
     }
 
-    /// When the stack wants to be polled next, if nothing else happens; not after `now` if it has
-    /// work at hand.
+    /// The time of the next poll, if nothing else happens before; at most `now` if there is work at
+    /// hand.
     ///
     /// Packets that found the link full do not count: poll again when it has room.
     pub fn poll_at(&mut self, now: impl Into<Instant>) -> Option<Instant> {
@@ -236,8 +234,8 @@ impl Netstack {
         due.into_iter().chain(self.ip.ethernet_due(self.cx.now)).min()
     }
 
-    /// How long from `now` until the stack wants to be polled next, if nothing else happens;
-    /// `None` for as long as nothing happens.
+    /// The time from `now` to the next poll, if nothing else happens before; `None` without a
+    /// timer.
     pub fn poll_delay(&mut self, now: impl Into<Instant>) -> Option<Duration> {
         let now = now.into();
         let at = self.poll_at(now)?;
@@ -252,34 +250,34 @@ impl Netstack {
                 || self.ip.ethernet_due(self.cx.now).is_some())
     }
 
-    /// Says what every pending operation fails with when the stack is dropped, instead of
-    /// [`Error::StackGone`]. What was said first counts.
+    /// Sets the error of every pending operation when the stack is dropped, instead of
+    /// [`Error::StackGone`]. The first call counts.
     pub fn set_end(&mut self, reason: Error) {
         self.cx.doorbell.stop_reason().set(reason);
     }
 
-    /// Whether the last round or command woke somebody, who may be given a turn before the next
-    /// round: queues are short then, and what arrives is handed on without a copy.
+    /// Whether the last round or command woke a task. A driver may yield to it before the next
+    /// round: queues stay short then, and received data is passed on without a copy.
     pub fn has_woken(&self) -> bool {
         self.has_woken
     }
 
-    /// What the stack has counted so far.
+    /// The counters of the stack.
     pub fn counters(&self) -> &Counters {
         &self.ip.outgoing.counters
     }
 
     /// Whether a [shutdown](crate::control::Command::Shutdown) is done: no socket is left, and no
-    /// packet waits for the answer of a neighbour.
+    /// packet waits for address resolution.
     pub fn is_drained(&self) -> bool {
         self.cx.is_shut_down
             && self.cx.sockets.len() == 0
             && !self.ip.outgoing.neighbours.has_waiting()
     }
 
-    /// Looks at the sockets that handles rang for, and takes back what nobody received.
+    /// Handles the events of sockets, and undoes the commands of undelivered answers.
     fn attend(&mut self) -> bool {
-        // Before the list of rung sockets is taken: what is undone rings.
+        // Before the list of ready sockets is taken: undoing rings.
         for undelivered in self.cx.doorbell.take_undelivered() {
             self.take_back(undelivered);
         }
@@ -296,7 +294,7 @@ impl Netstack {
         worked
     }
 
-    /// Marks the sockets whose time has come.
+    /// Marks the sockets whose deadline has passed.
     fn expire<L: Link>(&mut self, link: &mut L) -> bool {
         let mut worked = false;
         while let Some(id) = self.cx.deadlines.pop(self.cx.now) {
@@ -334,7 +332,7 @@ impl Netstack {
         worked
     }
 
-    /// Wakes everybody who has something to do. No lock is held here, and the stack is whole.
+    /// Wakes the collected wakers. No lock is held here, and the stack is consistent.
     fn wake(&mut self) {
         self.has_woken = !self.cx.wakes.is_empty();
         for waker in self.cx.wakes.drain(..) {
@@ -350,11 +348,11 @@ impl HasChannel for Netstack {
 }
 
 impl Drop for Netstack {
-    /// Every pending operation fails with [`Error::StackGone`], or with what
-    /// [`set_end`](Netstack::set_end) was given.
+    /// Every pending operation fails with [`Error::StackGone`], or with the error given to
+    /// [`set_end`](Netstack::set_end).
     fn drop(&mut self) {
-        // A request that is sent from now on is seen as lost by whoever sent it; one that was sent
-        // before is found here. Flume keeps what is in a channel without receivers.
+        // A request sent from now on fails at its sender; one sent before is found here. Flume
+        // keeps the content of a channel without receivers.
         self.cx.doorbell.close();
         self.requests.drain();
         let reason = self.cx.doorbell.stop_reason().error();

@@ -1,4 +1,4 @@
-//! The transports of a stack: all that depends on which there are.
+//! The transports of a stack: all code that enumerates them.
 
 use crate::command::Command;
 use crate::command::outcome::{Outcome, Undelivered};
@@ -39,7 +39,8 @@ impl Transports {
         }
     }
 
-    /// Takes a packet to its protocol's layer. `raw` is what raw sockets have made of it.
+    /// Dispatches a packet to its protocol's layer. `raw` is the result of its delivery to raw
+    /// sockets.
     #[inline]
     pub(crate) fn receive<L: Link>(
         &mut self,
@@ -54,7 +55,7 @@ impl Transports {
             IpProtocol::Udp => self.datagrams.receive_udp(cx, ip, packet, raw.is_some(), link),
             #[cfg(feature = "udp-lite")]
             crate::udp_lite::PROTOCOL => self.udp_lite.receive(cx, ip, &packet, link),
-            // Nothing follows, and that is no mistake (RFC 8200 section 4.7).
+            // No Next Header is valid (RFC 8200 section 4.7).
             IpProtocol::Ipv6NoNxt if raw.is_none() => Ok(Fate::Handled),
             _ => match raw {
                 Some(fate) => fate,
@@ -63,7 +64,7 @@ impl Transports {
         }
     }
 
-    /// Takes an ICMP error to the layer whose packet it quotes.
+    /// Dispatches an ICMP error to the layer whose packet it quotes.
     pub(crate) fn receive_error(
         &mut self,
         cx: &mut Context,
@@ -76,7 +77,7 @@ impl Transports {
         }
     }
 
-    /// Carries out a command to a socket, or for a new one.
+    /// Executes a command of a socket, or one that creates a socket.
     pub(crate) fn execute(
         &mut self,
         cx: &mut Context,
@@ -96,7 +97,7 @@ impl Transports {
         }
     }
 
-    /// Undoes what an answer is about that nobody received.
+    /// Undoes the command of an undelivered answer.
     pub(crate) fn take_back(
         &mut self,
         cx: &mut Context,
@@ -110,7 +111,7 @@ impl Transports {
         }
     }
 
-    /// Looks at what the handle of a socket rang for.
+    /// Handles the events of a socket's handle.
     pub(crate) fn attend(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
         match cx.sockets.transport(id) {
             Some(Transport::Tcp) => self.tcp.attend(cx, ip, id),
@@ -121,7 +122,7 @@ impl Transports {
         }
     }
 
-    /// Does what the next socket of the run queue has to do; returns whether that was anything.
+    /// Serves the next socket of the run queue; returns whether it had work.
     pub(crate) fn serve<L: Link>(
         &mut self,
         cx: &mut Context,
@@ -156,7 +157,7 @@ impl Transports {
         }
     }
 
-    /// Ends a socket at once; who waits for it learns why.
+    /// Ends a socket at once; pending calls fail with `reason`.
     pub(crate) fn end(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId, reason: Error) {
         match cx.sockets.transport(id) {
             Some(Transport::Tcp) => self.tcp.end(cx, ip, id, reason),
@@ -167,7 +168,7 @@ impl Transports {
         }
     }
 
-    /// Ends what has panicked: a socket, or only the datagram that it was sending.
+    /// Ends a socket after a panic, or only the datagram being sent.
     pub(crate) fn end_broken(
         &mut self,
         cx: &mut Context,
