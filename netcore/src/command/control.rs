@@ -7,30 +7,30 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What a stack can be told to do.
+/// A command to a stack.
 ///
-/// What changes its place in the network is seen by everybody who
-/// [watches](crate::Channel::network) before the command is answered.
+/// A change of the network is published to all [watches](crate::Channel::network) before the
+/// command is answered.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Command {
-    /// Nothing: wakes the stack's driver.
+    /// No operation; wakes the stack's driver.
     Wake,
     /// Report all sockets and counters; answered by [`Response::Snapshot`]. Costs time in
     /// proportion to the number of sockets.
     Snapshot,
-    /// Refuse what is new from now on and close everything that is there, as if all handles had
-    /// been dropped; answered at once. [`Netstack::is_drained`](crate::Netstack::is_drained) tells
-    /// when that is done.
+    /// Refuse new sockets and connections, and close existing ones as if all handles had been
+    /// dropped; answered at once. [`Netstack::is_drained`](crate::Netstack::is_drained) is true
+    /// once that is done.
     Shutdown,
-    /// Report the stack's place in the network; answered by [`Response::Network`].
+    /// Report the network configuration; answered by [`Response::Network`].
     Network,
-    /// Take an address; see [`Netstack::add_address`](crate::Netstack::add_address).
+    /// Add an address; see [`Netstack::add_address`](crate::Netstack::add_address).
     AddAddress {
         /// The address, with the network on the link.
         address: IpNet,
     },
-    /// Give an address up, and with it the connections on it; see
+    /// Remove an address, and the connections on it; see
     /// [`Netstack::remove_address`](crate::Netstack::remove_address).
     RemoveAddress {
         /// The address.
@@ -41,13 +41,13 @@ pub enum Command {
         /// The route.
         route: Route,
     },
-    /// Add a route whose gateway is on the link, whatever the stack's networks are; see
+    /// Add a route without the check that its gateway is on the link; see
     /// [`Netstack::add_route_on_link`](crate::Netstack::add_route_on_link).
     AddRouteOnLink {
         /// The route.
         route: Route,
     },
-    /// Keep an address from new connections, or stop that; see
+    /// Set whether new connections avoid an address; see
     /// [`Netstack::set_deprecated`](crate::Netstack::set_deprecated).
     SetDeprecated {
         /// The address.
@@ -57,40 +57,38 @@ pub enum Command {
     },
     /// Remove a route; see [`Netstack::remove_route`](crate::Netstack::remove_route).
     RemoveRoute {
-        /// The destinations that it is for.
+        /// The destinations.
         destination: IpNet,
     },
-    /// Use the link, or leave it alone; see
-    /// [`Netstack::set_link_up`](crate::Netstack::set_link_up).
+    /// Set the link up or down; see [`Netstack::set_link_up`](crate::Netstack::set_link_up).
     SetLinkUp(bool),
-    /// Send smaller packets than the device could; see
-    /// [`Netstack::set_mtu`](crate::Netstack::set_mtu).
+    /// Set the MTU; see [`Netstack::set_mtu`](crate::Netstack::set_mtu).
     SetMtu(Option<usize>),
-    /// Note what servers and routers say of the link's MTU; see
+    /// Set the MTU that a server or router advertises; see
     /// [`Netstack::set_advertised_mtu`](crate::Netstack::set_advertised_mtu).
     SetAdvertisedMtu(Option<usize>),
-    /// Take packets to any address for one's own; see
+    /// Set whether packets to any address are accepted; see
     /// [`Netstack::set_any_ip`](crate::Netstack::set_any_ip).
     SetAnyIp(bool),
-    /// Publish that something has ended that has provided for the stack, or was to; see
+    /// Publish the failure of a configuration source; see
     /// [`Netstack::report_failure`](crate::Netstack::report_failure).
     ReportFailure(String),
-    /// Say who is to be asked for names; see
+    /// Set name servers and search domains; see
     /// [`Netstack::set_name_servers`](crate::Netstack::set_name_servers).
     SetNameServers {
-        /// The servers, in the order in which they are to be asked.
+        /// The servers, in order of preference.
         servers: Vec<IpAddr>,
-        /// The domains in which a name without dots is looked for.
+        /// The search domains of names without dots.
         search_domains: Vec<String>,
     },
 }
 
-/// What a stack answers.
+/// A response to a command.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Response {
     /// The sockets and counters at this moment.
     Snapshot(Box<Snapshot>),
-    /// The place in the network at this moment.
+    /// The network configuration at this moment.
     Network(Arc<Network>),
 }

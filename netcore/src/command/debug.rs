@@ -12,8 +12,8 @@ impl fmt::Debug for Payload<'_> {
     }
 }
 
-/// Implements `Debug` for an enum as `derive` does, except for the fields behind a semicolon, which
-/// are payloads. Variants that are tuples of one follow the braces.
+/// Implements `Debug` for an enum as `derive` does, except that fields after a semicolon are
+/// payloads. Variants that are tuples of one follow the braces.
 macro_rules! debug_without_payload {
     ($type:ty {
         $($variant:ident { $($field:ident),* $(; $payload:ident)? },)*

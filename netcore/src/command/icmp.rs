@@ -6,18 +6,18 @@ use crate::id::SocketId;
 use bytes::Bytes;
 use std::net::IpAddr;
 
-/// What a ping socket can be told to do.
+/// A command to a ping socket.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Command {
-    /// Make a socket for one family; answered by [`Response::Opened`].
+    /// Create a socket for one family; answered by [`Response::Opened`].
     Open {
-        /// `0.0.0.0` or `::`, or one of the stack's addresses to send from.
+        /// `0.0.0.0` or `::`, or the source address, one of the stack's.
         local: IpAddr,
     },
     /// Queue an echo request to be sent; answered at once.
     Send {
-        /// Where to.
+        /// The destination.
         remote: IpAddr,
         /// The echo's sequence number; its identifier is the socket's.
         sequence: u16,
@@ -38,33 +38,33 @@ debug_without_payload!(Command {
     Close {},
 });
 
-/// What a ping socket answers.
+/// A response of a ping socket.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Response {
-    /// The socket is there.
+    /// The socket was created.
     Opened {
-        /// Names the socket from now on.
+        /// The id of the socket.
         handle: SocketId,
-        /// The identifier that its echo requests carry.
+        /// The identifier of its echo requests.
         identifier: u16,
     },
-    /// Somebody has reported that a request did not arrive.
+    /// An ICMP error about a request was received.
     Failed {
-        /// Who said so: a router, or the target itself.
+        /// The sender of the error: a router, or the target itself.
         remote: IpAddr,
         /// The sequence number of the request.
         sequence: u16,
-        /// Why.
+        /// The error.
         error: Error,
     },
     /// An echo reply was received.
     Received {
-        /// Who sent it.
+        /// The sender.
         remote: IpAddr,
         /// The sequence number of the request.
         sequence: u16,
-        /// The time to live or hop limit that the reply arrived with.
+        /// The time to live or hop limit of the reply.
         hop_limit: u8,
         /// The payload.
         buf: Bytes,

@@ -14,7 +14,7 @@ pub mod udp;
 #[cfg(feature = "udp-lite")]
 use crate::udp_lite::command as udp_lite;
 
-/// What a stack can be told to do.
+/// A command to a stack.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Command {
@@ -33,11 +33,11 @@ pub enum Command {
     UdpLite(udp_lite::Command),
 }
 
-/// What a stack answers when it could do what it was told.
+/// The response to a successful command.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Response {
-    /// Done; there is nothing to report.
+    /// Success without further data.
     Done,
     /// From the stack as a whole.
     Control(control::Response),

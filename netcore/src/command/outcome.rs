@@ -1,15 +1,15 @@
-//! What becomes of a command: an answer, now or later.
+//! The outcome of a command: an answer, now or later.
 
 use super::Response;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::queue::SocketQueue;
 
-/// What becomes of a command.
+/// The outcome of a command.
 pub(crate) enum Outcome {
-    /// It is done, or failed.
+    /// It succeeded or failed.
     Now(Answer),
-    /// Whoever holds the responder answers later.
+    /// It is answered later, by the holder of the responder.
     Later,
 }
 
@@ -22,7 +22,7 @@ impl<R: Into<Response>> From<Result<R, Error>> for Outcome {
 /// The answer to a command, and the queue of the socket that it made.
 pub(crate) type Answer = Result<(Response, Option<SocketQueue>), Error>;
 
-/// An answer that nobody received, on its way back to the stack.
+/// An undelivered answer, returned to the stack.
 #[derive(Debug)]
 pub(crate) struct Undelivered {
     pub(crate) handle: Option<SocketId>,

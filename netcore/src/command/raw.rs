@@ -1,14 +1,14 @@
-//! Commands to raw sockets, which see and send whole IP packets of one protocol.
+//! Commands to raw sockets, which receive and send whole IP packets of one protocol.
 
 use crate::command::debug::debug_without_payload;
 use crate::id::SocketId;
 use bytes::Bytes;
 
-/// What a raw socket can be told to do.
+/// A command to a raw socket.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Command {
-    /// Make a socket; answered by [`Response::Opened`].
+    /// Create a socket; answered by [`Response::Opened`].
     Open {
         /// The IP version of its packets.
         version: Version,
@@ -21,8 +21,8 @@ pub enum Command {
         /// The packet with its IP header.
         packet: Bytes,
     },
-    /// Take the oldest packet; answered by [`Response::Received`] once there is one. Fragments
-    /// have been put together.
+    /// Take the oldest packet; answered by [`Response::Received`] once there is one. Fragmented
+    /// packets are reassembled.
     Recv,
     /// Close the socket; answered at once.
     Close,
@@ -44,13 +44,13 @@ pub enum Version {
     V6,
 }
 
-/// What a raw socket answers.
+/// A response of a raw socket.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Response {
-    /// The socket is there.
+    /// The socket was created.
     Opened {
-        /// Names the socket from now on.
+        /// The id of the socket.
         handle: SocketId,
     },
     /// A packet was received.

@@ -8,22 +8,22 @@ use bytes::Bytes;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// What a TCP socket can be told to do.
+/// A command to a TCP socket.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Command {
     /// Listen for connections; answered by [`Response::Listening`].
     Listen {
-        /// The stack's address, or `0.0.0.0` or `[::]` for all of them; `[::]` takes IPv4 too,
-        /// unless told otherwise. Port 0 lets the stack choose.
+        /// One of the stack's addresses, or `0.0.0.0` or `[::]` for all of them; `[::]` accepts
+        /// IPv4 too, depending on [`ListenOptions::families`]. Port 0 lets the stack choose.
         local: SocketAddr,
-        /// For the listener and the connections that it makes.
+        /// Options of the listener and of its connections.
         options: ListenOptions,
     },
     /// Listen on a port that was [reserved](crate::Channel::reserve_tcp); answered by
     /// [`Response::Listening`].
     ListenReserved {
-        /// The address and the port, and for which families.
+        /// The address, port and families.
         reservation: Reservation,
         /// As for [`Listen`](Self::Listen); `families` and `any_port` have no meaning.
         options: ListenOptions,
@@ -34,29 +34,28 @@ pub enum Command {
     /// Answer a held SYN; answered by [`Response::Accepted`] when the handshake is done. The
     /// connection has the handle of the SYN.
     Admit,
-    /// Turn a held SYN away; answered at once.
+    /// Refuse a held SYN; answered at once.
     Refuse {
-        /// What its sender is told.
+        /// The reply to its sender.
         how: Refusal,
     },
     /// Connect; answered by [`Response::Connected`] when the handshake is done.
     Connect {
-        /// Where to.
+        /// The destination.
         remote: SocketAddr,
-        /// Where from; `None` or port 0 lets the stack choose.
+        /// The local address; `None` or port 0 lets the stack choose.
         local: Option<SocketAddr>,
-        /// For the connection.
+        /// Options of the connection.
         options: Options,
     },
-    /// Connect from a port that was [reserved](crate::Channel::reserve_tcp), which stays so for as
-    /// long as there is the connection; answered by [`Response::Connected`] when the handshake is
-    /// done.
+    /// Connect from a port that was [reserved](crate::Channel::reserve_tcp), which stays reserved
+    /// while the connection exists; answered by [`Response::Connected`] when the handshake is done.
     ConnectReserved {
-        /// Where from.
+        /// The reserved local address and port.
         reservation: Reservation,
-        /// Where to.
+        /// The destination.
         remote: SocketAddr,
-        /// For the connection.
+        /// Options of the connection.
         options: Options,
     },
     /// Queue bytes to be sent; answered by [`Response::Sent`] once at least one was taken.
@@ -67,11 +66,11 @@ pub enum Command {
     /// Take received bytes; answered by [`Response::Received`] once there are any, or by
     /// [`Response::Finished`].
     Recv {
-        /// At most this many; `None` for as many as are there in one piece.
+        /// The maximum number; `None` for all that are contiguous.
         max_len: Option<usize>,
     },
-    /// Replace the options of a connection; answered at once. Buffer sizes are those that it began
-    /// with.
+    /// Replace the options of a connection; answered at once. Buffer sizes stay those of its
+    /// creation.
     SetOptions(Box<Options>),
     /// Shut the write half down: the peer sees the end of the stream after all queued bytes.
     Shutdown,
@@ -97,47 +96,47 @@ debug_without_payload!(Command {
     Abort {},
 } SetOptions);
 
-/// What a TCP socket answers.
+/// A response of a TCP socket.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Response {
-    /// The listener listens.
+    /// The listener was created.
     Listening {
-        /// Names the listener from now on.
+        /// The id of the listener.
         handle: SocketId,
         /// The address with the port that was chosen.
         local: SocketAddr,
     },
     /// A connection was accepted.
     Accepted {
-        /// Names the connection from now on.
+        /// The id of the connection.
         handle: SocketId,
-        /// The address that the peer dialled.
+        /// The destination address of the SYN.
         local: SocketAddr,
         /// The peer.
         remote: SocketAddr,
     },
-    /// A SYN is held until somebody decides what becomes of it.
+    /// A SYN is held until it is admitted or refused.
     Held {
-        /// Names the SYN from now on.
+        /// The id of the SYN.
         handle: SocketId,
-        /// The address that the peer dialled.
+        /// The destination address of the SYN.
         local: SocketAddr,
         /// The peer.
         remote: SocketAddr,
     },
     /// The connection is established.
     Connected {
-        /// Names the connection from now on.
+        /// The id of the connection.
         handle: SocketId,
-        /// This end's address.
+        /// The local address.
         local: SocketAddr,
         /// The peer.
         remote: SocketAddr,
     },
     /// Bytes were queued.
     Sent {
-        /// How many; the rest of the buffer was not taken.
+        /// The number of bytes; the rest of the buffer was not queued.
         n: usize,
     },
     /// Bytes were received; never empty.
@@ -145,7 +144,7 @@ pub enum Response {
         /// The bytes.
         buf: Bytes,
     },
-    /// The peer will send no more: end of the stream.
+    /// The end of the stream: the peer has sent a FIN.
     Finished,
 }
 
@@ -167,39 +166,39 @@ pub struct Options {
     pub nodelay: bool,
     /// Time to live or hop limit of every segment; `None` is 64. Never 0.
     pub hop_limit: Option<u8>,
-    /// When an idle peer is probed, and given up; `None` never does.
+    /// Keep-alive probes of an idle peer; `None` sends none.
     pub keep_alive: Option<KeepAlive>,
-    /// How long data may remain unacknowledged before the connection is given up (RFC 5482);
-    /// `None` takes [`TcpConfig::retransmit_timeout`](crate::TcpConfig::retransmit_timeout).
+    /// How long data may remain unacknowledged before the connection fails (RFC 5482); `None` is
+    /// [`TcpConfig::retransmit_timeout`](crate::TcpConfig::retransmit_timeout).
     pub user_timeout: Option<Duration>,
-    /// Acknowledge every segment at once, instead of waiting a moment for one to go along with.
+    /// Acknowledge every segment at once, without delayed acknowledgements.
     pub quickack: bool,
-    /// The byte of the IP header that asks routers for a treatment: the differentiated services
-    /// field (RFC 2474), without its two lowest bits.
+    /// The differentiated services field (RFC 2474); its two lowest bits are ignored.
     pub traffic_class: u8,
-    /// The most that the peer may send ahead of the reader, in bytes; `None` takes
-    /// [`TcpConfig::recv_buffer_bytes`](crate::TcpConfig::recv_buffer_bytes). Fixed once the connection
-    /// is made.
+    /// Bytes of the receive buffer; `None` is
+    /// [`TcpConfig::recv_buffer_bytes`](crate::TcpConfig::recv_buffer_bytes). Fixed once the
+    /// connection is made.
     pub recv_buffer_bytes: Option<usize>,
-    /// The most that may be in flight, in bytes; `None` takes
-    /// [`TcpConfig::send_buffer_bytes`](crate::TcpConfig::send_buffer_bytes). Fixed once the connection
-    /// is made.
+    /// Bytes of the send buffer, the most that is in flight; `None` is
+    /// [`TcpConfig::send_buffer_bytes`](crate::TcpConfig::send_buffer_bytes). Fixed once the
+    /// connection is made.
     pub send_buffer_bytes: Option<usize>,
-    /// How closing behaves: `None` sends what is queued in the background, zero resets at once.
+    /// Linger on close (`SO_LINGER`): `None` sends queued bytes in the background, zero resets at
+    /// once.
     pub linger: Option<Duration>,
-    /// How long a connect may take; `None` takes
+    /// How long a connect may take; `None` is
     /// [`TcpConfig::connect_timeout`](crate::TcpConfig::connect_timeout).
     pub connect_timeout: Option<Duration>,
 }
 
-/// When the peer of an idle connection is probed (RFC 9293 section 3.8.4).
+/// Keep-alive parameters (RFC 9293 section 3.8.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeepAlive {
-    /// How long nothing must have been heard of the peer before the first probe.
+    /// Idle time before the first probe.
     pub idle: Duration,
     /// The time between two probes.
     pub interval: Duration,
-    /// After how many probes without an answer the connection is given up; at least 1.
+    /// Unanswered probes after which the connection fails; at least 1.
     pub count: u32,
 }
 
@@ -213,39 +212,39 @@ impl Default for KeepAlive {
 /// Options of a TCP listener.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListenOptions {
-    /// How many connections may wait to be accepted; further SYNs are dropped then, and tried
-    /// again by the peer. `None` takes [`TcpConfig::backlog_max`](crate::TcpConfig::backlog_max).
+    /// Connections that may wait to be accepted; further SYNs are dropped, and retransmitted by the
+    /// peer. `None` is [`TcpConfig::backlog_max`](crate::TcpConfig::backlog_max).
     pub backlog_max: Option<usize>,
-    /// Whether a listener on `[::]` takes IPv4 connections too.
+    /// Whether a listener on `[::]` accepts IPv4 connections too.
     pub families: Families,
-    /// Whether it takes connections to every port that no other listener has; the port of its own
-    /// address is 0 then. With [`set_any_ip`](crate::Netstack::set_any_ip) it takes connections to
-    /// anybody, each with the destination that its peer dialled as its local address.
+    /// Whether it accepts connections to every port without a listener of its own; its address then
+    /// has port 0. With [`set_any_ip`](crate::Netstack::set_any_ip) it accepts connections to any
+    /// address, with the destination of the SYN as the local address.
     pub any_port: bool,
-    /// What becomes of a SYN before anybody has accepted it.
+    /// The handling of a SYN before accept.
     pub on_syn: OnSyn,
-    /// What each connection starts with.
+    /// Initial options of its connections.
     pub connection: Options,
 }
 
-/// What a listener does with a SYN.
+/// The handling of SYNs by a listener.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnSyn {
-    /// Answers it, so that the connection is made while nobody accepts it, as on the kernel.
+    /// Answers it with SYN|ACK, so that the handshake completes before accept, as on Linux.
     #[default]
     Answer,
-    /// Says nothing and holds it, until it is admitted or refused. Held SYNs count as half-open
-    /// connections, of which the oldest makes room for a new one, and are forgotten after
+    /// Holds it unanswered until it is admitted or refused. Held SYNs count as half-open
+    /// connections, of which a new one evicts the oldest, and are dropped after
     /// [`TcpConfig::handshake_timeout`](crate::TcpConfig::handshake_timeout);
     /// [`backlog_max`](ListenOptions::backlog_max) has no meaning then.
     Hold,
 }
 
-/// How a held SYN is turned away.
+/// The reply to a refused SYN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// With a reset, as a port where nobody listens does (RFC 9293 section 3.10.7.1).
+    /// With a reset, as from a port without a listener (RFC 9293 section 3.10.7.1).
     Reset,
     /// With "network unreachable" (RFC 792), "no route to destination" (RFC 4443).
     NetworkUnreachable,
@@ -255,13 +254,13 @@ pub enum Refusal {
     PortUnreachable,
     /// With "communication administratively prohibited" (RFC 1812 section 5.2.7.1, RFC 4443).
     Prohibited,
-    /// Without a word: the peer tries again, and that SYN is held anew.
+    /// Without a reply: the peer retransmits, and that SYN is held anew.
     Silence,
 }
 
 impl From<std::io::ErrorKind> for Refusal {
-    /// What tells a peer best that a connection made for it has failed with such an error. A
-    /// timeout becomes [`HostUnreachable`](Self::HostUnreachable), and what no message stands for
+    /// The refusal that best reports the failure of an outgoing connection to the peer. A timeout
+    /// becomes [`HostUnreachable`](Self::HostUnreachable), an error without an ICMP message
     /// [`Reset`](Self::Reset).
     fn from(kind: std::io::ErrorKind) -> Self {
         use std::io::ErrorKind;

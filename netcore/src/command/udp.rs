@@ -5,47 +5,48 @@ use crate::id::SocketId;
 use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
 
-/// What a UDP socket can be told to do.
+/// A command to a UDP socket.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Command {
-    /// Make a socket; answered by [`Response::Bound`].
+    /// Create a socket; answered by [`Response::Bound`].
     Bind {
-        /// The stack's address, or `0.0.0.0` or `[::]` for all of them; `[::]` takes IPv4 too.
-        /// Port 0 lets the stack choose.
+        /// One of the stack's addresses, or `0.0.0.0` or `[::]` for all of them; `[::]` receives
+        /// IPv4 too. Port 0 lets the stack choose.
         endpoint: SocketAddr,
     },
-    /// As [`Bind`](Self::Bind), on an IPv6 address, and leaving IPv4 to others.
+    /// As [`Bind`](Self::Bind), on an IPv6 address and for IPv6 only (`IPV6_V6ONLY`).
     BindV6Only {
-        /// The stack's IPv6 address, or `[::]`.
+        /// One of the stack's IPv6 addresses, or `[::]`.
         endpoint: SocketAddr,
     },
-    /// Make a socket for all ports that no other socket has, as those need who intercept what is
-    /// sent to others; answered by [`Response::Bound`], with port 0. Each datagram that it receives
-    /// says [where it was sent to](crate::queue::Datagram::local), and each that it sends has to
-    /// say where from, which [`Send`](Self::Send) cannot.
+    /// Create a socket for all ports without a socket of their own, as transparent proxies need;
+    /// answered by [`Response::Bound`], with port 0. Each received datagram has its
+    /// [destination](crate::queue::Datagram::local), and each one to send needs a source, which
+    /// [`Send`](Self::Send) cannot give.
     BindAnyPort {
-        /// The stack's address, or `0.0.0.0` or `::` for all of them; `::` takes IPv4 too.
+        /// One of the stack's addresses, or `0.0.0.0` or `::` for all of them; `::` receives IPv4
+        /// too.
         address: IpAddr,
     },
-    /// Connect the socket to a peer, or disconnect it; answered by [`Response::Connected`]. Only the
-    /// peer's datagrams are received from then on, and errors that concern it are told; what was
-    /// received before stays. A socket that is bound to all addresses is at the one that it sends
-    /// to the peer from, until it is disconnected.
+    /// Connect the socket to a peer, or disconnect it; answered by [`Response::Connected`]. Only
+    /// the peer's datagrams are received from then on, and ICMP errors about it are reported;
+    /// datagrams already received stay. A wildcard socket has the source address to the peer as its
+    /// local address until it is disconnected.
     Connect {
-        /// The peer; `0.0.0.0` and `[::]` stand for this host. `None` disconnects.
+        /// The peer; `0.0.0.0` and `[::]` mean this host. `None` disconnects.
         peer: Option<SocketAddr>,
     },
     /// Queue a datagram to be sent; answered at once.
     Send {
-        /// Where to.
+        /// The destination.
         endpoint: SocketAddr,
         /// The payload.
         buf: Bytes,
     },
     /// Take the oldest datagram; answered by [`Response::Received`] once there is one.
     Recv {
-        /// Cut the payload after this many bytes, and drop the rest.
+        /// The maximum payload in bytes; the rest is dropped.
         max_len: Option<usize>,
     },
     /// Replace the socket's options, for datagrams that are queued from now on; answered at once.
@@ -69,25 +70,24 @@ debug_without_payload!(Command {
 pub struct Options {
     /// Time to live or hop limit of every datagram to a single host; `None` is 64. Never 0.
     pub hop_limit: Option<u8>,
-    /// Time to live or hop limit of datagrams to a group. 1 at first: they stay on the link.
+    /// Time to live or hop limit of multicast datagrams. Initially 1: they stay on the link.
     pub multicast_hop_limit: u8,
-    /// Whether datagrams to an IPv4 group come back to sockets of this stack that are in it. So at
-    /// first.
+    /// Whether IPv4 multicast datagrams are looped back to members on this stack. Initially true.
     pub multicast_loop_v4: bool,
-    /// The same for IPv6.
+    /// Likewise for IPv6.
     pub multicast_loop_v6: bool,
-    /// Whether datagrams may be sent to broadcast addresses. Not at first, so that nobody does so
-    /// unawares.
+    /// Whether datagrams may be sent to broadcast addresses (`SO_BROADCAST`). Initially false.
     pub broadcast: bool,
-    /// The differentiated services field (RFC 2474), without its two lowest bits.
+    /// The differentiated services field (RFC 2474); its two lowest bits are ignored.
     pub traffic_class: u8,
-    /// Whether datagrams larger than the MTU of the link, or of the path as far as it is known, are
-    /// refused instead of sent in fragments: the next call then fails with [`Error::MessageTooLarge`](crate::Error::MessageTooLarge).
+    /// Whether datagrams larger than the MTU of the link, or than the known path MTU, are refused
+    /// instead of fragmented: the next call then fails with
+    /// [`Error::MessageTooLarge`](crate::Error::MessageTooLarge).
     pub dont_fragment: bool,
 }
 
 impl Options {
-    /// The hop limit of datagrams to this address, if one was chosen.
+    /// The configured hop limit of datagrams to this address, if any.
     pub(crate) fn hop_limit_to(self, destination: IpAddr) -> Option<u8> {
         match destination.is_multicast() {
             true => Some(self.multicast_hop_limit),
@@ -110,29 +110,29 @@ impl Default for Options {
     }
 }
 
-/// What a UDP socket answers.
+/// A response of a UDP socket.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Response {
-    /// The socket is there.
+    /// The socket was created.
     Bound {
-        /// Names the socket from now on.
+        /// The id of the socket.
         handle: SocketId,
         /// The address with the port that was chosen.
         local: SocketAddr,
     },
-    /// The socket is connected, or is so no more.
+    /// The socket was connected or disconnected.
     Connected {
-        /// The address that the socket is at now.
+        /// The local address of the socket now.
         local: SocketAddr,
     },
     /// A datagram was received.
     Received {
-        /// Who sent it.
+        /// The sender.
         remote: SocketAddr,
-        /// The payload, cut if the command said so.
+        /// The payload, truncated to the command's maximum.
         buf: Bytes,
-        /// How long the payload was before it was cut, if it was.
+        /// The original length of a truncated payload, in bytes.
         truncated: Option<usize>,
     },
 }
