@@ -1,19 +1,19 @@
-//! What a socket can be bound to: an address or all of a family, and a port.
+//! Socket bindings: one address or all of a family, and a port.
 
 use crate::random::Random;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-/// Ports that the stack chooses itself come from here (RFC 6335 section 6).
+/// The range of ports that the stack chooses (RFC 6335 section 6).
 pub(crate) const EPHEMERAL: RangeInclusive<u16> = 49152..=65535;
 
-/// Which connections or datagrams a socket on `[::]` takes.
+/// The address families of a socket on `[::]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Families {
-    /// IPv6, and IPv4 with addresses written as `::ffff:a.b.c.d`, as on the kernel.
+    /// IPv6, and IPv4 with IPv4-mapped addresses (`::ffff:a.b.c.d`), as on Linux.
     #[default]
     Both,
-    /// IPv6 alone, so that another socket may hold the same port for IPv4.
+    /// IPv6 only (`IPV6_V6ONLY`): another socket may hold the same port for IPv4.
     V6Only,
 }
 
@@ -61,8 +61,8 @@ impl BoundTo {
     }
 }
 
-/// Picks a free ephemeral port: at random, and from the next one on if that is taken, all the way
-/// around (RFC 6056 section 3.3.1).
+/// Picks a free ephemeral port: a random one, or else the next free one in cyclic order (RFC 6056
+/// section 3.3.1).
 pub(crate) fn pick_port(random: &mut Random, mut is_free: impl FnMut(u16) -> bool) -> Option<u16> {
     let (first, last) = (*EPHEMERAL.start(), *EPHEMERAL.end());
     // Trying a few random ones first keeps ports apart from each other while many are free.

@@ -15,23 +15,23 @@ use crate::tcp::reservation::{Reservation, TcpPorts};
 use std::fmt;
 use std::net::SocketAddr;
 
-/// A command on its way to a stack.
+/// A command sent to a stack.
 pub struct Request {
-    /// The socket that the command is for; `None` for commands that make one.
+    /// The socket that the command is for; `None` for commands that create one.
     pub handle: Option<SocketId>,
-    /// What to do.
+    /// The command.
     pub command: Command,
     pub(crate) responder: Option<Responder>,
 }
 
 impl Request {
-    /// A request that does nothing but arrive.
+    /// A request without effect, which wakes the driver.
     pub(crate) fn wake() -> Self {
         Self { handle: None, command: control::Command::Wake.into(), responder: None }
     }
 
-    /// Wakes the driver of the stack that receives them. A full channel does so as well: the driver
-    /// looks at its sockets before it waits again.
+    /// Returns a function that wakes the stack's driver. A full channel wakes it as well: the
+    /// driver handles its sockets before it waits again.
     pub(crate) fn waker(requests: flume::Sender<Self>) -> impl Wake + 'static {
         move || {
             let _ = requests.try_send(Self::wake());
@@ -54,7 +54,7 @@ pub struct Channel {
     requests: flume::Sender<Request>,
     doorbell: Arc<Doorbell>,
     network: NetworkWatch,
-    /// Of a connection that asks for nothing else.
+    /// Default of connections without options of their own.
     buffers: BufferBytes,
     tcp_ports: Arc<TcpPorts>,
 }
@@ -62,9 +62,9 @@ pub struct Channel {
 /// The sizes of a connection's buffers, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BufferBytes {
-    /// The most that the peer may send ahead of the reader.
+    /// The receive buffer.
     pub recv: usize,
-    /// The most that may be in flight.
+    /// The send buffer, the most that is in flight.
     pub send: usize,
 }
 
@@ -79,7 +79,7 @@ impl Channel {
         Self { requests, doorbell, network, buffers, tcp_ports }
     }
 
-    /// The buffers that a connection with these options will have: whole pages.
+    /// The buffer sizes of a connection with these options, rounded up to whole pages.
     pub fn buffer_bytes(&self, options: &tcp::Options) -> BufferBytes {
         let BufferBytes { recv, send } = self.buffers;
         BufferBytes {
@@ -88,23 +88,23 @@ impl Channel {
         }
     }
 
-    /// The stack's place in the network, now and whenever it changes from now on.
+    /// A watch of the stack's network configuration.
     pub fn network(&self) -> NetworkWatch {
         let mut watch = self.network.clone();
         watch.current();
         watch
     }
 
-    /// Reserves a TCP port, for a socket that is bound before it listens or connects: nobody else
-    /// can listen on it or connect from it then, and a SYN to it is answered with a reset, unless a
-    /// listener for every port takes it. Port 0 chooses one; on `[::]` the port is taken for IPv4
-    /// too, unless `families` says otherwise. Does not wait for the stack.
+    /// Reserves a TCP port, for a socket that is bound before it listens or connects: no other
+    /// socket can listen on it or connect from it, and a SYN to it is answered with a reset, unless
+    /// a listener for every port accepts it. Port 0 chooses a free port; on `[::]` the port is
+    /// reserved for IPv4 too, depending on `families`. Does not wait for the stack.
     ///
     /// # Errors
     ///
     /// [`Error::AddressInUse`] if a listener or another reservation has the port;
-    /// [`Error::NoFreePort`]; [`Error::AddressNotAvailable`] if the address is none of the stack's;
-    /// [`Error::StackGone`] if the stack is gone.
+    /// [`Error::NoFreePort`]; [`Error::AddressNotAvailable`] if the address is not one of the
+    /// stack's; [`Error::StackGone`] if the stack is gone.
     pub fn reserve_tcp(&self, local: SocketAddr, families: Families) -> Result<Reservation, Error> {
         if self.doorbell.is_closed() {
             return Err(Error::StackGone);
@@ -121,17 +121,17 @@ impl Channel {
         }
     }
 
-    /// Sends a command and waits for its answer, with the queue of the socket if it made one.
+    /// Sends a command and waits for its answer, with the queue of a created socket.
     ///
     /// # Errors
     ///
-    /// What the command failed with; [`Error::StackGone`] if the stack is gone or goes meanwhile.
+    /// The error of the command; [`Error::StackGone`] if the stack is gone or stops meanwhile.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the command may have been carried out. What it made is undone
-    /// then: a fresh socket is closed, an accepted connection goes back to the front of its queue,
-    /// received bytes and datagrams go back to their socket, and a pending connect is aborted.
+    /// If the future is dropped, the command may have been executed. Its effect is then undone: a
+    /// new socket is closed, an accepted connection goes back to the front of its queue, received
+    /// bytes and datagrams go back to their socket, and a pending connect is aborted.
     pub async fn call(
         &self,
         handle: Option<SocketId>,
@@ -142,7 +142,7 @@ impl Channel {
         reply.await
     }
 
-    /// A request that still has to be sent, and what its sender then waits for.
+    /// A request to send, and its reply future.
     pub(crate) fn prepare(&self, handle: Option<SocketId>, command: Command) -> (Request, Reply) {
         let (responder, reply) = reply::pair(handle, self.doorbell.clone());
         (Request { handle, command, responder: Some(responder) }, reply)
@@ -155,16 +155,16 @@ impl fmt::Debug for Channel {
     }
 }
 
-/// What leads to a stack's command channel: the stack itself, a channel, a handle.
+/// A type with access to a stack's command channel: the stack itself, a channel, a handle.
 pub trait HasChannel {
     /// The command channel.
     fn command_channel(&self) -> Channel;
 
-    /// Sends a command and blocks the calling thread until the answer is there.
+    /// Sends a command and blocks the calling thread until it is answered.
     ///
     /// # Errors
     ///
-    /// What the command failed with; [`Error::StackGone`] if the stack is gone or goes meanwhile.
+    /// The error of the command; [`Error::StackGone`] if the stack is gone or stops meanwhile.
     fn request_blocking(
         &self,
         handle: Option<SocketId>,
@@ -178,7 +178,7 @@ pub trait HasChannel {
     ///
     /// # Errors
     ///
-    /// What the command failed with; [`Error::StackGone`] if the stack is gone or goes meanwhile.
+    /// The error of the command; [`Error::StackGone`] if the stack is gone or stops meanwhile.
     ///
     /// # Cancel safety
     ///
@@ -193,7 +193,8 @@ pub trait HasChannel {
         async move { channel.call(handle, command).await.map(|(response, _)| response) }
     }
 
-    /// Sends a command and does not wait; its answer goes nowhere, and what it makes is undone.
+    /// Sends a command without waiting; its answer is discarded, and a created socket is closed
+    /// again.
     ///
     /// # Errors
     ///

@@ -1,5 +1,4 @@
-//! What all layers need: the time, the configuration, the sockets, and the lists of those to be
-//! served and woken.
+//! The state that all layers share: time, configuration, sockets, run queue and wakers.
 
 use crate::config::Config;
 use crate::deadlines::Deadlines;
@@ -20,16 +19,16 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) random: Random,
     pub(crate) sockets: SocketIds,
-    /// Where the handles of new sockets ring.
+    /// The doorbell for the handles of new sockets.
     pub(crate) doorbell: Arc<Doorbell>,
-    /// Sockets to be served, each once, in turn.
+    /// Sockets to serve, each at most once, in order.
     pub(crate) run_queue: VecDeque<SocketId>,
     pub(crate) deadlines: Deadlines,
-    /// Woken at the end of the round: one wake-up for however much has come.
+    /// Wakers to wake at the end of the round, once for all that was received.
     pub(crate) wakes: Vec<Waker>,
     pub(crate) is_shut_down: bool,
     pub(crate) at_work: AtWork,
-    /// Where a test wants a panic.
+    /// The trap at which a test triggers a panic.
     #[cfg(test)]
     pub(crate) trap: Option<&'static str>,
 }
@@ -64,7 +63,7 @@ impl Context {
         }
     }
 
-    /// The next socket of the run queue, and whose it is.
+    /// The next socket of the run queue, and its layer.
     pub(crate) fn next_to_serve(&mut self) -> Option<(SocketId, Option<Transport>)> {
         let id = self.run_queue.pop_front()?;
         Some((id, self.sockets.dequeue(id)))
@@ -77,30 +76,30 @@ impl Context {
         if self.is_shut_down { Err(Error::StackGone) } else { Ok(()) }
     }
 
-    /// Panics if the test has set a trap of this name, once.
+    /// Panics once if a test has set a trap of this name.
     #[cfg(test)]
     pub(crate) fn spring(&mut self, trap: &'static str) {
         if self.trap == Some(trap) {
             self.trap = None;
-            panic!("as the test wants: {trap}");
+            panic!("trap of a test: {trap}");
         }
     }
 }
 
-/// What is being worked on.
+/// The item in work, which a panic ends.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct AtWork {
-    /// A packet that has come in, which ends with the panic.
+    /// A received packet, which is dropped.
     pub(crate) is_packet: bool,
-    /// A socket whose state cannot be trusted after a panic.
+    /// A socket whose state is unknown after a panic.
     pub(crate) socket: Option<SocketId>,
-    /// The socket is a datagram's, which was taken from its queue and ends alone.
+    /// A datagram of that socket, taken from its queue, which alone is dropped.
     pub(crate) is_sending: bool,
-    /// A table whose state cannot be trusted after a panic.
+    /// A table whose state is unknown after a panic.
     pub(crate) part: Option<Part>,
 }
 
-/// What is thrown away if it panics.
+/// A table that is cleared after a panic.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Part {
     Fragments,

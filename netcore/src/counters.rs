@@ -1,11 +1,11 @@
-//! What a stack counts.
+//! Counters of packets and events.
 
 use std::fmt;
 
-/// Counters of a stack, since it was made.
+/// Counters of a stack since its creation.
 ///
-/// Each frame and each packet from inside is counted once when it is [received](Self::received),
-/// and has exactly one fate: it is delivered, handled, kept as a fragment, or
+/// Each frame and each loopback packet is counted once when it is [received](Self::received), and
+/// has exactly one fate: it is delivered, handled, kept as a fragment, or
 /// [dropped](Self::received_dropped) for one reason. So at any time between two rounds
 /// [`received`](Self::received) and [`accounted`](Self::accounted) are equal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,21 +13,21 @@ use std::fmt;
 pub struct Counters {
     /// Frames taken from the link.
     pub frames_received: u64,
-    /// Frames given to the link.
+    /// Frames sent over the link.
     pub frames_sent: u64,
-    /// Packets received from inside, from one socket of the stack to another.
+    /// Loopback packets, from one socket of the stack to another.
     pub loopback_packets: u64,
-    /// Received packets that a socket or a connection took, whole or in part.
+    /// Received packets delivered to a socket or connection, whole or in part.
     pub packets_delivered: u64,
-    /// Received packets that the stack took itself, and answered where an answer is due: ARP,
-    /// Neighbour Discovery, ICMP, segments of connections in TIME-WAIT.
+    /// Received packets handled by the stack itself, with replies as required: ARP, Neighbour
+    /// Discovery, ICMP, segments of connections in TIME-WAIT.
     pub packets_handled: u64,
-    /// Received fragments that were put aside to wait for others. A packet that is whole has the
-    /// fate of its last fragment.
+    /// Received fragments kept for reassembly. The fate of a complete packet is that of its last
+    /// fragment.
     pub fragments_kept: u64,
-    /// Copies of delivered packets, and reports of ICMP errors, that found a socket's queue full.
+    /// Copies of delivered packets, and reports of ICMP errors, lost to a full socket queue.
     pub copies_lost: u64,
-    /// Connections whose handshake was completed, from either end.
+    /// Connections established, incoming and outgoing.
     pub connections_established: u64,
     /// Resets sent.
     pub resets_sent: u64,
@@ -35,29 +35,28 @@ pub struct Counters {
     pub icmp_sent: u64,
     /// ARP and Neighbour Discovery messages in which another node claims an address of this stack.
     pub address_conflicts: u64,
-    /// Addresses that were given up before they were used, because another node has them (RFC 4862
-    /// section 5.4.5).
+    /// Addresses removed by duplicate address detection (RFC 4862 section 5.4.5).
     pub duplicate_addresses: u64,
     /// Times that a connection's engine asked to be polled and did nothing. Each puts the connection
     /// off for 10 ms, and is a bug.
     pub no_progress: u64,
-    /// Panics that were caught. Each has ended a packet, a command or a connection, and is a bug.
+    /// Caught panics. Each has ended a packet, a command or a connection, and is a bug.
     pub panics_caught: u64,
     drops: [u64; DropReason::ALL.len()],
 }
 
 impl Counters {
-    /// How many frames and packets were received: from the link, and from inside.
+    /// Number of received frames and packets, from the link and loopback.
     pub fn received(&self) -> u64 {
         self.frames_received + self.loopback_packets
     }
 
-    /// How many received frames and packets were dropped, for any reason.
+    /// Number of received frames and packets dropped, for any reason.
     pub fn received_dropped(&self) -> u64 {
         self.drops().filter(|(reason, _)| reason.is_for_received()).map(|(_, count)| count).sum()
     }
 
-    /// How many received frames and packets have met a fate: as many as were
+    /// Number of received frames and packets with a fate, equal to those
     /// [received](Self::received).
     pub fn accounted(&self) -> u64 {
         self.packets_delivered
@@ -66,18 +65,18 @@ impl Counters {
             + self.received_dropped()
     }
 
-    /// How many packets were dropped for `reason`.
+    /// Number of packets dropped for `reason`.
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize]
     }
 
-    /// Every reason for which at least one packet was dropped, with how many.
+    /// The reasons with at least one dropped packet, with their counts.
     pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         let counted = DropReason::ALL.iter().map(|reason| (*reason, self.dropped(*reason)));
         counted.filter(|(_, count)| *count > 0)
     }
 
-    /// Counts what became of a received packet.
+    /// Counts the fate of a received packet.
     #[inline]
     pub(crate) fn received_packet(&mut self, fate: Result<Fate, DropReason>) {
         match fate {
@@ -94,20 +93,20 @@ impl Counters {
     }
 }
 
-/// What became of a received packet that was not dropped.
+/// The fate of a received packet that was not dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// A socket or a connection took it.
+    /// Delivered to a socket or a connection.
     Delivered,
-    /// The stack took it itself.
+    /// Handled by the stack itself.
     Handled,
-    /// A fragment that waits for others.
+    /// A fragment kept for reassembly.
     Kept,
 }
 
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $name:ident => $text:literal,)*) => {
-        /// Why a packet was dropped.
+        /// The reason for a dropped packet.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum DropReason {
@@ -115,11 +114,11 @@ macro_rules! drop_reasons {
         }
 
         impl DropReason {
-            /// All of them.
+            /// All reasons.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// Whether it is a received frame or packet that is dropped for this reason. What is
-            /// dropped for the others was received and counted before, or was to be sent.
+            /// Whether a received frame or packet is dropped for this reason. The other reasons
+            /// drop packets counted as received before, or packets to send.
             pub const fn is_for_received(self) -> bool {
                 !matches!(
                     self,
@@ -144,69 +143,67 @@ macro_rules! drop_reasons {
 }
 
 drop_reasons! {
-    /// Too short, or its lengths and headers contradict each other.
+    /// The packet is too short, or its lengths and headers contradict each other.
     Malformed => "malformed",
-    /// A checksum does not fit.
+    /// A checksum is wrong.
     Checksum => "bad checksum",
     /// A UDP datagram over IPv6 has no checksum.
     NoChecksum => "no checksum",
-    /// The frame or the packet is for somebody else.
+    /// The destination of the frame or packet is another node.
     NotForUs => "not for us",
-    /// An Ethernet frame with something else than IPv4, IPv6 or ARP.
+    /// The EtherType is not IPv4, IPv6 or ARP.
     UnknownEtherType => "unknown Ethernet type",
-    /// A source address that cannot come from a wire: ours, loopback, multicast, broadcast,
-    /// unspecified, reserved, or IPv4 written as IPv6.
+    /// The source address is invalid in a received packet: own, loopback, multicast, broadcast,
+    /// unspecified, reserved, or IPv4-mapped.
     MartianSource => "martian source",
-    /// A destination address that cannot come over a wire.
+    /// The destination address is invalid in a received packet.
     MartianDestination => "martian destination",
-    /// An option of an IPv6 extension header says that who does not know it shall drop the packet,
-    /// or one of IPv4 is a source route.
+    /// An unknown IPv6 option has a discard action, or an IPv4 option is a source route.
     UnknownOption => "unknown IP option",
     /// Fragments overlap (RFC 5722), or do not add up to one packet.
     BadFragment => "bad fragment",
-    /// An incomplete packet waited too long for its other fragments, or made room for newer ones.
+    /// Reassembly timed out, or the incomplete packet was evicted by newer ones.
     FragmentExpired => "fragment expired",
-    /// A SYN came while the listener's backlog was full.
+    /// A SYN arrived while the listener's backlog was full.
     BacklogFull => "backlog full",
-    /// A half-open connection made room for a newer one.
+    /// A half-open connection was evicted by a newer one.
     HalfOpenEvicted => "half-open connection evicted",
-    /// A SYN came while the stack had no room for another socket.
+    /// A SYN arrived at the limit of sockets.
     TooManySockets => "too many sockets",
-    /// A SYN came while the stack had no room for the buffers of another connection.
+    /// A SYN arrived without room for the buffers of another connection.
     NoBuffers => "no room for buffers",
-    /// A datagram came while the queue of every socket that it was for was full.
+    /// A datagram arrived while the queue of every destination socket was full.
     QueueFull => "queue full",
-    /// There is no socket that it is for. A reset or an ICMP error was sent where the RFCs ask for
+    /// No socket matches the destination. A reset or an ICMP error was sent where the RFCs require
     /// one.
     NoListener => "no listener",
-    /// A TCP segment that no state of its connection has a use for.
+    /// A TCP segment is unacceptable in the state of its connection.
     Unacceptable => "unacceptable segment",
-    /// A TCP segment outside the receive window.
+    /// A TCP segment is outside the receive window.
     OutsideWindow => "outside the receive window",
-    /// An acknowledgement of what was never sent, or far too old.
+    /// A TCP segment acknowledges data never sent, or its acknowledgement is far too old.
     BadAcknowledgement => "bad acknowledgement",
-    /// A segment with nothing but an acknowledgement that a newer one has overtaken.
+    /// A segment without data is older than the last acknowledgement.
     OldAcknowledgement => "old acknowledgement",
-    /// A SYN for a connection that is there already (RFC 5961 section 4).
+    /// A SYN arrived for an existing connection (RFC 5961 section 4).
     UnexpectedSyn => "unexpected SYN",
-    /// A reset without the exact sequence number (RFC 5961 section 3).
+    /// A reset has not the exact sequence number (RFC 5961 section 3).
     UnexpectedReset => "unexpected reset",
-    /// A packet that deserves a reset, an ICMP error or a challenge, which was not sent because
-    /// there were too many of its kind.
+    /// A packet requires a reset, an ICMP error or a challenge, which was not sent because of its
+    /// rate limit.
     RateLimited => "answer rate-limited",
-    /// A held SYN was refused, and its peer not told because there were too many ICMP errors.
+    /// A held SYN was refused without an ICMP error, because of the rate limit.
     RefusalRateLimited => "refusal rate-limited",
-    /// An answer of the stack found no room on the link.
+    /// A reply of the stack was dropped for want of room on the link.
     ReplyQueueFull => "reply queue full",
-    /// An outgoing packet waited for a neighbour's hardware address, and made room for a newer one
-    /// or was given up.
+    /// Address resolution failed, or an outgoing packet that waited for it was evicted.
     NeighbourUnknown => "neighbour unknown",
-    /// A SYN came from where no route leads.
+    /// There is no route to the source of a SYN.
     NoRouteBack => "no route back",
-    /// A frame came while the link was down.
+    /// A frame arrived while the link was down.
     LinkDown => "link down",
-    /// An outgoing packet has no route any more.
+    /// The route of an outgoing packet was removed.
     NoRoute => "no route",
-    /// The code that takes it panicked, which is a bug.
+    /// The code that handles the packet panicked, which is a bug.
     Panicked => "panic",
 }

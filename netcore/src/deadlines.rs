@@ -1,4 +1,4 @@
-//! When sockets want to be looked at again.
+//! Deadlines of sockets.
 
 use crate::id::SocketId;
 use crate::time::Instant;
@@ -6,20 +6,20 @@ use std::collections::BTreeSet;
 
 /// The next deadline of each socket that has one, in order.
 ///
-/// A socket stands here at most once. Moving a deadline later is the common case (every segment
-/// moves the retransmission timer), so the entry stays where it is then, and the socket, looked at
-/// too early, arms it again: see [`Armed::set`].
+/// A socket has at most one entry. Postponing a deadline is the common case (every segment moves
+/// the retransmission timer), so the entry stays then, fires early and is armed again: see
+/// [`Armed::set`].
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     entries: BTreeSet<(Instant, SocketId)>,
 }
 
-/// The part of a deadline that lives with its socket.
+/// The part of a deadline stored with its socket.
 #[derive(Debug, Default)]
 pub(crate) struct Armed {
-    /// When the socket wants to be looked at.
+    /// The deadline of the socket.
     due: Option<Instant>,
-    /// Where its entry stands; never later than `due`.
+    /// The time of its entry; never later than `due`.
     entry: Option<Instant>,
 }
 
@@ -29,7 +29,7 @@ impl Deadlines {
         self.entries.first().map(|(at, _)| *at)
     }
 
-    /// Takes the first socket whose entry is due. It must be looked at with [`Armed::fired`].
+    /// Takes the first socket whose entry is due. The caller must call [`Armed::fired`].
     pub(crate) fn pop(&mut self, now: Instant) -> Option<SocketId> {
         let (at, id) = *self.entries.first()?;
         if at > now {
@@ -45,17 +45,17 @@ impl Deadlines {
 }
 
 impl Armed {
-    /// When the socket wants to be looked at.
+    /// The deadline of the socket.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Sets when the socket wants to be looked at; `None` for never.
+    /// Sets the deadline; `None` for none.
     pub(crate) fn set(&mut self, deadlines: &mut Deadlines, id: SocketId, due: Option<Instant>) {
         self.due = due;
         match (self.entry, due) {
             (None, None) => {}
-            // An idle socket has no entry at all.
+            // An idle socket has no entry.
             (Some(entry), None) => {
                 deadlines.entries.remove(&(entry, id));
                 self.entry = None;
@@ -71,8 +71,7 @@ impl Armed {
         }
     }
 
-    /// Notes that the entry was taken; returns whether the socket is due, and arms it again if
-    /// not.
+    /// Handles a taken entry; returns whether the socket is due, and arms it again if not.
     pub(crate) fn fired(&mut self, deadlines: &mut Deadlines, id: SocketId, now: Instant) -> bool {
         self.entry = None;
         match self.due {
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_deadline_leaves_the_entry_and_fires_once_late() {
+    fn postponed_deadline_keeps_its_entry_and_fires_once() {
         let (mut deadlines, mut armed, id) = (Deadlines::default(), Armed::default(), id());
         armed.set(&mut deadlines, id, Some(at(1)));
 
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_deadline_moves_the_entry() {
+    fn earlier_deadline_moves_the_entry() {
         let (mut deadlines, mut armed, id) = (Deadlines::default(), Armed::default(), id());
         armed.set(&mut deadlines, id, Some(at(5)));
 
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn no_deadline_leaves_no_entry() {
+    fn cleared_deadline_leaves_no_entry() {
         let (mut deadlines, mut armed, id) = (Deadlines::default(), Armed::default(), id());
         armed.set(&mut deadlines, id, Some(at(5)));
 

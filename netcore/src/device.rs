@@ -1,4 +1,4 @@
-//! smoltcp's devices as links: the only part of the public interface with types of smoltcp.
+//! smoltcp devices as links: the only part of the public API with smoltcp types.
 
 use crate::link::{
     CHUNK_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Medium, Offload, Slot,
@@ -29,11 +29,11 @@ impl From<Medium> for phy::Medium {
     }
 }
 
-/// Makes a [`Link`] of a smoltcp device.
+/// A smoltcp device as a [`Link`].
 pub(crate) struct DeviceLink<'d, D> {
     device: &'d mut D,
     now: time::Instant,
-    /// Received frames are carved from this buffer.
+    /// Received frames are split off this buffer.
     chunk: &'d mut BytesMut,
 }
 
@@ -87,13 +87,13 @@ impl<T: phy::TxToken> Slot for DeviceSlot<T> {
 
 /// A device that sends into one end of a [`Pipe`] and receives from it.
 ///
-/// A full pipe is a device without room; a pipe whose other end is gone swallows what is sent, as
-/// a cable does that is not plugged in.
+/// A full pipe is a device without room; a pipe whose other end is gone drops packets, like an
+/// unplugged cable.
 #[derive(Debug)]
 pub struct PipeDev {
     /// The end that the stack uses.
     pub pipe: Pipe,
-    /// What the packets are: IP packets or Ethernet frames.
+    /// The medium: IP packets or Ethernet frames.
     pub medium: phy::Medium,
     /// The largest packet, in bytes, with the Ethernet header if there is one.
     pub mtu: usize,
@@ -114,14 +114,14 @@ impl Device for PipeDev {
 
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
-        // Always said: its default depends on the features that other crates turn on.
+        // Always set: its default depends on features that other crates enable.
         capabilities.medium = self.medium;
         capabilities.max_transmission_unit = self.mtu;
         capabilities
     }
 }
 
-/// A packet that came out of the pipe.
+/// A packet received from the pipe.
 #[derive(Debug)]
 pub struct RxToken(Bytes);
 
@@ -131,7 +131,7 @@ impl phy::RxToken for RxToken {
     }
 }
 
-/// The place for one packet in the pipe.
+/// Room for one packet in the pipe.
 #[derive(Debug)]
 pub struct TxToken<'a>(&'a flume::Sender<Bytes>);
 

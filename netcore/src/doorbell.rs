@@ -1,9 +1,9 @@
-//! How handles tell a stack that one of their sockets wants attention.
+//! Notification of a stack by its handles about socket events.
 //!
-//! Reads, writes and closes do not travel through the command channel: it may be full, and a close
-//! must not be lost. A handle changes the queue that it shares with its socket, then rings. A
-//! socket stands in the list of ready sockets at most once, so the list is bounded by the number
-//! of sockets and ringing can neither block nor fail.
+//! Reads, writes and closes do not go through the command channel: it may be full, and a close must
+//! not be lost. A handle changes the queue that it shares with its socket, then rings. A socket is
+//! in the list of ready sockets at most once, so the list is bounded by the number of sockets, and
+//! ringing neither blocks nor fails.
 
 use crate::command::outcome::Undelivered;
 use crate::id::SocketId;
@@ -12,16 +12,16 @@ use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// Wakes the driver of a stack. A handle may go through a panic, and so what it holds may.
+/// Wakes the driver of a stack. Unwind-safe, because handles are.
 pub(crate) trait Wake: Fn() + Send + Sync + UnwindSafe + RefUnwindSafe {}
 
 impl<T: Fn() + Send + Sync + UnwindSafe + RefUnwindSafe> Wake for T {}
 
-/// One for each stack, shared with all of its handles.
+/// The doorbell of a stack, shared with all of its handles.
 pub(crate) struct Doorbell {
     ready: Mutex<Vec<SocketId>>,
     undelivered: Mutex<Vec<Undelivered>>,
-    /// Set while the stack's driver waits for a command; whoever clears it sends the wake-up.
+    /// Set while the stack's driver waits for a command; the one that clears it sends the wake-up.
     asleep: AtomicBool,
     closed: AtomicBool,
     stop_reason: StopReason,
@@ -41,13 +41,13 @@ impl Doorbell {
         }
     }
 
-    /// Notes that `id` wants attention and wakes the stack if it sleeps.
+    /// Adds `id` to the ready list and wakes the stack if it sleeps.
     pub(crate) fn ring(&self, id: SocketId) {
         self.ready.lock().push(id);
         self.wake();
     }
 
-    /// Gives an answer that nobody received back to the stack.
+    /// Returns an undelivered answer to the stack.
     pub(crate) fn give_back(&self, undelivered: Undelivered) {
         if !self.is_closed() {
             self.undelivered.lock().push(undelivered);
@@ -64,11 +64,11 @@ impl Doorbell {
         std::mem::take(&mut *self.undelivered.lock())
     }
 
-    /// Announces that the driver is about to wait for a command.
+    /// Marks the driver as about to wait for a command.
     ///
-    /// Returns `false` if there is work already; the driver must not wait then. The order of the
-    /// two steps here against those of [`ring`](Self::ring) is what keeps a wake-up from being
-    /// lost: either this sees the socket in the list, or the ringer sees `asleep`.
+    /// Returns `false` if there is work already; the driver must not wait then. No wake-up is lost
+    /// because of the order of the two steps here and in [`ring`](Self::ring): either this sees the
+    /// socket in the list, or the ringing handle sees `asleep`.
     pub(crate) fn fall_asleep(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
         let idle = self.ready.lock().is_empty() && self.undelivered.lock().is_empty();
@@ -107,18 +107,18 @@ impl fmt::Debug for Doorbell {
     }
 }
 
-/// What a handle wants of its socket, as bits.
+/// Events of a handle for its socket, as bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Events(u32);
 
 impl Events {
     /// There are bytes or datagrams to send, or the write half was shut down.
     pub(crate) const SEND: Self = Self(1);
-    /// The receive queue had been full and has room again.
+    /// The receive queue was full and has room again.
     pub(crate) const RECV_ROOM: Self = Self(1 << 1);
-    /// The handle is gone.
+    /// The handle was dropped.
     pub(crate) const CLOSE: Self = Self(1 << 2);
-    /// The connection shall be reset.
+    /// The connection is to be reset.
     pub(crate) const ABORT: Self = Self(1 << 3);
     /// An option was changed.
     pub(crate) const OPTIONS: Self = Self(1 << 4);
@@ -128,7 +128,7 @@ impl Events {
     }
 }
 
-/// A socket's own button: collects events and rings once for all of them.
+/// The bell of one socket: collects events and rings once for all of them.
 #[derive(Debug)]
 pub(crate) struct Bell {
     id: SocketId,
@@ -151,7 +151,7 @@ impl Bell {
         }
     }
 
-    /// Takes what was rung for. Whatever comes after this rings again.
+    /// Takes the pending events. Later events ring again.
     pub(crate) fn take(&self) -> Events {
         Events(self.events.swap(0, Ordering::AcqRel))
     }

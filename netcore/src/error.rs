@@ -1,13 +1,13 @@
-//! What can go wrong, in the words of a socket's user.
+//! Errors of commands and socket operations.
 
 use std::fmt;
 use std::io;
 
-/// Everything a command or a socket operation can fail with.
+/// The error of a command or a socket operation.
 ///
 /// Each variant has one [`io::ErrorKind`]; [`io::Error`] made from it keeps the variant as its
-/// cause, so [`io::Error::get_ref`] and `downcast_ref::<Error>()` give it back, except for
-/// [`WouldBlock`](Self::WouldBlock), which the kind says whole.
+/// cause, so [`io::Error::get_ref`] and `downcast_ref::<Error>()` return it, except for
+/// [`WouldBlock`](Self::WouldBlock), which is the kind alone.
 ///
 /// | variant | [`io::ErrorKind`] |
 /// |---|---|
@@ -35,19 +35,19 @@ pub enum Error {
     Refused,
     /// The peer reset the established connection.
     Reset,
-    /// The peer closed the connection, and then answered what was written with a reset.
+    /// The peer closed the connection, and answered later data with a reset.
     PeerClosed,
-    /// This end gave the connection up: it was aborted here, or the stack ended it.
+    /// The connection was aborted locally, or the stack ended it.
     Aborted,
-    /// The address that the connection was on was taken from the stack.
+    /// The local address of the connection was removed from the stack.
     AddressRemoved,
     /// A deadline passed: the peer never answered, or stopped acknowledging.
     TimedOut,
-    /// The id does not name an open socket: it was never given out, or its socket is closed.
+    /// The id does not name an open socket: it was never assigned, or its socket is closed.
     Closed,
-    /// A datagram was to be sent without an address, on a socket that has no peer.
+    /// A datagram without a destination was sent on an unconnected socket.
     NoPeer,
-    /// Data was to be written after the write half was shut down.
+    /// Data was written after the write half was shut down.
     Shutdown,
     /// The stack that owns the socket has stopped.
     StackGone,
@@ -55,39 +55,40 @@ pub enum Error {
     DeviceRemoved,
     /// The stack that owns the socket has stopped, because its device failed or panicked.
     DeviceFailed,
-    /// The connection has ended, and why was told before.
+    /// The connection has ended; an earlier call reported the reason.
     Ended,
     /// Another socket holds this address and port.
     AddressInUse,
-    /// The address is none of the stack's, or the stack has none of this family.
+    /// The address is not one of the stack's, or the stack has none of this family.
     AddressNotAvailable,
-    /// Every port of the ephemeral range is taken.
+    /// Every port of the ephemeral range is in use.
     NoFreePort,
-    /// No route leads to the destination.
+    /// There is no route to the destination.
     NetworkUnreachable,
-    /// The gateway of a route is the stack itself, or in none of the networks on its link.
+    /// The gateway of a route is the stack itself, or not in a network on its link.
     GatewayNotOnLink,
     /// A router or the destination itself reported that the destination cannot be reached.
     HostUnreachable,
-    /// A router reported that the packet had passed as many as its time to live or hop limit allows.
+    /// A router reported that the time to live or hop limit of the packet was exceeded.
     TtlExceeded,
-    /// An IPv4 address was given where only IPv6 fits, or the other way round.
+    /// An IPv4 address was given where IPv6 is required, or vice versa.
     WrongFamily,
-    /// Port 0 is no destination.
+    /// Port 0 is not a valid destination.
     ZeroPort,
     /// The message does not fit into one datagram of the protocol, or into the socket's buffer.
     MessageTooLarge,
-    /// A datagram was to be sent to everybody, on a socket that does not allow it.
+    /// A datagram to a broadcast address was sent on a socket that does not allow it
+    /// (`SO_BROADCAST`).
     BroadcastForbidden,
-    /// A packet or an option given by the caller is not well-formed.
+    /// A packet or an option given by the caller is malformed.
     Malformed,
-    /// The MTU that was to be set is less than every host must take.
+    /// The MTU is below the minimum of the protocol.
     MtuTooSmall,
     /// The command does not apply to this kind of socket.
     WrongSocket,
     /// The operation cannot be completed now.
     WouldBlock,
-    /// A bound of the stack's [`Config`](crate::Config) was reached.
+    /// A limit of the stack's [`Config`](crate::Config) was reached.
     LimitReached,
 }
 
@@ -132,12 +133,12 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Error {
-    /// Whether it says that the stack has stopped, for whichever reason.
+    /// Whether the stack has stopped, for any reason.
     pub fn is_stack_gone(self) -> bool {
         matches!(self, Self::StackGone | Self::DeviceRemoved | Self::DeviceFailed)
     }
 
-    /// The [`io::ErrorKind`] that `std` and `tokio` give the same situation.
+    /// The [`io::ErrorKind`] that `std` and `tokio` return in the same situation.
     pub fn kind(self) -> io::ErrorKind {
         match self {
             Self::Refused => io::ErrorKind::ConnectionRefused,
@@ -172,7 +173,7 @@ impl Error {
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         match error {
-            // Tight loops of `try_*` meet this one: it is made without an allocation.
+            // Tight loops of `try_*` see this one: it is made without an allocation.
             Error::WouldBlock => io::ErrorKind::WouldBlock.into(),
             error => Self::new(error.kind(), error),
         }
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn each_variant_has_its_kind_and_its_row_in_the_documentation() {
+    fn each_variant_has_a_kind_and_a_row_in_the_docs() {
         let mut rows = documented();
         for error in ALL {
             let (kind, name) = expected(error);
@@ -274,7 +275,7 @@ mod tests {
             let row = rows.iter().position(|row| *row == (name, &*format!("{kind:?}")));
             rows.remove(row.unwrap_or_else(|| panic!("the table lacks {name}, {kind:?}")));
         }
-        assert_eq!(rows, [], "the table has rows that nothing stands for");
+        assert_eq!(rows, [], "the table has a row without a variant");
         let (_, definition) =
             include_str!("error.rs").split_once("pub enum Error {").expect("the enum");
         let (definition, _) = definition.split_once("\n}").expect("its end");
@@ -290,7 +291,7 @@ mod tests {
 
             assert_eq!(io.kind(), error.kind());
             let cause = io.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
-            // The kind says all that there is to say of this one, without an allocation.
+            // The kind alone carries this one, without an allocation.
             let is_kept = error != Error::WouldBlock;
             assert_eq!(cause, is_kept.then_some(&error));
         }

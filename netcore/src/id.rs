@@ -1,10 +1,10 @@
 //! Socket ids.
 
 slotmap::new_key_type! {
-    /// Names one socket of one stack.
+    /// The id of a socket of one stack.
     ///
-    /// An id carries the generation of its slot: after its socket is gone the id names nothing,
-    /// for 2³¹ reuses of the slot, and every command with it answers
+    /// An id carries the generation of its slot: after its socket is removed it names no other, for
+    /// 2³¹ reuses of the slot, and every command with it fails with
     /// [`Error::Closed`](crate::Error::Closed). Ids of different stacks must not be mixed.
     pub struct SocketId;
 }
@@ -16,7 +16,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn an_id_names_no_other_socket_in_the_same_slot() {
+    fn id_is_not_reused_with_its_slot() {
         let mut slots = SlotMap::<SocketId, u32>::with_key();
         let mut ids = HashSet::new();
 

@@ -1,20 +1,19 @@
-//! Catching panics, so that each ends no more than it has to.
+//! Catching of panics, so that each ends as little as possible.
 //!
-//! Whatever a stack calls may panic: a waker, a link, a hook of its user, and code of its own that a
-//! peer has found the weak place of. In a program that is built to abort at a panic this changes
-//! nothing.
+//! A stack calls code that may panic: wakers, links, callbacks of its user, and its own code on
+//! unexpected input. Without effect in a program built with `panic = "abort"`.
 
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
 
-/// A panic that was caught. Displayed, it is the message of the panic.
+/// A caught panic. Displays the message of the panic.
 pub struct Panic(Box<dyn Any + Send>);
 
-/// Runs something and catches a panic of it.
+/// Runs a closure and catches its panic.
 ///
-/// What `run` reaches has to be whole at each point where it could panic, or be thrown away
+/// All state that `run` reaches must be consistent at each point that could panic, or be discarded
 /// afterwards.
 ///
 /// # Errors
@@ -24,7 +23,7 @@ pub fn isolated<R>(run: impl FnOnce() -> R) -> Result<R, Panic> {
     catch_unwind(AssertUnwindSafe(run)).map_err(Panic)
 }
 
-/// Wakes a task whose waker may panic, which is logged.
+/// Wakes a task, and logs a panic of its waker.
 pub fn wake(waker: Waker) {
     if let Err(panic) = isolated(|| waker.wake()) {
         tracing::error!(%panic, "a waker panicked");
@@ -32,7 +31,7 @@ pub fn wake(waker: Waker) {
 }
 
 impl Panic {
-    /// Goes on with the panic, for who cannot go on without.
+    /// Resumes the panic.
     pub fn resume(self) -> ! {
         resume_unwind(self.0)
     }

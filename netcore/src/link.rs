@@ -1,4 +1,4 @@
-//! The boundary to whatever carries frames.
+//! Links, which carry frames.
 
 use bytes::Bytes;
 use std::cell::Cell;
@@ -7,8 +7,8 @@ use std::num::NonZeroU16;
 /// Carries frames to and from a stack.
 ///
 /// Every [`Device`](crate::device::smoltcp::phy::Device) of smoltcp is one, through
-/// [`Netstack::poll_device_io`](crate::Netstack::poll_device_io). A driver that has frames as
-/// [`Bytes`], or hardware that segments and sums, implements this trait and calls
+/// [`Netstack::poll_device_io`](crate::Netstack::poll_device_io). A driver with frames as
+/// [`Bytes`], or with segmentation and checksum offloads, implements this trait and calls
 /// [`Netstack::poll_link`](crate::Netstack::poll_link).
 pub trait Link {
     /// The place for one outgoing frame.
@@ -16,11 +16,11 @@ pub trait Link {
     where
         Self: 'a;
 
-    /// What the link can do; asked once a turn.
+    /// The capabilities of the link; read once a round.
     fn capabilities(&self) -> LinkCapabilities;
 
-    /// Whether somebody is there at the other end to take frames, as far as the link knows; asked
-    /// once a turn. Without, what is sent is lost.
+    /// Whether the link has a carrier, as far as known; read once a round. Without one, sent frames
+    /// are lost.
     fn has_carrier(&self) -> bool {
         true
     }
@@ -28,7 +28,7 @@ pub trait Link {
     /// The next received frame, if there is one now.
     fn receive(&mut self) -> Option<Frame>;
 
-    /// A place for one frame, if there is room now.
+    /// A slot for one frame, if there is room now.
     fn transmit(&mut self) -> Option<Self::Slot<'_>>;
 }
 
@@ -36,11 +36,11 @@ pub trait Link {
 pub trait Slot {
     /// Sends one frame of `len` bytes, which `fill` writes. The buffer need not be zeroed.
     ///
-    /// `fill` is called exactly once, and says what is left to the link.
+    /// `fill` is called exactly once, and returns the work left to the link.
     fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R;
 }
 
-/// What a link carries.
+/// The frames of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Medium {
     /// Bare IP packets, as a TUN does.
@@ -49,30 +49,30 @@ pub enum Medium {
     Ethernet,
 }
 
-/// What a link can do.
+/// The capabilities of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinkCapabilities {
-    /// Whether frames are bare IP packets or have an Ethernet header.
+    /// Bare IP packets, or Ethernet frames.
     pub medium: Medium,
     /// The largest IP packet, in bytes.
     pub mtu: usize,
     /// Whether the link completes TCP and UDP checksums
     /// ([`Offload::checksum`](Offload::checksum)).
     pub checksum_offload: bool,
-    /// The largest TCP packet that the link cuts into segments itself, in bytes; `None` if it
-    /// cuts none.
+    /// The largest TCP packet that the link segments itself (TSO), in bytes; `None` without
+    /// segmentation offload.
     pub segment_bytes_max: Option<usize>,
 }
 
 impl LinkCapabilities {
-    /// A link that carries packets of up to `mtu` bytes and does nothing with them.
+    /// A link with packets of up to `mtu` bytes and without offloads.
     pub const fn new(medium: Medium, mtu: usize) -> Self {
         Self { medium, mtu, checksum_offload: false, segment_bytes_max: None }
     }
 
-    /// The same of a link that completes checksums and cuts TCP packets of up to
-    /// `segment_bytes_max` bytes; of one that does neither with `None`.
+    /// The same with checksum offload and segmentation of TCP packets of up to `segment_bytes_max`
+    /// bytes; with `None` without both.
     #[must_use]
     pub const fn with_offload(self, segment_bytes_max: Option<usize>) -> Self {
         Self { checksum_offload: segment_bytes_max.is_some(), segment_bytes_max, ..self }
@@ -82,47 +82,48 @@ impl LinkCapabilities {
 /// A received frame.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    /// The frame: an IP packet, or an Ethernet frame, as the link's medium says. May be larger
-    /// than the MTU if the link joins segments.
+    /// The frame: an IP packet or an Ethernet frame, depending on the link's medium. May be larger
+    /// than the MTU if the link coalesces segments (GRO).
     ///
-    /// The stack copies what it queues of frames of less than half of [`FRAME_BUFFER_BYTES`], which
-    /// may therefore share a buffer of any size. Larger ones it may queue by reference: a link
-    /// cuts them from buffers of at most [`FRAME_BUFFER_BYTES`], since the stack cannot see how
-    /// large a buffer is that it keeps alive.
+    /// The stack copies queued data of frames below half of [`FRAME_BUFFER_BYTES`], which may
+    /// therefore share a buffer of any size. It may queue larger frames by reference: a link must
+    /// split them off buffers of at most [`FRAME_BUFFER_BYTES`], since the stack cannot see the
+    /// size of a buffer that it keeps alive.
     pub data: Bytes,
-    /// Whether the link vouches for the TCP or UDP checksum.
+    /// The state of the TCP or UDP checksum.
     pub checksum: FrameChecksum,
 }
 
-/// What is known of a received frame's TCP or UDP checksum.
+/// The state of a received frame's TCP or UDP checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameChecksum {
-    /// Nothing: the stack verifies it.
+    /// Unknown: the stack verifies it.
     Unknown,
-    /// The link verified it, or it was never on a wire and may be incomplete.
+    /// Trusted: the link verified it, or the frame was never on a wire and its checksum may be
+    /// incomplete.
     Trusted,
 }
 
-/// What an outgoing frame leaves to the link.
+/// The work that an outgoing frame leaves to the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Offload {
-    /// Where to complete a checksum, which so far holds the sum of the pseudo header.
+    /// The checksum to complete, which holds the sum of the pseudo header.
     pub checksum: Option<PartialChecksum>,
-    /// The payload bytes of each segment, if the packet is to be cut.
+    /// Payload bytes of each segment, if the packet is to be segmented.
     pub segment_bytes: Option<NonZeroU16>,
 }
 
 /// A checksum to complete: over everything from `start`, stored `offset` bytes after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartialChecksum {
-    /// Where the transport header begins, from the beginning of the frame.
+    /// Offset of the transport header in the frame.
     pub start: u16,
-    /// Where the checksum field is, from the beginning of the transport header.
+    /// Offset of the checksum field in the transport header.
     pub offset: u16,
 }
 
-/// A link that notes when its own code runs, so that a panic is known to be the link's.
+/// A link that records whether its own code runs, to distinguish its panics from the stack's.
 pub(crate) struct Watched<'l, L> {
     link: &'l mut L,
     is_inside: Cell<bool>,
@@ -194,19 +195,19 @@ impl<S: Slot> Slot for WatchedSlot<'_, S> {
     }
 }
 
-/// How much a driver should allocate at once for the frames that it carves out of it.
+/// Recommended size of a driver's buffer from which received frames are split off.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The largest buffer that a large frame may be a part of, in bytes: see [`Frame::data`]. It holds
-/// the largest IP packet with its Ethernet header and whatever a link puts in front of that.
+/// the largest IP packet with its Ethernet header and a header of the link.
 pub const FRAME_BUFFER_BYTES: usize = 68 * 1024;
 
-/// What a queue counts for a slice of `len` bytes of a buffer that it keeps alive; `None` if the
-/// slice is so small a part of the buffer that a copy is kept in its place.
+/// The bytes that a queue counts for a slice of `len` bytes of a buffer; `None` if the slice is so
+/// small a part of the buffer that it is copied.
 pub(crate) fn kept_bytes(len: usize, buffer_bytes: usize) -> Option<usize> {
     if len < buffer_bytes / 2 {
         return None;
     }
-    // Headers and the like count as little as what an allocator rounds up.
+    // Headers are ignored, like the rounding of an allocator.
     Some(if len >= buffer_bytes / 8 * 7 { len } else { buffer_bytes })
 }

@@ -1,4 +1,4 @@
-//! A stack's place in the network, as it is published whenever it changes.
+//! The network configuration of a stack, published at each change.
 
 use crate::error::Error;
 use crate::ethernet::MacAddr;
@@ -9,60 +9,59 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// A stack's place in the network: what [control commands](crate::control::Command) change.
+/// The network configuration of a stack, changed by [control commands](crate::control::Command).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Network {
-    /// The addresses, without the loopback ones, in the order in which they were added.
+    /// The configured addresses, loopback excluded, in the order of their addition.
     pub addresses: Vec<IpNet>,
-    /// Those of the addresses that are not used yet, since it is being found out whether another
-    /// node on the Ethernet link has them.
+    /// The tentative addresses, unused during duplicate address detection (RFC 4862 section 5.4).
     pub tentative: Vec<IpAddr>,
-    /// Those of the addresses that new connections avoid (RFC 4862 section 5.5.4).
+    /// The deprecated addresses, which new connections avoid (RFC 4862 section 5.5.4).
     pub deprecated: Vec<IpAddr>,
-    /// The routes, without those that the addresses imply.
+    /// The added routes, those implied by addresses excluded.
     pub routes: Vec<Route>,
     /// The link.
     pub link: LinkState,
-    /// Whether packets to any address are for this stack.
+    /// Whether the stack accepts packets to any address.
     pub any_ip: bool,
-    /// Who is asked for names, in this order.
+    /// The name servers, in order of preference.
     pub name_servers: Vec<IpAddr>,
-    /// The domains in which a name without dots is looked for, in this order.
+    /// The search domains of names without dots, in order.
     pub search_domains: Vec<String>,
-    /// What has provided the stack with any of this, or was to, and has ended: each with the reason,
-    /// as "the DHCP client has ended: address already in use". At most 16.
+    /// Failures of configuration sources, each with its reason, as "the DHCP client has ended:
+    /// address already in use". At most 16.
     pub failures: Vec<String>,
 }
 
-/// What a stack knows of its link.
+/// The state of a stack's link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinkState {
-    /// Whether it is used at all.
+    /// Whether it is administratively up.
     pub is_up: bool,
-    /// Whether somebody is there at the other end, as far as the device knows: a TUN or TAP whose
-    /// kernel's end is down has no carrier.
+    /// Whether it has a carrier, as far as the device knows. A TUN or TAP whose kernel interface is
+    /// down has none.
     pub has_carrier: bool,
-    /// The largest IP packet that is sent, in bytes: the device's, or less if it was set.
+    /// The MTU in bytes: the device's, or a lower one if set or advertised.
     pub mtu: usize,
     /// The stack's hardware address, if the link is Ethernet.
     pub hardware_address: Option<MacAddr>,
 }
 
-/// Where a packet to some destination goes, and where it comes from.
+/// The next hop and the source address of packets to a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NextHopInfo {
-    /// The neighbour on the link that it is sent to: the gateway, or the destination; `None` for an
-    /// address of the stack's own.
+    /// The neighbour on the link: the gateway, or the destination itself; `None` for an own
+    /// address.
     pub neighbour: Option<IpAddr>,
-    /// The address that it is sent from, unless a socket is bound to another one.
+    /// The source address, unless a socket is bound to another one.
     pub source: IpAddr,
 }
 
 impl Network {
-    /// What a stack begins with.
+    /// The configuration of a new stack.
     pub(crate) fn blank(mtu: usize) -> Self {
         Self {
             addresses: Vec::new(),
@@ -78,19 +77,18 @@ impl Network {
     }
 }
 
-/// The [`Network`] of a stack, now and whenever it changes. Cheap to clone; does not keep the stack
-/// alive.
+/// A watch of a stack's [`Network`]. Cheap to clone; does not keep the stack alive.
 #[derive(Debug, Clone)]
 pub struct NetworkWatch(watch::Receiver<Arc<Network>>, StopReason);
 
 impl NetworkWatch {
-    /// The newest state. What has changed until now is no news to [`changed`](Self::changed).
+    /// The current state; marks it as seen by [`changed`](Self::changed).
     pub fn current(&mut self) -> Arc<Network> {
         self.0.borrow_and_update().clone()
     }
 
-    /// Waits until something has changed since [`current`](Self::current) was called, or since the
-    /// watch was made, and returns the newest state.
+    /// Waits for a change since the last call of [`current`](Self::current), or since the creation
+    /// of the watch, and returns the current state.
     ///
     /// # Errors
     ///
@@ -113,7 +111,7 @@ impl NetworkWatch {
         pollster::block_on(self.changed())
     }
 
-    /// Waits until the state is such that `is_wanted` says so, which may be now, and returns it.
+    /// Waits until `is_wanted` is true of the state, which may be at once, and returns it.
     ///
     /// # Errors
     ///
@@ -132,7 +130,7 @@ impl NetworkWatch {
     }
 }
 
-/// Where a stack publishes its place in the network.
+/// The publisher of a stack's network configuration.
 #[derive(Debug)]
 pub(crate) struct Publisher(watch::Sender<Arc<Network>>);
 
@@ -142,7 +140,7 @@ impl Publisher {
         (Self(sender), NetworkWatch(receiver, stop_reason))
     }
 
-    /// Tells everybody who watches, if this is news.
+    /// Publishes `network` to all watches, if it has changed.
     pub(crate) fn publish(&self, network: Network) {
         self.0.send_if_modified(|known| {
             let is_news = **known != network;

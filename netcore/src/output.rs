@@ -1,4 +1,4 @@
-//! What leaves the stack: over the link, or back inside.
+//! Sent packets: over the link, or looped back.
 
 use crate::counters::{Counters, DropReason};
 use crate::ethernet::neighbours::{Neighbours, Waiting};
@@ -12,21 +12,21 @@ use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-/// What leaving packets need to know, and where those wait that cannot leave yet.
+/// The state for sending packets, and the queues of packets that wait.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    /// What the link can do, as of this turn.
+    /// The capabilities of the link, as of this round.
     pub(crate) capabilities: LinkCapabilities,
     pub(crate) counters: Counters,
-    /// Set when a packet found no room: its socket must be served again once there is some.
+    /// Set when the link has no room for a packet: its socket is served again once there is room.
     pub(crate) link_is_full: bool,
-    /// Sent by one of the stack's sockets to another; received in the next round.
+    /// Packets to own addresses; received in the next round.
     loopback: VecDeque<Bytes>,
     loopback_max: usize,
-    /// Answers of the stack itself that found no room on the link, and where they go.
+    /// The stack's own replies that wait for room on the link, with their next hops.
     replies: VecDeque<(NextHop, Waiting)>,
     replies_max: usize,
-    /// Where frames come from and go to on an Ethernet link, and the time by which that is known.
+    /// The source of frames on an Ethernet link.
     pub(crate) hardware_address: MacAddr,
     pub(crate) neighbours: Neighbours,
     pub(crate) now: Instant,
@@ -40,7 +40,7 @@ impl Outgoing {
         now: Instant,
     ) -> Self {
         Self {
-            // Until the first turn says better.
+            // Until the first round.
             capabilities: LinkCapabilities {
                 medium: Medium::Ip,
                 mtu: 1500,
@@ -63,7 +63,7 @@ impl Outgoing {
         self.capabilities.medium == Medium::Ethernet
     }
 
-    /// The header of a frame to a neighbour, if it is known where that is.
+    /// The header of a frame to a neighbour, if its address is resolved.
     #[inline(never)]
     fn header_to(&mut self, neighbour: IpAddr) -> Option<ethernet::Header> {
         let destination = match MacAddr::of_group(neighbour) {
@@ -77,7 +77,7 @@ impl Outgoing {
         Some(ethernet::Header { destination, source: self.hardware_address, protocol })
     }
 
-    /// Who completes the checksums of what goes over the link.
+    /// The computation of checksums of packets over the link.
     fn link_checksums(&self) -> Checksums {
         if self.capabilities.checksum_offload { Checksums::Partial } else { Checksums::Whole }
     }
@@ -95,7 +95,7 @@ impl Outgoing {
     }
 }
 
-/// The way out, for the length of one turn.
+/// The output of packets during one round.
 #[derive(Debug)]
 pub(crate) struct Output<'a, L> {
     pub(crate) link: &'a mut L,
@@ -103,7 +103,7 @@ pub(crate) struct Output<'a, L> {
 }
 
 impl<L: Link> Output<'_, L> {
-    /// Whether a packet that goes this way can be sent now.
+    /// Whether a packet to `next_hop` can be sent now.
     pub(crate) fn has_room(&mut self, next_hop: NextHop) -> bool {
         match next_hop {
             NextHop::Own => self.state.loopback.len() < self.state.loopback_max,
@@ -152,8 +152,8 @@ impl<L: Link> Output<'_, L> {
         }))
     }
 
-    /// Writes a packet that does not leave now: it stays inside, it waits until it is known where
-    /// its neighbour is, or it goes nowhere.
+    /// Writes a packet that is not sent over the link now: it is looped back, waits for address
+    /// resolution, or is dropped without a route.
     fn set_aside<R>(
         &mut self,
         next_hop: NextHop,
@@ -183,7 +183,7 @@ impl<L: Link> Output<'_, L> {
         Some(result)
     }
 
-    /// Sends something that is below IP to `destination`, if there is room.
+    /// Sends a frame of a protocol below IP to `destination`, if there is room.
     pub(crate) fn send_frame(
         &mut self,
         destination: MacAddr,
@@ -204,29 +204,29 @@ impl<L: Link> Output<'_, L> {
         });
     }
 
-    /// Sends a whole packet, or keeps it until there is room, as far as that is allowed.
+    /// Sends a complete packet, or queues it until there is room, up to the limit of replies.
     pub(crate) fn reply(&mut self, next_hop: NextHop, packet: &[u8]) {
         let copy = |buffer: &mut [u8], _| (buffer.copy_from_slice(packet), Offload::default());
         if self.send(next_hop, packet.len(), copy).is_none() {
-            self.keep(next_hop, || Waiting {
+            self.queue_reply(next_hop, || Waiting {
                 packet: Bytes::copy_from_slice(packet),
                 offload: Offload::default(),
             });
         }
     }
 
-    /// Sends packets that have waited for a neighbour's hardware address, or keeps them until there
-    /// is room, as far as that is allowed.
+    /// Sends packets that waited for a neighbour's hardware address, or queues them until there is
+    /// room, up to the limit of replies.
     pub(crate) fn release(&mut self, neighbour: IpAddr, packets: VecDeque<Waiting>) {
         let next_hop = NextHop::Link(neighbour);
         for waiting in packets {
             if self.send_again(next_hop, &waiting).is_none() {
-                self.keep(next_hop, || waiting);
+                self.queue_reply(next_hop, || waiting);
             }
         }
     }
 
-    /// Sends the replies that found no room before.
+    /// Sends the queued replies.
     pub(crate) fn flush_replies(&mut self) {
         while let Some((next_hop, waiting)) = self.state.replies.pop_front() {
             if self.send_again(next_hop, &waiting).is_none() {
@@ -236,7 +236,7 @@ impl<L: Link> Output<'_, L> {
         }
     }
 
-    fn keep(&mut self, next_hop: NextHop, waiting: impl FnOnce() -> Waiting) {
+    fn queue_reply(&mut self, next_hop: NextHop, waiting: impl FnOnce() -> Waiting) {
         if self.state.replies.len() < self.state.replies_max {
             self.state.replies.push_back((next_hop, waiting()));
         } else {
@@ -253,12 +253,12 @@ impl<L: Link> Output<'_, L> {
     }
 }
 
-/// Who completes TCP and UDP checksums.
+/// The computation of TCP and UDP checksums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Checksums {
-    /// This crate.
+    /// In full, by this crate.
     Whole,
-    /// The link, or nobody if the packet stays inside.
+    /// Pseudo header only: the link completes it, or the packet is looped back and needs none.
     Partial,
 }
 
@@ -293,7 +293,7 @@ pub(crate) fn write_checksum(
     }
     transport[offset..offset + 2].fill(0);
     let sum = match !checksum::combine(&[pseudo, checksum::data(transport)]) {
-        // In UDP 0 means that there is none.
+        // In UDP 0 means no checksum.
         0 if protocol == IpProtocol::Udp => 0xffff,
         sum => sum,
     };

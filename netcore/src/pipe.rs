@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-/// One end of a pipe: what goes into `tx` comes out of the other end's `rx`.
+/// One end of a pipe: packets sent to `tx` are received from the other end's `rx`.
 ///
 /// ```
 /// let (near, far) = netcore::Pipe::unbounded();
@@ -18,12 +18,12 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// A pipe that takes any number of packets.
+    /// Creates a pipe of unlimited capacity.
     pub fn unbounded() -> (Self, Self) {
         Self::join(flume::unbounded(), flume::unbounded())
     }
 
-    /// A pipe that holds at most `packets` in each direction.
+    /// Creates a pipe of at most `packets` in each direction.
     pub fn bounded(packets: usize) -> (Self, Self) {
         Self::join(flume::bounded(packets), flume::bounded(packets))
     }

@@ -1,4 +1,4 @@
-//! Which socket holds which local address and port.
+//! Bindings of sockets to local addresses and ports.
 
 use crate::binding::{BoundTo, pick_port};
 use crate::error::Error;
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Stands for every port that no other socket has.
+/// Every port without a socket of its own.
 const REST: u16 = 0;
 
 /// The bound ports of one transport.
@@ -18,7 +18,7 @@ const REST: u16 = 0;
 /// does not get slower with the number of sockets.
 #[derive(Debug, Default)]
 pub(crate) struct Ports {
-    /// Those of TCP are reserved where handles can see them, too.
+    /// TCP ports are also reserved in a table shared with handles.
     tcp: Option<Arc<TcpPorts>>,
     bound: HashMap<u16, Vec<Binding>, LocalHasher>,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Ports {
 struct Binding {
     to: BoundTo,
     id: SocketId,
-    /// Keeps the port from others, if it is one of TCP.
+    /// The reservation of a TCP port.
     _reservation: Option<Reservation>,
 }
 
@@ -36,12 +36,12 @@ impl Ports {
         Self { tcp: Some(reservations), bound: HashMap::default() }
     }
 
-    /// Binds `id`; returns the port, which is a free one if `port` is 0.
+    /// Binds `id`; returns the port, a free one if `port` is 0.
     ///
     /// # Errors
     ///
-    /// [`Error::AddressInUse`] if another socket holds the port; [`Error::NoFreePort`] if it is up
-    /// to the stack and none is left.
+    /// [`Error::AddressInUse`] if another socket holds the port; [`Error::NoFreePort`] if `port` is
+    /// 0 and none is left.
     pub(crate) fn bind(
         &mut self,
         to: BoundTo,
@@ -63,7 +63,7 @@ impl Ports {
         Ok(port)
     }
 
-    /// Binds `id` to the TCP port that was reserved for it, and returns that.
+    /// Binds `id` to its reserved TCP port; returns the port.
     pub(crate) fn bind_reserved(&mut self, reservation: Reservation, id: SocketId) -> u16 {
         let (to, port) = (reservation.bound_to(), reservation.local_address().port());
         self.push(port, Binding { to, id, _reservation: Some(reservation) });
@@ -74,11 +74,11 @@ impl Ports {
         self.bound.entry(port).or_default().push(binding);
     }
 
-    /// Binds `id` to the ports that no other socket has; what stands for them is port 0.
+    /// Binds `id` to all ports without a socket of their own; returns port 0.
     ///
     /// # Errors
     ///
-    /// [`Error::AddressInUse`] if another socket has done so.
+    /// [`Error::AddressInUse`] if another socket is bound so.
     pub(crate) fn bind_rest(&mut self, to: BoundTo, id: SocketId) -> Result<u16, Error> {
         if !self.is_free(to, REST) {
             return Err(Error::AddressInUse);
@@ -96,8 +96,8 @@ impl Ports {
         }
     }
 
-    /// The socket that takes what comes to `local`: the one bound to just this address before
-    /// those bound to all, and those before one that is bound to what is left.
+    /// The socket that receives packets to `local`: one bound to this address first, then a
+    /// wildcard socket, then one bound to all remaining ports.
     pub(crate) fn find(&self, local: SocketAddr) -> Option<SocketId> {
         [local.port(), REST].into_iter().find_map(|port| {
             let bindings = self.bound.get(&port)?;
@@ -107,13 +107,13 @@ impl Ports {
         })
     }
 
-    /// All sockets on a port, for what comes to everybody.
+    /// All sockets on a port, for broadcast and multicast.
     pub(crate) fn all(&self, port: u16) -> impl Iterator<Item = (BoundTo, SocketId)> {
         let bindings = self.bound.get(&port).map_or(&[][..], Vec::as_slice);
         bindings.iter().map(|binding| (binding.to, binding.id))
     }
 
-    /// Whether a listener has this TCP port on any address, or somebody has reserved it.
+    /// Whether a listener has this TCP port on any address, or it is reserved.
     pub(crate) fn is_tcp_port_taken(&self, port: u16) -> bool {
         self.tcp.as_ref().is_some_and(|tcp| tcp.is_taken(port))
     }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_bindings_conflict_and_others_do_not() {
+    fn only_overlapping_bindings_conflict() {
         let (both, v6) = (Families::Both, Families::V6Only);
         for (first, second, conflict) in [
             (("10.0.0.1:80", both), ("10.0.0.1:80", both), true),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_socket_is_found() {
+    fn find_returns_the_most_specific_socket() {
         let mut bench = Bench::new();
         bench.bind("[::]:80", Families::V6Only).expect("free");
         bench.bind("10.0.0.1:80", Families::Both).expect("free");
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn every_ephemeral_port_is_handed_out_before_none_is_left() {
+    fn every_ephemeral_port_is_assigned_before_failure() {
         let mut bench = Bench::new();
         let mut seen = std::collections::HashSet::new();
 

@@ -10,7 +10,7 @@ use siphasher::sip::SipHasher24;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::RangeInclusive;
 
-/// Where a stack draws its ports, sequence numbers and identifiers from.
+/// The source of a stack's ports, sequence numbers and identifiers.
 pub(crate) struct Random {
     generator: StdRng,
     /// The secret of RFC 6528.
@@ -21,12 +21,12 @@ pub(crate) struct Random {
 /// fixed: no peer can make entries collide. Tables that peers fill take [`Random::hash_keys`].
 pub(crate) type LocalHasher = BuildHasherDefault<ahash::AHasher>;
 
-/// How fast initial sequence numbers move on: about 2^32 in 268 s, which is more than two maximum
-/// segment lifetimes (RFC 9293 section 3.4.1).
+/// Rate of initial sequence numbers: about 2^32 in 268 s, which is more than two maximum segment
+/// lifetimes (RFC 9293 section 3.4.1).
 pub(crate) const ISN_TICKS_PER_MICROSECOND: u64 = 16;
 
 impl std::fmt::Debug for Random {
-    /// Says nothing: whoever reads it in a log could predict the stack.
+    /// Shows no state: a reader of the log could predict the stack.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Random").finish_non_exhaustive()
     }
@@ -35,10 +35,11 @@ impl std::fmt::Debug for Random {
 impl Random {
     /// # Panics
     ///
-    /// If the operating system has no randomness to give, without which no connection is safe.
+    /// If the operating system's random generator fails, without which no connection is safe.
     pub(crate) fn new(entropy: Entropy) -> Self {
         let mut generator = match entropy {
-            Entropy::Os => StdRng::try_from_rng(&mut SysRng).expect("the system has randomness"),
+            Entropy::Os => StdRng::try_from_rng(&mut SysRng)
+                .expect("the operating system's random generator works"),
             Entropy::Seed(seed) => StdRng::seed_from_u64(seed),
         };
         let mut sequence_key = [0; 16];
@@ -63,26 +64,26 @@ impl Random {
         self.generator.random_range(..end)
     }
 
-    /// A hardware address that nobody has assigned.
+    /// A random, locally administered hardware address.
     pub(crate) fn hardware_address(&mut self) -> MacAddr {
         MacAddr::locally_administered(self.generator.random())
     }
 
-    /// The hash function of tables that peers fill, with keys that they do not know.
+    /// The hash function of tables that peers fill, with secret keys.
     pub(crate) fn hash_keys(&mut self) -> ahash::RandomState {
         let [a, b, c, d] = std::array::from_fn(|_| self.generator.random());
         ahash::RandomState::with_seeds(a, b, c, d)
     }
 
-    /// An initial sequence number (RFC 6528 section 3): one that nobody can guess who does not
-    /// know the secret, and that for one pair of ends moves on with time, so that the peer can
-    /// tell a new connection from leftovers of the last one.
+    /// An initial sequence number (RFC 6528 section 3): unpredictable without the secret, and
+    /// increasing with time for one 4-tuple, so that the peer can tell a new connection from old
+    /// duplicates.
     pub(crate) fn initial_sequence(&self, flow: &FlowKey, now: Instant) -> u32 {
         let mut hasher = SipHasher24::new_with_key(&self.sequence_key);
         flow.hash(&mut hasher);
         // M of the RFC. Its clock of 4 µs is overtaken by any connection faster than 250 kB/s,
-        // whose ends a peer in TIME-WAIT would then not let be used again; this one ticks as fast
-        // as Linux's. Of what is faster still, `PastEnds` knows.
+        // whose 4-tuple a peer in TIME-WAIT would then not accept again; this one ticks as fast as
+        // Linux's. `PastEnds` handles connections that are faster still.
         let clock = now.total_micros().wrapping_mul(ISN_TICKS_PER_MICROSECOND as i64);
         (hasher.finish() as u32).wrapping_add(clock as u32)
     }
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn sequence_numbers_of_one_pair_of_ends_move_on_with_time() {
+    fn sequence_numbers_of_one_4_tuple_increase_with_time() {
         let random = Random::new(Entropy::Os);
         let (now, later) = (Instant::ZERO, Instant::ZERO + Duration::from_millis(1));
 
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn sequence_numbers_of_other_ends_are_anywhere() {
+    fn sequence_numbers_of_other_4_tuples_are_uniform() {
         let random = Random::new(Entropy::Seed(1));
         let numbers = (0..16_384).map(|port| random.initial_sequence(&flow(port), Instant::ZERO));
         let mut buckets = [0; 64];
@@ -143,7 +144,7 @@ mod tests {
         assert!(neighbours < 20, "{neighbours} of 16,384, where 2 are expected");
     }
 
-    /// How far counts are from all being the same.
+    /// The chi-square statistic of counts against equal ones.
     fn chi_square(counts: &[u32]) -> f64 {
         let mean = f64::from(counts.iter().sum::<u32>()) / counts.len() as f64;
         counts.iter().map(|count| (f64::from(*count) - mean).powi(2) / mean).sum()

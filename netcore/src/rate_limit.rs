@@ -1,19 +1,19 @@
-//! How many answers of a kind are sent in a second.
+//! Rate limits of replies.
 
 use crate::random::Random;
 use crate::time::Instant;
 use std::time::Duration;
 
-/// A token bucket: so many in a second, and no more than that at once.
+/// A token bucket with the rate and burst `per_second`.
 #[derive(Debug)]
 pub(crate) struct RateLimit {
     per_second: u32,
-    /// In millionths of an answer, so that they are as fine as time.
+    /// In millionths of a reply, the resolution of time.
     tokens: u64,
     filled_at: Instant,
 }
 
-/// The tokens that one answer takes.
+/// The tokens of one reply.
 const ANSWER: u64 = 1_000_000;
 
 impl RateLimit {
@@ -21,7 +21,7 @@ impl RateLimit {
         Self { per_second, tokens: u64::from(per_second) * ANSWER, filled_at: now }
     }
 
-    /// Whether one more answer may be sent; counts it if so.
+    /// Whether one more reply may be sent; counts it if so.
     pub(crate) fn allows(&mut self, now: Instant) -> bool {
         let per_second = u64::from(self.per_second);
         let passed = u64::try_from((now - self.filled_at).as_micros()).unwrap_or(u64::MAX);
@@ -36,14 +36,14 @@ impl RateLimit {
     }
 }
 
-/// Least time between the challenges of one connection (Linux: `tcp_invalid_ratelimit`).
+/// Minimum time between challenges of one connection (Linux: `tcp_invalid_ratelimit`).
 pub(crate) const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The challenge acknowledgements of a stack (RFC 5961 section 7).
 ///
-/// An exact limit that all connections share tells whoever uses it up, over a connection of their
-/// own, what goes on in the others (CVE-2016-5696). So each second has another one, between half
-/// and one and a half times the mean, as in Linux.
+/// An exact limit shared by all connections is a side channel about other connections
+/// (CVE-2016-5696). So the limit is random for each second, from 0.5 to 1.5 times the mean, as on
+/// Linux.
 #[derive(Debug)]
 pub(crate) struct Challenges {
     per_second: u32,
@@ -77,7 +77,7 @@ mod tests {
     use crate::config::Entropy;
 
     #[test]
-    fn a_burst_is_followed_by_the_rate() {
+    fn burst_is_followed_by_the_rate() {
         let start = Instant::from_secs(5);
         let mut limit = RateLimit::new(10, start);
         let mut allowed = |now| (0..100).filter(|_| limit.allows(now)).count();
@@ -90,14 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_of_nothing_allows_nothing() {
+    fn rate_of_zero_allows_nothing() {
         let mut limit = RateLimit::new(0, Instant::ZERO);
 
         assert!(!limit.allows(Instant::from_secs(1000)));
     }
 
     #[test]
-    fn each_second_has_another_number_of_challenges() {
+    fn number_of_challenges_is_random_each_second() {
         let mut random = Random::new(Entropy::Seed(1));
         let mut challenges = Challenges::new(100, Instant::ZERO);
 

@@ -1,4 +1,4 @@
-//! The two ends of a request: the stack answers, the requester waits.
+//! Request and reply: the stack answers, the requester waits.
 
 use crate::command::outcome::{Answer, Undelivered};
 use crate::doorbell::Doorbell;
@@ -9,14 +9,14 @@ use crate::sync::{Arc, Mutex};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-/// The two ends of a request to a socket, or to make one.
+/// Creates the two ends of a request: for the stack and for the requester.
 pub(crate) fn pair(handle: Option<SocketId>, doorbell: Arc<Doorbell>) -> (Responder, Reply) {
     let slot = Arc::new(Mutex::new(Slot::Waiting { waker: None, parked_on: None }));
     let responder = Responder { slot: slot.clone(), answered: false };
     (responder, Reply { slot, handle, doorbell })
 }
 
-/// Where an answer is handed over.
+/// The slot through which an answer is delivered.
 #[derive(Debug)]
 enum Slot {
     Waiting {
@@ -26,7 +26,7 @@ enum Slot {
     Answered(Answer),
     /// The stack dropped the request.
     Unanswered,
-    /// The requester is gone, or has its answer.
+    /// The requester was dropped, or has its answer.
     Done,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Responder {
 }
 
 impl Responder {
-    /// Hands the answer over, or back if nobody waits for it any more.
+    /// Delivers the answer; returns it if the requester is gone.
     pub(crate) fn answer(mut self, answer: Answer) -> Result<(), Answer> {
         self.answered = true;
         let mut slot = self.slot.lock();
@@ -55,8 +55,8 @@ impl Responder {
         }
     }
 
-    /// Says on which socket the request waits: the socket is rung for if the requester gives up.
-    /// Returns `false` if that has happened already; nobody rings then.
+    /// Sets the socket on which the request waits: its bell rings if the requester is dropped.
+    /// Returns `false` if that has happened already, without a ring.
     pub(crate) fn park_on(&self, id: SocketId) -> bool {
         match &mut *self.slot.lock() {
             Slot::Waiting { parked_on, .. } => {
@@ -90,8 +90,8 @@ impl Drop for Responder {
     }
 }
 
-/// The requester's end of a request. Dropping it gives an answer that already came back to the
-/// stack, and withdraws a request that the stack still holds.
+/// The requester's end of a request. Dropping it returns an answer already delivered to the stack,
+/// and withdraws a pending request.
 pub(crate) struct Reply {
     slot: Arc<Mutex<Slot>>,
     handle: Option<SocketId>,
@@ -105,10 +105,10 @@ impl Future for Reply {
         let mut slot = self.slot.lock();
         match std::mem::replace(&mut *slot, Slot::Done) {
             Slot::Answered(answer) => Poll::Ready(answer),
-            // A stack that goes on has dropped it in a panic.
+            // A running stack drops a request only in a panic.
             Slot::Unanswered if !self.doorbell.is_closed() => Poll::Ready(Err(Error::Aborted)),
             Slot::Unanswered | Slot::Done => Poll::Ready(Err(self.doorbell.stop_reason().error())),
-            // A stack that is gone may have missed the request: see `Netstack`'s `Drop`.
+            // A dropped stack may have missed the request: see `Netstack`'s `Drop`.
             Slot::Waiting { .. } if self.doorbell.is_closed() => {
                 Poll::Ready(Err(self.doorbell.stop_reason().error()))
             }
@@ -134,7 +134,7 @@ impl Drop for Reply {
     }
 }
 
-/// Hands an answer over; returns it if nobody waits for it.
+/// Delivers an answer; returns it if the requester is gone.
 pub(crate) fn undelivered(
     handle: Option<SocketId>,
     responder: Option<Responder>,

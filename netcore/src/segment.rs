@@ -1,27 +1,26 @@
-//! Cutting TCP packets into segments, as network cards do.
+//! Segmentation of TCP packets, as by network cards (TSO).
 
 use crate::output::{Checksums, write_checksum};
 use crate::wire::{IPV6_HEADER_LEN, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket};
 use std::num::NonZeroUsize;
 
-/// Where the headers of a TCP packet begin in its frame.
+/// Offsets of the headers of a TCP packet in its frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpHeaders {
-    /// The IP header: what is before it stands before each piece again.
+    /// The IP header; the bytes before it are repeated before each piece.
     pub ip: usize,
     /// The TCP header.
     pub tcp: usize,
 }
 
-/// Cuts a TCP packet into pieces with at most `piece_bytes` of payload each, and gives one after
-/// the other to `send`, whole and with its checksums. That of the packet itself is not looked at.
+/// Splits a TCP packet into pieces with at most `piece_bytes` of payload each, and passes them to
+/// `send` in order, complete and with checksums. Ignores the checksum of the packet itself.
 ///
-/// What stands for the end of the data (FIN, PSH) is on the last piece, and what the congestion
-/// window was reduced for (CWR) on the first (RFC 3168 section 6.1.2).
+/// FIN and PSH are on the last piece, CWR on the first (RFC 3168 section 6.1.2).
 ///
 /// # Panics
 ///
-/// If the frame does not end with the TCP packet, or the headers are not whole.
+/// If the frame does not end with the TCP packet, or the headers are incomplete.
 pub fn cut_segments(
     frame: &[u8],
     at: TcpHeaders,
@@ -47,12 +46,12 @@ pub fn cut_segments(
             segment.set_psh(false);
         }
         let packet = &mut piece[at.ip..];
-        let ends = match packet[0] >> 4 {
+        let addresses = match packet[0] >> 4 {
             4 => {
                 let len = packet.len() as u16;
                 let mut ip = Ipv4Packet::new_unchecked(&mut *packet);
                 ip.set_total_len(len);
-                // Each is a packet of its own (RFC 6864 section 4.1).
+                // Each is a datagram of its own (RFC 6864 section 4.1).
                 ip.set_ident(ip.ident().wrapping_add(index as u16));
                 ip.fill_checksum();
                 (ip.src_addr().into(), ip.dst_addr().into())
@@ -64,7 +63,7 @@ pub fn cut_segments(
                 (ip.src_addr().into(), ip.dst_addr().into())
             }
         };
-        write_checksum(packet, at.tcp - at.ip, ends, IpProtocol::Tcp, Checksums::Whole);
+        write_checksum(packet, at.tcp - at.ip, addresses, IpProtocol::Tcp, Checksums::Whole);
         send(&piece);
     }
 }
@@ -75,7 +74,7 @@ mod tests {
     use crate::wire::IpAddress;
     use proptest::prelude::*;
 
-    /// A TCP packet behind `before` bytes of something else.
+    /// A TCP packet after `before` other bytes.
     fn packet(is_v4: bool, before: usize, options: usize, payload: &[u8]) -> (Vec<u8>, TcpHeaders) {
         let tcp_len = 20 + 4 * options;
         let len = tcp_len + payload.len();
@@ -100,7 +99,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_are_whole_and_give_the_payload_again(
+        fn pieces_are_valid_and_add_up_to_the_payload(
             is_v4: bool,
             before in 0..20_usize,
             options in 0..11_usize,
@@ -117,7 +116,7 @@ mod tests {
             let before = TcpPacket::new_unchecked(&frame[at.tcp..]);
             for (index, piece) in pieces.iter().enumerate() {
                 let is_last = index + 1 == pieces.len();
-                let (bytes, ends): (_, (IpAddress, IpAddress)) = if is_v4 {
+                let (bytes, addresses): (_, (IpAddress, IpAddress)) = if is_v4 {
                     let ip = Ipv4Packet::new_checked(&piece[at.ip..]).expect("a packet");
                     prop_assert!(ip.verify_checksum());
                     prop_assert_eq!(ip.ident(), 0xfffe_u16.wrapping_add(index as u16));
@@ -127,7 +126,7 @@ mod tests {
                     (ip.payload(), (ip.src_addr().into(), ip.dst_addr().into()))
                 };
                 let tcp = TcpPacket::new_checked(bytes).expect("a segment");
-                prop_assert!(tcp.verify_checksum(&ends.0, &ends.1));
+                prop_assert!(tcp.verify_checksum(&addresses.0, &addresses.1));
                 prop_assert_eq!((tcp.fin(), tcp.psh(), tcp.cwr()), (is_last, is_last, index == 0));
                 prop_assert_eq!(tcp.seq_number(), before.seq_number() + again.len());
                 prop_assert_eq!(tcp.options(), before.options());

@@ -1,4 +1,4 @@
-//! A printable picture of a stack.
+//! A printable snapshot of a stack.
 
 use crate::counters::Counters;
 use crate::ethernet::MacAddr;
@@ -7,19 +7,19 @@ use crate::time::Instant;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// All sockets of a stack and its counters, at one moment. Prints like `netstat`.
+/// The sockets and counters of a stack at one moment. Displays like `netstat`.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The sockets, in no particular order.
     pub sockets: Vec<SocketInfo>,
-    /// Closed connections whose ends are kept out of use (TIME-WAIT), in no particular order.
+    /// Connections in TIME-WAIT, local and peer address, in no particular order.
     pub time_wait: Vec<(SocketAddr, SocketAddr)>,
-    /// The neighbours on an Ethernet link, the one that was sent something last at first.
+    /// The neighbours on an Ethernet link, the most recently used first.
     pub neighbours: Vec<NeighbourInfo>,
-    /// Address space handed out to TCP buffers, in bytes.
+    /// Address space of TCP buffers, in bytes.
     pub buffer_bytes: usize,
-    /// Sockets that have a timer running.
+    /// Number of sockets with a running timer.
     pub timers: usize,
     /// The counters.
     pub counters: Counters,
@@ -29,30 +29,29 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketInfo {
-    /// Its id.
+    /// The id of the socket.
     pub id: SocketId,
-    /// What it is.
+    /// Its kind.
     pub kind: SocketKind,
-    /// The address that it is bound to.
+    /// Its local address.
     pub local: SocketAddr,
-    /// Whether it takes what comes to every port that no other socket has; `local` has port 0
-    /// then.
+    /// Whether it is bound to every port without a socket of its own; `local` has port 0 then.
     pub any_port: bool,
     /// Its peer, if it has one.
     pub peer: Option<SocketAddr>,
-    /// The state of a TCP socket. A SYN that is held is in SYN-RECEIVED.
+    /// The state of a TCP socket. A held SYN is in SYN-RECEIVED.
     pub state: Option<TcpState>,
-    /// Bytes received and not yet handed over; for a listener, connections to be accepted.
+    /// Bytes received and not yet read; for a listener, connections not yet accepted.
     pub receive_queue: usize,
-    /// Bytes taken and not yet acknowledged; for a listener, handshakes under way.
+    /// Bytes written and not yet acknowledged; for a listener, half-open connections.
     pub send_queue: usize,
-    /// What it waits for.
+    /// The event that it waits for.
     pub waiting: Waiting,
-    /// The timer that wakes it if nothing else does before, in the stack's time.
+    /// Its next timer, in the stack's time.
     pub timer: Option<(Timer, Instant)>,
 }
 
-/// What a socket is.
+/// The kind of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SocketKind {
@@ -95,7 +94,7 @@ impl fmt::Display for SocketKind {
 }
 
 impl TcpState {
-    /// As RFC 9293 writes it.
+    /// The name in RFC 9293.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Closed => "CLOSED",
@@ -119,33 +118,33 @@ impl fmt::Display for TcpState {
     }
 }
 
-/// What a socket waits for.
+/// The event that a socket waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Waiting {
-    /// For its turn in the next round.
+    /// Its turn in the next round.
     Turn,
-    /// For room on the link.
+    /// Room on the link.
     Link,
-    /// For a route to its peer.
+    /// A route to its peer.
     Route,
-    /// For the hardware address of its next hop (ARP, Neighbour Discovery).
+    /// The hardware address of its next hop (ARP, Neighbour Discovery).
     Neighbour,
-    /// For the peer's next step of the handshake.
+    /// The peer's next step of the handshake.
     Handshake,
-    /// For the decision on a SYN that is held.
+    /// The decision on a held SYN.
     Decision,
-    /// For the peer to acknowledge data or a FIN.
+    /// The peer's acknowledgement of data or a FIN.
     Acknowledgement,
-    /// For the peer to open its window (RFC 9293 section 3.8.6.1).
+    /// The opening of the peer's window (RFC 9293 section 3.8.6.1).
     Window,
-    /// For the program to read: its receive queue is full.
+    /// A read by the application: its receive queue is full.
     Reader,
-    /// For data, of the program or of the peer; a listener for connections.
+    /// Data from the application or the peer; for a listener, connections.
     Data,
 }
 
-/// What wakes a socket by itself.
+/// A timer of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Timer {
@@ -153,9 +152,9 @@ pub enum Timer {
     Segment,
     /// The first keep-alive probe (RFC 9293 section 3.8.4).
     KeepAlive,
-    /// The end of the handshake's, the retransmissions' or the user's timeout (RFC 5482).
+    /// The handshake, retransmission or user timeout (RFC 5482).
     GiveUp,
-    /// Memory of empty buffers is given back.
+    /// Release of the memory of empty buffers.
     Reclaim,
 }
 
@@ -188,8 +187,7 @@ impl fmt::Display for Timer {
 }
 
 impl SocketInfo {
-    /// The address that it is bound to, as it is printed: `*` for every address of both families,
-    /// and for every port.
+    /// The local address as displayed: `*` for every address of both families, and for every port.
     fn local_text(&self) -> String {
         match (self.any_port, self.local.ip()) {
             (false, _) => self.local.to_string(),
@@ -200,15 +198,15 @@ impl SocketInfo {
     }
 }
 
-/// What is known of one neighbour on an Ethernet link.
+/// A neighbour on an Ethernet link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NeighbourInfo {
-    /// Its address.
+    /// Its IP address.
     pub address: IpAddr,
-    /// Where it is, if that is known.
+    /// Its hardware address, if known.
     pub hardware_address: Option<MacAddr>,
-    /// The state as in RFC 4861 section 7.3.2; for both families.
+    /// The state of RFC 4861 section 7.3.2, for both families.
     pub state: &'static str,
 }
 

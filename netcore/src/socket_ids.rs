@@ -4,15 +4,14 @@ use crate::error::Error;
 use crate::id::SocketId;
 use slotmap::SlotMap;
 
-/// The ids of all sockets of a stack, and whose they are. Each layer keeps its own sockets by their
-/// ids.
+/// The ids of all sockets of a stack, and their layers. Each layer keeps its own sockets by id.
 #[derive(Debug)]
 pub(crate) struct SocketIds {
     slots: SlotMap<SocketId, Slot>,
     max: usize,
 }
 
-/// The layer that has a socket.
+/// The layer of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     Tcp,
@@ -24,7 +23,7 @@ pub(crate) enum Transport {
 #[derive(Debug)]
 struct Slot {
     transport: Transport,
-    /// The socket stands in the run queue.
+    /// The socket is in the run queue.
     is_queued: bool,
 }
 
@@ -33,11 +32,11 @@ impl SocketIds {
         Self { slots: SlotMap::with_key(), max }
     }
 
-    /// Gives the socket an id that `make` makes.
+    /// Assigns an id to the socket that `make` creates.
     ///
     /// # Errors
     ///
-    /// [`Error::LimitReached`] if there are too many; what `make` fails with.
+    /// [`Error::LimitReached`] at the maximum; the error of `make`.
     pub(crate) fn insert(
         &mut self,
         transport: Transport,
@@ -60,30 +59,30 @@ impl SocketIds {
         self.slots.remove(id);
     }
 
-    /// The layer that has a socket; `None` if it is gone.
+    /// The layer of a socket; `None` if it was removed.
     pub(crate) fn transport(&self, id: SocketId) -> Option<Transport> {
         self.slots.get(id).map(|slot| slot.transport)
     }
 
-    /// Whether a socket stands in the run queue.
+    /// Whether a socket is in the run queue.
     pub(crate) fn is_queued(&self, id: SocketId) -> bool {
         self.slots.get(id).is_some_and(|slot| slot.is_queued)
     }
 
-    /// Notes that a socket stands in the run queue; returns whether it is there and that is new.
+    /// Marks a socket as in the run queue; returns whether it exists and was not.
     pub(crate) fn enqueue(&mut self, id: SocketId) -> bool {
         let is_queued = self.slots.get_mut(id).map(|slot| &mut slot.is_queued);
         is_queued.is_some_and(|is_queued| !std::mem::replace(is_queued, true))
     }
 
-    /// Notes that a socket was taken out of the run queue; returns whose it is, if it is there.
+    /// Marks a socket as taken out of the run queue; returns its layer, if it exists.
     pub(crate) fn dequeue(&mut self, id: SocketId) -> Option<Transport> {
         let slot = self.slots.get_mut(id)?;
         slot.is_queued = false;
         Some(slot.transport)
     }
 
-    /// Why a layer does not have the socket that a handle names.
+    /// The error for an id that a layer does not have.
     pub(crate) fn absence(&self, id: Option<SocketId>) -> Error {
         match id.and_then(|id| self.transport(id)) {
             Some(_) => Error::WrongSocket,

@@ -1,9 +1,9 @@
-//! Why a stack has stopped.
+//! The reason why a stack has stopped.
 
 use crate::error::Error;
 use std::sync::{Arc, OnceLock};
 
-/// Why a stack has stopped, as far as that is known.
+/// The reason why a stack has stopped, if known.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StopReason(Arc<OnceLock<Error>>);
 
@@ -13,7 +13,7 @@ impl StopReason {
         let _ = self.0.set(reason);
     }
 
-    /// What everything fails with once the stack has stopped.
+    /// The error of every call once the stack has stopped.
     pub(crate) fn error(&self) -> Error {
         self.0.get().copied().unwrap_or(Error::StackGone)
     }

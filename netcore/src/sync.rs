@@ -1,7 +1,7 @@
 //! The primitives shared between a stack and its handles.
 //!
-//! They come through this module so that a model checker's can take their place, as they do in unit
-//! tests: those that touch a queue or a stack run inside a model, as in `crate::models`.
+//! They go through this module so that loom's replace them in unit tests: tests that touch a queue
+//! or a stack run inside a model, as in `crate::models`.
 
 #[cfg(test)]
 use loom::sync as primitives;
@@ -10,12 +10,12 @@ use std::sync as primitives;
 
 pub(crate) use primitives::MutexGuard;
 pub(crate) use primitives::atomic::{AtomicBool, AtomicU32, Ordering};
-/// Always std's: a count of references decides nothing in the protocol.
+/// Always std's: reference counts do not matter to the protocol.
 pub(crate) use std::sync::Arc;
 
-/// A mutex that does not know poison.
+/// A mutex without poisoning.
 ///
-/// Every critical section in this crate leaves its data whole at each point where it could panic,
+/// Every critical section in this crate leaves its data consistent at each point that could panic,
 /// so a panic elsewhere in the holder's thread must not make the other side panic too.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(primitives::Mutex<T>);

@@ -5,9 +5,9 @@ use std::fmt;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::time::Duration;
 
-/// A point in the time of a stack, in microseconds since a beginning that its driver has chosen.
+/// A point in the time of a stack, in microseconds since an origin chosen by its driver.
 ///
-/// netcore reads no clock: each poll says which time it is. Converts from and to smoltcp's
+/// netcore reads no clock: each poll takes the time as an argument. Converts from and to smoltcp's
 /// `Instant`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant {
@@ -15,35 +15,35 @@ pub struct Instant {
 }
 
 impl Instant {
-    /// The beginning.
+    /// The origin.
     pub const ZERO: Self = Self { micros: 0 };
 
-    /// So many microseconds after the beginning.
+    /// An instant `micros` microseconds after the origin.
     pub const fn from_micros(micros: i64) -> Self {
         Self { micros }
     }
 
-    /// So many milliseconds after the beginning.
+    /// An instant `millis` milliseconds after the origin.
     pub const fn from_millis(millis: i64) -> Self {
         Self { micros: millis.saturating_mul(1000) }
     }
 
-    /// So many seconds after the beginning.
+    /// An instant `secs` seconds after the origin.
     pub const fn from_secs(secs: i64) -> Self {
         Self { micros: secs.saturating_mul(1_000_000) }
     }
 
-    /// Whole seconds since the beginning.
+    /// Whole seconds since the origin.
     pub const fn total_secs(self) -> i64 {
         self.micros / 1_000_000
     }
 
-    /// Whole milliseconds since the beginning.
+    /// Whole milliseconds since the origin.
     pub const fn total_millis(self) -> i64 {
         self.micros / 1000
     }
 
-    /// Microseconds since the beginning.
+    /// Microseconds since the origin.
     pub const fn total_micros(self) -> i64 {
         self.micros
     }
@@ -52,7 +52,7 @@ impl Instant {
 impl Add<Duration> for Instant {
     type Output = Self;
 
-    /// Saturates at the end of time, 292,000 years after the beginning.
+    /// Saturates 292,000 years after the origin.
     fn add(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         Self { micros: self.micros.saturating_add(micros) }
@@ -83,7 +83,7 @@ impl SubAssign<Duration> for Instant {
 impl Sub for Instant {
     type Output = Duration;
 
-    /// The time since `earlier`, or zero if that is later, as std's `Instant` has it.
+    /// The time since `earlier`, or zero if that is later, as with std's `Instant`.
     fn sub(self, earlier: Self) -> Duration {
         let micros = self.micros.saturating_sub(earlier.micros);
         Duration::from_micros(u64::try_from(micros).unwrap_or(0))

@@ -1,4 +1,4 @@
-//! Packet formats: the one door to smoltcp's.
+//! Packet formats: the only import of smoltcp's.
 
 pub(crate) use smoltcp::phy::{Checksum, ChecksumCapabilities};
 pub(crate) use smoltcp::wire::*;

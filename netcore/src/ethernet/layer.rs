@@ -51,7 +51,7 @@ impl IpLayer {
     #[cold]
     fn link_changed(&mut self, cx: &Context, is_up: bool) {
         if !is_up {
-            self.on_ethernet_down();
+            self.reset_ethernet();
             return;
         }
         self.ethernet.is_up = true;
@@ -69,8 +69,8 @@ impl IpLayer {
         self.report(IpEvent::RoutesChanged);
     }
 
-    /// Clears the neighbour cache; the link counts as down until the next round.
-    pub(crate) fn on_ethernet_down(&mut self) {
+    /// Clears the neighbour cache, and counts the link as down until the next round.
+    pub(crate) fn reset_ethernet(&mut self) {
         self.ethernet.is_up = false;
         for _ in 0..self.outgoing.neighbours.clear() {
             self.outgoing.counters.drop(DropReason::NeighbourUnknown);

@@ -143,13 +143,13 @@ mod tests {
     fn icmp(packet: &[u8]) -> &[u8] {
         let message = Icmpv6Packet::new_checked(&packet[40..]).expect("well-formed");
         let header = ip::parse(packet).expect("well-formed");
-        let ends = match (header.source, header.destination) {
+        let addresses = match (header.source, header.destination) {
             (std::net::IpAddr::V6(source), std::net::IpAddr::V6(destination)) => {
                 (source, destination)
             }
             other => panic!("{other:?}"),
         };
-        assert!(message.verify_checksum(&ends.0, &ends.1));
+        assert!(message.verify_checksum(&addresses.0, &addresses.1));
         assert_eq!(header.hop_limit, HOP_LIMIT);
         &packet[40..]
     }

@@ -125,7 +125,7 @@ impl IpLayer {
             // The address exists, so this cannot fail.
             let _ = self.forget_address(old.into());
         }
-        self.on_ethernet_down();
+        self.reset_ethernet();
         self.publish();
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The connections between a TCP listener and its handle.
 
-use super::{Core, ends};
+use super::{Core, addresses};
 use crate::error::Error;
 use crate::queue::{AcceptQueue, StreamQueue, WaitKey};
 use crate::sync::Arc;
@@ -11,10 +11,10 @@ use std::future::poll_fn;
 use std::task::Waker;
 
 #[test]
-fn a_connection_is_accepted_or_ends_with_its_listener() {
+fn connection_is_accepted_or_ends_with_its_listener() {
     loom::model(|| {
         let core = Core::new();
-        let queue = Arc::new(AcceptQueue::new(core.bell(), ends().1));
+        let queue = Arc::new(AcceptQueue::new(core.bell(), addresses().1));
         let accepting = {
             let queue = queue.clone();
             thread::spawn(move || block_on(accept(&queue)))
@@ -32,13 +32,13 @@ fn a_connection_is_accepted_or_ends_with_its_listener() {
 }
 
 #[test]
-fn two_who_wait_accept_two_connections() {
-    // Three threads that wait for each other have too many orders for all of them.
+fn two_waiting_accepts_get_two_connections() {
+    // Three threads have too many interleavings to check all.
     let mut builder = Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(|| {
         let core = Core::new();
-        let queue = Arc::new(AcceptQueue::new(core.bell(), ends().1));
+        let queue = Arc::new(AcceptQueue::new(core.bell(), addresses().1));
         let accepting = [(); 2].map(|()| {
             let queue = queue.clone();
             thread::spawn(move || block_on(accept(&queue)).map(drop))

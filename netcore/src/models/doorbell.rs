@@ -1,4 +1,4 @@
-//! Ringing, and falling asleep.
+//! Rings against a driver that falls asleep.
 
 use super::Core;
 use crate::command::Response;
@@ -8,7 +8,7 @@ use crate::sync::Arc;
 use loom::thread;
 
 #[test]
-fn a_stack_that_falls_asleep_is_woken_once_by_all_who_ring() {
+fn sleeping_stack_is_woken_once_by_several_rings() {
     loom::model(|| {
         let core = Core::new();
         let bells = [Arc::new(core.bell()), Arc::new(core.bell())];
@@ -25,7 +25,7 @@ fn a_stack_that_falls_asleep_is_woken_once_by_all_who_ring() {
 }
 
 #[test]
-fn returned_answer_wakes_a_stack_that_falls_asleep() {
+fn returned_answer_wakes_a_sleeping_stack() {
     loom::model(|| {
         let core = Core::new();
         let doorbell = core.doorbell.clone();
@@ -42,7 +42,7 @@ fn returned_answer_wakes_a_stack_that_falls_asleep() {
 }
 
 #[test]
-fn an_event_is_taken_once_whenever_it_is_rung_for() {
+fn event_is_taken_exactly_once() {
     loom::model(|| {
         let core = Core::new();
         let bell = Arc::new(core.bell());
@@ -62,7 +62,7 @@ fn an_event_is_taken_once_whenever_it_is_rung_for() {
     });
 }
 
-/// A stack that was about to sleep and then saw that it must not may be woken as well, for nothing.
+/// A stack that found work before it slept may be woken in addition.
 fn assert_woken(core: &Core, sleeps: bool) {
     match core.requests.len() {
         0 => assert!(!sleeps, "the wake-up was lost"),

@@ -1,11 +1,10 @@
-//! The protocol between handles and a stack, in every order in which its steps can happen.
+//! The protocol between handles and a stack, checked with loom in every interleaving.
 //!
 //! Each model has handles on some threads and the stack on another, and loom runs it once for each
-//! interleaving of their locks and atomics that could make a difference. A wake-up that is lost
-//! shows as a deadlock; the rest is asserted when all threads are done.
+//! interleaving of their locks and atomics that could make a difference. A lost wake-up shows as a
+//! deadlock; the rest is asserted when all threads are done.
 //!
-//! Flume's channel is not loom's: what it does is one step that cannot be interrupted, and nobody
-//! may block in it.
+//! Flume's channel is not loom's: an operation on it is one atomic step, and must not block.
 
 mod accept;
 mod doorbell;
@@ -24,7 +23,7 @@ use crate::tcp;
 use crate::tcp::reservation::TcpPorts;
 use std::net::SocketAddr;
 
-/// The part of a stack that handles meet.
+/// The part of a stack that handles see.
 struct Core {
     doorbell: Arc<Doorbell>,
     sender: flume::Sender<Request>,
@@ -37,7 +36,7 @@ impl Core {
         Self { doorbell: Arc::new(Doorbell::new(Request::waker(sender.clone()))), sender, requests }
     }
 
-    /// The way to the stack. Nobody changes its place in the network.
+    /// A channel to the stack, whose network never changes.
     fn channel(&self) -> Channel {
         let (_, network) =
             Publisher::new(Network::blank(1500), self.doorbell.stop_reason().clone());
@@ -58,24 +57,24 @@ impl Core {
     /// A connection whose two queues hold up to `limit` bytes each.
     fn stream(&self, limit: usize) -> Arc<StreamQueue> {
         let options = tcp::Options::default();
-        Arc::new(StreamQueue::new(self.bell(), ends(), (limit, limit), options))
+        Arc::new(StreamQueue::new(self.bell(), addresses(), (limit, limit), options))
     }
 
-    /// What the stack would be told about a socket that is now its turn; `None` if nobody rang.
+    /// The events that the stack would take now; `None` without a ring.
     fn attend(&self, bell: &Bell) -> Option<Events> {
         let mut rung = Vec::new();
         self.doorbell.take_ready(&mut rung);
-        assert!(rung.len() <= 1, "a socket stands in the list at most once");
+        assert!(rung.len() <= 1, "a socket is in the list at most once");
         rung.pop().map(|_| bell.take())
     }
 }
 
-fn ends() -> (SocketAddr, SocketAddr) {
+fn addresses() -> (SocketAddr, SocketAddr) {
     (SocketAddr::from(([10, 0, 0, 1], 1000)), SocketAddr::from(([10, 0, 0, 2], 80)))
 }
 
-/// Runs something on a thread of the model that a whole stack fits on, in words: loom's own has
-/// 32 KiB.
+/// Runs a closure on a thread of the model with a call stack large enough for a whole netstack:
+/// loom's default is 32 KiB.
 pub(crate) fn with_a_large_stack(run: impl FnOnce() + Send + 'static) {
     const STACK_WORDS: usize = 16 * 1024;
     let thread = loom::thread::Builder::new().stack_size(STACK_WORDS).spawn(run);

@@ -15,7 +15,7 @@ use std::task::{Context, Waker};
 type Answer = Result<(Response, Option<crate::queue::SocketQueue>), Error>;
 type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-/// A request that was sent, and what the stack has of it.
+/// A sent request, and the stack's end of it.
 fn request(core: &Core) -> (Pending, Responder) {
     let channel = core.channel();
     let mut reply: Pending =
@@ -26,7 +26,7 @@ fn request(core: &Core) -> (Pending, Responder) {
 }
 
 #[test]
-fn an_answer_is_received_or_comes_back() {
+fn answer_is_received_or_comes_back() {
     loom::model(|| {
         let core = Core::new();
         let (mut reply, responder) = request(&core);
@@ -47,7 +47,7 @@ fn an_answer_is_received_or_comes_back() {
 }
 
 #[test]
-fn whoever_waits_for_an_answer_is_woken_by_it() {
+fn waiting_requester_is_woken_by_the_answer() {
     loom::model(|| {
         let core = Core::new();
         let (reply, responder) = request(&core);
@@ -60,7 +60,7 @@ fn whoever_waits_for_an_answer_is_woken_by_it() {
 }
 
 #[test]
-fn whoever_waits_for_an_answer_learns_that_there_will_be_none() {
+fn waiting_requester_fails_when_the_request_is_dropped() {
     loom::model(|| {
         let core = Core::new();
         let (reply, responder) = request(&core);
@@ -103,10 +103,10 @@ fn withdrawn_request_is_noticed_when_parked_or_later() {
     });
 }
 
-/// As in `Netstack`'s `Drop`: what was sent before is found in the channel, what is sent after sees
-/// that the doorbell is closed.
+/// As in `Netstack`'s `Drop`: a request sent before is found in the channel, one sent after sees
+/// the closed doorbell.
 #[test]
-fn a_request_to_a_stack_that_goes_is_never_left_waiting() {
+fn request_to_a_stopping_stack_never_hangs() {
     loom::model(|| {
         let core = Core::new();
         let sender = core.sender.clone();

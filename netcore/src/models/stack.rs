@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 const LISTENER: ([u8; 4], u16) = ([127, 0, 0, 1], 80);
 
 #[test]
-fn a_connection_is_accepted_once_if_the_request_is_dropped() {
+fn connection_is_accepted_once_if_request_is_dropped() {
     check(|| {
         let mut host = Host::new();
         let listener = host.listen();
@@ -41,7 +41,7 @@ fn a_connection_is_accepted_once_if_the_request_is_dropped() {
 }
 
 #[test]
-fn received_bytes_stay_in_order_if_the_request_is_dropped() {
+fn received_bytes_stay_in_order_if_request_is_dropped() {
     check(|| {
         let mut host = Host::new();
         let listener = host.listen();
@@ -62,7 +62,7 @@ fn received_bytes_stay_in_order_if_the_request_is_dropped() {
         let rest = host.request(Some(handle), tcp::Command::Recv { max_len: None });
         let mut received = Vec::new();
         let mut answers: Vec<_> = first.into_iter().chain(rest).collect();
-        // What came back may come in pieces.
+        // Returned bytes may be split.
         answers.extend(host.request(Some(handle), tcp::Command::Recv { max_len: None }));
         for (answer, _) in answers {
             match answer {
@@ -75,11 +75,11 @@ fn received_bytes_stay_in_order_if_the_request_is_dropped() {
 }
 
 #[test]
-fn a_dropped_connect_frees_its_socket_at_once() {
+fn dropped_connect_frees_its_socket_at_once() {
     check(|| {
         let mut host = Host::new();
         host.stack.add_address("10.0.0.1/24".parse().expect("a network")).expect("a host's");
-        // Nobody answers there.
+        // No node has this address.
         let remote = SocketAddr::from(([10, 0, 0, 2], 80));
         let options = tcp::Options::default();
         let command = tcp::Command::Connect { remote, local: None, options };
@@ -96,7 +96,7 @@ fn a_dropped_connect_frees_its_socket_at_once() {
 
 type Answered = (Response, Option<SocketQueue>);
 
-/// A stack that reaches itself.
+/// A stack with loopback connections.
 struct Host {
     stack: Netstack,
     device: PipeDev,
@@ -118,7 +118,7 @@ impl Host {
         Self { stack: Netstack::new(config, Instant::ZERO), device }
     }
 
-    /// Does everything that needs no time to pass.
+    /// Does all work that is due.
     fn run(&mut self) {
         self.stack.process_cmds();
         while self.stack.poll_device_io(Instant::ZERO, &mut self.device) {}
@@ -156,8 +156,8 @@ impl Host {
     }
 }
 
-/// Sends a request, and on another thread gives up if there is no answer when it looks again. It is
-/// sent before that thread begins, since loom does not see the channel.
+/// Sends a request, and on another thread drops it if it is unanswered at the second poll. It is
+/// sent before that thread starts, since loom does not see the channel.
 fn send_and_drop(
     host: &Host,
     handle: Option<SocketId>,
@@ -173,7 +173,7 @@ fn send_and_drop(
     })
 }
 
-/// Two preemptions are enough for each of the two to come between any two steps of the other once.
+/// Two preemptions let each thread run between any two steps of the other once.
 fn check(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.max_branches = 100_000;

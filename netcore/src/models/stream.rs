@@ -12,7 +12,7 @@ use std::future::poll_fn;
 use std::task::Waker;
 
 #[test]
-fn either_the_stack_sees_the_room_or_the_reader_rings() {
+fn stack_sees_the_room_or_the_reader_rings() {
     loom::model(|| {
         let core = Core::new();
         let queue = core.stream(4);
@@ -27,15 +27,15 @@ fn either_the_stack_sees_the_room_or_the_reader_rings() {
 
         reading.join().expect("no panic");
         let rung = core.attend(queue.bell());
-        let is_told = rung.is_some_and(|events| events.contains(Events::RECV_ROOM));
-        assert!(is_told == (room == 0), "{room} bytes of room, rung for {rung:?}");
+        let is_rung = rung.is_some_and(|events| events.contains(Events::RECV_ROOM));
+        assert!(is_rung == (room == 0), "{room} bytes of room, rung for {rung:?}");
     });
 }
 
-/// The whole way: more bytes than the queue holds, from a stack that stops at a full queue and goes
-/// on only when it is told to.
+/// More bytes than the queue holds, from a stack that stops at a full queue and continues only
+/// after a ring.
 #[test]
-fn a_stalled_stream_goes_on_until_all_is_read() {
+fn stalled_stream_continues_until_all_is_read() {
     loom::model(|| {
         let core = Core::new();
         let queue = core.stream(2);
@@ -69,13 +69,13 @@ fn a_stalled_stream_goes_on_until_all_is_read() {
 }
 
 #[test]
-fn what_a_write_took_leaves_before_the_end_of_the_stream() {
+fn written_bytes_are_sent_before_the_fin() {
     closed_against_written(1);
 }
 
-/// The same for a write that copies without holding the lock.
+/// Likewise for a write that copies without holding the lock.
 #[test]
-fn what_a_large_write_took_leaves_before_the_end_of_the_stream() {
+fn large_write_is_sent_before_the_fin() {
     closed_against_written(20_000);
 }
 
@@ -111,7 +111,7 @@ fn closed_against_written(len: usize) {
 }
 
 #[test]
-fn a_writer_learns_that_the_connection_ended() {
+fn writer_is_woken_when_the_connection_ends() {
     loom::model(|| {
         let core = Core::new();
         let queue = core.stream(1);
@@ -127,7 +127,7 @@ fn a_writer_learns_that_the_connection_ended() {
 }
 
 #[test]
-fn a_failure_is_told_once_to_reader_or_writer() {
+fn failure_is_reported_once_to_reader_or_writer() {
     loom::model(|| {
         let core = Core::new();
         let queue = core.stream(1);
@@ -139,17 +139,17 @@ fn a_failure_is_told_once_to_reader_or_writer() {
         queue.finish(Err(Error::Reset), End::Failed(Error::Reset), &mut wakes);
         wakes.into_iter().for_each(Waker::wake);
 
-        let ends = (reading.join().expect("no panic"), writing.join().expect("no panic"));
-        let told_to_reader = (Err(Error::Reset), Err(Error::Ended));
-        let told_to_writer = (Ok(Vec::new()), Err(Error::Reset));
-        assert!(ends == told_to_reader || ends == told_to_writer, "{ends:?}");
+        let results = (reading.join().expect("no panic"), writing.join().expect("no panic"));
+        let reported_to_reader = (Err(Error::Reset), Err(Error::Ended));
+        let reported_to_writer = (Ok(Vec::new()), Err(Error::Reset));
+        assert!(results == reported_to_reader || results == reported_to_writer, "{results:?}");
         assert_eq!(queue.take_error(), None);
     });
 }
 
-/// What `try_io` does: looks, finds less than it wants, and says so.
+/// As `try_io`: checks, finds too little, and clears the readiness.
 #[test]
-fn a_reader_that_wants_more_hears_of_each_arrival() {
+fn reader_that_needs_more_is_woken_by_each_arrival() {
     loom::model(|| {
         let core = Core::new();
         let queue = core.stream(4);
@@ -178,7 +178,7 @@ fn a_reader_that_wants_more_hears_of_each_arrival() {
 }
 
 #[test]
-fn a_writer_that_wants_more_room_hears_of_all_that_is_made() {
+fn writer_that_needs_more_room_is_woken_by_each_increase() {
     loom::model(|| {
         let core = Core::new();
         let queue = core.stream(2);
@@ -208,7 +208,7 @@ fn a_writer_that_wants_more_room_hears_of_all_that_is_made() {
 }
 
 #[test]
-fn a_reader_learns_of_the_end_after_the_bytes() {
+fn reader_gets_the_end_after_the_bytes() {
     loom::model(|| {
         let core = Core::new();
         let queue = core.stream(4);
@@ -228,7 +228,7 @@ fn a_reader_learns_of_the_end_after_the_bytes() {
 }
 
 #[test]
-fn another_handle_that_shuts_down_wakes_both_sides() {
+fn shutdown_by_another_handle_wakes_both_sides() {
     loom::model(|| {
         let core = Core::new();
         let queue = core.stream(1);
@@ -245,7 +245,7 @@ fn another_handle_that_shuts_down_wakes_both_sides() {
 }
 
 #[test]
-fn a_reader_and_a_writer_are_each_woken_for_their_own() {
+fn reader_and_writer_are_woken_separately() {
     loom::model(|| {
         let core = Core::new();
         let queue = core.stream(1);
@@ -265,7 +265,7 @@ fn a_reader_and_a_writer_are_each_woken_for_their_own() {
 }
 
 #[test]
-fn a_reader_that_gives_up_takes_no_wake_up_from_another() {
+fn cancelled_reader_takes_no_wake_up_from_another() {
     loom::model(|| {
         let core = Core::new();
         let queue = core.stream(4);

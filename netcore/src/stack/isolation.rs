@@ -49,7 +49,7 @@ impl Netstack {
                 let hash_keys = self.cx.random.hash_keys();
                 self.ip.reassembly = Reassembly::new(limits.0, limits.1, hash_keys);
             }
-            Some(Part::Neighbours) => self.ip.on_ethernet_down(),
+            Some(Part::Neighbours) => self.ip.reset_ethernet(),
             None => {}
         }
         let Some(id) = at_work.socket else { return };

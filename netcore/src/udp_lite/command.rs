@@ -3,28 +3,28 @@ use crate::id::SocketId;
 use bytes::Bytes;
 use std::net::SocketAddr;
 
-/// What a UDP-Lite socket can be told to do.
+/// A command to a UDP-Lite socket.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Command {
-    /// Make a socket; answered by [`Response::Bound`].
+    /// Create a socket; answered by [`Response::Bound`].
     Bind {
-        /// The stack's address, or `0.0.0.0` or `[::]` for all of them. Port 0 lets the stack
-        /// choose.
+        /// One of the stack's addresses, or `0.0.0.0` or `[::]` for all of them. Port 0 lets the
+        /// stack choose.
         endpoint: SocketAddr,
     },
     /// Queue a datagram to be sent; answered at once.
     Send {
-        /// Where to.
+        /// The destination.
         endpoint: SocketAddr,
-        /// How many bytes of the payload the checksum covers, beside the header: all with `None`.
+        /// Bytes of the payload that the checksum covers besides the header; `None` for all.
         coverage: Option<u16>,
         /// The payload.
         buf: Bytes,
     },
     /// Take the oldest datagram; answered by [`Response::Received`] once there is one.
     Recv,
-    /// Close the socket and drop what it has queued; answered at once.
+    /// Close the socket and drop its queued datagrams; answered at once.
     Close,
 }
 
@@ -35,20 +35,20 @@ debug_without_payload!(Command {
     Close {},
 });
 
-/// What a UDP-Lite socket answers.
+/// A response of a UDP-Lite socket.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Response {
-    /// A socket was made.
+    /// The socket was created.
     Bound {
-        /// The socket.
+        /// The id of the socket.
         handle: SocketId,
-        /// Its address.
+        /// Its local address.
         local: SocketAddr,
     },
-    /// A datagram has come.
+    /// A datagram was received.
     Received {
-        /// Where from.
+        /// The sender.
         remote: SocketAddr,
         /// The payload. Bytes that the checksum does not cover may be damaged.
         buf: Bytes,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 pub(crate) const PROTOCOL: IpProtocol = IpProtocol::Unknown(136);
 pub(super) const HEADER_BYTES: usize = 8;
-/// As large as a datagram of UDP over IPv4.
+/// The limit of UDP over IPv4.
 pub(super) const PAYLOAD_MAX: usize = 65_535 - 20 - HEADER_BYTES;
 
 /// Reads a datagram between these addresses; returns its ports and its payload.
@@ -18,7 +18,7 @@ pub(super) fn parse(
     let field = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
     let covered = match usize::from(field(4)) {
         0 => datagram.len(),
-        // Less than the header, or more than there is (RFC 3828 section 3.1).
+        // Less than the header, or more than the datagram (RFC 3828 section 3.1).
         covered if covered < HEADER_BYTES || covered > datagram.len() => {
             return Err(DropReason::Malformed);
         }

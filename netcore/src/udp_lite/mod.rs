@@ -1,7 +1,6 @@
-//! Commands to UDP-Lite sockets (RFC 3828): datagrams whose checksum covers as much of them as the
-//! sender likes.
+//! Commands to UDP-Lite sockets (RFC 3828): datagrams with partial checksum coverage.
 //!
-//! Sockets are reached by commands alone. What is received waits in a queue of
+//! Sockets are used by commands alone. Received datagrams wait in a queue of
 //! [`DatagramConfig::queue_bytes`](crate::DatagramConfig::queue_bytes).
 
 pub(crate) mod command;
@@ -42,7 +41,7 @@ struct Socket {
     received_bytes: usize,
     to_send: VecDeque<(SocketAddr, Option<u16>, Bytes)>,
     to_send_bytes: usize,
-    /// Receive commands that wait.
+    /// Waiting receive commands.
     parked: VecDeque<Responder>,
 }
 
@@ -167,7 +166,7 @@ impl UdpLiteLayer {
         Ok(Fate::Delivered)
     }
 
-    /// Sends what a socket has queued, as far as the link has room.
+    /// Sends queued datagrams of a socket, as far as the link has room.
     pub(crate) fn serve<L: Link>(
         &mut self,
         cx: &mut Context,
@@ -191,20 +190,20 @@ impl UdpLiteLayer {
         true
     }
 
-    /// Ends a socket at once; who waits for it learns why.
+    /// Ends a socket at once; pending calls fail with `reason`.
     pub(crate) fn end(&mut self, cx: &mut Context, id: SocketId, reason: Error) {
         cx.sockets.remove(id);
         let Some(socket) = self.sockets.remove(id) else { return };
         self.ports.release(socket.local.port(), id);
         for responder in socket.parked {
-            // Nobody to tell is nothing to undo.
+            // A requester that is gone leaves nothing to undo.
             let _ = responder.answer(Err(reason));
         }
     }
 }
 
 impl Socket {
-    /// Answers commands that wait, as far as there are datagrams.
+    /// Answers waiting commands, as far as there are datagrams.
     fn answer(&mut self) {
         while let Some((remote, buf)) = self.received.front().cloned() {
             let Some(responder) = self.parked.pop_front() else { return };
