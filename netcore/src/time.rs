@@ -49,13 +49,30 @@ impl Instant {
     }
 }
 
+/// Whole microseconds; without the 128 bits of `Duration::as_micros`, for what is done per packet.
+fn micros(duration: Duration) -> i64 {
+    let secs = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    secs.saturating_mul(1_000_000).saturating_add(i64::from(duration.subsec_micros()))
+}
+
+impl Instant {
+    /// Microseconds since `earlier`, or 0 if that is later.
+    pub(crate) fn micros_since(self, earlier: Self) -> u64 {
+        self.micros.saturating_sub(earlier.micros).max(0) as u64
+    }
+
+    /// So many microseconds later.
+    pub(crate) fn plus_micros(self, micros: u64) -> Self {
+        Self { micros: self.micros.saturating_add_unsigned(micros) }
+    }
+}
+
 impl Add<Duration> for Instant {
     type Output = Self;
 
     /// Saturates 292,000 years after the origin.
     fn add(self, duration: Duration) -> Self {
-        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-        Self { micros: self.micros.saturating_add(micros) }
+        Self { micros: self.micros.saturating_add(micros(duration)) }
     }
 }
 
@@ -69,8 +86,7 @@ impl Sub<Duration> for Instant {
     type Output = Self;
 
     fn sub(self, duration: Duration) -> Self {
-        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-        Self { micros: self.micros.saturating_sub(micros) }
+        Self { micros: self.micros.saturating_sub(micros(duration)) }
     }
 }
 

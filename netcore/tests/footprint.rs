@@ -47,11 +47,12 @@ fn idle_connection_is_small_before_and_after_its_use() {
         exchange(&mut pair, near, far);
     }
     let used = resident_bytes();
-    // A byte each way has touched both buffers of both ends.
-    assert!(new == 0 || used - new > ENDS * 2 * PAGE * 9 / 10, "{} bytes", used - new);
+    // A byte each way has touched the receive buffers of both ends; what is sent is kept apart.
+    assert!(new == 0 || used - new > ENDS * PAGE * 9 / 10, "{} bytes", used - new);
     pair.advance(Duration::from_secs(15));
     let idle = resident_bytes();
-    assert!(idle.saturating_sub(new) <= (used - new) / 10, "{new}, {used}, then {idle}");
+    // The allocator keeps what it had handed out for the bytes in flight.
+    assert!(idle.saturating_sub(new) <= ENDS * 1280, "{new}, {used}, then {idle}");
 
     // And they go on.
     for [near, far] in &streams[..10] {

@@ -264,7 +264,7 @@ fn options_of_the_held_syn_apply_to_the_connection() {
         panic!("the handshake is done")
     };
 
-    far.try_send(&[1; 5000]).expect("room");
+    far.try_send(&[1; 4900]).expect("room");
     pair.run();
 
     let sent: Vec<_> = peer.replies().iter().map(|reply| reply.payload.len()).collect();

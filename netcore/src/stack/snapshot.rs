@@ -50,9 +50,9 @@ impl Netstack {
                     local: flow.local(),
                     any_port: false,
                     peer: Some(flow.remote()),
-                    state: Some(state_of(tcp.state())),
+                    state: Some(state_of(connection.state())),
                     receive_queue: tcp.recv_queue() + queued.0,
-                    send_queue: tcp.send_queue() + queued.1,
+                    send_queue: connection.unacknowledged_bytes() + queued.1,
                     waiting: self.below(id, connection.way).unwrap_or_else(|| connection.waiting()),
                     timer: connection.timer.zip(connection.armed.due()),
                 }

@@ -188,6 +188,8 @@ impl TcpLayer {
         }
         let solo = SoloSocket::new(&mut self.arena, recv_bytes, send_bytes)
             .map_err(|_| Error::LimitReached)?;
-        Ok(Box::new(Connection::new(solo, wire, stage, (way, cx.now), options)))
+        let mut connection = Connection::new(solo, wire, stage, (way, cx.now), options);
+        connection.congestion_control = cx.config.tcp.congestion_control;
+        Ok(Box::new(connection))
     }
 }

@@ -7,6 +7,7 @@ mod timers;
 use super::guard::{self, Segment, Verdict};
 use super::keepalive::PeerTimeouts;
 use super::reclaim::BufferReclaim;
+use super::sender::Sender;
 use super::sink::ConnectionSink;
 use super::wire::Wire;
 use crate::command::tcp::Options;
@@ -15,6 +16,7 @@ use crate::counters::DropReason;
 use crate::deadlines::Armed;
 use crate::error::Error;
 use crate::id::SocketId;
+use crate::ip::HOP_LIMIT;
 use crate::ip::addressing::NextHop;
 use crate::ip::path_mtu::PathMtu;
 use crate::link::Link;
@@ -25,8 +27,9 @@ use crate::reply::Responder;
 use crate::snapshot::Timer;
 use crate::sync::Arc;
 use crate::tcp::buffer::SoloSocket;
+use crate::tcp::congestion::CongestionControl;
 use crate::tcp::engine::Engine;
-use crate::tcp::engine::{CongestionControl, State};
+use crate::tcp::engine::{self, State};
 use crate::tcp::reservation::Reservation;
 use crate::time::Instant;
 use bytes::Bytes;
@@ -51,8 +54,16 @@ pub(crate) struct Connection {
     /// Makes the next use of the socket panic.
     #[cfg(test)]
     pub(crate) is_to_panic: bool,
-    /// No more bytes will be given to smoltcp: the FIN is its business now.
+    /// What is sent, from the first byte on.
+    sender: Option<Box<Sender>>,
+    /// The handle has ended the stream, and the FIN has its place behind the last byte.
     is_send_done: bool,
+    /// Both ends have sent a FIN before either got the other's: the end is TIME-WAIT for both.
+    is_simultaneous_close: bool,
+    /// Something could not leave for want of room on the link.
+    is_blocked: bool,
+    nodelay: bool,
+    pub(crate) congestion_control: CongestionControl,
     /// Why it ended, if it was not by closing.
     pub(crate) failure: Option<Error>,
     /// The options until the handle has them.
@@ -143,7 +154,7 @@ impl Connection {
         options: Options,
     ) -> Self {
         let tcp = solo.tcp_mut();
-        tcp.set_congestion_control(CongestionControl::Cubic);
+        tcp.set_congestion_control(engine::CongestionControl::None);
         tcp.set_ack_delay(Some(ACK_DELAY.into()));
         let mut connection = Self {
             solo,
@@ -156,7 +167,12 @@ impl Connection {
             is_broken: false,
             #[cfg(test)]
             is_to_panic: false,
+            sender: None,
             is_send_done: false,
+            is_simultaneous_close: false,
+            is_blocked: false,
+            nodelay: false,
+            congestion_control: CongestionControl::default(),
             failure: None,
             options: None,
             expires: None,
@@ -183,12 +199,42 @@ impl Connection {
         }
     }
 
+    /// The state of RFC 9293 section 3.3.2. smoltcp learns of the FIN with its acknowledgement.
     pub(crate) fn state(&self) -> State {
-        self.solo.tcp().state()
+        let state = self.solo.tcp().state();
+        if !self.is_send_done {
+            return state;
+        }
+        match state {
+            State::Established => State::FinWait1,
+            State::CloseWait if self.is_simultaneous_close => State::Closing,
+            State::CloseWait => State::LastAck,
+            State::Closed if self.is_in_time_wait() => State::TimeWait,
+            state => state,
+        }
+    }
+
+    /// Whether it has closed in a way that smoltcp does not know to end in TIME-WAIT.
+    fn is_in_time_wait(&self) -> bool {
+        let tcp = self.solo.tcp();
+        self.is_simultaneous_close
+            && self.failure.is_none()
+            && tcp.state() == State::Closed
+            && tcp.remote_endpoint().is_none()
+    }
+
+    /// Bytes that the peer has not acknowledged, sent or not.
+    pub(crate) fn unacknowledged_bytes(&self) -> usize {
+        self.sender.as_ref().map_or(0, |sender| sender.len())
+    }
+
+    /// Whether the connection is over, and nothing is left to be sent for it.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.has_ended() && !self.is_in_time_wait()
     }
 
     /// Whether smoltcp has forgotten the connection, and has nothing left to send for it.
-    pub(crate) fn is_finished(&self) -> bool {
+    fn has_ended(&self) -> bool {
         let tcp = self.solo.tcp();
         match tcp.state() {
             State::Closed => tcp.remote_endpoint().is_none(),
@@ -203,9 +249,11 @@ impl Connection {
     pub(crate) fn judge(&self, packet: &[u8], tcp_start: usize) -> Verdict {
         let segment = Segment::new(&packet[tcp_start..]);
         let tcp = self.solo.tcp();
-        match tcp.state() {
+        match self.state() {
             // Given up, and about to be removed.
-            State::Closed | State::Listen => Verdict::Drop(DropReason::Unacceptable),
+            _ if matches!(tcp.state(), State::Closed | State::Listen) => {
+                Verdict::Drop(DropReason::Unacceptable)
+            }
             State::SynSent => match self.wire.sent_end() {
                 Some(sent_end) => guard::judge_answer(sent_end, &segment),
                 None => Verdict::Drop(DropReason::Unacceptable),
@@ -245,7 +293,10 @@ impl Connection {
         now: Instant,
         output: &mut Output<'_, L>,
     ) {
-        if matches!(self.state(), State::Closed | State::Listen) {
+        if self.is_in_time_wait() {
+            self.wire.owe_ack();
+        }
+        if matches!(self.solo.tcp().state(), State::Closed | State::Listen) {
             // What was just received has ended it.
             return;
         }
@@ -292,21 +343,22 @@ impl Connection {
         if self.reclaim.is_due(now) {
             self.cool();
         }
-        let mut has_more = self.emit(engine, now, output);
-        if self.finish_sending(now) {
-            has_more |= self.emit(engine, now, output);
-        }
+        let has_more = self.emit(engine, now, output);
         Served::Done { has_more }
     }
 
     /// Gives the memory behind the buffers back, if there is nothing in them.
     fn cool(&mut self) {
         let tcp = self.solo.tcp();
-        let is_empty = tcp.send_queue() == 0
+        let is_empty = self.unacknowledged_bytes() == 0
             && tcp.recv_queue() == 0
             && self.wire.sequences(tcp).is_some_and(|at| self.reclaim.is_without_gaps(at.expected));
         if is_empty {
             self.solo.forget_contents();
+            // What it knows of the path is old by now.
+            if !self.is_send_done {
+                self.sender = None;
+            }
             self.reclaim.reclaimed();
         }
     }
@@ -317,9 +369,15 @@ impl Connection {
         self.wire.is_under_way(self.solo.tcp(), sequence)
     }
 
-    /// Cuts segments from now on, those too that smoltcp repeats, so that they fit the path.
-    pub(crate) fn narrow(&mut self, path: PathMtu) {
+    /// Sends smaller segments from now on, so that they fit the path, and those again that are in
+    /// flight.
+    pub(crate) fn narrow(&mut self, path: PathMtu, link_mtu: usize) {
+        let before = self.wire.piece_bytes(link_mtu);
         self.wire.narrow(path);
+        let piece = self.wire.piece_bytes(link_mtu);
+        if let Some(sender) = self.sender.as_mut().filter(|_| piece < before) {
+            sender.on_path_narrowed(piece as u32);
+        }
     }
 
     /// Resets the connection: nothing that is queued is sent, and the peer is told.
@@ -337,8 +395,10 @@ impl Connection {
 
     fn apply(&mut self, options: &Options) {
         let tcp = self.solo.tcp_mut();
-        tcp.set_nagle_enabled(!options.nodelay);
-        tcp.set_hop_limit(options.hop_limit.filter(|hops| *hops > 0));
+        let hop_limit = options.hop_limit.filter(|hops| *hops > 0);
+        tcp.set_hop_limit(hop_limit);
+        self.nodelay = options.nodelay;
+        self.wire.hop_limit = hop_limit.unwrap_or(HOP_LIMIT);
         self.wire.traffic_class = options.traffic_class;
         self.quick_acks = match (options.quickack, self.quick_acks) {
             (true, _) => QUICK_ACKS_ALL,

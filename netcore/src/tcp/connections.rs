@@ -108,9 +108,7 @@ impl TcpLayer {
             cx.mark(id);
             return true;
         }
-        let engine = &mut self.engine;
-        let mut output = Output { link, state: &mut ip.outgoing };
-        let mut timer = connection.next_timer(engine, now, &cx.config, &mut output);
+        let mut timer = connection.next_timer(&mut self.engine, now, &cx.config);
         if timer.is_some_and(|(due, _)| due <= now) {
             if ip.outgoing.link_is_full {
                 cx.mark(id);

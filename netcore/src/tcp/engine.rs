@@ -5,14 +5,12 @@
 //! crate's business, in front of it and behind it. So a set with a single socket is all it needs
 //! to see, and nothing in it has to be changed when an address or the MTU does.
 
-use crate::ip::PACKET_BYTES_MAX;
 use crate::time::Instant;
 use crate::wire::HardwareAddress;
 use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 pub(crate) use smoltcp::socket::tcp::{CongestionControl, Socket, State};
 use smoltcp::time;
-use std::num::NonZeroUsize;
 
 /// Where smoltcp's packets go.
 pub(crate) trait Sink {
@@ -23,13 +21,8 @@ pub(crate) trait Sink {
     fn take<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R;
 }
 
-/// The TCP engine, in two kinds that differ in the size of the packets they emit.
-pub(crate) struct Engine {
-    /// Emits segments of the peer's MSS.
-    plain: Interface,
-    /// Emits segments of up to 64 KiB, for links that cut them.
-    jumbo: Interface,
-}
+/// The TCP engine.
+pub(crate) struct Engine(Interface);
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -41,20 +34,10 @@ impl std::fmt::Debug for Engine {
 /// (IPv6 segments to be cut by the link it would drop otherwise).
 const MTU: usize = 65_575;
 
-/// How large the segments are that the engine emits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Segments {
-    /// As the peer wants them.
-    Mss,
-    /// Up to 64 KiB.
-    Jumbo,
-}
-
 impl Engine {
     pub(crate) fn new(now: Instant) -> Self {
-        // Neither draws a number that anybody outside sees: connections begin on interfaces of
-        // their own.
-        Self { plain: interface(0, Segments::Mss, now), jumbo: interface(0, Segments::Jumbo, now) }
+        // It draws no number that leaves the stack: connections begin on interfaces of their own.
+        Self(interface(0, now))
     }
 
     /// Shows one IP packet to the set's socket. What the socket answers at once goes to `sink`.
@@ -65,37 +48,28 @@ impl Engine {
         set: &mut SocketSet<'_>,
         sink: &mut S,
     ) {
-        self.plain.poll_ingress_single(
-            now.into(),
-            &mut OnePacket { packet: Some(packet), sink },
-            set,
-        );
+        self.0.poll_ingress_single(now.into(), &mut OnePacket { packet: Some(packet), sink }, set);
     }
 
     /// Lets the set's socket emit at most one packet; returns whether it did.
     pub(crate) fn emit<S: Sink>(
         &mut self,
         now: Instant,
-        segments: Segments,
         set: &mut SocketSet<'_>,
         sink: &mut S,
     ) -> bool {
-        let interface = match segments {
-            Segments::Mss => &mut self.plain,
-            Segments::Jumbo => &mut self.jumbo,
-        };
         let device = &mut OnePacket { packet: None, sink };
-        interface.poll_egress(now.into(), device, set) == PollResult::SocketStateChanged
+        self.0.poll_egress(now.into(), device, set) == PollResult::SocketStateChanged
     }
 
     /// When the set's socket wants to be polled again; `None` if it waits for a packet or a call.
     pub(crate) fn poll_at(&mut self, now: Instant, set: &SocketSet<'_>) -> Option<Instant> {
-        self.plain.poll_at(now.into(), set).map(Instant::from)
+        self.0.poll_at(now.into(), set).map(Instant::from)
     }
 
     /// An interface on which the next connection gets `isn` as its initial sequence number.
     pub(crate) fn for_handshake(isn: u32, now: Instant) -> Interface {
-        interface(seed_for(isn), Segments::Mss, now)
+        interface(seed_for(isn), now)
     }
 
     /// Shows a SYN to a listening socket, which takes `isn` as its initial sequence number.
@@ -111,24 +85,20 @@ impl Engine {
     }
 }
 
-fn interface(seed: u64, segments: Segments, now: Instant) -> Interface {
+fn interface(seed: u64, now: Instant) -> Interface {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
-    let mut interface = Interface::new(config, &mut Blank(segments), now.into());
+    let mut interface = Interface::new(config, &mut Blank, now.into());
     interface.set_any_ip(true);
     interface
 }
 
-fn capabilities(segments: Segments) -> DeviceCapabilities {
+fn capabilities() -> DeviceCapabilities {
     let mut capabilities = DeviceCapabilities::default();
     capabilities.medium = Medium::Ip;
     capabilities.max_transmission_unit = MTU;
     // Checked before smoltcp sees a packet and written after it made one, but for the IPv4 header.
     capabilities.checksum = crate::ip::header_checksums_only();
-    if segments == Segments::Jumbo {
-        capabilities.segmentation.tcpv4 = NonZeroUsize::new(PACKET_BYTES_MAX);
-        capabilities.segmentation.tcpv6 = NonZeroUsize::new(PACKET_BYTES_MAX);
-    }
     capabilities
 }
 
@@ -192,7 +162,7 @@ impl<S: Sink> Device for OnePacket<'_, '_, S> {
 
     fn capabilities(&self) -> DeviceCapabilities {
         // Read by smoltcp for nothing: an interface keeps those it was made with.
-        capabilities(Segments::Mss)
+        capabilities()
     }
 }
 
@@ -213,7 +183,7 @@ impl<S: Sink> TxToken for ToSink<'_, S> {
 }
 
 /// Nothing but capabilities, for making an interface.
-struct Blank(Segments);
+struct Blank;
 
 impl Device for Blank {
     type RxToken<'a> = Received<'a>;
@@ -228,7 +198,7 @@ impl Device for Blank {
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        capabilities(self.0)
+        capabilities()
     }
 }
 
@@ -277,7 +247,7 @@ mod tests {
             solo.tcp_mut().connect(interface.context(), remote, local).expect("valid ends");
             let mut sent = Collect(Vec::new());
 
-            Engine::new(now).emit(now, Segments::Mss, solo.set_mut(), &mut sent);
+            Engine::new(now).emit(now, solo.set_mut(), &mut sent);
 
             let syn = Ipv4Packet::new_checked(&sent.0[0]).expect("a packet");
             let syn = TcpPacket::new_checked(syn.payload()).expect("a segment");

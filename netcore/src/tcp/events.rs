@@ -27,7 +27,11 @@ impl TcpLayer {
             IcmpCause::TooBig(mtu) => {
                 let now = cx.now;
                 if let Some(connection) = self.sender_of(flow, sequence) {
-                    connection.narrow(ip.path_mtus.learn(remote.ip(), mtu, now));
+                    let link_mtu = ip.outgoing.capabilities.mtu;
+                    connection.narrow(ip.path_mtus.learn(remote.ip(), mtu, now), link_mtu);
+                    if let Some(Flow::Connection(id)) = self.flows.get(&flow).copied() {
+                        cx.mark(id);
+                    }
                 }
             }
         }

@@ -21,8 +21,6 @@ pub(crate) struct Sequences {
     pub(crate) unacknowledged: u32,
     /// SND.NXT, by what has left.
     pub(crate) sent_end: u32,
-    /// One past the last byte that was given to smoltcp to send; the FIN comes here.
-    pub(crate) written_end: u32,
     /// The largest window that the peer has offered, in bytes (MAX.SND.WND of RFC 5961).
     pub(crate) offered_max: u32,
     /// The window that the peer offered last, as its segment had it.
@@ -174,22 +172,7 @@ fn judge_unusual(state: State, at: &Sequences, segment: &Segment) -> Verdict {
     let last = data_end.min(limit).max(first);
     let fin = segment.fin && !is_past_fin && first == 0 && data_end <= limit;
     let is_empty = last == first;
-    let is_closing = matches!(
-        state,
-        State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::TimeWait
-    );
-    let window = if is_old {
-        at.offered
-    } else if is_closing
-        && segment.window == 0
-        && (acknowledgement.wrapping_sub(at.written_end) as i32) >= 0
-    {
-        // There is nothing left that a window is needed for, and without one smoltcp would probe
-        // for it for ever.
-        1
-    } else {
-        segment.window
-    };
+    let window = if is_old { at.offered } else { segment.window };
     let part = Part {
         sequence: at.expected.wrapping_add(if is_empty { 0 } else { first as u32 }),
         acknowledgement: Some(if is_old { at.unacknowledged } else { acknowledgement }),
@@ -316,8 +299,8 @@ pub(crate) fn stale_byte(
     segment(ends, expected.wrapping_sub(1), acknowledgement, 1)
 }
 
-/// A segment from `remote` to `local` that says nothing but that the window is closed.
-pub(crate) fn closed_window(
+/// A segment from `remote` to `local` that does nothing but acknowledge.
+pub(crate) fn bare_ack(
     ends: (std::net::SocketAddr, std::net::SocketAddr),
     expected: u32,
     acknowledgement: u32,
@@ -325,7 +308,15 @@ pub(crate) fn closed_window(
     segment(ends, expected, acknowledgement, 0)
 }
 
-/// A segment with a window of zero, and so many bytes of payload.
+/// The packet with another window. Its checksums are wrong; they have been verified.
+#[cold]
+pub(crate) fn with_window(packet: &[u8], tcp_start: usize, window: u16) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    TcpPacket::new_unchecked(&mut packet[tcp_start..]).set_window_len(window);
+    packet
+}
+
+/// A segment with so many bytes of payload, and an open window.
 fn segment(
     (remote, local): (std::net::SocketAddr, std::net::SocketAddr),
     sequence: u32,
@@ -345,6 +336,7 @@ fn segment(
     segment.set_seq_number(TcpSeqNumber(sequence as i32));
     segment.set_ack_number(TcpSeqNumber(acknowledgement as i32));
     segment.set_ack(true);
+    segment.set_window_len(1);
     packet
 }
 
@@ -378,7 +370,6 @@ mod tests {
         fn sequences()(
             unacknowledged in any::<u32>(),
             in_flight in 0u32..100_000,
-            unsent in 0u32..100_000,
             expected in any::<u32>(),
             room in prop_oneof![Just(0), Just(1), 0u32..100_000],
             offered_max in 0u32..100_000,
@@ -387,7 +378,6 @@ mod tests {
             Sequences {
                 unacknowledged,
                 sent_end,
-                written_end: sent_end.wrapping_add(unsent),
                 offered_max,
                 offered: 100,
                 expected,
@@ -468,7 +458,6 @@ mod tests {
     const AT: Sequences = Sequences {
         unacknowledged: 1000,
         sent_end: 2000,
-        written_end: 3000,
         offered_max: 500,
         offered: 9,
         expected: 7000,
@@ -513,7 +502,7 @@ mod tests {
 
     #[test]
     fn a_handshake_takes_the_exact_acknowledgement_alone() {
-        let at = Sequences { unacknowledged: 1, sent_end: 1, written_end: 1, ..AT };
+        let at = Sequences { unacknowledged: 1, sent_end: 1, ..AT };
         let refused = Verdict::Refuse(DropReason::BadAcknowledgement);
         for (acknowledgement, verdict) in
             [(0, refused.clone()), (1, Verdict::Take), (2, refused.clone())]

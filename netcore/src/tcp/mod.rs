@@ -2,6 +2,7 @@
 
 pub(crate) mod buffer;
 mod commands;
+pub mod congestion;
 mod connect;
 pub(crate) mod connection;
 mod connections;
@@ -22,6 +23,7 @@ mod past_ends;
 mod reclaim;
 pub(crate) mod reservation;
 mod resets;
+mod sender;
 mod sink;
 pub(crate) mod sockets;
 pub(crate) mod time_wait;

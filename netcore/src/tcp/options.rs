@@ -14,7 +14,7 @@ const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
 pub(crate) const MSS: u8 = 2;
 pub(crate) const WINDOW_SCALE: u8 = 3;
-const SACK_PERMITTED: u8 = 4;
+pub(crate) const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 const TIMESTAMP: u8 = 8;
 /// Those that smoltcp reads.

@@ -3,23 +3,20 @@
 use super::connection::{Connection, Stage};
 use super::engine::{Engine, State};
 use crate::config::Config;
-use crate::link::Link;
-use crate::output::Output;
 use crate::snapshot::{Timer, Waiting};
 use crate::time::Instant;
 
 impl Connection {
     /// The first timer of the connection. Each of them wakes it, and nothing else does but a
     /// segment, its handle, or a change of its route.
-    pub(crate) fn next_timer<L: Link>(
+    pub(crate) fn next_timer(
         &mut self,
         engine: &mut Engine,
         now: Instant,
         config: &Config,
-        output: &mut Output<'_, L>,
     ) -> Option<(Instant, Timer)> {
         let timers = [
-            self.poll_at(engine, now, output).map(|at| (at, Timer::Segment)),
+            self.poll_at(engine, now).map(|at| (at, Timer::Segment)),
             self.gives_up_at(config).map(|at| (at, Timer::GiveUp)),
             self.probes_from().map(|(at, _)| (at, Timer::KeepAlive)),
             self.reclaims_at().map(|at| (at, Timer::Reclaim)),
@@ -36,7 +33,7 @@ impl Connection {
         if matches!(tcp.state(), State::SynSent | State::SynReceived) {
             return Waiting::Handshake;
         }
-        let has_data = tcp.send_queue() > 0 || queue.queued().1 > 0;
+        let has_data = self.unacknowledged_bytes() > 0 || queue.queued().1 > 0;
         if has_data && self.wire.offered_window() == Some(0) {
             return Waiting::Window;
         }

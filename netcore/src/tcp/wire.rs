@@ -1,12 +1,12 @@
 //! What a connection's segments look like on the wire, and what smoltcp may see of them.
 
 use super::guard::{self, Sequences};
-use super::options::{self, MSS, WINDOW_SCALE};
-use crate::ip;
+use super::options::{self, MSS, SACK_PERMITTED, WINDOW_SCALE};
 use crate::ip::path_mtu::PathMtu;
+use crate::ip::{self, HOP_LIMIT};
 use crate::link::{LinkCapabilities, Offload};
 use crate::output::{Checksums, write_checksum};
-use crate::tcp::engine::{Socket, State};
+use crate::tcp::engine::Socket;
 use crate::tcp::flow_table::FlowKey;
 use crate::time::Instant;
 use crate::wire::{IpProtocol, TCP_HEADER_LEN, TcpPacket, TcpSeqNumber};
@@ -31,10 +31,22 @@ pub(crate) struct Wire {
     taken: u32,
     /// This end's initial sequence number, once it was sent.
     local_isn: Option<u32>,
-    /// Bytes that were put into the send buffer so far.
-    put: u32,
+    /// How many bytes the peer has acknowledged; the FIN counts as one.
+    taken_by_peer: u32,
+    /// The acknowledgement and window that smoltcp has written last: it takes nothing behind that
+    /// window's end.
+    engine_ack: Option<u32>,
+    engine_window: u16,
+    /// An acknowledgement is to be sent that no segment has carried so far.
+    owes_ack: bool,
+    /// Time to live or hop limit of segments that carry data.
+    pub(crate) hop_limit: u8,
+    /// Whether the peer acknowledges selectively (RFC 2018).
+    has_sack: bool,
     /// One past the highest sequence number sent.
     sent_end: Option<u32>,
+    /// SND.NXT: the same, but for the byte of a window probe, which the peer need not have taken.
+    next: Option<u32>,
     /// The last acknowledgement sent.
     acknowledged: Option<u32>,
     /// The window that this end announced last, in bytes.
@@ -57,6 +69,15 @@ const MSS_DEFAULT: u16 = 536;
 const MSS_MIN: u16 = 48;
 /// The largest shift of a window (RFC 7323 section 2.3).
 const WINDOW_SHIFT_MAX: u8 = 14;
+/// What a segment says besides its numbers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Flags {
+    pub(crate) push: bool,
+    pub(crate) fin: bool,
+    /// Its byte lies behind the peer's window.
+    pub(crate) is_window_probe: bool,
+}
+
 /// The last numbers of a connection that has closed: what TIME-WAIT acknowledges with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LastWords {
@@ -89,8 +110,14 @@ impl Wire {
             remote_isn: None,
             taken: 0,
             local_isn: None,
-            put: 0,
+            taken_by_peer: 0,
+            engine_ack: None,
+            engine_window: 0,
+            owes_ack: false,
+            hop_limit: HOP_LIMIT,
+            has_sack: false,
             sent_end: None,
+            next: None,
             acknowledged: None,
             announced: 0,
             edge: None,
@@ -158,6 +185,7 @@ impl Wire {
         self.remote_isn = Some(remote_isn);
         // What this end's own SYN announced, if it was the first.
         self.edge = Some(remote_isn.wrapping_add(1).wrapping_add(self.announced));
+        self.engine_ack.get_or_insert(remote_isn);
         match options::find(segment.options_mut(), WINDOW_SCALE) {
             Some([shift]) => self.remote_shift = (*shift).min(WINDOW_SHIFT_MAX),
             // Both ends have to scale their windows, or neither does.
@@ -165,6 +193,7 @@ impl Wire {
         }
         self.offered = segment.window_len();
         self.offered_max = u32::from(self.offered);
+        self.has_sack = options::find(segment.options_mut(), SACK_PERMITTED).is_some();
         if let Some(mss) = mss_option(segment.options_mut()) {
             // A zero is as good as none, to Linux and to smoltcp.
             let announced = match u16::from_be_bytes(*mss) {
@@ -194,19 +223,15 @@ impl Wire {
     #[inline]
     pub(crate) fn sequences(&self, tcp: &Socket<'_>) -> Option<Sequences> {
         let state = tcp.state();
-        let written_end = self.local_isn?.wrapping_add(1).wrapping_add(self.put);
-        let is_fin_acknowledged = matches!(state, State::FinWait2 | State::TimeWait);
+        let first = self.local_isn?.wrapping_add(1);
         let expected = self
             .next_expected()?
             .wrapping_add(tcp.recv_queue() as u32)
             .wrapping_add(u32::from(guard::is_past_fin(state)));
         let edge = self.edge?;
         Some(Sequences {
-            unacknowledged: written_end
-                .wrapping_sub(tcp.send_queue() as u32)
-                .wrapping_add(u32::from(is_fin_acknowledged)),
+            unacknowledged: first.wrapping_add(self.taken_by_peer),
             sent_end: self.sent_end?,
-            written_end,
             offered_max: self.offered_max,
             offered: self.offered,
             expected,
@@ -230,15 +255,37 @@ impl Wire {
         Some(self.remote_isn?.wrapping_add(1).wrapping_add(self.taken))
     }
 
-    /// Notes that bytes were put into the send buffer.
-    pub(crate) fn put(&mut self, bytes: usize) {
-        self.put = self.put.wrapping_add(bytes as u32);
+    /// Notes that the peer has acknowledged bytes, or the FIN.
+    pub(crate) fn acknowledged_by_peer(&mut self, bytes: usize) {
+        self.taken_by_peer = self.taken_by_peer.wrapping_add(bytes as u32);
+        if let Some(unacknowledged) = self.unacknowledged() {
+            self.next = later(self.next, unacknowledged);
+        }
     }
 
-    /// Whether everything that was put into the send buffer has left at least once.
-    pub(crate) fn has_sent_all(&self) -> bool {
-        let data_end = self.local_isn.map(|isn| isn.wrapping_add(1).wrapping_add(self.put));
-        self.sent_end == data_end
+    /// SND.NXT, once this end has sent a SYN.
+    pub(crate) fn next(&self) -> Option<u32> {
+        self.next
+    }
+
+    /// SND.UNA, once this end has sent a SYN.
+    pub(crate) fn unacknowledged(&self) -> Option<u32> {
+        Some(self.local_isn?.wrapping_add(1).wrapping_add(self.taken_by_peer))
+    }
+
+    /// The window that the peer offered last, as its segment had it.
+    pub(crate) fn offered(&self) -> u16 {
+        self.offered
+    }
+
+    /// Whether the peer acknowledges selectively.
+    pub(crate) fn has_sack(&self) -> bool {
+        self.has_sack
+    }
+
+    /// The largest window that the peer has offered, in bytes.
+    pub(crate) fn offered_max(&self) -> u32 {
+        self.offered_max
     }
 
     /// One past the highest sequence number sent.
@@ -273,7 +320,7 @@ impl Wire {
         let sequence = segment.seq_number().0 as u32;
         if segment.segment_len() == 0
             && segment.ack()
-            && let Some(end) = self.sent_end
+            && let Some(end) = self.next
             && is_after(end, sequence)
         {
             segment.set_seq_number(TcpSeqNumber(end as i32));
@@ -296,9 +343,8 @@ impl Wire {
             self.announced <<= self.local_shift;
         }
         let end = (segment.seq_number() + segment.segment_len()).0 as u32;
-        if self.sent_end.is_none_or(|before| is_after(end, before)) {
-            self.sent_end = Some(end);
-        }
+        self.next = later(self.next, end);
+        self.sent_end = later(self.sent_end, end);
         if segment.ack() {
             let acknowledgement = segment.ack_number().0 as u32;
             self.acknowledged = Some(acknowledgement);
@@ -309,6 +355,89 @@ impl Wire {
         }
     }
 
+    /// Takes an acknowledgement that smoltcp wrote and that carries nothing else. It leaves with the
+    /// next segment, or on its own; returns whether it was one.
+    pub(crate) fn absorb(&mut self, packet: &mut [u8]) -> bool {
+        let start = ip_header_len(self.flow.local());
+        let segment = TcpPacket::new_unchecked(&mut packet[start..]);
+        if segment.segment_len() > 0 || segment.rst() || !segment.ack() {
+            return false;
+        }
+        let acknowledgement = segment.ack_number().0 as u32;
+        self.engine_ack = Some(acknowledgement);
+        self.engine_window = segment.window_len();
+        let window = u32::from(self.engine_window.saturating_sub(1)) << self.local_shift;
+        let edge = acknowledgement.wrapping_add(window);
+        let is_news = self.acknowledged.is_none_or(|known| is_after(acknowledgement, known))
+            || self.edge.is_none_or(|known| is_after(edge, known));
+        self.owes_ack |= is_news;
+        true
+    }
+
+    /// Has the peer acknowledged with the next segment, or on its own.
+    pub(crate) fn owe_ack(&mut self) {
+        self.owes_ack = true;
+    }
+
+    /// Whether an acknowledgement is to be sent that no segment has carried.
+    pub(crate) fn owes_ack(&self) -> bool {
+        self.owes_ack
+    }
+
+    /// Writes a segment from `sequence` on that acknowledges `expected` and announces a window of at
+    /// most `recv_room` bytes, and lets `fill` write its payload.
+    pub(crate) fn write(
+        &mut self,
+        packet: &mut [u8],
+        (sequence, expected, recv_room): (u32, u32, usize),
+        Flags { push, fin, is_window_probe }: Flags,
+        fill: impl FnOnce(&mut [u8]),
+        (checksums, capabilities): (Checksums, &LinkCapabilities),
+    ) -> Offload {
+        let (local, remote) = (self.flow.local(), self.flow.remote());
+        let start = ip_header_len(local);
+        let (source, destination) = (local.ip(), remote.ip());
+        let len = packet.len() - start;
+        let header = ip::repr(source, destination, IpProtocol::Tcp, len, self.hop_limit);
+        header.emit(&mut *packet, &ip::header_checksums_only());
+        if self.traffic_class != 0 {
+            ip::set_traffic_class(packet, self.traffic_class);
+        }
+        // A frame's buffer may hold anything.
+        packet[start..start + TCP_HEADER_LEN].fill(0);
+        let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
+        segment.set_header_len(TCP_HEADER_LEN as u8);
+        segment.set_src_port(local.port());
+        segment.set_dst_port(remote.port());
+        segment.set_seq_number(TcpSeqNumber(sequence as i32));
+        segment.set_ack_number(TcpSeqNumber(expected as i32));
+        segment.set_ack(true);
+        segment.set_psh(push);
+        segment.set_fin(fin);
+        segment.set_window_len(self.window(expected, recv_room));
+        fill(segment.payload_mut());
+        let next = self.next;
+        self.note_sent(&mut segment);
+        if is_window_probe {
+            self.next = next;
+        }
+        self.owes_ack = false;
+        self.complete(packet, checksums, capabilities)
+    }
+
+    /// The window field with an acknowledgement of `expected`: what smoltcp takes and has room for,
+    /// and a unit less, as in [`correct`](Self::correct).
+    fn window(&self, expected: u32, recv_room: usize) -> u16 {
+        let edge = self
+            .engine_ack
+            .unwrap_or(expected)
+            .wrapping_add(u32::from(self.engine_window) << self.local_shift);
+        let taken = if is_after(edge, expected) { edge.wrapping_sub(expected) } else { 0 };
+        let room = taken.min(u32::try_from(recv_room).unwrap_or(u32::MAX));
+        let units = (room >> self.local_shift).saturating_sub(1);
+        u16::try_from(units).unwrap_or(u16::MAX)
+    }
+
     /// Completes a packet that smoltcp wrote.
     pub(crate) fn finish(
         &mut self,
@@ -316,14 +445,32 @@ impl Wire {
         checksums: Checksums,
         capabilities: &LinkCapabilities,
     ) -> Offload {
-        let (local, remote) = (self.flow.local(), self.flow.remote());
-        let start = ip_header_len(local);
+        let start = ip_header_len(self.flow.local());
         if self.traffic_class != 0 {
             ip::set_traffic_class(packet, self.traffic_class);
         }
         let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
+        if !segment.rst() {
+            self.engine_window = segment.window_len();
+            if segment.ack() {
+                self.engine_ack = Some(segment.ack_number().0 as u32);
+            }
+        }
         self.correct(&mut segment);
         self.note_sent(&mut segment);
+        self.complete(packet, checksums, capabilities)
+    }
+
+    /// Leaves to the link what it does itself, and writes the checksum.
+    fn complete(
+        &self,
+        packet: &mut [u8],
+        checksums: Checksums,
+        capabilities: &LinkCapabilities,
+    ) -> Offload {
+        let (local, remote) = (self.flow.local(), self.flow.remote());
+        let start = ip_header_len(local);
+        let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
         let segment_bytes = match capabilities.segment_bytes_max {
             Some(_) => {
                 let piece = self.piece_bytes(capabilities.mtu);
@@ -342,6 +489,11 @@ impl Wire {
 
 pub(crate) fn ip_header_len(address: SocketAddr) -> usize {
     if address.is_ipv4() { 20 } else { 40 }
+}
+
+/// The later of a sequence number, if there is one, and another.
+fn later(one: Option<u32>, other: u32) -> Option<u32> {
+    Some(one.filter(|one| is_after(*one, other)).unwrap_or(other))
 }
 
 /// Whether sequence number `a` comes after `b` (RFC 9293 section 3.4).

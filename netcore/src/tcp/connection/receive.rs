@@ -7,9 +7,10 @@ use crate::output::Output;
 use crate::queue::{Received, StreamQueue};
 use crate::tcp::engine::Engine;
 use crate::tcp::engine::State;
+use crate::tcp::guard;
 use crate::tcp::sink::ConnectionSink;
 use crate::time::Instant;
-use crate::wire::TcpPacket;
+use crate::wire::{TCP_HEADER_LEN, TcpPacket};
 use bytes::Bytes;
 use std::task::Waker;
 use std::time::Duration;
@@ -43,31 +44,33 @@ impl Connection {
             self.is_probing = false;
             self.solo.tcp_mut().set_keep_alive(None);
         }
-        if payload_len == 0 && !is_syn && !is_fin && !is_reset && self.waits_for_fin_alone(&segment)
-        {
-            self.last_heard = now;
-            return;
-        }
-        let unacknowledged = self.solo.tcp().send_queue();
         self.solo.tcp_mut().set_ack_delay(Some(ack_delay.into()));
         // Only the SYN that answers ours says anything; any other may be anybody's.
         let is_answer = is_syn && before == State::SynSent;
         if !is_syn && !is_reset {
+            let is_bare = payload_len == 0 && !is_fin;
+            self.acknowledged(&segment, is_bare, now);
             self.wire.received(&segment);
         }
         let clamped = is_answer.then(|| self.wire.received_syn(packet, tcp_start));
-        let shown = clamped.as_deref().unwrap_or(packet);
+        // smoltcp would probe a closed window, which is the sender's business.
+        let is_closed = segment.window_len() == 0 && !is_syn && !is_reset;
+        let opened = is_closed.then(|| guard::with_window(packet, tcp_start, 1));
+        let shown = clamped.as_deref().or(opened.as_deref()).unwrap_or(packet);
         let was_empty = self.solo.tcp().recv_queue() == 0;
         let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
         engine.receive(now, shown, self.solo.set_mut(), &mut sink);
         self.last_heard = now;
-        if self.solo.tcp().send_queue() < unacknowledged {
-            self.progressed = now;
+        if self.solo.tcp().send_queue() > 0 {
+            self.show_acknowledgement(engine, now, output);
         }
         if is_fin {
+            // The FIN of this end had left by then, and this segment does not acknowledge it.
+            self.is_simultaneous_close |=
+                self.is_send_done && self.solo.tcp().state() == State::CloseWait;
             self.acknowledge_past_edge(engine, now, output);
         }
-        if is_reset && before != State::Closed && self.is_finished() {
+        if is_reset && before != State::Closed && self.has_ended() {
             self.failure = Some(self.reset_error(before));
         }
         if let Some((packet, buffer_bytes)) = buffer
@@ -114,17 +117,70 @@ impl Connection {
         }
     }
 
-    /// Whether a bare acknowledgement says nothing new, and nothing but the FIN is left for it to
-    /// acknowledge. For three of those smoltcp takes its timer away to retransmit data at once, of
-    /// which there is none, and the FIN is never sent again.
-    fn waits_for_fin_alone(&self, segment: &TcpPacket<&[u8]>) -> bool {
-        let tcp = self.solo.tcp();
-        matches!(tcp.state(), State::FinWait1 | State::Closing | State::LastAck)
-            && tcp.send_queue() == 0
-            && self
-                .wire
-                .sequences(tcp)
-                .is_some_and(|at| at.unacknowledged == segment.ack_number().0 as u32)
+    /// Takes the acknowledgement of a segment that smoltcp is shown next, and gives smoltcp what
+    /// that acknowledges: it never has more, and so nothing to send.
+    fn acknowledged(&mut self, segment: &TcpPacket<&[u8]>, is_bare: bool, now: Instant) {
+        let Some(sender) = self.sender.as_deref_mut() else { return };
+        let Some(unacknowledged) = self.wire.unacknowledged() else { return };
+        let base = sender.unacknowledged();
+        let position = |sequence: u32| {
+            base.checked_add_signed(i64::from(sequence.wrapping_sub(unacknowledged) as i32))
+        };
+        let acknowledgement = segment.ack_number().0 as u32;
+        let Some(ack) = position(acknowledgement).filter(|ack| *ack >= base) else { return };
+        let mut blocks = [(0, 0); 3];
+        let mut count = 0;
+        if usize::from(segment.header_len()) > TCP_HEADER_LEN
+            && let Ok(ranges) = segment.selective_ack_ranges()
+        {
+            for (left, right) in ranges.into_iter().flatten() {
+                let ends = (position(left), position(right));
+                if let (Some(left), Some(right)) = ends
+                    && left > ack
+                    && left < right
+                {
+                    blocks[count] = (left, right);
+                    count += 1;
+                }
+            }
+        }
+        let is_duplicate = is_bare
+            && acknowledgement == unacknowledged
+            && self.wire.offered() == segment.window_len();
+        let progress = sender.on_ack(ack, &blocks[..count], is_duplicate, now);
+        if progress.bytes == 0 && !progress.fin {
+            return;
+        }
+        self.progressed = now;
+        self.wire.acknowledged_by_peer(progress.bytes + usize::from(progress.fin));
+        let tcp = self.solo.tcp_mut();
+        let mut bytes = progress.bytes;
+        while bytes > 0 {
+            let taken = tcp.send(|room| (room.len().min(bytes), room.len().min(bytes)));
+            match taken {
+                Ok(taken) if taken > 0 => bytes -= taken,
+                _ => break,
+            }
+        }
+        if progress.fin {
+            tcp.close();
+        }
+    }
+
+    /// Shows smoltcp an acknowledgement that it has not taken with its segment.
+    #[cold]
+    fn show_acknowledgement<L: Link>(
+        &mut self,
+        engine: &mut Engine,
+        now: Instant,
+        output: &mut Output<'_, L>,
+    ) {
+        let Some(at) = self.wire.sequences(self.solo.tcp()) else { return };
+        let flow = self.wire.flow();
+        let ends = (flow.remote(), flow.local());
+        let shown = guard::bare_ack(ends, at.expected, at.unacknowledged);
+        let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
+        engine.receive(now, &shown, self.solo.set_mut(), &mut sink);
     }
 
     /// Hands the payload of the packet that smoltcp has just taken to the queue as it is, instead

@@ -1,18 +1,24 @@
 //! Bytes to the peer.
 
 use super::{Connection, QUANTUM_BYTES};
+use crate::ip::PACKET_BYTES_MAX;
 use crate::ip::addressing::NextHop;
 use crate::link::Link;
 use crate::output::Output;
-use crate::tcp::engine::State;
-use crate::tcp::engine::{Engine, Segments};
+use crate::tcp::engine::Engine;
+use crate::tcp::sender::{Limits, Sender};
 use crate::tcp::sink::ConnectionSink;
+use crate::tcp::wire::Flags;
 use crate::time::Instant;
 use std::task::Waker;
 
+/// smoltcp has at most an acknowledgement and a probe to send; more than this in a turn is a mistake,
+/// which must not keep the stack from its other connections.
+const EMITTED_MAX: usize = 8;
+
 impl Connection {
-    /// Moves what the handle wants sent into the send buffer, as far as it has room, and the end
-    /// of the stream after it.
+    /// Moves what the handle wants sent to the sender, as far as that has room, and the end of the
+    /// stream after it.
     pub(crate) fn pump_to_send(&mut self, now: Instant, wakes: &mut Vec<Waker>) {
         let Some(queue) = self.queue().cloned() else {
             return;
@@ -20,48 +26,38 @@ impl Connection {
         if self.is_send_done || !self.solo.tcp().may_send() {
             return;
         }
-        let tcp = self.solo.tcp_mut();
+        let capacity = self.solo.tcp().send_capacity();
         loop {
-            let room = tcp.send_capacity() - tcp.send_queue();
+            let room = capacity.saturating_sub(self.unacknowledged_bytes());
             let Some(chunk) = (room > 0).then(|| queue.take_to_send(room, wakes)).flatten() else {
                 break;
             };
-            if tcp.send_queue() == 0 {
-                self.last_heard = now;
-                self.progressed = now;
-            }
-            let sent = tcp.send_slice(&chunk).expect("may_send was asked");
-            debug_assert_eq!(sent, chunk.len(), "take_to_send was told the room");
-            self.wire.put(sent);
+            self.note_first_unacknowledged(now);
             self.reclaim.on_queued(now);
+            self.sender(now).push(chunk);
         }
-        self.finish_sending(now);
+        if queue.is_send_finished() {
+            self.note_first_unacknowledged(now);
+            self.sender(now).finish();
+            self.is_send_done = true;
+        }
     }
 
-    /// Closes the send side once everything for it has been given to smoltcp, if the time has come;
-    /// returns whether it came now.
-    ///
-    /// In LAST-ACK smoltcp passes over window updates, so a connection that got there with unsent
-    /// bytes and a closed window would never send them. After the peer has closed, the end
-    /// therefore waits until all bytes have left once.
-    pub(crate) fn finish_sending(&mut self, now: Instant) -> bool {
-        let Some(queue) = self.queue() else { return false };
-        if self.is_send_done || !queue.is_send_finished() || !self.solo.tcp().may_send() {
-            return false;
-        }
-        if self.state() == State::CloseWait && !self.wire.has_sent_all() {
-            return false;
-        }
-        if self.solo.tcp().send_queue() == 0 {
+    /// From now on the peer has something to acknowledge.
+    fn note_first_unacknowledged(&mut self, now: Instant) {
+        if self.unacknowledged_bytes() == 0 {
             self.last_heard = now;
             self.progressed = now;
         }
-        self.solo.tcp_mut().close();
-        self.is_send_done = true;
-        true
     }
 
-    /// Lets smoltcp send, up to the quantum; returns whether it may want to send more at once.
+    fn sender(&mut self, now: Instant) -> &mut Sender {
+        let (control, mss) = (self.congestion_control, self.wire.segment_bytes() as u32);
+        let has_sack = self.wire.has_sack();
+        self.sender.get_or_insert_with(|| Box::new(Sender::new(control, mss, has_sack, now)))
+    }
+
+    /// Sends what may leave now, up to the quantum; returns whether there may be more at once.
     pub(crate) fn emit<L: Link>(
         &mut self,
         engine: &mut Engine,
@@ -70,20 +66,85 @@ impl Connection {
     ) -> bool {
         #[cfg(test)]
         assert!(!self.is_to_panic, "as the test wants");
-        let segments = match (self.way, output.state.capabilities.segment_bytes_max) {
-            (NextHop::Link(_), Some(_)) => Segments::Jumbo,
-            _ => Segments::Mss,
-        };
+        self.is_blocked = false;
         self.wire.forget_path(now);
+        let is_open = self.queue().is_some();
         let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
-        if let (NextHop::Link(_), Segments::Mss) = (self.way, segments) {
-            sink.cut_to_path();
+        if is_open {
+            sink = sink.absorb_acks();
         }
-        while sink.sent_bytes() < QUANTUM_BYTES {
-            if !engine.emit(now, segments, self.solo.set_mut(), &mut sink) {
+        // Handshakes, resets, probes of an idle peer, and acknowledgements that are due.
+        let mut emitted = 0;
+        while emitted < EMITTED_MAX && engine.emit(now, self.solo.set_mut(), &mut sink) {
+            emitted += 1;
+        }
+        let may_send = is_open && self.solo.tcp().may_send();
+        let has_more = may_send && self.send(now, output) || emitted == EMITTED_MAX;
+        self.send_owed_ack(output);
+        has_more
+    }
+
+    /// Sends data, new or again; returns whether there may be more at once.
+    fn send<L: Link>(&mut self, now: Instant, output: &mut Output<'_, L>) -> bool {
+        let capabilities = output.state.capabilities;
+        let piece = self.wire.piece_bytes(capabilities.mtu) as u64;
+        let headers = self.wire.headers();
+        let Some(at) = self.wire.sequences(self.solo.tcp()) else { return false };
+        let Some(sender) = self.sender.as_deref_mut() else { return false };
+        sender.on_timer(now);
+        let packet = match (self.way, capabilities.segment_bytes_max) {
+            (NextHop::Link(_), Some(most)) => most.min(PACKET_BYTES_MAX).saturating_sub(headers),
+            _ => 0,
+        };
+        let window = self.wire.offered_window().unwrap_or(0);
+        let limits = Limits {
+            window_end: sender.unacknowledged() + u64::from(window),
+            window_max: u64::from(self.wire.offered_max()),
+            piece,
+            packet: (packet as u64 / piece * piece).max(piece),
+            nodelay: self.nodelay,
+        };
+        let recv_room = self.solo.tcp().recv_capacity() - self.solo.tcp().recv_queue();
+        let mut sent_bytes = 0;
+        while let Some(segment) = sender.next(now, &limits) {
+            if sent_bytes >= QUANTUM_BYTES {
+                return true;
+            }
+            let position = segment.start.wrapping_sub(sender.unacknowledged());
+            let sequence = at.unacknowledged.wrapping_add(position as u32);
+            let wire = &mut self.wire;
+            let sent = output.send(self.way, headers + segment.len, |packet, checksums| {
+                let numbers = (sequence, at.expected, recv_room);
+                let flags = segment.flags();
+                let fill = |payload: &mut [u8]| sender.copy(&segment, payload);
+                ((), wire.write(packet, numbers, flags, fill, (checksums, &capabilities)))
+            });
+            if sent.is_none() {
+                self.is_blocked = true;
                 return false;
             }
+            sent_bytes += headers + segment.len;
+            sender.sent(&segment, &limits, now);
         }
-        true
+        sender.watch_window(now);
+        false
+    }
+
+    /// Sends the acknowledgement that is due, if no segment has carried it.
+    fn send_owed_ack<L: Link>(&mut self, output: &mut Output<'_, L>) {
+        if !self.wire.owes_ack() {
+            return;
+        }
+        let Some(at) = self.wire.sequences(self.solo.tcp()) else { return };
+        let capabilities = output.state.capabilities;
+        let recv_room = self.solo.tcp().recv_capacity() - self.solo.tcp().recv_queue();
+        let wire = &mut self.wire;
+        let next = wire.next().unwrap_or(at.sent_end);
+        let sent = output.send(self.way, wire.headers(), |packet, checksums| {
+            let numbers = (next, at.expected, recv_room);
+            let with = (checksums, &capabilities);
+            ((), wire.write(packet, numbers, Flags::default(), |_| (), with))
+        });
+        self.is_blocked |= sent.is_none();
     }
 }

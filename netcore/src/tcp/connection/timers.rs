@@ -2,39 +2,20 @@
 
 use super::{Connection, Stage};
 use crate::config::Config;
-use crate::link::Link;
-use crate::output::Output;
 use crate::tcp::engine::{Engine, State};
-use crate::tcp::guard;
 use crate::tcp::keepalive::Activity;
-use crate::tcp::sink::ConnectionSink;
 use crate::time::Instant;
 use std::time::Duration;
 
 impl Connection {
-    /// When smoltcp wants to be polled again.
-    ///
-    /// If a window closes while data is under way, smoltcp stops its timer when that is due to be
-    /// sent again, and waits for a peer that may have said already that the window is open. It is
-    /// the sender that has to ask (RFC 9293 section 3.8.6.1): smoltcp does once it is shown the
-    /// closed window again.
-    pub(in crate::tcp) fn poll_at<L: Link>(
-        &mut self,
-        engine: &mut Engine,
-        now: Instant,
-        output: &mut Output<'_, L>,
-    ) -> Option<Instant> {
-        let due = engine.poll_at(now, self.solo.set());
-        if due.is_some() || self.solo.tcp().send_queue() == 0 {
-            return due;
+    /// When there is something to send again, or for the first time, without a segment of the peer.
+    pub(in crate::tcp) fn poll_at(&mut self, engine: &mut Engine, now: Instant) -> Option<Instant> {
+        if self.is_blocked {
+            return Some(now);
         }
-        let at = self.wire.sequences(self.solo.tcp())?;
-        let flow = self.wire.flow();
-        let ends = (flow.remote(), flow.local());
-        let segment = guard::closed_window(ends, at.expected, at.unacknowledged);
-        let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
-        engine.receive(now, &segment, self.solo.set_mut(), &mut sink);
-        engine.poll_at(now, self.solo.set())
+        let sender = self.sender.as_ref().filter(|_| self.solo.tcp().may_send());
+        let due = sender.and_then(|sender| sender.due());
+        engine.poll_at(now, self.solo.set()).into_iter().chain(due).min()
     }
 
     /// Looks at the deadlines that smoltcp knows nothing of; returns whether one has passed.
@@ -83,11 +64,11 @@ impl Connection {
         Activity {
             heard: self.last_heard,
             progressed: self.progressed,
-            is_unanswered: self.solo.tcp().send_queue() > 0 || self.awaits_fin_ack(),
+            is_unanswered: self.unacknowledged_bytes() > 0 || self.awaits_fin_ack(),
         }
     }
 
-    /// Whether the FIN was given to smoltcp and the peer has not acknowledged it.
+    /// Whether the handle has closed and the peer has not acknowledged the FIN.
     pub(in crate::tcp) fn awaits_fin_ack(&self) -> bool {
         matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck)
     }
@@ -102,7 +83,7 @@ impl Connection {
             Stage::Open(_) if !self.is_orphan => return,
             Stage::Open(_) => {
                 // A peer that goes on taking what was sent gets the time to take the rest.
-                let unsent = self.solo.tcp().send_queue();
+                let unsent = self.unacknowledged_bytes();
                 if unsent < self.unsent {
                     self.expires = None;
                 }

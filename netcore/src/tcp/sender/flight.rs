@@ -1,0 +1,588 @@
+//! The scoreboard: what is in flight, what has arrived, and what is lost (RFC 6675, RFC 8985).
+
+use crate::time::Instant;
+use std::collections::VecDeque;
+
+/// The segments between SND.UNA and SND.NXT, in order and without gaps. Positions count the stream's
+/// bytes from 0; the FIN takes one.
+#[derive(Debug, Default)]
+pub(crate) struct Flight {
+    segments: VecDeque<Segment>,
+    /// Bytes that are in the network, as far as is known: neither acknowledged nor lost.
+    pipe: u64,
+    /// Bytes that are lost and were not sent again.
+    lost: u64,
+    /// Segments that are selectively acknowledged.
+    sacked: usize,
+    /// No segment before this position is lost.
+    lost_from: u64,
+    /// Bytes that have arrived, in all.
+    delivered: u64,
+    delivered_at: Instant,
+    /// When the first segment of the running rate sample left.
+    first_sent_at: Instant,
+    /// The bytes that were delivered when the application had nothing more to send; until they are,
+    /// rate samples say nothing of the path.
+    app_limited_until: u64,
+    rack: Rack,
+    /// Whether the congestion controller wants to know the delivery rate.
+    measures_rate: bool,
+    /// The blocks that the last acknowledgement had: it mostly repeats them.
+    blocks: [(u64, u64); 3],
+}
+
+/// One segment, or one packet of several that the link cuts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Segment {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    sent_at: Instant,
+    first_sent_at: Instant,
+    /// As they were when it left.
+    delivered: u64,
+    delivered_at: Instant,
+    is_app_limited: bool,
+    is_retransmitted: bool,
+    is_sacked: bool,
+    is_lost: bool,
+}
+
+/// RACK's state: the segment that was sent last of those that have arrived.
+#[derive(Debug, Default)]
+struct Rack {
+    sent_at: Option<Instant>,
+    end: u64,
+    rtt: u64,
+    /// The highest position that has arrived.
+    highest: u64,
+    /// By how much later than others segments have arrived.
+    reordering: u64,
+    /// The share of the shortest round trip to wait for late segments, in quarters.
+    quarters: u32,
+    has_seen_reordering: bool,
+    /// When segments that are late now are taken for lost.
+    due: Option<Instant>,
+}
+
+/// What an acknowledgement has brought.
+#[derive(Debug, Default)]
+pub(crate) struct Delivery {
+    /// Bytes that have arrived, by it.
+    pub(crate) bytes: u64,
+    /// Since the oldest and the newest of the segments left that were sent once.
+    pub(crate) rtt: Option<(u64, u64)>,
+    /// Segments that had been sent again, and whose first transmission has arrived.
+    pub(crate) spurious: u32,
+    /// The bytes that were delivered when the newest of them left.
+    pub(crate) delivered_before: Option<u64>,
+    /// Bytes a second, and whether the application limited them.
+    pub(crate) rate: Option<(u64, bool)>,
+}
+
+/// A segment that has been sent again is acknowledged for its first transmission if that comes in
+/// less than this many tenths of the shortest round trip.
+const SPURIOUS_TENTHS: u64 = 9;
+/// So many segments behind a gap make it a loss (RFC 8985 section 6.2, DupThresh of RFC 5681).
+const DUP_THRESHOLD: usize = 3;
+const REORDERING_QUARTERS_MAX: u32 = 16;
+/// A peer may acknowledge single bytes. With more segments than this in flight it splits no more of
+/// them: a block then counts for the segments that are whole in it.
+const SPLIT_SEGMENTS_MAX: usize = 4096;
+
+impl Flight {
+    pub(crate) fn new(measures_rate: bool) -> Self {
+        Self { measures_rate, ..Self::default() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    pub(crate) fn pipe(&self) -> u64 {
+        self.pipe
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// When late segments are taken for lost, if there are any.
+    pub(crate) fn reordering_due(&self) -> Option<Instant> {
+        self.rack.due
+    }
+
+    /// The application has nothing more to send now.
+    pub(crate) fn set_app_limited(&mut self) {
+        self.app_limited_until = (self.delivered + self.pipe).max(1);
+    }
+
+    /// Notes a segment that has left for the first time.
+    pub(crate) fn on_sent(&mut self, start: u64, end: u64, now: Instant) {
+        if self.segments.is_empty() {
+            (self.first_sent_at, self.delivered_at) = (now, now);
+        }
+        self.segments.push_back(Segment {
+            start,
+            end,
+            sent_at: now,
+            first_sent_at: self.first_sent_at,
+            delivered: self.delivered,
+            delivered_at: self.delivered_at,
+            is_app_limited: self.app_limited_until > self.delivered,
+            is_retransmitted: false,
+            is_sacked: false,
+            is_lost: false,
+        });
+        self.pipe += end - start;
+    }
+
+    /// Notes that the bytes from `start` to `end` of a segment were sent again.
+    pub(crate) fn on_sent_again(&mut self, start: u64, end: u64, now: Instant) {
+        let mut index = self.segments.partition_point(|segment| segment.end <= start);
+        if self.segments.get(index).is_some_and(|segment| segment.start < start) {
+            self.split(index, start);
+            index += 1;
+        }
+        if self.segments.get(index).is_some_and(|segment| segment.end > end) {
+            self.split(index, end);
+        }
+        let (first_sent_at, delivered, delivered_at) =
+            (self.first_sent_at, self.delivered, self.delivered_at);
+        let is_app_limited = self.app_limited_until > delivered;
+        let Some(segment) = self.segments.get_mut(index) else { return };
+        if segment.is_lost {
+            segment.is_lost = false;
+            self.lost -= segment.end - segment.start;
+            self.pipe += segment.end - segment.start;
+        }
+        *segment = Segment {
+            sent_at: now,
+            first_sent_at,
+            delivered,
+            delivered_at,
+            is_app_limited,
+            is_retransmitted: true,
+            ..*segment
+        };
+        if self.lost_from == start {
+            self.lost_from = segment.end;
+        }
+    }
+
+    /// The first lost segment.
+    pub(crate) fn first_lost(&mut self) -> Option<(u64, u64)> {
+        if self.lost == 0 {
+            return None;
+        }
+        let from = self.index_of(self.lost_from);
+        let found = self.segments.range(from..).find(|segment| segment.is_lost);
+        let found = found.map(|segment| (segment.start, segment.end));
+        debug_assert!(found.is_some(), "what is lost lies behind `lost_from`");
+        self.lost_from = found.map_or(0, |(start, _)| start);
+        found
+    }
+
+    /// The last segment that has not arrived, for a probe.
+    pub(crate) fn last_outstanding(&self) -> Option<(u64, u64)> {
+        let found = self.segments.iter().rev().find(|segment| !segment.is_sacked);
+        found.map(|segment| (segment.start, segment.end))
+    }
+
+    /// Takes an acknowledgement of everything before `ack`, and of `blocks`. Blocks that lie outside
+    /// of what is in flight are passed over.
+    pub(crate) fn on_ack(
+        &mut self,
+        ack: u64,
+        blocks: &[(u64, u64)],
+        now: Instant,
+        min_rtt: Option<u64>,
+    ) -> Delivery {
+        let mut delivery = Delivery::default();
+        let mut newest: Option<Segment> = None;
+        while let Some(&front) = self.segments.front()
+            && front.start < ack
+        {
+            if front.end > ack {
+                if !front.is_sacked {
+                    self.split(0, ack);
+                    continue;
+                }
+                self.segments[0].start = ack;
+                break;
+            }
+            self.segments.pop_front();
+            if front.is_sacked {
+                self.sacked -= 1;
+            } else {
+                self.deliver(front, now, min_rtt, &mut delivery, &mut newest);
+            }
+        }
+        for &block in blocks {
+            self.on_block(block, now, min_rtt, &mut delivery, &mut newest);
+        }
+        for (known, block) in self.blocks.iter_mut().zip(blocks.iter().chain(&[(0, 0); 3])) {
+            *known = *block;
+        }
+        if let Some(newest) = newest {
+            self.first_sent_at = newest.sent_at;
+            delivery.delivered_before = Some(newest.delivered);
+            if self.measures_rate {
+                delivery.rate = self.rate(&newest, now, min_rtt);
+            }
+        }
+        delivery
+    }
+
+    /// Bytes a second since a segment left (draft-ietf-ccwg-bbr section 4.1).
+    fn rate(&self, newest: &Segment, now: Instant, min_rtt: Option<u64>) -> Option<(u64, bool)> {
+        let acked = now.micros_since(newest.delivered_at);
+        let sent = newest.sent_at.micros_since(newest.first_sent_at);
+        let interval = acked.max(sent);
+        // What arrives in less than a round trip was counted before.
+        let is_long = interval > 0 && min_rtt.is_some_and(|min| interval >= min * 9 / 10);
+        let bytes = self.delivered - newest.delivered;
+        is_long.then(|| (bytes.saturating_mul(1_000_000) / interval, newest.is_app_limited))
+    }
+
+    fn on_block(
+        &mut self,
+        (left, right): (u64, u64),
+        now: Instant,
+        min_rtt: Option<u64>,
+        delivery: &mut Delivery,
+        newest: &mut Option<Segment>,
+    ) {
+        // What a block of the last acknowledgement had is known.
+        let known = self.blocks.iter().find(|known| left <= known.0 && known.1 <= right);
+        let parts = match known {
+            Some(&(from, to)) if from < to => [(left, from), (to, right)],
+            _ => [(left, right), (0, 0)],
+        };
+        for (left, right) in parts {
+            if left >= right {
+                continue;
+            }
+            let mut index = self.segments.partition_point(|segment| segment.end <= left);
+            while let Some(&segment) = self.segments.get(index)
+                && segment.start < right
+            {
+                if segment.is_sacked {
+                    index += 1;
+                    continue;
+                }
+                let is_cut = segment.start < left || segment.end > right;
+                if is_cut && self.segments.len() >= SPLIT_SEGMENTS_MAX {
+                    index += 1;
+                    continue;
+                }
+                if segment.start < left {
+                    self.split(index, left);
+                    index += 1;
+                    continue;
+                }
+                if segment.end > right {
+                    self.split(index, right);
+                }
+                let segment = self.segments[index];
+                self.deliver(segment, now, min_rtt, delivery, newest);
+                let segment = &mut self.segments[index];
+                (segment.is_sacked, segment.is_lost) = (true, false);
+                self.sacked += 1;
+                index += 1;
+            }
+        }
+    }
+
+    /// Counts a segment that has arrived.
+    fn deliver(
+        &mut self,
+        segment: Segment,
+        now: Instant,
+        min_rtt: Option<u64>,
+        delivery: &mut Delivery,
+        newest: &mut Option<Segment>,
+    ) {
+        let bytes = segment.end - segment.start;
+        if segment.is_lost {
+            self.lost -= bytes;
+            if !segment.is_retransmitted {
+                self.rack.has_seen_reordering = true;
+            }
+        } else {
+            self.pipe -= bytes;
+        }
+        self.delivered += bytes;
+        self.delivered_at = now;
+        delivery.bytes += bytes;
+        if newest.is_none_or(|newest| segment.sent_at >= newest.sent_at) {
+            *newest = Some(segment);
+        }
+        let since = now.micros_since(segment.sent_at);
+        if segment.is_retransmitted {
+            if min_rtt.is_some_and(|min| since < min * SPURIOUS_TENTHS / 10) {
+                delivery.spurious += 1;
+                return;
+            }
+        } else {
+            let (oldest, newest) = delivery.rtt.unwrap_or((since, since));
+            delivery.rtt = Some((oldest.max(since), newest.min(since)));
+            if segment.end < self.rack.highest {
+                let usual = min_rtt.map_or(self.rack.rtt, |min| min.min(self.rack.rtt));
+                self.rack.reordering = self.rack.reordering.max(since.saturating_sub(usual));
+                self.rack.has_seen_reordering = true;
+            }
+        }
+        self.rack.on_delivered(&segment, since);
+    }
+
+    /// Marks what RACK takes for lost (RFC 8985 section 6.2); returns the bytes.
+    pub(crate) fn detect_losses(
+        &mut self,
+        now: Instant,
+        srtt: u64,
+        min_rtt: u64,
+        is_in_recovery: bool,
+    ) -> u64 {
+        self.rack.due = None;
+        let Some(rack_sent_at) = self.rack.sent_at else { return 0 };
+        let window =
+            self.rack.window(srtt, min_rtt, is_in_recovery || self.sacked >= DUP_THRESHOLD);
+        let mut lost = 0;
+        for index in 0..self.segments.len() {
+            let segment = &mut self.segments[index];
+            if segment.start >= self.rack.highest && segment.sent_at > rack_sent_at {
+                break;
+            }
+            let is_older = (segment.sent_at, segment.end) < (rack_sent_at, self.rack.end);
+            if segment.is_sacked || segment.is_lost || !is_older {
+                continue;
+            }
+            let due = segment.sent_at.plus_micros(self.rack.rtt + window);
+            if due <= now {
+                lost += self.mark_lost(index);
+            } else {
+                self.rack.due = Some(self.rack.due.map_or(due, |first| first.min(due)));
+            }
+        }
+        lost
+    }
+
+    /// Marks the first segment lost that has not arrived (RFC 6582, for peers without selective
+    /// acknowledgements); returns its bytes.
+    pub(crate) fn mark_first_lost(&mut self) -> u64 {
+        let first = self.segments.front().is_some_and(|first| !first.is_sacked && !first.is_lost);
+        if first { self.mark_lost(0) } else { 0 }
+    }
+
+    /// Marks everything lost that has not arrived. If that is not the first segment, the peer has
+    /// dropped what it had acknowledged selectively (RFC 2018 section 8): then it is everything.
+    pub(crate) fn mark_all_lost(&mut self) {
+        if self.segments.front().is_some_and(|first| first.is_sacked) {
+            for segment in self.segments.iter_mut().filter(|segment| segment.is_sacked) {
+                segment.is_sacked = false;
+                self.pipe += segment.end - segment.start;
+            }
+            self.sacked = 0;
+            self.blocks = [(0, 0); 3];
+        }
+        for index in 0..self.segments.len() {
+            let segment = &self.segments[index];
+            if !segment.is_sacked && !segment.is_lost {
+                self.mark_lost(index);
+            }
+        }
+    }
+
+    fn mark_lost(&mut self, index: usize) -> u64 {
+        let segment = &mut self.segments[index];
+        segment.is_lost = true;
+        let bytes = segment.end - segment.start;
+        self.pipe -= bytes;
+        self.lost += bytes;
+        self.lost_from = match self.lost == bytes {
+            true => segment.start,
+            false => self.lost_from.min(segment.start),
+        };
+        bytes
+    }
+
+    /// A retransmission was not needed: waits longer for late segments from now on.
+    pub(crate) fn on_spurious(&mut self) {
+        self.rack.has_seen_reordering = true;
+        self.rack.quarters = (self.rack.quarters + 1).min(REORDERING_QUARTERS_MAX);
+    }
+
+    /// The index of the segment that begins at `start`, or of the first behind it.
+    fn index_of(&self, start: u64) -> usize {
+        self.segments.partition_point(|segment| segment.start < start)
+    }
+
+    fn split(&mut self, index: usize, at: u64) {
+        let segment = &mut self.segments[index];
+        let rest = Segment { start: at, ..*segment };
+        segment.end = at;
+        self.sacked += usize::from(segment.is_sacked);
+        self.segments.insert(index + 1, rest);
+    }
+}
+
+impl Rack {
+    fn on_delivered(&mut self, segment: &Segment, since: u64) {
+        let newest = (self.sent_at.unwrap_or(Instant::from_micros(i64::MIN)), self.end);
+        if (segment.sent_at, segment.end) > newest {
+            self.sent_at = Some(segment.sent_at);
+            self.end = segment.end;
+            self.rtt = since;
+        }
+        self.highest = self.highest.max(segment.end);
+    }
+
+    /// How long to wait for segments that others have overtaken.
+    fn window(&self, srtt: u64, min_rtt: u64, is_loss_likely: bool) -> u64 {
+        if !self.has_seen_reordering && is_loss_likely {
+            return 0;
+        }
+        let share = min_rtt / 4 * u64::from(1 + self.quarters);
+        share.max(self.reordering * 9 / 8).min(srtt.max(min_rtt / 4))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> u64 = |ms| ms * 1000;
+
+    fn at(ms: i64) -> Instant {
+        Instant::from_millis(ms)
+    }
+
+    fn flight(segments: u64) -> Flight {
+        let mut flight = Flight::new(true);
+        for n in 0..segments {
+            flight.on_sent(n * 100, (n + 1) * 100, at(0));
+        }
+        flight
+    }
+
+    #[test]
+    fn three_segments_behind_a_gap_make_it_a_loss() {
+        let mut flight = flight(10);
+
+        for end in [200, 300] {
+            flight.on_ack(0, &[(100, end)], at(20), Some(MS(20)));
+            assert_eq!(flight.detect_losses(at(20), MS(20), MS(20), false), 0);
+        }
+        assert!(flight.reordering_due().is_some());
+        flight.on_ack(0, &[(100, 400)], at(20), Some(MS(20)));
+
+        assert_eq!(flight.detect_losses(at(20), MS(20), MS(20), false), 100);
+        assert_eq!(flight.first_lost(), Some((0, 100)));
+        assert_eq!((flight.pipe(), flight.lost()), (600, 100));
+    }
+
+    #[test]
+    fn late_segments_are_waited_for_once_there_was_reordering() {
+        let mut flight = flight(10);
+        flight.on_ack(0, &[(100, 200)], at(20), Some(MS(20)));
+        flight.on_ack(200, &[], at(24), Some(MS(20)));
+
+        flight.on_ack(200, &[(300, 700)], at(24), Some(MS(20)));
+
+        assert_eq!(flight.detect_losses(at(24), MS(20), MS(20), false), 0);
+        let due = flight.reordering_due().expect("the third segment is late");
+        assert!(due > at(24));
+        assert_eq!(flight.detect_losses(due, MS(20), MS(20), false), 100);
+    }
+
+    #[test]
+    fn a_block_in_the_middle_of_a_packet_splits_it() {
+        let mut flight = Flight::default();
+        flight.on_sent(0, 1000, at(0));
+
+        let delivery = flight.on_ack(0, &[(200, 500)], at(10), None);
+
+        assert_eq!(delivery.bytes, 300);
+        assert_eq!(flight.pipe(), 700);
+        assert_eq!(flight.detect_losses(at(11), MS(10), MS(10), true), 200);
+        assert_eq!(flight.first_lost(), Some((0, 200)));
+        flight.on_sent_again(0, 150, at(12));
+        assert_eq!(flight.first_lost(), Some((150, 200)));
+        flight.on_sent_again(150, 200, at(12));
+        assert_eq!(flight.first_lost(), None);
+        flight.on_ack(1000, &[], at(22), Some(MS(10)));
+        assert!(flight.is_empty());
+        assert_eq!((flight.pipe(), flight.lost(), flight.delivered()), (0, 0, 1000));
+    }
+
+    #[test]
+    fn what_a_peer_has_reneged_on_is_sent_again() {
+        let mut flight = flight(3);
+        flight.on_ack(0, &[(100, 300)], at(10), None);
+        flight.on_ack(100, &[(100, 300)], at(11), None);
+        assert_eq!(flight.pipe(), 0);
+
+        flight.mark_all_lost();
+
+        assert_eq!(flight.first_lost(), Some((100, 200)));
+        assert_eq!((flight.pipe(), flight.lost()), (0, 200));
+        flight.on_ack(300, &[], at(30), None);
+        assert_eq!((flight.pipe(), flight.lost()), (0, 0));
+    }
+
+    #[test]
+    fn a_probe_may_be_the_end_of_a_packet() {
+        let mut flight = Flight::new(false);
+        flight.on_sent(0, 1000, at(0));
+
+        flight.on_sent_again(900, 1000, at(30));
+        let delivery = flight.on_ack(900, &[], at(40), None);
+
+        assert_eq!((delivery.bytes, delivery.rtt), (900, Some((40_000, 40_000))));
+        assert_eq!(flight.last_outstanding(), Some((900, 1000)));
+    }
+
+    #[test]
+    fn single_bytes_split_segments_only_so_often() {
+        let mut flight = Flight::new(false);
+        for n in 0..8 {
+            flight.on_sent(n * 1460, (n + 1) * 1460, at(0));
+        }
+
+        for byte in (1..8 * 1460).step_by(2) {
+            flight.on_ack(0, &[(byte, byte + 1)], at(10), None);
+        }
+
+        assert!(flight.segments.len() <= SPLIT_SEGMENTS_MAX + 2, "{}", flight.segments.len());
+        flight.on_ack(8 * 1460, &[], at(20), None);
+        assert_eq!((flight.pipe(), flight.lost(), flight.delivered()), (0, 0, 8 * 1460));
+    }
+
+    #[test]
+    fn an_early_acknowledgement_is_for_the_first_transmission() {
+        let mut flight = flight(2);
+        flight.mark_all_lost();
+        flight.on_sent_again(0, 100, at(50));
+
+        let delivery = flight.on_ack(100, &[], at(55), Some(MS(20)));
+
+        assert_eq!(delivery.spurious, 1);
+        assert_eq!(delivery.rtt, None);
+    }
+
+    #[test]
+    fn a_rate_is_of_what_arrived_since_a_segment_left() {
+        let mut flight = flight(10);
+        flight.on_ack(500, &[], at(20), Some(MS(20)));
+        flight.on_sent(1000, 1100, at(20));
+
+        let delivery = flight.on_ack(1100, &[], at(40), Some(MS(20)));
+
+        assert_eq!(delivery.delivered_before, Some(500));
+        assert_eq!(delivery.rate, Some((600 * 1000 / 20, false)));
+    }
+}
