@@ -22,7 +22,7 @@ mod tests {
 
         for socket in 0..1000 {
             let id = slots.insert(socket);
-            assert!(ids.insert(id), "{id:?} came twice");
+            assert!(ids.insert(id), "{id:?} was assigned twice");
             assert_eq!(slots.remove(id), Some(socket));
             assert_eq!(slots.get(id), None);
         }

@@ -3,10 +3,10 @@
 //! # Where to start
 //!
 //! * [`Netstack`] is the stack; [`Netstack::poll_device_io`] and [`Netstack::poll_link`] drive it.
-//! * [`Channel`] sends it a [`Command`]; [`tcp`], [`udp`], [`icmp`], [`raw`] and [`control`] have them.
-//! * [`queue`] has what a socket and its handle share: [`queue::StreamQueue`] and its like.
-//! * [`Link`] carries frames, and [`device`] makes one of a device of smoltcp.
-//! * [`Config`] has the bounds, [`Counters`] and [`Snapshot`] show what goes on.
+//! * [`Channel`] sends it a [`Command`] of [`tcp`], [`udp`], [`icmp`], [`raw`] or [`control`].
+//! * [`queue`] has the queues between sockets and handles, such as [`queue::StreamQueue`].
+//! * [`Link`] carries frames, and [`device`] makes one of a smoltcp device.
+//! * [`Config`] has the limits; [`Counters`] and [`Snapshot`] show the state.
 #![deny(missing_docs)]
 
 mod binding;

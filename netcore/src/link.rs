@@ -11,7 +11,7 @@ use std::num::NonZeroU16;
 /// [`Bytes`], or with segmentation and checksum offloads, implements this trait and calls
 /// [`Netstack::poll_link`](crate::Netstack::poll_link).
 pub trait Link {
-    /// The place for one outgoing frame.
+    /// The slot for one outgoing frame.
     type Slot<'a>: Slot
     where
         Self: 'a;
@@ -32,7 +32,7 @@ pub trait Link {
     fn transmit(&mut self) -> Option<Self::Slot<'_>>;
 }
 
-/// The place for one outgoing frame.
+/// The slot for one outgoing frame.
 pub trait Slot {
     /// Sends one frame of `len` bytes, which `fill` writes. The buffer need not be zeroed.
     ///

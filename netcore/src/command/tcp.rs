@@ -254,7 +254,7 @@ pub enum Refusal {
     PortUnreachable,
     /// With "communication administratively prohibited" (RFC 1812 section 5.2.7.1, RFC 4443).
     Prohibited,
-    /// Without a reply: the peer retransmits, and that SYN is held anew.
+    /// Without a reply: the peer retransmits, and that SYN is held again.
     Silence,
 }
 

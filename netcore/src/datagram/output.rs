@@ -27,7 +27,7 @@ const QUANTUM_DATAGRAMS: usize = 64;
 
 impl DatagramLayer {
     /// Sends queued datagrams of a socket, up to its quantum.
-    pub(crate) fn serve_datagram<L: Link>(
+    pub(crate) fn serve<L: Link>(
         &mut self,
         cx: &mut Context,
         ip: &mut IpLayer,

@@ -25,7 +25,7 @@ pub(crate) struct DatagramSocket {
 /// The kind of a datagram socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Port 0 stands for every port without a socket of its own.
+    /// Port 0 means every port without a socket of its own.
     Udp {
         to: BoundTo,
         port: u16,

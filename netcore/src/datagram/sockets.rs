@@ -125,7 +125,7 @@ impl DatagramLayer {
     }
 
     /// Handles the events of a datagram socket's handle.
-    pub(crate) fn attend_datagram(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+    pub(crate) fn handle_events(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };

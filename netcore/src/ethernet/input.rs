@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::counters::DropReason;
 use crate::ethernet::arp::{self, Arp};
 use crate::ethernet::ndp::{self, Message};
-use crate::ethernet::neighbours::{Answer, REACHABLE_MILLIS};
+use crate::ethernet::neighbours::{Confirmation, REACHABLE_MILLIS};
 use crate::ethernet::{self, HEADER_BYTES, MacAddr};
 use crate::ip::addressing::NextHop;
 use crate::ip::layer::IpLayer;
@@ -74,7 +74,7 @@ impl IpLayer {
             self.defend(cx, sender, at, link);
             return Ok(());
         }
-        // An ARP probe has an unspecified sender (RFC 5227 section 2.1.1) and is answered too.
+        // An ARP probe has an unspecified sender (RFC 5227 section 2.1.1) and is answered as well.
         if !sender.is_unspecified() {
             self.check_neighbour(sender.into())?;
             self.learn_from_arp(cx, &arp, is_for_us, link);
@@ -95,16 +95,16 @@ impl IpLayer {
         link: &mut L,
     ) {
         let (sender, at) = (IpAddr::V4(arp.sender.0), arp.sender.1);
-        if !arp.is_request && is_for_us && self.outgoing.neighbours.is_asked(sender) {
-            let answer = Answer {
+        if !arp.is_request && is_for_us && self.outgoing.neighbours.is_pending(sender) {
+            let answer = Confirmation {
                 at: Some(at),
                 is_solicited: true,
                 is_override: true,
                 reachable_for: self.reachable_for(cx),
             };
-            self.neighbour_answered(cx, sender, answer, link);
+            self.on_advertisement(cx, sender, answer, link);
         } else {
-            self.neighbour_heard(sender, at, arp.is_request && is_for_us, link);
+            self.on_unsolicited(sender, at, arp.is_request && is_for_us, link);
         }
     }
 
@@ -153,7 +153,8 @@ impl IpLayer {
                     return Err(DropReason::Malformed);
                 }
                 let reachable_for = self.reachable_for(cx);
-                let answer = Answer { at: target_link, is_solicited, is_override, reachable_for };
+                let answer =
+                    Confirmation { at: target_link, is_solicited, is_override, reachable_for };
                 self.receive_advertisement(cx, target, answer, link)
             }
         }
@@ -197,7 +198,7 @@ impl IpLayer {
         if !self.is_neighbour_link(at) {
             return Err(DropReason::MartianSource);
         }
-        self.neighbour_heard(source.into(), at, true, link);
+        self.on_unsolicited(source.into(), at, true, link);
         // A unicast reply, not a queued packet: a solicitation must not trigger one in return.
         self.send_ipv6(at, &packet, link);
         Ok(())
@@ -208,7 +209,7 @@ impl IpLayer {
         &mut self,
         cx: &mut Context,
         target: Ipv6Addr,
-        answer: Answer,
+        answer: Confirmation,
         link: &mut L,
     ) -> Result<(), DropReason> {
         if answer.at.is_some_and(|at| !self.is_neighbour_link(at)) {
@@ -223,33 +224,33 @@ impl IpLayer {
             tracing::debug!(address = %target, by = ?answer.at, "another node claims an address of this stack");
             return Ok(());
         }
-        self.neighbour_answered(cx, target.into(), answer, link);
+        self.on_advertisement(cx, target.into(), answer, link);
         Ok(())
     }
 
     /// Updates the neighbour cache from an unsolicited message.
-    fn neighbour_heard<L: Link>(
+    fn on_unsolicited<L: Link>(
         &mut self,
         address: IpAddr,
         at: MacAddr,
         may_add: bool,
         link: &mut L,
     ) {
-        let (waiting, lost) = self.outgoing.neighbours.hear(address, at, may_add);
+        let (waiting, lost) = self.outgoing.neighbours.on_unsolicited(address, at, may_add);
         for _ in 0..lost {
             self.outgoing.counters.drop(DropReason::NeighbourUnknown);
         }
         Output { link, state: &mut self.outgoing }.release(address, waiting);
     }
 
-    fn neighbour_answered<L: Link>(
+    fn on_advertisement<L: Link>(
         &mut self,
         cx: &mut Context,
         address: IpAddr,
-        answer: Answer,
+        answer: Confirmation,
         link: &mut L,
     ) {
-        let waiting = self.outgoing.neighbours.answered(address, answer, cx.now);
+        let waiting = self.outgoing.neighbours.on_advertisement(address, answer, cx.now);
         Output { link, state: &mut self.outgoing }.release(address, waiting);
     }
 

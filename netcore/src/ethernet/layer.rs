@@ -127,7 +127,7 @@ impl IpLayer {
             }
             cx.at_work.part = Some(Part::Neighbours);
             if let Some(step) = self.dad.pop(cx.now) {
-                self.take_step(step, link);
+                self.run_dad_step(step, link);
             } else if let Some(due) = self.outgoing.neighbours.pop(cx.now) {
                 #[cfg(test)]
                 cx.spring("neighbours");
@@ -138,7 +138,7 @@ impl IpLayer {
         true
     }
 
-    fn take_step<L: Link>(&mut self, step: Step, link: &mut L) {
+    fn run_dad_step<L: Link>(&mut self, step: Step, link: &mut L) {
         match step {
             Step::Probe(address) => {
                 let group = ndp::solicited_node(address);
@@ -174,7 +174,7 @@ impl IpLayer {
 
     fn handle_due_neighbour<L: Link>(&mut self, due: Due, link: &mut L) {
         match due {
-            Due::Ask { address, at, for_packet } => {
+            Due::Solicit { address, at, for_packet } => {
                 // The source of the waiting packet is preferred: the neighbour will see it anyhow
                 // (RFC 4861 section 7.2.2).
                 let header = for_packet.and_then(|packet| crate::ip::parse(&packet).ok());
@@ -182,21 +182,21 @@ impl IpLayer {
                     .map(|header| header.source)
                     .filter(|source| self.addressing.is_answered_for(*source))
                     .or_else(|| self.addressing.source_for(address).ok());
-                self.ask(address, at, source, link);
+                self.solicit(address, at, source, link);
             }
-            Due::GivenUp(waiting) => {
+            Due::Unresolved(waiting) => {
                 for waiting in waiting {
                     self.outgoing.counters.drop(DropReason::NeighbourUnknown);
                     let report = IcmpReport::of_own(&waiting.packet, Error::HostUnreachable);
                     report.into_iter().for_each(|report| self.report(IpEvent::Error(report)));
                 }
             }
-            Due::Forgotten => {}
+            Due::Removed => {}
         }
     }
 
     /// Solicits a neighbour: by broadcast or multicast, or by unicast at the cached address `at`.
-    pub(super) fn ask<L: Link>(
+    pub(super) fn solicit<L: Link>(
         &mut self,
         address: IpAddr,
         at: Option<MacAddr>,

@@ -156,9 +156,9 @@ mod tests {
 
     #[test]
     fn messages_round_trip() {
-        let ask = solicitation(Some(OWN), solicited_node(OTHER), OTHER, LINK);
+        let packet = solicitation(Some(OWN), solicited_node(OTHER), OTHER, LINK);
         assert_eq!(
-            parse(icmp(&ask)),
+            parse(icmp(&packet)),
             Some(Message::Solicitation { target: OTHER, source_link: Some(LINK) })
         );
 

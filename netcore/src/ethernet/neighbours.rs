@@ -35,14 +35,14 @@ struct Neighbour {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Address resolution is in progress; `asked` solicitations were sent.
-    Incomplete { asked: u8 },
+    /// Address resolution is in progress, with the number of solicitations sent.
+    Incomplete { solicitations: u8 },
     /// Confirmed reachable until `until`.
     Reachable { at: MacAddr, until: Instant },
     /// Reachability is unconfirmed.
     Stale { at: MacAddr },
-    /// Sent to while stale; `asked` unicast solicitations were sent.
-    Probe { at: MacAddr, asked: u8 },
+    /// Sent to while stale; with the number of unicast solicitations sent.
+    Probe { at: MacAddr, solicitations: u8 },
 }
 
 /// A packet that waits for a hardware address.
@@ -56,7 +56,7 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 pub(crate) enum Due {
     /// A solicitation is due.
-    Ask {
+    Solicit {
         address: IpAddr,
         /// Its cached address, for a unicast; `None` for a broadcast or multicast.
         at: Option<MacAddr>,
@@ -64,14 +64,14 @@ pub(crate) enum Due {
         for_packet: Option<Bytes>,
     },
     /// Address resolution failed; these packets are not sent.
-    GivenUp(VecDeque<Waiting>),
+    Unresolved(VecDeque<Waiting>),
     /// The neighbour became unreachable; its entry is removed.
-    Forgotten,
+    Removed,
 }
 
 /// A reply to a solicitation, or an advertisement.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Answer {
+pub(crate) struct Confirmation {
     /// The hardware address, if the message has one.
     pub(crate) at: Option<MacAddr>,
     /// The solicited flag, which confirms reachability.
@@ -109,7 +109,7 @@ impl Neighbours {
             State::Reachable { at, until } if until > now => Some(at),
             State::Probe { at, .. } => Some(at),
             State::Reachable { at, .. } | State::Stale { at } => {
-                neighbour.state = State::Probe { at, asked: 0 };
+                neighbour.state = State::Probe { at, solicitations: 0 };
                 set_due(&mut self.due, address, neighbour, Some(now));
                 Some(at)
             }
@@ -122,7 +122,7 @@ impl Neighbours {
     pub(crate) fn wait(&mut self, address: IpAddr, packet: Waiting, now: Instant) -> usize {
         let mut lost = 0;
         if self.entries.peek(&address).is_none() {
-            lost += self.insert(address, State::Incomplete { asked: 0 });
+            lost += self.insert(address, State::Incomplete { solicitations: 0 });
         }
         let Some(neighbour) = self.entries.get_mut(&address) else { return lost };
         if neighbour.due.is_none() {
@@ -142,7 +142,7 @@ impl Neighbours {
 
     /// Updates a neighbour from an unsolicited message; returns the packets that waited for it and
     /// the number of packets lost by eviction. Adds an unknown neighbour only with `may_add`.
-    pub(crate) fn hear(
+    pub(crate) fn on_unsolicited(
         &mut self,
         address: IpAddr,
         at: MacAddr,
@@ -167,10 +167,10 @@ impl Neighbours {
 
     /// Updates a neighbour from an advertisement (RFC 4861 section 7.2.5); returns the packets that
     /// waited for it. Ignores unknown neighbours, which were not solicited.
-    pub(crate) fn answered(
+    pub(crate) fn on_advertisement(
         &mut self,
         address: IpAddr,
-        answer: Answer,
+        answer: Confirmation,
         now: Instant,
     ) -> VecDeque<Waiting> {
         let Some(neighbour) = self.entries.peek_mut(&address) else {
@@ -202,7 +202,7 @@ impl Neighbours {
     }
 
     /// Whether a solicitation of this neighbour is outstanding.
-    pub(crate) fn is_asked(&self, address: IpAddr) -> bool {
+    pub(crate) fn is_pending(&self, address: IpAddr) -> bool {
         self.entries.peek(&address).is_some_and(|neighbour| neighbour.due.is_some())
     }
 
@@ -227,28 +227,28 @@ impl Neighbours {
         let Some(neighbour) = self.entries.peek_mut(&address) else {
             debug_assert!(false, "a due neighbour has an entry");
             self.due.remove(&(at, address));
-            return Some(Due::Forgotten);
+            return Some(Due::Removed);
         };
-        let (asked, at) = match &mut neighbour.state {
-            State::Incomplete { asked } => (asked, None),
-            State::Probe { at, asked } => (asked, Some(*at)),
+        let (solicitations, at) = match &mut neighbour.state {
+            State::Incomplete { solicitations } => (solicitations, None),
+            State::Probe { at, solicitations } => (solicitations, Some(*at)),
             State::Reachable { .. } | State::Stale { .. } => {
                 debug_assert!(false, "only incomplete neighbours and probes are due");
                 set_due(&mut self.due, address, neighbour, None);
-                return Some(Due::Forgotten);
+                return Some(Due::Removed);
             }
         };
-        if *asked < SOLICITATIONS_MAX {
-            *asked += 1;
+        if *solicitations < SOLICITATIONS_MAX {
+            *solicitations += 1;
             set_due(&mut self.due, address, neighbour, Some(now + RETRANS_TIMER));
             let for_packet = neighbour.waiting.front().map(|waiting| waiting.packet.clone());
-            return Some(Due::Ask { address, at, for_packet });
+            return Some(Due::Solicit { address, at, for_packet });
         }
         set_due(&mut self.due, address, neighbour, None);
         let waiting = self.entries.pop(&address).map(|neighbour| neighbour.waiting);
         Some(match waiting {
-            Some(waiting) if !waiting.is_empty() => Due::GivenUp(waiting),
-            _ => Due::Forgotten,
+            Some(waiting) if !waiting.is_empty() => Due::Unresolved(waiting),
+            _ => Due::Removed,
         })
     }
 
@@ -350,8 +350,8 @@ mod tests {
         Waiting { packet: vec![7; len].into(), offload: Offload::default() }
     }
 
-    fn answer(at: Option<MacAddr>, is_solicited: bool, is_override: bool) -> Answer {
-        Answer { at, is_solicited, is_override, reachable_for: Duration::from_secs(30) }
+    fn answer(at: Option<MacAddr>, is_solicited: bool, is_override: bool) -> Confirmation {
+        Confirmation { at, is_solicited, is_override, reachable_for: Duration::from_secs(30) }
     }
 
     fn state(table: &Neighbours, address: IpAddr, now: Instant) -> Option<&'static str> {
@@ -368,11 +368,11 @@ mod tests {
         for second in 0..3 {
             assert!(matches!(
                 table.pop(at(second * 1000)),
-                Some(Due::Ask { at: None, for_packet: Some(_), .. })
+                Some(Due::Solicit { at: None, for_packet: Some(_), .. })
             ));
             assert!(table.pop(at(second * 1000 + 999)).is_none());
         }
-        let Some(Due::GivenUp(waiting)) = table.pop(at(3000)) else { panic!("given up") };
+        let Some(Due::Unresolved(waiting)) = table.pop(at(3000)) else { panic!("given up") };
 
         assert_eq!(waiting.len(), 2);
         assert_eq!((table.entries.len(), table.next()), (0, None));
@@ -384,7 +384,7 @@ mod tests {
         table.wait(ip(1), packet(1), at(0));
         table.wait(ip(1), packet(2), at(0));
 
-        let waiting = table.answered(ip(1), answer(Some(A), true, true), at(10));
+        let waiting = table.on_advertisement(ip(1), answer(Some(A), true, true), at(10));
 
         assert_eq!(waiting.iter().map(|w| w.packet.len()).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(table.resolve(ip(1), at(10)), Some(A));
@@ -395,17 +395,17 @@ mod tests {
     fn stale_neighbour_is_used_and_probed_then_removed_if_silent() {
         let mut table = neighbours(10, 10_000);
         table.wait(ip(1), packet(1), at(0));
-        table.answered(ip(1), answer(Some(A), true, true), at(0));
+        table.on_advertisement(ip(1), answer(Some(A), true, true), at(0));
         assert_eq!(table.resolve(ip(1), at(29_999)), Some(A));
         assert_eq!(table.next(), None);
 
         assert_eq!(table.resolve(ip(1), at(30_000)), Some(A));
 
         for second in 30..33 {
-            assert!(matches!(table.pop(at(second * 1000)), Some(Due::Ask { at: Some(A), .. })));
+            assert!(matches!(table.pop(at(second * 1000)), Some(Due::Solicit { at: Some(A), .. })));
             assert_eq!(table.resolve(ip(1), at(second * 1000)), Some(A), "used meanwhile");
         }
-        assert!(matches!(table.pop(at(33_000)), Some(Due::Forgotten)));
+        assert!(matches!(table.pop(at(33_000)), Some(Due::Removed)));
         assert_eq!(table.resolve(ip(1), at(33_000)), None);
     }
 
@@ -413,8 +413,8 @@ mod tests {
     fn unsolicited_messages_add_no_entry() {
         let mut table = neighbours(10, 10_000);
 
-        table.answered(ip(1), answer(Some(A), true, true), at(0));
-        table.hear(ip(2), A, false);
+        table.on_advertisement(ip(1), answer(Some(A), true, true), at(0));
+        table.on_unsolicited(ip(2), A, false);
 
         assert_eq!(table.entries.len(), 0);
     }
@@ -438,11 +438,11 @@ mod tests {
         ];
         for ((is_reachable, link, is_solicited, is_override), expected) in cases {
             let mut table = neighbours(10, 10_000);
-            table.hear(ip(1), A, true);
+            table.on_unsolicited(ip(1), A, true);
             if is_reachable {
-                table.answered(ip(1), answer(Some(A), true, true), at(0));
+                table.on_advertisement(ip(1), answer(Some(A), true, true), at(0));
             }
-            table.answered(ip(1), answer(link, is_solicited, is_override), at(0));
+            table.on_advertisement(ip(1), answer(link, is_solicited, is_override), at(0));
 
             let found = table.iter(at(0)).next().map(|(_, at, state)| (at, state));
             let case = (is_reachable, link, is_solicited, is_override);
@@ -457,7 +457,7 @@ mod tests {
         assert_eq!(lost, [0, 0, 0, 1, 1]);
 
         assert_eq!(table.wait(ip(1), packet(60_000), at(0)), 3, "one packet always fits");
-        let waiting = table.answered(ip(1), answer(Some(A), true, true), at(0));
+        let waiting = table.on_advertisement(ip(1), answer(Some(A), true, true), at(0));
         assert_eq!(waiting.len(), 1);
     }
 
@@ -465,7 +465,7 @@ mod tests {
     fn least_recently_used_neighbour_is_evicted() {
         let mut table = neighbours(3, 10_000);
         for last in 1..=3 {
-            table.hear(ip(last), A, true);
+            table.on_unsolicited(ip(last), A, true);
             table.resolve(ip(last), at(0));
         }
         table.resolve(ip(1), at(1));
@@ -482,12 +482,12 @@ mod tests {
     fn neighbours_that_only_asked_are_evicted_first() {
         let mut table = neighbours(3, 10_000);
         for last in 1..=2 {
-            table.hear(ip(last), A, true);
+            table.on_unsolicited(ip(last), A, true);
             table.resolve(ip(last), at(0));
         }
 
         for last in 3..=200 {
-            table.hear(ip(last), B, true);
+            table.on_unsolicited(ip(last), B, true);
         }
 
         assert_eq!(table.entries.len(), 3);
@@ -497,12 +497,12 @@ mod tests {
     #[test]
     fn moved_neighbour_is_probed_at_its_new_address() {
         let mut table = neighbours(10, 10_000);
-        table.hear(ip(1), A, true);
-        table.answered(ip(1), answer(Some(A), true, true), at(0));
+        table.on_unsolicited(ip(1), A, true);
+        table.on_advertisement(ip(1), answer(Some(A), true, true), at(0));
 
-        table.hear(ip(1), B, false);
+        table.on_unsolicited(ip(1), B, false);
 
         assert_eq!(table.resolve(ip(1), at(1)), Some(B));
-        assert!(matches!(table.pop(at(1)), Some(Due::Ask { at: Some(B), .. })));
+        assert!(matches!(table.pop(at(1)), Some(Due::Solicit { at: Some(B), .. })));
     }
 }

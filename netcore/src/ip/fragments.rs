@@ -29,7 +29,7 @@ pub(crate) struct Reassembly {
 struct Key {
     source: IpAddr,
     destination: IpAddr,
-    /// IPv4 only: over IPv6 it stands in the first fragment alone.
+    /// IPv4 only: over IPv6 it is in the first fragment alone.
     protocol: Option<u8>,
     ident: u32,
 }

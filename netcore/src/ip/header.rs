@@ -111,8 +111,8 @@ fn parse_v6(bytes: &[u8]) -> Result<IpHeader, DropReason> {
                 check_options(extension.payload())?;
                 8 * (usize::from(extension.header_len()) + 1)
             }
-            // A routing header with segments left asks to be forwarded, which hosts do not do
-            // (RFC 5095 for type 0).
+            // A routing header with segments left requests forwarding, which hosts do not do (RFC
+            // 5095 for type 0).
             IpProtocol::Ipv6Route => {
                 let extension = extension_header(rest)?;
                 if extension.payload().get(1).is_none_or(|segments_left| *segments_left != 0) {

@@ -51,10 +51,10 @@ fn event_is_taken_exactly_once() {
             thread::spawn(move || bell.ring(event))
         });
 
-        let during = core.attend(&bell);
+        let during = core.take_events(&bell);
 
         ringing.into_iter().for_each(|ringing| ringing.join().expect("no panic"));
-        let after = core.attend(&bell);
+        let after = core.take_events(&bell);
         for event in [Events::SEND, Events::CLOSE] {
             let times = [during, after].into_iter().flatten().filter(|seen| seen.contains(event));
             assert_eq!(times.count(), 1, "{during:?}, then {after:?}");

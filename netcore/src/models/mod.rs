@@ -61,7 +61,7 @@ impl Core {
     }
 
     /// The events that the stack would take now; `None` without a ring.
-    fn attend(&self, bell: &Bell) -> Option<Events> {
+    fn take_events(&self, bell: &Bell) -> Option<Events> {
         let mut rung = Vec::new();
         self.doorbell.take_ready(&mut rung);
         assert!(rung.len() <= 1, "a socket is in the list at most once");

@@ -26,7 +26,7 @@ fn stack_sees_the_room_or_the_reader_rings() {
         let room = queue.recv_room();
 
         reading.join().expect("no panic");
-        let rung = core.attend(queue.bell());
+        let rung = core.take_events(queue.bell());
         let is_rung = rung.is_some_and(|events| events.contains(Events::RECV_ROOM));
         assert!(is_rung == (room == 0), "{room} bytes of room, rung for {rung:?}");
     });
@@ -59,7 +59,7 @@ fn stalled_stream_continues_until_all_is_read() {
             if left.is_empty() {
                 break;
             }
-            while room == 0 && core.attend(queue.bell()).is_none() {
+            while room == 0 && core.take_events(queue.bell()).is_none() {
                 thread::yield_now();
             }
         }
@@ -88,7 +88,7 @@ fn closed_against_written(len: usize) {
         let mut taken = 0;
         let mut is_finished = false;
         let mut serve = || {
-            if core.attend(queue.bell()).is_none() {
+            if core.take_events(queue.bell()).is_none() {
                 return false;
             }
             while let Some(chunk) = queue.take_to_send(usize::MAX, &mut Vec::new()) {

@@ -133,7 +133,7 @@ impl ByteQueue {
         self.chunks.push_back(Chunk { bytes, held });
     }
 
-    /// Makes what the tail holds a chunk. Its spare room stays usable.
+    /// Turns the content of the tail into a chunk. Its spare capacity stays usable.
     fn seal_tail(&mut self) {
         if !self.tail.is_empty() {
             let bytes = self.tail.split().freeze();
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_counts_until_its_last_byte_is_read() {
+    fn buffer_counts_until_its_last_byte_is_read() {
         let mut queue = ByteQueue::default();
         queue.push_kept(Bytes::from(vec![1; 40_000]), 65_536);
         queue.push_slice(&[2; 10]);

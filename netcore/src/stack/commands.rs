@@ -16,7 +16,7 @@ impl Netstack {
         tracing::trace!(?handle, ?command, "command");
         if handle.is_none() {
             // Handles dropped before the command was sent no longer hold their address.
-            self.attend();
+            self.handle_events();
         }
         let outcome = match command {
             Command::Control(command) => self.control(command),

@@ -25,7 +25,7 @@ impl Netstack {
     /// are [`IpConfig::addresses_max`](crate::IpConfig::addresses_max) already.
     pub fn add_address(&mut self, address: IpNet) -> Result<(), Error> {
         let done = self.ip.add_address(&self.cx, address);
-        self.settle();
+        self.handle_ip_events();
         done
     }
 
@@ -40,7 +40,7 @@ impl Netstack {
     /// [`Error::AddressNotAvailable`] if the stack does not have it.
     pub fn remove_address(&mut self, address: IpAddr) -> Result<(), Error> {
         let done = self.ip.forget_address(address);
-        self.settle();
+        self.handle_ip_events();
         done
     }
 
@@ -87,7 +87,7 @@ impl Netstack {
         insert: fn(&mut Addressing, Route) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let done = self.ip.insert_route(&self.cx.config, route, insert);
-        self.settle();
+        self.handle_ip_events();
         done
     }
 
@@ -108,7 +108,7 @@ impl Netstack {
     /// [`Error::NetworkUnreachable`] if there is no such route.
     pub fn remove_route(&mut self, destination: IpNet) -> Result<(), Error> {
         let done = self.ip.remove_route(destination);
-        self.settle();
+        self.handle_ip_events();
         done
     }
 
@@ -117,7 +117,7 @@ impl Netstack {
     /// peer. Initially up.
     pub fn set_link_up(&mut self, is_up: bool) {
         self.ip.set_link_up(&self.cx, is_up);
-        self.settle();
+        self.handle_ip_events();
     }
 
     /// Sets the MTU, in bytes; `None` uses the device's. An IPv6 address added later raises a
@@ -219,7 +219,7 @@ impl Netstack {
     /// [`Error::AddressNotAvailable`] if it is not a unicast address.
     pub fn set_hardware_address(&mut self, address: MacAddr) -> Result<(), Error> {
         let done = self.ip.set_hardware_address(address);
-        self.settle();
+        self.handle_ip_events();
         done
     }
 }

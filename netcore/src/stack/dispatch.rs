@@ -135,7 +135,7 @@ impl Netstack {
 
     /// Passes the events of IP to the layers above.
     #[inline]
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn handle_ip_events(&mut self) {
         while let Some(event) = self.ip.next_event() {
             self.handle(event);
         }

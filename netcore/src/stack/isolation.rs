@@ -312,7 +312,7 @@ mod tests {
         struct Panics;
         impl Wake for Panics {
             fn wake(self: Arc<Self>) {
-                panic!("as the test wants");
+                panic!("panic of a test");
             }
         }
         struct Counts(std::sync::atomic::AtomicUsize);

@@ -87,7 +87,7 @@ impl Netstack {
 
     /// Executes all commands queued in the channel.
     ///
-    /// A poll is due afterwards if [`poll_at`](Self::poll_at) says so.
+    /// [`poll_at`](Self::poll_at) afterwards returns whether a poll is due.
     pub fn process_cmds(&mut self) {
         for _ in 0..self.requests.len() {
             let Ok(request) = self.requests.try_recv() else {
@@ -96,13 +96,13 @@ impl Netstack {
             self.step(|stack| stack.execute(request));
         }
         self.step(|stack| {
-            stack.attend();
+            stack.handle_events();
         });
     }
 
     /// Executes one command.
     ///
-    /// A poll is due afterwards if [`poll_at`](Self::poll_at) says so.
+    /// [`poll_at`](Self::poll_at) afterwards returns whether a poll is due.
     pub fn process_one_cmd(&mut self, cmd: Request) {
         self.step(|stack| stack.execute(cmd));
     }
@@ -110,8 +110,7 @@ impl Netstack {
     /// Blocks the calling thread until there is a command, for at most `timeout`; returns `None` at
     /// the timeout.
     ///
-    /// A read, write or close of a handle counts as a command too, and comes as one that does
-    /// nothing but arrive.
+    /// A read, write or close of a handle ends the wait too, with a command without effect.
     pub fn wait_for_cmd_blocking(&mut self, timeout: Option<Duration>) -> Option<Request> {
         if !self.cx.doorbell.fall_asleep() {
             return Some(Request::wake());
@@ -127,8 +126,7 @@ impl Netstack {
     /// Waits until there is a command. Does not borrow the stack, so that it can be polled beside
     /// other futures.
     ///
-    /// A read, write or close of a handle counts as a command too, and comes as one that does
-    /// nothing but arrive.
+    /// A read, write or close of a handle ends the wait too, with a command without effect.
     ///
     /// # Cancel safety
     ///
@@ -197,16 +195,16 @@ impl Netstack {
         self.ip.set_carrier(&self.cx, link.has_carrier());
         self.ip.outgoing.link_is_full = false;
         self.ip.update_link(&self.cx);
-        self.settle();
-        let mut worked = self.attend();
+        self.handle_ip_events();
+        let mut worked = self.handle_events();
         Output { link, state: &mut self.ip.outgoing }.flush_replies();
         worked |= self.receive_frames(link);
-        self.settle();
+        self.handle_ip_events();
         worked |= self.expire(link);
         worked |= self.serve(link);
         if self.ip.is_on_ethernet_link() {
             worked |= self.ip.poll_ethernet(&mut self.cx, link);
-            self.settle();
+            self.handle_ip_events();
         }
         worked
     }
@@ -276,7 +274,7 @@ impl Netstack {
     }
 
     /// Handles the events of sockets, and undoes the commands of undelivered answers.
-    fn attend(&mut self) -> bool {
+    fn handle_events(&mut self) -> bool {
         // Before the list of ready sockets is taken: undoing rings.
         for undelivered in self.cx.doorbell.take_undelivered() {
             self.take_back(undelivered);
@@ -288,7 +286,7 @@ impl Netstack {
         let worked = !self.rung.is_empty();
         while let Some(id) = self.rung.pop() {
             self.cx.at_work.socket = Some(id);
-            self.transports.attend(&mut self.cx, &mut self.ip, id);
+            self.transports.handle_events(&mut self.cx, &mut self.ip, id);
         }
         self.cx.at_work.socket = None;
         worked

@@ -112,10 +112,10 @@ impl Transports {
     }
 
     /// Handles the events of a socket's handle.
-    pub(crate) fn attend(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+    pub(crate) fn handle_events(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
         match cx.sockets.transport(id) {
             Some(Transport::Tcp) => self.tcp.attend(cx, ip, id),
-            Some(Transport::Datagram) => self.datagrams.attend_datagram(cx, ip, id),
+            Some(Transport::Datagram) => self.datagrams.handle_events(cx, ip, id),
             #[cfg(feature = "udp-lite")]
             Some(Transport::UdpLite) => {}
             None => {}
@@ -132,7 +132,7 @@ impl Transports {
     ) -> bool {
         match transport {
             Transport::Tcp => self.tcp.serve(cx, ip, id, link),
-            Transport::Datagram => self.datagrams.serve_datagram(cx, ip, id, link),
+            Transport::Datagram => self.datagrams.serve(cx, ip, id, link),
             #[cfg(feature = "udp-lite")]
             Transport::UdpLite => self.udp_lite.serve(cx, ip, id, link),
         }
