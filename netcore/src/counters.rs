@@ -37,8 +37,8 @@ pub struct Counters {
     pub address_conflicts: u64,
     /// Addresses removed by duplicate address detection (RFC 4862 section 5.4.5).
     pub duplicate_addresses: u64,
-    /// Times that a connection's engine asked to be polled and did nothing. Each puts the connection
-    /// off for 10 ms, and is a bug.
+    /// Times that a connection's engine asked to be polled and did nothing. Each puts the
+    /// connection off for 10 ms, and is a bug.
     pub no_progress: u64,
     /// Caught panics. Each has ended a packet, a command or a connection, and is a bug.
     pub panics_caught: u64,

@@ -23,8 +23,8 @@ pub struct IpConfig {
     /// ICMP errors sent per second, and in a burst after a pause (RFC 4443 section 2.4(f); Linux:
     /// `icmp_msgs_per_sec`).
     pub icmp_errors_per_second: u32,
-    /// Bytes of packets in reassembly; a new one evicts the oldest. Counts memory: payload, about 60
-    /// bytes for each fragment and about 550 for each packet.
+    /// Bytes of packets in reassembly; a new one evicts the oldest. Counts memory: payload, about
+    /// 60 bytes for each fragment and about 550 for each packet.
     pub fragments_bytes_max: usize,
     /// Reassembly timeout (RFC 8200 section 4.5: 60 s).
     pub fragment_timeout: Duration,

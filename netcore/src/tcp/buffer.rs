@@ -31,7 +31,7 @@ struct Class {
     warm: Vec<Lease>,
     /// Buffers whose pages were given back.
     cold: Vec<Lease>,
-    /// What is left of the newest map.
+    /// The rest of the newest map.
     rest: Option<Lease>,
 }
 
@@ -134,8 +134,8 @@ impl Lease {
         }
     }
 
-    /// Gives the pages back to the system; they read as zero afterwards. Nobody may count on what
-    /// was in them.
+    /// Gives the pages back to the system; they read as zero afterwards. Their contents are
+    /// lost.
     fn forget_contents(&self) {
         self.region.forget(self.offset, self.len);
     }
@@ -174,8 +174,8 @@ impl Region {
 
     fn forget(&self, offset: usize, len: usize) {
         #[cfg(target_os = "linux")]
-        // SAFETY: the range belongs to a lease whose contents nobody uses now and nobody counts
-        // on, so zeroing its pages changes nothing that anybody reads.
+        // SAFETY: the range belongs to a lease whose contents are unused and
+        // expendable, so zeroing its pages changes nothing that anybody reads.
         unsafe {
             // Failing costs memory, not correctness.
             let _ =
@@ -200,7 +200,7 @@ impl Region {
     }
 
     fn forget(&self, offset: usize, len: usize) {
-        // SAFETY: inside the region, and nobody uses the range now.
+        // SAFETY: inside the region, and the range is not in use.
         unsafe { std::ptr::write_bytes(self.base.add(offset).as_ptr(), 0, len) }
     }
 }
@@ -231,7 +231,7 @@ impl SoloSocket {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::QuotaExceeded`] at the arena's bound; what the system says if it has no
+    /// [`io::ErrorKind::QuotaExceeded`] at the arena's bound; the system's error if it has no
     /// address space left.
     pub(crate) fn new(arena: &mut Arena, recv_bytes: usize, send_bytes: usize) -> io::Result<Self> {
         let mut recv = arena.lease(recv_bytes)?;
@@ -274,7 +274,7 @@ impl SoloSocket {
     /// Gives the pages behind both buffers back to the system, while the socket goes on. There
     /// must be nothing in them: no byte to be read, none behind a gap, none to be acknowledged.
     pub(crate) fn forget_contents(&mut self) {
-        // smoltcp keeps the slices, and nobody else can use them during this call. That bytes of
+        // smoltcp keeps the slices, and nothing else uses them during this call. That bytes of
         // theirs become zero is no more to them than if smoltcp had written these itself: any byte
         // of its buffers is written before it is read again. Miri would want smoltcp to do it.
         #[cfg(not(miri))]
@@ -349,7 +349,7 @@ mod tests {
             unsafe { lease.region.base.add(lease.offset) }
         };
         for lease in [&solo.recv, &solo.send] {
-            // SAFETY: nobody else writes there now, and the region is there.
+            // SAFETY: nothing else writes there now, and the region is there.
             unsafe { start(lease).write(7) };
         }
 

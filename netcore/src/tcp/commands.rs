@@ -14,7 +14,7 @@ use crate::tcp::layer::TcpLayer;
 use crate::tcp::sockets::TcpSocket;
 
 impl TcpLayer {
-    /// Hands an answer over. If nobody waits for it, what it is about is undone.
+    /// Delivers an answer. If its requester has gone, the effect of the command is undone.
     pub(crate) fn reply(
         &mut self,
         cx: &mut Context,
@@ -28,7 +28,7 @@ impl TcpLayer {
         }
     }
 
-    /// Undoes what an answer is about that nobody received.
+    /// Undoes a command whose answer was not received.
     pub(crate) fn take_back(
         &mut self,
         cx: &mut Context,
@@ -159,8 +159,8 @@ impl TcpLayer {
         }
     }
 
-    /// Keeps a command until its connection can answer. One that nobody waits for is done with, and
-    /// one that is too many is refused.
+    /// Parks a command until its connection can answer. One whose requester has gone is dropped,
+    /// and one that is too many is refused.
     fn park(
         &mut self,
         cx: &Context,
@@ -248,7 +248,7 @@ enum Found {
 /// Ends the commands that waited for a connection that is gone.
 pub(crate) fn finish_parked(stream: &Arc<StreamQueue>, parked: Parked) {
     for (max_len, responder) in parked.recv {
-        // Bytes that nobody receives go with the connection.
+        // Bytes without a requester are dropped with the connection.
         let _ = responder.answer(try_receive(stream, max_len));
     }
     for (mut buf, responder) in parked.send {

@@ -79,7 +79,7 @@ impl TcpLayer {
         if is_wanted {
             cx.mark(id);
         } else {
-            // Whoever asked has given up in the meantime, and will not ring.
+            // The requester has gone in the meantime, and will not ring.
             self.remove_connection(cx, ip, id, End::Failed(Error::Aborted));
         }
         Ok(())

@@ -37,7 +37,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Duration;
 
-/// A TCP connection, from its first SYN until its ends may be used again.
+/// A TCP connection, from its first SYN up to TIME-WAIT.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) solo: SoloSocket,
@@ -47,7 +47,7 @@ pub(crate) struct Connection {
     pub(crate) armed: Armed,
     /// Which of its timers it was armed for.
     pub(crate) timer: Option<Timer>,
-    /// The handle is gone: nobody will read.
+    /// The handle is gone: received data has no reader.
     pub(crate) is_orphan: bool,
     /// A panic has left its socket in any state whatever: it must not be used any more.
     pub(crate) is_broken: bool,
@@ -64,11 +64,11 @@ pub(crate) struct Connection {
     is_blocked: bool,
     nodelay: bool,
     pub(crate) congestion_control: CongestionControl,
-    /// Why it ended, if it was not by closing.
+    /// Why it failed, if it did.
     pub(crate) failure: Option<Error>,
     /// The options until the handle has them.
     options: Option<Box<Options>>,
-    /// When the stack gives it up, whatever smoltcp thinks.
+    /// When the stack gives it up.
     expires: Option<Instant>,
     /// When the peer was last heard, or was first sent something that it should answer.
     last_heard: Instant,
@@ -87,18 +87,18 @@ pub(crate) struct Connection {
     reclaim: BufferReclaim,
     /// The port that it was connected from, if that was reserved for it.
     pub(crate) reservation: Option<Reservation>,
-    /// Commands that wait, which only those have who drive the stack by hand.
+    /// Parked commands, of programs that drive the stack by hand.
     pub(crate) parked: Option<Box<Parked>>,
 }
 
 /// How far a connection has come.
 #[derive(Debug)]
 pub(crate) enum Stage {
-    /// A SYN was sent; somebody waits for the outcome.
+    /// A SYN was sent; a requester waits for the outcome.
     Connecting { responder: Option<Responder> },
     /// A SYN was answered; the listener waits for the last step. The tickets are those of the
-    /// listener's and of all half-open connections. Of a SYN that was held, somebody waits for the
-    /// outcome; others go to the listener's queue.
+    /// listener's and of all half-open connections. Of a SYN that was held, a requester waits for
+    /// the outcome; others go to the listener's queue.
     HalfOpen { listener: SocketId, tickets: (u64, u64), responder: Option<Responder> },
     /// The handshake is done.
     Open(Arc<StreamQueue>),
@@ -244,7 +244,7 @@ impl Connection {
         }
     }
 
-    /// Says what becomes of a segment, before anything is done with it.
+    /// Judges a segment before anything is done with it.
     #[inline]
     pub(crate) fn judge(&self, packet: &[u8], tcp_start: usize) -> Verdict {
         let segment = Segment::new(&packet[tcp_start..]);
@@ -284,7 +284,7 @@ impl Connection {
         may
     }
 
-    /// Tells the peer at once what has arrived and what the window is.
+    /// Acknowledges at once, with the current window.
     ///
     /// Only smoltcp knows all of that, so it is shown a byte that it has already.
     pub(crate) fn acknowledge<L: Link>(
@@ -364,7 +364,7 @@ impl Connection {
     }
 
     /// Whether an ICMP error that quotes this sequence number can be about the connection. One that
-    /// is not under way is from somebody who guesses (RFC 5927 section 4.1).
+    /// is not in flight is a guess (RFC 5927 section 4.1).
     pub(crate) fn is_under_way(&self, sequence: u32) -> bool {
         self.wire.is_under_way(self.solo.tcp(), sequence)
     }
@@ -380,7 +380,7 @@ impl Connection {
         }
     }
 
-    /// Resets the connection: nothing that is queued is sent, and the peer is told.
+    /// Resets the connection: queued data is dropped, and a reset is sent.
     pub(crate) fn abort(&mut self, reason: Error) {
         self.failure.get_or_insert(reason);
         self.solo.tcp_mut().abort();

@@ -26,7 +26,7 @@ use std::time::Duration;
 const NO_PROGRESS_BACKOFF: Duration = Duration::from_millis(10);
 
 impl TcpLayer {
-    /// Looks at what the handle of a connection rang for.
+    /// Handles the events of a connection's handle.
     pub(crate) fn attend_connection(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
         let Some(connection) = self.sockets.connection_mut(id) else {
             return;
@@ -44,11 +44,11 @@ impl TcpLayer {
                     self.orphan(cx, id);
                 }
             }
-            // Whoever waited for the connection has given up.
+            // The requester has gone.
             Stage::Connecting { responder: Some(responder) } if responder.is_abandoned() => {
                 self.remove_connection(cx, ip, id, End::Failed(Error::Aborted));
             }
-            // The same of one whose SYN was answered, which its peer has to be told.
+            // The same of one whose SYN was answered: its peer is sent a reset.
             Stage::HalfOpen { responder: Some(responder), .. } if responder.is_abandoned() => {
                 connection.abort(Error::Aborted);
             }
@@ -58,7 +58,7 @@ impl TcpLayer {
     }
 
     /// Goes on without the handle: sends what is queued and closes, or resets if there is
-    /// something that nobody will read (RFC 2525 section 2.17).
+    /// unread data (RFC 2525 section 2.17).
     pub(crate) fn orphan(&mut self, cx: &mut Context, id: SocketId) {
         let Some(connection) = self.sockets.connection_mut(id) else {
             return;
@@ -122,7 +122,7 @@ impl TcpLayer {
         true
     }
 
-    /// Follows what smoltcp has made of a connection.
+    /// Follows the state of a connection: establishes it, ends it, or moves it to TIME-WAIT.
     pub(super) fn advance(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
         let Some(connection) = self.sockets.connection_mut(id) else {
             return;
@@ -144,7 +144,7 @@ impl TcpLayer {
         // Bytes came with the handshake's last segment, or while there was no queue for them.
         connection.pump_received(&mut cx.wakes);
         if connection.is_orphan && connection.solo.tcp().can_recv() && state != State::Closed {
-            // Data for nobody (RFC 1122 section 4.2.2.13).
+            // Data without a reader (RFC 1122 section 4.2.2.13).
             connection.abort(Error::Aborted);
             cx.mark(id);
             return;
@@ -162,7 +162,7 @@ impl TcpLayer {
         }
     }
 
-    /// Hands a connection whose handshake is done to whoever waits for it.
+    /// Hands a connection whose handshake is done to its requester, or to the accept queue.
     pub(super) fn establish(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
         let limits = (cx.config.tcp.stream_queue_bytes, cx.config.tcp.stream_queue_bytes);
         let bell = Bell::new(id, cx.doorbell.clone());
@@ -219,8 +219,8 @@ impl TcpLayer {
         }
     }
 
-    /// Removes a connection and everything that leads to it. Its handle keeps what was received
-    /// and learns why it ended.
+    /// Removes a connection and everything that leads to it. Its handle keeps received data, and
+    /// gets the error.
     pub(crate) fn remove_connection(
         &mut self,
         cx: &mut Context,
@@ -260,7 +260,7 @@ impl TcpLayer {
                     listener.half_open.remove(tickets.0);
                 }
                 if let Some(responder) = responder.take() {
-                    // Nobody to tell is nothing to undo.
+                    // Without a requester there is nothing to undo.
                     let _ = responder.answer(Err(reason));
                 }
             }

@@ -30,7 +30,7 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// What smoltcp is told the MTU is: any IP packet fits, so it neither fragments nor refuses
+/// MTU in smoltcp's configuration: any IP packet fits, so it neither fragments nor refuses
 /// (IPv6 segments to be cut by the link it would drop otherwise).
 const MTU: usize = 65_575;
 

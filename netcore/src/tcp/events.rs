@@ -1,4 +1,4 @@
-//! What IP tells TCP: ICMP errors, other routes and lost addresses.
+//! Events of the IP layer: ICMP errors, changed routes, removed addresses.
 
 use crate::context::Context;
 use crate::error::Error;
@@ -37,7 +37,7 @@ impl TcpLayer {
         }
     }
 
-    /// Ends a connect that an ICMP error speaks of, as Linux does, so that whoever waits learns at
+    /// Ends a connect that an ICMP error is about, as Linux does, so that its requester learns at
     /// once; RFC 5461 section 4.1 is about that. Established connections pass over such errors:
     /// the path may come back (RFC 1122 section 4.2.3.9).
     fn connecting_failed(
@@ -68,7 +68,7 @@ impl TcpLayer {
         self.sockets.connection_mut(id).filter(|connection| connection.is_under_way(sequence))
     }
 
-    /// Looks again which way every connection goes.
+    /// Looks the route of every connection up again.
     #[inline(never)]
     pub(crate) fn reroute(&mut self, cx: &mut Context, ip: &IpLayer) {
         let mut woken = Vec::new();

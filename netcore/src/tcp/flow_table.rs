@@ -49,7 +49,7 @@ fn widen(address: IpAddr) -> Ipv6Addr {
     }
 }
 
-/// Who owns a pair of ends.
+/// The owner of a 4-tuple.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flow {
     /// A living connection.
@@ -60,5 +60,5 @@ pub(crate) enum Flow {
     TimeWait,
 }
 
-/// All pairs of ends in use, under a keyed hash: peers choose their addresses and ports.
+/// All 4-tuples in use, under a keyed hash: peers choose their addresses and ports.
 pub(crate) type FlowTable = HashMap<FlowKey, Flow, ahash::RandomState>;

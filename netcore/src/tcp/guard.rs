@@ -1,4 +1,4 @@
-//! What a connection takes from its peer, decided before smoltcp sees it.
+//! Acceptance of segments, decided before smoltcp sees them.
 //!
 //! smoltcp is lenient where an attacker profits and strict where a peer suffers: it takes any reset
 //! in the window and acknowledgements of bytes that never left, and drops data whose
@@ -19,7 +19,7 @@ use std::ops::Range;
 pub(crate) struct Sequences {
     /// SND.UNA.
     pub(crate) unacknowledged: u32,
-    /// SND.NXT, by what has left.
+    /// SND.NXT, with the byte of a window probe.
     pub(crate) sent_end: u32,
     /// The largest window that the peer has offered, in bytes (MAX.SND.WND of RFC 5961).
     pub(crate) offered_max: u32,
@@ -31,7 +31,7 @@ pub(crate) struct Sequences {
     pub(crate) edge: u32,
 }
 
-/// What of a segment matters here.
+/// The fields of a segment that decide.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Segment {
     pub(crate) sequence: u32,
@@ -43,7 +43,7 @@ pub(crate) struct Segment {
     pub(crate) rst: bool,
 }
 
-/// What becomes of a segment.
+/// The verdict on a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The connection takes it as it is.
@@ -62,7 +62,7 @@ pub(crate) enum Verdict {
     Drop(DropReason),
 }
 
-/// The part of a segment that is taken, and what it says besides.
+/// The accepted part of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
     sequence: u32,
@@ -137,9 +137,9 @@ fn judge_unusual(state: State, at: &Sequences, segment: &Segment) -> Verdict {
     }
     let data_end = start + i64::from(segment.payload_len);
     let end = data_end + i64::from(segment.fin);
-    // Beyond the RFC's test, an acknowledgement may come from the very edge, as Linux has it: a peer
-    // that has filled the window sends it from there. And if there is no window, what is at its
-    // edge is looked at for its acknowledgement, and for a FIN, which needs no room.
+    // Beyond the RFC's test, an acknowledgement may come from the very edge, as Linux has it: a
+    // peer that has filled the window sends it from there. And if there is no window, what is at
+    // its edge is looked at for its acknowledgement, and for a FIN, which needs no room.
     let is_at_edge = start == room && room > 0;
     let is_pure = segment.is_empty() && segment.acknowledgement.is_some();
     if start > room || (is_at_edge && !is_pure) || (start < 0 && end <= 0) {
@@ -214,7 +214,7 @@ pub(crate) fn judge_answer(sent_end: u32, segment: &Segment) -> Verdict {
         },
         None if segment.rst => Verdict::Drop(DropReason::UnexpectedReset),
         _ if segment.rst => judge_reset(segment, 0, 0),
-        // Nobody means a SYN with a FIN; Linux drops those as well.
+        // A SYN with a FIN makes no sense; Linux drops those as well.
         _ if segment.syn && !segment.fin => Verdict::Take,
         _ => Verdict::Drop(DropReason::Unacceptable),
     }
@@ -550,7 +550,7 @@ mod tests {
             assert_eq!((segment.seq_number().0, segment.ack_number().0), (7, 8));
             assert_eq!((segment.window_len(), segment.fin()), (9, true));
             match remote.is_ipv4() {
-                // Whose checksum nobody looks at again.
+                // Its checksum is not verified again.
                 true => assert_eq!(header, Err(DropReason::Checksum)),
                 false => assert_eq!(header.expect("a packet").payload, start..cut.len()),
             }

@@ -10,7 +10,7 @@ use crate::sync::Arc;
 use crate::tcp::flow_table::FlowKey;
 use bytes::Bytes;
 
-/// A SYN that nobody has answered yet. No buffers belong to it.
+/// A SYN without an answer so far. It has no buffers.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) handle: Arc<HeldSyn>,
@@ -29,10 +29,10 @@ pub(crate) struct Held {
     pub(crate) armed: Armed,
 }
 
-/// What is to become of a held SYN.
+/// Decision on a held SYN.
 #[derive(Debug)]
 pub(crate) enum Decision {
-    /// It is answered; somebody waits for the connection.
+    /// It was admitted; a requester waits for the connection.
     Admit(Responder),
     Refuse(Refusal),
 }

@@ -1,4 +1,4 @@
-//! SYNs that wait for somebody to decide what becomes of them.
+//! SYNs that wait for the application's decision.
 
 use crate::command::Response;
 use crate::command::outcome::Outcome;
@@ -136,7 +136,7 @@ impl TcpLayer {
         let id = held.handle.id();
         held.decision = Some(match responder.take().filter(|responder| responder.park_on(id)) {
             Some(responder) => Decision::Admit(responder),
-            // A connection that nobody waits for would be reset at once.
+            // Without a requester the connection would be reset at once.
             None => Decision::Refuse(Refusal::Reset),
         });
         cx.mark(id);
@@ -169,7 +169,7 @@ impl TcpLayer {
         };
         held.handle.bell().take();
         if let Some(how) = held.handle.refusal() {
-            // Whoever wanted it admitted is told by the responder that goes.
+            // Dropping the responder fails the request that admitted it.
             held.decision = Some(Decision::Refuse(how));
         } else if let Some(Decision::Admit(responder)) = &held.decision
             && responder.is_abandoned()
@@ -179,7 +179,7 @@ impl TcpLayer {
         cx.mark(id);
     }
 
-    /// Does with a held SYN what was decided.
+    /// Carries the decision on a held SYN out.
     pub(crate) fn serve_held<L: Link>(
         &mut self,
         cx: &mut Context,
@@ -204,7 +204,7 @@ impl TcpLayer {
             Decision::Refuse(how) => {
                 self.remove_held(cx, id, Error::Closed);
                 match how {
-                    // Somebody has decided on it, so it is no more limited than an answer.
+                    // The application has decided on it, so it is not rate-limited.
                     Refusal::Reset => self.send_reset(cx, ip, &packet, link),
                     how => ip.answer_refusal(cx, &packet, how, link),
                 }
@@ -255,7 +255,7 @@ impl TcpLayer {
         self.begin_handshake(cx, ip, id, isn, packet, link);
     }
 
-    /// Forgets a SYN that was held. Its peer is told nothing here.
+    /// Removes a held SYN without an answer to its peer.
     pub(crate) fn remove_held(&mut self, cx: &mut Context, id: SocketId, reason: Error) {
         if self.sockets.held_mut(id).is_none() {
             return;
@@ -272,7 +272,7 @@ impl TcpLayer {
         }
         held.handle.finish(reason, &mut cx.wakes);
         if let Some(Decision::Admit(responder)) = held.decision {
-            // Nobody to tell is nothing to undo.
+            // Without a requester there is nothing to undo.
             let _ = responder.answer(Err(reason));
         }
     }

@@ -18,7 +18,7 @@ use crate::wire::{TCP_HEADER_LEN, TcpPacket};
 use std::net::SocketAddr;
 
 impl TcpLayer {
-    /// Takes a segment: to its connection, to a listener, or to nobody.
+    /// Delivers a segment to its connection or a listener, or refuses it.
     pub(crate) fn receive_tcp<L: Link>(
         &mut self,
         cx: &mut Context,
@@ -153,7 +153,7 @@ impl TcpLayer {
             return Err(self.answer_reset(cx, ip, packet, DropReason::NoListener, link));
         };
         if TcpPacket::new_unchecked(packet.payload()).fin() {
-            // Nobody means it; Linux drops it as well.
+            // Such a segment makes no sense; Linux drops it as well.
             return Err(DropReason::Unacceptable);
         }
         if listener.on_syn == OnSyn::Hold {

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The deadlines that an application has set for its peer.
 ///
 /// Those without a wish have the stack's deadline for unacknowledged data and, as long as nothing
-/// is unacknowledged, none at all: an idle connection may live for ever.
+/// is unacknowledged, none at all: an idle connection may live indefinitely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PeerTimeouts {
     keep_alive: Option<Probing>,
@@ -22,7 +22,7 @@ struct Probing {
     count: u32,
 }
 
-/// What has last happened on a connection.
+/// Last activity on a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Activity {
     /// When the peer was last heard, or was first sent something that it should answer.
@@ -60,7 +60,7 @@ impl PeerTimeouts {
         retransmit_timeout: Duration,
     ) -> Option<Instant> {
         if activity.is_unanswered {
-            // RFC 5482: as long as data may remain unacknowledged, whatever else the peer says.
+            // RFC 5482: as long as data may remain unacknowledged, whatever else arrives.
             return Some(match self.user_timeout {
                 Some(timeout) => activity.progressed + timeout,
                 None => activity.heard + retransmit_timeout,

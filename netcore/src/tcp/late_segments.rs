@@ -1,4 +1,4 @@
-//! What comes for connections in TIME-WAIT.
+//! Segments to connections in TIME-WAIT.
 
 use crate::context::Context;
 use crate::counters::{DropReason, Fate};
@@ -104,7 +104,7 @@ impl TcpLayer {
         Ok(Fate::Handled)
     }
 
-    /// Says for a connection in TIME-WAIT where its ends stand, unless that was often enough;
+    /// Acknowledges for a connection in TIME-WAIT, unless rate-limited;
     /// returns why the packet is dropped, which is for `reason` if it was answered.
     fn challenge_late<L: Link>(
         &mut self,
@@ -125,7 +125,7 @@ impl TcpLayer {
     }
 }
 
-/// Says once more where the ends of a connection in TIME-WAIT stand.
+/// The acknowledgement of a connection in TIME-WAIT.
 fn answer_late<L: Link>(
     cx: &mut Context,
     ip: &mut IpLayer,

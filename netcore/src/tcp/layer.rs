@@ -145,7 +145,7 @@ impl TcpLayer {
         }
     }
 
-    /// Ends a socket at once; who waits for it learns why.
+    /// Ends a socket at once; pending requests fail with the reason.
     pub(crate) fn end(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId, reason: Error) {
         match self.sockets.get(id) {
             Some(TcpSocket::Connection(_)) => {
@@ -157,7 +157,7 @@ impl TcpLayer {
         }
     }
 
-    /// Ends a socket that has panicked. The peer of a connection is told nothing now, and answered
+    /// Ends a socket that has panicked. The peer of a connection is sent nothing now, and answered
     /// with a reset when it sends something.
     pub(crate) fn end_broken(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
         if self.mark_broken(id) {

@@ -118,7 +118,7 @@ impl TcpLayer {
         }
     }
 
-    /// Removes a listener, with the connections that nobody has accepted.
+    /// Removes a listener, with the connections in its backlog.
     pub(crate) fn remove_listener(
         &mut self,
         cx: &mut Context,
@@ -131,7 +131,7 @@ impl TcpLayer {
         };
         self.ports.release(listener.port, id);
         tracing::debug!(local = %listener.queue.local_address(), "listener closed");
-        // Whoever decides on one of them has not closed it.
+        // A decision on one of them is not lost with the listener.
         let half_open_reason = if reason == Error::Closed { Error::Aborted } else { reason };
         for half_open in listener.half_open.ids() {
             self.remove_half_open(cx, ip, half_open, half_open_reason);
@@ -140,7 +140,7 @@ impl TcpLayer {
             stream.abort();
         }
         for responder in listener.parked {
-            // Nobody to tell is nothing to undo.
+            // Without a requester there is nothing to undo.
             let _ = responder.answer(Err(reason));
         }
     }

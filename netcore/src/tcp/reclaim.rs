@@ -3,7 +3,7 @@
 use crate::time::Instant;
 use std::time::Duration;
 
-/// What is known of the pages behind a connection's buffers.
+/// State of the pages behind a connection's buffers.
 ///
 /// smoltcp writes round and round in its receive buffer: a connection over which a byte comes now
 /// and then would in time have touched all of it. And of many connections that were used once,

@@ -1,4 +1,4 @@
-//! Which TCP ports are taken, where handles can see it without asking the stack.
+//! Reserved TCP ports, visible to handles without a command to the stack.
 //!
 //! `bind` of a socket that neither listens nor connects yet does not wait, so it cannot be a
 //! command. The table is looked at when a socket is bound, listens or connects, and for no packet.
@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The TCP ports of a stack that somebody has bound, shared by the stack and its channels.
+/// The reserved TCP ports of a stack, shared by the stack and its channels.
 #[derive(Debug)]
 pub(crate) struct TcpPorts {
     table: Mutex<Table>,
@@ -26,7 +26,7 @@ struct Table {
     random: Option<Box<Random>>,
 }
 
-/// A TCP port that is nobody else's for as long as there is a clone of this, for a socket that will
+/// A TCP port reserved for as long as there is a clone of this, for a socket that will
 /// listen on it or connect from it: [`Channel::reserve_tcp`](crate::Channel::reserve_tcp).
 #[derive(Debug, Clone)]
 pub struct Reservation(Arc<Claim>);

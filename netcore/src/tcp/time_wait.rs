@@ -1,4 +1,5 @@
-//! Closed connections whose ends are kept out of use for a while (RFC 9293 section 3.6.1).
+//! TIME-WAIT: 4-tuples of closed connections that are not reused for a while (RFC 9293 section
+//! 3.6.1).
 
 use super::wire::LastWords;
 use crate::rate_limit::CHALLENGE_INTERVAL;
@@ -12,7 +13,7 @@ use std::time::Duration;
 /// `tcp_tw_reuse`): by then the peer has repeated its FIN if it missed the last acknowledgement.
 const REUSE_AFTER: Duration = Duration::from_secs(1);
 
-/// Connections in TIME-WAIT: what is needed to answer for them, and no buffers.
+/// Connections in TIME-WAIT: the numbers to answer with, and no buffers.
 #[derive(Debug)]
 pub(crate) struct TimeWait {
     entries: HashMap<FlowKey, Entry, ahash::RandomState>,
@@ -45,7 +46,7 @@ impl TimeWait {
         let ends = now + self.duration;
         self.entries.insert(flow, Entry { words, ends, challenges_from: now });
         if self.order.len() > 2 * self.max {
-            // Whoever reuses ends early must not make this list grow.
+            // Early reuse of a 4-tuple must not make this list grow.
             let entries = &self.entries;
             self.order.retain(|(ends, flow)| entries.get(flow).is_some_and(|e| e.ends == *ends));
         }

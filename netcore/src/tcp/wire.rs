@@ -13,7 +13,7 @@ use crate::wire::{IpProtocol, TCP_HEADER_LEN, TcpPacket, TcpSeqNumber};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
-/// The wire's view of one connection: what its segments say that smoltcp does not know.
+/// The wire's view of one connection: what its segments have carried, which smoltcp does not know.
 #[derive(Debug)]
 pub(crate) struct Wire {
     flow: FlowKey,
@@ -21,7 +21,7 @@ pub(crate) struct Wire {
     local_mss: u16,
     /// The payload of a full segment to the peer.
     segment_bytes: u16,
-    /// What routers have said of the path to the peer.
+    /// Path MTU to the peer, as routers have reported it.
     path: Option<PathMtu>,
     /// What routers are asked for; see [`Options::traffic_class`](crate::tcp::Options).
     pub(crate) traffic_class: u8,
@@ -63,13 +63,13 @@ pub(crate) struct Wire {
     offered_max: u32,
 }
 
-/// What the MSS is if a SYN does not say (RFC 9293 section 3.7.1).
+/// MSS of a peer whose SYN has none (RFC 9293 section 3.7.1).
 const MSS_DEFAULT: u16 = 536;
 /// Below this an MTU leaves too little room for data; Linux refuses smaller ones for IPv4.
 const MSS_MIN: u16 = 48;
 /// The largest shift of a window (RFC 7323 section 2.3).
 const WINDOW_SHIFT_MAX: u8 = 14;
-/// What a segment says besides its numbers.
+/// Flags of a segment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Flags {
     pub(crate) push: bool,
@@ -293,7 +293,7 @@ impl Wire {
         self.sent_end
     }
 
-    /// What is still to be said once both ends have closed.
+    /// The numbers that TIME-WAIT acknowledges with, once both ends have closed.
     pub(crate) fn last_words(&self) -> Option<LastWords> {
         Some(LastWords {
             sequence: self.sent_end?,
@@ -302,7 +302,7 @@ impl Wire {
         })
     }
 
-    /// Corrects what smoltcp says in a segment that it wrote.
+    /// Corrects the header of a segment that smoltcp wrote.
     fn correct(&self, segment: &mut TcpPacket<&mut [u8]>) {
         if segment.syn() {
             if let Some(mss) = mss_option(segment.options_mut()) {
@@ -312,7 +312,7 @@ impl Wire {
         }
         // smoltcp rounds its window down to whole units and takes nothing behind its end, which so
         // moves back a little when data arrives (RFC 7323 section 2.4). A peer that has yet to hear
-        // of that may fill the window that it was told before. One unit less is always taken.
+        // of that may fill the window that was announced before. One unit less is always accepted.
         segment.set_window_len(segment.window_len().saturating_sub(1));
         // After a timeout smoltcp sends its acknowledgements from where it goes on to retransmit. A
         // peer that has received more takes none of those, and if both ends do so, neither ever
@@ -329,7 +329,7 @@ impl Wire {
 
     fn note_sent(&mut self, segment: &mut TcpPacket<&mut [u8]>) {
         if segment.rst() {
-            // It says nothing of this connection: it may answer a segment of an earlier one.
+            // Its numbers may be those of an earlier connection.
             return;
         }
         self.announced = u32::from(segment.window_len());
@@ -355,8 +355,8 @@ impl Wire {
         }
     }
 
-    /// Takes an acknowledgement that smoltcp wrote and that carries nothing else. It leaves with the
-    /// next segment, or on its own; returns whether it was one.
+    /// Takes an acknowledgement that smoltcp wrote and that carries nothing else. It leaves with
+    /// the next segment, or on its own; returns whether it was one.
     pub(crate) fn absorb(&mut self, packet: &mut [u8]) -> bool {
         let start = ip_header_len(self.flow.local());
         let segment = TcpPacket::new_unchecked(&mut packet[start..]);
@@ -384,8 +384,8 @@ impl Wire {
         self.owes_ack
     }
 
-    /// Writes a segment from `sequence` on that acknowledges `expected` and announces a window of at
-    /// most `recv_room` bytes, and lets `fill` write its payload.
+    /// Writes a segment from `sequence` on that acknowledges `expected` and announces a window of
+    /// at most `recv_room` bytes, and lets `fill` write its payload.
     pub(crate) fn write(
         &mut self,
         packet: &mut [u8],

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 /// Decides how much a connection may have in flight.
 ///
-/// The stack finds out what has arrived and what is lost (RFC 6675, RFC 8985) and calls these methods
-/// in the order in which it learns. While it repairs a loss it sends by proportional rate reduction
-/// (RFC 6937) toward [`window`](Self::window), unless the controller
+/// The stack finds out what has arrived and what is lost (RFC 6675, RFC 8985) and calls these
+/// methods in the order in which it learns. While it repairs a loss it sends by proportional rate
+/// reduction (RFC 6937) toward [`window`](Self::window), unless the controller
 /// [paces](Self::pacing_rate).
 pub trait CongestionController: fmt::Debug + Send {
     /// The congestion window, in bytes.
@@ -40,8 +40,8 @@ pub trait CongestionController: fmt::Debug + Send {
     /// The retransmission timeout has passed: nothing is known to arrive any more.
     fn on_timeout(&mut self, lost: &Lost);
 
-    /// What the last call of [`on_lost`](Self::on_lost) or [`on_timeout`](Self::on_timeout) was about
-    /// has arrived after all: takes the reduction back.
+    /// What the last call of [`on_lost`](Self::on_lost) or [`on_timeout`](Self::on_timeout) was
+    /// about has arrived after all: takes the reduction back.
     fn on_spurious(&mut self) {}
 
     /// Nothing was sent for so many retransmission timeouts (RFC 9293, RFC 5681 section 4.1).

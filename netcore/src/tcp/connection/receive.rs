@@ -45,7 +45,7 @@ impl Connection {
             self.solo.tcp_mut().set_keep_alive(None);
         }
         self.solo.tcp_mut().set_ack_delay(Some(ack_delay.into()));
-        // Only the SYN that answers ours says anything; any other may be anybody's.
+        // Only the SYN that answers ours is looked at; any other may be forged.
         let is_answer = is_syn && before == State::SynSent;
         if !is_syn && !is_reset {
             let is_bare = payload_len == 0 && !is_fin;
@@ -83,7 +83,8 @@ impl Connection {
     }
 
     /// Acknowledges a FIN for which the window had no room. smoltcp takes it, and until it is
-    /// acknowledged its arithmetic is off: it would take segments from half the sequence space away.
+    /// acknowledged its arithmetic is off: it would take segments from half the sequence space
+    /// away.
     #[cold]
     fn acknowledge_past_edge<L: Link>(
         &mut self,
@@ -106,7 +107,7 @@ impl Connection {
         if is_quick { Duration::ZERO } else { ACK_DELAY }
     }
 
-    /// What a reset means for the application, in the state before it.
+    /// The error that a reset gives the application, by the state before it.
     #[cold]
     fn reset_error(&self, before: State) -> Error {
         match self.stage {
@@ -184,8 +185,8 @@ impl Connection {
     }
 
     /// Hands the payload of the packet that smoltcp has just taken to the queue as it is, instead
-    /// of a copy out of the receive buffer; for what it keeps alive the queue counts `kept`. Without
-    /// room for all of it, a copy of a part does.
+    /// of a copy out of the receive buffer; for what it keeps alive the queue counts `kept`.
+    /// Without room for all of it, a copy of a part does.
     fn keep_payload(&mut self, payload: Bytes, kept: usize, wakes: &mut Vec<Waker>) {
         let Some(queue) = self.queue().cloned() else {
             return;

@@ -12,8 +12,8 @@ use crate::tcp::wire::Flags;
 use crate::time::Instant;
 use std::task::Waker;
 
-/// smoltcp has at most an acknowledgement and a probe to send; more than this in a turn is a mistake,
-/// which must not keep the stack from its other connections.
+/// smoltcp has at most an acknowledgement and a probe to send; more than this in a turn is a
+/// mistake, which must not keep the stack from its other connections.
 const EMITTED_MAX: usize = 8;
 
 impl Connection {

@@ -3,8 +3,8 @@
 use crate::time::Instant;
 use std::collections::VecDeque;
 
-/// The segments between SND.UNA and SND.NXT, in order and without gaps. Positions count the stream's
-/// bytes from 0; the FIN takes one.
+/// The segments between SND.UNA and SND.NXT, in order and without gaps. Positions count the
+/// stream's bytes from 0; the FIN takes one.
 #[derive(Debug, Default)]
 pub(crate) struct Flight {
     segments: VecDeque<Segment>,
@@ -192,8 +192,8 @@ impl Flight {
         found.map(|segment| (segment.start, segment.end))
     }
 
-    /// Takes an acknowledgement of everything before `ack`, and of `blocks`. Blocks that lie outside
-    /// of what is in flight are passed over.
+    /// Takes an acknowledgement of everything before `ack`, and of `blocks`. Blocks that lie
+    /// outside of what is in flight are passed over.
     pub(crate) fn on_ack(
         &mut self,
         ack: u64,

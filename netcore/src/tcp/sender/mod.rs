@@ -113,8 +113,8 @@ pub(crate) struct Progress {
 
 /// Pacing in bursts of at most so many microseconds: drivers wake up once a millisecond or so.
 const BURST: u64 = 2000;
-/// A probe waits so many microseconds longer if only one segment is in flight, whose acknowledgement the peer may
-/// delay (Linux: `TCP_RTO_MIN`).
+/// A probe waits so many microseconds longer if only one segment is in flight, whose
+/// acknowledgement the peer may delay (Linux: `TCP_RTO_MIN`).
 const DELAYED_ACK: u64 = 200_000;
 
 impl Sender {
