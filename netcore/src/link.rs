@@ -195,7 +195,7 @@ impl<S: Slot> Slot for WatchedSlot<'_, S> {
     }
 }
 
-/// Recommended size of a driver's buffer from which received frames are split off.
+/// Recommended size of a driver's buffer from which received frames are split off, in bytes.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The largest buffer that a large frame may be a part of, in bytes: see [`Frame::data`]. It holds

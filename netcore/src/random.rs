@@ -76,8 +76,8 @@ impl Random {
     }
 
     /// An initial sequence number (RFC 6528 section 3): unpredictable without the secret, and
-    /// increasing with time for one 4-tuple, so that the peer can tell a new connection from old
-    /// duplicates.
+    /// increasing with time for one 4-tuple, so that the peer can distinguish a new connection from
+    /// old duplicates.
     pub(crate) fn initial_sequence(&self, flow: &FlowKey, now: Instant) -> u32 {
         let mut hasher = SipHasher24::new_with_key(&self.sequence_key);
         flow.hash(&mut hasher);

@@ -49,7 +49,7 @@ impl Instant {
     }
 }
 
-/// Whole microseconds; without the 128 bits of `Duration::as_micros`, for what is done per packet.
+/// Whole microseconds; without the 128 bits of `Duration::as_micros`, for work per packet.
 fn micros(duration: Duration) -> i64 {
     let secs = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     secs.saturating_mul(1_000_000).saturating_add(i64::from(duration.subsec_micros()))

@@ -124,8 +124,8 @@ impl DatagramLayer {
                 opened(self.open_raw(cx, version, protocol))
             }
             raw::Command::Send { packet } => {
-                let nobody = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0);
-                self.send(cx, handle, is_raw, datagram(nobody, packet))
+                let unspecified = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0);
+                self.send(cx, handle, is_raw, datagram(unspecified, packet))
             }
             raw::Command::Recv => self.receive(cx, handle, is_raw, None, responder),
             raw::Command::Close => self.close(cx, handle, is_raw),

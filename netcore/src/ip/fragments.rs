@@ -197,7 +197,7 @@ impl Incomplete {
         Ok(cost)
     }
 
-    /// Sets what the first fragment determines; returns the bytes to count for it.
+    /// Sets the protocol and headers from the first fragment; returns the bytes to count for it.
     fn set_first(&mut self, header: &IpHeader, packet: &[u8]) -> usize {
         self.protocol = Some(header.protocol);
         self.head = packet[..header.payload.start].into();

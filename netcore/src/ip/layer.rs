@@ -215,8 +215,8 @@ impl IpLayer {
         };
     }
 
-    /// The smallest MTU that the stack's families need: every IPv6 link carries 1,280 bytes (RFC
-    /// 8200 section 5), every IPv4 host takes 576 (RFC 791), and less leaves no room for TCP.
+    /// The minimum MTU of the stack's address families: 1,280 bytes in IPv6 (RFC 8200 section 5);
+    /// 576 in IPv4, which every host accepts (RFC 791) and which leaves room for TCP.
     pub(crate) fn mtu_min(&self) -> usize {
         let has_v6 = self.addressing.addresses().iter().any(|own| own.addr().is_ipv6());
         if has_v6 { IPV6_MIN_MTU } else { IPV4_MIN_MTU }

@@ -82,7 +82,8 @@ impl PathMtus {
 pub(crate) fn valid_mtu(reported: u32, quoted: &Quoted) -> Option<u16> {
     let min = if quoted.source.is_ipv4() { MIN_V4 } else { MIN_V6 };
     let mtu = match reported {
-        // A router from before RFC 1191: the next size below what it dropped (section 5).
+        // A router from before RFC 1191: the next plateau below the dropped packet's size (section
+        // 5).
         0 if quoted.source.is_ipv4() => {
             PLATEAUS.into_iter().find(|plateau| *plateau < quoted.total_len)?
         }

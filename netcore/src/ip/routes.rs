@@ -75,10 +75,9 @@ pub(crate) struct Entry {
     pub(crate) source: Option<Ipv4Addr>,
 }
 
-/// The prefix of the link-local addresses: always on the link (RFC 4861 section 5.1), whether or
-/// not the stack has one of them. It is as long as their interface identifiers leave (RFC 4291
-/// section
-/// 2.5.6), as on Linux.
+/// The link-local prefix: always on the link (RFC 4861 section 5.1), with or without a link-local
+/// address of the stack. 64 bits as on Linux, which leaves 64 for the interface identifier (RFC
+/// 4291 section 2.5.6).
 const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 64);
 
 impl Table {

@@ -58,8 +58,8 @@ impl Netstack {
     /// longest prefix; each address implies a route to its network.
     ///
     /// The gateway must be on the link: in the network of one of the stack's addresses, in the
-    /// destinations of a route without a gateway, or an IPv6 link-local address. A stack that has
-    /// no address of this family yet takes any gateway.
+    /// destinations of a route without a gateway, or an IPv6 link-local address. A stack without an
+    /// address accepts any gateway.
     ///
     /// # Errors
     ///
