@@ -16,19 +16,12 @@ use std::io;
 /// | [`Aborted`](Self::Aborted), [`AddressRemoved`](Self::AddressRemoved) | `ConnectionAborted` |
 /// | [`TimedOut`](Self::TimedOut) | `TimedOut` |
 /// | [`Closed`](Self::Closed), [`NoPeer`](Self::NoPeer) | `NotConnected` |
-/// | [`PeerClosed`](Self::PeerClosed), [`Shutdown`](Self::Shutdown), [`Ended`](Self::Ended),
-/// [`StackGone`](Self::StackGone), [`DeviceRemoved`](Self::DeviceRemoved),
-/// [`DeviceFailed`](Self::DeviceFailed) | `BrokenPipe` |
+/// | [`PeerClosed`](Self::PeerClosed), [`Shutdown`](Self::Shutdown), [`Ended`](Self::Ended), [`StackGone`](Self::StackGone), [`DeviceRemoved`](Self::DeviceRemoved), [`DeviceFailed`](Self::DeviceFailed) | `BrokenPipe` |
 /// | [`AddressInUse`](Self::AddressInUse) | `AddrInUse` |
-/// | [`AddressNotAvailable`](Self::AddressNotAvailable), [`NoFreePort`](Self::NoFreePort) |
-/// `AddrNotAvailable` |
+/// | [`AddressNotAvailable`](Self::AddressNotAvailable), [`NoFreePort`](Self::NoFreePort) | `AddrNotAvailable` |
 /// | [`NetworkUnreachable`](Self::NetworkUnreachable) | `NetworkUnreachable` |
-/// | [`HostUnreachable`](Self::HostUnreachable), [`TtlExceeded`](Self::TtlExceeded) |
-/// `HostUnreachable` |
-/// | [`GatewayNotOnLink`](Self::GatewayNotOnLink), [`WrongFamily`](Self::WrongFamily),
-/// [`ZeroPort`](Self::ZeroPort), [`MessageTooLarge`](Self::MessageTooLarge),
-/// [`Malformed`](Self::Malformed), [`MtuTooSmall`](Self::MtuTooSmall),
-/// [`WrongSocket`](Self::WrongSocket) | `InvalidInput` |
+/// | [`HostUnreachable`](Self::HostUnreachable), [`TtlExceeded`](Self::TtlExceeded) | `HostUnreachable` |
+/// | [`GatewayNotOnLink`](Self::GatewayNotOnLink), [`WrongFamily`](Self::WrongFamily), [`ZeroPort`](Self::ZeroPort), [`MessageTooLarge`](Self::MessageTooLarge), [`Malformed`](Self::Malformed), [`MtuTooSmall`](Self::MtuTooSmall), [`WrongSocket`](Self::WrongSocket) | `InvalidInput` |
 /// | [`BroadcastForbidden`](Self::BroadcastForbidden) | `PermissionDenied` |
 /// | [`WouldBlock`](Self::WouldBlock) | `WouldBlock` |
 /// | [`LimitReached`](Self::LimitReached) | `QuotaExceeded` |
