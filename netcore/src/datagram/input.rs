@@ -14,7 +14,7 @@ use crate::ip::packet::Packet;
 use crate::link::Link;
 use crate::queue::{Datagram, Pushed};
 use crate::wire::{UDP_HEADER_LEN, UdpPacket};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 impl DatagramLayer {
     /// Delivers a copy of a packet to the raw sockets of its protocol; `None` if there are none.
@@ -99,18 +99,7 @@ impl DatagramLayer {
             ..Datagram::new(SocketAddr::new(source, from), payload)
         };
         if !ip.addressing.is_local(destination) {
-            // Broadcast: every socket on the port gets a copy; multicast: every member.
-            let members = ip.groups.get(&destination);
-            let takes = |to: BoundTo, id: SocketId| {
-                let is_member = members.is_some_and(|members| members.contains(&id));
-                (is_member || !destination.is_multicast() || is_all_hosts(destination))
-                    && match to {
-                        BoundTo::One(address) => address == destination,
-                        to => to.covers(destination),
-                    }
-            };
-            let all = self.ports.all(port).filter(|(to, id)| takes(*to, *id));
-            let sockets = all.map(|(_, id)| id).collect();
+            let sockets = self.receivers_of(ip, destination, port);
             return self.deliver_to_all(cx, ip, sockets, &received, kept);
         }
         match self.ports.find(SocketAddr::new(destination, port)) {
@@ -124,6 +113,22 @@ impl DatagramLayer {
             None if is_raw => Err(DropReason::NoListener),
             None => Err(ip.answer_port_unreachable(cx, &packet, link)),
         }
+    }
+
+    /// The sockets that get a copy of a datagram: of a broadcast every one on the port, of a multicast
+    /// every member.
+    fn receivers_of(&self, ip: &IpLayer, destination: IpAddr, port: u16) -> Vec<SocketId> {
+        let members = ip.groups.get(&destination);
+        let takes = |to: BoundTo, id: SocketId| {
+            let is_member = members.is_some_and(|members| members.contains(&id));
+            (is_member || !destination.is_multicast() || is_all_hosts(destination))
+                && match to {
+                    BoundTo::One(address) => address == destination,
+                    to => to.covers(destination),
+                }
+        };
+        let all = self.ports.all(port).filter(|(to, id)| takes(*to, *id));
+        all.map(|(_, id)| id).collect()
     }
 
     pub(crate) fn deliver_echo(

@@ -114,21 +114,13 @@ impl DatagramLayer {
                 ip.send_transport(cx, next_hop, header, len, link, write)
             }
             Kind::Ping { identifier, .. } => {
-                let (protocol, sequence) = match source {
-                    IpAddr::V4(_) => (IpProtocol::Icmp, peer.port()),
-                    IpAddr::V6(_) => (IpProtocol::Icmpv6, peer.port()),
-                };
+                let sequence = peer.port();
+                let protocol = if source.is_ipv4() { IpProtocol::Icmp } else { IpProtocol::Icmpv6 };
                 let header = (addresses, protocol, hop_limit, options.traffic_class);
-                ip.send_transport(
-                    cx,
-                    next_hop,
-                    header,
-                    ICMP_HEADER_LEN + payload.len(),
-                    link,
-                    |buffer| {
-                        write_echo_request(buffer, protocol, (identifier, sequence), payload);
-                    },
-                )
+                let len = ICMP_HEADER_LEN + payload.len();
+                ip.send_transport(cx, next_hop, header, len, link, |buffer| {
+                    write_echo_request(buffer, protocol, (identifier, sequence), payload);
+                })
             }
             Kind::Raw { .. } => unreachable!("sent above"),
         }

@@ -172,11 +172,10 @@ fn judge_unusual(state: State, at: &Sequences, segment: &Segment) -> Verdict {
     let last = data_end.min(limit).max(first);
     let fin = segment.fin && !is_past_fin && first == 0 && data_end <= limit;
     let is_empty = last == first;
-    let window = if is_old { at.offered } else { segment.window };
     let part = Part {
         sequence: at.expected.wrapping_add(if is_empty { 0 } else { first as u32 }),
         acknowledgement: Some(if is_old { at.unacknowledged } else { acknowledgement }),
-        window,
+        window: if is_old { at.offered } else { segment.window },
         payload: (first - start) as usize..(last - start) as usize,
         fin,
         is_to_be_acknowledged: is_empty && !fin && !segment.is_empty(),

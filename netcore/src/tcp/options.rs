@@ -12,7 +12,7 @@ use crate::wire::{TCP_HEADER_LEN, TcpPacket};
 /// Kinds of TCP options.
 const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
-pub(crate) const MSS: u8 = 2;
+const MSS: u8 = 2;
 pub(crate) const WINDOW_SCALE: u8 = 3;
 pub(crate) const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
@@ -51,6 +51,11 @@ pub(crate) fn find(mut options: &mut [u8], wanted: u8) -> Option<&mut [u8]> {
             _ => return None,
         }
     }
+}
+
+/// The value of the MSS option, if there is one and all options before it are well-formed.
+pub(crate) fn mss_option(options: &mut [u8]) -> Option<&mut [u8; 2]> {
+    find(options, MSS)?.try_into().ok()
 }
 
 /// Whether smoltcp reads these options, and reads of each kind one.
@@ -230,6 +235,26 @@ mod tests {
             if let Some(shown) = shown {
                 prop_assert_eq!(legible(&shown, tcp_start), None);
             }
+        }
+    }
+
+    #[test]
+    fn the_mss_is_found_behind_other_options() {
+        assert_eq!(mss_option(&mut [2, 4, 5, 0xb4]), Some(&mut [5, 0xb4]));
+        assert_eq!(mss_option(&mut [1, 1, 3, 3, 7, 2, 4, 5, 0xb4]), Some(&mut [5, 0xb4]));
+    }
+
+    #[test]
+    fn broken_options_have_no_mss() {
+        for options in [
+            &mut [][..],
+            &mut [0, 2, 4, 5, 5],
+            &mut [2],
+            &mut [2, 4, 5],
+            &mut [3, 0, 2, 4, 5, 5],
+            &mut [3, 40, 2, 4],
+        ] {
+            assert_eq!(mss_option(options), None);
         }
     }
 }

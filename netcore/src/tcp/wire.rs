@@ -1,7 +1,7 @@
 //! What a connection's segments look like on the wire, and what smoltcp may see of them.
 
 use super::guard::{self, Sequences};
-use super::options::{self, MSS, SACK_PERMITTED, WINDOW_SCALE};
+use super::options::{self, SACK_PERMITTED, WINDOW_SCALE, mss_option};
 use crate::ip::path_mtu::PathMtu;
 use crate::ip::{self, HOP_LIMIT};
 use crate::link::{LinkCapabilities, Offload};
@@ -499,34 +499,4 @@ fn later(one: Option<u32>, other: u32) -> Option<u32> {
 /// Whether sequence number `a` comes after `b` (RFC 9293 section 3.4).
 fn is_after(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) > 0
-}
-
-/// The value of the MSS option, if there is one and all options before it are well-formed.
-fn mss_option(options: &mut [u8]) -> Option<&mut [u8; 2]> {
-    options::find(options, MSS)?.try_into().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mss_is_found_behind_other_options() {
-        assert_eq!(mss_option(&mut [2, 4, 5, 0xb4]), Some(&mut [5, 0xb4]));
-        assert_eq!(mss_option(&mut [1, 1, 3, 3, 7, 2, 4, 5, 0xb4]), Some(&mut [5, 0xb4]));
-    }
-
-    #[test]
-    fn broken_options_have_no_mss() {
-        for options in [
-            &mut [][..],
-            &mut [0, 2, 4, 5, 5],
-            &mut [2],
-            &mut [2, 4, 5],
-            &mut [3, 0, 2, 4, 5, 5],
-            &mut [3, 40, 2, 4],
-        ] {
-            assert_eq!(mss_option(options), None);
-        }
-    }
 }

@@ -12,6 +12,7 @@ use crate::tcp::sink::ConnectionSink;
 use crate::time::Instant;
 use crate::wire::{TCP_HEADER_LEN, TcpPacket};
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -39,11 +40,8 @@ impl Connection {
         if payload_len > 0 {
             self.reclaim.on_received(sequence.wrapping_add(payload_len as u32), now);
         }
+        self.stop_probing();
         let ack_delay = self.ack_delay(payload_len);
-        if self.is_probing {
-            self.is_probing = false;
-            self.solo.tcp_mut().set_keep_alive(None);
-        }
         self.solo.tcp_mut().set_ack_delay(Some(ack_delay.into()));
         // Only the SYN that answers ours is looked at; any other may be forged.
         let is_answer = is_syn && before == State::SynSent;
@@ -52,14 +50,17 @@ impl Connection {
             self.acknowledged(&segment, is_bare, now);
             self.wire.received(&segment);
         }
-        let clamped = is_answer.then(|| self.wire.received_syn(packet, tcp_start));
-        // smoltcp would probe a closed window, which is the sender's business.
-        let is_closed = segment.window_len() == 0 && !is_syn && !is_reset;
-        let opened = is_closed.then(|| guard::with_window(packet, tcp_start, 1));
-        let shown = clamped.as_deref().or(opened.as_deref()).unwrap_or(packet);
+        let shown = if is_answer {
+            Cow::Owned(self.wire.received_syn(packet, tcp_start))
+        } else if segment.window_len() == 0 && !is_syn && !is_reset {
+            // smoltcp would probe a closed window, which is the sender's business.
+            Cow::Owned(guard::with_window(packet, tcp_start, 1))
+        } else {
+            Cow::Borrowed(packet)
+        };
         let was_empty = self.solo.tcp().recv_queue() == 0;
         let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
-        engine.receive(now, shown, self.solo.set_mut(), &mut sink);
+        engine.receive(now, &shown, self.solo.set_mut(), &mut sink);
         self.last_heard = now;
         if self.solo.tcp().send_queue() > 0 {
             self.show_acknowledgement(engine, now, output);
@@ -79,6 +80,14 @@ impl Connection {
             && self.wire.next_expected() == Some(sequence)
         {
             self.keep_payload(packet.slice(payload_start..), kept, wakes);
+        }
+    }
+
+    /// The peer has answered: ends the keep-alive probes.
+    fn stop_probing(&mut self) {
+        if self.is_probing {
+            self.is_probing = false;
+            self.solo.tcp_mut().set_keep_alive(None);
         }
     }
 

@@ -1,0 +1,72 @@
+//! The timers of a sender: retransmission (RFC 6298), reordering and tail loss probe (RFC 8985), and
+//! the probe of a closed window (RFC 9293 section 3.8.6.1).
+
+use super::flight::Delivery;
+use super::recovery::{Cause, Recovery};
+use super::{DELAYED_ACK, Probe, Sender};
+use crate::tcp::congestion::Lost;
+use crate::time::Instant;
+
+impl Sender {
+    /// After all that may leave has: what then waits with nothing in flight waits for the peer's
+    /// window, and the peer is asked for it from time to time (RFC 9293 section 3.8.6.1).
+    pub(crate) fn watch_window(&mut self, now: Instant) {
+        let waits = self.flight.is_empty() && !self.is_paced && self.next < self.store.end();
+        match (waits, self.persist) {
+            (true, None) => self.persist = Some((now.plus_micros(self.trip.timeout(0)), 0)),
+            (false, Some(_)) => self.persist = None,
+            _ => {}
+        }
+    }
+
+    /// When [`on_timer`](Self::on_timer) is to be called next.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let paced = self.is_paced.then_some(self.paced_until);
+        if self.flight.is_empty() {
+            let persist = self.persist.map(|(at, _)| at);
+            return paced.into_iter().chain(persist).min();
+        }
+        let timeout = self.timer_from.plus_micros(self.trip.timeout(self.backoff));
+        let others = [paced, self.flight.reordering_due(), self.probe_due()];
+        others.into_iter().flatten().chain([timeout]).min()
+    }
+
+    fn probe_due(&self) -> Option<Instant> {
+        if self.probe != Probe::Ready || self.recovery.is_some() || self.backoff > 0 {
+            return None;
+        }
+        let smoothed = self.trip.smoothed()?;
+        let is_single = self.flight.pipe() <= u64::from(self.mss);
+        let wait = smoothed * 2 + if is_single { DELAYED_ACK } else { 0 };
+        Some(self.last_sent.max(self.timer_from).plus_micros(wait))
+    }
+
+    /// Looks at the timers.
+    pub(crate) fn on_timer(&mut self, now: Instant) {
+        if self.flight.is_empty() {
+            return;
+        }
+        if self.timer_from.plus_micros(self.trip.timeout(self.backoff)) <= now {
+            let in_flight = self.flight.pipe();
+            self.flight.mark_all_lost();
+            self.backoff += 1;
+            self.timer_from = now;
+            self.duplicates = 0;
+            self.probe = Probe::Sent;
+            let lost = Lost { now, in_flight, bytes: self.flight.lost() };
+            if self.recovery.as_ref().is_none_or(Recovery::is_fast) {
+                self.controller.on_timeout(&lost);
+            }
+            let outstanding = self.next - self.unacknowledged;
+            self.recovery = Some(Recovery::new(Cause::Timeout, self.next, outstanding));
+            return;
+        }
+        if self.flight.reordering_due().is_some_and(|due| due <= now) {
+            let in_flight = self.flight.pipe();
+            self.find_losses(false, in_flight, &Delivery::default(), now);
+        }
+        if self.flight.lost() == 0 && self.probe_due().is_some_and(|due| due <= now) {
+            self.probe = Probe::Due;
+        }
+    }
+}
