@@ -49,8 +49,8 @@ pub enum Entropy {
     /// The operating system's generator.
     #[default]
     Os,
-    /// A fixed seed, so that a simulation can be repeated. Not for open networks: whoever knows
-    /// the seed knows the numbers.
+    /// A fixed seed, so that a simulation can be repeated. Not for open networks: with the seed
+    /// the numbers are known.
     Seed(u64),
 }
 
