@@ -1,58 +1,21 @@
 //! Commands to UDP, ping and raw sockets.
 
 use crate::binding::Families;
-use crate::command::outcome::{Answer, Outcome, Undelivered};
+use crate::command::outcome::Outcome;
 use crate::command::{Response, icmp, raw, udp};
 use crate::context::Context;
 use crate::datagram::layer::DatagramLayer;
+use crate::datagram::parked::datagram;
 use crate::datagram::socket::Kind;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::layer::IpLayer;
 use crate::queue::{Datagram, DatagramQueue, SocketQueue};
-use crate::reply::{Responder, undelivered};
+use crate::reply::Responder;
 use crate::sync::Arc;
-use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
 
 impl DatagramLayer {
-    /// Delivers an answer. If its requester is gone, the command is undone.
-    fn reply(
-        &mut self,
-        cx: &mut Context,
-        handle: Option<SocketId>,
-        responder: Option<Responder>,
-        answer: Answer,
-    ) {
-        if let Some(undelivered) = undelivered(handle, responder, answer) {
-            self.take_back(cx, undelivered);
-        }
-    }
-
-    /// Undoes the command of an undelivered answer.
-    pub(crate) fn take_back(&mut self, cx: &mut Context, undelivered: Undelivered) {
-        let Some(SocketQueue::Datagram(queue)) = undelivered.queue else { return };
-        let back = match undelivered.response {
-            Response::Udp(udp::Response::Received { remote, buf, .. }) => datagram(remote, buf),
-            Response::Icmp(icmp::Response::Failed { remote, sequence, error }) => Datagram {
-                error: Some(error),
-                ..datagram(SocketAddr::new(remote, sequence), Bytes::new())
-            },
-            Response::Icmp(icmp::Response::Received { remote, sequence, hop_limit, buf }) => {
-                Datagram {
-                    hop_limit: Some(hop_limit),
-                    ..datagram(SocketAddr::new(remote, sequence), buf)
-                }
-            }
-            Response::Raw(raw::Response::Received { packet }) => {
-                datagram(SocketAddr::new(queue.local_address().ip(), 0), packet)
-            }
-            // A new socket.
-            _ => return queue.close(),
-        };
-        queue.unread(back, &mut cx.wakes);
-    }
-
     pub(crate) fn udp(
         &mut self,
         cx: &mut Context,
@@ -170,27 +133,6 @@ impl DatagramLayer {
         Outcome::Later
     }
 
-    /// Answers the waiting receive commands of a socket, as far as there are datagrams.
-    pub(crate) fn retry_parked_datagram(&mut self, cx: &mut Context, id: SocketId) {
-        while let Some(socket) = self.sockets.get_mut(id) {
-            socket.parked.retain(|(_, responder)| !responder.is_abandoned());
-            if socket.parked.is_empty() {
-                return;
-            }
-            let received = match socket.queue.try_recv() {
-                Err(Error::WouldBlock) => return,
-                received => received,
-            };
-            let Some((max_len, responder)) = socket.parked.pop_front() else {
-                return;
-            };
-            let (kind, queue) = (socket.queue.kind(), SocketQueue::Datagram(socket.queue.clone()));
-            let answer =
-                received.map(|datagram| (describe_received(kind, datagram, max_len), Some(queue)));
-            self.reply(cx, Some(id), Some(responder), answer);
-        }
-    }
-
     fn close(
         &mut self,
         cx: &mut Context,
@@ -227,32 +169,4 @@ fn opened<R: Into<Response>>(result: Result<(R, Arc<DatagramQueue>), Error>) -> 
     Outcome::Now(
         result.map(|(response, queue)| (response.into(), Some(SocketQueue::Datagram(queue)))),
     )
-}
-
-fn datagram(peer: SocketAddr, payload: Bytes) -> Datagram {
-    Datagram::new(peer, payload)
-}
-
-fn describe_received(kind: Kind, datagram: Datagram, max_len: Option<usize>) -> Response {
-    let Datagram { peer, hop_limit, error, payload: mut buf, .. } = datagram;
-    match kind {
-        Kind::Udp { .. } => {
-            let len = buf.len();
-            buf.truncate(max_len.unwrap_or(len));
-            let truncated = (buf.len() < len).then_some(len);
-            udp::Response::Received { remote: peer, buf, truncated }.into()
-        }
-        Kind::Ping { .. } => {
-            let (remote, sequence) = (peer.ip(), peer.port());
-            match error {
-                Some(error) => icmp::Response::Failed { remote, sequence, error },
-                None => {
-                    let hop_limit = hop_limit.unwrap_or(0);
-                    icmp::Response::Received { remote, sequence, hop_limit, buf }
-                }
-            }
-            .into()
-        }
-        Kind::Raw { .. } => raw::Response::Received { packet: buf }.into(),
-    }
 }

@@ -8,6 +8,25 @@ use crate::id::SocketId;
 use crate::reply::{Responder, undelivered};
 
 impl Netstack {
+    /// Handles the events of sockets, and undoes the commands of undelivered answers.
+    pub(super) fn handle_events(&mut self) -> bool {
+        // Before the list of ready sockets is taken: undoing rings.
+        for undelivered in self.cx.doorbell.take_undelivered() {
+            self.take_back(undelivered);
+        }
+        if self.rung.is_empty() {
+            self.cx.doorbell.take_ready(&mut self.rung);
+            self.rung.reverse();
+        }
+        let worked = !self.rung.is_empty();
+        while let Some(id) = self.rung.pop() {
+            self.cx.at_work.socket = Some(id);
+            self.transports.handle_events(&mut self.cx, &mut self.ip, id);
+        }
+        self.cx.at_work.socket = None;
+        worked
+    }
+
     /// Executes one command.
     pub(crate) fn execute(&mut self, request: Request) {
         let Request { handle, command, mut responder } = request;

@@ -6,6 +6,7 @@ mod dispatch;
 mod isolation;
 mod snapshot;
 mod transports;
+mod wakes;
 
 use crate::channel::{BufferBytes, Channel, HasChannel, Request};
 use crate::config::Config;
@@ -16,7 +17,7 @@ use crate::doorbell::Doorbell;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::layer::IpLayer;
-use crate::isolation::{isolated, wake};
+use crate::isolation::isolated;
 use crate::link::{Link, Watched};
 use crate::output::Output;
 use crate::random::Random;
@@ -273,25 +274,6 @@ impl Netstack {
             && !self.ip.outgoing.neighbours.has_waiting()
     }
 
-    /// Handles the events of sockets, and undoes the commands of undelivered answers.
-    fn handle_events(&mut self) -> bool {
-        // Before the list of ready sockets is taken: undoing rings.
-        for undelivered in self.cx.doorbell.take_undelivered() {
-            self.take_back(undelivered);
-        }
-        if self.rung.is_empty() {
-            self.cx.doorbell.take_ready(&mut self.rung);
-            self.rung.reverse();
-        }
-        let worked = !self.rung.is_empty();
-        while let Some(id) = self.rung.pop() {
-            self.cx.at_work.socket = Some(id);
-            self.transports.handle_events(&mut self.cx, &mut self.ip, id);
-        }
-        self.cx.at_work.socket = None;
-        worked
-    }
-
     /// Marks the sockets whose deadline has passed.
     fn expire<L: Link>(&mut self, link: &mut L) -> bool {
         let mut worked = false;
@@ -328,14 +310,6 @@ impl Netstack {
         }
         self.cx.at_work.socket = None;
         worked
-    }
-
-    /// Wakes the collected wakers. No lock is held here, and the stack is consistent.
-    fn wake(&mut self) {
-        self.has_woken = !self.cx.wakes.is_empty();
-        for waker in self.cx.wakes.drain(..) {
-            wake(waker);
-        }
     }
 }
 

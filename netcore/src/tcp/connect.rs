@@ -1,12 +1,15 @@
 //! New connections: where they are from, and what they are made of.
 
 use crate::binding::pick_port;
-use crate::command::tcp::{self};
+use crate::command::tcp;
 use crate::context::Context;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::addressing::{NextHop, this_host};
 use crate::ip::layer::IpLayer;
+use crate::ip::packet::Packet;
+use crate::link::Link;
+use crate::output::Output;
 use crate::queue::End;
 use crate::reply::Responder;
 use crate::tcp::buffer::SoloSocket;
@@ -191,5 +194,27 @@ impl TcpLayer {
         let mut connection = Connection::new(solo, wire, stage, (way, cx.now), options);
         connection.congestion_control = cx.config.tcp.congestion_control;
         Ok(Box::new(connection))
+    }
+}
+
+impl TcpLayer {
+    /// Shows a connection the SYN that it was made for, and has it answered.
+    pub(crate) fn begin_handshake<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        isn: u32,
+        packet: &Packet,
+        link: &mut L,
+    ) {
+        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
+        let flow = connection.wire.flow();
+        let endpoint = (flow.local().ip(), flow.local().port());
+        connection.solo.tcp_mut().listen(endpoint).expect("a closed socket and a port");
+        let mut output = Output { link, state: &mut ip.outgoing };
+        let start = packet.header.payload.start;
+        connection.receive_syn(isn, cx.now, &packet.bytes, start, &mut output);
+        cx.mark(id);
     }
 }

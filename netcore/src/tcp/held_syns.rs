@@ -13,7 +13,6 @@ use crate::ip::addressing::mapped;
 use crate::ip::layer::IpLayer;
 use crate::ip::packet::Packet;
 use crate::link::Link;
-use crate::queue::End;
 use crate::queue::HeldSyn;
 use crate::reply::Responder;
 use crate::sync::Arc;
@@ -77,46 +76,6 @@ impl TcpLayer {
         accept.hold(held.handle.clone(), &mut cx.wakes);
         self.retry_accept(cx, ip, listener_id);
         Ok(Fate::Delivered)
-    }
-
-    /// Takes a segment of a peer whose SYN is held. It was sent nothing yet, so it can say no more
-    /// than that it tries again or gives up.
-    pub(crate) fn receive_while_held<L: Link>(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        id: SocketId,
-        packet: &Packet,
-        link: &mut L,
-    ) -> Result<Fate, DropReason> {
-        cx.at_work.socket = Some(id);
-        let held = self.sockets.held_mut(id).expect("the flow table has living ids");
-        let (flow, isn) = (held.flow, held.remote_isn);
-        let segment = TcpPacket::new_unchecked(packet.payload());
-        let sequence = segment.seq_number().0 as u32;
-        if segment.rst() {
-            // As in LISTEN there is no acknowledgement to go by, and as in SYN-RECEIVED the number
-            // has to be exact (RFC 9293 section 3.10.7.4, RFC 5961 section 3).
-            if sequence != isn && sequence != isn.wrapping_add(1) {
-                return Err(DropReason::UnexpectedReset);
-            }
-            self.remove_held(cx, id, Error::Reset);
-            return Ok(Fate::Delivered);
-        }
-        if segment.ack() {
-            // Of an older connection (RFC 9293 section 3.10.7.2).
-            return Err(self.answer_reset(cx, ip, packet, DropReason::Unacceptable, link));
-        }
-        if !segment.syn() || segment.fin() {
-            return Err(DropReason::Unacceptable);
-        }
-        if sequence == isn {
-            return Err(DropReason::UnexpectedSyn);
-        }
-        // The peer has given up without a word, as one that never had an answer does, and tries
-        // anew from the same port.
-        self.remove_held(cx, id, Error::Reset);
-        self.receive_syn(cx, ip, flow, packet, link)
     }
 
     /// Carries out the command to answer a held SYN.
@@ -253,41 +212,5 @@ impl TcpLayer {
         }
         self.flows.insert(flow, Flow::Connection(id));
         self.begin_handshake(cx, ip, id, isn, packet, link);
-    }
-
-    /// Removes a held SYN without an answer to its peer.
-    pub(crate) fn remove_held(&mut self, cx: &mut Context, id: SocketId, reason: Error) {
-        if self.sockets.held_mut(id).is_none() {
-            return;
-        }
-        let Some(TcpSocket::Held(mut held)) = self.remove_socket(cx, id) else {
-            return;
-        };
-        held.armed.set(&mut cx.deadlines, id, None);
-        self.flows.remove(&held.flow);
-        self.half_open.remove(held.tickets.1);
-        if let Some(listener) = self.sockets.listener_mut(held.listener) {
-            listener.half_open.remove(held.tickets.0);
-            listener.queue.forget_held(held.tickets.0);
-        }
-        held.handle.finish(reason, &mut cx.wakes);
-        if let Some(Decision::Admit(responder)) = held.decision {
-            // Without a requester there is nothing to undo.
-            let _ = responder.answer(Err(reason));
-        }
-    }
-
-    /// Ends a connection whose handshake is under way, or has not begun.
-    pub(crate) fn remove_half_open(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        id: SocketId,
-        reason: Error,
-    ) {
-        match self.sockets.get_mut(id) {
-            Some(TcpSocket::Held(_)) => self.remove_held(cx, id, reason),
-            _ => self.remove_connection(cx, ip, id, End::Failed(reason)),
-        }
     }
 }

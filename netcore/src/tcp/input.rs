@@ -1,6 +1,5 @@
 //! From a packet to the connection, listener or reset that it is for.
 
-use crate::command::tcp::OnSyn;
 use crate::context::Context;
 use crate::counters::{DropReason, Fate};
 use crate::error::Error;
@@ -136,101 +135,46 @@ impl TcpLayer {
             && !segment.rst()
             && !segment.syn()
     }
+}
 
-    /// Takes a SYN for a pair of ends that has no connection.
-    pub(crate) fn receive_syn<L: Link>(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        flow: FlowKey,
-        packet: &Packet,
-        link: &mut L,
-    ) -> Result<Fate, DropReason> {
-        let found = self.ports.find(flow.local());
-        let Some((listener_id, listener)) =
-            found.and_then(|id| Some((id, self.sockets.listener_mut(id)?)))
-        else {
-            return Err(self.answer_reset(cx, ip, packet, DropReason::NoListener, link));
-        };
-        if TcpPacket::new_unchecked(packet.payload()).fin() {
-            // Such a segment makes no sense; Linux drops it as well.
-            return Err(DropReason::Unacceptable);
-        }
-        if listener.on_syn == OnSyn::Hold {
-            return self.hold_syn(cx, ip, flow, listener_id, packet);
-        }
-        if listener.is_full() {
-            return Err(DropReason::BacklogFull);
-        }
-        let options = listener.options.clone();
-        let way =
-            ip.addressing.next_hop(flow.remote().ip()).map_err(|_| DropReason::NoRouteBack)?;
-        self.make_room_for_half_open(cx, ip, listener_id);
-        let stage = Stage::HalfOpen { listener: listener_id, tickets: (0, 0), responder: None };
-        let id = self.insert_connection(cx, ip, flow, way, options, stage).map_err(|_| match cx
-            .sockets
-            .is_full()
-        {
-            true => DropReason::TooManySockets,
-            false => DropReason::NoBuffers,
-        })?;
-        cx.at_work.socket = Some(id);
-        let ticket = self.sockets.listener_mut(listener_id).map_or(0, |l| l.half_open.insert(id));
-        let tickets = (ticket, self.half_open.insert(id));
-        let isn = self.next_isn(cx, &flow);
-        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
-        connection.stage = Stage::HalfOpen { listener: listener_id, tickets, responder: None };
-        self.begin_handshake(cx, ip, id, isn, packet, link);
-        Ok(Fate::Delivered)
-    }
-
-    /// Shows a connection the SYN that it was made for, and has it answered.
-    pub(crate) fn begin_handshake<L: Link>(
+impl TcpLayer {
+    /// Takes a segment of a peer whose SYN is held. It was sent nothing yet, so it can say no more
+    /// than that it tries again or gives up.
+    pub(crate) fn receive_while_held<L: Link>(
         &mut self,
         cx: &mut Context,
         ip: &mut IpLayer,
         id: SocketId,
-        isn: u32,
         packet: &Packet,
         link: &mut L,
-    ) {
-        let connection = self.sockets.connection_mut(id).expect("it was just inserted");
-        let flow = connection.wire.flow();
-        let endpoint = (flow.local().ip(), flow.local().port());
-        connection.solo.tcp_mut().listen(endpoint).expect("a closed socket and a port");
-        let mut output = Output { link, state: &mut ip.outgoing };
-        let start = packet.header.payload.start;
-        connection.receive_syn(isn, cx.now, &packet.bytes, start, &mut output);
-        cx.mark(id);
-    }
-
-    /// Has the oldest half-open connections make room for another of a listener.
-    pub(crate) fn make_room_for_half_open(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        listener: SocketId,
-    ) {
-        if let Some(listener) = self.sockets.listener_mut(listener)
-            && listener.half_open.len() >= cx.config.tcp.half_open_per_listener_max.max(1)
-        {
-            let oldest = listener.half_open.oldest();
-            self.evict_half_open(cx, ip, oldest);
+    ) -> Result<Fate, DropReason> {
+        cx.at_work.socket = Some(id);
+        let held = self.sockets.held_mut(id).expect("the flow table has living ids");
+        let (flow, isn) = (held.flow, held.remote_isn);
+        let segment = TcpPacket::new_unchecked(packet.payload());
+        let sequence = segment.seq_number().0 as u32;
+        if segment.rst() {
+            // As in LISTEN there is no acknowledgement to go by, and as in SYN-RECEIVED the number
+            // has to be exact (RFC 9293 section 3.10.7.4, RFC 5961 section 3).
+            if sequence != isn && sequence != isn.wrapping_add(1) {
+                return Err(DropReason::UnexpectedReset);
+            }
+            self.remove_held(cx, id, Error::Reset);
+            return Ok(Fate::Delivered);
         }
-        if self.half_open.len() >= cx.config.tcp.half_open_max.max(1) {
-            self.evict_half_open(cx, ip, self.half_open.oldest());
+        if segment.ack() {
+            // Of an older connection (RFC 9293 section 3.10.7.2).
+            return Err(self.answer_reset(cx, ip, packet, DropReason::Unacceptable, link));
         }
-    }
-
-    pub(crate) fn evict_half_open(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        oldest: Option<SocketId>,
-    ) {
-        if let Some(id) = oldest {
-            ip.outgoing.counters.drop(DropReason::HalfOpenEvicted);
-            self.remove_half_open(cx, ip, id, Error::Aborted);
+        if !segment.syn() || segment.fin() {
+            return Err(DropReason::Unacceptable);
         }
+        if sequence == isn {
+            return Err(DropReason::UnexpectedSyn);
+        }
+        // The peer has given up without a word, as one that never had an answer does, and tries
+        // anew from the same port.
+        self.remove_held(cx, id, Error::Reset);
+        self.receive_syn(cx, ip, flow, packet, link)
     }
 }

@@ -8,7 +8,6 @@ use crate::link::Link;
 use crate::ports::Ports;
 use crate::queue::End;
 use crate::rate_limit::{Challenges, RateLimit};
-use crate::socket_ids::Transport;
 use crate::sync::Arc;
 use crate::tcp::buffer::Arena;
 use crate::tcp::connection::Stage;
@@ -56,27 +55,6 @@ impl TcpLayer {
             challenges: Challenges::new(config.tcp.challenge_acks_per_second, cx.now),
             resets: RateLimit::new(config.tcp.resets_per_second, cx.now),
         }
-    }
-
-    /// Gives a socket its id.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::LimitReached`] if there are too many sockets; what `make` fails with.
-    pub(crate) fn insert_socket(
-        &mut self,
-        cx: &mut Context,
-        make: impl FnOnce(SocketId) -> Result<TcpSocket, Error>,
-    ) -> Result<SocketId, Error> {
-        cx.sockets.insert(Transport::Tcp, |id| {
-            self.sockets.insert(id, make(id)?);
-            Ok(())
-        })
-    }
-
-    pub(crate) fn remove_socket(&mut self, cx: &mut Context, id: SocketId) -> Option<TcpSocket> {
-        cx.sockets.remove(id);
-        self.sockets.remove(id)
     }
 
     /// Looks at what the handle of a socket rang for.

@@ -1,13 +1,13 @@
 //! TCP listeners.
 
 use crate::command::outcome::Outcome;
-use crate::command::tcp::{self, ListenOptions};
+use crate::command::tcp::ListenOptions;
 use crate::context::Context;
 use crate::doorbell::{Bell, Events};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::layer::IpLayer;
-use crate::queue::{AcceptQueue, SocketQueue};
+use crate::queue::AcceptQueue;
 use crate::reply::Responder;
 use crate::socket_ids::Transport;
 use crate::sync::Arc;
@@ -92,21 +92,6 @@ impl TcpLayer {
         Outcome::Later
     }
 
-    /// Answers the accept commands that wait for a listener, as far as there are connections.
-    pub(crate) fn retry_accept(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
-        while let Some(listener) = self.sockets.listener_mut(id) {
-            listener.parked.retain(|responder| !responder.is_abandoned());
-            if listener.parked.is_empty() {
-                return;
-            }
-            let Some((response, queue)) = next_of(&listener.queue) else {
-                return;
-            };
-            let responder = listener.parked.pop_front();
-            self.reply(cx, ip, Some(id), responder, Ok((response.into(), Some(queue))));
-        }
-    }
-
     /// Looks at what the handle of a listener rang for.
     pub(crate) fn attend_listener(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
         let Some(listener) = self.sockets.listener_mut(id) else {
@@ -144,17 +129,4 @@ impl TcpLayer {
             let _ = responder.answer(Err(reason));
         }
     }
-}
-
-/// Takes the next connection of a listener, or the next SYN that it holds.
-fn next_of(queue: &AcceptQueue) -> Option<(tcp::Response, SocketQueue)> {
-    if let Ok(stream) = queue.try_accept() {
-        let (handle, local) = (stream.id(), stream.local_address());
-        let response = tcp::Response::Accepted { handle, local, remote: stream.peer_address() };
-        return Some((response, SocketQueue::Stream(stream)));
-    }
-    let held = queue.try_held().ok()?;
-    let (handle, local) = (held.id(), held.local_address());
-    let response = tcp::Response::Held { handle, local, remote: held.peer_address() };
-    Some((response, SocketQueue::Held(held)))
 }

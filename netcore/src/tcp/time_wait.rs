@@ -1,9 +1,9 @@
 //! TIME-WAIT: 4-tuples of closed connections that are not reused for a while (RFC 9293 section
 //! 3.6.1).
 
-use super::wire::LastWords;
 use crate::rate_limit::CHALLENGE_INTERVAL;
 use crate::tcp::flow_table::FlowKey;
+use crate::tcp::wire::LastWords;
 use crate::time::Instant;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
