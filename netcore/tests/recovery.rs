@@ -3,8 +3,10 @@
 mod harness;
 
 use harness::raw_peer::RawPeer;
+use harness::segment::Segment;
 use harness::{Pair, Side, read};
 use netcore::device::smoltcp::wire::{Ipv4Packet, TcpControl, TcpPacket, TcpRepr};
+use netcore::tcp::congestion::CongestionControl;
 use netcore::{Config, TcpConfig, tcp};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -167,4 +169,44 @@ fn zero_window_is_probed_instead_of_retransmitting() {
     assert_eq!(peer.expected, first + 2920);
     far.abort();
     pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+}
+
+#[test]
+fn a_loss_reduces_the_window_as_the_congestion_control_says() {
+    for (control, segments) in
+        [(None, 7), (Some(CongestionControl::Cubic), 7), (Some(CongestionControl::Reno), 5)]
+    {
+        let mut pair = Pair::new();
+        let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+        let mut peer = RawPeer::connect(&mut pair);
+        let far = pair.accept(Side::Far, listener).expect("a connection");
+        far.set_options(|options| options.congestion_control = control);
+        let first = peer.expected;
+        far.try_send(&[7; 100_000]).expect("room");
+        pair.run();
+        let end = |sent: &[Segment]| {
+            let ends = sent.iter().map(|segment| {
+                segment.sequence.wrapping_sub(first) as usize + segment.payload.len()
+            });
+            ends.max().expect("something was sent")
+        };
+
+        // The first of ten segments is lost, and its repetition arrives.
+        let mut sent = peer.replies();
+        assert_eq!(end(&sent), 10 * 1460, "the initial window");
+        peer.expected = first;
+        for _ in 0..3 {
+            peer.put(&mut pair, &peer.segment(1, 0));
+            pair.run();
+        }
+        sent.extend(peer.replies());
+        assert!(sent[10..].iter().any(|segment| segment.sequence == first), "sent again");
+        peer.expected = first.wrapping_add(end(&sent) as u32);
+        peer.put(&mut pair, &peer.segment(1, 0));
+        pair.run();
+
+        assert_eq!(peer.replies().len(), segments, "{control:?}");
+        far.abort();
+        pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
+    }
 }

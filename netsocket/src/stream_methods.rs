@@ -205,6 +205,31 @@ macro_rules! option_methods {
             Ok(())
         }
 
+        /// The congestion control, if one was set; `None` is that of the stack's configuration.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn congestion_control(
+            &$self,
+        ) -> std::io::Result<Option<$crate::CongestionControl>> {
+            Ok($stream.options().congestion_control)
+        }
+
+        /// Sets the congestion control (`TCP_CONGESTION` on Linux); `None` takes that of the
+        /// stack's configuration. The connection goes on from the initial window.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn set_congestion_control(
+            &$self,
+            control: Option<$crate::CongestionControl>,
+        ) -> std::io::Result<()> {
+            $stream.set_options(|options| options.congestion_control = control);
+            Ok(())
+        }
+
         /// The time to live or hop limit of outgoing packets.
         ///
         /// # Errors

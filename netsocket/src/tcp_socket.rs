@@ -5,6 +5,7 @@ use crate::stream::{DEFAULT_TTL, valid_keepalive, valid_ttl};
 use crate::tcp_listener::TcpListener;
 use crate::tcp_stream::TcpStream;
 use crate::traffic_class::traffic_class_methods;
+use netcore::tcp::congestion::CongestionControl;
 use netcore::tcp::{Families, KeepAlive, ListenOptions, Options};
 use netcore::{BufferBytes, Error, HasChannel, Reservation};
 use std::fmt;
@@ -262,6 +263,16 @@ impl TcpSocket {
     /// None.
     pub fn set_tcp_user_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.settings().connection.user_timeout = timeout;
+        Ok(())
+    }
+
+    /// Sets the congestion control; see [`TcpStream::set_congestion_control`].
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn set_congestion_control(&self, control: Option<CongestionControl>) -> io::Result<()> {
+        self.settings().connection.congestion_control = control;
         Ok(())
     }
 

@@ -45,4 +45,6 @@ pub use ipnet::IpNet;
 pub use netcore::{
     Config, DatagramConfig, Entropy, Error, EthernetConfig, IpConfig, Route, TcpConfig,
 };
-pub use netsocket::{self, Net, TcpListener, TcpSocket, TcpStream, UdpSocket, blocking};
+pub use netsocket::{
+    self, CongestionControl, Net, TcpListener, TcpSocket, TcpStream, UdpSocket, blocking,
+};

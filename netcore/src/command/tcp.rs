@@ -3,6 +3,7 @@
 pub use crate::binding::Families;
 use crate::command::debug::debug_without_payload;
 use crate::id::SocketId;
+use crate::tcp::congestion::CongestionControl;
 use crate::tcp::reservation::Reservation;
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -173,6 +174,10 @@ pub struct Options {
     pub user_timeout: Option<Duration>,
     /// Acknowledge every segment at once, without delayed acknowledgements.
     pub quickack: bool,
+    /// Congestion control (Linux: `TCP_CONGESTION`); `None` is
+    /// [`TcpConfig::congestion_control`](crate::TcpConfig::congestion_control). A change while
+    /// the connection is open begins again with the initial window.
+    pub congestion_control: Option<CongestionControl>,
     /// The differentiated services field (RFC 2474); its two lowest bits are ignored.
     pub traffic_class: u8,
     /// Bytes of the receive buffer; `None` is

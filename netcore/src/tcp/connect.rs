@@ -192,7 +192,7 @@ impl TcpLayer {
         let solo = SoloSocket::new(&mut self.arena, recv_bytes, send_bytes)
             .map_err(|_| Error::LimitReached)?;
         let mut connection = Connection::new(solo, wire, stage, (way, cx.now), options);
-        connection.congestion_control = cx.config.tcp.congestion_control;
+        connection.default_congestion_control = cx.config.tcp.congestion_control;
         Ok(Box::new(connection))
     }
 }

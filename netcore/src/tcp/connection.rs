@@ -63,7 +63,9 @@ pub(crate) struct Connection {
     /// Something could not leave for want of room on the link.
     is_blocked: bool,
     nodelay: bool,
-    pub(crate) congestion_control: CongestionControl,
+    /// As the configuration has it, and as the options do.
+    pub(crate) default_congestion_control: CongestionControl,
+    congestion_control: Option<CongestionControl>,
     /// Why it failed, if it did.
     pub(crate) failure: Option<Error>,
     /// The options until the handle has them.
@@ -172,7 +174,8 @@ impl Connection {
             is_simultaneous_close: false,
             is_blocked: false,
             nodelay: false,
-            congestion_control: CongestionControl::default(),
+            default_congestion_control: CongestionControl::default(),
+            congestion_control: None,
             failure: None,
             options: None,
             expires: None,
@@ -221,6 +224,11 @@ impl Connection {
             && self.failure.is_none()
             && tcp.state() == State::Closed
             && tcp.remote_endpoint().is_none()
+    }
+
+    /// The congestion control in force.
+    pub(crate) fn congestion_control(&self) -> CongestionControl {
+        self.congestion_control.unwrap_or(self.default_congestion_control)
     }
 
     /// Bytes that the peer has not acknowledged, sent or not.
@@ -398,6 +406,13 @@ impl Connection {
         let hop_limit = options.hop_limit.filter(|hops| *hops > 0);
         tcp.set_hop_limit(hop_limit);
         self.nodelay = options.nodelay;
+        if self.congestion_control != options.congestion_control {
+            self.congestion_control = options.congestion_control;
+            let control = self.congestion_control();
+            if let Some(sender) = &mut self.sender {
+                sender.set_congestion_control(control);
+            }
+        }
         self.wire.hop_limit = hop_limit.unwrap_or(HOP_LIMIT);
         self.wire.traffic_class = options.traffic_class;
         self.quick_acks = match (options.quickack, self.quick_acks) {

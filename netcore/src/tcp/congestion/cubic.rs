@@ -145,3 +145,82 @@ impl CongestionController for Cubic {
         self.mss = mss;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// At a round trip for which Reno's window would grow more slowly.
+    fn acked(ms: i64, bytes: u64) -> Acked {
+        let rtt = Duration::from_millis(200);
+        Acked {
+            now: Instant::from_millis(ms),
+            bytes,
+            in_flight_before: u64::MAX / 2,
+            in_flight: 0,
+            rtt: Some(rtt),
+            min_rtt: rtt,
+            smoothed_rtt: rtt,
+            round: 0,
+            is_window_limited: true,
+            delivery_rate: None,
+            is_app_limited: false,
+            is_in_recovery: false,
+        }
+    }
+
+    const LOST: Lost = Lost { now: Instant::ZERO, in_flight: 0, bytes: 1000 };
+
+    #[test]
+    fn slow_start_doubles_the_window_each_round_trip() {
+        let mut cubic = Cubic::new(1000);
+        for segment in 0..10 {
+            cubic.on_acked(&acked(20 + segment, 1000));
+        }
+        assert_eq!(cubic.window(), 20_000);
+    }
+
+    #[test]
+    fn the_window_is_back_after_k_seconds() {
+        let mut cubic = Cubic::new(1000);
+        cubic.window = 100_000.0;
+        cubic.on_lost(&LOST);
+        assert_eq!(cubic.window(), 70_000);
+
+        // K is the cube root of 30 / 0.4, 4.2 s.
+        let mut ms = 0;
+        while cubic.window() < 99_000 {
+            ms += 200;
+            let bytes = cubic.window();
+            cubic.on_acked(&acked(ms, bytes));
+        }
+        assert!((2500..4500).contains(&ms), "{ms} ms");
+        let plateau = ms;
+        while cubic.window() < 150_000 {
+            ms += 200;
+            let bytes = cubic.window();
+            cubic.on_acked(&acked(ms, bytes));
+        }
+        assert!(ms > plateau + 2000, "{ms} ms");
+    }
+
+    #[test]
+    fn a_second_loss_below_the_first_leaves_room_to_others() {
+        let mut cubic = Cubic::new(1000);
+        cubic.window = 100_000.0;
+        cubic.on_lost(&LOST);
+        cubic.on_lost(&LOST);
+        assert_eq!((cubic.window() as u32, cubic.window_max as u32), (49_000, 59_500));
+    }
+
+    #[test]
+    fn an_idle_connection_halves_down_to_the_initial_window() {
+        let mut cubic = Cubic::new(1000);
+        cubic.window = 100_000.0;
+        cubic.on_idle(2);
+        assert_eq!(cubic.window(), 25_000);
+        cubic.on_idle(10);
+        assert_eq!(cubic.window(), 10_000);
+    }
+}

@@ -52,7 +52,7 @@ impl Connection {
     }
 
     fn sender(&mut self, now: Instant) -> &mut Sender {
-        let (control, mss) = (self.congestion_control, self.wire.segment_bytes() as u32);
+        let (control, mss) = (self.congestion_control(), self.wire.segment_bytes() as u32);
         let has_sack = self.wire.has_sack();
         self.sender.get_or_insert_with(|| Box::new(Sender::new(control, mss, has_sack, now)))
     }

@@ -3,6 +3,7 @@
 //! smoltcp is the state machine of a connection; its data is sent from here. smoltcp is shown an
 //! acknowledgement together with the bytes that it acknowledges, and so never has any to send.
 
+mod choice;
 mod flight;
 mod rack;
 mod recovery;
@@ -57,6 +58,14 @@ pub(crate) struct Sender {
     is_paced: bool,
     /// When a closed window is probed, and how often that was done.
     persist: Option<(Instant, u32)>,
+}
+
+/// An acknowledgement, and where the sender stood before it.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    is_duplicate: bool,
+    was_repairing: bool,
+    in_flight: u64,
 }
 
 /// A tail loss probe (RFC 8985 section 7).
@@ -148,6 +157,12 @@ impl Sender {
         }
     }
 
+    /// Begins anew with another algorithm.
+    pub(crate) fn set_congestion_control(&mut self, control: CongestionControl) {
+        self.controller = control.controller(self.mss);
+        self.recovery = None;
+    }
+
     /// Bytes that are not acknowledged.
     pub(crate) fn len(&self) -> usize {
         self.store.len()
@@ -174,7 +189,7 @@ impl Sender {
     /// Bytes that may be in flight now.
     fn window(&self) -> u64 {
         match &self.recovery {
-            Some(recovery) => recovery.window(self.controller.as_ref(), self.flight.pipe()),
+            Some(recovery) => recovery.window(self.controller.as_ref()),
             None => self.controller.window(),
         }
     }
@@ -183,140 +198,6 @@ impl Sender {
     /// selectively stands for a segment that has left it.
     fn pipe(&self) -> u64 {
         self.flight.pipe().saturating_sub(u64::from(self.duplicates) * u64::from(self.mss))
-    }
-
-    /// The next segment that may leave; [`sent`](Self::sent) says that it has.
-    pub(crate) fn next(&mut self, now: Instant, limits: &Limits) -> Option<ToSend> {
-        self.is_paced = false;
-        if self.flight.is_empty() && now > self.last_sent && self.next < self.end() {
-            self.restart_after_idle(now);
-        }
-        let pipe = self.pipe();
-        if let Some((start, end)) = self.flight.first_lost() {
-            let is_first = start == self.unacknowledged;
-            let has_room = pipe == 0 || pipe + limits.piece.min(end - start) <= self.window();
-            if (start < limits.window_end || is_first) && has_room {
-                return self.paced(now).then(|| self.again(start, end, limits));
-            }
-            if has_room {
-                return None;
-            }
-        }
-        let room = match self.probe {
-            Probe::Due => u64::MAX,
-            _ => self.window().saturating_sub(pipe),
-        };
-        if let Some(segment) = self.new_data(limits, room, pipe) {
-            return (self.probe == Probe::Due || self.paced(now)).then_some(segment);
-        }
-        if self.probe == Probe::Due {
-            let (start, end) = self.flight.last_outstanding()?;
-            let start = start.max(end.saturating_sub(limits.piece));
-            return Some(self.again(start, end, limits));
-        }
-        let (at, _) = self.persist?;
-        (at <= now && self.flight.is_empty()).then(|| self.window_probe(limits))
-    }
-
-    fn again(&self, start: u64, end: u64, limits: &Limits) -> ToSend {
-        let data_end = self.store.end();
-        let most = if self.flight.pipe() == 0 { limits.piece } else { limits.packet };
-        let len = (end.min(data_end) - start.min(data_end)).min(most);
-        ToSend {
-            start,
-            len: len as usize,
-            fin: end > data_end && start + len == data_end,
-            push: true,
-            is_again: true,
-            is_window_probe: false,
-        }
-    }
-
-    /// A segment of what has never left, if there is room for one.
-    fn new_data(&mut self, limits: &Limits, room: u64, pipe: u64) -> Option<ToSend> {
-        let data_end = self.store.end();
-        let unsent = data_end.saturating_sub(self.next);
-        if unsent == 0 {
-            if !self.has_fin || self.next != data_end {
-                return None;
-            }
-            return Some(self.segment(0, limits));
-        }
-        let offered = limits.window_end.saturating_sub(self.next);
-        let room = if pipe == 0 { room.max(limits.piece) } else { room };
-        let len = unsent.min(limits.packet).min(offered).min(room);
-        if room < unsent.min(limits.piece) {
-            self.is_window_limited = true;
-            return None;
-        }
-        let full = len - len % limits.piece;
-        if len == unsent {
-            // A small segment waits for the last small one, unless the end comes with it.
-            let is_small = full < len;
-            let waits = is_small
-                && !limits.nodelay
-                && !self.has_fin
-                && self.small_end > self.unacknowledged;
-            let len = if waits { full } else { len };
-            return (len > 0).then(|| self.segment(len, limits));
-        }
-        if full > 0 {
-            if room < unsent.min(offered) {
-                self.is_window_limited = true;
-            }
-            return Some(self.segment(full, limits));
-        }
-        // The peer's window has no room for a full segment: half of the largest one that it has
-        // ever offered is worth sending (RFC 1122 section 4.2.3.4).
-        (len > 0 && offered >= limits.window_max / 2 && len == offered)
-            .then(|| self.segment(len, limits))
-    }
-
-    fn segment(&self, len: u64, limits: &Limits) -> ToSend {
-        let end = self.next + len;
-        let is_last = end == self.store.end();
-        debug_assert!(len <= limits.packet);
-        ToSend {
-            start: self.next,
-            len: len as usize,
-            fin: is_last && self.has_fin,
-            push: is_last,
-            is_again: false,
-            is_window_probe: false,
-        }
-    }
-
-    /// What the window has room for, however little, or a byte behind it.
-    fn window_probe(&self, limits: &Limits) -> ToSend {
-        let offered = limits.window_end.saturating_sub(self.next).min(limits.piece);
-        if offered > 0 {
-            return self.segment(offered.min(self.store.end() - self.next), limits);
-        }
-        ToSend {
-            start: self.next,
-            len: 1,
-            fin: self.has_fin && self.next + 1 == self.store.end(),
-            push: true,
-            is_again: false,
-            is_window_probe: true,
-        }
-    }
-
-    /// Whether the pacing rate lets something leave.
-    fn paced(&mut self, now: Instant) -> bool {
-        self.is_paced = self.controller.pacing_rate().is_some() && now < self.paced_until;
-        !self.is_paced
-    }
-
-    fn restart_after_idle(&mut self, now: Instant) {
-        let timeout = self.trip.timeout(0);
-        let timeouts = now.micros_since(self.last_sent) / timeout.max(1);
-        if timeouts > 0 {
-            self.controller.on_idle(u32::try_from(timeouts).unwrap_or(u32::MAX));
-        }
-        self.timer_from = now;
-        self.backoff = 0;
-        self.probe = Probe::Ready;
     }
 
     /// Copies the payload of a segment.
@@ -412,8 +293,10 @@ impl Sender {
                 self.round_end = self.flight.delivered();
             }
         }
+        let was_repairing = self.recovery.as_ref().is_some_and(Recovery::is_fast);
         self.find_losses(advanced > 0, pipe_before, &delivery, now);
-        self.tell_controller(&delivery, pipe_before, now);
+        let before = Before { is_duplicate, was_repairing, in_flight: pipe_before };
+        self.tell_controller(&delivery, before, now);
         progress
     }
 
@@ -447,33 +330,38 @@ impl Sender {
             lost += self.flight.mark_first_lost();
         }
         if lost > 0 && self.recovery.is_none() {
-            self.recovery =
-                Some(Recovery::new(Cause::Loss, self.next, self.next - self.unacknowledged));
+            // The first lost segment leaves at once.
+            let window = self.pipe() + u64::from(self.mss);
+            let outstanding = self.next - self.unacknowledged;
+            self.recovery = Some(Recovery::new(Cause::Loss, self.next, outstanding, window));
             self.controller.on_lost(&Lost { now, in_flight, bytes: lost });
         }
     }
 
-    fn tell_controller(&mut self, delivery: &Delivery, in_flight_before: u64, now: Instant) {
+    fn tell_controller(&mut self, delivery: &Delivery, before: Before, now: Instant) {
+        // A duplicate acknowledgement without blocks is of a segment (RFC 6937 section 3.1).
+        let mss = u64::from(self.mss);
+        let delivered = if before.is_duplicate && !self.has_sack { mss } else { delivery.bytes };
+        if delivered == 0 {
+            return;
+        }
+        let in_flight = self.pipe();
+        if let Some(recovery) = &mut self.recovery {
+            recovery.on_delivered(delivered, in_flight, mss, self.controller.as_ref());
+        }
         if delivery.bytes == 0 {
             return;
         }
-        let in_flight = self.flight.pipe();
-        if let Some(recovery) = &mut self.recovery {
-            recovery.on_delivered(
-                delivery.bytes,
-                in_flight,
-                u64::from(self.mss),
-                self.controller.as_ref(),
-            );
-        }
-        let is_in_recovery = self.recovery.as_ref().is_some_and(Recovery::is_fast);
-        let is_limited = self.is_window_limited
-            || in_flight_before + 3 * u64::from(self.mss) >= self.controller.window() / 2;
+        // What arrived while a loss was repaired does not let the window grow.
+        let is_in_recovery =
+            before.was_repairing || self.recovery.as_ref().is_some_and(Recovery::is_fast);
+        let is_limited =
+            self.is_window_limited || before.in_flight + 3 * mss >= self.controller.window() / 2;
         self.is_window_limited = false;
         let acked = Acked {
             now,
             bytes: delivery.bytes,
-            in_flight_before,
+            in_flight_before: before.in_flight,
             in_flight,
             rtt: delivery.rtt.map(|(_, newest)| Duration::from_micros(newest)),
             min_rtt: Duration::from_micros(self.trip.min().unwrap_or_default()),
@@ -497,3 +385,6 @@ impl Sender {
         self.flight.mark_all_lost();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ pub(crate) struct Recovery {
     delivered: u64,
     pub(crate) sent: u64,
     /// The window by proportional rate reduction.
-    window: Option<u64>,
+    window: u64,
     /// Segments that were sent again, and those of them that need not have been.
     pub(crate) retransmitted: u32,
     pub(crate) spurious: u32,
@@ -29,14 +29,15 @@ pub(crate) enum Cause {
 }
 
 impl Recovery {
-    pub(crate) fn new(cause: Cause, end: u64, outstanding: u64) -> Self {
+    /// One that begins with `window` bytes that may be in flight.
+    pub(crate) fn new(cause: Cause, end: u64, outstanding: u64, window: u64) -> Self {
         Self {
             cause,
             end,
             outstanding: outstanding.max(1),
             delivered: 0,
             sent: 0,
-            window: None,
+            window,
             retransmitted: 0,
             spurious: 0,
         }
@@ -47,13 +48,12 @@ impl Recovery {
         self.cause == Cause::Loss
     }
 
-    /// Bytes that may be in flight, while `pipe` are.
-    pub(crate) fn window(&self, controller: &dyn CongestionController, pipe: u64) -> u64 {
+    /// Bytes that may be in flight.
+    pub(crate) fn window(&self, controller: &dyn CongestionController) -> u64 {
         if self.cause == Cause::Timeout || controller.pacing_rate().is_some() {
             return controller.window();
         }
-        // The first segment is sent again at once.
-        self.window.unwrap_or(pipe + if self.sent == 0 { u64::from(u16::MAX) } else { 0 })
+        self.window
     }
 
     /// Takes bytes that have arrived (RFC 6937 section 3.1).
@@ -76,6 +76,6 @@ impl Recovery {
             (threshold - pipe).min(bound)
         };
         let least = if self.sent == 0 { mss } else { 0 };
-        self.window = Some(pipe + room.max(least));
+        self.window = pipe + room.max(least);
     }
 }

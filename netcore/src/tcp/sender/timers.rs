@@ -26,19 +26,27 @@ impl Sender {
             let persist = self.persist.map(|(at, _)| at);
             return paced.into_iter().chain(persist).min();
         }
-        let timeout = self.timer_from.plus_micros(self.trip.timeout(self.backoff));
+        let timeout = self.timeout();
         let others = [paced, self.flight.reordering_due(), self.probe_due()];
         others.into_iter().flatten().chain([timeout]).min()
     }
 
     fn probe_due(&self) -> Option<Instant> {
-        if self.probe != Probe::Ready || self.recovery.is_some() || self.backoff > 0 {
+        let is_repairing = self.recovery.is_some() || self.flight.lost() > 0;
+        if self.probe != Probe::Ready || is_repairing || self.backoff > 0 {
             return None;
         }
         let smoothed = self.trip.smoothed()?;
         let is_single = self.flight.pipe() <= u64::from(self.mss);
         let wait = smoothed * 2 + if is_single { DELAYED_ACK } else { 0 };
-        Some(self.last_sent.max(self.timer_from).plus_micros(wait))
+        let probe = self.last_sent.max(self.timer_from).plus_micros(wait);
+        // Instead of the timeout, which would take everything for lost.
+        Some(probe.min(self.timeout()))
+    }
+
+    /// When the retransmission timer expires.
+    fn timeout(&self) -> Instant {
+        self.timer_from.plus_micros(self.trip.timeout(self.backoff))
     }
 
     /// Looks at the timers.
@@ -46,7 +54,11 @@ impl Sender {
         if self.flight.is_empty() {
             return;
         }
-        if self.timer_from.plus_micros(self.trip.timeout(self.backoff)) <= now {
+        if self.probe_due().is_some_and(|due| due <= now) {
+            self.probe = Probe::Due;
+            return;
+        }
+        if self.timeout() <= now {
             let in_flight = self.flight.pipe();
             self.flight.mark_all_lost();
             self.backoff += 1;
@@ -58,15 +70,12 @@ impl Sender {
                 self.controller.on_timeout(&lost);
             }
             let outstanding = self.next - self.unacknowledged;
-            self.recovery = Some(Recovery::new(Cause::Timeout, self.next, outstanding));
+            self.recovery = Some(Recovery::new(Cause::Timeout, self.next, outstanding, 0));
             return;
         }
         if self.flight.reordering_due().is_some_and(|due| due <= now) {
             let in_flight = self.flight.pipe();
             self.find_losses(false, in_flight, &Delivery::default(), now);
-        }
-        if self.flight.lost() == 0 && self.probe_due().is_some_and(|due| due <= now) {
-            self.probe = Probe::Due;
         }
     }
 }

@@ -1,0 +1,138 @@
+use super::*;
+
+const MSS: u64 = 1000;
+
+fn at(ms: i64) -> Instant {
+    Instant::from_millis(ms)
+}
+
+fn limits(unacknowledged: u64) -> Limits {
+    Limits {
+        window_end: unacknowledged + 1_000_000,
+        window_max: 1_000_000,
+        piece: MSS,
+        packet: MSS,
+        nodelay: false,
+    }
+}
+
+/// A sender that has so many bytes to send, and has measured a round trip of 20 ms.
+fn sender(bytes: usize) -> Sender {
+    let mut sender = Sender::new(CongestionControl::Reno, MSS as u32, true, at(0));
+    sender.push(Bytes::from(vec![7; MSS as usize]));
+    assert_eq!(send(&mut sender, at(0)).len(), 1);
+    sender.on_ack(MSS, &[], false, at(20));
+    sender.push(Bytes::from(vec![7; bytes]));
+    sender
+}
+
+/// Everything that may leave now.
+fn send(sender: &mut Sender, now: Instant) -> Vec<ToSend> {
+    sender.on_timer(now);
+    let limits = limits(sender.unacknowledged());
+    let mut sent = Vec::new();
+    while let Some(segment) = sender.next(now, &limits) {
+        sender.sent(&segment, &limits, now);
+        sent.push(segment);
+    }
+    sender.watch_window(now);
+    sent
+}
+
+#[test]
+fn a_lost_tail_is_probed_after_two_round_trips() {
+    let mut sender = sender(10 * MSS as usize);
+    assert_eq!(send(&mut sender, at(20)).len(), 10);
+    sender.on_ack(10 * MSS, &[], false, at(40));
+
+    // One segment is in flight, whose acknowledgement may be delayed by 200 ms; but the probe comes
+    // no later than the timeout would.
+    let due = sender.due().expect("a timer");
+    assert_eq!(due, at(40 + 220));
+    let probe = send(&mut sender, due);
+
+    assert_eq!((probe.len(), probe[0].start), (1, 10 * MSS));
+    sender.on_ack(11 * MSS, &[], false, due + Duration::from_millis(20));
+    assert_eq!((sender.len(), sender.due()), (0, None));
+}
+
+#[test]
+fn a_timeout_sends_one_segment_and_doubles() {
+    let mut sender = sender(10 * MSS as usize);
+    send(&mut sender, at(20));
+    let probe = sender.due().expect("a probe");
+    send(&mut sender, probe);
+
+    let first = sender.due().expect("a timeout");
+    let again = send(&mut sender, first);
+    let second = sender.due().expect("another");
+
+    assert_eq!((again.len(), again[0].start), (1, MSS));
+    assert_eq!(first, probe + Duration::from_millis(220));
+    assert_eq!(second, first + Duration::from_millis(440));
+}
+
+#[test]
+fn what_was_only_late_takes_the_reduction_back() {
+    let mut sender = sender(100 * MSS as usize);
+    send(&mut sender, at(20));
+    let before = sender.window();
+
+    sender.on_ack(MSS, &[(2 * MSS, 5 * MSS)], false, at(40));
+    assert_eq!(send(&mut sender, at(40))[0].start, MSS);
+    assert!(sender.controller.window() < before);
+    // Sooner than a retransmission can be acknowledged.
+    sender.on_ack(5 * MSS, &[], false, at(41));
+
+    assert!(sender.controller.window() >= before);
+}
+
+#[test]
+fn a_small_segment_waits_for_the_last_small_one() {
+    let mut sender = sender(10);
+    assert_eq!(send(&mut sender, at(20)).len(), 1);
+
+    sender.push(Bytes::from_static(b"x"));
+    assert_eq!(send(&mut sender, at(21)), []);
+    sender.push(Bytes::from(vec![7; MSS as usize]));
+    assert_eq!(send(&mut sender, at(22)).len(), 1, "the full one");
+    sender.on_ack(MSS + 10, &[], false, at(40));
+
+    assert_eq!(send(&mut sender, at(40)).len(), 1, "the rest");
+}
+
+#[test]
+fn a_closed_window_is_probed_ever_more_seldom() {
+    let mut sender = sender(3 * MSS as usize);
+    let closed = Limits { window_end: MSS, ..limits(MSS) };
+    assert_eq!(sender.next(at(20), &closed), None);
+    sender.watch_window(at(20));
+
+    let first = sender.due().expect("a probe");
+    let probe = sender.next(first, &closed).expect("the window stays closed");
+    sender.sent(&probe, &closed, first);
+    let second = sender.due().expect("another");
+
+    assert_eq!((probe.start, probe.len, probe.is_window_probe), (MSS, 1, true));
+    assert_eq!(first, at(20 + 220));
+    assert_eq!(second, first + Duration::from_millis(440));
+    // The peer takes the byte after all.
+    sender.on_ack(MSS + 1, &[], false, second);
+    assert_eq!(send(&mut sender, second)[0].start, MSS + 1);
+}
+
+#[test]
+fn a_lost_fin_is_sent_again_with_the_last_bytes() {
+    let mut sender = sender(MSS as usize);
+    sender.finish();
+    let sent = send(&mut sender, at(20));
+    assert!(sent.len() == 1 && sent[0].fin);
+    let progress = sender.on_ack(2 * MSS, &[], false, at(40));
+    assert_eq!((progress.bytes, progress.fin), (MSS as usize, false));
+
+    let due = sender.due().expect("a probe");
+    let again = send(&mut sender, due);
+
+    assert_eq!((again.len(), again[0].len, again[0].fin), (1, 0, true));
+    assert!(sender.on_ack(2 * MSS + 1, &[], false, due).fin);
+}
