@@ -22,7 +22,8 @@ impl Sender {
             }
         }
         let room = match self.probe {
-            Probe::Due => u64::MAX,
+            // A full segment, whatever the window.
+            Probe::Due => limits.piece,
             _ => self.window().saturating_sub(pipe),
         };
         if let Some(segment) = self.new_data(limits, room, pipe) {
