@@ -52,7 +52,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     };
     let mtu = args.mtu;
     let start = |pipe, address: [u8; 4]| {
-        let medium = netcore::device::smoltcp::phy::Medium::Ip;
+        let medium = netcore::smoltcp::phy::Medium::Ip;
         let mut stack = Netstack::new(WakingPipeDev { pipe, mtu, medium }, config.clone());
         let channel = stack.command_channel();
         tokio::spawn(async move { stack.run_tokio().await });
