@@ -69,6 +69,7 @@ const MSS_DEFAULT: u16 = 536;
 const MSS_MIN: u16 = 48;
 /// The largest shift of a window (RFC 7323 section 2.3).
 const WINDOW_SHIFT_MAX: u8 = 14;
+
 /// Flags of a segment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Flags {
@@ -314,9 +315,8 @@ impl Wire {
         // moves back a little when data arrives (RFC 7323 section 2.4). A peer that has yet to hear
         // of that may fill the window that was announced before. One unit less is always accepted.
         segment.set_window_len(segment.window_len().saturating_sub(1));
-        // After a timeout smoltcp sends its acknowledgements from where it goes on to retransmit. A
-        // peer that has received more takes none of those, and if both ends do so, neither ever
-        // learns that all has arrived. They belong at SND.NXT (RFC 9293 section 3.10.7.4).
+        // smoltcp does not know of data in flight. A peer that has received it takes nothing from
+        // before: acknowledgements and resets belong at SND.NXT (RFC 9293 section 3.10.7.4).
         let sequence = segment.seq_number().0 as u32;
         if segment.segment_len() == 0
             && segment.ack()

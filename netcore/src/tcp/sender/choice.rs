@@ -15,7 +15,8 @@ impl Sender {
             let is_first = start == self.unacknowledged;
             let has_room = pipe == 0 || pipe + limits.piece.min(end - start) <= self.window();
             if (start < limits.window_end || is_first) && has_room {
-                return self.paced(now).then(|| self.again(start, end, limits));
+                let room = self.window().saturating_sub(pipe);
+                return self.paced(now).then(|| self.again(start, end, room, limits));
             }
             if has_room {
                 return None;
@@ -32,15 +33,16 @@ impl Sender {
         if self.probe == Probe::Due {
             let (start, end) = self.flight.last_outstanding()?;
             let start = start.max(end.saturating_sub(limits.piece));
-            return Some(self.again(start, end, limits));
+            return Some(self.again(start, end, 0, limits));
         }
         let (at, _) = self.persist?;
         (at <= now && self.flight.is_empty()).then(|| self.window_probe(limits))
     }
 
-    fn again(&self, start: u64, end: u64, limits: &Limits) -> ToSend {
+    /// A segment that was sent before: as much of it as there is room for, and a full one at least.
+    fn again(&self, start: u64, end: u64, room: u64, limits: &Limits) -> ToSend {
         let data_end = self.store.end();
-        let most = if self.flight.pipe() == 0 { limits.piece } else { limits.packet };
+        let most = (room - room % limits.piece).clamp(limits.piece, limits.packet);
         let len = (end.min(data_end) - start.min(data_end)).min(most);
         ToSend {
             start,

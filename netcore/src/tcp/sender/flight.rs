@@ -337,10 +337,10 @@ impl Flight {
         let mut lost = 0;
         for index in 0..self.segments.len() {
             let segment = &mut self.segments[index];
-            if segment.start >= self.rack.highest && segment.sent_at > rack_sent_at {
+            let is_older = (segment.sent_at, segment.end) < (rack_sent_at, self.rack.end);
+            if !is_older && segment.start >= self.rack.highest {
                 break;
             }
-            let is_older = (segment.sent_at, segment.end) < (rack_sent_at, self.rack.end);
             if segment.is_sacked || segment.is_lost || !is_older {
                 continue;
             }

@@ -205,13 +205,13 @@ impl Sender {
         self.store.copy(segment.start, out);
     }
 
-    /// Notes that a segment has left. Returns one past its last sequence number, as a position.
-    pub(crate) fn sent(&mut self, segment: &ToSend, limits: &Limits, now: Instant) -> u64 {
+    /// Notes that a segment has left.
+    pub(crate) fn sent(&mut self, segment: &ToSend, limits: &Limits, now: Instant) {
         let end = segment.start + segment.len as u64 + u64::from(segment.fin);
         if segment.is_window_probe {
             let timeouts = self.persist.map_or(0, |(_, timeouts)| timeouts) + 1;
             self.persist = Some((now.plus_micros(self.trip.timeout(timeouts)), timeouts));
-            return end;
+            return;
         }
         self.persist = None;
         if self.probe == Probe::Due {
@@ -245,7 +245,6 @@ impl Sender {
         }
         self.pace(bytes, now);
         self.last_sent = now;
-        end
     }
 
     fn pace(&mut self, bytes: u64, now: Instant) {
@@ -324,9 +323,11 @@ impl Sender {
         let (srtt, min_rtt) =
             (self.trip.smoothed().unwrap_or_default(), self.trip.min().unwrap_or_default());
         let is_in_recovery = self.recovery.is_some();
+        let is_fast = self.recovery.as_ref().is_some_and(Recovery::is_fast);
         let mut lost = self.flight.detect_losses(now, srtt, min_rtt, is_in_recovery);
-        if !self.has_sack && (self.duplicates == 3 || is_in_recovery && is_advanced) {
-            // RFC 6582: the third duplicate, or a partial acknowledgement.
+        if !self.has_sack && (self.duplicates == 3 || is_fast && is_advanced) {
+            // RFC 6582: the third duplicate, or a partial acknowledgement. After a timeout everything
+            // is sent again anyway.
             lost += self.flight.mark_first_lost();
         }
         if lost > 0 && self.recovery.is_none() {

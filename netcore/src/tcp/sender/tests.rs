@@ -136,3 +136,22 @@ fn a_lost_fin_is_sent_again_with_the_last_bytes() {
     assert_eq!((again.len(), again[0].len, again[0].fin), (1, 0, true));
     assert!(sender.on_ack(2 * MSS + 1, &[], false, due).fin);
 }
+
+#[test]
+fn after_a_timeout_each_segment_is_sent_again_once() {
+    // A peer without selective acknowledgements.
+    let mut sender = Sender::new(CongestionControl::Reno, MSS as u32, false, at(0));
+    sender.push(Bytes::from(vec![7; 4 * MSS as usize]));
+    assert_eq!(send(&mut sender, at(0)).len(), 4);
+    let timeout = sender.due().expect("a timeout");
+    let mut again = send(&mut sender, timeout);
+
+    for (acknowledged, ms) in [(1, 20), (2, 40), (3, 60), (4, 80)] {
+        let now = timeout + Duration::from_millis(ms);
+        sender.on_ack(acknowledged * MSS, &[], false, now);
+        again.extend(send(&mut sender, now));
+    }
+
+    let starts: Vec<_> = again.iter().map(|segment| segment.start / MSS).collect();
+    assert_eq!(starts, [0, 1, 2, 3]);
+}
