@@ -8,6 +8,7 @@ use super::guard::{self, Segment, Verdict};
 use super::keepalive::PeerTimeouts;
 use super::reclaim::BufferReclaim;
 use super::sender::Sender;
+use super::shown;
 use super::sink::ConnectionSink;
 use super::wire::Wire;
 use crate::command::tcp::Options;
@@ -311,7 +312,7 @@ impl Connection {
         let Some(at) = self.wire.sequences(self.solo.tcp()) else { return };
         let flow = self.wire.flow();
         let ends = (flow.remote(), flow.local());
-        let byte = guard::stale_byte(ends, at.expected, at.unacknowledged);
+        let byte = shown::stale_byte(ends, at.expected, at.unacknowledged);
         let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
         engine.receive(now, &byte, self.solo.set_mut(), &mut sink);
     }

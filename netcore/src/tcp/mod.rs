@@ -29,6 +29,8 @@ mod reclaim;
 pub(crate) mod reservation;
 mod resets;
 mod sender;
+mod sequence;
+mod shown;
 mod sink;
 mod socket_table;
 pub(crate) mod sockets;

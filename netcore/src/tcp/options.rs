@@ -6,7 +6,7 @@
 //! at an option whose length cannot be true, those of a known kind with another length than theirs
 //! are passed over, and of those that come twice the last counts.
 
-use super::guard::set_payload_len;
+use super::shown::set_payload_len;
 use crate::wire::{TCP_HEADER_LEN, TcpPacket};
 
 /// Kinds of TCP options.
@@ -127,7 +127,7 @@ fn rewritten(packet: &[u8], tcp_start: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp::guard;
+    use crate::tcp::shown;
     use crate::wire::ChecksumCapabilities;
     use crate::wire::{IpAddress, TcpRepr};
     use proptest::prelude::*;
@@ -139,7 +139,7 @@ mod tests {
             let ends: SocketAddr = ends.parse().expect("an address");
             ends
         });
-        let packet = guard::stale_byte((remote, local), 100, 200);
+        let packet = shown::stale_byte((remote, local), 100, 200);
         let tcp_start = packet.len() - TCP_HEADER_LEN - 1;
         let mut options = options.to_vec();
         options.resize(options.len().next_multiple_of(4), END);

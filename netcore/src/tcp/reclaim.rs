@@ -1,5 +1,6 @@
 //! When a connection gives back the memory that its buffers have touched.
 
+use super::sequence::is_after;
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ impl BufferReclaim {
     /// Notes that smoltcp is shown bytes of the peer's that end before `end`.
     pub(crate) fn on_received(&mut self, end: u32, now: Instant) {
         self.on_queued(now);
-        if self.shown_end.is_none_or(|before| (end.wrapping_sub(before) as i32) > 0) {
+        if self.shown_end.is_none_or(|before| is_after(end, before)) {
             self.shown_end = Some(end);
         }
     }
@@ -54,7 +55,7 @@ impl BufferReclaim {
     /// Whether nothing can be left in a receive buffer that was read up to `expected`, the next
     /// sequence number of the peer.
     pub(crate) fn is_without_gaps(&self, expected: u32) -> bool {
-        self.shown_end.is_none_or(|end| (expected.wrapping_sub(end) as i32) >= 0)
+        self.shown_end.is_none_or(|end| !is_after(end, expected))
     }
 
     /// Notes that the pages were given back.

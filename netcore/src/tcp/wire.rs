@@ -2,6 +2,7 @@
 
 use super::guard::{self, Sequences};
 use super::options::{self, SACK_PERMITTED, WINDOW_SCALE, mss_option};
+use super::sequence::{is_after, later};
 use crate::ip::path_mtu::PathMtu;
 use crate::ip::{self, HOP_LIMIT};
 use crate::link::{LinkCapabilities, Offload};
@@ -489,14 +490,4 @@ impl Wire {
 
 pub(crate) fn ip_header_len(address: SocketAddr) -> usize {
     if address.is_ipv4() { 20 } else { 40 }
-}
-
-/// The later of a sequence number, if there is one, and another.
-fn later(one: Option<u32>, other: u32) -> Option<u32> {
-    Some(one.filter(|one| is_after(*one, other)).unwrap_or(other))
-}
-
-/// Whether sequence number `a` comes after `b` (RFC 9293 section 3.4).
-fn is_after(a: u32, b: u32) -> bool {
-    (a.wrapping_sub(b) as i32) > 0
 }

@@ -7,7 +7,7 @@ use crate::output::Output;
 use crate::queue::{Received, StreamQueue};
 use crate::tcp::engine::Engine;
 use crate::tcp::engine::State;
-use crate::tcp::guard;
+use crate::tcp::shown;
 use crate::tcp::sink::ConnectionSink;
 use crate::time::Instant;
 use crate::wire::{TCP_HEADER_LEN, TcpPacket};
@@ -54,7 +54,7 @@ impl Connection {
             Cow::Owned(self.wire.received_syn(packet, tcp_start))
         } else if segment.window_len() == 0 && !is_syn && !is_reset {
             // smoltcp would probe a closed window, which is the sender's business.
-            Cow::Owned(guard::with_window(packet, tcp_start, 1))
+            Cow::Owned(shown::with_window(packet, tcp_start, 1))
         } else {
             Cow::Borrowed(packet)
         };
@@ -188,7 +188,7 @@ impl Connection {
         let Some(at) = self.wire.sequences(self.solo.tcp()) else { return };
         let flow = self.wire.flow();
         let ends = (flow.remote(), flow.local());
-        let shown = guard::bare_ack(ends, at.expected, at.unacknowledged);
+        let shown = shown::bare_ack(ends, at.expected, at.unacknowledged);
         let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
         engine.receive(now, &shown, self.solo.set_mut(), &mut sink);
     }
