@@ -6,7 +6,7 @@ use harness::raw_peer::RawPeer;
 use harness::segment::Segment;
 use harness::{Pair, Side, read};
 use netcore::device::smoltcp::wire::{Ipv4Packet, TcpControl, TcpPacket, TcpRepr};
-use netcore::tcp::congestion::CongestionControl;
+use netcore::tcp::congestion::{Acked, Algorithm, CongestionControl, CongestionController, Lost};
 use netcore::{Config, TcpConfig, tcp};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -209,4 +209,46 @@ fn a_loss_reduces_the_window_as_the_congestion_control_says() {
         far.abort();
         pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
     }
+}
+
+/// A window that is always the same.
+#[derive(Debug)]
+struct Fixed(u64);
+
+impl CongestionController for Fixed {
+    fn window(&self) -> u64 {
+        self.0
+    }
+
+    fn on_acked(&mut self, _acked: &Acked) {}
+
+    fn on_lost(&mut self, _lost: &Lost) {}
+
+    fn on_timeout(&mut self, _lost: &Lost) {}
+
+    fn set_mss(&mut self, _mss: u32) {}
+}
+
+static FIXED: Algorithm = Algorithm::new("fixed", |mss| Box::new(Fixed(u64::from(mss) * 3)));
+
+#[test]
+fn an_application_brings_its_own_congestion_controller() {
+    let mut pair = Pair::new();
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let mut peer = RawPeer::connect(&mut pair);
+    let far = pair.accept(Side::Far, listener).expect("a connection");
+    let control = CongestionControl::Custom(&FIXED);
+    far.set_options(|options| options.congestion_control = Some(control));
+    far.try_send(&[7; 100_000]).expect("room");
+    pair.run();
+    assert_eq!(peer.replies().len(), 3);
+
+    // Two of them are acknowledged.
+    peer.expected = peer.expected.wrapping_sub(1460);
+    peer.put(&mut pair, &peer.segment(1, 0));
+    pair.run();
+
+    assert_eq!(peer.replies().len(), 2);
+    far.abort();
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
 }

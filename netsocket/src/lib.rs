@@ -56,6 +56,6 @@ pub use udp_socket::UdpSocket;
 pub use ipnet::IpNet;
 pub use netcore;
 pub use netcore::raw::Version;
-pub use netcore::tcp::congestion::CongestionControl;
+pub use netcore::tcp::congestion::{self, CongestionControl};
 pub use netcore::tcp::{Families, KeepAlive, ListenOptions, OnSyn, Options, Refusal};
 pub use netcore::{LinkState, Network, NetworkWatch, Route};

@@ -47,4 +47,5 @@ pub use netcore::{
 };
 pub use netsocket::{
     self, CongestionControl, Net, TcpListener, TcpSocket, TcpStream, UdpSocket, blocking,
+    congestion,
 };

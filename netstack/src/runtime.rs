@@ -26,6 +26,7 @@ pub(crate) struct Driver<D> {
 }
 
 /// Why a driver has something to do again.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 enum Event {
     Command(Request),
     Device,

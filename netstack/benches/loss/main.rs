@@ -14,6 +14,7 @@ mod linux;
 mod ours;
 mod smoltcp;
 
+use netstack::CongestionControl;
 use netstack::sim::LinkConfig;
 use std::time::Duration;
 
@@ -48,7 +49,9 @@ fn main() {
     print!("{:<36}", "");
     LUCK.iter().for_each(|(name, ..)| print!("{name:>14}"));
     println!();
-    print_row("netstack", ours::stream);
+    for control in [CongestionControl::Cubic, CongestionControl::Bbr] {
+        print_row(&format!("netstack, {control}"), |link, seed| ours::stream(link, seed, control));
+    }
     for (name, buffer_bytes, control) in smoltcp::ROWS {
         print_row(name, |link, seed| smoltcp::stream(link, seed, buffer_bytes, control));
     }

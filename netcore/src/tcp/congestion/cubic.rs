@@ -157,6 +157,7 @@ mod tests {
         Acked {
             now: Instant::from_millis(ms),
             bytes,
+            lost: 0,
             in_flight_before: u64::MAX / 2,
             in_flight: 0,
             rtt: Some(rtt),

@@ -1,9 +1,13 @@
 //! Congestion control: how much a connection may have in flight, and how fast it sends.
 
+mod algorithm;
+mod bbr;
 mod cubic;
 mod hystart;
 mod reno;
 
+pub use algorithm::{Algorithm, CongestionControl};
+pub use bbr::Bbr;
 pub use cubic::Cubic;
 pub use reno::Reno;
 
@@ -61,6 +65,8 @@ pub struct Acked {
     pub now: Instant,
     /// Bytes that have arrived, by it: cumulatively and selectively acknowledged.
     pub bytes: u64,
+    /// Bytes that were found to be lost by it, and since the acknowledgement before it.
+    pub lost: u64,
     /// Bytes that were in flight before it.
     pub in_flight_before: u64,
     /// Bytes that are in flight now.
@@ -93,45 +99,6 @@ pub struct Lost {
     pub in_flight: u64,
     /// Bytes that were found lost now.
     pub bytes: u64,
-}
-
-/// The algorithms that this crate has, by the names of Linux's `TCP_CONGESTION`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum CongestionControl {
-    /// CUBIC (RFC 9438) with HyStart++ (RFC 9406).
-    #[default]
-    Cubic,
-    /// Reno (RFC 5681), with HyStart++ too.
-    Reno,
-}
-
-impl CongestionControl {
-    /// Its name, as `TCP_CONGESTION` takes it on Linux.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cubic => "cubic",
-            Self::Reno => "reno",
-        }
-    }
-
-    /// The algorithm of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Cubic, Self::Reno].into_iter().find(|control| control.name() == name)
-    }
-
-    pub(crate) fn controller(self, mss: u32) -> Box<dyn CongestionController> {
-        match self {
-            Self::Cubic => Box::new(Cubic::new(mss)),
-            Self::Reno => Box::new(Reno::new(mss)),
-        }
-    }
-}
-
-impl fmt::Display for CongestionControl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 /// The window that a connection begins with (RFC 6928), in bytes.

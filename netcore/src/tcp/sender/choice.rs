@@ -7,6 +7,7 @@ impl Sender {
     /// The next segment that may leave; [`sent`](Self::sent) says that it has.
     pub(crate) fn next(&mut self, now: Instant, limits: &Limits) -> Option<ToSend> {
         self.is_paced = false;
+        let limits = &self.paced_limits(limits);
         if self.flight.is_empty() && now > self.last_sent && self.next < self.end() {
             self.restart_after_idle(now);
         }
@@ -122,6 +123,14 @@ impl Sender {
             is_again: false,
             is_window_probe: true,
         }
+    }
+
+    /// Packets that the link cuts are no longer than what the pacing rate sends in a millisecond, and
+    /// two segments at least (as Linux sizes its bursts).
+    fn paced_limits(&self, limits: &Limits) -> Limits {
+        let Some(rate) = self.controller.pacing_rate() else { return *limits };
+        let most = (rate / 1000 / limits.piece).max(2) * limits.piece;
+        Limits { packet: limits.packet.min(most), ..*limits }
     }
 
     /// Whether the pacing rate lets something leave.

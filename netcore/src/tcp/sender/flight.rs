@@ -77,6 +77,10 @@ impl Flight {
         Self { measures_rate, ..Self::default() }
     }
 
+    pub(crate) fn set_measures_rate(&mut self, measures: bool) {
+        self.measures_rate = measures;
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.segments.is_empty()
     }

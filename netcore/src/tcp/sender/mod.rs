@@ -58,6 +58,8 @@ pub(crate) struct Sender {
     is_paced: bool,
     /// When a closed window is probed, and how often that was done.
     persist: Option<(Instant, u32)>,
+    /// Bytes found lost since the last acknowledgement that the controller has seen.
+    lost_unreported: u64,
 }
 
 /// An acknowledgement, and where the sender stood before it.
@@ -154,12 +156,14 @@ impl Sender {
             paced_until: now,
             is_paced: false,
             persist: None,
+            lost_unreported: 0,
         }
     }
 
     /// Begins anew with another algorithm.
     pub(crate) fn set_congestion_control(&mut self, control: CongestionControl) {
         self.controller = control.controller(self.mss);
+        self.flight.set_measures_rate(self.controller.measures_rate());
         self.recovery = None;
     }
 
@@ -330,6 +334,7 @@ impl Sender {
             // is sent again anyway.
             lost += self.flight.mark_first_lost();
         }
+        self.lost_unreported += lost;
         if lost > 0 && self.recovery.is_none() {
             // The first lost segment leaves at once.
             let window = self.pipe() + u64::from(self.mss);
@@ -362,6 +367,7 @@ impl Sender {
         let acked = Acked {
             now,
             bytes: delivery.bytes,
+            lost: std::mem::take(&mut self.lost_unreported),
             in_flight_before: before.in_flight,
             in_flight,
             rtt: delivery.rtt.map(|(_, newest)| Duration::from_micros(newest)),
