@@ -1,6 +1,7 @@
 //! Hosts on a simulated network.
 
-use super::link::{LinkConfig, LinkCounters};
+use super::counters::LinkCounters;
+use super::link::LinkConfig;
 use super::network::Network;
 use crate::builder::Builder;
 use crate::device;
@@ -18,7 +19,8 @@ use std::sync::Arc;
 pub struct HostBuilder {
     network: Arc<Network>,
     addresses: Vec<IpNet>,
-    link: LinkConfig,
+    /// Outbound and inbound.
+    links: [LinkConfig; 2],
     config: Config,
 }
 
@@ -27,7 +29,8 @@ const PIPE_FRAMES: usize = 1 << 16;
 
 impl HostBuilder {
     pub(super) fn new(network: Arc<Network>) -> Self {
-        Self { network, addresses: Vec::new(), link: LinkConfig::new(), config: Config::default() }
+        let links = [LinkConfig::new(), LinkConfig::new()];
+        Self { network, addresses: Vec::new(), links, config: Config::default() }
     }
 
     /// Adds an address; the host then gets none by default.
@@ -36,9 +39,19 @@ impl HostBuilder {
         self
     }
 
-    /// Sets the host's link to the network.
+    /// Sets the host's link to the network, in both directions.
     pub fn link(mut self, link: LinkConfig) -> Self {
-        self.link = link;
+        self.links = [link.clone(), link];
+        self
+    }
+
+    /// Sets one direction of the host's link. The host's MTU is that of the outbound one.
+    pub fn link_of(mut self, direction: Direction, link: LinkConfig) -> Self {
+        let [outbound, inbound] = &mut self.links;
+        match direction {
+            Direction::Outbound => *outbound = link,
+            Direction::Inbound => *inbound = link,
+        }
         self
     }
 
@@ -59,7 +72,7 @@ impl HostBuilder {
         if self.addresses.is_empty() {
             self.addresses = addresses(number)?.into();
         }
-        let (device, pipe) = device::pipe(PIPE_FRAMES, self.link.mtu);
+        let (device, pipe) = device::pipe(PIPE_FRAMES, self.links[0].mtu);
         let entropy = Entropy::Seed(self.network.seed_of(number, 0));
         let mut builder = Builder::new().config(Config { entropy, ..self.config });
         for address in &self.addresses {
@@ -68,7 +81,7 @@ impl HostBuilder {
         let stack = builder.spawn(device)?;
         let net = stack.net().clone();
         let own = self.addresses.iter().map(IpNet::addr);
-        let index = self.network.attach(stack, pipe, own, self.link);
+        let index = self.network.attach(stack, pipe, own, self.links);
         Ok(Host { network: self.network, index, net, addresses: self.addresses.into() })
     }
 }
@@ -104,14 +117,26 @@ impl Host {
         &self.addresses
     }
 
-    /// The current configuration of its link.
+    /// The current configuration of its link: of the outbound direction, if they differ.
     pub fn link(&self) -> LinkConfig {
-        self.network.link(self.index)
+        self.link_of(Direction::Outbound)
     }
 
-    /// Changes its link. Packets in flight are not affected.
+    /// The current configuration of one direction of its link.
+    pub fn link_of(&self, direction: Direction) -> LinkConfig {
+        self.network.link(self.index, direction)
+    }
+
+    /// Changes its link in both directions. Packets that wait in a queue leave as the new link has
+    /// it; those that have left it are not affected.
     pub fn set_link(&self, link: LinkConfig) {
-        self.network.set_link(self.index, link);
+        self.set_link_of(Direction::Outbound, link.clone());
+        self.set_link_of(Direction::Inbound, link);
+    }
+
+    /// Changes one direction of its link, as [`set_link`](Self::set_link) does.
+    pub fn set_link_of(&self, direction: Direction, link: LinkConfig) {
+        self.network.set_link(self.index, direction, link);
     }
 
     /// Calls `filter` for every packet on its link, before any impairment; packets for which it

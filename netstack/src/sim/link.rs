@@ -1,11 +1,18 @@
-//! Configuration and counters of a link.
+//! Configuration of a link.
 
+use super::burst_loss::BurstLoss;
+use super::codel::Codel;
+use super::policer::Rate;
+use super::queue::Limit;
 use std::time::Duration;
 
-/// Impairments of a link, for each of its two directions.
+/// Impairments of a link, for each of its two directions or for [one](super::Host::set_link_of).
 ///
 /// The default has none: no delay, no loss, unlimited bandwidth, packets of up to 1,500 bytes.
 /// Probabilities are from 0 to 1 and apply to each packet independently.
+///
+/// A packet meets the [policer](Self::police), the queue, the [bandwidth](Self::bandwidth), the
+/// losses, the delay, in this order.
 ///
 /// ```
 /// use netstack::sim::LinkConfig;
@@ -13,15 +20,23 @@ use std::time::Duration;
 ///
 /// let satellite =
 /// LinkConfig::new().delay(Duration::from_millis(300)).bandwidth(2_000_000).loss(0.01);
+///
+/// // A router that buffers a quarter of a second.
+/// let bloated = LinkConfig::new().bandwidth(10_000_000).queue_delay(Duration::from_millis(250));
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinkConfig {
     pub(super) delay: Duration,
     pub(super) jitter: Duration,
     pub(super) bits_per_second: Option<u64>,
-    pub(super) queue_packets: usize,
+    pub(super) queue: Limit,
+    pub(super) codel: Option<Codel>,
+    pub(super) has_ack_filter: bool,
+    pub(super) aggregate: Option<Duration>,
+    pub(super) policer: Option<Rate>,
     pub(super) mtu: usize,
     pub(super) loss: f64,
+    pub(super) burst_loss: Option<BurstLoss>,
     pub(super) duplicate: f64,
     pub(super) reorder: f64,
     pub(super) corrupt: f64,
@@ -35,9 +50,14 @@ impl LinkConfig {
             delay: Duration::ZERO,
             jitter: Duration::ZERO,
             bits_per_second: None,
-            queue_packets: 1000,
+            queue: Limit::Packets(1000),
+            codel: None,
+            has_ack_filter: false,
+            aggregate: None,
+            policer: None,
             mtu: 1500,
             loss: 0.0,
+            burst_loss: None,
             duplicate: 0.0,
             reorder: 0.0,
             corrupt: 0.0,
@@ -59,7 +79,8 @@ impl LinkConfig {
         self
     }
 
-    /// How fast packets leave, in bits a second; the others wait in a queue.
+    /// How fast packets leave, in bits a second; the others wait in a queue. A change applies to the
+    /// packets that wait too, and to the rest of the one in transmission.
     ///
     /// # Panics
     ///
@@ -72,10 +93,70 @@ impl LinkConfig {
     }
 
     /// The capacity of the queue in front of the bandwidth, in packets, by default 1,000; packets
-    /// beyond it are lost.
+    /// beyond it are lost. The packet in transmission does not count.
     #[must_use]
     pub fn queue(mut self, packets: usize) -> Self {
-        self.queue_packets = packets;
+        self.queue = Limit::Packets(packets);
+        self
+    }
+
+    /// The capacity of the queue in bytes, instead of one in packets: a `bfifo` of Linux.
+    #[must_use]
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue = Limit::Bytes(bytes);
+        self
+    }
+
+    /// The capacity of the queue as a time, instead of one in packets: packets that would wait for
+    /// longer at the current bandwidth are lost, as with the `latency` of Linux's `tbf`.
+    #[must_use]
+    pub fn queue_delay(mut self, longest: Duration) -> Self {
+        self.queue = Limit::Delay(longest);
+        self
+    }
+
+    /// Drops packets when they leave the queue, to keep it short (RFC 8289). The capacity still
+    /// applies. Packets are not marked instead (ECN).
+    #[must_use]
+    pub fn codel(mut self, codel: Codel) -> Self {
+        self.codel = Some(codel);
+        self
+    }
+
+    /// Drops a TCP segment that only acknowledges from the queue when a later one of the same
+    /// connection is queued, as the `ack-filter` of Linux's `cake`; duplicates and those with
+    /// selective acknowledgments stay.
+    #[must_use]
+    pub fn ack_filter(mut self) -> Self {
+        self.has_ack_filter = true;
+        self
+    }
+
+    /// Lets packets leave in bursts only, one each `interval`: what was queued in the meantime leaves
+    /// back to back, at the bandwidth if there is one. So radio and cable modems transmit, and it
+    /// compresses a flow of ACKs.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[must_use]
+    pub fn aggregate(mut self, interval: Duration) -> Self {
+        assert!(!interval.is_zero(), "bursts must not leave all the time");
+        self.aggregate = Some(interval);
+        self
+    }
+
+    /// Loses packets beyond a rate in bits a second, instead of queueing them, but for a burst in
+    /// bytes: a token bucket that is full at first, as `tc police`. Packets larger than the burst are
+    /// always lost.
+    ///
+    /// # Panics
+    ///
+    /// If the rate is zero.
+    #[must_use]
+    pub fn police(mut self, bits_per_second: u64, burst_bytes: usize) -> Self {
+        assert!(bits_per_second > 0, "the rate must not be zero: take the link down instead");
+        self.policer = Some(Rate { bits_per_second, burst_bytes });
         self
     }
 
@@ -91,6 +172,17 @@ impl LinkConfig {
     #[must_use]
     pub fn loss(mut self, probability: f64) -> Self {
         self.loss = checked(probability);
+        self
+    }
+
+    /// Loses packets in bursts, besides those of [`loss`](Self::loss).
+    ///
+    /// # Panics
+    ///
+    /// If one of the probabilities is not from 0 to 1.
+    #[must_use]
+    pub fn burst_loss(mut self, model: BurstLoss) -> Self {
+        self.burst_loss = Some(model.checked());
         self
     }
 
@@ -130,36 +222,20 @@ impl LinkConfig {
     }
 }
 
+impl LinkConfig {
+    /// Whether packets have to wait.
+    pub(super) fn has_queue(&self) -> bool {
+        self.bits_per_second.is_some() || self.aggregate.is_some()
+    }
+}
+
 impl Default for LinkConfig {
     fn default() -> Self {
         Self::new()
     }
 }
 
-fn checked(probability: f64) -> f64 {
+pub(super) fn checked(probability: f64) -> f64 {
     assert!((0.0..=1.0).contains(&probability), "{probability} is not a probability");
     probability
-}
-
-/// Counters of one direction of a link, in packets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LinkCounters {
-    /// Given to the link.
-    pub sent: u64,
-    /// Handed over at its end, copies included.
-    pub arrived: u64,
-    /// Lost at random, or by a filter.
-    pub lost: u64,
-    /// Lost because the link was down.
-    pub lost_down: u64,
-    /// Lost because the queue was full.
-    pub lost_queue: u64,
-    /// Lost because they were larger than the MTU.
-    pub lost_mtu: u64,
-    /// Sent on twice.
-    pub duplicated: u64,
-    /// Held up, so that others could overtake.
-    pub reordered: u64,
-    /// Sent on with one bit turned over.
-    pub corrupted: u64,
 }

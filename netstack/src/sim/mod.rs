@@ -36,7 +36,41 @@
 //! Each host has a [`LinkConfig`] of its own to one network in the middle, which forwards a packet
 //! to the host with its destination address, and multicast and broadcast to all others. A packet to
 //! an unknown address is silently dropped. A packet crosses the sender's link and then the
-//! receiver's. Links can be changed at any time.
+//! receiver's. Links can be changed at any time, which is how a rate varies: packets that wait in
+//! a queue leave at the new one. A direction can have a configuration of its own
+//! ([`HostBuilder::link_of`], [`Host::set_link_of`]).
+//!
+//! So the link of a host is a bottleneck that all who talk to it share: one queue holds the packets
+//! of all of them, and the delays of their own links give them different round trips.
+//!
+//! ```
+//! use netstack::Direction;
+//! use netstack::sim::{self, LinkConfig};
+//! use std::time::Duration;
+//! # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! sim::run(1, |sim| async move {
+//!     let bottleneck = LinkConfig::new().bandwidth(10_000_000).queue(50);
+//!     let server = sim.host().link_of(Direction::Inbound, bottleneck).spawn()?;
+//!     let near = sim.host().link(LinkConfig::new().delay(Duration::from_millis(5))).spawn()?;
+//!     let far = sim.host().link(LinkConfig::new().delay(Duration::from_millis(50))).spawn()?;
+//!     // Both upload at once.
+//! #   let listener = server.net().tcp_listen("10.0.0.1:80").await?;
+//! #   let upload = async |host: &sim::Host| {
+//! #       let mut stream = host.net().tcp_connect("10.0.0.1:80").await?;
+//! #       stream.write_all(&[7; 1_000_000]).await?;
+//! #       stream.shutdown().await
+//! #   };
+//! #   let receive = async || {
+//! #       let (mut stream, _) = listener.accept().await?;
+//! #       stream.read_to_end(&mut Vec::new()).await
+//! #   };
+//! #   tokio::try_join!(upload(&near), upload(&far), receive(), receive())?;
+//!
+//!     assert!(server.counters(Direction::Inbound).lost_queue > 0);
+//! #   Ok::<_, std::io::Error>(())
+//! # }).unwrap();
+//! ```
 //!
 //! # Failing runs
 //!
@@ -58,18 +92,27 @@
 //!   [`Pair::spawn_threads`](crate::Pair::spawn_threads).
 //! * No router sends "packet too big" to a sender: packets beyond a link's MTU are lost.
 
+mod burst_loss;
+mod codel;
+mod counters;
 mod failure;
 mod host;
 mod impaired;
 mod lane;
 mod link;
 mod network;
+mod policer;
+mod pure_ack;
+mod queue;
 mod trace;
 
+pub use burst_loss::BurstLoss;
+pub use codel::Codel;
+pub use counters::LinkCounters;
 pub use failure::repeat_command;
 pub use host::{Host, HostBuilder};
 pub use impaired::{Impaired, ImpairedSlot, Impairment};
-pub use link::{LinkConfig, LinkCounters};
+pub use link::LinkConfig;
 
 use bytes::Bytes;
 use network::Network;

@@ -1,7 +1,8 @@
 //! The network in the middle: its hosts, and the packets in flight.
 
-use super::lane::Lane;
-use super::link::{LinkConfig, LinkCounters};
+use super::counters::LinkCounters;
+use super::lane::{Flight, Lane};
+use super::link::LinkConfig;
 use super::trace::Trace;
 use crate::device::PipeEnd;
 use crate::direction::Direction;
@@ -35,7 +36,9 @@ pub(super) struct Network {
 struct State {
     ports: Vec<Port>,
     routes: HashMap<IpAddr, usize>,
-    flights: BinaryHeap<Reverse<Flight>>,
+    flights: BinaryHeap<Reverse<(Flight, Hop)>>,
+    /// When lanes have to advance.
+    queues: BinaryHeap<Reverse<(Instant, Hop)>>,
     /// Packets sent, as a tie-breaker for those that arrive at the same time.
     begun: u64,
     trace: Trace,
@@ -48,31 +51,29 @@ struct Port {
     /// Gone once the host was stopped.
     stack: Option<Stack>,
     pipe: Arc<PipeEnd>,
-    link: LinkConfig,
-    from_host: Lane,
-    to_host: Lane,
+    from_host: Way,
+    to_host: Way,
     filter: Option<Filter>,
+}
+
+/// One direction of a host's link.
+#[derive(Debug)]
+struct Way {
+    lane: Lane,
+    /// The first time at which it is in [`State::queues`].
+    due: Option<Instant>,
 }
 
 pub(super) type Filter = Box<dyn FnMut(Direction, &[u8]) -> bool + Send>;
 
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Port").field("link", &self.link).finish_non_exhaustive()
+        f.debug_struct("Port").field("link", self.from_host.lane.link()).finish_non_exhaustive()
     }
 }
 
-/// A packet in flight.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Flight {
-    at: Instant,
-    number: u64,
-    to: Hop,
-    packet: Bytes,
-}
-
-/// Where a packet will be next.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Where a packet will be next: the end of one direction of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Hop {
     /// In the middle, coming from this host.
     Middle(usize),
@@ -117,18 +118,18 @@ impl Network {
         stack: Stack,
         pipe: PipeEnd,
         addresses: impl Iterator<Item = IpAddr>,
-        link: LinkConfig,
+        [from_host, to_host]: [LinkConfig; 2],
     ) -> usize {
         let pipe = Arc::new(pipe);
+        let now = Instant::now();
         let mut state = self.lock();
         let index = state.ports.len();
         state.routes.extend(addresses.map(|address| (address, index)));
         state.ports.push(Port {
             stack: Some(stack),
             pipe: pipe.clone(),
-            link,
-            from_host: Lane::new(self.seed_of(index, 1)),
-            to_host: Lane::new(self.seed_of(index, 2)),
+            from_host: Way::new(Lane::new(from_host, self.seed_of(index, 1), now)),
+            to_host: Way::new(Lane::new(to_host, self.seed_of(index, 2), now)),
             filter: None,
         });
         drop(state);
@@ -166,12 +167,18 @@ impl Network {
         self.sooner.notify_one();
     }
 
-    pub(super) fn link(&self, host: usize) -> LinkConfig {
-        self.lock().ports[host].link.clone()
+    pub(super) fn link(&self, host: usize, direction: Direction) -> LinkConfig {
+        self.lock().way(Hop::end(host, direction)).lane.link().clone()
     }
 
-    pub(super) fn set_link(&self, host: usize, link: LinkConfig) {
-        self.lock().ports[host].link = link;
+    pub(super) fn set_link(&self, host: usize, direction: Direction, link: LinkConfig) {
+        let (hop, now) = (Hop::end(host, direction), Instant::now());
+        let mut state = self.lock();
+        state.advance(now, hop);
+        state.way(hop).lane.set_link(link, now);
+        state.advance(now, hop);
+        drop(state);
+        self.sooner.notify_one();
     }
 
     pub(super) fn set_filter(&self, host: usize, filter: Option<Filter>) {
@@ -179,7 +186,10 @@ impl Network {
     }
 
     pub(super) fn counters(&self, host: usize, direction: Direction) -> LinkCounters {
-        self.lock().ports[host].lane(direction).counters
+        let hop = Hop::end(host, direction);
+        let mut state = self.lock();
+        state.advance(Instant::now(), hop);
+        state.way(hop).lane.counters
     }
 
     pub(super) fn take_stack(&self, host: usize) -> Option<Stack> {
@@ -211,40 +221,77 @@ impl Network {
     }
 }
 
-impl Port {
-    fn lane(&mut self, direction: Direction) -> &mut Lane {
+impl Hop {
+    fn end(host: usize, direction: Direction) -> Self {
         match direction {
-            Direction::Outbound => &mut self.from_host,
-            Direction::Inbound => &mut self.to_host,
+            Direction::Outbound => Self::Middle(host),
+            Direction::Inbound => Self::Host(host),
         }
+    }
+
+    fn way(self, ports: &mut [Port]) -> &mut Way {
+        match self {
+            Self::Middle(host) => &mut ports[host].from_host,
+            Self::Host(host) => &mut ports[host].to_host,
+        }
+    }
+}
+
+impl Way {
+    fn new(lane: Lane) -> Self {
+        Self { lane, due: None }
+    }
+
+    /// When it has to be in the queue of lanes, unless it is already.
+    fn newly_due(&mut self) -> Option<Instant> {
+        let next = self.lane.next()?;
+        if self.due.is_some_and(|due| due <= next) {
+            return None;
+        }
+        self.due = Some(next);
+        Some(next)
     }
 }
 
 impl State {
     /// Sends a packet along a host's link.
     fn carry(&mut self, now: Instant, host: usize, direction: Direction, packet: Bytes) {
-        let port = &mut self.ports[host];
-        let link = port.link.clone();
-        let may_pass = port.filter.as_mut().is_none_or(|filter| {
+        let hop = Hop::end(host, direction);
+        let may_pass = self.ports[host].filter.as_mut().is_none_or(|filter| {
             isolated(|| filter(direction, &packet)).unwrap_or_else(|panic| {
                 self.panic.get_or_insert(panic);
                 false
             })
         });
+        self.begun += 1;
+        let Self { ports, flights, queues, begun, .. } = self;
+        let way = hop.way(ports);
         if !may_pass {
-            let counters = &mut port.lane(direction).counters;
-            counters.sent += 1;
-            counters.lost += 1;
+            way.lane.counters.sent += 1;
+            way.lane.counters.lost += 1;
             return;
         }
-        for (at, packet) in port.lane(direction).carry(&link, now, packet) {
-            let to = match direction {
-                Direction::Outbound => Hop::Middle(host),
-                Direction::Inbound => Hop::Host(host),
-            };
-            self.begun += 1;
-            self.flights.push(Reverse(Flight { at, number: self.begun, to, packet }));
-        }
+        way.lane.carry(now, *begun, packet, |flight| flights.push(Reverse((flight, hop))));
+        queues.extend(way.newly_due().map(|due| Reverse((due, hop))));
+    }
+
+    /// Lets the packets go that have left a queue by now.
+    fn advance(&mut self, now: Instant, hop: Hop) {
+        let Self { ports, flights, queues, .. } = self;
+        let way = hop.way(ports);
+        way.lane.advance(now, |flight| flights.push(Reverse((flight, hop))));
+        queues.extend(way.newly_due().map(|due| Reverse((due, hop))));
+    }
+
+    fn way(&mut self, hop: Hop) -> &mut Way {
+        hop.way(&mut self.ports)
+    }
+
+    /// When a packet may arrive next.
+    fn next(&self) -> Option<Instant> {
+        let flight = self.flights.peek().map(|Reverse((flight, _))| flight.at);
+        let queue = self.queues.peek().map(|Reverse((at, _))| *at);
+        flight.into_iter().chain(queue).min()
     }
 
     /// Forwards a packet in the middle to its destination.
@@ -261,19 +308,41 @@ impl State {
 
     /// Delivers all packets that are due.
     fn arrive(&mut self, now: Instant) {
-        while self.flights.peek().is_some_and(|Reverse(flight)| flight.at <= now) {
-            let Some(Reverse(flight)) = self.flights.pop() else { return };
-            match flight.to {
-                Hop::Middle(from) => {
-                    self.ports[from].from_host.counters.arrived += 1;
-                    self.route(now, Some(from), flight.packet);
-                }
-                Hop::Host(host) => {
-                    let port = &mut self.ports[host];
-                    // A host that has stopped takes nothing.
-                    if port.pipe.try_send(flight.packet) {
-                        port.to_host.counters.arrived += 1;
-                    }
+        loop {
+            while let Some(hop) = self.pop_queue(now) {
+                self.advance(now, hop);
+            }
+            if self.flights.peek().is_none_or(|Reverse((flight, _))| now < flight.at) {
+                return;
+            }
+            let Some(Reverse((flight, hop))) = self.flights.pop() else { return };
+            self.land(now, hop, flight.packet);
+        }
+    }
+
+    /// The next lane that has to advance by now.
+    fn pop_queue(&mut self, now: Instant) -> Option<Hop> {
+        let Reverse((at, hop)) = *self.queues.peek()?;
+        if now < at {
+            return None;
+        }
+        self.queues.pop();
+        self.way(hop).due.take_if(|due| *due == at);
+        Some(hop)
+    }
+
+    /// Takes a packet from the end of a link.
+    fn land(&mut self, now: Instant, hop: Hop, packet: Bytes) {
+        match hop {
+            Hop::Middle(from) => {
+                self.way(hop).lane.counters.arrived += 1;
+                self.route(now, Some(from), packet);
+            }
+            Hop::Host(host) => {
+                let port = &mut self.ports[host];
+                // A host that has stopped takes nothing.
+                if port.pipe.try_send(packet) {
+                    port.to_host.lane.counters.arrived += 1;
                 }
             }
         }
@@ -290,7 +359,7 @@ async fn collect(network: Arc<Network>, host: usize, pipe: Arc<PipeEnd>) {
 /// Hands packets over when their time has come.
 async fn deliver(network: Arc<Network>) {
     loop {
-        let next = network.lock().flights.peek().map(|Reverse(flight)| flight.at);
+        let next = network.lock().next();
         match next {
             None => network.sooner.notified().await,
             Some(at) => {

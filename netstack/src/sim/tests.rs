@@ -270,3 +270,80 @@ fn two_hosts_that_dial_each_other_at_once_are_connected() {
         });
     }
 }
+
+#[test]
+fn each_direction_of_a_host_has_a_link_of_its_own() {
+    run_exactly(1, |sim| async move {
+        let outbound = LinkConfig::new().delay(30 * MILLISECOND);
+        let inbound = LinkConfig::new().delay(10 * MILLISECOND);
+        let near = sim.host().link_of(Direction::Outbound, outbound.clone());
+        let near = near.link_of(Direction::Inbound, inbound.clone()).spawn().expect("valid");
+        let _far = sim.host().spawn().expect("valid");
+        assert_eq!((near.link(), near.link_of(Direction::Inbound)), (outbound, inbound));
+        let socket = near.net().ping("fd00::2".parse().expect("an address")).await.expect("free");
+        let (_, round_trip) = socket.ping(1, b"").await.expect("an answer");
+        assert!((40 * MILLISECOND..=42 * MILLISECOND).contains(&round_trip), "{round_trip:?}");
+
+        near.set_link_of(Direction::Inbound, LinkConfig::new().down());
+
+        let reply = tokio::time::timeout(DRAIN, socket.ping(2, b"")).await;
+        assert!(reply.is_err());
+        let lost = Direction::Inbound;
+        assert_eq!((near.counters(lost).lost_down, near.counters(lost).arrived), (1, 1));
+        assert_eq!(near.counters(Direction::Outbound).arrived, 2);
+    });
+}
+
+#[test]
+fn queued_packets_of_a_host_follow_a_change_of_the_rate() {
+    run_exactly(1, |sim| async move {
+        // A datagram of 100 bytes and its 28 of headers take 102.4 ms.
+        let (near, far) = sim.pair(LinkConfig::new().bandwidth(10_000));
+        let host = near.clone();
+        sim.spawn(async move {
+            tokio::time::sleep(150 * MILLISECOND).await;
+            host.set_link(LinkConfig::new().bandwidth(100_000));
+        });
+
+        let received = datagrams(&near, &far, 100).await;
+
+        let times = (received[0].0, received[1].0, received[99].0);
+        assert_eq!(received.len(), 100);
+        assert!(times.0 >= 102 * MILLISECOND, "{times:?}");
+        // The rest of the second takes 5.5 ms, and each other 10.24.
+        assert!((155 * MILLISECOND..=158 * MILLISECOND).contains(&times.1), "{times:?}");
+        assert!((1158 * MILLISECOND..=1162 * MILLISECOND).contains(&times.2), "{times:?}");
+    });
+}
+
+#[test]
+fn impairments_of_a_host_apply_in_both_directions() {
+    run_exactly(1, |sim| async move {
+        // Three times as much is sent as the queue lets through, and half of it passes the policer.
+        let link = LinkConfig::new().bandwidth(1_000_000).queue_bytes(8_000);
+        let link = link.police(1_700_000, 10_000).codel(Codel::default());
+        let (near, far) = sim.pair(link.burst_loss(BurstLoss::new(0.1, 0.3)));
+        for (from, to, direction) in
+            [(&near, &far, Direction::Outbound), (&far, &near, Direction::Inbound)]
+        {
+            let address = to.addresses()[0].addr();
+            let receiver = to.net().udp_bind((address, 9)).await.expect("free");
+            let sender = from.net().udp_bind("0.0.0.0:0").await.expect("free");
+            for _ in 0..300 {
+                for _ in 0..10 {
+                    sender.send_to(&[0; 100], (address, 9)).await.expect("room");
+                }
+                tokio::time::sleep(3 * MILLISECOND).await;
+            }
+            tokio::time::sleep(100 * MILLISECOND).await;
+            drop(receiver);
+
+            let counters = near.counters(direction);
+            let LinkCounters { lost_policer, lost_queue, lost_burst, lost_codel, .. } = counters;
+            let lost = lost_policer + lost_queue + lost_burst + lost_codel;
+            assert_eq!((counters.sent, counters.arrived + lost), (3000, 3000), "{counters:?}");
+            let causes = [lost_policer, lost_queue, lost_burst, lost_codel];
+            assert!(causes.into_iter().all(|count| count > 0), "{counters:?}");
+        }
+    });
+}
