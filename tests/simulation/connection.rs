@@ -16,6 +16,7 @@ pub(crate) async fn call(net: Net, plan: Connection) -> Option<TcpStream> {
     let to = if plan.is_v6 { v6 } else { v4 }[plan.from];
     let stream = net.tcp_connect(to).await;
     let mut stream = stream.unwrap_or_else(|error| panic!("connecting: {error}; {plan}"));
+    stream.set_congestion_control(Some(plan.control)).expect("it runs");
     let (mut from, mut to) = stream.split();
     let pace = |part| Pace::new(&plan, part);
     let ended = match plan.manner {

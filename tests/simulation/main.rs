@@ -1,7 +1,7 @@
 //! Many connections over bad links, one seed after the other.
 //!
-//! A seed draws what the link between two hosts is like, what buffers they have, and a few
-//! connections in both directions. Whatever the link does to packets, every stream must arrive as it
+//! A seed draws what each direction of the link between two hosts is like, what buffers they have,
+//! and a few connections in both directions with one congestion control or another. Whatever the link does to packets, every stream must arrive as it
 //! was sent, every connection be accepted once, and both stacks be empty when all is done:
 //! `netstack::sim` checks their tables, buffers and timers.
 //!
@@ -19,6 +19,7 @@
 
 mod connection;
 mod failing;
+mod path;
 mod plan;
 mod workload;
 

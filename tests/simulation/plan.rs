@@ -1,7 +1,8 @@
 //! The random plan of a seed.
 
+use crate::path::Path;
 use netstack::sim::LinkConfig;
-use netstack::{Config, TcpConfig};
+use netstack::{Config, CongestionControl, TcpConfig};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use std::fmt;
@@ -10,7 +11,7 @@ use std::time::Duration;
 /// The link, the stacks, and the connections.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) link: LinkConfig,
+    pub(crate) path: Path,
     pub(crate) mtu: usize,
     /// When the link goes down, and for how long.
     pub(crate) outage: Option<(Duration, Duration)>,
@@ -36,6 +37,8 @@ pub(crate) struct Connection {
     pub(crate) chunk_max: usize,
     /// The longest pause between two chunks.
     pub(crate) pause_max: Duration,
+    /// The client's; the server has that of the configuration.
+    pub(crate) control: CongestionControl,
     /// For random choices during the run.
     pub(crate) seed: u64,
 }
@@ -65,6 +68,7 @@ impl Plan {
             _ => 1500,
         };
         let link = link(&mut random).mtu(mtu);
+        let mut path = Path::new(&link, mtu, seed);
         let outage = random.random_bool(0.2).then(|| {
             let [at, lasts] = [5_000, 20_000].map(|most| random.random_range(0..most));
             (Duration::from_millis(at), Duration::from_millis(lasts))
@@ -78,14 +82,18 @@ impl Plan {
                 connect_timeout: HOUR,
                 handshake_timeout: Duration::from_secs(600),
                 retransmit_timeout: 24 * HOUR,
+                congestion_control: path.control(),
                 ..TcpConfig::default()
             },
             ..Config::default()
         };
         let count = random.random_range(1..=6);
-        let connections = (0..count).map(|number| Connection::new(number, mtu, &mut random));
+        let connections = (0..count).map(|number| {
+            let plain = Connection::new(number, mtu, &mut random);
+            plain.with_path(&mut path)
+        });
         let connections = connections.collect();
-        Self { link, mtu, outage, config, connections }
+        Self { path, mtu, outage, config, connections }
     }
 }
 
@@ -129,8 +137,23 @@ impl Connection {
             down,
             chunk_max: 1 << random.random_range(8..16),
             pause_max: Duration::from_millis(random.random_range(0..50)),
+            control: CongestionControl::default(),
             seed: random.random(),
         }
+    }
+
+    /// Adds what the path determines: the congestion control, and for some much more data.
+    fn with_path(mut self, path: &mut Path) -> Self {
+        self.control = path.control();
+        if let Some(bytes) = path.bulk_bytes() {
+            let mut random = StdRng::seed_from_u64(self.seed);
+            for data in [&mut self.up, &mut self.down] {
+                let start = data.len();
+                data.resize(bytes, 0);
+                random.fill_bytes(&mut data[start..]);
+            }
+        }
+        self
     }
 
     /// Whether the server must have got its number when the client is done.
@@ -141,11 +164,12 @@ impl Connection {
 
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { number, from, is_v6, manner, up, down, .. } = self;
+        let Self { number, from, is_v6, manner, up, down, control, .. } = self;
         let (up, down) = (up.len(), down.len());
         write!(
             f,
-            "connection {number} from host {from}, IPv6 {is_v6}, {manner:?}, {up}/{down} bytes"
+            "connection {number} from host {from}, IPv6 {is_v6}, {manner:?}, {up}/{down} bytes, {}",
+            control.name(),
         )
     }
 }

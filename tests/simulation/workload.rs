@@ -2,6 +2,7 @@
 
 use crate::connection;
 use crate::plan::{Connection, Plan};
+use netstack::Direction;
 use netstack::netsocket::{KeepAlive, TcpListener, TcpStream};
 use netstack::sim::{Host, LinkConfig, Sim};
 use std::fmt;
@@ -68,9 +69,16 @@ pub(crate) async fn live(plan: Plan, sim: Sim) -> Totals {
         let host = hosts[0].clone();
         sim.spawn(async move {
             sleep(at).await;
-            host.set_link(host.link().down());
+            change(&host, LinkConfig::down);
             sleep(lasts).await;
-            host.set_link(host.link().up());
+            change(&host, LinkConfig::up);
+        });
+    }
+    if let Some((at, bits_per_second)) = plan.path.change {
+        let host = hosts[0].clone();
+        sim.spawn(async move {
+            sleep(at).await;
+            change(&host, |link| link.bandwidth(bits_per_second));
         });
     }
 
@@ -87,10 +95,19 @@ pub(crate) async fn live(plan: Plan, sim: Sim) -> Totals {
     Totals { seeds: 1, connections: plans.len(), bytes, time, longest }
 }
 
+/// Changes each direction of a host's link.
+fn change(host: &Host, change: impl Fn(LinkConfig) -> LinkConfig) {
+    for direction in [Direction::Outbound, Direction::Inbound] {
+        host.set_link_of(direction, change(host.link_of(direction)));
+    }
+}
+
 /// The bad link is the first host's.
 fn host(sim: &Sim, plan: &Plan, index: usize) -> Host {
-    let link = if index == 0 { plan.link.clone() } else { LinkConfig::new().mtu(plan.mtu) };
-    let mut host = sim.host().link(link).config(plan.config.clone());
+    let good = || LinkConfig::new().mtu(plan.mtu);
+    let [outbound, inbound] = if index == 0 { plan.path.links.clone() } else { [good(), good()] };
+    let host = sim.host().link_of(Direction::Outbound, outbound);
+    let mut host = host.link_of(Direction::Inbound, inbound).config(plan.config.clone());
     if plan.mtu < 1280 {
         // Too little for IPv6.
         let address = Ipv4Addr::new(10, 0, 0, index as u8 + 1);
