@@ -1,5 +1,7 @@
 //! Counters of a link.
 
+use std::time::Duration;
+
 /// Counters of one direction of a link, in packets.
 ///
 /// Once nothing is under way, `sent + duplicated` is the sum of `arrived` and all that was lost.
@@ -31,4 +33,6 @@ pub struct LinkCounters {
     pub reordered: u64,
     /// Sent on with one bit turned over.
     pub corrupted: u64,
+    /// How long all packets that left the queue have waited in it, until their transmission began.
+    pub waited: Duration,
 }

@@ -154,6 +154,7 @@ impl Queue {
             }
         };
         let Some(packet) = packet else { return };
+        counters.waited += now - packet.since;
         let bytes = packet.packet.len();
         let time = link.bits_per_second.map(|rate| transmission_time(bytes, rate));
         self.sending = Some((now + time.unwrap_or_default(), packet));

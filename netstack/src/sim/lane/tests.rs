@@ -79,6 +79,8 @@ fn packets_leave_one_after_the_other() {
     line.send(50, 1000);
 
     assert_eq!(line.times(), [110.0, 115.0, 125.0, 160.0]);
+    // The second for 10 ms, the third for 3.
+    assert_eq!(line.lane.counters.waited, MILLISECOND * 13);
 }
 
 #[test]
