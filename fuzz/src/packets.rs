@@ -67,7 +67,9 @@ impl Walk {
             tcp: TcpConfig {
                 // So large that the window has to be scaled.
                 recv_buffer_bytes: 128 * 1024,
+                recv_buffer_bytes_max: 128 * 1024,
                 send_buffer_bytes: 16 * 1024,
+                send_buffer_bytes_max: 16 * 1024,
                 stream_queue_bytes: 8 * 1024,
                 ..TcpConfig::default()
             },

@@ -10,7 +10,7 @@ use crate::network::NetworkWatch;
 use crate::queue::SocketQueue;
 use crate::reply::{self, Reply, Responder};
 use crate::sync::Arc;
-use crate::tcp::buffer;
+
 use crate::tcp::reservation::{Reservation, TcpPorts};
 use std::fmt;
 use std::net::SocketAddr;
@@ -79,12 +79,12 @@ impl Channel {
         Self { requests, doorbell, network, buffers, tcp_ports }
     }
 
-    /// The buffer sizes of a connection with these options, rounded up to whole pages.
+    /// The buffer sizes that a connection with these options begins with.
     pub fn buffer_bytes(&self, options: &tcp::Options) -> BufferBytes {
         let BufferBytes { recv, send } = self.buffers;
         BufferBytes {
-            recv: buffer::rounded(options.recv_buffer_bytes.unwrap_or(recv)),
-            send: buffer::rounded(options.send_buffer_bytes.unwrap_or(send)),
+            recv: options.recv_buffer_bytes.unwrap_or(recv),
+            send: options.send_buffer_bytes.unwrap_or(send),
         }
     }
 

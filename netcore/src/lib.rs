@@ -7,6 +7,7 @@
 //! * [`queue`] has the queues between sockets and handles, such as [`queue::StreamQueue`].
 //! * [`Link`] carries frames, and [`device`] makes one of a smoltcp device.
 //! * [`Config`] has the limits; [`Counters`] and [`Snapshot`] show the state.
+#![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 mod binding;

@@ -17,7 +17,7 @@ pub struct Snapshot {
     pub time_wait: Vec<(SocketAddr, SocketAddr)>,
     /// The neighbours on an Ethernet link, the most recently used first.
     pub neighbours: Vec<NeighbourInfo>,
-    /// Address space of TCP buffers, in bytes.
+    /// Memory that TCP holds for what is unread, unsent or unacknowledged, in bytes.
     pub buffer_bytes: usize,
     /// Number of sockets with a running timer.
     pub timers: usize,

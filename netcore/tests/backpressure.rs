@@ -12,7 +12,9 @@ fn writer_is_blocked_at_the_bounds_of_an_unread_stream() {
     let config = Config {
         tcp: TcpConfig {
             recv_buffer_bytes: 64 * 1024,
+            recv_buffer_bytes_max: 64 * 1024,
             send_buffer_bytes: 64 * 1024,
+            send_buffer_bytes_max: 64 * 1024,
             stream_queue_bytes: 32 * 1024,
             ..TcpConfig::default()
         },

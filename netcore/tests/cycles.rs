@@ -89,7 +89,9 @@ impl Bench {
                 retransmit_timeout: Duration::from_secs(50),
                 connect_timeout: Duration::from_secs(50),
                 recv_buffer_bytes: 64 * 1024,
+                recv_buffer_bytes_max: 64 * 1024,
                 send_buffer_bytes: 64 * 1024,
+                send_buffer_bytes_max: 64 * 1024,
                 ..TcpConfig::default()
             },
             ..Config::default()

@@ -5,7 +5,7 @@ mod harness;
 use bytes::Bytes;
 use harness::{Pair, Side, read};
 use netcore::Medium;
-use netcore::{Frame, Link, LinkCapabilities, Offload, Slot, tcp};
+use netcore::{Config, Frame, Link, LinkCapabilities, Offload, Slot, TcpConfig, tcp};
 use std::time::Duration;
 
 /// A link that keeps what is sent.
@@ -39,7 +39,12 @@ impl Slot for &mut Sent {
 
 #[test]
 fn bulk_connection_does_not_starve_the_others() {
-    let mut pair = Pair::new();
+    let tcp = TcpConfig {
+        recv_buffer_bytes: 640 * 1024,
+        send_buffer_bytes: 640 * 1024,
+        ..TcpConfig::default()
+    };
+    let mut pair = Pair::with(Config { tcp, ..Config::default() }, 1500);
     let (bulk, bulk_far, listener) = pair.connected();
     let small = pair.connect(Side::Near, "10.0.0.2:80").expect("a listener");
     let small_far = pair.accept(Side::Far, listener).expect("a connection");

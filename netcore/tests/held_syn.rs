@@ -498,26 +498,6 @@ fn an_admitted_peer_that_stays_silent_times_out() {
 }
 
 #[test]
-fn an_admission_without_room_for_buffers_fails() {
-    let config = Config {
-        tcp: TcpConfig { buffer_bytes_max: 0, ..TcpConfig::default() },
-        ..Config::default()
-    };
-    let mut pair = Pair::with(config, 1500);
-    let listener = hold(&mut pair, "10.0.0.2:80");
-    let mut peer = RawPeer::new(&mut pair, "10.0.0.1:1000", "10.0.0.2:80");
-    peer.put_syn(&mut pair, None);
-    pair.run();
-    let held = next(&mut pair, listener);
-
-    assert_eq!(admit(&mut pair, &held).err(), Some(Error::LimitReached));
-
-    assert_eq!(peer.replies(), [], "it may try again");
-    assert!(pair.states(Side::Far).0.is_empty());
-    close(&mut pair, listener);
-}
-
-#[test]
 fn admit_and_refuse_require_a_held_syn() {
     let mut pair = Pair::new();
     let listener = hold(&mut pair, "10.0.0.2:80");

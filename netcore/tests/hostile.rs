@@ -34,6 +34,7 @@ impl Bench {
         let config = Config {
             tcp: TcpConfig {
                 recv_buffer_bytes: 16 << 10,
+                recv_buffer_bytes_max: 16 << 10,
                 stream_queue_bytes: 4096,
                 ..TcpConfig::default()
             },
@@ -107,7 +108,11 @@ fn fin(segment: TcpRepr<'static>) -> TcpRepr<'static> {
 #[test]
 fn data_beyond_the_window_of_the_syn_ack_is_dropped() {
     let mut bench = Bench::new(Config {
-        tcp: TcpConfig { recv_buffer_bytes: 640 << 10, ..TcpConfig::default() },
+        tcp: TcpConfig {
+            recv_buffer_bytes: 640 << 10,
+            recv_buffer_bytes_max: 640 << 10,
+            ..TcpConfig::default()
+        },
         ..Config::default()
     });
     let behind = bench.peer.segment(1 + 700_000, 1000);
@@ -129,7 +134,11 @@ fn data_beyond_the_window_of_the_syn_ack_is_dropped() {
 fn far_empty_segment_after_fin_on_full_window_is_ignored() {
     const BYTES: u32 = 16 << 10;
     let config = Config {
-        tcp: TcpConfig { recv_buffer_bytes: BYTES as usize, ..TcpConfig::default() },
+        tcp: TcpConfig {
+            recv_buffer_bytes: BYTES as usize,
+            recv_buffer_bytes_max: BYTES as usize,
+            ..TcpConfig::default()
+        },
         ..Config::default()
     };
     let mut bench = Bench::new(config);
@@ -288,7 +297,11 @@ fn data_after_the_fin_is_dropped() {
 fn reset_is_accepted_after_a_fin_past_the_window() {
     const BYTES: u32 = 16 << 10;
     let config = Config {
-        tcp: TcpConfig { recv_buffer_bytes: BYTES as usize, ..TcpConfig::default() },
+        tcp: TcpConfig {
+            recv_buffer_bytes: BYTES as usize,
+            recv_buffer_bytes_max: BYTES as usize,
+            ..TcpConfig::default()
+        },
         ..Config::default()
     };
     let mut bench = Bench::new(config);

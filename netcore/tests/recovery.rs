@@ -59,6 +59,7 @@ fn data_within_any_announced_window_is_accepted() {
     let config = Config {
         tcp: TcpConfig {
             recv_buffer_bytes: 640 * 1024,
+            recv_buffer_bytes_max: 640 * 1024,
             stream_queue_bytes: 4096,
             ..TcpConfig::default()
         },

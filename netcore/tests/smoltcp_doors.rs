@@ -4,12 +4,12 @@
 use std::fs;
 use std::path::Path;
 
-/// The TCP engine and its buffers, the packet formats, time, and devices.
+/// The TCP engine and its sockets, the packet formats, time, and devices.
 const DOORS: &[&str] = &[
     "netcore/src/device.rs",
     "netcore/src/stack/mod.rs",
-    "netcore/src/tcp/buffer.rs",
     "netcore/src/tcp/engine.rs",
+    "netcore/src/tcp/solo.rs",
     "netcore/src/time.rs",
     "netcore/src/wire.rs",
     "netstack/src/wire.rs",

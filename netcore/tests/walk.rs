@@ -78,7 +78,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..200),
         recv_buffer_bytes in prop_oneof![Just(4096usize), Just(16_384), Just(65_536), Just(640 << 10)],
     ) {
-        let config = Config { tcp: TcpConfig { recv_buffer_bytes, stream_queue_bytes: 8192, ..TcpConfig::default() }, ..Config::default() };
+        let config = Config { tcp: TcpConfig { recv_buffer_bytes, recv_buffer_bytes_max: recv_buffer_bytes, stream_queue_bytes: 8192, ..TcpConfig::default() }, ..Config::default() };
         let mut pair = Pair::with(config, 1500);
         let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
         let mut peer = RawPeer::connect(&mut pair);

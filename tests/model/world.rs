@@ -97,7 +97,9 @@ fn stacks(random: &mut StdRng) -> (Stack, Stack) {
         tcp: TcpConfig {
             stream_queue_bytes: *[4096, 64 * 1024].choose(random).expect("not empty"),
             recv_buffer_bytes: *[8192, 128 * 1024].choose(random).expect("not empty"),
+            recv_buffer_bytes_max: *[8192, 128 * 1024].choose(random).expect("not empty"),
             send_buffer_bytes: *[8192, 128 * 1024].choose(random).expect("not empty"),
+            send_buffer_bytes_max: *[8192, 128 * 1024].choose(random).expect("not empty"),
             ..TcpConfig::default()
         },
         ..Config::default()

@@ -77,7 +77,9 @@ impl Plan {
         let config = Config {
             tcp: TcpConfig {
                 recv_buffer_bytes: buffer(),
+                recv_buffer_bytes_max: buffer(),
                 send_buffer_bytes: buffer(),
+                send_buffer_bytes_max: buffer(),
                 stream_queue_bytes: buffer(),
                 connect_timeout: HOUR,
                 handshake_timeout: Duration::from_secs(600),

@@ -6,19 +6,20 @@ use std::time::Duration;
 /// Limits and defaults of TCP; in a [`Config`](crate::Config) as `tcp`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TcpConfig {
-    /// Bytes of a connection's receive buffer, its largest window. Address space only until data
-    /// arrives, and again a few seconds after the data was read. Rounded up to whole pages, at
-    /// most 1 GiB.
+    /// Bytes of a connection's receive buffer at first: what may be unread, and so its window.
+    /// Received bytes that wait in the buffer that they came in count as much as that buffer, until
+    /// the last of them is read. At most 1 GiB.
     pub recv_buffer_bytes: usize,
-    /// Bytes of a connection's send buffer, the most that it has in flight. Rounded as
-    /// [`recv_buffer_bytes`](Self::recv_buffer_bytes).
+    /// Bytes up to which a receive buffer grows, by what the application reads in a round trip
+    /// (Linux: `tcp_rmem`). At most 1 GiB.
+    pub recv_buffer_bytes_max: usize,
+    /// Bytes of a connection's send buffer at first: what TCP has taken from the application and the
+    /// peer has not acknowledged.
     pub send_buffer_bytes: usize,
-    /// Bytes of all buffers together, as they are reserved. At the bound a new connection evicts a
-    /// half-open one; without any, a connect fails and a SYN is dropped.
-    pub buffer_bytes_max: usize,
-    /// Bytes of each direction that may wait between a TCP connection and its handle, besides
-    /// what its buffers hold. Received bytes that wait in the buffer that they came in count as
-    /// much as that buffer, until the last of them is read.
+    /// Bytes up to which a send buffer grows, to twice the congestion window (Linux: `tcp_wmem`).
+    pub send_buffer_bytes_max: usize,
+    /// Bytes that the application may have written and TCP has not taken, for want of room in the
+    /// send buffer.
     pub stream_queue_bytes: usize,
     /// Congestion control of connections.
     pub congestion_control: CongestionControl,
@@ -60,11 +61,11 @@ pub struct TcpConfig {
 impl Default for TcpConfig {
     fn default() -> Self {
         Self {
-            // 100 Mbit/s at a round trip of 50 ms are 625,000 bytes in flight.
-            recv_buffer_bytes: 640 * 1024,
-            send_buffer_bytes: 640 * 1024,
-            // Address space, and so only what peers have filled is memory.
-            buffer_bytes_max: usize::try_from(1_u64 << 41).unwrap_or(usize::MAX),
+            recv_buffer_bytes: 128 * 1024,
+            // 1 Gbit/s at a round trip of 100 ms are 12.5 MB in flight.
+            recv_buffer_bytes_max: 32 << 20,
+            send_buffer_bytes: 128 * 1024,
+            send_buffer_bytes_max: 16 << 20,
             stream_queue_bytes: 256 * 1024,
             congestion_control: CongestionControl::default(),
             backlog_max: 1024,

@@ -108,7 +108,9 @@ impl Host {
             entropy: Entropy::Seed(1),
             tcp: TcpConfig {
                 recv_buffer_bytes: 4096,
+                recv_buffer_bytes_max: 4096,
                 send_buffer_bytes: 4096,
+                send_buffer_bytes_max: 4096,
                 ..TcpConfig::default()
             },
             ..Config::default()

@@ -15,8 +15,11 @@ pub(crate) struct ByteQueue {
     len: usize,
     /// Bytes of the buffers that the chunks keep alive.
     held: usize,
-    /// Capacity of the tail's next buffer; doubles with each buffer filled by small pieces.
+    /// Capacity of the tail's next buffer: doubles with each buffer filled by small pieces, and
+    /// begins with what was queued the last time.
     next_tail: usize,
+    /// Bytes queued since the queue was empty.
+    queued: usize,
 }
 
 /// Unread bytes, and the bytes counted for their buffer.
@@ -29,7 +32,7 @@ struct Chunk {
 /// A piece of at least this size becomes a chunk of its own.
 const OWN_CHUNK: usize = 4096;
 const TAIL_MIN: usize = 256;
-const TAIL_MAX: usize = 16 * 1024;
+const TAIL_MAX: usize = 32 * 1024;
 
 impl ByteQueue {
     /// Appends a copy of `data`.
@@ -46,6 +49,7 @@ impl ByteQueue {
         }
         self.tail.extend_from_slice(data);
         self.len += data.len();
+        self.queued += data.len();
     }
 
     /// Appends `chunk` without a copy, unless it is so small that a copy costs less.
@@ -158,7 +162,7 @@ impl ByteQueue {
         }
         if self.chunks.is_empty() && self.tail.is_empty() {
             // An idle stream holds no buffers.
-            *self = Self::default();
+            *self = Self { next_tail: self.queued, ..Self::default() };
         }
     }
 }

@@ -26,6 +26,7 @@ pub use readiness::{SideState, Tick};
 pub use stream::StreamQueue;
 pub use waiters::WaitKey;
 
+pub(crate) use bytes::ByteQueue;
 pub(crate) use datagram_queue::Pushed;
 pub(crate) use failure::End;
 pub(crate) use sides::Received;

@@ -12,8 +12,11 @@ use std::io::IoSlice;
 pub(super) struct RecvSide {
     pub(super) data: ByteQueue,
     pub(super) limit: usize,
-    /// The stack holds back received bytes until there is room.
-    pub(super) stalled: bool,
+    /// The window is small: the reader rings once it has read so much that no more than this is
+    /// held.
+    pub(super) rings_at: Option<usize>,
+    /// It has rung, and the stack has not looked since.
+    pub(super) has_made_room: bool,
     /// The end of received bytes: end of stream, or an error.
     pub(super) end: Option<Result<(), Error>>,
     /// The read half was shut down: reads return the queued bytes, then the end of the stream.
@@ -41,7 +44,8 @@ impl RecvSide {
         Self {
             data: ByteQueue::default(),
             limit,
-            stalled: false,
+            rings_at: None,
+            has_made_room: false,
             end: None,
             shutdown: false,
             readiness: Readiness::default(),
@@ -94,6 +98,17 @@ impl SendSide {
             credit => Ok(credit),
         }
     }
+}
+
+/// What the reader has left.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unread {
+    /// Bytes.
+    pub(crate) len: usize,
+    /// Memory that they keep alive, in bytes.
+    pub(crate) held: usize,
+    /// Whether the reader has made room for a window that was small.
+    pub(crate) has_made_room: bool,
 }
 
 /// Received bytes to append to a queue.

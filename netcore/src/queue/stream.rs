@@ -3,7 +3,7 @@
 use super::bytes::ByteQueue;
 use super::failure::{End, Failure, is_lasting};
 use super::readiness::{SideState, Tick};
-use super::sides::{Received, RecvSide, SendSide, parts};
+use super::sides::{Received, RecvSide, SendSide, Unread, parts};
 use super::waiters::WaitKey;
 use crate::doorbell::{Bell, Events};
 use crate::error::Error;
@@ -380,9 +380,10 @@ impl StreamQueue {
     }
 
     fn after_pop(&self, mut recv: MutexGuard<'_, RecvSide>) {
-        // At half empty, not at one byte: each ring is a wake-up of the stack.
-        if recv.stalled && recv.data.held() <= recv.limit / 2 {
-            recv.stalled = false;
+        // Not at one byte: each ring is a wake-up of the stack.
+        if recv.rings_at.is_some_and(|held| recv.data.held() <= held) {
+            recv.rings_at = None;
+            recv.has_made_room = true;
             drop(recv);
             self.bell.ring(Events::RECV_ROOM);
         }
@@ -412,13 +413,16 @@ impl StreamQueue {
         &self.bell
     }
 
-    /// Room for received bytes. Without any the queue is marked stalled, and the reader rings once
-    /// it has made room.
-    pub(crate) fn recv_room(&self) -> usize {
+    /// What the reader has left of at most `limit` bytes. With so small a window `left` that reading
+    /// can double it, the reader rings once it has, and opens it by `step` bytes at least.
+    pub(crate) fn recv_unread(&self, limit: usize, left: usize, step: usize) -> Unread {
         let mut recv = self.recv.lock();
-        let room = recv.limit.saturating_sub(recv.data.held());
-        recv.stalled = room == 0;
-        room
+        let (len, held) = (recv.data.len(), recv.data.held());
+        recv.limit = limit;
+        let rings_at = limit.checked_sub((left * 2).max(left + step));
+        recv.rings_at = rings_at.filter(|at| held > *at);
+        let has_made_room = std::mem::take(&mut recv.has_made_room);
+        Unread { len, held, has_made_room }
     }
 
     /// Appends received bytes and collects the wakers of readers.
@@ -426,6 +430,12 @@ impl StreamQueue {
         let mut recv = self.recv.lock();
         match data {
             Received::Copy(data) => recv.data.push_slice(data),
+            // What keeps more alive than there is room for is copied.
+            Received::Kept(chunk, kept)
+                if kept > chunk.len() && recv.data.held() + kept > recv.limit =>
+            {
+                recv.data.push(Bytes::copy_from_slice(&chunk));
+            }
             Received::Kept(chunk, kept) => recv.data.push_kept(chunk, kept),
         }
         recv.readiness.renew();
@@ -445,10 +455,9 @@ impl StreamQueue {
         (self.recv.lock().data.len(), self.send.lock().data.len())
     }
 
-    /// Whether the application must read before more is received.
-    pub(crate) fn is_recv_full(&self) -> bool {
-        let recv = self.recv.lock();
-        recv.data.held() >= recv.limit
+    /// Memory that both sides hold, in bytes.
+    pub(crate) fn held(&self) -> usize {
+        self.recv.lock().data.held() + self.send.lock().data.held()
     }
 
     pub(crate) fn has_unread(&self) -> bool {

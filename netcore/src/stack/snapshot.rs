@@ -32,7 +32,7 @@ impl Netstack {
             sockets: sockets.collect(),
             time_wait: time_wait.collect(),
             neighbours: neighbours.collect(),
-            buffer_bytes: self.transports.tcp.arena.leased_bytes(),
+            buffer_bytes: self.transports.tcp.held_bytes(),
             timers: self.cx.deadlines.len(),
             counters: self.ip.outgoing.counters.clone(),
         }
@@ -42,7 +42,6 @@ impl Netstack {
         match socket {
             TcpSocket::Connection(connection) => {
                 let flow = connection.wire.flow();
-                let tcp = connection.solo.tcp();
                 let queued = connection.queue().map_or((0, 0), |queue| queue.queued());
                 SocketInfo {
                     id,
@@ -51,7 +50,7 @@ impl Netstack {
                     any_port: false,
                     peer: Some(flow.remote()),
                     state: Some(state_of(connection.state())),
-                    receive_queue: tcp.recv_queue() + queued.0,
+                    receive_queue: queued.0,
                     send_queue: connection.unacknowledged_bytes() + queued.1,
                     waiting: self.below(id, connection.way).unwrap_or_else(|| connection.waiting()),
                     timer: connection.timer.zip(connection.armed.due()),

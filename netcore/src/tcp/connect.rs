@@ -12,11 +12,11 @@ use crate::link::Link;
 use crate::output::Output;
 use crate::queue::End;
 use crate::reply::Responder;
-use crate::tcp::buffer::SoloSocket;
 use crate::tcp::connection::{Connection, Stage};
 use crate::tcp::engine::Engine;
 use crate::tcp::flow_table::{Flow, FlowKey};
 use crate::tcp::layer::TcpLayer;
+use crate::tcp::receiver::RecvBuffer;
 use crate::tcp::reservation::Reservation;
 use crate::tcp::sockets::TcpSocket;
 use crate::tcp::wire::Wire;
@@ -24,6 +24,8 @@ use std::net::SocketAddr;
 
 /// The MTU between two sockets of the same stack, as Linux has it on its loopback link.
 const LOOPBACK_MTU: usize = 65_535;
+/// The largest window (RFC 7323 section 2.3).
+const WINDOW_MAX: usize = 1 << 30;
 
 impl TcpLayer {
     /// Starts to connect, perhaps from an address, and perhaps from a port that was reserved. The
@@ -142,59 +144,52 @@ impl TcpLayer {
         if cx.is_shut_down {
             return Err(Error::StackGone);
         }
-        if cx.sockets.is_full() || self.lacks_buffers(cx, &options) {
+        if cx.sockets.is_full() {
             // Worth least, and a flood of SYNs must not keep everybody else out.
             self.evict_half_open(cx, ip, self.half_open.oldest());
         }
         if cx.sockets.is_full() {
             return Err(Error::LimitReached);
         }
-        let connection = self.new_connection(cx, ip, flow, way, options, stage)?;
+        let connection = new_connection(cx, ip, flow, way, options, stage);
         let id = self.insert_socket(cx, |_| Ok(TcpSocket::Connection(connection)))?;
         self.flows.insert(flow, Flow::Connection(id));
         Ok(id)
     }
+}
 
-    /// Whether there is no room for the buffers of another connection.
-    pub(crate) fn lacks_buffers(&self, cx: &mut Context, options: &tcp::Options) -> bool {
-        let (recv_bytes, send_bytes) = self.buffer_bytes(cx, options);
-        !self.arena.has_room([recv_bytes, send_bytes])
-    }
-
-    /// How large the buffers of a connection are, for receiving and for sending.
-    fn buffer_bytes(&self, cx: &mut Context, options: &tcp::Options) -> (usize, usize) {
-        (
-            options.recv_buffer_bytes.unwrap_or(cx.config.tcp.recv_buffer_bytes),
-            options.send_buffer_bytes.unwrap_or(cx.config.tcp.send_buffer_bytes),
-        )
-    }
-
-    /// Makes a connection that has no place among the sockets yet.
-    pub(crate) fn new_connection(
-        &mut self,
-        cx: &mut Context,
-        ip: &mut IpLayer,
-        flow: FlowKey,
-        way: NextHop,
-        options: tcp::Options,
-        stage: Stage,
-    ) -> Result<Box<Connection>, Error> {
-        let (recv_bytes, send_bytes) = self.buffer_bytes(cx, &options);
-        let mut wire = match way {
-            NextHop::Own => Wire::new(flow, LOOPBACK_MTU, None),
-            NextHop::Link(_) | NextHop::Nowhere => {
-                Wire::new(flow, ip.outgoing.capabilities.mtu, cx.config.tcp.mss_max)
-            }
-        };
-        if let Some(path) = ip.path_mtus.get(flow.remote().ip(), cx.now) {
-            wire.narrow(path);
+/// Makes a connection that has no place among the sockets yet.
+pub(crate) fn new_connection(
+    cx: &mut Context,
+    ip: &mut IpLayer,
+    flow: FlowKey,
+    way: NextHop,
+    options: tcp::Options,
+    stage: Stage,
+) -> Box<Connection> {
+    let config = &cx.config.tcp;
+    // A size that was asked for is kept.
+    let recv = options
+        .recv_buffer_bytes
+        .map_or((config.recv_buffer_bytes, config.recv_buffer_bytes_max), |bytes| (bytes, bytes));
+    let send = options
+        .send_buffer_bytes
+        .map_or((config.send_buffer_bytes, config.send_buffer_bytes_max), |bytes| (bytes, bytes));
+    let [first, most] = [recv.0, recv.1.max(recv.0)].map(|bytes| bytes.clamp(1, WINDOW_MAX));
+    let windows = (first as u32, most as u32);
+    let mut wire = match way {
+        NextHop::Own => Wire::new(flow, LOOPBACK_MTU, None, windows),
+        NextHop::Link(_) | NextHop::Nowhere => {
+            Wire::new(flow, ip.outgoing.capabilities.mtu, config.mss_max, windows)
         }
-        let solo = SoloSocket::new(&mut self.arena, recv_bytes, send_bytes)
-            .map_err(|_| Error::LimitReached)?;
-        let mut connection = Connection::new(solo, wire, stage, (way, cx.now), options);
-        connection.default_congestion_control = cx.config.tcp.congestion_control;
-        Ok(Box::new(connection))
+    };
+    if let Some(path) = ip.path_mtus.get(flow.remote().ip(), cx.now) {
+        wire.narrow(path);
     }
+    let buffers = (RecvBuffer::new(first, most), (send.0.max(1), send.1.max(send.0).max(1)));
+    let mut connection = Connection::new(wire, stage, (way, cx.now), buffers, options);
+    connection.default_congestion_control = cx.config.tcp.congestion_control;
+    Box::new(connection)
 }
 
 impl TcpLayer {

@@ -6,9 +6,10 @@ mod timers;
 
 use super::guard::{self, Segment, Verdict};
 use super::keepalive::PeerTimeouts;
-use super::reclaim::BufferReclaim;
+use super::receiver::{Receiver, RecvBuffer};
+use super::reclaim::Reclaim;
 use super::sender::Sender;
-use super::shown;
+use super::shown::{self, Shown};
 use super::sink::ConnectionSink;
 use super::wire::Wire;
 use crate::command::tcp::Options;
@@ -27,16 +28,15 @@ use crate::rate_limit::CHALLENGE_INTERVAL;
 use crate::reply::Responder;
 use crate::snapshot::Timer;
 use crate::sync::Arc;
-use crate::tcp::buffer::SoloSocket;
 use crate::tcp::congestion::CongestionControl;
 use crate::tcp::engine::Engine;
-use crate::tcp::engine::{self, State};
+use crate::tcp::engine::State;
 use crate::tcp::reservation::Reservation;
+use crate::tcp::solo::SoloSocket;
 use crate::time::Instant;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::task::Waker;
-use std::time::Duration;
 
 /// A TCP connection, from its first SYN up to TIME-WAIT.
 #[derive(Debug)]
@@ -55,8 +55,15 @@ pub(crate) struct Connection {
     /// Makes the next use of the socket panic.
     #[cfg(test)]
     pub(crate) is_to_panic: bool,
+    /// When smoltcp has something to send, or a timer of its own.
+    engine_due: Option<Instant>,
+    receiver: Receiver,
     /// What is sent, from the first byte on.
     sender: Option<Box<Sender>>,
+    /// The least and the most bytes that may be unacknowledged.
+    send_buffer: (usize, usize),
+    /// The round trip of the handshake, in microseconds.
+    handshake_rtt: Option<u64>,
     /// The handle has ended the stream, and the FIN has its place behind the last byte.
     is_send_done: bool,
     /// Both ends have sent a FIN before either got the other's: the end is TIME-WAIT for both.
@@ -79,15 +86,13 @@ pub(crate) struct Connection {
     progressed: Instant,
     /// Keep-alive and user timeout, if the application has set any.
     peer_timeouts: Option<Box<PeerTimeouts>>,
-    /// The peer is silent and smoltcp probes it.
-    is_probing: bool,
+    /// When the silent peer is probed again (keep-alive).
+    next_probe: Option<Instant>,
     /// Bytes not yet acknowledged when that last became less, for a connection without handle.
     unsent: usize,
-    /// Segments still to be acknowledged at once, since the peer's window is small at first.
-    quick_acks: u8,
     /// When the peer may be sent the next challenge.
     challenges_from: Instant,
-    reclaim: BufferReclaim,
+    reclaim: Reclaim,
     /// The port that it was connected from, if that was reserved for it.
     pub(crate) reservation: Option<Reservation>,
     /// Parked commands, of programs that drive the stack by hand.
@@ -138,27 +143,20 @@ impl Parked {
 
 /// How many bytes one connection may send before it is another's turn.
 const QUANTUM_BYTES: usize = 64 * 1024;
-/// Larger copies are made before the queue's lock is taken.
-const COPY_UNLOCKED: usize = 8 * 1024;
-/// How long a lone segment may wait for its acknowledgement (RFC 9293 section 3.8.6.3).
-const ACK_DELAY: Duration = Duration::from_millis(10);
-
-/// How many segments of a new connection are acknowledged at once (Linux: `TCP_MAX_QUICKACKS`).
-const QUICK_ACKS: u8 = 16;
-/// As many as come.
-const QUICK_ACKS_ALL: u8 = u8::MAX;
+/// Payloads of less are copied, and gathered: a reference to each would cost more.
+const COPY_MAX: usize = 4 * 1024;
 
 impl Connection {
     pub(crate) fn new(
-        mut solo: SoloSocket,
         wire: Wire,
         stage: Stage,
         (way, now): (NextHop, Instant),
+        (recv_buffer, send_buffer): (RecvBuffer, (usize, usize)),
         options: Options,
     ) -> Self {
-        let tcp = solo.tcp_mut();
-        tcp.set_congestion_control(engine::CongestionControl::None);
-        tcp.set_ack_delay(Some(ACK_DELAY.into()));
+        let mut solo = SoloSocket::new();
+        // Its acknowledgements are written here.
+        solo.tcp_mut().set_ack_delay(None);
         let mut connection = Self {
             solo,
             wire,
@@ -170,7 +168,11 @@ impl Connection {
             is_broken: false,
             #[cfg(test)]
             is_to_panic: false,
+            engine_due: Some(now),
+            receiver: Receiver::new(recv_buffer),
             sender: None,
+            send_buffer,
+            handshake_rtt: None,
             is_send_done: false,
             is_simultaneous_close: false,
             is_blocked: false,
@@ -183,11 +185,10 @@ impl Connection {
             last_heard: now,
             progressed: now,
             peer_timeouts: None,
-            is_probing: false,
+            next_probe: None,
             unsent: 0,
-            quick_acks: QUICK_ACKS,
             challenges_from: now,
-            reclaim: BufferReclaim::default(),
+            reclaim: Reclaim::default(),
             reservation: None,
             parked: None,
         };
@@ -255,8 +256,7 @@ impl Connection {
 
     /// Judges a segment before anything is done with it.
     #[inline]
-    pub(crate) fn judge(&self, packet: &[u8], tcp_start: usize) -> Verdict {
-        let segment = Segment::new(&packet[tcp_start..]);
+    pub(crate) fn judge(&self, segment: &Segment) -> Verdict {
         let tcp = self.solo.tcp();
         match self.state() {
             // Given up, and about to be removed.
@@ -264,16 +264,16 @@ impl Connection {
                 Verdict::Drop(DropReason::Unacceptable)
             }
             State::SynSent => match self.wire.sent_end() {
-                Some(sent_end) => guard::judge_answer(sent_end, &segment),
+                Some(sent_end) => guard::judge_answer(sent_end, segment),
                 None => Verdict::Drop(DropReason::Unacceptable),
             },
-            state => match self.wire.sequences(tcp) {
+            state => match self.wire.sequences() {
                 Some(at) if segment.syn && state == State::SynReceived && self.is_connecting() => {
                     let shift = self.wire.remote_shift();
-                    guard::judge_crossed(&at, &segment, shift)
-                        .unwrap_or_else(|| guard::judge(state, &at, &segment))
+                    guard::judge_crossed(&at, segment, shift)
+                        .unwrap_or_else(|| guard::judge(state, &at, segment))
                 }
-                Some(at) => guard::judge(state, &at, &segment),
+                Some(at) => guard::judge(state, &at, segment),
                 None => Verdict::Drop(DropReason::Unacceptable),
             },
         }
@@ -294,27 +294,32 @@ impl Connection {
     }
 
     /// Acknowledges at once, with the current window.
-    ///
-    /// Only smoltcp knows all of that, so it is shown a byte that it has already.
-    pub(crate) fn acknowledge<L: Link>(
+    pub(crate) fn acknowledge<L: Link>(&mut self, output: &mut Output<'_, L>) {
+        let is_over = matches!(self.solo.tcp().state(), State::Closed | State::Listen);
+        if is_over && !self.is_in_time_wait() {
+            // What was just received has ended it.
+            return;
+        }
+        self.wire.acks.owe();
+        self.send_owed_ack(output);
+    }
+
+    /// Shows smoltcp a segment of the peer's, as it looks to smoltcp: without data before it.
+    fn show<L: Link>(
         &mut self,
+        shown: Shown,
         engine: &mut Engine,
         now: Instant,
         output: &mut Output<'_, L>,
     ) {
-        if self.is_in_time_wait() {
-            self.wire.owe_ack();
-        }
-        if matches!(self.solo.tcp().state(), State::Closed | State::Listen) {
-            // What was just received has ended it.
-            return;
-        }
-        let Some(at) = self.wire.sequences(self.solo.tcp()) else { return };
         let flow = self.wire.flow();
+        let sequence = self.wire.engine_expected(self.solo.tcp()).unwrap_or_default();
+        let Some(acknowledgement) = self.wire.engine_unacknowledged() else { return };
         let ends = (flow.remote(), flow.local());
-        let byte = shown::stale_byte(ends, at.expected, at.unacknowledged);
-        let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
-        engine.receive(now, &byte, self.solo.set_mut(), &mut sink);
+        let (buffer, begin) = shown::segment(shown, ends, (sequence, acknowledgement));
+        let sink = ConnectionSink::new(&mut self.wire, self.way, output);
+        engine.receive(now, &buffer[begin..], self.solo.set_mut(), &mut sink.absorb_acks());
+        self.engine_due = Some(now);
     }
 
     /// Shows the first SYN to the socket, which listens and takes `isn` as its sequence number.
@@ -329,6 +334,7 @@ impl Connection {
         let shown = self.wire.received_syn(packet, tcp_start);
         let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
         Engine::receive_syn(isn, now, &shown, self.solo.set_mut(), &mut sink);
+        self.engine_due = Some(now);
     }
 
     /// Moves bytes between the handle, smoltcp and the link, and looks at the deadlines.
@@ -340,7 +346,7 @@ impl Connection {
         output: &mut Output<'_, L>,
         wakes: &mut Vec<Waker>,
     ) -> Served {
-        self.pump_received(wakes);
+        self.pump_received(now, wakes);
         self.pump_to_send(now, wakes);
         if self.is_given_up(now, config) {
             if !matches!(self.stage, Stage::Open(_)) {
@@ -348,26 +354,18 @@ impl Connection {
             }
             self.abort(Error::TimedOut);
         }
-        self.probe_if_idle(now);
         if self.reclaim.is_due(now) {
             self.cool();
         }
+        self.probe_if_idle(now, output);
         let has_more = self.emit(engine, now, output);
         Served::Done { has_more }
     }
 
-    /// Gives the memory behind the buffers back, if there is nothing in them.
+    /// Forgets the sender, if nothing is unacknowledged: what it knows of the path is old by now.
     fn cool(&mut self) {
-        let tcp = self.solo.tcp();
-        let is_empty = self.unacknowledged_bytes() == 0
-            && tcp.recv_queue() == 0
-            && self.wire.sequences(tcp).is_some_and(|at| self.reclaim.is_without_gaps(at.expected));
-        if is_empty {
-            self.solo.forget_contents();
-            // What it knows of the path is old by now.
-            if !self.is_send_done {
-                self.sender = None;
-            }
+        if self.unacknowledged_bytes() == 0 && !self.is_send_done {
+            self.sender = None;
             self.reclaim.reclaimed();
         }
     }
@@ -375,7 +373,7 @@ impl Connection {
     /// Whether an ICMP error that quotes this sequence number can be about the connection. One that
     /// is not in flight is a guess (RFC 5927 section 4.1).
     pub(crate) fn is_under_way(&self, sequence: u32) -> bool {
-        self.wire.is_under_way(self.solo.tcp(), sequence)
+        self.wire.is_under_way(sequence)
     }
 
     /// Sends smaller segments from now on, so that they fit the path, and those again that are in
@@ -393,6 +391,7 @@ impl Connection {
     pub(crate) fn abort(&mut self, reason: Error) {
         self.failure.get_or_insert(reason);
         self.solo.tcp_mut().abort();
+        self.engine_due = Some(Instant::ZERO);
     }
 
     /// Takes the options that the handle has changed.
@@ -416,29 +415,38 @@ impl Connection {
         }
         self.wire.hop_limit = hop_limit.unwrap_or(HOP_LIMIT);
         self.wire.traffic_class = options.traffic_class;
-        self.quick_acks = match (options.quickack, self.quick_acks) {
-            (true, _) => QUICK_ACKS_ALL,
-            (false, QUICK_ACKS_ALL) => 0,
-            (false, left) => left,
-        };
+        self.wire.acks.set_quick(options.quickack);
         self.peer_timeouts = PeerTimeouts::new(options).map(Box::new);
     }
 
     /// Marks the end of the handshake and hands out the options, which are the handle's from now
     /// on.
-    pub(crate) fn establish(&mut self) -> Options {
+    pub(crate) fn establish(&mut self, now: Instant) -> Options {
         self.expires = None;
+        // The first round trip, unless something was lost.
+        self.handshake_rtt = Some(now.micros_since(self.progressed));
         self.options.take().map(|options| *options).unwrap_or_default()
     }
 
     /// Whether there is something that the handle will never read, now that it is gone.
     pub(crate) fn has_unread(&self) -> bool {
-        self.solo.tcp().can_recv() || self.queue().is_some_and(|queue| queue.has_unread())
+        self.has_unqueued() || self.queue().is_some_and(|queue| queue.has_unread())
+    }
+
+    /// Whether bytes have arrived for which there is no handle.
+    pub(crate) fn has_unqueued(&self) -> bool {
+        self.receiver.has_unqueued()
     }
 
     /// Whether the peer has sent its last byte and all of it was moved to the handle.
     pub(crate) fn is_receive_finished(&self) -> bool {
-        self.has_received_fin() && !self.solo.tcp().can_recv()
+        self.has_received_fin() && !self.has_unqueued()
+    }
+
+    /// Memory that is held for what has arrived or waits to be acknowledged, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let queued = self.queue().map_or(0, |queue| queue.held());
+        queued + self.unacknowledged_bytes() + self.receiver.held()
     }
 
     fn has_received_fin(&self) -> bool {

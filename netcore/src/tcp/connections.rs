@@ -88,7 +88,7 @@ impl TcpLayer {
             cx.mark(id);
             return true;
         }
-        let mut timer = connection.next_timer(&mut self.engine, now, &cx.config);
+        let mut timer = connection.next_timer(now, &cx.config);
         if timer.is_some_and(|(due, _)| due <= now) {
             if ip.outgoing.link_is_full {
                 cx.mark(id);
@@ -122,8 +122,8 @@ impl TcpLayer {
             return;
         };
         // Bytes came with the handshake's last segment, or while there was no queue for them.
-        connection.pump_received(&mut cx.wakes);
-        if connection.is_orphan && connection.solo.tcp().can_recv() && state != State::Closed {
+        connection.pump_received(cx.now, &mut cx.wakes);
+        if connection.is_orphan && connection.has_unqueued() && state != State::Closed {
             // Data without a reader (RFC 1122 section 4.2.2.13).
             connection.abort(Error::Aborted);
             cx.mark(id);
@@ -144,12 +144,12 @@ impl TcpLayer {
 
     /// Hands a connection whose handshake is done to its requester, or to the accept queue.
     pub(super) fn establish(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
-        let limits = (cx.config.tcp.stream_queue_bytes, cx.config.tcp.stream_queue_bytes);
         let bell = Bell::new(id, cx.doorbell.clone());
         let Some(connection) = self.sockets.connection_mut(id) else {
             return;
         };
-        let options = connection.establish();
+        let options = connection.establish(cx.now);
+        let limits = (connection.recv_limit(), cx.config.tcp.stream_queue_bytes);
         let flow = connection.wire.flow();
         let ends = (flow.local(), flow.remote());
         ip.outgoing.counters.connections_established += 1;
@@ -247,7 +247,7 @@ impl TcpLayer {
             Stage::Open(queue) => {
                 let queue = queue.clone();
                 let is_whole = !connection.is_broken && {
-                    connection.drain_received(&mut cx.wakes);
+                    connection.pump_received(cx.now, &mut cx.wakes);
                     connection.is_receive_finished() || end == End::Closed
                 };
                 let received = if is_whole { Ok(()) } else { Err(reason) };
@@ -257,6 +257,5 @@ impl TcpLayer {
                 }
             }
         }
-        connection.solo.release(&mut self.arena);
     }
 }

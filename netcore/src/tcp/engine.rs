@@ -9,7 +9,7 @@ use crate::time::Instant;
 use crate::wire::HardwareAddress;
 use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
-pub(crate) use smoltcp::socket::tcp::{CongestionControl, Socket, State};
+pub(crate) use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time;
 
 /// Where smoltcp's packets go.
@@ -217,7 +217,7 @@ impl Sink for Nowhere {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp::buffer::{Arena, SoloSocket};
+    use crate::tcp::solo::SoloSocket;
     use crate::wire::{IpAddress, Ipv4Packet, TcpPacket};
 
     struct Collect(Vec<Vec<u8>>);
@@ -239,8 +239,7 @@ mod tests {
     fn a_connection_begins_with_the_sequence_number_it_was_given() {
         let now = Instant::ZERO;
         for isn in [0, 1, 0x1234_5678, u32::MAX] {
-            let mut solo =
-                SoloSocket::new(&mut Arena::new(usize::MAX), 4096, 4096).expect("memory");
+            let mut solo = SoloSocket::new();
             let mut interface = Engine::for_handshake(isn, now);
             let remote = (IpAddress::v4(10, 0, 0, 2), 80);
             let local = (IpAddress::v4(10, 0, 0, 1), 50_000);

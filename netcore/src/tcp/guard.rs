@@ -9,8 +9,7 @@
 
 use crate::counters::DropReason;
 use crate::tcp::engine::State;
-use crate::tcp::shown::set_payload_len;
-use crate::wire::{TCP_HEADER_LEN, TcpPacket, TcpSeqNumber};
+use crate::wire::{TCP_HEADER_LEN, TcpPacket};
 use std::ops::Range;
 
 /// Where a synchronised connection stands, as seen on the wire; the names are those of RFC 9293
@@ -65,13 +64,13 @@ pub(crate) enum Verdict {
 /// The accepted part of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
-    sequence: u32,
-    acknowledgement: Option<u32>,
-    window: u16,
+    pub(crate) sequence: u32,
+    pub(crate) acknowledgement: Option<u32>,
+    pub(crate) window: u16,
     /// Which bytes of the payload.
-    payload: Range<usize>,
-    fin: bool,
-    /// Whether the rest deserves an acknowledgement that smoltcp knows nothing of.
+    pub(crate) payload: Range<usize>,
+    pub(crate) fin: bool,
+    /// Whether the rest deserves an acknowledgement.
     pub(crate) is_to_be_acknowledged: bool,
 }
 
@@ -108,7 +107,6 @@ pub(crate) fn judge(state: State, at: &Sequences, segment: &Segment) -> Verdict 
     if let Segment { syn: false, fin: false, rst: false, .. } = segment
         && segment.sequence == at.expected
         && segment.payload_len <= if is_past_fin { 0 } else { room }
-        && segment.window != 0
         && let Some(acknowledgement) = segment.acknowledgement
         && acknowledgement.wrapping_sub(at.unacknowledged)
             <= at.sent_end.wrapping_sub(at.unacknowledged)
@@ -170,10 +168,10 @@ fn judge_unusual(state: State, at: &Sequences, segment: &Segment) -> Verdict {
     let limit = if is_past_fin { 0 } else { room };
     let first = start.max(0);
     let last = data_end.min(limit).max(first);
-    let fin = segment.fin && !is_past_fin && first == 0 && data_end <= limit;
+    let fin = segment.fin && !is_past_fin && data_end <= limit;
     let is_empty = last == first;
     let part = Part {
-        sequence: at.expected.wrapping_add(if is_empty { 0 } else { first as u32 }),
+        sequence: at.expected.wrapping_add(if is_empty && !fin { 0 } else { first as u32 }),
         acknowledgement: Some(if is_old { at.unacknowledged } else { acknowledgement }),
         window: if is_old { at.offered } else { segment.window },
         payload: (first - start) as usize..(last - start) as usize,
@@ -251,31 +249,24 @@ pub(crate) fn is_past_fin(state: State) -> bool {
 }
 
 impl Part {
+    /// All of a segment.
+    pub(crate) fn whole(segment: &Segment) -> Self {
+        Self {
+            sequence: segment.sequence,
+            acknowledgement: segment.acknowledgement,
+            window: segment.window,
+            payload: 0..segment.payload_len as usize,
+            fin: segment.fin,
+            is_to_be_acknowledged: false,
+        }
+    }
+
     fn is_all_of(&self, segment: &Segment) -> bool {
         self.sequence == segment.sequence
             && self.acknowledgement == segment.acknowledgement
             && self.window == segment.window
             && self.payload.len() == segment.payload_len as usize
             && self.fin == segment.fin
-    }
-
-    /// The packet that has just this part of the segment at `tcp_start`. Its checksums are wrong;
-    /// they have been verified.
-    pub(crate) fn cut(&self, packet: &[u8], tcp_start: usize) -> Vec<u8> {
-        let header_len = usize::from(TcpPacket::new_unchecked(&packet[tcp_start..]).header_len());
-        let payload_start = tcp_start + header_len;
-        let payload = &packet[payload_start..][self.payload.clone()];
-        let mut part = [&packet[..payload_start], payload].concat();
-        set_payload_len(&mut part, tcp_start);
-        let mut segment = TcpPacket::new_unchecked(&mut part[tcp_start..]);
-        segment.set_seq_number(TcpSeqNumber(self.sequence as i32));
-        if let Some(acknowledgement) = self.acknowledgement {
-            segment.set_ack_number(TcpSeqNumber(acknowledgement as i32));
-        }
-        segment.set_window_len(self.window);
-        segment.set_fin(self.fin);
-        segment.set_syn(false);
-        part
     }
 }
 
@@ -358,14 +349,7 @@ mod tests {
             let part = match judge(state, &at, &segment) {
                 Verdict::Take => {
                     prop_assert!(!segment.syn);
-                    Part {
-                        sequence: segment.sequence,
-                        acknowledgement: segment.acknowledgement,
-                        window: segment.window,
-                        payload: 0..segment.payload_len as usize,
-                        fin: segment.fin,
-                        is_to_be_acknowledged: false,
-                    }
+                    Part::whole(&segment)
                 }
                 Verdict::TakePart(part) => part,
                 _ => return Ok(()),
@@ -460,39 +444,6 @@ mod tests {
         ] {
             let reset = Segment { acknowledgement, rst: true, payload_len: 0, ..NEXT };
             assert_eq!(judge_answer(1, &reset), verdict, "{acknowledgement:?}");
-        }
-    }
-
-    #[test]
-    fn a_part_is_a_whole_packet() {
-        let local: std::net::SocketAddr = "[fd00::1]:80".parse().expect("an address");
-        for remote in ["10.0.0.1:9", "[fd00::2]:9"] {
-            let remote: std::net::SocketAddr = remote.parse().expect("an address");
-            let local = if remote.is_ipv4() { ([10, 0, 0, 2], 80).into() } else { local };
-            let mut packet = crate::tcp::shown::stale_byte((remote, local), 100, 200);
-            let start = packet.len() - 21;
-            packet.extend([1, 2, 3]);
-            let part = Part {
-                sequence: 7,
-                acknowledgement: Some(8),
-                window: 9,
-                payload: 1..3,
-                fin: true,
-                is_to_be_acknowledged: false,
-            };
-
-            let cut = part.cut(&packet, start);
-
-            let header = crate::ip::parse(&cut);
-            let segment = TcpPacket::new_checked(&cut[start..]).expect("a segment");
-            assert_eq!(segment.payload(), [1, 2]);
-            assert_eq!((segment.seq_number().0, segment.ack_number().0), (7, 8));
-            assert_eq!((segment.window_len(), segment.fin()), (9, true));
-            match remote.is_ipv4() {
-                // Its checksum is not verified again.
-                true => assert_eq!(header, Err(DropReason::Checksum)),
-                false => assert_eq!(header.expect("a packet").payload, start..cut.len()),
-            }
         }
     }
 }

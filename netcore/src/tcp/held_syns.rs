@@ -16,6 +16,7 @@ use crate::link::Link;
 use crate::queue::HeldSyn;
 use crate::reply::Responder;
 use crate::sync::Arc;
+use crate::tcp::connect::new_connection;
 use crate::tcp::connection::Stage;
 use crate::tcp::flow_table::{Flow, FlowKey};
 use crate::tcp::held::{Decision, Held};
@@ -190,11 +191,8 @@ impl TcpLayer {
         let options = self.sockets.listener_mut(listener).map(|listener| listener.options.clone());
         let made = ip.addressing.next_hop(flow.remote().ip()).and_then(|way| {
             let options = options.ok_or(Error::Aborted)?;
-            if self.lacks_buffers(cx, &options) && self.half_open.oldest() != Some(id) {
-                self.evict_half_open(cx, ip, self.half_open.oldest());
-            }
             let stage = Stage::HalfOpen { listener, tickets, responder: None };
-            self.new_connection(cx, ip, flow, way, options, stage)
+            Ok(new_connection(cx, ip, flow, way, options, stage))
         });
         let mut connection = match made {
             Ok(connection) => connection,

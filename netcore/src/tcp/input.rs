@@ -10,7 +10,7 @@ use crate::link::Link;
 use crate::output::Output;
 use crate::tcp::connection::Stage;
 use crate::tcp::flow_table::{Flow, FlowKey};
-use crate::tcp::guard::Verdict;
+use crate::tcp::guard::{Part, Segment, Verdict};
 use crate::tcp::layer::TcpLayer;
 use crate::tcp::options;
 use crate::wire::{TCP_HEADER_LEN, TcpPacket};
@@ -78,11 +78,11 @@ impl TcpLayer {
             return Err(DropReason::BacklogFull);
         }
         let connection = self.sockets.connection_mut(id).expect("the flow table has living ids");
-        let start = packet.header.payload.start;
         let (engine, now, wakes) = (&mut self.engine, cx.now, &mut cx.wakes);
         let mut output = Output { link, state: &mut ip.outgoing };
         let is_handshake = !matches!(connection.stage, Stage::Open(_));
-        let verdict = connection.judge(&packet.bytes, start);
+        let segment = Segment::new(packet.payload());
+        let verdict = connection.judge(&segment);
         let is_answered = match verdict {
             Verdict::Challenge(_) => {
                 connection.may_challenge(now) && self.challenges.allows(&mut cx.random, now)
@@ -91,18 +91,18 @@ impl TcpLayer {
         };
         match &verdict {
             Verdict::Take => {
-                let buffer = Some((&packet.bytes, packet.buffer_bytes));
-                connection.receive(engine, now, &packet.bytes, (start, buffer), &mut output, wakes);
+                let part = Part::whole(&segment);
+                connection.receive(engine, now, packet, (&segment, &part), &mut output, wakes);
             }
             Verdict::TakePart(part) => {
-                let cut = part.cut(&packet.bytes, start);
-                connection.receive(engine, now, &cut, (start, None), &mut output, wakes);
+                connection.receive(engine, now, packet, (&segment, part), &mut output, wakes);
                 if part.is_to_be_acknowledged {
-                    connection.acknowledge(engine, now, &mut output);
+                    connection.acknowledge(&mut output);
                 }
             }
             Verdict::Acknowledge(_) | Verdict::Challenge(_) if is_answered => {
-                connection.acknowledge(engine, now, &mut output);
+                connection.note_duplicate(&segment);
+                connection.acknowledge(&mut output);
             }
             _ => {}
         }

@@ -9,7 +9,6 @@ use crate::ports::Ports;
 use crate::queue::End;
 use crate::rate_limit::{Challenges, RateLimit};
 use crate::sync::Arc;
-use crate::tcp::buffer::Arena;
 use crate::tcp::connection::Stage;
 use crate::tcp::engine::Engine;
 use crate::tcp::flow_table::FlowTable;
@@ -24,7 +23,6 @@ use crate::tcp::time_wait::TimeWait;
 pub(crate) struct TcpLayer {
     pub(crate) sockets: TcpSockets,
     pub(crate) engine: Engine,
-    pub(crate) arena: Arena,
     pub(crate) flows: FlowTable,
     pub(crate) ports: Ports,
     pub(crate) half_open: HalfOpen,
@@ -35,6 +33,15 @@ pub(crate) struct TcpLayer {
 }
 
 impl TcpLayer {
+    /// Memory that is held for what is unread, unsent or unacknowledged, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let connections = self.sockets.iter().filter_map(|(_, socket)| match socket {
+            TcpSocket::Connection(connection) => Some(connection.held_bytes()),
+            _ => None,
+        });
+        connections.sum()
+    }
+
     pub(crate) fn new(cx: &mut Context, reservations: Arc<TcpPorts>) -> Self {
         let config = &cx.config;
         let flows = FlowTable::with_hasher(cx.random.hash_keys());
@@ -42,7 +49,6 @@ impl TcpLayer {
         Self {
             sockets: TcpSockets::default(),
             engine: Engine::new(cx.now),
-            arena: Arena::new(config.tcp.buffer_bytes_max),
             flows,
             ports: Ports::of_tcp(reservations),
             half_open: HalfOpen::default(),

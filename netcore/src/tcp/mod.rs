@@ -1,6 +1,6 @@
 //! Commands to TCP listeners and connections.
 
-pub(crate) mod buffer;
+mod acks;
 mod commands;
 pub mod congestion;
 mod connect;
@@ -25,6 +25,7 @@ mod options;
 mod orphans;
 mod past_connections;
 mod past_ends;
+mod receiver;
 mod reclaim;
 pub(crate) mod reservation;
 mod resets;
@@ -34,6 +35,7 @@ mod shown;
 mod sink;
 mod socket_table;
 pub(crate) mod sockets;
+pub(crate) mod solo;
 pub(crate) mod time_wait;
 mod waiting;
 mod wire;

@@ -127,7 +127,7 @@ fn rewritten(packet: &[u8], tcp_start: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp::shown;
+    use crate::tcp::shown::{self, Shown};
     use crate::wire::ChecksumCapabilities;
     use crate::wire::{IpAddress, TcpRepr};
     use proptest::prelude::*;
@@ -139,8 +139,9 @@ mod tests {
             let ends: SocketAddr = ends.parse().expect("an address");
             ends
         });
-        let packet = shown::stale_byte((remote, local), 100, 200);
-        let tcp_start = packet.len() - TCP_HEADER_LEN - 1;
+        let (buffer, begin) = shown::segment(Shown::Ack, (remote, local), (100, 200));
+        let packet = &buffer[begin..];
+        let tcp_start = packet.len() - TCP_HEADER_LEN;
         let mut options = options.to_vec();
         options.resize(options.len().next_multiple_of(4), END);
         let fixed = &packet[..tcp_start + TCP_HEADER_LEN];

@@ -12,46 +12,31 @@ pub(crate) fn set_payload_len(packet: &mut [u8], start: usize) {
     }
 }
 
-/// A segment from `remote` to `local` that a connection can do nothing with but acknowledge: a byte
-/// before the next expected one.
-pub(crate) fn stale_byte(
-    ends: (SocketAddr, SocketAddr),
-    expected: u32,
-    acknowledgement: u32,
-) -> Vec<u8> {
-    segment(ends, expected.wrapping_sub(1), acknowledgement, 1)
+/// A segment that smoltcp is shown in place of the peer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Ack,
+    Fin,
+    Reset,
 }
 
-/// A segment from `remote` to `local` that does nothing but acknowledge.
-pub(crate) fn bare_ack(
-    ends: (SocketAddr, SocketAddr),
-    expected: u32,
-    acknowledgement: u32,
-) -> Vec<u8> {
-    segment(ends, expected, acknowledgement, 0)
-}
+/// The longest headers of a segment without options.
+const HEADERS_MAX: usize = 40 + TCP_HEADER_LEN;
 
-/// The packet with another window. Its checksums are wrong; they have been verified.
-#[cold]
-pub(crate) fn with_window(packet: &[u8], tcp_start: usize, window: u16) -> Vec<u8> {
-    let mut packet = packet.to_vec();
-    TcpPacket::new_unchecked(&mut packet[tcp_start..]).set_window_len(window);
-    packet
-}
-
-/// A segment with so many bytes of payload, and an open window.
-fn segment(
+/// The segment from `remote` to `local`, with an open window and without payload: a packet at the
+/// end of the buffer, and where it begins.
+pub(crate) fn segment(
+    shown: Shown,
     (remote, local): (SocketAddr, SocketAddr),
-    sequence: u32,
-    acknowledgement: u32,
-    payload_len: usize,
-) -> Vec<u8> {
+    (sequence, acknowledgement): (u32, u32),
+) -> ([u8; HEADERS_MAX], usize) {
     let (source, destination): (IpAddr, IpAddr) = (remote.ip(), local.ip());
-    let protocol = IpProtocol::Tcp;
-    let header = crate::ip::repr(source, destination, protocol, TCP_HEADER_LEN + payload_len, 1);
+    let header = crate::ip::repr(source, destination, IpProtocol::Tcp, TCP_HEADER_LEN, 1);
     let start = header.header_len();
-    let mut packet = vec![0; start + TCP_HEADER_LEN + payload_len];
-    header.emit(&mut packet[..], &crate::wire::ChecksumCapabilities::ignored());
+    let mut buffer = [0; HEADERS_MAX];
+    let begin = HEADERS_MAX - TCP_HEADER_LEN - start;
+    let packet = &mut buffer[begin..];
+    header.emit(&mut *packet, &crate::wire::ChecksumCapabilities::ignored());
     let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
     segment.set_header_len(TCP_HEADER_LEN as u8);
     segment.set_src_port(remote.port());
@@ -59,6 +44,8 @@ fn segment(
     segment.set_seq_number(TcpSeqNumber(sequence as i32));
     segment.set_ack_number(TcpSeqNumber(acknowledgement as i32));
     segment.set_ack(true);
+    segment.set_fin(shown == Shown::Fin);
+    segment.set_rst(shown == Shown::Reset);
     segment.set_window_len(1);
-    packet
+    (buffer, begin)
 }

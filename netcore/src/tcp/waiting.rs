@@ -1,7 +1,7 @@
 //! What a connection waits for, and until when: the one place that knows.
 
 use super::connection::{Connection, Stage};
-use super::engine::{Engine, State};
+use super::engine::State;
 use crate::config::Config;
 use crate::snapshot::{Timer, Waiting};
 use crate::time::Instant;
@@ -9,14 +9,9 @@ use crate::time::Instant;
 impl Connection {
     /// The first timer of the connection. Each of them wakes it, and nothing else does but a
     /// segment, its handle, or a change of its route.
-    pub(crate) fn next_timer(
-        &mut self,
-        engine: &mut Engine,
-        now: Instant,
-        config: &Config,
-    ) -> Option<(Instant, Timer)> {
+    pub(crate) fn next_timer(&self, now: Instant, config: &Config) -> Option<(Instant, Timer)> {
         let timers = [
-            self.poll_at(engine, now).map(|at| (at, Timer::Segment)),
+            self.poll_at(now).map(|at| (at, Timer::Segment)),
             self.gives_up_at(config).map(|at| (at, Timer::GiveUp)),
             self.probes_from().map(|(at, _)| (at, Timer::KeepAlive)),
             self.reclaims_at().map(|at| (at, Timer::Reclaim)),
@@ -40,6 +35,6 @@ impl Connection {
         if has_data || self.awaits_fin_ack() {
             return Waiting::Acknowledgement;
         }
-        if queue.is_recv_full() { Waiting::Reader } else { Waiting::Data }
+        if self.is_window_closed() && queue.has_unread() { Waiting::Reader } else { Waiting::Data }
     }
 }

@@ -1,5 +1,6 @@
 //! What a connection's segments look like on the wire, and what smoltcp may see of them.
 
+use super::acks::Acks;
 use super::guard::{self, Sequences};
 use super::options::{self, SACK_PERMITTED, WINDOW_SCALE, mss_option};
 use super::sequence::{is_after, later};
@@ -28,18 +29,20 @@ pub(crate) struct Wire {
     pub(crate) traffic_class: u8,
     /// The peer's initial sequence number, once it is known.
     remote_isn: Option<u32>,
-    /// Bytes that were taken out of the receive buffer so far.
-    taken: u32,
+    /// How many bytes of the peer's have arrived in order; its FIN counts as one.
+    received: u32,
     /// This end's initial sequence number, once it was sent.
     local_isn: Option<u32>,
     /// How many bytes the peer has acknowledged; the FIN counts as one.
     taken_by_peer: u32,
-    /// The acknowledgement and window that smoltcp has written last: it takes nothing behind that
-    /// window's end.
-    engine_ack: Option<u32>,
-    engine_window: u16,
-    /// An acknowledgement is to be sent that no segment has carried so far.
-    owes_ack: bool,
+    is_fin_acknowledged: bool,
+    /// The end of the receive window, as far as there is room for it.
+    window_end: Option<u32>,
+    /// The largest receive window that this end will ever offer, in bytes.
+    window_max: u32,
+    /// The receive window of a SYN, in bytes.
+    window_first: u32,
+    pub(crate) acks: Acks,
     /// Time to live or hop limit of segments that carry data.
     pub(crate) hop_limit: u8,
     /// Whether the peer acknowledges selectively (RFC 2018).
@@ -98,8 +101,13 @@ impl Wire {
     }
 
     /// The wire of a connection with packets of at most `mtu` bytes, and segments of at most
-    /// `mss_max`.
-    pub(crate) fn new(flow: FlowKey, mtu: usize, mss_max: Option<u16>) -> Self {
+    /// `mss_max`, that offers `window_first` bytes at first and at most `window_max`.
+    pub(crate) fn new(
+        flow: FlowKey,
+        mtu: usize,
+        mss_max: Option<u16>,
+        (window_first, window_max): (u32, u32),
+    ) -> Self {
         let headers = ip_header_len(flow.local()) + TCP_HEADER_LEN;
         let local_mss = u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
         let local_mss = local_mss.min(mss_max.unwrap_or(u16::MAX)).max(MSS_MIN);
@@ -110,12 +118,14 @@ impl Wire {
             path: None,
             traffic_class: 0,
             remote_isn: None,
-            taken: 0,
+            received: 0,
             local_isn: None,
             taken_by_peer: 0,
-            engine_ack: None,
-            engine_window: 0,
-            owes_ack: false,
+            is_fin_acknowledged: false,
+            window_end: None,
+            window_max,
+            window_first,
+            acks: Acks::default(),
             hop_limit: HOP_LIMIT,
             has_sack: false,
             sent_end: None,
@@ -137,6 +147,11 @@ impl Wire {
     /// The payload of a full segment to the peer, in bytes.
     pub(crate) fn segment_bytes(&self) -> usize {
         usize::from(self.segment_bytes)
+    }
+
+    /// The payload of the largest segment that this end takes, in bytes.
+    pub(crate) fn local_mss(&self) -> usize {
+        usize::from(self.local_mss)
     }
 
     /// Sends no packets that are larger than the path takes, until that is forgotten.
@@ -172,9 +187,9 @@ impl Wire {
     }
 
     /// Whether a segment with this sequence number is on its way to the peer, as far as is known.
-    pub(crate) fn is_under_way(&self, tcp: &Socket<'_>, sequence: u32) -> bool {
+    pub(crate) fn is_under_way(&self, sequence: u32) -> bool {
         let (Some(end), Some(isn)) = (self.sent_end, self.local_isn) else { return false };
-        let start = self.sequences(tcp).map_or(isn, |at| at.unacknowledged);
+        let start = self.sequences().map_or(isn, |at| at.unacknowledged);
         sequence.wrapping_sub(start) < end.wrapping_sub(start)
     }
 
@@ -187,7 +202,6 @@ impl Wire {
         self.remote_isn = Some(remote_isn);
         // What this end's own SYN announced, if it was the first.
         self.edge = Some(remote_isn.wrapping_add(1).wrapping_add(self.announced));
-        self.engine_ack.get_or_insert(remote_isn);
         match options::find(segment.options_mut(), WINDOW_SCALE) {
             Some([shift]) => self.remote_shift = (*shift).min(WINDOW_SHIFT_MAX),
             // Both ends have to scale their windows, or neither does.
@@ -210,9 +224,9 @@ impl Wire {
         packet
     }
 
-    /// Notes a segment that is no SYN and was shown to smoltcp.
-    pub(crate) fn received(&mut self, segment: &TcpPacket<&[u8]>) {
-        self.offered = segment.window_len();
+    /// Notes the window field of a segment that is no SYN.
+    pub(crate) fn on_window(&mut self, window: u16) {
+        self.offered = window;
         self.offered_max = self.offered_max.max(u32::from(self.offered) << self.remote_shift);
     }
 
@@ -223,13 +237,9 @@ impl Wire {
 
     /// Where the connection stands, once both ends have sent a SYN.
     #[inline]
-    pub(crate) fn sequences(&self, tcp: &Socket<'_>) -> Option<Sequences> {
-        let state = tcp.state();
+    pub(crate) fn sequences(&self) -> Option<Sequences> {
         let first = self.local_isn?.wrapping_add(1);
-        let expected = self
-            .next_expected()?
-            .wrapping_add(tcp.recv_queue() as u32)
-            .wrapping_add(u32::from(guard::is_past_fin(state)));
+        let expected = self.expected()?;
         let edge = self.edge?;
         Some(Sequences {
             unacknowledged: first.wrapping_add(self.taken_by_peer),
@@ -242,24 +252,54 @@ impl Wire {
         })
     }
 
-    /// Whether the peer's FIN lies behind the end of the window that was announced.
-    pub(crate) fn is_past_edge(&self, at: &Sequences) -> bool {
-        self.edge.is_some_and(|edge| is_after(at.expected, edge))
+    /// Notes that so many bytes have arrived in order; the FIN counts as one.
+    pub(crate) fn on_received(&mut self, bytes: usize) {
+        self.received = self.received.wrapping_add(bytes as u32);
     }
 
-    /// Notes that bytes were taken out of the receive buffer.
-    pub(crate) fn took(&mut self, bytes: usize) {
-        self.taken = self.taken.wrapping_add(bytes as u32);
+    /// RCV.NXT, once the peer has sent a SYN.
+    pub(crate) fn expected(&self) -> Option<u32> {
+        Some(self.remote_isn?.wrapping_add(1).wrapping_add(self.received))
     }
 
-    /// The sequence number of the first byte that would come next into an empty receive buffer.
-    pub(crate) fn next_expected(&self) -> Option<u32> {
-        Some(self.remote_isn?.wrapping_add(1).wrapping_add(self.taken))
+    /// The bytes that the peer may still send into the window that was announced.
+    pub(crate) fn window_left(&self) -> u32 {
+        match (self.expected(), self.edge) {
+            (Some(expected), Some(edge)) if is_after(edge, expected) => edge.wrapping_sub(expected),
+            _ => 0,
+        }
+    }
+
+    /// From now on there is room for so many more bytes. The window's end moves if it does so by
+    /// `step` bytes or more (RFC 9293 section 3.8.6.2.2), and never back.
+    pub(crate) fn set_room(&mut self, room: u32, step: u32) {
+        let Some(expected) = self.expected() else { return };
+        let end = expected.wrapping_add(room);
+        let before = match self.window_end {
+            Some(before) if is_after(before, expected) => before,
+            _ => expected,
+        };
+        if end.wrapping_sub(before) as i32 >= step as i32 {
+            self.window_end = Some(end);
+        }
+    }
+
+    /// What smoltcp expects next. It knows of no data: behind the SYN it waits for the FIN.
+    pub(crate) fn engine_expected(&self, tcp: &Socket<'_>) -> Option<u32> {
+        let fin = u32::from(guard::is_past_fin(tcp.state()));
+        Some(self.remote_isn?.wrapping_add(1).wrapping_add(fin))
+    }
+
+    /// What smoltcp has sent and has not seen acknowledged: behind the SYN that is the FIN.
+    pub(crate) fn engine_unacknowledged(&self) -> Option<u32> {
+        Some(self.local_isn?.wrapping_add(1).wrapping_add(u32::from(self.is_fin_acknowledged)))
     }
 
     /// Notes that the peer has acknowledged bytes, or the FIN.
-    pub(crate) fn acknowledged_by_peer(&mut self, bytes: usize) {
-        self.taken_by_peer = self.taken_by_peer.wrapping_add(bytes as u32);
+    pub(crate) fn acknowledged_by_peer(&mut self, bytes: usize, fin: bool) {
+        self.is_fin_acknowledged |= fin;
+        let len = bytes as u32 + u32::from(fin);
+        self.taken_by_peer = self.taken_by_peer.wrapping_add(len);
         if let Some(unacknowledged) = self.unacknowledged() {
             self.next = later(self.next, unacknowledged);
         }
@@ -304,27 +344,28 @@ impl Wire {
         })
     }
 
-    /// Corrects the header of a segment that smoltcp wrote.
+    /// Corrects the header of a segment that smoltcp wrote: it knows of no data, and of no window.
     fn correct(&self, segment: &mut TcpPacket<&mut [u8]>) {
         if segment.syn() {
+            let room =
+                self.window_end.zip(self.expected()).map(|(end, from)| end.wrapping_sub(from));
+            let room = room.unwrap_or(self.window_first).min(u32::from(u16::MAX));
+            segment.set_window_len(room as u16);
             if let Some(mss) = mss_option(segment.options_mut()) {
                 *mss = self.local_mss.to_be_bytes();
             }
+            if let Some([shift]) = options::find(segment.options_mut(), WINDOW_SCALE) {
+                *shift = shift_for(self.window_max);
+            }
             return;
         }
-        // smoltcp rounds its window down to whole units and takes nothing behind its end, which so
-        // moves back a little when data arrives (RFC 7323 section 2.4). A peer that has yet to hear
-        // of that may fill the window that was announced before. One unit less is always accepted.
-        segment.set_window_len(segment.window_len().saturating_sub(1));
-        // smoltcp does not know of data in flight. A peer that has received it takes nothing from
-        // before: acknowledgements and resets belong at SND.NXT (RFC 9293 section 3.10.7.4).
-        let sequence = segment.seq_number().0 as u32;
-        if segment.segment_len() == 0
-            && segment.ack()
-            && let Some(end) = self.next
-            && is_after(end, sequence)
-        {
-            segment.set_seq_number(TcpSeqNumber(end as i32));
+        if let (Some(expected), true) = (self.expected(), segment.ack()) {
+            segment.set_ack_number(TcpSeqNumber(expected as i32));
+            segment.set_window_len(self.window(expected));
+        }
+        // Acknowledgements and resets belong at SND.NXT (RFC 9293 section 3.10.7.4).
+        if let Some(next) = self.next {
+            segment.set_seq_number(TcpSeqNumber(next as i32));
         }
     }
 
@@ -364,33 +405,16 @@ impl Wire {
         if segment.segment_len() > 0 || segment.rst() || !segment.ack() {
             return false;
         }
-        let acknowledgement = segment.ack_number().0 as u32;
-        self.engine_ack = Some(acknowledgement);
-        self.engine_window = segment.window_len();
-        let window = u32::from(self.engine_window.saturating_sub(1)) << self.local_shift;
-        let edge = acknowledgement.wrapping_add(window);
-        let is_news = self.acknowledged.is_none_or(|known| is_after(acknowledgement, known))
-            || self.edge.is_none_or(|known| is_after(edge, known));
-        self.owes_ack |= is_news;
+        self.acks.owe();
         true
     }
 
-    /// Has the peer acknowledged with the next segment, or on its own.
-    pub(crate) fn owe_ack(&mut self) {
-        self.owes_ack = true;
-    }
-
-    /// Whether an acknowledgement is to be sent that no segment has carried.
-    pub(crate) fn owes_ack(&self) -> bool {
-        self.owes_ack
-    }
-
-    /// Writes a segment from `sequence` on that acknowledges `expected` and announces a window of
-    /// at most `recv_room` bytes, and lets `fill` write its payload.
+    /// Writes a segment from `sequence` on, with `options` in its header, and lets `fill` write its
+    /// payload.
     pub(crate) fn write(
         &mut self,
         packet: &mut [u8],
-        (sequence, expected, recv_room): (u32, u32, usize),
+        (sequence, options): (u32, &[u8]),
         Flags { push, fin, is_window_probe }: Flags,
         fill: impl FnOnce(&mut [u8]),
         (checksums, capabilities): (Checksums, &LinkCapabilities),
@@ -407,36 +431,39 @@ impl Wire {
         // A frame's buffer may hold anything.
         packet[start..start + TCP_HEADER_LEN].fill(0);
         let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
-        segment.set_header_len(TCP_HEADER_LEN as u8);
+        segment.set_header_len((TCP_HEADER_LEN + options.len()) as u8);
+        segment.options_mut().copy_from_slice(options);
         segment.set_src_port(local.port());
         segment.set_dst_port(remote.port());
         segment.set_seq_number(TcpSeqNumber(sequence as i32));
-        segment.set_ack_number(TcpSeqNumber(expected as i32));
-        segment.set_ack(true);
+        if let Some(expected) = self.expected() {
+            segment.set_ack_number(TcpSeqNumber(expected as i32));
+            segment.set_ack(true);
+            segment.set_window_len(self.window(expected));
+        }
         segment.set_psh(push);
         segment.set_fin(fin);
-        segment.set_window_len(self.window(expected, recv_room));
         fill(segment.payload_mut());
         let next = self.next;
         self.note_sent(&mut segment);
         if is_window_probe {
             self.next = next;
         }
-        self.owes_ack = false;
+        self.acks.on_sent();
         self.complete(packet, checksums, capabilities)
     }
 
-    /// The window field with an acknowledgement of `expected`: what smoltcp takes and has room for,
-    /// and a unit less, as in [`correct`](Self::correct).
-    fn window(&self, expected: u32, recv_room: usize) -> u16 {
-        let edge = self
-            .engine_ack
-            .unwrap_or(expected)
-            .wrapping_add(u32::from(self.engine_window) << self.local_shift);
-        let taken = if is_after(edge, expected) { edge.wrapping_sub(expected) } else { 0 };
-        let room = taken.min(u32::try_from(recv_room).unwrap_or(u32::MAX));
-        let units = (room >> self.local_shift).saturating_sub(1);
-        u16::try_from(units).unwrap_or(u16::MAX)
+    /// The window field with an acknowledgement of `expected`. A window that was announced is
+    /// rounded up, so that its end does not move back (as Linux's `tcp_select_window`), but no
+    /// further than a unit beyond what there is room for.
+    fn window(&self, expected: u32) -> u16 {
+        let until = |end: Option<u32>| end.map_or(0, |end| end.wrapping_sub(expected) as i32);
+        let (announced, room) = (until(self.edge).max(0), until(self.window_end));
+        let unit = 1 << self.local_shift;
+        let rounded = (announced as u32).next_multiple_of(unit) as i32;
+        let window =
+            if room <= announced && rounded <= room + unit as i32 { rounded } else { announced };
+        u16::try_from(window.max(room) >> self.local_shift).unwrap_or(u16::MAX)
     }
 
     /// Completes a packet that smoltcp wrote.
@@ -451,14 +478,9 @@ impl Wire {
             ip::set_traffic_class(packet, self.traffic_class);
         }
         let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
-        if !segment.rst() {
-            self.engine_window = segment.window_len();
-            if segment.ack() {
-                self.engine_ack = Some(segment.ack_number().0 as u32);
-            }
-        }
         self.correct(&mut segment);
         self.note_sent(&mut segment);
+        self.acks.on_sent();
         self.complete(packet, checksums, capabilities)
     }
 
@@ -486,6 +508,12 @@ impl Wire {
             segment_bytes,
         }
     }
+}
+
+/// By how many bits a window of so many bytes is shifted, so that it fits into its field.
+fn shift_for(window: u32) -> u8 {
+    let bits = u32::BITS - (window >> 16).leading_zeros();
+    (bits as u8).min(WINDOW_SHIFT_MAX)
 }
 
 pub(crate) fn ip_header_len(address: SocketAddr) -> usize {

@@ -1,14 +1,14 @@
 //! Bounds of TCP: buffers, listeners and TIME-WAIT.
 
 use crate::harness::peer::{PORT, Peer, Tap};
+use crate::harness::raw_peer::RawPeer;
 use crate::harness::{Pair, Side, icmp, read};
 use crate::{close, dropped, peers};
 use bytes::Bytes;
 use netcore::device::smoltcp::wire::TcpControl;
-use netcore::{Config, DropReason, Error, TcpConfig, tcp};
+use netcore::{Config, DropReason, Error, TcpConfig};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -47,7 +47,12 @@ pub(crate) fn mss_max_limits_segments_in_both_directions() {
 pub(crate) fn receive_buffer_and_queue_bound_unread_bytes() {
     let (recv_buffer_bytes, stream_queue_bytes) = (64 * 1024, 16 * 1024);
     let config = Config {
-        tcp: TcpConfig { recv_buffer_bytes, stream_queue_bytes, ..TcpConfig::default() },
+        tcp: TcpConfig {
+            recv_buffer_bytes,
+            recv_buffer_bytes_max: recv_buffer_bytes,
+            stream_queue_bytes,
+            ..TcpConfig::default()
+        },
         ..Config::default()
     };
     let mut pair = Pair::with(config, 1500);
@@ -77,7 +82,12 @@ pub(crate) fn receive_buffer_and_queue_bound_unread_bytes() {
 pub(crate) fn send_buffer_bounds_bytes_in_flight() {
     let (send_buffer_bytes, stream_queue_bytes) = (16 * 1024, 4096);
     let config = Config {
-        tcp: TcpConfig { send_buffer_bytes, stream_queue_bytes, ..TcpConfig::default() },
+        tcp: TcpConfig {
+            send_buffer_bytes,
+            send_buffer_bytes_max: send_buffer_bytes,
+            stream_queue_bytes,
+            ..TcpConfig::default()
+        },
         ..Config::default()
     };
     let mut pair = Pair::with(config, 1500);
@@ -105,49 +115,6 @@ pub(crate) fn send_buffer_bounds_bytes_in_flight() {
     });
     near.close();
     far.close();
-    close(&mut pair, listener);
-}
-
-#[test]
-pub(crate) fn full_buffer_memory_refuses_connects_and_drops_syns() {
-    let (recv_buffer_bytes, send_buffer_bytes) = (64 * 1024, 64 * 1024);
-    let buffer_bytes_max = 2 * (recv_buffer_bytes + send_buffer_bytes);
-    let config = Config {
-        tcp: TcpConfig {
-            recv_buffer_bytes,
-            send_buffer_bytes,
-            buffer_bytes_max,
-            ..TcpConfig::default()
-        },
-        ..Config::default()
-    };
-    let mut pair = Pair::with(config, 1500);
-    let tap = Tap::new(&mut pair);
-    let near_listener = pair.listen(Side::Near, "10.0.0.1:80").expect("a free port");
-    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
-    let streams = [(); 2].map(|()| pair.connect(Side::Far, "10.0.0.1:80").expect("room"));
-    assert_eq!(pair.far.stack.snapshot().buffer_bytes, buffer_bytes_max);
-
-    assert_eq!(pair.connect(Side::Far, "10.0.0.1:80").err(), Some(Error::LimitReached));
-    let mut peer = Peer::new(Ipv4Addr::new(10, 0, 0, 3), 1000);
-    let syn = peer.segment(TcpControl::Syn, &[]);
-    pair.inject(Side::Far, syn);
-    pair.run();
-    assert_eq!(dropped(&pair, DropReason::NoBuffers), 1);
-
-    // A half-open connection is evicted for the next.
-    streams[0].abort();
-    pair.run();
-    Peer::new(Ipv4Addr::new(10, 0, 0, 4), 1000).send(&mut pair, TcpControl::Syn, &[]);
-    pair.run();
-    peer.connect(&mut pair, &tap);
-    assert_eq!(dropped(&pair, DropReason::HalfOpenEvicted), 1);
-    pair.accept(Side::Far, listener).expect("there was room").abort();
-    streams[1].abort();
-    for _ in 0..2 {
-        pair.accept(Side::Near, near_listener).expect("a connection").close();
-    }
-    pair.call(Side::Near, Some(near_listener), tcp::Command::Close).expect("a listener");
     close(&mut pair, listener);
 }
 
@@ -277,5 +244,87 @@ pub(crate) fn full_time_wait_evicts_its_oldest_connection() {
     again.sequence -= 500;
     again.connect(&mut pair, &tap);
     pair.accept(Side::Far, listener).expect("a new connection").abort();
+    close(&mut pair, listener);
+}
+
+#[test]
+pub(crate) fn receive_window_grows_up_to_its_bound() {
+    let (recv_buffer_bytes, recv_buffer_bytes_max) = (64 * 1024, 256 * 1024);
+    let config = Config {
+        tcp: TcpConfig { recv_buffer_bytes, recv_buffer_bytes_max, ..TcpConfig::default() },
+        ..Config::default()
+    };
+    let mut pair = Pair::with(config, 1500);
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let round_trip = Duration::from_millis(50);
+    let mut peer = RawPeer::new(&mut pair, "10.0.0.1:1000", "10.0.0.2:80");
+    peer.put_syn(&mut pair, None);
+    pair.run();
+    peer.collect();
+    pair.advance(round_trip);
+    peer.put(&mut pair, &peer.segment(1, 0));
+    pair.run();
+    let far = pair.accept(Side::Far, listener).expect("a connection");
+
+    // An application that reads all at once, and a peer that fills each window.
+    let mut windows = Vec::new();
+    for _ in 0..20 {
+        pair.run();
+        peer.collect();
+        let (mut sequence, edge) = (peer.acknowledged, peer.edge());
+        windows.push((edge - sequence) as usize);
+
+        while sequence < edge {
+            let len = (edge - sequence).min(1460);
+            peer.put(&mut pair, &peer.segment(sequence, len as usize));
+            sequence += len;
+        }
+        pair.run();
+        while read(&far, 1 << 20).is_ok() {}
+        pair.advance(round_trip);
+    }
+
+    let last = windows[19];
+    assert!(windows[0] <= recv_buffer_bytes && windows.is_sorted(), "{windows:?}");
+    assert!(last <= recv_buffer_bytes_max && last > recv_buffer_bytes_max / 2, "{windows:?}");
+    far.abort();
+    close(&mut pair, listener);
+}
+
+#[test]
+pub(crate) fn send_buffer_grows_up_to_its_bound() {
+    let (send_buffer_bytes, send_buffer_bytes_max) = (16 * 1024, 64 * 1024);
+    let stream_queue_bytes = 4096;
+    let config = Config {
+        tcp: TcpConfig {
+            send_buffer_bytes,
+            send_buffer_bytes_max,
+            stream_queue_bytes,
+            ..TcpConfig::default()
+        },
+        ..Config::default()
+    };
+    let mut pair = Pair::with(config, 1500);
+    let (near, far, listener) = pair.connected();
+    // The congestion window opens.
+    for _ in 0..20 {
+        while near.try_send(&[7; 1000]).is_ok() {
+            pair.run();
+        }
+        pair.run();
+        while read(&far, 1 << 20).is_ok() {}
+        pair.run();
+    }
+    pair.wire = Box::new(|_| None);
+
+    let mut written = 0;
+    while let Ok(sent) = near.try_send(&[7; 1000]) {
+        written += sent;
+        pair.run();
+    }
+
+    assert_eq!(written, send_buffer_bytes_max + stream_queue_bytes);
+    near.abort();
+    far.abort();
     close(&mut pair, listener);
 }

@@ -88,7 +88,8 @@ impl RawPeer {
 
     pub fn send(&mut self, pair: &mut Pair, sequence: u32, len: usize) {
         self.put(pair, &self.segment(sequence, len));
-        pair.advance(Duration::from_millis(20));
+        // More than an acknowledgement may be delayed.
+        pair.advance(Duration::from_millis(50));
         self.collect();
     }
 

@@ -13,6 +13,8 @@ pub struct Segment {
     pub rst: bool,
     pub sequence: u32,
     pub acknowledgement: Option<u32>,
+    /// The blocks of its SACK option (RFC 2018).
+    pub sack: Vec<(u32, u32)>,
     pub payload: Vec<u8>,
 }
 
@@ -34,6 +36,12 @@ impl Segment {
             rst: tcp.rst(),
             sequence: tcp.seq_number().0 as u32,
             acknowledgement: tcp.ack().then(|| tcp.ack_number().0 as u32),
+            sack: tcp
+                .selective_ack_ranges()
+                .expect("options that can be read")
+                .into_iter()
+                .flatten()
+                .collect(),
             payload: tcp.payload().to_vec(),
         }
     }

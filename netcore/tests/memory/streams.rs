@@ -16,7 +16,9 @@ pub(crate) fn cases() -> Vec<Case> {
             let config = Config {
                 tcp: TcpConfig {
                     recv_buffer_bytes: 64 * 1024,
+                    recv_buffer_bytes_max: 64 * 1024,
                     send_buffer_bytes: 64 * 1024,
+                    send_buffer_bytes_max: 64 * 1024,
                     stream_queue_bytes: queue * 1024,
                     ..TcpConfig::default()
                 },

@@ -64,7 +64,9 @@ async fn main() -> Result<()> {
     let config = Config {
         tcp: TcpConfig {
             recv_buffer_bytes: window,
+            recv_buffer_bytes_max: window,
             send_buffer_bytes: window,
+            send_buffer_bytes_max: window,
             ..TcpConfig::default()
         },
         ..Config::default()

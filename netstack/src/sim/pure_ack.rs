@@ -59,8 +59,7 @@ impl PureAck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Ipv4Address, Ipv4Repr, TcpControl, TcpRepr};
-    use smoltcp::phy::ChecksumCapabilities;
+    use crate::wire::{ChecksumCapabilities, Ipv4Address, Ipv4Repr, TcpControl, TcpRepr};
 
     const PORTS: (u16, u16) = (1000, 80);
 

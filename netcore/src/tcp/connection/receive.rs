@@ -1,119 +1,76 @@
 //! Segments and bytes from the peer.
 
-use super::{ACK_DELAY, COPY_UNLOCKED, Connection, QUICK_ACKS_ALL, Stage};
+use super::{COPY_MAX, Connection, Stage};
 use crate::error::Error;
+use crate::ip::packet::Packet;
 use crate::link::{self, Link};
 use crate::output::Output;
-use crate::queue::{Received, StreamQueue};
-use crate::tcp::engine::Engine;
-use crate::tcp::engine::State;
-use crate::tcp::shown;
+use crate::queue::Received;
+use crate::tcp::engine::{Engine, State};
+use crate::tcp::guard::{Part, Segment, is_past_fin};
+use crate::tcp::receiver::Arrival;
+use crate::tcp::shown::Shown;
 use crate::tcp::sink::ConnectionSink;
 use crate::time::Instant;
 use crate::wire::{TCP_HEADER_LEN, TcpPacket};
 use bytes::Bytes;
-use std::borrow::Cow;
+use std::ops::Range;
 use std::task::Waker;
-use std::time::Duration;
 
 impl Connection {
-    /// Shows a segment to the connection. `buffer` is the packet once more, if it may be kept, and
-    /// the size of the buffer that it is a part of.
+    /// Takes the part of a segment that was found to be acceptable.
     pub(crate) fn receive<L: Link>(
         &mut self,
         engine: &mut Engine,
         now: Instant,
-        packet: &[u8],
-        (tcp_start, buffer): (usize, Option<(&Bytes, usize)>),
+        packet: &Packet,
+        (segment, part): (&Segment, &Part),
         output: &mut Output<'_, L>,
         wakes: &mut Vec<Waker>,
     ) {
         #[cfg(test)]
         assert!(!self.is_to_panic, "as the test wants");
-        let segment = TcpPacket::new_unchecked(&packet[tcp_start..]);
-        let (is_syn, is_fin, is_reset) = (segment.syn(), segment.fin(), segment.rst());
-        let sequence = segment.seq_number().0 as u32;
-        let payload_start = tcp_start + usize::from(segment.header_len());
-        let payload_len = packet.len() - payload_start;
         let before = self.state();
-
-        if payload_len > 0 {
-            self.reclaim.on_received(sequence.wrapping_add(payload_len as u32), now);
-        }
-        self.stop_probing();
-        let ack_delay = self.ack_delay(payload_len);
-        self.solo.tcp_mut().set_ack_delay(Some(ack_delay.into()));
-        // Only the SYN that answers ours is looked at; any other may be forged.
-        let is_answer = is_syn && before == State::SynSent;
-        if !is_syn && !is_reset {
-            let is_bare = payload_len == 0 && !is_fin;
-            self.acknowledged(&segment, is_bare, now);
-            self.wire.received(&segment);
-        }
-        let shown = if is_answer {
-            Cow::Owned(self.wire.received_syn(packet, tcp_start))
-        } else if segment.window_len() == 0 && !is_syn && !is_reset {
-            // smoltcp would probe a closed window, which is the sender's business.
-            Cow::Owned(shown::with_window(packet, tcp_start, 1))
-        } else {
-            Cow::Borrowed(packet)
-        };
-        let was_empty = self.solo.tcp().recv_queue() == 0;
-        let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
-        engine.receive(now, &shown, self.solo.set_mut(), &mut sink);
         self.last_heard = now;
-        if self.solo.tcp().send_queue() > 0 {
-            self.show_acknowledgement(engine, now, output);
+        self.next_probe = None;
+        if segment.rst {
+            self.show(Shown::Reset, engine, now, output);
+            if before != State::Closed && self.has_ended() {
+                self.failure = Some(self.reset_error(before));
+            }
+            return;
         }
-        if is_fin {
-            // The FIN of this end had left by then, and this segment does not acknowledge it.
-            self.is_simultaneous_close |=
-                self.is_send_done && self.solo.tcp().state() == State::CloseWait;
-            self.acknowledge_past_edge(engine, now, output);
+        let tcp_start = packet.header.payload.start;
+        if before == State::SynSent {
+            // Its SYN. Any other may be forged.
+            let shown = self.wire.received_syn(&packet.bytes, tcp_start);
+            let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
+            engine.receive(now, &shown, self.solo.set_mut(), &mut sink);
+            self.engine_due = Some(now);
+            return;
         }
-        if is_reset && before != State::Closed && self.has_ended() {
-            self.failure = Some(self.reset_error(before));
+        if before == State::SynReceived {
+            self.show(Shown::Ack, engine, now, output);
         }
-        if let Some((packet, buffer_bytes)) = buffer
-            && let Some(kept) = link::kept_bytes(payload_len, buffer_bytes)
-            && was_empty
-            && self.wire.next_expected() == Some(sequence)
-        {
-            self.keep_payload(packet.slice(payload_start..), kept, wakes);
+        let header = TcpPacket::new_unchecked(packet.payload());
+        let is_fin_acknowledged = self.acknowledged(&header, part, now);
+        self.wire.on_window(part.window);
+        if is_fin_acknowledged {
+            self.solo.tcp_mut().close();
+            self.show(Shown::Ack, engine, now, output);
         }
-    }
-
-    /// The peer has answered: ends the keep-alive probes.
-    fn stop_probing(&mut self) {
-        if self.is_probing {
-            self.is_probing = false;
-            self.solo.tcp_mut().set_keep_alive(None);
+        if !part.payload.is_empty() || part.fin {
+            let payload_start = tcp_start + usize::from(header.header_len());
+            self.take_data(packet, payload_start, part, now, wakes);
+            if self.receiver.is_at_fin() && !is_past_fin(self.state()) {
+                self.take_fin(engine, now, output);
+            }
+            if self.receiver.has_gap() || self.receiver.lacks_fin() {
+                // Each segment behind a gap is answered, for peers that count (RFC 5681 section
+                // 4.2).
+                self.send_owed_ack(output);
+            }
         }
-    }
-
-    /// Acknowledges a FIN for which the window had no room. smoltcp takes it, and until it is
-    /// acknowledged its arithmetic is off: it would take segments from half the sequence space
-    /// away.
-    #[cold]
-    fn acknowledge_past_edge<L: Link>(
-        &mut self,
-        engine: &mut Engine,
-        now: Instant,
-        output: &mut Output<'_, L>,
-    ) {
-        if self.wire.sequences(self.solo.tcp()).is_some_and(|at| self.wire.is_past_edge(&at)) {
-            self.acknowledge(engine, now, output);
-        }
-    }
-
-    /// How long the acknowledgement of so many bytes may wait. A packet of several segments is
-    /// acknowledged at once, as the several would be.
-    fn ack_delay(&mut self, payload_len: usize) -> Duration {
-        let is_quick = self.quick_acks > 0 || payload_len > self.wire.segment_bytes();
-        if payload_len > 0 && (1..QUICK_ACKS_ALL).contains(&self.quick_acks) {
-            self.quick_acks -= 1;
-        }
-        if is_quick { Duration::ZERO } else { ACK_DELAY }
     }
 
     /// The error that a reset gives the application, by the state before it.
@@ -127,21 +84,20 @@ impl Connection {
         }
     }
 
-    /// Takes the acknowledgement of a segment that smoltcp is shown next, and gives smoltcp what
-    /// that acknowledges: it never has more, and so nothing to send.
-    fn acknowledged(&mut self, segment: &TcpPacket<&[u8]>, is_bare: bool, now: Instant) {
-        let Some(sender) = self.sender.as_deref_mut() else { return };
-        let Some(unacknowledged) = self.wire.unacknowledged() else { return };
+    /// Takes an acknowledgement; returns whether it is of the FIN for the first time.
+    fn acknowledged(&mut self, header: &TcpPacket<&[u8]>, part: &Part, now: Instant) -> bool {
+        let Some(sender) = self.sender.as_deref_mut() else { return false };
+        let Some(unacknowledged) = self.wire.unacknowledged() else { return false };
+        let Some(acknowledgement) = part.acknowledgement else { return false };
         let base = sender.unacknowledged();
         let position = |sequence: u32| {
             base.checked_add_signed(i64::from(sequence.wrapping_sub(unacknowledged) as i32))
         };
-        let acknowledgement = segment.ack_number().0 as u32;
-        let Some(ack) = position(acknowledgement).filter(|ack| *ack >= base) else { return };
+        let Some(ack) = position(acknowledgement).filter(|ack| *ack >= base) else { return false };
         let mut blocks = [(0, 0); 3];
         let mut count = 0;
-        if usize::from(segment.header_len()) > TCP_HEADER_LEN
-            && let Ok(ranges) = segment.selective_ack_ranges()
+        if usize::from(header.header_len()) > TCP_HEADER_LEN
+            && let Ok(ranges) = header.selective_ack_ranges()
         {
             for (left, right) in ranges.into_iter().flatten() {
                 let ends = (position(left), position(right));
@@ -154,111 +110,142 @@ impl Connection {
                 }
             }
         }
-        let is_duplicate = is_bare
-            && acknowledgement == unacknowledged
-            && self.wire.offered() == segment.window_len();
+        let is_bare = part.payload.is_empty() && !part.fin;
+        let is_duplicate =
+            is_bare && acknowledgement == unacknowledged && self.wire.offered() == part.window;
         let progress = sender.on_ack(ack, &blocks[..count], is_duplicate, now);
-        if progress.bytes == 0 && !progress.fin {
+        if progress.bytes > 0 || progress.fin {
+            // That a window probe is taken is no progress while the window stays closed.
+            if progress.bytes > 1 || progress.fin || part.window > 0 {
+                self.progressed = now;
+            }
+            self.wire.acknowledged_by_peer(progress.bytes, progress.fin);
+        }
+        progress.fin
+    }
+
+    /// Takes the bytes of a segment, and those that have waited for them.
+    fn take_data(
+        &mut self,
+        packet: &Packet,
+        payload_start: usize,
+        part: &Part,
+        now: Instant,
+        wakes: &mut Vec<Waker>,
+    ) {
+        let Some(expected) = self.wire.expected() else { return };
+        let offset = u64::from(part.sequence.wrapping_sub(expected));
+        let len = part.payload.len();
+        if part.fin {
+            self.receiver.set_fin(offset + len as u64);
+        }
+        if len == 0 {
+            self.wire.acks.owe();
             return;
         }
-        self.progressed = now;
-        self.wire.acknowledged_by_peer(progress.bytes + usize::from(progress.fin));
-        let tcp = self.solo.tcp_mut();
-        let mut bytes = progress.bytes;
-        while bytes > 0 {
-            let taken = tcp.send(|room| (room.len().min(bytes), room.len().min(bytes)));
-            match taken {
-                Ok(taken) if taken > 0 => bytes -= taken,
-                _ => break,
-            }
-        }
-        if progress.fin {
-            tcp.close();
-        }
-    }
-
-    /// Shows smoltcp an acknowledgement that it has not taken with its segment.
-    #[cold]
-    fn show_acknowledgement<L: Link>(
-        &mut self,
-        engine: &mut Engine,
-        now: Instant,
-        output: &mut Output<'_, L>,
-    ) {
-        let Some(at) = self.wire.sequences(self.solo.tcp()) else { return };
-        let flow = self.wire.flow();
-        let ends = (flow.remote(), flow.local());
-        let shown = shown::bare_ack(ends, at.expected, at.unacknowledged);
-        let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
-        engine.receive(now, &shown, self.solo.set_mut(), &mut sink);
-    }
-
-    /// Hands the payload of the packet that smoltcp has just taken to the queue as it is, instead
-    /// of a copy out of the receive buffer; for what it keeps alive the queue counts `kept`.
-    /// Without room for all of it, a copy of a part does.
-    fn keep_payload(&mut self, payload: Bytes, kept: usize, wakes: &mut Vec<Waker>) {
-        let Some(queue) = self.queue().cloned() else {
+        // What lies before was there already.
+        self.receiver.set_duplicate(part.payload.start as u64, part.payload.start as u64);
+        let payload = payload_start + part.payload.start..payload_start + part.payload.end;
+        let (before, had_gap) = (self.receiver.received(), self.receiver.has_gap());
+        let kept = |payload: Range<usize>| match link::kept_bytes(len, packet.buffer_bytes) {
+            Some(held) if len >= COPY_MAX => (packet.bytes.slice(payload), held),
+            _ => (Bytes::copy_from_slice(&packet.bytes[payload]), len),
+        };
+        let arrival = self.receiver.take(offset, len, || kept(payload.clone()));
+        let Arrival::Next(waiting) = arrival else {
+            self.wire.acks.owe();
             return;
         };
-        let len = payload.len();
-        if len <= self.solo.tcp().recv_queue() && kept <= queue.recv_room() {
-            queue.push_received(Received::Kept(payload, kept), wakes);
-            self.discard_received(len);
+        if len < COPY_MAX {
+            self.deliver(Received::Copy(&packet.bytes[payload]), wakes);
+        } else {
+            let (bytes, held) = kept(payload);
+            self.deliver(Received::Kept(bytes, held), wakes);
+        }
+        for piece in waiting {
+            self.deliver(piece.into(), wakes);
+        }
+        self.wire.on_received((self.receiver.received() - before) as usize);
+        if had_gap {
+            self.wire.acks.owe();
+        } else {
+            self.wire.acks.on_data(len, self.wire.local_mss(), now);
         }
     }
 
-    fn discard_received(&mut self, mut bytes: usize) {
-        self.wire.took(bytes);
-        while bytes > 0 {
-            let skip = |buffer: &mut [u8]| (buffer.len().min(bytes), buffer.len().min(bytes));
-            bytes -= self.solo.tcp_mut().recv(skip).expect("so much was received");
+    /// Takes the peer's FIN, before which everything has arrived.
+    fn take_fin<L: Link>(&mut self, engine: &mut Engine, now: Instant, output: &mut Output<'_, L>) {
+        self.show(Shown::Fin, engine, now, output);
+        self.wire.on_received(1);
+        self.wire.acks.owe();
+        // The FIN of this end had left by then, and this segment does not acknowledge it.
+        self.is_simultaneous_close |=
+            self.is_send_done && self.solo.tcp().state() == State::CloseWait;
+    }
+
+    /// Hands bytes in order to the queue, if there is one.
+    fn deliver(&mut self, received: Received<'_>, wakes: &mut Vec<Waker>) {
+        match &self.stage {
+            Stage::Open(queue) if !self.is_orphan => queue.push_received(received, wakes),
+            _ => self.receiver.hold(received),
         }
     }
 
-    /// Moves received bytes to the handle, if there still is one, as far as it has room.
-    pub(crate) fn pump_received(&mut self, wakes: &mut Vec<Waker>) {
+    /// Notes that a segment that is not taken repeats what has arrived (RFC 2883).
+    pub(crate) fn note_duplicate(&mut self, segment: &Segment) {
+        let Some(expected) = self.wire.expected() else { return };
+        let before = expected.wrapping_sub(segment.sequence);
+        if segment.payload_len > 0 && before as i32 > 0 {
+            self.receiver.set_duplicate(before.into(), segment.payload_len.into());
+        }
+    }
+
+    /// Moves bytes that have arrived before there was a queue, and opens the window as far as the
+    /// application has read.
+    pub(crate) fn pump_received(&mut self, now: Instant, wakes: &mut Vec<Waker>) {
+        let limit = self.receiver.buffer.limit();
+        let Stage::Open(queue) = &self.stage else {
+            self.wire.set_room(limit as u32, 1);
+            return;
+        };
         if self.is_orphan {
             return;
         }
-        let Some(queue) = self.queue().cloned() else {
-            return;
-        };
-        while self.solo.tcp().can_recv() {
-            let room = queue.recv_room();
-            let moved = self.solo.tcp_mut().recv(|buffer| {
-                let bytes = &buffer[..buffer.len().min(room)];
-                push_copy(&queue, bytes, wakes);
-                (bytes.len(), bytes.len())
-            });
-            match moved {
-                Ok(moved) if moved > 0 => self.wire.took(moved),
-                _ => break,
-            }
+        while let Some(bytes) = self.receiver.take_held() {
+            let held = bytes.len();
+            queue.push_received(Received::Kept(bytes, held), wakes);
+        }
+        let (mss, left) = (self.wire.local_mss(), self.wire.window_left() as usize);
+        let step = |limit: usize| mss.min(limit / 2).max(1);
+        let unread = queue.recv_unread(limit, left, step(limit));
+        let read = self.receiver.received().saturating_sub(unread.len as u64);
+        self.receiver.buffer.on_read(read, self.round_trip(), mss, now);
+        let limit = self.receiver.buffer.limit();
+        let step = step(limit);
+        let room = limit.saturating_sub(unread.held);
+        self.wire.set_room(room as u32, step as u32);
+        // A window that has opened is announced when it is worth it (as Linux's
+        // `tcp_cleanup_rbuf`), and at once if it was closed.
+        let is_waited_for = unread.has_made_room || left < step;
+        if is_waited_for && room >= (left * 2).max(left + step) {
+            self.wire.acks.owe();
         }
     }
 
-    /// Moves all received bytes to the handle, whether or not it has room.
-    pub(crate) fn drain_received(&mut self, wakes: &mut Vec<Waker>) {
-        let Some(queue) = self.queue().cloned() else {
-            return;
-        };
-        let tcp = self.solo.tcp_mut();
-        while tcp.can_recv() {
-            let moved = tcp.recv(|buffer| {
-                push_copy(&queue, buffer, wakes);
-                (buffer.len(), ())
-            });
-            if moved.is_err() {
-                break;
-            }
-        }
+    /// The round trip, in microseconds, as far as it is known.
+    fn round_trip(&self) -> Option<u64> {
+        let smoothed = self.sender.as_ref().and_then(|sender| sender.round_trip());
+        smoothed.into_iter().chain(self.handshake_rtt).min()
     }
-}
 
-fn push_copy(queue: &StreamQueue, bytes: &[u8], wakes: &mut Vec<Waker>) {
-    match bytes.len() {
-        0 => {}
-        1..COPY_UNLOCKED => queue.push_received(Received::Copy(bytes), wakes),
-        len => queue.push_received(Received::Kept(Bytes::copy_from_slice(bytes), len), wakes),
+    /// Bytes that may be unread.
+    pub(crate) fn recv_limit(&self) -> usize {
+        self.receiver.buffer.limit()
+    }
+
+    /// Whether the peer may send nothing until the application has read.
+    pub(in crate::tcp) fn is_window_closed(&self) -> bool {
+        let step = self.wire.local_mss().min(self.recv_limit() / 2);
+        (self.wire.window_left() as usize) < step
     }
 }

@@ -6,6 +6,7 @@ use crate::ip::addressing::NextHop;
 use crate::link::Link;
 use crate::output::Output;
 use crate::tcp::engine::Engine;
+use crate::tcp::receiver::SackOption;
 use crate::tcp::sender::{Limits, Sender};
 use crate::tcp::sink::ConnectionSink;
 use crate::tcp::wire::Flags;
@@ -26,7 +27,7 @@ impl Connection {
         if self.is_send_done || !self.solo.tcp().may_send() {
             return;
         }
-        let capacity = self.solo.tcp().send_capacity();
+        let capacity = self.send_capacity();
         loop {
             let room = capacity.saturating_sub(self.unacknowledged_bytes());
             let Some(chunk) = (room > 0).then(|| queue.take_to_send(room, wakes)).flatten() else {
@@ -41,6 +42,14 @@ impl Connection {
             self.sender(now).finish();
             self.is_send_done = true;
         }
+    }
+
+    /// Bytes that may be unacknowledged, sent or not: what may be in flight. More waits in the queue.
+    fn send_capacity(&self) -> usize {
+        let (least, most) = self.send_buffer;
+        let congestion = self.sender.as_ref().map_or(0, |sender| sender.congestion_window());
+        let window = congestion.min(self.wire.offered_max().into());
+        usize::try_from(window).unwrap_or(usize::MAX).clamp(least, most)
     }
 
     /// From now on the peer has something to acknowledge.
@@ -69,17 +78,27 @@ impl Connection {
         self.is_blocked = false;
         self.wire.forget_path(now);
         let is_open = self.queue().is_some();
-        let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
-        if is_open {
-            sink = sink.absorb_acks();
+        let mut has_more = false;
+        if self.engine_due.is_some_and(|due| due <= now) {
+            let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
+            if is_open {
+                sink = sink.absorb_acks();
+            }
+            // Handshakes and resets.
+            let mut emitted = 0;
+            while emitted < EMITTED_MAX && engine.emit(now, self.solo.set_mut(), &mut sink) {
+                emitted += 1;
+            }
+            has_more = emitted == EMITTED_MAX;
+            self.engine_due = engine.poll_at(now, self.solo.set());
         }
-        // Handshakes, resets, probes of an idle peer, and acknowledgements that are due.
-        let mut emitted = 0;
-        while emitted < EMITTED_MAX && engine.emit(now, self.solo.set_mut(), &mut sink) {
-            emitted += 1;
+        self.wire.acks.on_timer(now);
+        if self.receiver.has_sack() {
+            // Data has no room for the option beside it.
+            self.send_owed_ack(output);
         }
         let may_send = is_open && self.solo.tcp().may_send();
-        let has_more = may_send && self.send(now, output) || emitted == EMITTED_MAX;
+        has_more |= may_send && self.send(now, output);
         self.send_owed_ack(output);
         has_more
     }
@@ -89,7 +108,7 @@ impl Connection {
         let capabilities = output.state.capabilities;
         let piece = self.wire.piece_bytes(capabilities.mtu) as u64;
         let headers = self.wire.headers();
-        let Some(at) = self.wire.sequences(self.solo.tcp()) else { return false };
+        let Some(unacknowledged) = self.wire.unacknowledged() else { return false };
         let Some(sender) = self.sender.as_deref_mut() else { return false };
         sender.on_timer(now);
         let packet = match (self.way, capabilities.segment_bytes_max) {
@@ -104,20 +123,18 @@ impl Connection {
             packet: (packet as u64 / piece * piece).max(piece),
             nodelay: self.nodelay,
         };
-        let recv_room = self.solo.tcp().recv_capacity() - self.solo.tcp().recv_queue();
         let mut sent_bytes = 0;
         while let Some(segment) = sender.next(now, &limits) {
             if sent_bytes >= QUANTUM_BYTES {
                 return true;
             }
             let position = segment.start.wrapping_sub(sender.unacknowledged());
-            let sequence = at.unacknowledged.wrapping_add(position as u32);
+            let sequence = unacknowledged.wrapping_add(position as u32);
             let wire = &mut self.wire;
             let sent = output.send(self.way, headers + segment.len, |packet, checksums| {
-                let numbers = (sequence, at.expected, recv_room);
-                let flags = segment.flags();
                 let fill = |payload: &mut [u8]| sender.copy(&segment, payload);
-                ((), wire.write(packet, numbers, flags, fill, (checksums, &capabilities)))
+                let with = (checksums, &capabilities);
+                ((), wire.write(packet, (sequence, &[]), segment.flags(), fill, with))
             });
             if sent.is_none() {
                 self.is_blocked = true;
@@ -130,20 +147,35 @@ impl Connection {
         false
     }
 
+    /// Sends a byte that the peer has acknowledged: it answers (RFC 9293 section 3.8.4).
+    pub(super) fn send_probe<L: Link>(&mut self, output: &mut Output<'_, L>) {
+        let Some(unacknowledged) = self.wire.unacknowledged() else { return };
+        let capabilities = output.state.capabilities;
+        let wire = &mut self.wire;
+        let sent = output.send(self.way, wire.headers() + 1, |packet, checksums| {
+            let sequence = unacknowledged.wrapping_sub(1);
+            let with = (checksums, &capabilities);
+            let fill = |payload: &mut [u8]| payload.fill(0);
+            ((), wire.write(packet, (sequence, &[]), Flags::default(), fill, with))
+        });
+        self.is_blocked |= sent.is_none();
+    }
+
     /// Sends the acknowledgement that is due, if no segment has carried it.
-    fn send_owed_ack<L: Link>(&mut self, output: &mut Output<'_, L>) {
-        if !self.wire.owes_ack() {
+    pub(super) fn send_owed_ack<L: Link>(&mut self, output: &mut Output<'_, L>) {
+        if !self.wire.acks.is_owed() {
             return;
         }
-        let Some(at) = self.wire.sequences(self.solo.tcp()) else { return };
+        let (Some(next), Some(expected)) = (self.wire.next(), self.wire.expected()) else { return };
         let capabilities = output.state.capabilities;
-        let recv_room = self.solo.tcp().recv_capacity() - self.solo.tcp().recv_queue();
-        let wire = &mut self.wire;
-        let next = wire.next().unwrap_or(at.sent_end);
-        let sent = output.send(self.way, wire.headers(), |packet, checksums| {
-            let numbers = (next, at.expected, recv_room);
+        let sack = match self.wire.has_sack() {
+            true => self.receiver.take_sack(expected),
+            false => SackOption::default(),
+        };
+        let (wire, options) = (&mut self.wire, sack.as_slice());
+        let sent = output.send(self.way, wire.headers() + options.len(), |packet, checksums| {
             let with = (checksums, &capabilities);
-            ((), wire.write(packet, numbers, Flags::default(), |_| (), with))
+            ((), wire.write(packet, (next, options), Flags::default(), |_| (), with))
         });
         self.is_blocked |= sent.is_none();
     }

@@ -2,20 +2,22 @@
 
 use super::{Connection, Stage};
 use crate::config::Config;
-use crate::tcp::engine::{Engine, State};
+use crate::link::Link;
+use crate::output::Output;
+use crate::tcp::engine::State;
 use crate::tcp::keepalive::Activity;
 use crate::time::Instant;
 use std::time::Duration;
 
 impl Connection {
     /// When there is something to send again, or for the first time, without a segment of the peer.
-    pub(in crate::tcp) fn poll_at(&mut self, engine: &mut Engine, now: Instant) -> Option<Instant> {
+    pub(in crate::tcp) fn poll_at(&self, now: Instant) -> Option<Instant> {
         if self.is_blocked {
             return Some(now);
         }
         let sender = self.sender.as_ref().filter(|_| self.solo.tcp().may_send());
         let due = sender.and_then(|sender| sender.due());
-        engine.poll_at(now, self.solo.set()).into_iter().chain(due).min()
+        [self.engine_due, due, self.wire.acks.due()].into_iter().flatten().min()
     }
 
     /// Looks at the deadlines that smoltcp knows nothing of; returns whether one has passed.
@@ -24,27 +26,28 @@ impl Connection {
         self.gives_up_at(config).is_some_and(|at| at <= now)
     }
 
-    /// When the memory behind its buffers may be given back.
+    /// When its sender may be given back.
     pub(in crate::tcp) fn reclaims_at(&self) -> Option<Instant> {
         self.reclaim.reclaims_at()
     }
 
-    /// Has smoltcp probe a peer that has been silent for long enough.
-    pub(crate) fn probe_if_idle(&mut self, now: Instant) {
+    /// Probes a peer that has been silent for long enough.
+    pub(crate) fn probe_if_idle<L: Link>(&mut self, now: Instant, output: &mut Output<'_, L>) {
         if let Some((at, interval)) = self.probes_from()
             && at <= now
         {
-            self.is_probing = true;
-            // Sends the first probe at once.
-            self.solo.tcp_mut().set_keep_alive(Some(interval.into()));
+            self.next_probe = Some(now + interval);
+            self.send_probe(output);
         }
     }
 
+    /// When the next keep-alive probe is due, and the interval to the one behind it.
     pub(in crate::tcp) fn probes_from(&self) -> Option<(Instant, Duration)> {
-        if self.is_probing || !matches!(self.stage, Stage::Open(_)) {
+        if !matches!(self.stage, Stage::Open(_)) || self.state() == State::Closed {
             return None;
         }
-        self.peer_timeouts.as_ref()?.probes_from(self.activity())
+        let (first, interval) = self.peer_timeouts.as_ref()?.probes_from(self.activity())?;
+        Some((self.next_probe.unwrap_or(first), interval))
     }
 
     pub(in crate::tcp) fn gives_up_at(&self, config: &Config) -> Option<Instant> {

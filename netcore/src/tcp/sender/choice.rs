@@ -128,14 +128,14 @@ impl Sender {
     /// Packets that the link cuts are no longer than what the pacing rate sends in a millisecond, and
     /// two segments at least (as Linux sizes its bursts).
     fn paced_limits(&self, limits: &Limits) -> Limits {
-        let Some(rate) = self.controller.pacing_rate() else { return *limits };
+        let Some(rate) = self.pacing_rate else { return *limits };
         let most = (rate / 1000 / limits.piece).max(2) * limits.piece;
         Limits { packet: limits.packet.min(most), ..*limits }
     }
 
     /// Whether the pacing rate lets something leave.
     fn paced(&mut self, now: Instant) -> bool {
-        self.is_paced = self.controller.pacing_rate().is_some() && now < self.paced_until;
+        self.is_paced = self.pacing_rate.is_some() && now < self.paced_until;
         !self.is_paced
     }
 
@@ -144,6 +144,7 @@ impl Sender {
         let timeouts = now.micros_since(self.last_sent) / timeout.max(1);
         if timeouts > 0 {
             self.controller.on_idle(u32::try_from(timeouts).unwrap_or(u32::MAX));
+            self.pacing_rate = self.controller.pacing_rate();
         }
         self.timer_from = now;
         self.backoff = 0;

@@ -53,6 +53,8 @@ pub(crate) struct Sender {
     backoff: u32,
     last_sent: Instant,
     probe: Probe,
+    /// As the controller has it, in bytes a second.
+    pacing_rate: Option<u64>,
     /// Until when the pacing rate keeps data back, and whether it does.
     paced_until: Instant,
     is_paced: bool,
@@ -133,6 +135,7 @@ const DELAYED_ACK: u64 = 200_000;
 impl Sender {
     pub(crate) fn new(control: CongestionControl, mss: u32, has_sack: bool, now: Instant) -> Self {
         let controller = control.controller(mss);
+        let pacing_rate = controller.pacing_rate();
         Self {
             store: SendStore::default(),
             flight: Flight::new(controller.measures_rate()),
@@ -153,6 +156,7 @@ impl Sender {
             backoff: 0,
             last_sent: now,
             probe: Probe::Ready,
+            pacing_rate,
             paced_until: now,
             is_paced: false,
             persist: None,
@@ -163,6 +167,7 @@ impl Sender {
     /// Begins anew with another algorithm.
     pub(crate) fn set_congestion_control(&mut self, control: CongestionControl) {
         self.controller = control.controller(self.mss);
+        self.pacing_rate = self.controller.pacing_rate();
         self.flight.set_measures_rate(self.controller.measures_rate());
         self.recovery = None;
     }
@@ -170,6 +175,16 @@ impl Sender {
     /// Bytes that are not acknowledged.
     pub(crate) fn len(&self) -> usize {
         self.store.len()
+    }
+
+    /// The congestion window, in bytes.
+    pub(crate) fn congestion_window(&self) -> u64 {
+        self.controller.window()
+    }
+
+    /// The smoothed round trip, in microseconds.
+    pub(crate) fn round_trip(&self) -> Option<u64> {
+        self.trip.smoothed()
     }
 
     pub(crate) fn unacknowledged(&self) -> u64 {
@@ -252,7 +267,7 @@ impl Sender {
     }
 
     fn pace(&mut self, bytes: u64, now: Instant) {
-        if let Some(rate) = self.controller.pacing_rate() {
+        if let Some(rate) = self.pacing_rate {
             let from = self.paced_until.max(now - Duration::from_micros(BURST));
             let micros = bytes.saturating_mul(1_000_000) / rate.max(1);
             self.paced_until = from.plus_micros(micros);
@@ -300,6 +315,7 @@ impl Sender {
         self.find_losses(advanced > 0, pipe_before, &delivery, now);
         let before = Before { is_duplicate, was_repairing, in_flight: pipe_before };
         self.tell_controller(&delivery, before, now);
+        self.pacing_rate = self.controller.pacing_rate();
         progress
     }
 
@@ -379,7 +395,7 @@ impl Sender {
             is_app_limited: delivery.rate.is_some_and(|(_, is_limited)| is_limited),
             is_in_recovery,
         };
-        if !is_in_recovery || self.controller.pacing_rate().is_some() {
+        if !is_in_recovery || self.pacing_rate.is_some() {
             self.controller.on_acked(&acked);
         }
     }

@@ -68,6 +68,7 @@ impl Sender {
             let lost = Lost { now, in_flight, bytes: self.flight.lost() };
             if self.recovery.as_ref().is_none_or(Recovery::is_fast) {
                 self.controller.on_timeout(&lost);
+                self.pacing_rate = self.controller.pacing_rate();
             }
             let outstanding = self.next - self.unacknowledged;
             self.recovery = Some(Recovery::new(Cause::Timeout, self.next, outstanding, 0));
