@@ -44,11 +44,12 @@ impl Connection {
         }
     }
 
-    /// Bytes that may be unacknowledged, sent or not: what may be in flight. More waits in the queue.
+    /// Bytes that may be unacknowledged, sent or not: what may be in flight, and what is not in flight
+    /// any more. More waits in the queue.
     fn send_capacity(&self) -> usize {
         let (least, most) = self.send_buffer;
-        let congestion = self.sender.as_ref().map_or(0, |sender| sender.congestion_window());
-        let window = congestion.min(self.wire.offered_max().into());
+        let window = self.sender.as_ref().map_or(0, |sender| sender.usable_window());
+        let window = window.min(self.wire.offered_max().into());
         usize::try_from(window).unwrap_or(usize::MAX).clamp(least, most)
     }
 

@@ -177,9 +177,11 @@ impl Sender {
         self.store.len()
     }
 
-    /// The congestion window, in bytes.
-    pub(crate) fn congestion_window(&self) -> u64 {
-        self.controller.window()
+    /// Bytes that may be unacknowledged by the congestion window: those in flight, and those that
+    /// have arrived behind a gap or are lost.
+    pub(crate) fn usable_window(&self) -> u64 {
+        let out_of_order = (self.next - self.unacknowledged).saturating_sub(self.flight.pipe());
+        self.controller.window() + out_of_order
     }
 
     /// The smoothed round trip, in microseconds.

@@ -2,15 +2,13 @@
 
 use super::BETA;
 
-/// What may be in flight, by the losses of the past: for long, until a probe finds more room, and
-/// for short, until the next probe (draft-ietf-ccwg-bbr: `inflight_longterm`, `bw_shortterm`,
-/// `inflight_shortterm`). All `u64::MAX` without losses.
+/// What may be in flight, by the losses of Startup, until a probe finds more room, and at what rate
+/// until the next probe (draft-ietf-ccwg-bbr: `inflight_longterm`, `bw_shortterm`). Both `u64::MAX` at
+/// first.
 #[derive(Debug)]
 pub(super) struct Bounds {
     /// Bytes.
     pub(super) long: u64,
-    /// Bytes.
-    pub(super) short: u64,
     /// Bytes a second.
     pub(super) rate: u64,
     /// By how many segments the long one grows in a round trip of probing, and the bytes that have
@@ -24,24 +22,17 @@ const HEADROOM_SHARE: u64 = 7;
 
 impl Bounds {
     pub(super) fn new() -> Self {
-        Self { long: u64::MAX, short: u64::MAX, rate: u64::MAX, step: 1, acked: 0 }
+        Self { long: u64::MAX, rate: u64::MAX, step: 1, acked: 0 }
     }
 
-    /// A probe has lost too much with `in_flight` bytes.
-    pub(super) fn on_probe_lost(&mut self, in_flight: u64, target: u64) {
+    /// Startup has lost too much with `in_flight` bytes.
+    pub(super) fn on_startup_lost(&mut self, in_flight: u64, target: u64) {
         self.long = in_flight.max(scaled(target, BETA));
     }
 
-    /// A round trip has lost too much although nothing was probed.
-    pub(super) fn on_round_lost(&mut self, rate: u64, delivered: u64, now: (u64, u64)) {
-        let (rate_now, window_now) = now;
-        self.rate = rate.max(scaled(self.rate.min(rate_now), BETA));
-        self.short = delivered.max(scaled(self.short.min(window_now), BETA));
-    }
-
-    /// The short bounds are forgotten: a probe begins.
-    pub(super) fn forget_short(&mut self) {
-        (self.short, self.rate) = (u64::MAX, u64::MAX);
+    /// The bound of the rate is forgotten: a probe begins.
+    pub(super) fn forget_rate(&mut self) {
+        self.rate = u64::MAX;
         (self.step, self.acked) = (1, 0);
     }
 

@@ -13,11 +13,16 @@ use std::time::Duration;
 /// BBR: sends at the rate at which data arrives, with as much in flight as the path holds without a
 /// queue.
 ///
-/// It differs from the draft in three rules. Two percent lost in a round trip bound what is in flight
-/// only if the round trip shows a queue too; where none stands it takes an eighth: a link that loses
-/// some percent at random is used as it is by Linux's BBR, and a full queue is respected. It probes
-/// for more every 6 to 13 round trips, and so several flows soon have equal shares. And a queue that
-/// stands between the probes limits the rate to what arrives, lost or not.
+/// It differs from the draft where flows share a short queue or a path loses packets by itself:
+///
+/// * Two percent lost in a round trip are too much only if a queue stands too, and beyond twice what
+///   the path loses without one; where none stands it takes an eighth. So a link that loses some
+///   percent at random is used as it is by Linux's BBR, and a full queue is respected.
+/// * Too much loss cuts the rate to 0.85, and for some cycles it grows by two segments in a round trip
+///   instead of being probed for by a quarter: cuts in proportion and equal growth bring flows to
+///   equal shares (as for AIMD, Chiu and Jain 1989), where the draft's bounds keep them apart.
+/// * It probes every 6 to 13 round trips, and a queue that stands between probes limits the rate to what
+///   arrives.
 #[derive(Debug)]
 pub struct Bbr {
     mss: u32,
@@ -33,6 +38,12 @@ pub struct Bbr {
     is_full: bool,
     full_rate: u64,
     full_rounds: u32,
+    /// For how many more cycles the rate grows by segments, since too much was lost, and is not
+    /// probed for.
+    contended: u32,
+    /// The share that the path loses without a queue, smoothed.
+    ambient_loss: f64,
+    rounds_since_cut: u32,
     /// When the last probe for more began, and the round trips since.
     probed_at: Instant,
     probed_rounds: u64,
@@ -65,6 +76,11 @@ enum Phase {
 
 /// What a loss leaves of a bound.
 const BETA: f64 = 0.7;
+/// What too much loss leaves of the rate, for how many cycles the rate then grows instead of being
+/// probed for, and by how many segments in a round trip.
+const CUT: f64 = 0.85;
+const CONTENDED_CYCLES: u32 = 4;
+const GROWTH: f64 = 2.0;
 /// Before a rate is known, and then: so much more than has arrived (StartupPacingGain, 4 ln 2).
 const STARTUP_GAIN: f64 = 2.77;
 /// The share of the rate to send at, so that no queue stands (PacingMarginPercent).
@@ -102,6 +118,9 @@ impl Bbr {
             full_rounds: 0,
             probed_at: Instant::ZERO,
             probed_rounds: 0,
+            contended: 0,
+            ambient_loss: 0.0,
+            rounds_since_cut: 0,
             before: window,
         }
     }
@@ -136,6 +155,10 @@ impl Bbr {
 
     fn on_round(&mut self, round: &Round, acked: &Acked) {
         self.probed_rounds += 1;
+        self.rounds_since_cut += 1;
+        if self.contended > 0 && self.bounds.long != u64::MAX {
+            self.bounds.long += (f64::from(self.mss) * GROWTH) as u64;
+        }
         if !self.is_full {
             self.look_for_full_path(round);
         }
@@ -165,15 +188,14 @@ impl Bbr {
             self.bounds.rate = self.bounds.rate.min(round.rate);
         }
         if round.is_congested && !is_probing && !is_echo {
-            let now = (self.max_rate.get(), self.window);
-            self.bounds.on_round_lost(round.rate, round.delivered, now);
+            self.cut_rate(acked.now);
         }
     }
 
     fn look_for_full_path(&mut self, round: &Round) {
         if round.is_congested && round.lost >= u64::from(self.mss) * 6 {
             self.is_full = true;
-            self.bounds.on_probe_lost(round.in_flight, self.product(1.0));
+            self.bounds.on_startup_lost(round.in_flight, self.product(1.0));
             return;
         }
         if round.is_app_limited || round.rate == 0 {
@@ -216,8 +238,26 @@ impl Bbr {
         (self.probed_at, self.probed_rounds) = (now, 0);
     }
 
+    /// Too much was lost.
+    fn cut_rate(&mut self, now: Instant) {
+        if self.rounds_since_cut >= 3 {
+            self.rounds_since_cut = 0;
+            self.max_rate.scale(CUT);
+            self.contended = CONTENDED_CYCLES;
+        }
+        self.begin_down(now);
+    }
+
     fn begin_refill(&mut self, now: Instant) {
-        self.bounds.forget_short();
+        if self.contended > 0 {
+            self.contended -= 1;
+            self.bounds.forget_rate();
+            (self.probed_at, self.probed_rounds) = (now, 0);
+            self.max_rate.next_cycle();
+            self.phase = Phase::Cruise;
+            return;
+        }
+        self.bounds.forget_rate();
         self.phase = Phase::Refill;
         (self.probed_at, self.probed_rounds) = (now, 0);
     }
@@ -234,9 +274,7 @@ impl Bbr {
 
     fn probe_up(&mut self, acked: &Acked, since: Instant, rounds: u32, is_round: bool) {
         if self.round.is_congested {
-            let target = self.product(1.0).min(self.window);
-            self.bounds.on_probe_lost(self.round.in_flight, target);
-            return self.begin_down(acked.now);
+            return self.cut_rate(acked.now);
         }
         if acked.is_window_limited
             && acked.in_flight_before + u64::from(self.mss) >= self.bounds.long
@@ -262,7 +300,7 @@ impl Bbr {
             Some((until, round)) if acked.now >= until && acked.round > round => {
                 self.min_rtt.on_probed(acked.now);
                 self.window = self.window.max(self.before);
-                self.bounds.forget_short();
+                self.bounds.forget_rate();
                 if self.is_full {
                     self.begin_down(acked.now);
                     self.phase = Phase::Cruise;
@@ -287,7 +325,10 @@ impl Bbr {
             return;
         }
         let (gain, _) = self.gains();
-        let paced = scaled(rate, gain * MARGIN);
+        let mut paced = scaled(rate, gain * MARGIN);
+        if self.contended > 0 && matches!(self.phase, Phase::Cruise | Phase::Down { .. }) {
+            paced += (f64::from(self.mss) * GROWTH / rtt.as_secs_f64()) as u64;
+        }
         if self.is_full || paced > self.pacing_rate || self.pacing_rate == u64::MAX {
             self.pacing_rate = paced;
         }
@@ -310,7 +351,7 @@ impl Bbr {
             Phase::ProbeRtt { .. } => self.product(PROBE_RTT_GAIN).min(self.bounds.with_headroom()),
             _ => self.bounds.with_headroom(),
         };
-        self.window = self.window.min(bound).min(self.bounds.short).max(self.least());
+        self.window = self.window.min(bound).max(self.least());
     }
 }
 
@@ -331,8 +372,11 @@ impl CongestionController for Bbr {
         self.max_rate.on_acked(acked);
         self.min_rtt.on_acked(acked);
         let min_rtt = self.min_rtt.get().unwrap_or(acked.min_rtt);
-        let ended = self.round.on_acked(acked, min_rtt);
+        let ended = self.round.on_acked(acked, min_rtt, self.ambient_loss);
         if let Some(round) = &ended {
+            if let Some(loss) = round.ambient_loss(min_rtt) {
+                self.ambient_loss += (loss - self.ambient_loss) / 8.0;
+            }
             self.on_round(round, acked);
         }
         self.change_phase(acked, ended.is_some());

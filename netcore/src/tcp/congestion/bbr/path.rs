@@ -25,6 +25,12 @@ impl MaxRate {
         }
     }
 
+    /// Too much was lost: the path has less for this flow.
+    pub(super) fn scale(&mut self, factor: f64) {
+        self.this_cycle = (self.this_cycle as f64 * factor) as u64;
+        self.last_cycle = (self.last_cycle as f64 * factor) as u64;
+    }
+
     /// A probe for more has ended.
     pub(super) fn next_cycle(&mut self) {
         // A cycle without samples forgets nothing.
@@ -101,14 +107,33 @@ pub(super) struct Round {
     pub(super) is_congested: bool,
 }
 
-/// The share of what is in flight that may be lost in a round trip (LossThresh, 2 %), as a divisor.
-const LOSS_SHARE: u64 = 50;
+/// The share of what is in flight that may be lost in a round trip (LossThresh).
+const LOSS_SHARE: f64 = 0.02;
 /// The same where no queue stands. Radio links lose some percent by themselves; a policer more.
-const LOSS_SHARE_WITHOUT_QUEUE: u64 = 8;
+const LOSS_SHARE_WITHOUT_QUEUE: f64 = 0.125;
+/// So many times more than what the path loses without a queue is to be expected in a round trip.
+const AMBIENT_FACTOR: f64 = 2.0;
+
+/// A round trip that is longer by so much shows a queue.
+fn queue_min(min_rtt: Duration) -> Duration {
+    (min_rtt / 8).max(Duration::from_millis(1))
+}
 
 impl Round {
+    /// The share of what was sent that was lost, if no queue stood.
+    pub(super) fn ambient_loss(&self, min_rtt: Duration) -> Option<f64> {
+        let sent = self.delivered + self.lost;
+        let is_empty = self.min_rtt.is_some_and(|rtt| rtt <= min_rtt + queue_min(min_rtt));
+        (is_empty && sent > 0).then(|| self.lost as f64 / sent as f64)
+    }
+
     /// Takes an acknowledgement; returns the round that has ended with it, if one has.
-    pub(super) fn on_acked(&mut self, acked: &Acked, min_rtt: Duration) -> Option<Self> {
+    pub(super) fn on_acked(
+        &mut self,
+        acked: &Acked,
+        min_rtt: Duration,
+        ambient_loss: f64,
+    ) -> Option<Self> {
         let ended = (acked.round != self.number)
             .then(|| std::mem::replace(self, Self { number: acked.round, ..Self::default() }));
         self.delivered += acked.bytes;
@@ -118,10 +143,10 @@ impl Round {
         self.is_app_limited |= acked.is_app_limited;
         self.min_rtt = self.min_rtt.into_iter().chain(acked.rtt).min();
         if acked.lost > 0 {
-            let queue = (min_rtt / 8).max(Duration::from_millis(1));
-            let has_queue = acked.smoothed_rtt > min_rtt + queue;
+            let has_queue = acked.smoothed_rtt > min_rtt + queue_min(min_rtt);
             let share = if has_queue { LOSS_SHARE } else { LOSS_SHARE_WITHOUT_QUEUE };
-            self.is_congested |= self.lost > self.in_flight / share;
+            let usual = ambient_loss * AMBIENT_FACTOR * self.in_flight as f64;
+            self.is_congested |= self.lost as f64 > self.in_flight as f64 * share + usual;
         }
         ended
     }
