@@ -5,6 +5,7 @@ use crate::deadlines::Deadlines;
 use crate::doorbell::Doorbell;
 use crate::error::Error;
 use crate::id::SocketId;
+use crate::memory::Memory;
 use crate::random::Random;
 use crate::socket_ids::{SocketIds, Transport};
 use crate::sync::Arc;
@@ -18,6 +19,8 @@ pub(crate) struct Context {
     pub(crate) now: Instant,
     pub(crate) config: Config,
     pub(crate) random: Random,
+    /// That of all connections.
+    pub(crate) memory: Arc<Memory>,
     pub(crate) sockets: SocketIds,
     /// The doorbell for the handles of new sockets.
     pub(crate) doorbell: Arc<Doorbell>,
@@ -33,6 +36,9 @@ pub(crate) struct Context {
     pub(crate) trap: Option<&'static str>,
 }
 
+/// What connections may hold if nothing is configured.
+const MEMORY_BYTES: usize = 1 << 30;
+
 impl Context {
     pub(crate) fn new(
         config: Config,
@@ -43,6 +49,7 @@ impl Context {
         Self {
             now,
             random,
+            memory: Memory::new(config.tcp.memory_bytes_max.unwrap_or(MEMORY_BYTES)),
             sockets: SocketIds::new(config.sockets_max),
             config,
             doorbell,

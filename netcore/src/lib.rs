@@ -26,6 +26,7 @@ mod id;
 mod ip;
 pub mod isolation;
 mod link;
+mod memory;
 #[cfg(test)]
 mod models;
 mod network;

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::device::{self, Device};
 use crate::dhcp;
 use crate::ending::{Ending, ending};
+use crate::machine;
 use crate::provided::{ClientContext, Provider};
 use crate::runtime::Driver;
 use crate::slaac;
@@ -63,6 +64,12 @@ struct Clients {
 const THREAD_NAME: &str = "netstack";
 /// How many frames a pipe between two stacks holds in each direction.
 const PAIR_FRAMES: usize = 512;
+
+/// What the connections of a stack may hold unless its configuration says so, in bytes: an eighth of the
+/// memory (Linux: `tcp_mem`).
+fn memory_share() -> Option<usize> {
+    machine::memory_bytes().map(|bytes| bytes / 8)
+}
 
 impl Builder {
     /// A stack without addresses, with the default limits.
@@ -240,7 +247,10 @@ impl Builder {
         let mtu = device.capabilities().mtu;
         let has_v6 = self.addresses.iter().any(|address| address.addr().is_ipv6());
         check_mtu(mtu, has_v6)?;
-        let mut core = Netstack::new(self.config, clock.moment());
+        let mut config = self.config;
+        let tcp = &mut config.tcp;
+        tcp.memory_bytes_max = tcp.memory_bytes_max.or_else(memory_share);
+        let mut core = Netstack::new(config, clock.moment());
         let peers = device.peer_addresses();
         for address in self.addresses {
             if peers.contains(&address.addr()) {

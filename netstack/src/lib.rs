@@ -20,6 +20,7 @@ mod domains;
 mod ending;
 mod frame_layout;
 mod hook;
+mod machine;
 mod moves;
 mod pool;
 mod provided;

@@ -16,6 +16,7 @@ use crate::channel::{BufferBytes, Channel, Request};
 use crate::config::Entropy;
 use crate::doorbell::{Bell, Doorbell, Events};
 use crate::id::SocketId;
+use crate::memory::{Charge, Memory};
 use crate::network::{Network, Publisher};
 use crate::queue::StreamQueue;
 use crate::sync::Arc;
@@ -57,7 +58,8 @@ impl Core {
     /// A connection whose two queues hold up to `limit` bytes each.
     fn stream(&self, limit: usize) -> Arc<StreamQueue> {
         let options = tcp::Options::default();
-        Arc::new(StreamQueue::new(self.bell(), addresses(), (limit, limit), options))
+        let charge = Charge::new(Memory::new(usize::MAX));
+        Arc::new(StreamQueue::new(self.bell(), addresses(), (limit, limit), options, charge))
     }
 
     /// The events that the stack would take now; `None` without a ring.

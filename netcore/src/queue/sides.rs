@@ -5,12 +5,18 @@ use super::failure::End;
 use super::readiness::{Readiness, SideState};
 use super::waiters::Waiters;
 use crate::error::Error;
+use crate::memory::{Charge, Pressure};
 use bytes::Bytes;
 use std::io::IoSlice;
+
+/// Bytes that one writer may queue under memory pressure, and with all memory in use.
+const LIMIT_UNDER_PRESSURE: usize = 16 * 1024;
+const LIMIT_WHEN_FULL: usize = 4 * 1024;
 
 #[derive(Debug)]
 pub(super) struct RecvSide {
     pub(super) data: ByteQueue,
+    pub(super) charge: Charge,
     pub(super) limit: usize,
     /// The window is small: the reader rings once it has read so much that no more than this is
     /// held.
@@ -28,6 +34,7 @@ pub(super) struct RecvSide {
 #[derive(Debug)]
 pub(super) struct SendSide {
     pub(super) data: ByteQueue,
+    pub(super) charge: Charge,
     pub(super) limit: usize,
     /// Credit reserved by writers that are still copying.
     pub(super) reserved: usize,
@@ -40,9 +47,10 @@ pub(super) struct SendSide {
 }
 
 impl RecvSide {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, charge: Charge) -> Self {
         Self {
             data: ByteQueue::default(),
+            charge,
             limit,
             rings_at: None,
             has_made_room: false,
@@ -51,6 +59,11 @@ impl RecvSide {
             readiness: Readiness::default(),
             waiters: Waiters::default(),
         }
+    }
+
+    /// Counts what it holds, after a change.
+    pub(super) fn recount(&mut self) {
+        self.charge.set(self.data.held());
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -67,9 +80,10 @@ impl RecvSide {
 }
 
 impl SendSide {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, charge: Charge) -> Self {
         Self {
             data: ByteQueue::default(),
+            charge,
             limit,
             reserved: 0,
             fin: false,
@@ -77,6 +91,11 @@ impl SendSide {
             readiness: Readiness::default(),
             waiters: Waiters::default(),
         }
+    }
+
+    /// Counts what it holds, after a change.
+    pub(super) fn recount(&mut self) {
+        self.charge.set(self.data.held());
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -93,7 +112,15 @@ impl SendSide {
     }
 
     pub(super) fn credit(&self) -> Result<usize, Error> {
-        match self.limit.saturating_sub(self.data.len() + self.reserved) {
+        let queued = self.data.len() + self.reserved;
+        // A writer that waits has something queued, and is woken when that goes.
+        let limit = match self.charge.pressure() {
+            Pressure::None => self.limit,
+            Pressure::High => self.limit.min(LIMIT_UNDER_PRESSURE),
+            Pressure::Full if queued == 0 => self.limit.min(LIMIT_WHEN_FULL),
+            Pressure::Full => 0,
+        };
+        match limit.saturating_sub(queued) {
             0 => Err(Error::WouldBlock),
             credit => Ok(credit),
         }

@@ -8,6 +8,7 @@ use super::waiters::WaitKey;
 use crate::doorbell::{Bell, Events};
 use crate::error::Error;
 use crate::id::SocketId;
+use crate::memory::Charge;
 use crate::sync::{Mutex, MutexGuard};
 use crate::tcp;
 use bytes::{Bytes, BytesMut};
@@ -172,6 +173,7 @@ impl StreamQueue {
             send.reserved -= n;
             send.data.push(copy);
         }
+        send.recount();
         drop(send);
         self.bell.ring(Events::SEND);
         Ok(n)
@@ -201,6 +203,7 @@ impl StreamQueue {
             send.reserved -= n;
             send.data.push(copy.freeze());
         }
+        send.recount();
         drop(send);
         self.bell.ring(Events::SEND);
         Ok(n)
@@ -220,6 +223,7 @@ impl StreamQueue {
         }
         let n = send.credit()?.min(data.len());
         send.data.push(data.split_to(n));
+        send.recount();
         drop(send);
         self.bell.ring(Events::SEND);
         Ok(n)
@@ -380,6 +384,7 @@ impl StreamQueue {
     }
 
     fn after_pop(&self, mut recv: MutexGuard<'_, RecvSide>) {
+        recv.recount();
         // Not at one byte: each ring is a wake-up of the stack.
         if recv.rings_at.is_some_and(|held| recv.data.held() <= held) {
             recv.rings_at = None;
@@ -397,13 +402,14 @@ impl StreamQueue {
         (local, peer): (SocketAddr, SocketAddr),
         (recv_limit, send_limit): (usize, usize),
         options: tcp::Options,
+        charge: Charge,
     ) -> Self {
         Self {
             bell,
             local,
             peer,
-            recv: Mutex::new(RecvSide::new(recv_limit)),
-            send: Mutex::new(SendSide::new(send_limit)),
+            recv: Mutex::new(RecvSide::new(recv_limit, charge.sibling())),
+            send: Mutex::new(SendSide::new(send_limit, charge)),
             failure: Failure::default(),
             options: Mutex::new(options),
         }
@@ -438,6 +444,7 @@ impl StreamQueue {
             }
             Received::Kept(chunk, kept) => recv.data.push_kept(chunk, kept),
         }
+        recv.recount();
         recv.readiness.renew();
         recv.waiters.wake(wakes);
     }
@@ -446,6 +453,7 @@ impl StreamQueue {
     pub(crate) fn unread(&self, chunk: Bytes, wakes: &mut Vec<Waker>) {
         let mut recv = self.recv.lock();
         recv.data.unread(chunk);
+        recv.recount();
         recv.readiness.renew();
         recv.waiters.wake(wakes);
     }
@@ -478,6 +486,7 @@ impl StreamQueue {
     pub(crate) fn take_to_send(&self, max: usize, wakes: &mut Vec<Waker>) -> Option<Bytes> {
         let mut send = self.send.lock();
         let chunk = send.data.pop(max)?;
+        send.recount();
         send.readiness.renew();
         // Half of the credit at once, for the same reason as in `after_pop`.
         if !send.waiters.is_empty() && send.data.len() + send.reserved <= send.limit / 2 {
@@ -507,6 +516,7 @@ impl StreamQueue {
         if send.ended.is_none() {
             send.ended = Some(end);
             send.data = ByteQueue::default();
+            send.recount();
             send.readiness.renew();
             send.waiters.wake(wakes);
         }

@@ -9,6 +9,7 @@ use crate::ip::addressing::{NextHop, this_host};
 use crate::ip::layer::IpLayer;
 use crate::ip::packet::Packet;
 use crate::link::Link;
+use crate::memory::Charge;
 use crate::output::Output;
 use crate::queue::End;
 use crate::reply::Responder;
@@ -187,7 +188,8 @@ pub(crate) fn new_connection(
         wire.narrow(path);
     }
     let buffers = (RecvBuffer::new(first, most), (send.0.max(1), send.1.max(send.0).max(1)));
-    let mut connection = Connection::new(wire, stage, (way, cx.now), buffers, options);
+    let charge = Charge::new(cx.memory.clone());
+    let mut connection = Connection::new(wire, stage, (way, cx.now), buffers, options, charge);
     connection.default_congestion_control = cx.config.tcp.congestion_control;
     Box::new(connection)
 }

@@ -22,6 +22,7 @@ use crate::ip::HOP_LIMIT;
 use crate::ip::addressing::NextHop;
 use crate::ip::path_mtu::PathMtu;
 use crate::link::Link;
+use crate::memory::Charge;
 use crate::output::Output;
 use crate::queue::StreamQueue;
 use crate::rate_limit::CHALLENGE_INTERVAL;
@@ -60,6 +61,10 @@ pub(crate) struct Connection {
     receiver: Receiver,
     /// What is sent, from the first byte on.
     sender: Option<Box<Sender>>,
+    /// What the receiver and the sender hold.
+    charge: Charge,
+    /// Memory that the application had left unread when the connection was last served, in bytes.
+    unread: usize,
     /// The least and the most bytes that may be unacknowledged.
     send_buffer: (usize, usize),
     /// The round trip of the handshake, in microseconds.
@@ -153,6 +158,7 @@ impl Connection {
         (way, now): (NextHop, Instant),
         (recv_buffer, send_buffer): (RecvBuffer, (usize, usize)),
         options: Options,
+        charge: Charge,
     ) -> Self {
         let mut solo = SoloSocket::new();
         // Its acknowledgements are written here.
@@ -171,6 +177,8 @@ impl Connection {
             engine_due: Some(now),
             receiver: Receiver::new(recv_buffer),
             sender: None,
+            charge,
+            unread: 0,
             send_buffer,
             handshake_rtt: None,
             is_send_done: false,
@@ -359,6 +367,7 @@ impl Connection {
         }
         self.probe_if_idle(now, output);
         let has_more = self.emit(engine, now, output);
+        self.charge.set(self.unacknowledged_bytes() + self.receiver.held());
         Served::Done { has_more }
     }
 
@@ -441,6 +450,11 @@ impl Connection {
     /// Whether the peer has sent its last byte and all of it was moved to the handle.
     pub(crate) fn is_receive_finished(&self) -> bool {
         self.has_received_fin() && !self.has_unqueued()
+    }
+
+    /// A part of the same memory.
+    pub(crate) fn charge(&self) -> Charge {
+        self.charge.sibling()
     }
 
     /// Memory that is held for what has arrived or waits to be acknowledged, in bytes.

@@ -150,6 +150,7 @@ impl TcpLayer {
         };
         let options = connection.establish(cx.now);
         let limits = (connection.recv_limit(), cx.config.tcp.stream_queue_bytes);
+        let charge = connection.charge();
         let flow = connection.wire.flow();
         let ends = (flow.local(), flow.remote());
         ip.outgoing.counters.connections_established += 1;
@@ -159,7 +160,7 @@ impl TcpLayer {
         match &mut connection.stage {
             Stage::Connecting { responder } => {
                 let responder = responder.take();
-                let queue = Arc::new(StreamQueue::new(bell, ends, limits, options));
+                let queue = Arc::new(StreamQueue::new(bell, ends, limits, options, charge));
                 connection.stage = Stage::Open(queue.clone());
                 let response =
                     tcp::Response::Connected { handle: id, local: ends.0, remote: ends.1 };
@@ -182,7 +183,7 @@ impl TcpLayer {
                     SocketAddr::V4(_) => ends,
                     SocketAddr::V6(_) => (mapped(ends.0), mapped(ends.1)),
                 };
-                let queue = Arc::new(StreamQueue::new(bell, ends, limits, options));
+                let queue = Arc::new(StreamQueue::new(bell, ends, limits, options, charge));
                 let connection = self.sockets.connection_mut(id).expect("it was just there");
                 connection.stage = Stage::Open(queue.clone());
                 if let Some(responder) = responder {

@@ -18,7 +18,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// Each field of `Config` that is a bound, and its test.
-const TESTS: [(&str, fn()); 24] = [
+const TESTS: [(&str, fn()); 25] = [
     ("commands_max", commands::full_command_queue_returns_would_block),
     ("commands_per_socket_max", commands::pending_commands_of_a_socket_are_limited),
     ("sockets_max", commands::full_socket_table_refuses_sockets_and_drops_syns),
@@ -26,6 +26,7 @@ const TESTS: [(&str, fn()); 24] = [
     ("tcp.recv_buffer_bytes_max", tcp::receive_window_grows_up_to_its_bound),
     ("tcp.send_buffer_bytes", tcp::send_buffer_bounds_bytes_in_flight),
     ("tcp.send_buffer_bytes_max", tcp::send_buffer_grows_up_to_its_bound),
+    ("tcp.memory_bytes_max", tcp::memory_of_all_connections_is_bounded),
     ("tcp.stream_queue_bytes", tcp::full_stream_queue_blocks_the_writer),
     ("tcp.backlog_max", tcp::full_backlog_drops_syns),
     ("tcp.half_open_per_listener_max", tcp::full_listener_evicts_its_oldest_half_open_connection),

@@ -328,3 +328,50 @@ pub(crate) fn send_buffer_grows_up_to_its_bound() {
     far.abort();
     close(&mut pair, listener);
 }
+
+#[test]
+pub(crate) fn memory_of_all_connections_is_bounded() {
+    const CONNECTIONS: usize = 30;
+    const BOUND: usize = 1 << 20;
+    let config = Config {
+        tcp: TcpConfig { memory_bytes_max: Some(BOUND), ..TcpConfig::default() },
+        ..Config::default()
+    };
+    let mut pair = Pair::with(config, 1500);
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let streams: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            let near = pair.connect(Side::Near, "10.0.0.2:80").expect("a listener");
+            (near, pair.accept(Side::Far, listener).expect("a connection"))
+        })
+        .collect();
+
+    // Nobody reads, and all write what they may.
+    let mut written = [0; CONNECTIONS];
+    for _ in 0..100 {
+        for ((near, _), written) in streams.iter().zip(&mut written) {
+            *written += near.try_send(&[7; 20_000]).unwrap_or(0);
+        }
+        pair.advance(Duration::from_millis(50));
+        for host in [&pair.near, &pair.far] {
+            let held = host.stack.snapshot().buffer_bytes;
+            assert!(held <= BOUND * 11 / 10, "{held} bytes");
+        }
+    }
+    assert!(written.iter().all(|written| *written > 0), "{written:?}");
+    assert!(written.iter().sum::<usize>() > BOUND, "{written:?}");
+
+    // And all of it arrives once there are readers.
+    let mut received = [0; CONNECTIONS];
+    pair.advance_until(|_| {
+        for ((_, far), received) in streams.iter().zip(&mut received) {
+            *received += read(far, 1 << 20).map_or(0, |bytes| bytes.len());
+        }
+        received == written
+    });
+    for (near, far) in &streams {
+        near.close();
+        far.close();
+    }
+    close(&mut pair, listener);
+}

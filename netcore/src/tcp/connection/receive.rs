@@ -4,6 +4,7 @@ use super::{COPY_MAX, Connection, Stage};
 use crate::error::Error;
 use crate::ip::packet::Packet;
 use crate::link::{self, Link};
+use crate::memory::Pressure;
 use crate::output::Output;
 use crate::queue::Received;
 use crate::tcp::engine::{Engine, State};
@@ -16,6 +17,9 @@ use crate::wire::{TCP_HEADER_LEN, TcpPacket};
 use bytes::Bytes;
 use std::ops::Range;
 use std::task::Waker;
+
+/// The receive window under memory pressure, in bytes.
+const WINDOW_UNDER_PRESSURE: usize = 64 * 1024;
 
 impl Connection {
     /// Takes the part of a segment that was found to be acceptable.
@@ -143,6 +147,11 @@ impl Connection {
             self.wire.acks.owe();
             return;
         }
+        if self.unread + self.receiver.held() > 0 && self.charge.pressure() == Pressure::Full {
+            // It waits with the peer, which sends it again.
+            self.wire.acks.owe();
+            return;
+        }
         // What lies before was there already.
         self.receiver.set_duplicate(part.payload.start as u64, part.payload.start as u64);
         let payload = payload_start + part.payload.start..payload_start + part.payload.end;
@@ -219,10 +228,21 @@ impl Connection {
         let step = |limit: usize| mss.min(limit / 2).max(1);
         let unread = queue.recv_unread(limit, left, step(limit));
         let read = self.receiver.received().saturating_sub(unread.len as u64);
-        self.receiver.buffer.on_read(read, self.round_trip(), mss, now);
+        self.unread = unread.held;
+        let pressure = self.charge.pressure();
+        if pressure == Pressure::None {
+            self.receiver.buffer.on_read(read, self.round_trip(), mss, now);
+        }
         let limit = self.receiver.buffer.limit();
         let step = step(limit);
-        let room = limit.saturating_sub(unread.held);
+        let room = match pressure {
+            Pressure::None => limit,
+            Pressure::High => limit.min(WINDOW_UNDER_PRESSURE),
+            // A reader that has read all gets a little, so that all go on.
+            Pressure::Full if unread.held == 0 => limit.min(2 * mss),
+            Pressure::Full => 0,
+        };
+        let room = room.saturating_sub(unread.held);
         self.wire.set_room(room as u32, step as u32);
         // A window that has opened is announced when it is worth it (as Linux's
         // `tcp_cleanup_rbuf`), and at once if it was closed.

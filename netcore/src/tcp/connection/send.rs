@@ -4,6 +4,7 @@ use super::{Connection, QUANTUM_BYTES};
 use crate::ip::PACKET_BYTES_MAX;
 use crate::ip::addressing::NextHop;
 use crate::link::Link;
+use crate::memory::Pressure;
 use crate::output::Output;
 use crate::tcp::engine::Engine;
 use crate::tcp::receiver::SackOption;
@@ -16,6 +17,9 @@ use std::task::Waker;
 /// smoltcp has at most an acknowledgement and a probe to send; more than this in a turn is a
 /// mistake, which must not keep the stack from its other connections.
 const EMITTED_MAX: usize = 8;
+
+/// Bytes that may be unacknowledged under memory pressure.
+const CAPACITY_UNDER_PRESSURE: usize = 32 * 1024;
 
 impl Connection {
     /// Moves what the handle wants sent to the sender, as far as that has room, and the end of the
@@ -50,7 +54,12 @@ impl Connection {
         let (least, most) = self.send_buffer;
         let window = self.sender.as_ref().map_or(0, |sender| sender.usable_window());
         let window = window.min(self.wire.offered_max().into());
-        usize::try_from(window).unwrap_or(usize::MAX).clamp(least, most)
+        let capacity = usize::try_from(window).unwrap_or(usize::MAX).clamp(least, most);
+        match self.charge.pressure() {
+            Pressure::None => capacity,
+            Pressure::High => capacity.min(CAPACITY_UNDER_PRESSURE),
+            Pressure::Full => capacity.min(self.wire.segment_bytes()),
+        }
     }
 
     /// From now on the peer has something to acknowledge.
