@@ -1,13 +1,12 @@
 //! Many connections over bad links, one seed after the other.
 //!
 //! A seed draws what each direction of the link between two hosts is like, what buffers they have,
-//! and a few connections in both directions with one congestion control or another. Whatever the link does to packets, every stream must arrive as it
-//! was sent, every connection be accepted once, and both stacks be empty when all is done:
-//! `netstack::sim` checks their tables, buffers and timers.
+//! and a few connections in both directions with one congestion control or another. Whatever the link
+//! does to packets, every stream must arrive as it was sent, every connection be accepted once, and
+//! both stacks be empty when all is done: `netstack::sim` checks their tables, buffers and timers.
 //!
-//! Time is virtual and there is plenty of it. smoltcp shortens its retransmission timeout only
-//! after a segment that was sent once has been acknowledged (Karn's algorithm), so where many are
-//! lost it stays at a minute, and a few kilobytes may take hours.
+//! Time is virtual and there is plenty of it: where many packets are lost the retransmission timeout
+//! backs off to a minute, and a few kilobytes may take hours.
 //!
 //! ```sh
 //! NETSTACK_SIM_SEEDS=10000 cargo test --release -p tests --test simulation
@@ -21,6 +20,7 @@ mod connection;
 mod failing;
 mod path;
 mod plan;
+mod tail;
 mod workload;
 
 use netstack::sim;

@@ -5,6 +5,7 @@
 //! A packet crosses the link twice, on its way out of the kernel and back, which is why each
 //! direction has half the delay and about half the loss.
 
+use crate::with_us;
 use crate::{BITS_PER_SECOND, DELAY, LUCK, TIME, megabits_per_second, print_goodputs};
 use bytes::BytesMut;
 use netcore::{Link as _, Offload, Slot as _};
@@ -18,7 +19,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Instant;
 
-/// Set in a process in a namespace of its own, with the congestion control to measure.
+/// Set in a process in a namespace of its own, with what to measure: the ends, and the congestion
+/// control.
 const INSIDE: &str = "NETSTACK_BENCH_INSIDE";
 
 pub(crate) fn is_inside() -> bool {
@@ -28,18 +30,22 @@ pub(crate) fn is_inside() -> bool {
 /// Measures each congestion control in a namespace and prints the results.
 pub(crate) fn print_rows() {
     for control in ["cubic", "bbr"] {
-        let name = format!("Linux, {control}, in real time");
-        match measure(control) {
-            Ok(goodputs) => print_goodputs(&name, &goodputs),
-            Err(error) => println!("{name:<36}not measured: {error}"),
+        for (name, ends) in
+            [("Linux", "linux"), ("Linux to us", "to us"), ("us to Linux", "from us")]
+        {
+            let name = format!("{name}, {control}, in real time");
+            match measure(&format!("{ends}, {control}")) {
+                Ok(goodputs) => print_goodputs(&name, &goodputs),
+                Err(error) => println!("{name:<36}not measured: {error}"),
+            }
         }
     }
 }
 
-fn measure(control: &str) -> Result<Vec<f64>, Box<dyn Error>> {
+fn measure(what: &str) -> Result<Vec<f64>, Box<dyn Error>> {
     let mut unshare = Command::new("unshare");
     unshare.args(["--user", "--map-root-user", "--net"]).arg(std::env::current_exe()?);
-    let output = unshare.env(INSIDE, control).output()?;
+    let output = unshare.env(INSIDE, what).output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().into());
     }
@@ -48,12 +54,18 @@ fn measure(control: &str) -> Result<Vec<f64>, Box<dyn Error>> {
 
 /// Measures each case, inside.
 pub(crate) fn run() {
-    let control = std::env::var(INSIDE).unwrap_or_default();
+    let what = std::env::var(INSIDE).unwrap_or_default();
+    let (ends, control) = what.split_once(", ").expect("set by this program");
     for (name, loss, reorder) in LUCK {
         let each = |probability: f64| 1.0 - (1.0 - probability).sqrt();
-        let link = LinkConfig::new().delay(DELAY / 2).bandwidth(BITS_PER_SECOND);
-        let link = link.loss(each(loss)).reorder(each(reorder));
-        match stream(link, &control) {
+        let half = LinkConfig::new().delay(DELAY / 2).bandwidth(BITS_PER_SECOND);
+        let half = half.loss(each(loss)).reorder(each(reorder));
+        let goodput = match ends {
+            "to us" => with_us::from_linux(with_us::link(loss, reorder), control),
+            "from us" => with_us::to_linux(with_us::link(loss, reorder), control),
+            _ => stream(half, control),
+        };
+        match goodput {
             Ok(goodput) => println!("{goodput}"),
             Err(error) => panic!("{name}: {error}"),
         }

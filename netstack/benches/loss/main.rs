@@ -1,5 +1,5 @@
 //! Goodput of one stream over a link that loses or reorders packets: this stack beside bare
-//! smoltcp, in virtual time, and Linux, in real time.
+//! smoltcp, in virtual time, and Linux with itself and with this stack, in real time.
 //!
 //! ```sh
 //! cargo bench -p netstack --features sim --bench loss
@@ -13,6 +13,8 @@
 mod linux;
 mod ours;
 mod smoltcp;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod with_us;
 
 use netstack::CongestionControl;
 use netstack::sim::LinkConfig;
