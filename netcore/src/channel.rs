@@ -64,7 +64,7 @@ pub struct Channel {
 pub struct BufferBytes {
     /// The receive buffer.
     pub recv: usize,
-    /// The send buffer, the most that is in flight.
+    /// The send buffer, the most that is unacknowledged.
     pub send: usize,
 }
 

@@ -188,7 +188,8 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// The most that may be in flight, in bytes.
+    /// The size of the send buffer that a connection begins with, in bytes: the most that may be
+    /// unacknowledged.
     ///
     /// # Errors
     ///
@@ -197,7 +198,7 @@ impl TcpSocket {
         Ok(saturated(self.buffers().send))
     }
 
-    /// Sets the most that may be in flight, in bytes; rounded up to whole pages.
+    /// Sets the size of the send buffer, in bytes. One that is set does not grow by itself.
     ///
     /// # Errors
     ///
@@ -207,7 +208,8 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// The most that the peer may send ahead of the reader, in bytes.
+    /// The size of the receive buffer that a connection begins with, in bytes: the most that the peer
+    /// may send ahead of the reader.
     ///
     /// # Errors
     ///
@@ -216,8 +218,8 @@ impl TcpSocket {
         Ok(saturated(self.buffers().recv))
     }
 
-    /// Sets the most that the peer may send ahead of the reader, in bytes; rounded up to whole
-    /// pages. It is the largest window that the connection offers.
+    /// Sets the size of the receive buffer, in bytes: the largest window that the connection offers.
+    /// One that is set does not grow by itself.
     ///
     /// # Errors
     ///

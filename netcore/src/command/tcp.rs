@@ -181,12 +181,12 @@ pub struct Options {
     /// The differentiated services field (RFC 2474); its two lowest bits are ignored.
     pub traffic_class: u8,
     /// Bytes of the receive buffer; `None` is
-    /// [`TcpConfig::recv_buffer_bytes`](crate::TcpConfig::recv_buffer_bytes). Fixed once the
-    /// connection is made.
+    /// [`TcpConfig::recv_buffer_bytes`](crate::TcpConfig::recv_buffer_bytes) at first, which then
+    /// grows. Fixed once the connection is made.
     pub recv_buffer_bytes: Option<usize>,
-    /// Bytes of the send buffer, the most that is in flight; `None` is
-    /// [`TcpConfig::send_buffer_bytes`](crate::TcpConfig::send_buffer_bytes). Fixed once the
-    /// connection is made.
+    /// Bytes of the send buffer, the most that is unacknowledged; `None` is
+    /// [`TcpConfig::send_buffer_bytes`](crate::TcpConfig::send_buffer_bytes) at first, which then
+    /// grows. Fixed once the connection is made.
     pub send_buffer_bytes: Option<usize>,
     /// Linger on close (`SO_LINGER`): `None` sends queued bytes in the background, zero resets at
     /// once.

@@ -1,11 +1,9 @@
-//! Acceptance of segments, decided before smoltcp sees them.
+//! Acceptance of segments, decided before anything else is done with them.
 //!
-//! smoltcp is lenient where an attacker profits and strict where a peer suffers: it takes any reset
-//! in the window and acknowledgements of bytes that never left, and drops data whose
-//! acknowledgement is a little old. Some segments outside the window that was announced make it
-//! panic. So this end checks each segment against what has been on the wire, as RFC 9293 section
-//! 3.10.7 and RFC 5961 ask for, and shows smoltcp only what is beyond doubt: the part of a segment
-//! that fits into the announced window, with an acknowledgement of what was sent.
+//! Each segment is checked against what has been on the wire, as RFC 9293 section 3.10.7 and RFC 5961
+//! ask for, and what is beyond doubt is taken: the part of a segment that fits into the announced
+//! window, with an acknowledgement of what was sent. smoltcp would take any reset in the window,
+//! acknowledgements of bytes that never left, and panic at some segments outside the window.
 
 use crate::counters::DropReason;
 use crate::tcp::engine::State;
