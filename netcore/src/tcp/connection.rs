@@ -59,6 +59,8 @@ pub(crate) struct Connection {
     /// When smoltcp has something to send, or a timer of its own.
     engine_due: Option<Instant>,
     receiver: Receiver,
+    /// Something has arrived, or was read, since the window was last looked at.
+    has_received: bool,
     /// What is sent, from the first byte on.
     sender: Option<Box<Sender>>,
     /// What the receiver and the sender hold.
@@ -176,6 +178,7 @@ impl Connection {
             is_to_panic: false,
             engine_due: Some(now),
             receiver: Receiver::new(recv_buffer),
+            has_received: true,
             sender: None,
             charge,
             unread: 0,

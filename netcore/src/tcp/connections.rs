@@ -37,6 +37,9 @@ impl TcpLayer {
                 if events.contains(Events::OPTIONS) {
                     connection.apply_options();
                 }
+                if events.contains(Events::RECV_ROOM) {
+                    connection.on_read();
+                }
                 if events.contains(Events::ABORT) {
                     connection.abort(Error::Aborted);
                 }

@@ -64,6 +64,7 @@ impl Connection {
             self.show(Shown::Ack, engine, now, output);
         }
         if !part.payload.is_empty() || part.fin {
+            self.has_received = true;
             let payload_start = tcp_start + usize::from(header.header_len());
             self.take_data(packet, payload_start, part, now, wakes);
             if self.receiver.is_at_fin() && !is_past_fin(self.state()) {
@@ -210,10 +211,14 @@ impl Connection {
     }
 
     /// Moves bytes that have arrived before there was a queue, and opens the window as far as the
-    /// application has read.
+    /// application has read, if there can be anything to do.
     pub(crate) fn pump_received(&mut self, now: Instant, wakes: &mut Vec<Waker>) {
+        if !std::mem::take(&mut self.has_received) {
+            return;
+        }
         let limit = self.receiver.buffer.limit();
         let Stage::Open(queue) = &self.stage else {
+            self.has_received = true;
             self.wire.set_room(limit as u32, 1);
             return;
         };
@@ -225,24 +230,22 @@ impl Connection {
             queue.push_received(Received::Kept(bytes, held), wakes);
         }
         let (mss, left) = (self.wire.local_mss(), self.wire.window_left() as usize);
-        let step = |limit: usize| mss.min(limit / 2).max(1);
-        let unread = queue.recv_unread(limit, left, step(limit));
-        let read = self.receiver.received().saturating_sub(unread.len as u64);
-        self.unread = unread.held;
         let pressure = self.charge.pressure();
-        if pressure == Pressure::None {
-            self.receiver.buffer.on_read(read, self.round_trip(), mss, now);
-        }
-        let limit = self.receiver.buffer.limit();
-        let step = step(limit);
-        let room = match pressure {
+        // With all memory in use a reader that has read all still gets a little, so that all go on.
+        let window = match pressure {
             Pressure::None => limit,
             Pressure::High => limit.min(WINDOW_UNDER_PRESSURE),
-            // A reader that has read all gets a little, so that all go on.
-            Pressure::Full if unread.held == 0 => limit.min(2 * mss),
-            Pressure::Full => 0,
+            Pressure::Full => limit.min(2 * mss),
         };
-        let room = room.saturating_sub(unread.held);
+        let step = mss.min(window / 2).max(1);
+        let unread = queue.recv_unread(window, left, step);
+        self.unread = unread.held;
+        let mut room = window.saturating_sub(unread.held);
+        if pressure == Pressure::None {
+            let read = self.receiver.received().saturating_sub(unread.len as u64);
+            self.receiver.buffer.on_read(read, self.round_trip(), mss, now);
+            room = self.receiver.buffer.limit().saturating_sub(unread.held);
+        }
         self.wire.set_room(room as u32, step as u32);
         // A window that has opened is announced when it is worth it (as Linux's
         // `tcp_cleanup_rbuf`), and at once if it was closed.
@@ -256,6 +259,11 @@ impl Connection {
     fn round_trip(&self) -> Option<u64> {
         let smoothed = self.sender.as_ref().and_then(|sender| sender.round_trip());
         smoothed.into_iter().chain(self.handshake_rtt).min()
+    }
+
+    /// The application has made room.
+    pub(crate) fn on_read(&mut self) {
+        self.has_received = true;
     }
 
     /// Bytes that may be unread.
