@@ -80,8 +80,10 @@ fn the_loss_of_the_last_segment_costs_four_round_trips() {
             let [time, _] = transfer(Lost::Segment(number), control);
             let extra = time - usual;
             println!("{control}: segment {number} lost: {extra:?} more than {usual:?}");
+            // Pacing spreads the segments, so that the repair may overtake the last of them; but no
+            // repair is there before the loss can be known.
             assert!(
-                extra >= ROUND_TRIP && extra <= ROUND_TRIP * 4,
+                time >= ROUND_TRIP * 3 / 2 && extra <= ROUND_TRIP * 4,
                 "{control}, {number}: {extra:?}"
             );
         }
