@@ -7,11 +7,13 @@
 //! | `R` | echoes |
 //! | `X` | shuts its side down at once |
 //! | `I` | reads and waits |
+//!
+//! Datagrams to the same port are echoed.
 
 use anyhow::Result;
 use bytes::Bytes;
 use examples::{Network, flags, println};
-use netstack::netsocket::TcpStream;
+use netstack::netsocket::{TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,6 +60,8 @@ fn main() -> ExitCode {
             false => interface.spawn(builder)?,
         };
         let listener = stack.net().tcp_listen(("::", args.port)).await?;
+        let datagrams = stack.net().udp_bind(("::", args.port)).await?;
+        tokio::spawn(async move { echo(&datagrams).await.ok() });
         println!("serving on port {}", args.port);
         let serving = async {
             loop {
@@ -71,6 +75,14 @@ fn main() -> ExitCode {
 }
 
 const BLOCK: usize = 64 * 1024;
+
+async fn echo(socket: &UdpSocket) -> std::io::Result<()> {
+    loop {
+        let (datagram, client) = socket.recv_bytes_from().await?;
+        // One that finds no room is lost, as on any link.
+        let _ = socket.try_send_to(&datagram, client);
+    }
+}
 
 async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     match stream.read_u8().await? {

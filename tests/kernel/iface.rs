@@ -1,9 +1,9 @@
-//! Interfaces that the `tun-tap` crate has opened.
+//! Interfaces as they are opened, by `Tun::open` and by the `tun-tap` crate.
 
 use crate::namespace::{Outcome, program};
 use crate::programs::output;
 use crate::wire::KERNEL_NETS;
-use netstack::device::{Tap, Tun};
+use netstack::device::{InterfaceConfig, Tap, Tun};
 use std::io::{Error, ErrorKind, Result};
 use tun_tap::{Iface, Mode};
 
@@ -27,6 +27,21 @@ pub(crate) fn refusals() -> Outcome {
     ] {
         let error = refused.err().ok_or(expected)?;
         assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::InvalidInput, expected));
+    }
+    Ok(())
+}
+
+/// The queue in front of a TUN is that of an Ethernet device, if nobody has chosen another.
+pub(crate) fn queue() -> Outcome {
+    let tun = |name: &str| InterfaceConfig { name: name.to_owned(), ..InterfaceConfig::default() };
+    let _default = Tun::open(&tun("tun0"))?;
+    ip(&["tuntap", "add", "tun1", "mode", "tun"])?;
+    ip(&["link", "set", "tun1", "txqueuelen", "123"])?;
+    let _chosen = Tun::open(&tun("tun1"))?;
+
+    for (name, expected) in [("tun0", "qlen 1000"), ("tun1", "qlen 123")] {
+        let text = output(program("ip")?.args(["link", "show", name]))?;
+        assert!(text.contains(expected), "{text}");
     }
     Ok(())
 }

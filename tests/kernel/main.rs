@@ -72,6 +72,7 @@ const TESTS: &[Test] = &[
     Test::new("a_tap_opened_by_the_tun_tap_crate_carries_data", || {
         sockets::clients(Wire::TapIface)
     }),
+    Test::new("the_queue_of_a_tun_is_that_of_ethernet", iface::queue),
     Test::new("an_iface_of_another_framing_is_refused", iface::refusals),
     Test::new("kernel_clients_reach_the_stack_over_a_tap", || sockets::clients(Tap)),
     Test::new("kernel_clients_reach_the_stack_over_a_tap_without_offload", || {

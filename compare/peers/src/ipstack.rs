@@ -5,7 +5,7 @@ use anyhow::{Result, anyhow};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 pub(crate) async fn run(tun: &OnTun) -> Result<()> {
     let mut config = ipstack::IpStackConfig::default();
@@ -16,8 +16,20 @@ pub(crate) async fn run(tun: &OnTun) -> Result<()> {
     let mut stack = ipstack::IpStack::new(config, TunIo(tun.open()?));
     loop {
         let accepted = stack.accept().await.map_err(|error| anyhow!("{error}"))?;
-        if let ipstack::IpStackStream::Tcp(stream) = accepted {
-            tokio::spawn(protocol::serve(stream));
+        match accepted {
+            ipstack::IpStackStream::Tcp(stream) => drop(tokio::spawn(protocol::serve(stream))),
+            ipstack::IpStackStream::Udp(flow) => drop(tokio::spawn(echo(flow))),
+            _ => {}
+        }
+    }
+}
+
+/// Echoes the datagrams of a flow; each read and each write is one.
+async fn echo(mut flow: ipstack::IpStackUdpStream) {
+    let mut datagram = [0; 2048];
+    while let Ok(n @ 1..) = flow.read(&mut datagram).await {
+        if flow.write_all(&datagram[..n]).await.is_err() {
+            break;
         }
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 pub(crate) async fn run(tun: &OnTun) -> Result<()> {
     let device = Arc::new(tun.open()?);
-    let (stack, runner, _udp, listener) = netstack_smoltcp::StackBuilder::default()
+    let (stack, runner, datagrams, listener) = netstack_smoltcp::StackBuilder::default()
         .enable_tcp(true)
+        .enable_udp(true)
         .mtu(usize::from(tun.mtu))
         .stack_buffer_size(1024)
         .tcp_buffer_size(1024)
@@ -26,6 +27,12 @@ pub(crate) async fn run(tun: &OnTun) -> Result<()> {
         let mut buffer = vec![0; 65_536];
         while let Ok(n) = device.recv(&mut buffer).await {
             let _ = sink.send(buffer[..n].to_vec()).await;
+        }
+    });
+    let (mut received, mut to_send) = datagrams.context("a socket comes with UDP")?.split();
+    tokio::spawn(async move {
+        while let Some((payload, from, to)) = received.next().await {
+            let _ = to_send.send((payload, to, from)).await;
         }
     });
     let mut listener = listener.context("a listener comes with TCP")?;

@@ -23,6 +23,12 @@ pub(crate) async fn run(tun: &OnTun) -> Result<()> {
     stack.spawn_threaded(Duration::from_micros(50));
     channel.set_ips([protocol::STACK.into()]).await?;
     let listener = channel.tcp_listen((protocol::STACK, protocol::PORT).into()).await?;
+    let datagrams = channel.udp_bind((protocol::STACK, protocol::PORT).into()).await?;
+    tokio::spawn(async move {
+        while let Ok((client, datagram)) = datagrams.recv_from_bytes().await {
+            let _ = datagrams.send_to(client, &datagram).await;
+        }
+    });
     loop {
         tokio::spawn(protocol::serve(listener.accept().await?));
     }

@@ -7,6 +7,8 @@
 //! | `R` | echoes |
 //! | `X` | shuts its side down at once |
 //! | `I` | reads and waits |
+//!
+//! Datagrams to the same port are echoed.
 
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -21,6 +23,15 @@ pub const PORT: u16 = 80;
 pub const TUN: &str = "tun0";
 
 const BLOCK: usize = 64 * 1024;
+
+/// Echoes datagrams, until there is an error.
+pub async fn echo_datagrams(socket: tokio::net::UdpSocket) {
+    let mut datagram = [0; 2048];
+    while let Ok((n, client)) = socket.recv_from(&mut datagram).await {
+        // One that finds no room is lost, as on any link.
+        let _ = socket.send_to(&datagram[..n], client).await;
+    }
+}
 
 /// Serves one connection, as its first byte selects.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {

@@ -1,6 +1,7 @@
 //! The stacks that are compared.
 
 use crate::figures::Figures;
+use crate::namespace::Load;
 
 /// A stack that is measured, and its figures.
 pub(crate) struct Candidate {
@@ -16,17 +17,19 @@ pub(crate) struct Candidate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Group {
     OnTun,
+    /// On a TUN too.
+    Small,
     InMemory,
 }
 
 /// The kind of a candidate.
 pub(crate) enum Place {
     /// The kernel with itself.
-    Kernel { idle: usize },
+    Kernel { load: Load },
     /// `perf_server`.
-    Ours { idle: usize, on_thread: bool, link: Link },
+    Ours { load: Load, on_thread: bool, link: Link },
     /// Another stack, as the peers' program calls it.
-    Peer { name: &'static str },
+    Peer { name: &'static str, load: Load },
     /// Two of our stacks, as our benchmark measures them.
     OurPair { arguments: &'static [&'static str] },
     /// Two of ts_netstack_smoltcp's.
@@ -51,27 +54,34 @@ pub(crate) fn candidates(idle: usize) -> Vec<Candidate> {
     let candidate = |name: String, place: Place| {
         let group = match place {
             Place::OurPair { .. } | Place::TsPair => Group::InMemory,
+            Place::Kernel { load: Load::Small }
+            | Place::Ours { load: Load::Small, .. }
+            | Place::Peer { load: Load::Small, .. } => Group::Small,
             _ => Group::OnTun,
         };
         Candidate { name, group, place, runs: Vec::new(), failure: None }
     };
-    let ours = |idle, on_thread| Place::Ours { idle, on_thread, link: Link::Tun };
-    let on_tap = |idle| Place::Ours { idle, on_thread: false, link: Link::Tap };
-    let mut all = vec![
-        candidate(KERNEL.to_owned(), Place::Kernel { idle: 0 }),
-        candidate(format!("{OURS} as a task"), ours(0, false)),
-        candidate("netstack-smoltcp 0.2.4".to_owned(), Place::Peer { name: "netstack-smoltcp" }),
-        candidate(format!("{OURS} as a task on a TAP"), on_tap(0)),
-        candidate(format!("{OURS} on a thread"), ours(0, true)),
-        candidate("ipstack 1.0.1".to_owned(), Place::Peer { name: "ipstack" }),
-        candidate("ts_netstack_smoltcp 0.6.1".to_owned(), Place::Peer { name: "ts-tun" }),
-    ];
+    let ours = |load, on_thread| Place::Ours { load, on_thread, link: Link::Tun };
+    let on_tap = |load| Place::Ours { load, on_thread: false, link: Link::Tap };
+    let mut all = Vec::new();
+    for (load, what) in [(Load::Streams { idle: 0 }, ""), (Load::Small, ", small packets")] {
+        let peer = |name| Place::Peer { name, load };
+        all.extend([
+            candidate(format!("{KERNEL}{what}"), Place::Kernel { load }),
+            candidate(format!("{OURS} as a task{what}"), ours(load, false)),
+            candidate(format!("netstack-smoltcp 0.2.4{what}"), peer("netstack-smoltcp")),
+            candidate(format!("{OURS} as a task on a TAP{what}"), on_tap(load)),
+            candidate(format!("{OURS} on a thread{what}"), ours(load, true)),
+            candidate(format!("ipstack 1.0.1{what}"), peer("ipstack")),
+            candidate(format!("ts_netstack_smoltcp 0.6.1{what}"), peer("ts-tun")),
+        ]);
+    }
     if idle > 0 {
-        let beside = format!(" beside {idle} idle");
-        all.push(candidate(format!("{KERNEL}{beside}"), Place::Kernel { idle }));
-        all.push(candidate(format!("{OURS} as a task{beside}"), ours(idle, false)));
-        all.push(candidate(format!("{OURS} as a task on a TAP{beside}"), on_tap(idle)));
-        all.push(candidate(format!("{OURS} on a thread{beside}"), ours(idle, true)));
+        let (load, beside) = (Load::Streams { idle }, format!(" beside {idle} idle"));
+        all.push(candidate(format!("{KERNEL}{beside}"), Place::Kernel { load }));
+        all.push(candidate(format!("{OURS} as a task{beside}"), ours(load, false)));
+        all.push(candidate(format!("{OURS} as a task on a TAP{beside}"), on_tap(load)));
+        all.push(candidate(format!("{OURS} on a thread{beside}"), ours(load, true)));
     }
     let pair = |arguments| Place::OurPair { arguments };
     all.extend([

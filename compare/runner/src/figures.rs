@@ -43,6 +43,14 @@ pub(crate) const ON_TUN: &[Figure] = &[
     Figure::rate("connections_s", "connections/s"),
 ];
 
+/// The figures of small packets on a TUN.
+pub(crate) const SMALL: &[Figure] = &[
+    Figure::rate("alone_gbit_s", "down ×1, Gbit/s"),
+    Figure::rate("beside_gbit_s", "beside 2,000 tricklers, Gbit/s"),
+    Figure::time("beside_p99_ms", "round trip p99 beside them, ms"),
+    Figure::rate("datagrams_s", "datagrams echoed/s"),
+];
+
 /// The figures of two stacks in memory.
 pub(crate) const IN_MEMORY: &[Figure] = &[
     Figure::rate("gbit_s", "stream, Gbit/s"),

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const BLOCK: usize = 64 * 1024;
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// The beginning of a stream is slow start.
 const WARM_UP: Duration = Duration::from_millis(500);
 /// The pause after one test's streams before the next test.
@@ -37,6 +37,8 @@ pub(crate) async fn serve_kernel(congestion_control: &str) -> Result<()> {
     socket.bind(SocketAddr::from(([127, 0, 0, 1], protocol::PORT)))?;
     // As tokio's and std's `TcpListener::bind`; accepted connections inherit the options.
     let listener: TcpListener = socket.listen(1024)?;
+    let datagrams = tokio::net::UdpSocket::bind(listener.local_addr()?).await?;
+    tokio::spawn(protocol::echo_datagrams(datagrams));
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
@@ -76,12 +78,17 @@ pub(crate) async fn measure(server: Target<'_>, idle: usize, seconds: f64) -> Re
 }
 
 /// A connection, and its first byte sent.
-async fn open(server: Target<'_>, mode: u8) -> Result<TcpStream> {
+pub(crate) async fn open(server: Target<'_>, mode: u8) -> Result<TcpStream> {
     let connecting = socket(server.congestion_control)?.connect(server.server);
     let mut stream = tokio::time::timeout(PATIENCE, connecting).await??;
     stream.set_nodelay(true)?;
     stream.write_all(&[mode]).await?;
     Ok(stream)
+}
+
+/// Receives over one connection; returns bit/s.
+pub(crate) async fn download(server: Target<'_>, time: Duration) -> Result<f64> {
+    bulk(server, b'D', 1, time).await
 }
 
 /// Transfers bytes over this many connections; returns bit/s.
@@ -121,7 +128,7 @@ async fn bulk(server: Target<'_>, mode: u8, streams: usize, time: Duration) -> R
 }
 
 /// 64 bytes there and back, again and again; the median and the 99th percentile in µs.
-async fn round_trip(server: Target<'_>, time: Duration) -> Result<(f64, f64)> {
+pub(crate) async fn round_trip(server: Target<'_>, time: Duration) -> Result<(f64, f64)> {
     let mut stream = open(server, b'R').await?;
     let (mut message, mut samples, start) = ([0; 64], Vec::new(), Instant::now());
     while start.elapsed() < time {

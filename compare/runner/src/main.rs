@@ -11,6 +11,7 @@ mod loopback;
 mod measure;
 mod namespace;
 mod report;
+mod small;
 
 use anyhow::{Context, Result};
 use candidate::{Candidate, candidates};

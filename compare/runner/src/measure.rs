@@ -15,28 +15,28 @@ impl Place {
     /// Takes its figures once.
     pub(crate) fn measure(&self, programs: &Programs, args: &Args) -> Result<Figures> {
         let seconds = args.seconds;
-        let on_interface = |server: &[String], idle, is_loopback| {
-            namespace::measure(server, (idle, seconds), &args.congestion_control, is_loopback)
+        let on_interface = |server: &[String], load, is_loopback| {
+            namespace::measure(server, (load, seconds), &args.congestion_control, is_loopback)
         };
         match *self {
-            Self::Kernel { idle } => {
+            Self::Kernel { load } => {
                 let flag = ["kernel", "--congestion-control", &args.congestion_control];
                 let mut server = vec![text(&std::env::current_exe()?)?];
                 server.extend(flag.map(str::to_owned));
-                on_interface(&server, idle, true)
+                on_interface(&server, load, true)
             }
-            Self::Ours { idle, on_thread, link } => {
+            Self::Ours { load, on_thread, link } => {
                 let mut server = vec![path(&programs.perf_server)?];
                 server.extend(["--mtu", MTU].map(str::to_owned));
                 if link == Link::Tap {
                     server.extend(["--tap", "tap0"].map(str::to_owned));
                 }
                 server.extend(on_thread.then(|| "--thread".to_owned()));
-                on_interface(&server, idle, false)
+                on_interface(&server, load, false)
             }
-            Self::Peer { name } => {
+            Self::Peer { name, load } => {
                 let server = [&path(&programs.peers)?, name, "--mtu", MTU].map(str::to_owned);
-                on_interface(&server, 0, false)
+                on_interface(&server, load, false)
             }
             Self::OurPair { arguments } => {
                 let seconds = seconds.to_string();

@@ -1,7 +1,7 @@
 //! A server and the load on it, in a namespace of their own.
 
 use crate::figures::Figures;
-use crate::{load, loopback};
+use crate::{load, loopback, small};
 use anyhow::{Context, Result, anyhow, bail};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -14,6 +14,9 @@ pub(crate) struct Inside {
     idle: usize,
     #[arg(long)]
     seconds: f64,
+    /// Small packets instead of streams
+    #[arg(long)]
+    small: bool,
     #[arg(long)]
     congestion_control: String,
     /// The server is on the kernel's loopback
@@ -24,13 +27,22 @@ pub(crate) struct Inside {
     server: Vec<String>,
 }
 
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// Streams, round trips and connections, beside idle connections.
+    Streams { idle: usize },
+    /// Single bytes and datagrams.
+    Small,
+}
+
 /// How long a server may take until it listens.
 const STARTING: Duration = Duration::from_secs(10);
 
 /// Runs a server under the load in a new namespace, and returns its figures.
 pub(crate) fn measure(
     server: &[String],
-    (idle, seconds): (usize, f64),
+    (load, seconds): (Load, f64),
     congestion_control: &str,
     is_loopback: bool,
 ) -> Result<Figures> {
@@ -38,7 +50,11 @@ pub(crate) fn measure(
     // However this process ends, nothing stays behind.
     command.args(["--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child"]);
     command.arg(std::env::current_exe()?).arg("inside");
-    command.args(["--idle", &idle.to_string(), "--seconds", &seconds.to_string()]);
+    command.args(["--seconds", &seconds.to_string()]);
+    match load {
+        Load::Streams { idle } => command.args(["--idle", &idle.to_string()]),
+        Load::Small => command.args(["--idle", "0", "--small"]),
+    };
     command.args(["--congestion-control", congestion_control]);
     if is_loopback {
         command.arg("--loopback");
@@ -66,7 +82,11 @@ pub(crate) async fn run(inside: &Inside) -> Result<()> {
     let mut server = Server::start(&inside.server)?;
     server.wait_for(address).await?;
     let target = load::Target { server: address, congestion_control: &inside.congestion_control };
-    match load::measure(target, inside.idle, inside.seconds).await {
+    let measured = match inside.small {
+        false => load::measure(target, inside.idle, inside.seconds).await,
+        true => small::measure(target, inside.seconds).await,
+    };
+    match measured {
         Ok(mut figures) => {
             if let Some(bytes) = server.resident_bytes() {
                 figures.0.insert("resident_mib".to_owned(), bytes as f64 / f64::from(1 << 20));

@@ -2,7 +2,8 @@
 
 use crate::Args;
 use crate::candidate::{Candidate, Group, KERNEL, OURS, Place};
-use crate::figures::{Figure, Figures, IN_MEMORY, ON_TUN, median};
+use crate::figures::{Figure, Figures, IN_MEMORY, ON_TUN, SMALL, median};
+use crate::namespace::Load;
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, TableStyle, presets};
 
@@ -73,6 +74,8 @@ impl<'a> Report<'a> {
             self.medians("On a TUN", Group::OnTun, ON_TUN),
             self.ratios(Group::OnTun, ON_TUN),
             self.idle(),
+            self.medians("Small packets on a TUN", Group::Small, SMALL),
+            self.ratios(Group::Small, SMALL),
             self.medians("Two stacks in memory", Group::InMemory, IN_MEMORY),
             self.ratios(Group::InMemory, IN_MEMORY),
         ];
@@ -88,7 +91,7 @@ impl<'a> Report<'a> {
         let mut columns: Vec<_> = figures.iter().map(|figure| figure.name).collect();
         let resident = Figure { key: "resident_mib", name: "resident, MiB", is_time: true };
         let mut shown = figures.to_vec();
-        if group == Group::OnTun {
+        if group != Group::InMemory {
             columns.push(resident.name);
             shown.push(resident);
         }
@@ -101,10 +104,11 @@ impl<'a> Report<'a> {
     /// Ours without idle connections against the kernel, and against the best of the others.
     fn ratios(&self, group: Group, figures: &[Figure]) -> Grid {
         let is_peer = |one: &&Candidate| matches!(one.place, Place::Peer { .. } | Place::TsPair);
+        let is_kernel = |one: &&Candidate| one.name.starts_with(KERNEL) && !is_beside(one);
         let peers: Vec<&[Figures]> =
             self.of(group).filter(is_peer).map(|one| &one.runs[..]).collect();
         let kernel: Vec<&[Figures]> =
-            self.of(group).filter(|one| one.name == KERNEL).map(|one| &one.runs[..]).collect();
+            self.of(group).filter(is_kernel).map(|one| &one.runs[..]).collect();
         let mut rows = Vec::new();
         for one in self.of(group).filter(|one| one.name.starts_with(OURS) && !is_beside(one)) {
             for (others, whom) in
@@ -154,7 +158,11 @@ impl<'a> Report<'a> {
 }
 
 fn is_beside(one: &Candidate) -> bool {
-    matches!(one.place, Place::Kernel { idle: 1.. } | Place::Ours { idle: 1.., .. })
+    matches!(
+        one.place,
+        Place::Kernel { load: Load::Streams { idle: 1.. } }
+            | Place::Ours { load: Load::Streams { idle: 1.. }, .. }
+    )
 }
 
 fn processors() -> usize {

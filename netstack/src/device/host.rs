@@ -18,6 +18,11 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The length of the queue, in packets, that the kernel's driver gives a TUN.
+const TUN_QUEUE_LEN: u32 = 500;
+/// The same for Ethernet devices, a TAP among them.
+const ETHERNET_QUEUE_LEN: u32 = 1_000;
+
 /// Sets the MTU of an interface. The MTU that it has needs no privilege: root may have made the
 /// interface for a user.
 ///
@@ -34,6 +39,27 @@ pub(super) fn set_mtu(name: &str, mtu: u32) -> io::Result<()> {
     link.attributes.push(LinkAttribute::Mtu(mtu));
     let done = request(RouteNetlinkMessage::SetLink(link), 0);
     done.map(drop).map_err(|error| refusal::of_mtu(&error, name, mtu))
+}
+
+/// Makes the kernel's queue in front of a TUN as long as that of a TAP or an Ethernet device: with
+/// the driver's length it loses the packets of more than 500 connections that send at once. A length
+/// that somebody has set stays. Without the privilege the queue stays as it is.
+///
+/// # Errors
+///
+/// The kernel's.
+pub(super) fn lengthen_queue(name: &str) -> io::Result<()> {
+    let now = link(name)?;
+    if !now.attributes.contains(&LinkAttribute::TxQueueLen(TUN_QUEUE_LEN)) {
+        return Ok(());
+    }
+    let mut link = LinkMessage::default();
+    link.header.index = now.header.index;
+    link.attributes.push(LinkAttribute::TxQueueLen(ETHERNET_QUEUE_LEN));
+    match request(RouteNetlinkMessage::SetLink(link), 0) {
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Adds addresses to an interface, brings it up and waits until it takes packets.

@@ -81,6 +81,7 @@ impl KernelDevice {
         let name = interface.name();
         let configure = || {
             host::set_mtu(name, u32::from(mtu))?;
+            host::lengthen_queue(name)?;
             if !config.host_addresses.is_empty() {
                 host::bring_up(name, &config.host_addresses)?;
             }
