@@ -1,12 +1,3 @@
-//! The common part of the examples: their flags, their output, and how they end.
+//! The common part of the examples is that of all command-line programs here.
 
-pub mod flags;
-mod log;
-mod network;
-pub mod output;
-mod program;
-mod stop;
-
-pub use network::{Interface, Network, addressed, log_dhcp, recorder};
-pub use program::{failed, program, run, run_on};
-pub use stop::{Stop, finish, serve, stopped, until_stopped};
+pub use cli::*;

@@ -1,4 +1,4 @@
-//! Early ends of an example: by a signal, or when its output cannot be written.
+//! Early ends of a program: by a signal, or when its output cannot be written.
 
 use anyhow::{Context, Result, anyhow};
 use futures::future::{join_all, select_all};
@@ -10,7 +10,7 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::SetOnce;
 
-/// Why an example is to end.
+/// Why a program is to end.
 #[derive(Debug)]
 pub enum Stop {
     /// SIGINT or SIGTERM.
@@ -29,7 +29,7 @@ pub(crate) fn stop(why: Stop) {
     let _ = STOP.set(why);
 }
 
-/// Waits until the example is to end.
+/// Waits until the program is to end.
 pub async fn stopped() -> &'static Stop {
     STOP.wait().await
 }
@@ -38,7 +38,7 @@ pub(crate) fn has_stopped() -> Option<&'static Stop> {
     STOP.get()
 }
 
-/// Runs the work until it is done, or the example is stopped: then the error is a `&'static` [`Stop`].
+/// Runs the work until it is done, or the program is stopped: then the error is a `&'static` [`Stop`].
 pub async fn until_stopped<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
         // If both fail, the error of the work is reported.
@@ -48,7 +48,7 @@ pub async fn until_stopped<T>(work: impl Future<Output = Result<T>>) -> Result<T
     }
 }
 
-/// Runs the work until it is done, the example is stopped, or a stack ends; then shuts the stacks
+/// Runs the work until it is done, the program is stopped, or a stack ends; then shuts the stacks
 /// down.
 pub async fn finish<T, const N: usize>(
     stacks: [Stack; N],
@@ -78,7 +78,7 @@ pub async fn serve<const N: usize>(
     }
 }
 
-/// The first signal stops the example, and a second one ends it at once.
+/// The first signal stops the program, and a second one ends it at once.
 pub(crate) fn watch_signals() -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut interrupts, mut terminations) = {

@@ -1,4 +1,4 @@
-//! The start and end of an example.
+//! The start and end of a program.
 
 use crate::stop::{self, Stop};
 use crate::{eprintln, log};
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{ExitCode, Termination};
 use tokio::runtime::Runtime;
 
-/// Parses the flags and runs the example. Wrong usage is reported by clap, with exit status 2; a
+/// Parses the flags and runs the program. Wrong usage is reported by clap, with exit status 2; a
 /// failure after that is reported in one line, with exit status 1.
 pub fn run<A: Parser, T: Termination>(example: impl AsyncFnOnce(A) -> Result<T>) -> ExitCode {
     run_on(|_| Runtime::new(), example)
@@ -20,11 +20,10 @@ pub fn run_on<A: Parser, T: Termination>(
     runtime: impl FnOnce(&A) -> io::Result<Runtime>,
     example: impl AsyncFnOnce(A) -> Result<T>,
 ) -> ExitCode {
-    let (args, verbosity) = match flags::<A>() {
-        Ok(flags) => flags,
-        Err(error) => return print_usage(&error),
+    let args = match start::<A>() {
+        Ok(args) => args,
+        Err(status) => return status,
     };
-    log::show(verbosity);
     let ended = stop::watch_signals().and_then(|()| runtime(&args)).context("starting tokio");
     let ended = ended.and_then(|runtime| {
         let ended = runtime.block_on(example(args));
@@ -40,7 +39,18 @@ pub fn run_on<A: Parser, T: Termination>(
     }
 }
 
-/// The flags of the example, and how much it is to log.
+/// Parses the flags, and shows the log.
+///
+/// # Errors
+///
+/// The exit status, if the usage is wrong or help was asked for: that is printed already.
+pub fn start<A: Parser>() -> Result<A, ExitCode> {
+    let (args, verbosity) = flags::<A>().map_err(|error| print_usage(&error))?;
+    log::show(verbosity);
+    Ok(args)
+}
+
+/// The flags of the program, and how much it is to log.
 fn flags<A: Parser>() -> Result<(A, u8), clap::Error> {
     let mut command = with_own_flags(A::command());
     let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
@@ -51,13 +61,13 @@ fn flags<A: Parser>() -> Result<(A, u8), clap::Error> {
 
 fn with_own_flags(command: Command) -> Command {
     let command = command.name(program()).version(env!("CARGO_PKG_VERSION"));
-    // An example may have another description for it.
+    // A program may have another description for it.
     if command.get_arguments().any(|flag| flag.get_id() == "verbose") {
         return command;
     }
     let help = "Log connections to standard error; twice: packets, too. RUST_LOG sets a filter";
     let verbose = Arg::new("verbose").short('v').long("verbose").help(help);
-    command.arg(verbose.action(ArgAction::Count))
+    command.arg(verbose.action(ArgAction::Count).global(true))
 }
 
 /// Prints clap's message: help to standard output, errors to standard error.

@@ -5,13 +5,13 @@ use std::fmt::Arguments;
 use std::io::{self, Write};
 use tokio::io::AsyncWriteExt;
 
-/// As that of the standard library; a failure to write [stops](crate::stopped) the example.
+/// As that of the standard library; a failure to write [stops](crate::stopped) the program.
 #[macro_export]
 macro_rules! println {
     ($($text:tt)*) => { $crate::output::print(format_args!($($text)*), "\n") };
 }
 
-/// As that of the standard library; a failure to write [stops](crate::stopped) the example.
+/// As that of the standard library; a failure to write [stops](crate::stopped) the program.
 #[macro_export]
 macro_rules! print {
     ($($text:tt)*) => { $crate::output::print(format_args!($($text)*), "") };
