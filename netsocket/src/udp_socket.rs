@@ -85,6 +85,22 @@ impl UdpSocket {
         Ok(())
     }
 
+    /// Undoes [`connect`](Self::connect): datagrams of all peers are received again (on Linux a
+    /// connect to `AF_UNSPEC`). Without a peer it changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `BrokenPipe` if the stack is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the socket may have a peer or none.
+    pub async fn disconnect(&self) -> io::Result<()> {
+        let disconnect = udp::Command::Connect { peer: None };
+        self.names.channel().request(Some(self.socket.id()), disconnect).await?;
+        Ok(())
+    }
+
     /// Sends a datagram to the peer, once there is room for it.
     ///
     /// # Errors

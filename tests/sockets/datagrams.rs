@@ -37,6 +37,22 @@ async fn sending_without_a_peer_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disconnected_socket_hears_all_peers_again() {
+    let (near, far) = pair();
+    let socket = near.net().udp_bind("10.0.0.1:9").await.expect("free");
+    let other = far.net().udp_bind("10.0.0.2:0").await.expect("free");
+    socket.connect("10.0.0.2:1").await.expect("a route");
+
+    socket.disconnect().await.expect("running");
+
+    assert_eq!(socket.peer_addr().map_err(|e| e.kind()).err(), Some(ErrorKind::NotConnected));
+    other.send_to(b"x", "10.0.0.1:9").await.expect("room");
+    let mut buffer = [0; 6];
+    assert_eq!(socket.recv(&mut buffer).await.expect("a datagram"), 1);
+    socket.disconnect().await.expect("as before");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fast_sender_waits_for_room() {
     let (near, far) = pair();
     let sender = near.net().udp_bind("10.0.0.1:0").await.expect("free");
