@@ -1,0 +1,112 @@
+//! `connect`.
+
+use crate::run::address::Given;
+use crate::run::call::Call;
+use crate::run::datagram_socket::DatagramSocket;
+use crate::run::descriptor::{self, Mode};
+use crate::run::stream_socket::{Fills, Phase, StreamSocket};
+use crate::run::supervisor::{Descriptor, Holder, Supervisor, within};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, socket_timeout};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub(super) fn stream(
+    supervisor: &Arc<Supervisor>,
+    call: Call,
+    descriptor: Descriptor,
+    socket: Arc<StreamSocket>,
+) {
+    let remote = match call.address(socket.family(), call.argument(1), call.argument(2)) {
+        Ok(Given::Address(remote)) => here(remote),
+        Ok(Given::None) => return disconnect(call, &socket),
+        Err(errno) => return call.fail(errno),
+    };
+    let mode = descriptor.mode();
+    match socket.phase() {
+        Phase::Idle => {}
+        // Interrupted by a signal and repeated, a blocking one joins its first attempt.
+        Phase::Connecting if mode == Mode::Blocking => {
+            let timeout = socket_timeout(&descriptor.near, Timeout::Send).ok().flatten();
+            return supervisor.park(call.task(), told(call, socket, timeout));
+        }
+        Phase::Connecting => return call.fail(Errno::ALREADY),
+        // The first one after the attempt gets its outcome.
+        Phase::Connected { .. } if socket.tell() => return call.end(Ok(0)),
+        Phase::Connected { .. } | Phase::Listening => return call.fail(Errno::ISCONN),
+        Phase::Failed | Phase::Ended => {
+            return call.fail(socket.take_error().unwrap_or(Errno::CONNABORTED));
+        }
+    }
+    // Not told before, and interrupted: this is the same attempt.
+    if let Some(errno) = socket.take_error() {
+        return call.fail(errno);
+    }
+    let holder = Holder { task: call.task(), number: call.int(0) };
+    supervisor.held(descriptor.identity, holder);
+    match mode {
+        Mode::Blocking => {
+            let timeout = socket_timeout(&descriptor.near, Timeout::Send).ok().flatten();
+            socket.connect(remote, Fills::No);
+            supervisor.park(call.task(), told(call, socket, timeout));
+        }
+        // Not writable until the attempt has ended.
+        Mode::NonBlocking => match descriptor::fill(&descriptor.near) {
+            Ok(()) => {
+                socket.connect(remote, Fills::Yes);
+                call.fail(Errno::INPROGRESS);
+            }
+            Err(errno) => call.fail(errno),
+        },
+    }
+}
+
+/// Answers with the outcome of the attempt.
+async fn told(call: Call, socket: Arc<StreamSocket>, timeout: Option<std::time::Duration>) {
+    let ended = socket.wait_for(|phase| phase != Phase::Connecting);
+    match within(timeout, ended).await {
+        None => call.fail(Errno::INPROGRESS),
+        Some(Phase::Connected { .. }) => {
+            if call.answer(Ok(0)).is_ok() {
+                socket.tell();
+            }
+        }
+        Some(_) => {
+            let errno = socket.take_error().unwrap_or(Errno::CONNABORTED);
+            if call.answer(Err(errno)).is_err() {
+                socket.keep_error(errno);
+            }
+        }
+    }
+}
+
+/// `connect` to `AF_UNSPEC`: nothing to undo before a connection; after it, Linux would reset it.
+fn disconnect(call: Call, socket: &StreamSocket) {
+    match socket.phase() {
+        Phase::Idle => call.end(Ok(0)),
+        _ => call.fail(Errno::OPNOTSUPP),
+    }
+}
+
+pub(super) fn datagrams(supervisor: &Arc<Supervisor>, call: Call, socket: Arc<DatagramSocket>) {
+    match call.address(socket.family, call.argument(1), call.argument(2)) {
+        Ok(Given::Address(peer)) => supervisor.park(call.task(), async move {
+            call.end(socket.connect(here(peer)).await.map(|()| 0));
+        }),
+        Ok(Given::None) => supervisor.park(call.task(), async move {
+            call.end(socket.disconnect().await.map(|()| 0));
+        }),
+        Err(errno) => call.fail(errno),
+    }
+}
+
+/// The unspecified address is this host (RFC 1122 section 3.2.1.3), to Linux its loopback address.
+pub(super) fn here(mut remote: SocketAddr) -> SocketAddr {
+    if remote.ip().is_unspecified() {
+        remote.set_ip(match remote {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    remote
+}

@@ -1,0 +1,114 @@
+//! `getsockopt` and `setsockopt`.
+
+use crate::run::address::Family;
+use crate::run::call::Call;
+use crate::run::settings::{Done, Settings, Value};
+use crate::run::stream_socket::Phase;
+use crate::run::supervisor::{Socket, Supervisor};
+use crate::run::tcp_info;
+use rustix::io::Errno;
+
+/// The longest value that is looked at, in bytes.
+const LEN_MAX: usize = 256;
+
+pub(super) fn get(supervisor: &Supervisor, call: Call, socket: &Socket) {
+    let (level, name) = (call.int(1), call.int(2));
+    match value(socket, level, name) {
+        Ok(Value::Bytes(bytes)) => {
+            let (at, len_at) = (call.argument(3), call.argument(4));
+            let written = call
+                .write_sized(&bytes, at, len_at)
+                .and_then(|len| call.write(len_at, &(len as u32).to_ne_bytes()));
+            call.end(written.map(|()| 0));
+        }
+        Ok(Value::OfDescriptor) => call.pass(),
+        Err(errno) => {
+            if errno == Errno::NOPROTOOPT {
+                supervisor.notices.unknown_option(level, name);
+            }
+            call.fail(errno);
+        }
+    }
+}
+
+fn value(socket: &Socket, level: libc::c_int, name: libc::c_int) -> Result<Value, Errno> {
+    let is_stream = matches!(socket, Socket::Stream(_));
+    match (level, name) {
+        (libc::SOL_SOCKET, libc::SO_TYPE) => {
+            Ok((if is_stream { libc::SOCK_STREAM } else { libc::SOCK_DGRAM }).into())
+        }
+        (libc::SOL_SOCKET, libc::SO_DOMAIN) => Ok(socket.family().number().into()),
+        (libc::SOL_SOCKET, libc::SO_PROTOCOL) => {
+            Ok((if is_stream { libc::IPPROTO_TCP } else { libc::IPPROTO_UDP }).into())
+        }
+        (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => {
+            Ok((phase(socket) == Some(Phase::Listening)).into())
+        }
+        (libc::SOL_SOCKET, libc::SO_ERROR) => {
+            let error = match socket {
+                Socket::Stream(socket) => socket.take_error(),
+                Socket::Datagram(socket) => socket.take_error(),
+            };
+            // Of a reset connection the descriptor knows it.
+            Ok(error.map_or(Value::OfDescriptor, |errno| errno.raw_os_error().into()))
+        }
+        (libc::IPPROTO_TCP, _) if !is_stream => Err(Errno::NOPROTOOPT),
+        (libc::IPPROTO_IPV6, _) if socket.family() == Family::V4 => Err(Errno::NOPROTOOPT),
+        (libc::IPPROTO_TCP, libc::TCP_INFO) => match socket {
+            Socket::Stream(socket) => Ok(Value::Bytes(tcp_info::of(socket))),
+            Socket::Datagram(_) => Err(Errno::NOPROTOOPT),
+        },
+        _ => look(socket, |settings| settings.get(level, name)),
+    }
+}
+
+fn phase(socket: &Socket) -> Option<Phase> {
+    match socket {
+        Socket::Stream(socket) => Some(socket.phase()),
+        Socket::Datagram(_) => None,
+    }
+}
+
+fn look<T>(socket: &Socket, look: impl FnOnce(&Settings) -> T) -> T {
+    match socket {
+        Socket::Stream(socket) => socket.settings(look),
+        Socket::Datagram(socket) => socket.settings(look),
+    }
+}
+
+pub(super) fn set(supervisor: &Supervisor, call: Call, socket: &Socket) {
+    let (level, name) = (call.int(1), call.int(2));
+    let mut value = vec![0; usize::try_from(call.int(4)).unwrap_or(0).min(LEN_MAX)];
+    if let Err(errno) = call.read(call.argument(3), &mut value) {
+        return call.fail(errno);
+    }
+    match change(socket, level, name, &value) {
+        Ok(Done::Here) => call.end(Ok(0)),
+        Ok(Done::ByDescriptor) => call.pass(),
+        Err(errno) => {
+            if errno == Errno::NOPROTOOPT {
+                supervisor.notices.unknown_option(level, name);
+            }
+            call.fail(errno);
+        }
+    }
+}
+
+fn change(
+    socket: &Socket,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &[u8],
+) -> Result<Done, Errno> {
+    let is_stream = matches!(socket, Socket::Stream(_));
+    match level {
+        libc::IPPROTO_TCP if !is_stream => return Err(Errno::NOPROTOOPT),
+        libc::IPPROTO_IPV6 if socket.family() == Family::V4 => return Err(Errno::NOPROTOOPT),
+        _ => {}
+    }
+    let change = |settings: &mut Settings| settings.set(level, name, value);
+    match socket {
+        Socket::Stream(socket) => socket.change(change),
+        Socket::Datagram(socket) => socket.change(change),
+    }
+}

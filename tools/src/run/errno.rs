@@ -1,0 +1,62 @@
+//! Error numbers for the errors of the stack's sockets.
+
+use netstack::netsocket::netcore::Error;
+use rustix::io::Errno;
+use std::io::{self, ErrorKind};
+
+/// The number that Linux returns in the same situation.
+pub(crate) fn of(error: &io::Error) -> Errno {
+    if let Some(errno) = Errno::from_io_error(error) {
+        return errno;
+    }
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
+    match cause {
+        Some(Error::MessageTooLarge) => return Errno::MSGSIZE,
+        Some(Error::WrongFamily) => return Errno::AFNOSUPPORT,
+        Some(Error::StackGone | Error::DeviceRemoved | Error::DeviceFailed) => {
+            return Errno::NETDOWN;
+        }
+        _ => {}
+    }
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Errno::CONNREFUSED,
+        ErrorKind::ConnectionReset => Errno::CONNRESET,
+        ErrorKind::ConnectionAborted => Errno::CONNABORTED,
+        ErrorKind::TimedOut => Errno::TIMEDOUT,
+        ErrorKind::NotConnected => Errno::NOTCONN,
+        ErrorKind::BrokenPipe => Errno::PIPE,
+        ErrorKind::AddrInUse => Errno::ADDRINUSE,
+        ErrorKind::AddrNotAvailable => Errno::ADDRNOTAVAIL,
+        ErrorKind::NetworkUnreachable => Errno::NETUNREACH,
+        ErrorKind::HostUnreachable => Errno::HOSTUNREACH,
+        ErrorKind::PermissionDenied => Errno::ACCESS,
+        ErrorKind::WouldBlock => Errno::AGAIN,
+        ErrorKind::QuotaExceeded => Errno::NOBUFS,
+        ErrorKind::InvalidInput => Errno::INVAL,
+        _ => Errno::IO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_stack_have_the_numbers_of_linux() {
+        for (error, errno) in [
+            (Error::Refused, Errno::CONNREFUSED),
+            (Error::Reset, Errno::CONNRESET),
+            (Error::TimedOut, Errno::TIMEDOUT),
+            (Error::AddressInUse, Errno::ADDRINUSE),
+            (Error::NetworkUnreachable, Errno::NETUNREACH),
+            (Error::MessageTooLarge, Errno::MSGSIZE),
+            (Error::WrongFamily, Errno::AFNOSUPPORT),
+            (Error::BroadcastForbidden, Errno::ACCESS),
+            (Error::StackGone, Errno::NETDOWN),
+            (Error::WouldBlock, Errno::AGAIN),
+        ] {
+            assert_eq!(of(&error.into()), errno, "{error:?}");
+        }
+        assert_eq!(of(&Errno::MFILE.into()), Errno::MFILE);
+    }
+}

@@ -1,0 +1,144 @@
+//! `netstack run`: a program whose sockets are the stack's.
+
+mod address;
+mod call;
+mod calls;
+mod datagram_socket;
+mod descriptor;
+mod ending;
+mod errno;
+mod filter;
+mod memory;
+mod notices;
+mod notification;
+mod parked;
+mod program;
+mod settings;
+mod stream_socket;
+mod supervisor;
+mod tasks;
+mod tcp_info;
+
+use anyhow::{Context, Error, Result};
+use ending::{Ending, Signals};
+use filter::{Messages, filter};
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+use supervisor::Supervisor;
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+/// Run a program on a userspace network stack
+///
+/// Every TCP and UDP socket of the program, and of all that it starts, is one of the stack's.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    network: cli::Network,
+    /// Watch sendmsg and recvmsg, too, for programs that use them for UDP
+    ///
+    /// Each such call then stops at the supervisor, also for other sockets of the program, which
+    /// costs some microseconds.
+    #[arg(long)]
+    udp_msg: bool,
+    /// Print the number of watched calls and of sockets that are left at the end
+    #[arg(long)]
+    report: bool,
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, required = true, value_name = "PROGRAM")]
+    command: Vec<OsString>,
+}
+
+const EXAMPLES: &str = "\
+Exit status: that of the program, or 128 and the number of the signal that ended it; 127 if it was
+not found, 126 if it cannot be run, 125 if the stack failed.
+
+Not a sandbox: a program that wants to can leave the stack.
+
+Examples:
+  netstack run -- curl http://10.9.0.1/
+  netstack run --tap tap0 --dhcp -- ssh host.example
+  netstack run --tun tun0 --host-address 10.9.0.1/24 --address 10.9.0.2/24 -- nginx -g 'daemon off;'";
+
+/// The exit status of a failure of this program.
+const FAILED: u8 = 125;
+const CANNOT_BE_RUN: u8 = 126;
+const NOT_FOUND: u8 = 127;
+/// How long connections may take to close after the end of the program.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Runs the program, and returns its exit status.
+pub(crate) fn main(args: &Args) -> ExitCode {
+    match run(args) {
+        Ok(status) => status,
+        Err(error) => {
+            cli::eprintln!("netstack run: {error:#}");
+            ExitCode::from(status(&error))
+        }
+    }
+}
+
+/// The program could not be started.
+#[derive(Debug)]
+struct NotStarted(io::Error);
+
+fn status(error: &Error) -> u8 {
+    match error.downcast_ref::<NotStarted>() {
+        Some(NotStarted(error)) => match error.kind() {
+            io::ErrorKind::NotFound => NOT_FOUND,
+            io::ErrorKind::ResourceBusy => FAILED,
+            _ => CANNOT_BE_RUN,
+        },
+        None => FAILED,
+    }
+}
+
+fn run(args: &Args) -> Result<ExitCode> {
+    let signals = Signals::receive().context("receiving signals")?;
+    let runtime = Runtime::new().context("starting tokio")?;
+    let ended = runtime.block_on(supervise(args, signals));
+    runtime.shutdown_background();
+    ended
+}
+
+async fn supervise(args: &Args, signals: Signals) -> Result<ExitCode> {
+    let stack = args.network.start_ready().await?;
+    // What the program starts is this process's to wait for, also when its parent has ended.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .context("becoming a subreaper")?;
+    let messages = if args.udp_msg { Messages::Notified } else { Messages::Untouched };
+    let program = program::start(&args.command, signals.before(), filter(messages))
+        .map_err(NotStarted)
+        .with_context(|| args.command[0].to_string_lossy().into_owned())?;
+    let supervisor = Supervisor::start(stack.net(), program.listener)?;
+    let status = Ending::watch(program.pid, signals)?.ended().await;
+    // What the program has written is on its way to the stack.
+    let _ = timeout(FAREWELL, supervisor.all_closed()).await;
+    if args.report {
+        let (calls, sockets) = (supervisor.calls(), supervisor.sockets());
+        cli::eprintln!("netstack run: {calls} calls watched, {sockets} sockets left");
+    }
+    stack.shutdown(FAREWELL).await.context("the stack")?;
+    Ok(status)
+}
+
+impl std::fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.kind() {
+            io::ErrorKind::ResourceBusy => f.write_str(
+                "this process is behind a seccomp filter with a listener already, as in some \
+                 containers and under another netstack run; there can be only one",
+            ),
+            // Without the number.
+            _ => {
+                let text = self.0.to_string();
+                f.write_str(text.split(" (os error").next().unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl std::error::Error for NotStarted {}

@@ -1,0 +1,251 @@
+//! The supervisor: has the program's sockets, and answers its calls.
+
+use crate::run::address::Family;
+use crate::run::call::Call;
+use crate::run::calls;
+use crate::run::datagram_socket::DatagramSocket;
+use crate::run::descriptor::{self, Far, Mode};
+use crate::run::notices::Notices;
+use crate::run::notification::Listener;
+use crate::run::parked::Parked;
+use crate::run::stream_socket::{Left, Service, StreamSocket};
+use crate::run::tasks::{Identity, Tasks};
+use netstack::Net;
+use rustix::fs::{OFlags, fcntl_getfl};
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{io, thread};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+/// A socket of the program.
+#[derive(Debug, Clone)]
+pub(crate) enum Socket {
+    Stream(Arc<StreamSocket>),
+    Datagram(Arc<DatagramSocket>),
+}
+
+/// The descriptor of a call: a duplicate, to be dropped soon, since a socket is closed with the
+/// last one.
+#[derive(Debug)]
+pub(crate) struct Descriptor {
+    pub(crate) near: OwnedFd,
+    pub(crate) identity: Identity,
+}
+
+/// Who has a socket, and under which number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holder {
+    pub(crate) task: u32,
+    pub(crate) number: RawFd,
+}
+
+/// What all calls share.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    pub(crate) net: Net,
+    listener: Arc<Listener>,
+    runtime: Handle,
+    tasks: Tasks,
+    pub(crate) notices: Notices,
+    parked: Parked,
+    sockets: Mutex<HashMap<Identity, Entry>>,
+    retired: Mutex<VecDeque<Identity>>,
+    /// The number of sockets, without those.
+    open: watch::Sender<usize>,
+    calls: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    socket: Socket,
+    holder: Option<Holder>,
+    is_retired: bool,
+}
+
+/// Sockets that are kept for their error.
+const RETIRED_MAX: usize = 1024;
+
+impl Socket {
+    pub(crate) fn family(&self) -> Family {
+        match self {
+            Self::Stream(socket) => socket.family(),
+            Self::Datagram(socket) => socket.family,
+        }
+    }
+}
+
+impl Descriptor {
+    pub(crate) fn mode(&self) -> Mode {
+        match fcntl_getfl(&self.near) {
+            Ok(flags) if flags.contains(OFlags::NONBLOCK) => Mode::NonBlocking,
+            _ => Mode::Blocking,
+        }
+    }
+}
+
+impl Supervisor {
+    /// Starts to answer the calls, on a thread of its own.
+    pub(crate) fn start(net: &Net, listener: Listener) -> io::Result<Arc<Self>> {
+        let supervisor = Arc::new(Self {
+            net: net.clone(),
+            listener: Arc::new(listener),
+            runtime: Handle::current(),
+            tasks: Tasks::default(),
+            notices: Notices::default(),
+            parked: Parked::default(),
+            sockets: Mutex::default(),
+            retired: Mutex::default(),
+            open: watch::Sender::new(0),
+            calls: AtomicU64::new(0),
+        });
+        let answering = supervisor.clone();
+        thread::Builder::new().name("calls".into()).spawn(move || answering.answer_all())?;
+        Ok(supervisor)
+    }
+
+    fn answer_all(self: Arc<Self>) {
+        // Descriptors are registered with it.
+        let _context = self.runtime.enter();
+        loop {
+            match self.listener.next() {
+                Ok(Some(notification)) => {
+                    self.calls.fetch_add(1, Ordering::Relaxed);
+                    self.parked.interrupt(notification.task);
+                    let call = Call::new(self.listener.clone(), notification);
+                    // A defect of one call fails that, and not all others.
+                    let _ = catch_unwind(AssertUnwindSafe(|| calls::handle(&self, call)));
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    cli::eprintln!("netstack run: receiving system calls: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The number of calls until now.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// The number of sockets.
+    pub(crate) fn sockets(&self) -> usize {
+        *self.open.borrow()
+    }
+
+    /// Waits until all sockets are closed, and what was written to them is with the stack.
+    pub(crate) async fn all_closed(&self) {
+        let mut open = self.open.subscribe();
+        // The sender is this.
+        let _ = open.wait_for(|open| *open == 0).await;
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<Identity, Entry>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The socket that a call is about; `None` if its descriptor is of another kind.
+    pub(crate) fn find(&self, call: &Call) -> Option<(Descriptor, Socket)> {
+        let near = self.tasks.duplicate(call.task(), call.int(0)).ok()?;
+        let identity = Identity::of(&near).ok()?;
+        let socket = self.table().get(&identity)?.socket.clone();
+        // The task may have ended, and its number be another's.
+        call.is_waiting().then_some((Descriptor { near, identity }, socket))
+    }
+
+    /// Serves a socket with this descriptor until that is closed, and removes it then.
+    pub(crate) fn serve_stream(self: &Arc<Self>, identity: Identity, service: Service) {
+        let supervisor = self.clone();
+        self.runtime.spawn(async move {
+            match service.run(|| supervisor.reset(identity)).await {
+                Left::Nothing => supervisor.remove(identity),
+                Left::Descriptor => supervisor.retire(identity),
+            }
+        });
+    }
+
+    /// As [`serve_stream`](Self::serve_stream).
+    pub(crate) fn serve_datagrams(
+        self: &Arc<Self>,
+        identity: Identity,
+        socket: Arc<DatagramSocket>,
+        far: Far,
+    ) {
+        let supervisor = self.clone();
+        self.runtime.spawn(async move {
+            socket.serve(far, &supervisor.notices).await;
+            supervisor.remove(identity);
+        });
+    }
+
+    /// Adds a socket with this descriptor.
+    pub(crate) fn add(&self, identity: Identity, socket: Socket) {
+        self.table().insert(identity, Entry { socket, holder: None, is_retired: false });
+        self.open.send_modify(|open| *open += 1);
+    }
+
+    /// Removes the socket with this descriptor.
+    pub(crate) fn remove(&self, identity: Identity) {
+        if self.table().remove(&identity).is_some() {
+            self.open.send_modify(|open| *open -= 1);
+        }
+    }
+
+    /// Keeps a socket for its error only. Nobody sees the program close it: the oldest of many such
+    /// are forgotten.
+    fn retire(&self, identity: Identity) {
+        let mut sockets = self.table();
+        if let Some(entry) = sockets.get_mut(&identity) {
+            entry.is_retired = true;
+            let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+            retired.push_back(identity);
+            if retired.len() > RETIRED_MAX
+                && let Some(oldest) = retired.pop_front()
+                // Another socket may have its identity by now.
+                && sockets.get(&oldest).is_some_and(|entry| entry.is_retired)
+            {
+                sockets.remove(&oldest);
+            }
+            self.open.send_modify(|open| *open -= 1);
+        }
+    }
+
+    /// Keeps where the program has a socket.
+    pub(crate) fn held(&self, identity: Identity, holder: Holder) {
+        if let Some(entry) = self.table().get_mut(&identity) {
+            entry.holder = Some(holder);
+        }
+    }
+
+    /// Makes the program see a reset of a connection once its far end is closed. Where nobody has
+    /// it under the number that was last seen, it sees the end of the stream.
+    fn reset(&self, identity: Identity) {
+        let holder = self.table().get(&identity).and_then(|entry| entry.holder);
+        let near = holder.and_then(|it| self.tasks.find(it.task, it.number, identity));
+        if let Some(near) = near {
+            descriptor::poison(&near);
+        }
+    }
+
+    /// Answers a call later. It is given up when the next one of the same task arrives.
+    pub(crate) fn park(&self, task: u32, answering: impl Future<Output = ()> + Send + 'static) {
+        self.parked.insert(task, self.runtime.spawn(answering).abort_handle());
+    }
+}
+
+/// Waits no longer than the descriptor's `SO_RCVTIMEO` or `SO_SNDTIMEO`; `None` if that has passed.
+pub(crate) async fn within<T>(
+    timeout: Option<Duration>,
+    waiting: impl Future<Output = T>,
+) -> Option<T> {
+    match timeout {
+        Some(timeout) => tokio::time::timeout(timeout, waiting).await.ok(),
+        None => Some(waiting.await),
+    }
+}
