@@ -92,6 +92,15 @@ impl TcpStream {
         wait::retry(&self.stream.reads(), || self.stream.try_recv_bytes(max)).await
     }
 
+    /// As [`recv_bytes`](Self::recv_bytes), if there is something to read.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if no bytes are available; the error of the connection, once.
+    pub fn try_recv_bytes(&self, max: usize) -> io::Result<Bytes> {
+        Ok(self.stream.try_recv_bytes(max)?)
+    }
+
     /// Writes all of `data`, without a copy.
     ///
     /// # Errors
@@ -121,6 +130,16 @@ impl TcpStream {
     /// Dropping the future before it is ready has written nothing.
     pub async fn write_bytes(&self, data: &mut Bytes) -> io::Result<usize> {
         wait::retry(&self.stream.writes(), || self.stream.try_send_bytes(data)).await
+    }
+
+    /// Shuts the write half down, for handles that are shared: the peer sees the end of the stream
+    /// after all written bytes. A second call has no effect.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the connection has ended.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        Self::shut_down(&self.stream, Shutdown::Write)
     }
 
     /// Splits the stream into a read half and a write half, which borrow it.

@@ -1,0 +1,149 @@
+//! The far end of a pair, on a tokio runtime.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, ioctl_fionread};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
+};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// The far end of a pair.
+///
+/// It is registered for reading only: with room for writing registered as well, each read at the
+/// near end would wake this task. A [`Sender`] registers for room while there is none.
+#[derive(Debug)]
+pub(crate) struct Far(AsyncFd<OwnedFd>);
+
+/// At most this much is read at once. A pair of default size holds 208 KiB.
+const RECV_BYTES_MAX: usize = 256 << 10;
+
+impl Far {
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        register(fd, Interest::READABLE).map(Self)
+    }
+
+    /// Reads what is there, into a buffer of just its size; nothing is the end.
+    pub(crate) fn try_recv(&self) -> io::Result<Vec<u8>> {
+        let waiting = usize::try_from(ioctl_fionread(&self.0)?).unwrap_or(RECV_BYTES_MAX);
+        // One byte more than nothing, because 0 bytes are read of anything.
+        let mut data = Vec::with_capacity(waiting.clamp(1, RECV_BYTES_MAX));
+        recv(&self.0, rustix::buffer::spare_capacity(&mut data), RecvFlags::DONTWAIT)?;
+        Ok(data)
+    }
+
+    /// As [`try_recv`](Self::try_recv), once there is something. Cancel safe.
+    pub(crate) async fn recv(&self) -> io::Result<Vec<u8>> {
+        loop {
+            let mut guard = self.0.readable().await?;
+            if let Ok(result) = guard.try_io(|_| self.try_recv()) {
+                return result;
+            }
+        }
+    }
+
+    /// Whether something is unread at this end.
+    pub(crate) fn has_unread(&self) -> bool {
+        ioctl_fionread(&self.0).is_ok_and(|waiting| waiting > 0)
+    }
+
+    fn try_send(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        Ok(sendmsg(&self.0, data, &mut SendAncillaryBuffer::default(), flags)?)
+    }
+
+    /// Waits until the near end has been closed, or both halves have been shut down: the kernel
+    /// shows these alike. Cancel safe.
+    pub(crate) async fn hung_up(&self) {
+        // Not registered for room, so this is ready on a hang-up only.
+        let _ = self.0.ready(Interest::WRITABLE).await;
+    }
+
+    /// Whether the near end was closed with bytes unread, as far as no read has taken the error.
+    pub(crate) fn has_error(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
+        let now = Timespec::default();
+        poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::ERR)
+    }
+
+    /// The near end reads the end of the stream.
+    pub(crate) fn shutdown_write(&self) {
+        let _ = shutdown(&self.0, Shutdown::Write);
+    }
+
+    /// Writing at the near end fails.
+    pub(crate) fn shutdown_read(&self) {
+        let _ = shutdown(&self.0, Shutdown::Read);
+    }
+}
+
+impl AsFd for Far {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    #[allow(
+        deprecated,
+        reason = "unsound for descriptors that may change; an `OwnedFd` does not, and the function \
+                  that replaces it is unsafe"
+    )]
+    AsyncFd::with_interest(fd, interest)
+}
+
+/// Sends to the near end.
+pub(crate) struct Sender<'a> {
+    far: &'a Far,
+    /// A second registration, for room.
+    room: Option<AsyncFd<OwnedFd>>,
+}
+
+impl<'a> Sender<'a> {
+    pub(crate) fn new(far: &'a Far) -> Self {
+        Self { far, room: None }
+    }
+
+    /// Sends a part of `data`, once there is room. Cancel safe.
+    pub(crate) async fn send(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
+        let far = self.far;
+        loop {
+            match far.try_send(data) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            let mut guard = self.room()?.writable().await?;
+            // Room that was there before only is cleared, and waited for.
+            if let Ok(result) = guard.try_io(|_| far.try_send(data)) {
+                return result;
+            }
+        }
+    }
+
+    /// Gives the second registration up.
+    pub(crate) fn rest(&mut self) {
+        self.room = None;
+    }
+
+    fn room(&mut self) -> io::Result<&AsyncFd<OwnedFd>> {
+        if self.room.is_none() {
+            let copy = self.far.as_fd().try_clone_to_owned()?;
+            self.room = Some(register(copy, Interest::WRITABLE)?);
+        }
+        self.room.as_ref().ok_or_else(|| Errno::BADF.into())
+    }
+}
+
+/// Sends through a copy of a near end, without waiting.
+pub(crate) fn send_now(near: impl AsFd, data: &[u8]) -> io::Result<usize> {
+    Ok(send(near, data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+}
+
+/// Whether something can be written to a near end.
+pub(crate) fn is_writable(near: impl AsFd) -> io::Result<bool> {
+    let mut fds = [PollFd::new(&near, PollFlags::OUT)];
+    poll(&mut fds, Some(&Timespec::default()))?;
+    Ok(fds[0].revents().contains(PollFlags::OUT))
+}
