@@ -109,7 +109,7 @@ impl Link for Wire {
 
     fn receive(&mut self) -> Option<Frame> {
         let data = self.incoming.pop_front()?;
-        Some(Frame { data, checksum: self.checksum })
+        Some(Frame::new(data, self.checksum))
     }
 
     fn transmit(&mut self) -> Option<Outgoing<'_>> {

@@ -51,12 +51,7 @@ impl<D: Device> Link for DeviceLink<'_, D> {
 
     fn capabilities(&self) -> LinkCapabilities {
         let capabilities = self.device.capabilities();
-        LinkCapabilities {
-            medium: capabilities.medium.into(),
-            mtu: capabilities.ip_mtu(),
-            checksum_offload: false,
-            segment_bytes_max: None,
-        }
+        LinkCapabilities::new(capabilities.medium.into(), capabilities.ip_mtu())
     }
 
     fn receive(&mut self) -> Option<Frame> {
@@ -69,7 +64,7 @@ impl<D: Device> Link for DeviceLink<'_, D> {
             self.chunk.extend_from_slice(frame);
         });
         let checksum = if verified { FrameChecksum::Trusted } else { FrameChecksum::Unknown };
-        Some(Frame { data: self.chunk.split().freeze(), checksum })
+        Some(Frame::new(self.chunk.split().freeze(), checksum))
     }
 
     fn transmit(&mut self) -> Option<Self::Slot<'_>> {

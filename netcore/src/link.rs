@@ -1,6 +1,6 @@
 //! Links, which carry frames.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::cell::Cell;
 use std::num::NonZeroU16;
 
@@ -38,6 +38,31 @@ pub trait Slot {
     ///
     /// `fill` is called exactly once, and returns the work left to the link.
     fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R;
+
+    /// Sends one frame of `len` bytes of headers, which `fill` writes, with `payload` behind them.
+    ///
+    /// Only called if the link [gathers](LinkCapabilities::scatter_gather). By default the payload
+    /// is copied.
+    fn send_gathered<R>(
+        self,
+        len: usize,
+        payload: &mut Vec<Bytes>,
+        fill: impl FnOnce(&mut [u8]) -> (R, Offload),
+    ) -> R
+    where
+        Self: Sized,
+    {
+        let total = payload.iter().fold(len, |total, slice| total + slice.len());
+        self.send(total, |frame| {
+            let (headers, mut rest) = frame.split_at_mut(len);
+            for slice in payload.drain(..) {
+                let (here, behind) = rest.split_at_mut(slice.len());
+                here.copy_from_slice(&slice);
+                rest = behind;
+            }
+            fill(headers)
+        })
+    }
 }
 
 /// The frames of a link.
@@ -63,12 +88,21 @@ pub struct LinkCapabilities {
     /// The largest TCP packet that the link segments itself (TSO), in bytes; `None` without
     /// segmentation offload.
     pub segment_bytes_max: Option<usize>,
+    /// Whether the link takes the payload of a frame by reference, in slices
+    /// ([`Slot::send_gathered`]), and may give it so ([`Frame::rest`]).
+    pub scatter_gather: bool,
 }
 
 impl LinkCapabilities {
     /// A link with packets of up to `mtu` bytes and without offloads.
     pub const fn new(medium: Medium, mtu: usize) -> Self {
-        Self { medium, mtu, checksum_offload: false, segment_bytes_max: None }
+        Self {
+            medium,
+            mtu,
+            checksum_offload: false,
+            segment_bytes_max: None,
+            scatter_gather: false,
+        }
     }
 
     /// The same with checksum offload and segmentation of TCP packets of up to `segment_bytes_max`
@@ -76,6 +110,13 @@ impl LinkCapabilities {
     #[must_use]
     pub const fn with_offload(self, segment_bytes_max: Option<usize>) -> Self {
         Self { checksum_offload: segment_bytes_max.is_some(), segment_bytes_max, ..self }
+    }
+
+    /// The same with payloads by reference, if the link has checksum offload: without, they are read
+    /// anyway.
+    #[must_use]
+    pub const fn with_scatter_gather(self) -> Self {
+        Self { scatter_gather: self.checksum_offload, ..self }
     }
 }
 
@@ -90,8 +131,50 @@ pub struct Frame {
     /// split them off buffers of at most [`FRAME_BUFFER_BYTES`], since the stack cannot see the
     /// size of a buffer that it keeps alive.
     pub data: Bytes,
+    /// The rest of the frame behind `data`, in slices; only of a link that
+    /// [scatters and gathers](LinkCapabilities::scatter_gather).
+    pub rest: Vec<Bytes>,
     /// The state of the TCP or UDP checksum.
     pub checksum: FrameChecksum,
+}
+
+impl Frame {
+    /// A frame in one piece.
+    pub const fn new(data: Bytes, checksum: FrameChecksum) -> Self {
+        Self { data, rest: Vec::new(), checksum }
+    }
+
+    /// The length of the frame in bytes, with the rest.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match self.rest.is_empty() {
+            true => self.data.len(),
+            false => self.rest.iter().fold(self.data.len(), |len, slice| len + slice.len()),
+        }
+    }
+
+    /// Whether there is not a byte in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The frame in one piece: a copy if it has a rest.
+    #[must_use]
+    pub fn linearize(self) -> Self {
+        match self.rest.is_empty() {
+            true => self,
+            false => Self::new(linear(&self.data, &self.rest), self.checksum),
+        }
+    }
+}
+
+/// A copy of bytes that stand in several places.
+pub(crate) fn linear(first: &[u8], rest: &[Bytes]) -> Bytes {
+    let len = rest.iter().fold(first.len(), |len, slice| len + slice.len());
+    let mut whole = BytesMut::with_capacity(len);
+    whole.extend_from_slice(first);
+    rest.iter().for_each(|slice| whole.extend_from_slice(slice));
+    whole.freeze()
 }
 
 /// The state of a received frame's TCP or UDP checksum.
@@ -187,6 +270,24 @@ impl<S: Slot> Slot for WatchedSlot<'_, S> {
         let result = self.slot.send(len, |frame| {
             is_inside.set(false);
             let filled = fill(frame);
+            is_inside.set(true);
+            filled
+        });
+        is_inside.set(false);
+        result
+    }
+
+    fn send_gathered<R>(
+        self,
+        len: usize,
+        payload: &mut Vec<Bytes>,
+        fill: impl FnOnce(&mut [u8]) -> (R, Offload),
+    ) -> R {
+        let is_inside = self.is_inside;
+        is_inside.set(true);
+        let result = self.slot.send_gathered(len, payload, |headers| {
+            is_inside.set(false);
+            let filled = fill(headers);
             is_inside.set(true);
             filled
         });

@@ -1,5 +1,6 @@
 //! The memory of all connections together, and its bound.
 
+use crate::queue::Copies;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) struct Memory {
     held: AtomicUsize,
     max: usize,
+    copies: Arc<Copies>,
 }
 
 /// How much of its bound the memory of a stack takes.
@@ -28,7 +30,7 @@ const UNIT: usize = 4096;
 
 impl Memory {
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { held: AtomicUsize::new(0), max })
+        Arc::new(Self { held: AtomicUsize::new(0), max, copies: Arc::default() })
     }
 
     pub(crate) fn pressure(&self) -> Pressure {
@@ -68,6 +70,11 @@ impl Charge {
 
     pub(crate) fn pressure(&self) -> Pressure {
         self.memory.pressure()
+    }
+
+    /// What makes copies of what the application writes.
+    pub(crate) fn copies(&self) -> &Arc<Copies> {
+        &self.memory.copies
     }
 
     /// Another part of the same memory.

@@ -41,12 +41,7 @@ impl Outgoing {
     ) -> Self {
         Self {
             // Until the first round.
-            capabilities: LinkCapabilities {
-                medium: Medium::Ip,
-                mtu: 1500,
-                checksum_offload: false,
-                segment_bytes_max: None,
-            },
+            capabilities: LinkCapabilities::new(Medium::Ip, 1500),
             counters: Counters::default(),
             link_is_full: false,
             loopback: VecDeque::new(),
@@ -123,15 +118,27 @@ impl<L: Link> Output<'_, L> {
         len: usize,
         fill: impl FnOnce(&mut [u8], Checksums) -> (R, Offload),
     ) -> Option<R> {
+        self.send_with(next_hop, len, &mut Vec::new(), fill)
+    }
+
+    /// Sends one packet: `len` bytes of headers, which `fill` writes, and behind them `payload`, by
+    /// reference as far as the link [gathers](LinkCapabilities::scatter_gather); if there is room.
+    pub(crate) fn send_with<R>(
+        &mut self,
+        next_hop: NextHop,
+        len: usize,
+        payload: &mut Vec<Bytes>,
+        fill: impl FnOnce(&mut [u8], Checksums) -> (R, Offload),
+    ) -> Option<R> {
         let (header, header_bytes) = match next_hop {
             NextHop::Link(neighbour) if self.state.is_on_ethernet() => {
                 match self.state.header_to(neighbour) {
                     Some(header) => (Some(header), HEADER_BYTES),
-                    None => return self.set_aside(next_hop, len, fill),
+                    None => return self.set_aside(next_hop, len, payload, fill),
                 }
             }
             NextHop::Link(_) => (None, 0),
-            NextHop::Own | NextHop::Nowhere => return self.set_aside(next_hop, len, fill),
+            NextHop::Own | NextHop::Nowhere => return self.set_aside(next_hop, len, payload, fill),
         };
         let checksums = self.state.link_checksums();
         let Some(slot) = self.link.transmit() else {
@@ -139,7 +146,7 @@ impl<L: Link> Output<'_, L> {
             return None;
         };
         self.state.counters.frames_sent += 1;
-        Some(slot.send(header_bytes + len, |frame| {
+        let write = |frame: &mut [u8]| {
             let packet = match &header {
                 Some(header) => ethernet::write_header(frame, header),
                 None => frame,
@@ -149,7 +156,11 @@ impl<L: Link> Output<'_, L> {
                 checksum.start += header_bytes as u16;
             }
             (result, offload)
-        }))
+        };
+        Some(match payload.is_empty() {
+            true => slot.send(header_bytes + len, write),
+            false => slot.send_gathered(header_bytes + len, payload, write),
+        })
     }
 
     /// Writes a packet that is not sent over the link now: it is looped back, waits for address
@@ -158,6 +169,7 @@ impl<L: Link> Output<'_, L> {
         &mut self,
         next_hop: NextHop,
         len: usize,
+        payload: &[Bytes],
         fill: impl FnOnce(&mut [u8], Checksums) -> (R, Offload),
     ) -> Option<R> {
         let state = &mut *self.state;
@@ -168,6 +180,7 @@ impl<L: Link> Output<'_, L> {
         };
         let mut packet = BytesMut::zeroed(len);
         let (result, offload) = fill(&mut packet, checksums);
+        payload.iter().for_each(|slice| packet.extend_from_slice(slice));
         match next_hop {
             NextHop::Own => {
                 state.loopback.push_back(packet.freeze());
@@ -263,13 +276,14 @@ pub(crate) enum Checksums {
 }
 
 /// Writes the checksum of the transport header at `start` of `packet`, or the beginning of it.
+/// `rest` bytes of payload stand elsewhere, and the link completes the checksum.
 ///
 /// # Panics
 ///
 /// If there is no room for a TCP, UDP or ICMPv6 header at `start`.
 pub(crate) fn write_checksum(
     packet: &mut [u8],
-    start: usize,
+    (start, rest): (usize, usize),
     (source, destination): (IpAddr, IpAddr),
     protocol: IpProtocol,
     checksums: Checksums,
@@ -285,12 +299,13 @@ pub(crate) fn write_checksum(
         &IpAddress::from(source),
         &IpAddress::from(destination),
         protocol,
-        transport.len() as u32,
+        (transport.len() + rest) as u32,
     );
     if checksums == Checksums::Partial && protocol != IpProtocol::Icmpv6 {
         transport[offset..offset + 2].copy_from_slice(&pseudo.to_be_bytes());
         return Some(PartialChecksum { start: start as u16, offset: offset as u16 });
     }
+    assert_eq!(rest, 0, "a checksum is computed over what is there");
     transport[offset..offset + 2].fill(0);
     let sum = match !checksum::combine(&[pseudo, checksum::data(transport)]) {
         // In UDP 0 means no checksum.

@@ -63,7 +63,7 @@ pub fn cut_segments(
                 (ip.src_addr().into(), ip.dst_addr().into())
             }
         };
-        write_checksum(packet, at.tcp - at.ip, addresses, IpProtocol::Tcp, Checksums::Whole);
+        write_checksum(packet, (at.tcp - at.ip, 0), addresses, IpProtocol::Tcp, Checksums::Whole);
         send(&piece);
     }
 }

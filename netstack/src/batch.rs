@@ -2,7 +2,7 @@
 
 use crate::pool::{Buffer, Pool};
 use bytes::Bytes;
-use netcore::{FRAME_BUFFER_BYTES, FrameChecksum, Offload};
+use netcore::{FRAME_BUFFER_BYTES, Frame, FrameChecksum, Offload};
 
 /// Gathers frames in one buffer, so that many are passed on at once and allocated together.
 #[derive(Debug)]
@@ -11,8 +11,18 @@ pub(crate) struct Batch {
     /// The buffer that they are in, one jumbo packet with its header or a batch of ordinary ones,
     /// and how much of it they fill.
     chunk: Option<(Buffer, usize)>,
-    /// The end of each frame in the buffer, and the work left to the link.
-    frames: Vec<(usize, Offload)>,
+    frames: Vec<InBatch>,
+}
+
+/// One frame.
+#[derive(Debug)]
+struct InBatch {
+    /// Its end in the buffer.
+    end: usize,
+    /// What follows it elsewhere.
+    rest: Vec<Bytes>,
+    /// The work left to the link.
+    offload: Offload,
 }
 
 /// A full batch is passed on at this many frames, so that the receiver can begin.
@@ -43,28 +53,42 @@ impl Batch {
     ///
     /// If it does not fit.
     pub(crate) fn add<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
+        self.add_with(len, Vec::new(), fill)
+    }
+
+    /// Adds a frame of `len` bytes, which `fill` writes, with `rest` behind them.
+    ///
+    /// # Panics
+    ///
+    /// If it does not fit.
+    pub(crate) fn add_with<R>(
+        &mut self,
+        len: usize,
+        rest: Vec<Bytes>,
+        fill: impl FnOnce(&mut [u8]) -> (R, Offload),
+    ) -> R {
         let pool = &self.pool;
         let (buffer, used) = self.chunk.get_or_insert_with(|| (pool.take(), 0));
         let (result, offload) = fill(buffer.slice_mut(*used..*used + len));
         *used += len;
-        self.frames.push((*used, offload));
+        self.frames.push(InBatch { end: *used, rest, offload });
         result
     }
 
     /// Takes all of them out.
-    pub(crate) fn take(&mut self) -> impl Iterator<Item = (Bytes, Offload)> {
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (Frame, Offload)> {
         let chunk = self.chunk.take().map(|(chunk, used)| chunk.freeze(used)).unwrap_or_default();
         let mut start = 0;
-        std::mem::take(&mut self.frames).into_iter().map(move |(end, offload)| {
+        std::mem::take(&mut self.frames).into_iter().map(move |InBatch { end, rest, offload }| {
             let data = chunk.slice(start..end);
             start = end;
-            (data, offload)
+            (Frame { data, rest, checksum: checksum_of(offload) }, offload)
         })
     }
 }
 
 /// State of the checksum of a frame that was never on a wire.
-pub(crate) fn checksum_of(offload: Offload) -> FrameChecksum {
+fn checksum_of(offload: Offload) -> FrameChecksum {
     match offload.checksum {
         Some(_) => FrameChecksum::Trusted,
         None => FrameChecksum::Unknown,

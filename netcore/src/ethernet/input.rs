@@ -10,7 +10,7 @@ use crate::ip::addressing::NextHop;
 use crate::ip::layer::IpLayer;
 use crate::ip::packet::{Origin, Packet};
 use crate::ip::special_address;
-use crate::link::{Frame, Link};
+use crate::link::Link;
 use crate::output::Output;
 use crate::wire::EthernetProtocol;
 use bytes::Bytes;
@@ -25,10 +25,10 @@ impl IpLayer {
     pub(crate) fn receive_ethernet<L: Link>(
         &mut self,
         cx: &mut Context,
-        frame: &Frame,
+        frame: &Bytes,
         link: &mut L,
     ) -> Result<Option<(Bytes, Origin)>, DropReason> {
-        let header = ethernet::parse(&frame.data).ok_or(DropReason::Malformed)?;
+        let header = ethernet::parse(frame).ok_or(DropReason::Malformed)?;
         let own = self.outgoing.hardware_address;
         let is_for_many = header.destination.is_multicast();
         if !is_for_many && header.destination != own {
@@ -38,7 +38,7 @@ impl IpLayer {
         if !header.source.is_unicast() || header.source == own {
             return Err(DropReason::MartianSource);
         }
-        let packet = frame.data.slice(HEADER_BYTES..);
+        let packet = frame.slice(HEADER_BYTES..);
         let version = match header.protocol {
             EthernetProtocol::Ipv4 => 4,
             EthernetProtocol::Ipv6 => 6,

@@ -64,7 +64,7 @@ impl IpLayer {
         let mut packet = vec![0; start + len];
         header.emit(&mut packet[..], &ip::header_checksums_only());
         fill(&mut packet[start..]);
-        write_checksum(&mut packet, start, (source, destination), protocol, Checksums::Whole);
+        write_checksum(&mut packet, (start, 0), (source, destination), protocol, Checksums::Whole);
         self.send_whole(cx, next_hop, &packet, self.mtu_to(cx.now, destination), link);
     }
 
@@ -92,7 +92,7 @@ impl IpLayer {
                 ip::set_traffic_class(packet, traffic_class);
             }
             fill(&mut packet[start..]);
-            write_checksum(packet, start, addresses, protocol, checksums)
+            write_checksum(packet, (start, 0), addresses, protocol, checksums)
         };
         let mtu = self.mtu_to(cx.now, addresses.1);
         if next_hop != NextHop::Own && total > mtu {

@@ -11,6 +11,8 @@ use std::ops::Range;
 pub(crate) struct Packet {
     /// The IP packet, without link-layer padding.
     pub(crate) bytes: Bytes,
+    /// The rest of it behind `bytes`: the payload of a TCP segment whose headers are `bytes`.
+    pub(crate) rest: Vec<Bytes>,
     /// Upper bound of the size of the buffer behind `bytes`.
     pub(crate) buffer_bytes: usize,
     pub(crate) header: IpHeader,
@@ -28,7 +30,28 @@ pub(crate) enum Origin {
 }
 
 impl Packet {
-    /// The payload of the IP packet.
+    /// Bytes of the rest.
+    #[inline]
+    pub(crate) fn rest_len(&self) -> usize {
+        if self.rest.is_empty() { 0 } else { self.rest.iter().map(Bytes::len).sum() }
+    }
+
+    /// Puts the packet into one piece.
+    #[inline]
+    pub(crate) fn linearize(&mut self) {
+        if !self.rest.is_empty() {
+            self.put_together();
+        }
+    }
+
+    #[cold]
+    fn put_together(&mut self) {
+        self.bytes = link::linear(&self.bytes, &std::mem::take(&mut self.rest));
+        self.buffer_bytes = self.bytes.len();
+        self.header.payload.end = self.bytes.len();
+    }
+
+    /// The payload of the IP packet, but for the rest.
     pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes[self.header.payload.start..]
     }
@@ -53,6 +76,7 @@ impl Packet {
         let end = self.header.payload.start + header_len;
         let mut headers = Self {
             bytes: self.bytes.clone(),
+            rest: Vec::new(),
             buffer_bytes: self.bytes.len(),
             header: self.header.clone(),
             is_checksum_good: true,

@@ -8,6 +8,7 @@
 mod accept;
 mod bounded;
 mod bytes;
+mod copies;
 mod datagram;
 mod datagram_queue;
 mod failure;
@@ -27,6 +28,7 @@ pub use stream::StreamQueue;
 pub use waiters::WaitKey;
 
 pub(crate) use bytes::ByteQueue;
+pub(crate) use copies::Copies;
 pub(crate) use datagram_queue::Pushed;
 pub(crate) use failure::End;
 pub(crate) use sides::Received;

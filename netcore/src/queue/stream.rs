@@ -1,6 +1,7 @@
 //! The bytes between a TCP connection and its handle.
 
 use super::bytes::ByteQueue;
+use super::copies::COPY_BYTES_MAX;
 use super::failure::{End, Failure, is_lasting};
 use super::readiness::{SideState, Tick};
 use super::sides::{Received, RecvSide, SendSide, Unread, parts};
@@ -11,7 +12,7 @@ use crate::id::SocketId;
 use crate::memory::Charge;
 use crate::sync::{Mutex, MutexGuard};
 use crate::tcp;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::task::{Poll, Waker};
@@ -36,8 +37,8 @@ pub struct StreamQueue {
     options: Mutex<tcp::Options>,
 }
 
-/// Copies larger than this are made without holding the lock.
-const COPY_UNLOCKED: usize = 16 * 1024;
+/// Smaller pieces are gathered, under the lock.
+const COPY_MIN: usize = 4 * 1024;
 
 /// Handles.
 impl StreamQueue {
@@ -163,15 +164,10 @@ impl StreamQueue {
             return Ok(0);
         }
         let n = send.credit()?.min(data.len());
-        if n <= COPY_UNLOCKED {
+        if n < COPY_MIN {
             send.data.push_slice(&data[..n]);
         } else {
-            send.reserved += n;
-            drop(send);
-            let copy = Bytes::copy_from_slice(&data[..n]);
-            send = self.send.lock();
-            send.reserved -= n;
-            send.data.push(copy);
+            send = self.push_copies(send, n, std::iter::once(&data[..n]));
         }
         send.recount();
         drop(send);
@@ -192,21 +188,49 @@ impl StreamQueue {
             return Ok(0);
         }
         let n = send.credit()?.min(len);
-        if n <= COPY_UNLOCKED {
+        if n < COPY_MIN {
             parts(bufs, n).for_each(|part| send.data.push_slice(part));
         } else {
-            send.reserved += n;
-            drop(send);
-            let mut copy = BytesMut::with_capacity(n);
-            parts(bufs, n).for_each(|part| copy.extend_from_slice(part));
-            send = self.send.lock();
-            send.reserved -= n;
-            send.data.push(copy.freeze());
+            send = self.push_copies(send, n, parts(bufs, n));
         }
         send.recount();
         drop(send);
         self.bell.ring(Events::SEND);
         Ok(n)
+    }
+
+    /// Queues a copy of `parts`, of `n` bytes. It is made without holding the lock.
+    fn push_copies<'a>(
+        &self,
+        mut send: MutexGuard<'_, SendSide>,
+        n: usize,
+        mut parts: impl Iterator<Item = &'a [u8]>,
+    ) -> MutexGuard<'_, SendSide> {
+        let copies = send.charge.copies().clone();
+        send.reserved += n;
+        drop(send);
+        let (mut part, mut rest): (&[u8], usize) = (&[], n);
+        let mut next = || {
+            let len = rest.min(COPY_BYTES_MAX);
+            rest -= len;
+            copies.make(len, |buffer| {
+                while buffer.len() < len {
+                    if part.is_empty() {
+                        part = parts.next().expect("n bytes");
+                    }
+                    let (now, later) = part.split_at(part.len().min(len - buffer.len()));
+                    buffer.extend_from_slice(now);
+                    part = later;
+                }
+            })
+        };
+        let (first, held) = next();
+        let others: Vec<_> = (1..n.div_ceil(COPY_BYTES_MAX)).map(|_| next()).collect();
+        let mut send = self.send.lock();
+        send.reserved -= n;
+        send.data.push_kept(first, held);
+        others.into_iter().for_each(|(copy, held)| send.data.push_kept(copy, held));
+        send
     }
 
     /// Queues as much of `data` as there is credit for, without a copy, and splits it off the

@@ -22,18 +22,20 @@ impl Netstack {
             }
             let Some(frame) = link.receive() else { break };
             worked = true;
-            bytes += frame.data.len();
+            bytes += frame.len();
             self.ip.outgoing.counters.frames_received += 1;
             self.cx.at_work = AtWork::packet();
-            let is_checksum_good = frame.checksum == FrameChecksum::Trusted;
             if !self.ip.addressing.is_link_up {
                 self.ip.outgoing.counters.drop(DropReason::LinkDown);
                 continue;
             }
-            if self.ip.outgoing.capabilities.medium == Medium::Ip {
+            let is_checksum_good = frame.checksum == FrameChecksum::Trusted;
+            if !frame.rest.is_empty() {
+                self.receive_scattered(frame, link);
+            } else if self.ip.outgoing.capabilities.medium == Medium::Ip {
                 self.receive_packet(frame.data, is_checksum_good, Origin::Link, link);
             } else {
-                self.receive_ethernet(&frame, is_checksum_good, link);
+                self.receive_ethernet(&frame.data, is_checksum_good, link);
             }
         }
         for _ in 0..self.ip.outgoing.loopback_len() {
@@ -60,13 +62,36 @@ impl Netstack {
         self.ip.outgoing.counters.received_packet(fate);
     }
 
-    fn receive_ethernet<L: Link>(&mut self, frame: &Frame, is_checksum_good: bool, link: &mut L) {
+    fn receive_ethernet<L: Link>(&mut self, frame: &Bytes, is_checksum_good: bool, link: &mut L) {
         let fate = match self.ip.receive_ethernet(&mut self.cx, frame, link) {
             Ok(Some((packet, origin))) => {
                 return self.receive_packet(packet, is_checksum_good, origin, link);
             }
             Ok(None) => Ok(Fate::Handled),
             Err(reason) => Err(reason),
+        };
+        self.ip.outgoing.counters.received_packet(fate);
+    }
+
+    /// Receives a frame in slices. What is no plain TCP segment is put together first.
+    #[inline(never)]
+    fn receive_scattered<L: Link>(&mut self, frame: Frame, link: &mut L) {
+        let is_checksum_good = frame.checksum == FrameChecksum::Trusted;
+        let is_plain = is_checksum_good && !self.transports.datagrams.has_raw();
+        let received = match self.ip.outgoing.capabilities.medium {
+            Medium::Ip if is_plain => self.ip.receive_scattered(&frame, Origin::Link),
+            _ => Ok(None),
+        };
+        let fate = match received {
+            Ok(Some(packet)) => self.receive_transport(packet, None, link),
+            Err(reason) => Err(reason),
+            Ok(None) => {
+                let whole = frame.linearize().data;
+                return match self.ip.outgoing.capabilities.medium {
+                    Medium::Ip => self.receive_packet(whole, is_checksum_good, Origin::Link, link),
+                    Medium::Ethernet => self.receive_ethernet(&whole, is_checksum_good, link),
+                };
+            }
         };
         self.ip.outgoing.counters.received_packet(fate);
     }

@@ -73,9 +73,10 @@ pub(crate) struct Part {
 }
 
 impl Segment {
-    /// Reads a segment that was found to be whole.
+    /// Reads a segment that was found to be whole, but for `rest` bytes of payload that stand
+    /// elsewhere.
     #[inline]
-    pub(crate) fn new(segment: &[u8]) -> Self {
+    pub(crate) fn new(segment: &[u8], rest: usize) -> Self {
         // Of a known length: each field is then read without another look at that.
         let header: &[u8; TCP_HEADER_LEN] = segment.first_chunk().expect("a whole segment");
         let header = TcpPacket::new_unchecked(header);
@@ -83,7 +84,7 @@ impl Segment {
             sequence: header.seq_number().0 as u32,
             acknowledgement: header.ack().then(|| header.ack_number().0 as u32),
             window: header.window_len(),
-            payload_len: (segment.len() - usize::from(header.header_len())) as u32,
+            payload_len: (segment.len() - usize::from(header.header_len()) + rest) as u32,
             syn: header.syn(),
             fin: header.fin(),
             rst: header.rst(),

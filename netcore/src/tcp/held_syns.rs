@@ -155,6 +155,7 @@ impl TcpLayer {
         };
         let packet = Packet {
             bytes: held.packet.clone(),
+            rest: Vec::new(),
             buffer_bytes: held.packet.len(),
             header: held.header.clone(),
             is_checksum_good: true,

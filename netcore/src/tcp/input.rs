@@ -49,8 +49,12 @@ impl TcpLayer {
             packet.header.payload.end = legible.len();
             packet.bytes = legible.into();
         }
-        match self.flows.get(&flow).copied() {
-            Some(Flow::Connection(id)) => self.receive_segment(cx, ip, id, &packet, link),
+        let place = self.flows.get(&flow).copied();
+        if !matches!(place, Some(Flow::Connection(_))) {
+            packet.linearize();
+        }
+        match place {
+            Some(Flow::Connection(id)) => self.receive_segment(cx, ip, id, &mut packet, link),
             Some(Flow::Held(id)) => self.receive_while_held(cx, ip, id, &packet, link),
             Some(Flow::TimeWait) => self.receive_late_segment(cx, ip, flow, &packet, link),
             // A segment to many has no connection (RFC 9293 section 3.9.2.3, MUST-57).
@@ -70,7 +74,7 @@ impl TcpLayer {
         cx: &mut Context,
         ip: &mut IpLayer,
         id: SocketId,
-        packet: &Packet,
+        packet: &mut Packet,
         link: &mut L,
     ) -> Result<Fate, DropReason> {
         cx.at_work.socket = Some(id);
@@ -81,7 +85,7 @@ impl TcpLayer {
         let (engine, now, wakes) = (&mut self.engine, cx.now, &mut cx.wakes);
         let mut output = Output { link, state: &mut ip.outgoing };
         let is_handshake = !matches!(connection.stage, Stage::Open(_));
-        let segment = Segment::new(packet.payload());
+        let segment = Segment::new(packet.payload(), packet.rest_len());
         let verdict = connection.judge(&segment);
         let is_answered = match verdict {
             Verdict::Challenge(_) => {
@@ -116,7 +120,10 @@ impl TcpLayer {
                 cx.mark(id);
                 Ok(Fate::Delivered)
             }
-            Verdict::Refuse(reason) => Err(self.answer_reset(cx, ip, packet, reason, link)),
+            Verdict::Refuse(reason) => {
+                packet.linearize();
+                Err(self.answer_reset(cx, ip, packet, reason, link))
+            }
             _ if !is_answered => Err(DropReason::RateLimited),
             Verdict::Acknowledge(reason) | Verdict::Challenge(reason) | Verdict::Drop(reason) => {
                 Err(reason)

@@ -369,7 +369,8 @@ impl Wire {
         }
     }
 
-    fn note_sent(&mut self, segment: &mut TcpPacket<&mut [u8]>) {
+    /// Notes a segment, of whose payload `rest` bytes stand elsewhere.
+    fn note_sent(&mut self, segment: &mut TcpPacket<&mut [u8]>, rest: usize) {
         if segment.rst() {
             // Its numbers may be those of an earlier connection.
             return;
@@ -384,7 +385,7 @@ impl Wire {
             // The window of a SYN is never scaled (RFC 7323 section 2.2).
             self.announced <<= self.local_shift;
         }
-        let end = (segment.seq_number() + segment.segment_len()).0 as u32;
+        let end = (segment.seq_number() + segment.segment_len() + rest).0 as u32;
         self.next = later(self.next, end);
         self.sent_end = later(self.sent_end, end);
         if segment.ack() {
@@ -410,10 +411,10 @@ impl Wire {
     }
 
     /// Writes a segment from `sequence` on, with `options` in its header, and lets `fill` write its
-    /// payload.
+    /// payload, but for `rest` bytes that stand elsewhere.
     pub(crate) fn write(
         &mut self,
-        packet: &mut [u8],
+        (packet, rest): (&mut [u8], usize),
         (sequence, options): (u32, &[u8]),
         Flags { push, fin, is_window_probe }: Flags,
         fill: impl FnOnce(&mut [u8]),
@@ -422,7 +423,7 @@ impl Wire {
         let (local, remote) = (self.flow.local(), self.flow.remote());
         let start = ip_header_len(local);
         let (source, destination) = (local.ip(), remote.ip());
-        let len = packet.len() - start;
+        let len = packet.len() - start + rest;
         let header = ip::repr(source, destination, IpProtocol::Tcp, len, self.hop_limit);
         header.emit(&mut *packet, &ip::header_checksums_only());
         if self.traffic_class != 0 {
@@ -445,12 +446,12 @@ impl Wire {
         segment.set_fin(fin);
         fill(segment.payload_mut());
         let next = self.next;
-        self.note_sent(&mut segment);
+        self.note_sent(&mut segment, rest);
         if is_window_probe {
             self.next = next;
         }
         self.acks.on_sent();
-        self.complete(packet, checksums, capabilities)
+        self.complete((packet, rest), checksums, capabilities)
     }
 
     /// The window field with an acknowledgement of `expected`. A window that was announced is
@@ -479,15 +480,15 @@ impl Wire {
         }
         let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
         self.correct(&mut segment);
-        self.note_sent(&mut segment);
+        self.note_sent(&mut segment, 0);
         self.acks.on_sent();
-        self.complete(packet, checksums, capabilities)
+        self.complete((packet, 0), checksums, capabilities)
     }
 
     /// Leaves to the link what it does itself, and writes the checksum.
     fn complete(
         &self,
-        packet: &mut [u8],
+        (packet, rest): (&mut [u8], usize),
         checksums: Checksums,
         capabilities: &LinkCapabilities,
     ) -> Offload {
@@ -497,14 +498,14 @@ impl Wire {
         let segment_bytes = match capabilities.segment_bytes_max {
             Some(_) => {
                 let piece = self.piece_bytes(capabilities.mtu);
-                let is_jumbo = segment.payload_mut().len() > piece;
+                let is_jumbo = segment.payload_mut().len() + rest > piece;
                 u16::try_from(piece).ok().and_then(NonZeroU16::new).filter(|_| is_jumbo)
             }
             None => None,
         };
         let ends = (local.ip(), remote.ip());
         Offload {
-            checksum: write_checksum(packet, start, ends, IpProtocol::Tcp, checksums),
+            checksum: write_checksum(packet, (start, rest), ends, IpProtocol::Tcp, checksums),
             segment_bytes,
         }
     }

@@ -25,7 +25,7 @@ impl Link for Cutter<'_> {
 
     fn receive(&mut self) -> Option<Frame> {
         let data = self.0.pipe.rx.try_recv().ok()?;
-        Some(Frame { data, checksum: FrameChecksum::Unknown })
+        Some(Frame::new(data, FrameChecksum::Unknown))
     }
 
     fn transmit(&mut self) -> Option<Room<'_>> {

@@ -99,7 +99,7 @@ impl Wire {
             buffer[12..14].copy_from_slice(&[8, 0]);
         }
         buffer[len - packet.len()..len].copy_from_slice(packet);
-        Frame { data: Bytes::from(buffer).slice(..len), checksum: FrameChecksum::Trusted }
+        Frame::new(Bytes::from(buffer).slice(..len), FrameChecksum::Trusted)
     }
 }
 

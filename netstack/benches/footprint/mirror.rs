@@ -96,7 +96,7 @@ impl Slot for &mut Mirror {
         let (result, _) = fill(&mut self.buffer);
         if let Some(reply) = answer(&self.buffer) {
             let data = Bytes::from(reply);
-            self.replies.push_back(Frame { data, checksum: FrameChecksum::Trusted });
+            self.replies.push_back(Frame::new(data, FrameChecksum::Trusted));
         }
         result
     }

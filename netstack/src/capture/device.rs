@@ -64,7 +64,7 @@ impl<D: Device> Link for Capture<D> {
     }
 
     fn receive(&mut self) -> Option<Frame> {
-        let frame = self.device.receive()?;
+        let frame = self.device.receive()?.linearize();
         self.interface.record(Instant::now(), Direction::Inbound, &frame.data);
         Some(frame)
     }

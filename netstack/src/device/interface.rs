@@ -1,10 +1,11 @@
 //! The kernel's TUN and TAP interfaces, with and without offload.
 
 use super::{InterfaceOffload, driver, refusal};
+use bytes::Bytes;
 use netcore::Medium;
 use rustix::io::Errno;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 #[cfg(feature = "tun-tap")]
 use std::os::fd::{FromRawFd, IntoRawFd};
@@ -140,6 +141,13 @@ impl Interface {
     /// Writes one packet, with its header if there is offload.
     pub(super) fn send(&self, packet: &[u8]) -> io::Result<usize> {
         Ok(rustix::io::write(&self.file, packet)?)
+    }
+
+    /// The same with the rest of the packet elsewhere.
+    pub(super) fn send_gathered(&self, packet: &[u8], rest: &[Bytes]) -> io::Result<usize> {
+        let slices = std::iter::once(packet).chain(rest.iter().map(|slice| &slice[..]));
+        let slices: Vec<_> = slices.map(IoSlice::new).collect();
+        Ok(rustix::io::writev(&self.file, &slices)?)
     }
 }
 

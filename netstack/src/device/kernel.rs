@@ -4,6 +4,7 @@ use super::carrier::Carrier;
 use super::interface::{Interface, Layer};
 use super::receiver::Receiver;
 use super::{Device, InterfaceConfig, host, refusal, virtio};
+use bytes::Bytes;
 use ipnet::IpNet;
 use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
 use std::fmt;
@@ -26,6 +27,8 @@ pub(super) struct KernelDevice {
     /// The frame to send, behind its header if there is offload, in the first `outgoing_len` bytes.
     outgoing: Box<[u8]>,
     outgoing_len: usize,
+    /// What follows it elsewhere.
+    outgoing_rest: Vec<Bytes>,
     /// The last write of `outgoing` ended with `WouldBlock`.
     is_stuck: bool,
     /// The error that ended the device, until `poll_receive` returns it.
@@ -112,6 +115,7 @@ impl KernelDevice {
             receiver: Receiver::new(layer, frame_bytes_max),
             outgoing: vec![0; frame_bytes_max].into_boxed_slice(),
             outgoing_len: 0,
+            outgoing_rest: Vec::new(),
             is_stuck: false,
             failure: None,
             host_addresses,
@@ -150,7 +154,11 @@ impl KernelDevice {
         // A packet often has an answer at once.
         self.look_in = 0;
         let Some(interface) = self.open_interface() else { return };
-        let sent = interface.send(&self.outgoing[..self.outgoing_len]);
+        let packet = &self.outgoing[..self.outgoing_len];
+        let sent = match self.outgoing_rest.is_empty() {
+            true => interface.send(packet),
+            false => interface.send_gathered(packet, &self.outgoing_rest),
+        };
         self.is_stuck = false;
         match sent {
             Ok(_) => self.has_sent = true,
@@ -160,6 +168,22 @@ impl KernelDevice {
             Err(error) if error.raw_os_error() == Some(EIO) => {}
             Err(error) => tracing::debug!(%error, "the kernel refused a packet"),
         }
+        if !self.is_stuck {
+            self.outgoing_rest.clear();
+        }
+    }
+
+    /// Sends a frame of `len` bytes, which `fill` writes, and of the rest that is there.
+    fn send<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
+        let start = if self.has_offload() { virtio::HEADER_BYTES } else { 0 };
+        self.outgoing_len = start + len;
+        let buffer = &mut self.outgoing[..start + len];
+        let (result, offload) = fill(&mut buffer[start..]);
+        if start > 0 {
+            virtio::write_header(buffer, self.layer.header_bytes(), offload);
+        }
+        self.push();
+        result
     }
 }
 
@@ -175,6 +199,7 @@ impl Link for KernelDevice {
     fn capabilities(&self) -> LinkCapabilities {
         LinkCapabilities::new(self.layer.medium(), self.mtu)
             .with_offload(self.has_offload().then_some(PACKET_BYTES_MAX))
+            .with_scatter_gather()
     }
 
     fn has_carrier(&self) -> bool {
@@ -330,16 +355,17 @@ pub struct KernelSlot<'a>(&'a mut KernelDevice);
 
 impl Slot for KernelSlot<'_> {
     fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
-        let device = self.0;
-        let start = if device.has_offload() { virtio::HEADER_BYTES } else { 0 };
-        device.outgoing_len = start + len;
-        let buffer = &mut device.outgoing[..start + len];
-        let (result, offload) = fill(&mut buffer[start..]);
-        if start > 0 {
-            virtio::write_header(buffer, device.layer.header_bytes(), offload);
-        }
-        device.push();
-        result
+        self.0.send(len, fill)
+    }
+
+    fn send_gathered<R>(
+        self,
+        len: usize,
+        payload: &mut Vec<Bytes>,
+        fill: impl FnOnce(&mut [u8]) -> (R, Offload),
+    ) -> R {
+        std::mem::swap(&mut self.0.outgoing_rest, payload);
+        self.0.send(len, fill)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A pipe in memory, between two stacks or between a stack and a program.
 
 use super::Device;
-use crate::batch::{Batch, checksum_of};
+use crate::batch::Batch;
 use bytes::Bytes;
 use netcore::Medium;
 use netcore::isolation::wake;
@@ -61,7 +61,9 @@ fn to_program(frames_max: usize, capabilities: LinkCapabilities) -> (PipeDevice,
 }
 
 fn capabilities(medium: Medium, mtu: usize, jumbo: bool) -> LinkCapabilities {
-    LinkCapabilities::new(medium, mtu).with_offload(jumbo.then_some(JUMBO_BYTES_MAX))
+    LinkCapabilities::new(medium, mtu)
+        .with_offload(jumbo.then_some(JUMBO_BYTES_MAX))
+        .with_scatter_gather()
 }
 
 /// The largest IP packet.
@@ -186,9 +188,7 @@ impl PipeDevice {
     }
 
     fn pass_on(&mut self) {
-        let frames = self.batch.take();
-        let frame = |(data, offload)| Frame { data, checksum: checksum_of(offload) };
-        self.outgoing.push(frames.map(frame));
+        self.outgoing.push(self.batch.take().map(|(frame, _)| frame));
     }
 }
 
@@ -258,6 +258,20 @@ impl Slot for PipeSlot<'_> {
         device.room -= 1;
         device.batch.add(len, fill)
     }
+
+    fn send_gathered<R>(
+        self,
+        len: usize,
+        payload: &mut Vec<Bytes>,
+        fill: impl FnOnce(&mut [u8]) -> (R, Offload),
+    ) -> R {
+        let device = self.0;
+        if !device.batch.has_room(len) {
+            device.pass_on();
+        }
+        device.room -= 1;
+        device.batch.add_with(len, std::mem::take(payload), fill)
+    }
 }
 
 /// The end of a pipe for a program: a test that drives a stack by hand, or a tunnel that carries
@@ -286,7 +300,7 @@ impl PipeEnd {
     pub fn try_send(&self, packet: Bytes) -> bool {
         let has_room = self.outgoing.room() > 0 && !self.outgoing.lock().is_closed;
         if has_room {
-            let frame = Frame { data: packet, checksum: FrameChecksum::Unknown };
+            let frame = Frame::new(packet, FrameChecksum::Unknown);
             self.outgoing.push(std::iter::once(frame));
         }
         has_room

@@ -86,7 +86,7 @@ impl Receiver {
                 });
             } else {
                 let checksum = FrameChecksum::Unknown;
-                self.frames.push_back(Frame { data: packet, checksum });
+                self.frames.push_back(Frame::new(packet, checksum));
             }
         }
         (run, ended)

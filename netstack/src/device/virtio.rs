@@ -88,9 +88,9 @@ pub(super) fn read_frames(packet: Bytes, ip_start: usize, sink: &mut impl FnMut(
     if virtio.gso_type & !GSO_ECN == GSO_UDP {
         let (start, size) = (usize::from(virtio.csum_start), usize::from(virtio.gso_size));
         let starts = (ip_start, start);
-        split_datagrams(&data, starts, size, &mut |data| sink(Frame { data, checksum }));
+        split_datagrams(&data, starts, size, &mut |data| sink(Frame::new(data, checksum)));
     } else {
-        sink(Frame { data, checksum });
+        sink(Frame::new(data, checksum));
     }
 }
 

@@ -105,7 +105,7 @@ impl<D: Device> Impaired<D> {
                 return;
             }
             let Some(frame) = self.device.receive() else { return };
-            incoming.carry(now, frame.data);
+            incoming.carry(now, frame.linearize().data);
         }
     }
 
@@ -158,7 +158,7 @@ impl<D: Device> netcore::Link for Impaired<D> {
     fn receive(&mut self) -> Option<Frame> {
         self.take_in();
         let data = self.impairment.lock().incoming.pop_due(Instant::now())?;
-        Some(Frame { data, checksum: FrameChecksum::Unknown })
+        Some(Frame::new(data, FrameChecksum::Unknown))
     }
 
     fn transmit(&mut self) -> Option<ImpairedSlot<'_, D>> {

@@ -1,7 +1,6 @@
 //! Frames inside a switch.
 
 use super::queue::Compact;
-use crate::batch::checksum_of;
 use crate::frame_layout::{ETHERNET_HEADER, Layout, TAG, TAG_BYTES, complete_partial};
 use crate::frame_layout::{ethernet_payload, moved};
 use bytes::{Bytes, BytesMut};
@@ -22,16 +21,18 @@ impl Carried {
         Self { data, checksum: FrameChecksum::Unknown, offload: Offload::default() }
     }
 
-    pub(super) fn sent((data, offload): (Bytes, Offload)) -> Self {
-        Self { data, checksum: checksum_of(offload), offload }
+    pub(super) fn sent((frame, offload): (Frame, Offload)) -> Self {
+        let frame = frame.linearize();
+        Self { data: frame.data, checksum: frame.checksum, offload }
     }
 
     pub(super) fn received(frame: Frame) -> Self {
+        let frame = frame.linearize();
         Self { data: frame.data, checksum: frame.checksum, offload: Offload::default() }
     }
 
     pub(super) fn into_frame(self) -> Frame {
-        Frame { data: self.data, checksum: self.checksum }
+        Frame::new(self.data, self.checksum)
     }
 
     /// Where it goes, and where it comes from.
@@ -180,7 +181,8 @@ mod tests {
         let mut frame = frame.to_vec();
         let checksum = Layout::of(&frame).expect("it is TCP").begin(&mut frame);
         let segment_bytes = segment_bytes.and_then(NonZeroU16::new);
-        Carried::sent((frame.into(), Offload { checksum, segment_bytes }))
+        let frame = Frame::new(frame.into(), FrameChecksum::Trusted);
+        Carried::sent((frame, Offload { checksum, segment_bytes }))
     }
 
     fn pieces(carried: Carried, mtu: usize) -> Vec<Bytes> {

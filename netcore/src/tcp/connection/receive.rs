@@ -155,31 +155,74 @@ impl Connection {
         }
         // What lies before was there already.
         self.receiver.set_duplicate(part.payload.start as u64, part.payload.start as u64);
-        let payload = payload_start + part.payload.start..payload_start + part.payload.end;
         let (before, had_gap) = (self.receiver.received(), self.receiver.has_gap());
-        let kept = |payload: Range<usize>| match link::kept_bytes(len, packet.buffer_bytes) {
-            Some(held) if len >= COPY_MAX => (packet.bytes.slice(payload), held),
-            _ => (Bytes::copy_from_slice(&packet.bytes[payload]), len),
-        };
-        let arrival = self.receiver.take(offset, len, || kept(payload.clone()));
-        let Arrival::Next(waiting) = arrival else {
-            self.wire.acks.owe();
-            return;
-        };
-        if len < COPY_MAX {
-            self.deliver(Received::Copy(&packet.bytes[payload]), wakes);
+        if packet.rest.is_empty() {
+            let payload = payload_start + part.payload.start..payload_start + part.payload.end;
+            self.take_piece(offset, packet.buffer_bytes, &packet.bytes, payload, wakes);
         } else {
-            let (bytes, held) = kept(payload);
+            self.take_slices(before + offset, packet, part.payload.clone(), wakes);
+        }
+        self.wire.on_received((self.receiver.received() - before) as usize);
+        if had_gap || offset > 0 {
+            self.wire.acks.owe();
+        } else {
+            self.wire.acks.on_data(len, self.wire.local_mss(), now);
+        }
+    }
+
+    /// Takes a part of a payload in slices, which begins at `position` of the stream.
+    #[inline(never)]
+    fn take_slices(
+        &mut self,
+        mut position: u64,
+        packet: &Packet,
+        part: Range<usize>,
+        wakes: &mut Vec<Waker>,
+    ) {
+        let mut start = 0;
+        for slice in &packet.rest {
+            let end = start + slice.len();
+            let mut range = part.start.max(start)..part.end.min(end);
+            if !range.is_empty() {
+                // What has waited behind the slices before may go beyond them.
+                let known = self.receiver.received().saturating_sub(position);
+                let known = range.len().min(usize::try_from(known).unwrap_or(usize::MAX));
+                position += range.len() as u64;
+                range.start += known;
+                if !range.is_empty() {
+                    let offset = position - range.len() as u64 - self.receiver.received();
+                    let range = range.start - start..range.end - start;
+                    self.take_piece(offset, slice.len(), slice, range, wakes);
+                }
+            }
+            start = end;
+        }
+    }
+
+    /// Takes bytes that begin `offset` behind the next one, in a buffer of so many bytes.
+    #[inline]
+    fn take_piece(
+        &mut self,
+        offset: u64,
+        buffer_bytes: usize,
+        buffer: &Bytes,
+        range: Range<usize>,
+        wakes: &mut Vec<Waker>,
+    ) {
+        let len = range.len();
+        let kept = || match link::kept_bytes(len, buffer_bytes) {
+            Some(held) if len >= COPY_MAX => (buffer.slice(range.clone()), held),
+            _ => (Bytes::copy_from_slice(&buffer[range.clone()]), len),
+        };
+        let Arrival::Next(waiting) = self.receiver.take(offset, len, kept) else { return };
+        if len < COPY_MAX {
+            self.deliver(Received::Copy(&buffer[range]), wakes);
+        } else {
+            let (bytes, held) = kept();
             self.deliver(Received::Kept(bytes, held), wakes);
         }
         for piece in waiting {
             self.deliver(piece.into(), wakes);
-        }
-        self.wire.on_received((self.receiver.received() - before) as usize);
-        if had_gap {
-            self.wire.acks.owe();
-        } else {
-            self.wire.acks.on_data(len, self.wire.local_mss(), now);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Bytes to the peer.
 
-use super::{Connection, QUANTUM_BYTES};
+use super::{COPY_MAX, Connection, QUANTUM_BYTES};
 use crate::ip::PACKET_BYTES_MAX;
 use crate::ip::addressing::NextHop;
 use crate::link::Link;
@@ -133,19 +133,29 @@ impl Connection {
             packet: (packet as u64 / piece * piece).max(piece),
             nodelay: self.nodelay,
         };
-        let mut sent_bytes = 0;
+        let gathers = capabilities.scatter_gather && matches!(self.way, NextHop::Link(_));
+        let (mut sent_bytes, mut payload) = (0, Vec::new());
         while let Some(segment) = sender.next(now, &limits) {
             if sent_bytes >= QUANTUM_BYTES {
                 return true;
             }
             let position = segment.start.wrapping_sub(sender.unacknowledged());
             let sequence = unacknowledged.wrapping_add(position as u32);
+            let is_gathered =
+                gathers && segment.len >= COPY_MAX && sender.slices(&segment, &mut payload);
+            let (copied, rest) = if is_gathered { (0, segment.len) } else { (segment.len, 0) };
             let wire = &mut self.wire;
-            let sent = output.send(self.way, headers + segment.len, |packet, checksums| {
-                let fill = |payload: &mut [u8]| sender.copy(&segment, payload);
+            let write = |packet: &mut [u8], checksums| {
+                let fill = |payload: &mut [u8]| {
+                    if !is_gathered {
+                        sender.copy(&segment, payload);
+                    }
+                };
                 let with = (checksums, &capabilities);
-                ((), wire.write(packet, (sequence, &[]), segment.flags(), fill, with))
-            });
+                ((), wire.write((packet, rest), (sequence, &[]), segment.flags(), fill, with))
+            };
+            let sent = output.send_with(self.way, headers + copied, &mut payload, write);
+            payload.clear();
             if sent.is_none() {
                 self.is_blocked = true;
                 return false;
@@ -166,7 +176,7 @@ impl Connection {
             let sequence = unacknowledged.wrapping_sub(1);
             let with = (checksums, &capabilities);
             let fill = |payload: &mut [u8]| payload.fill(0);
-            ((), wire.write(packet, (sequence, &[]), Flags::default(), fill, with))
+            ((), wire.write((packet, 0), (sequence, &[]), Flags::default(), fill, with))
         });
         self.is_blocked |= sent.is_none();
     }
@@ -185,7 +195,7 @@ impl Connection {
         let (wire, options) = (&mut self.wire, sack.as_slice());
         let sent = output.send(self.way, wire.headers() + options.len(), |packet, checksums| {
             let with = (checksums, &capabilities);
-            ((), wire.write(packet, (next, options), Flags::default(), |_| (), with))
+            ((), wire.write((packet, 0), (next, options), Flags::default(), |_| (), with))
         });
         self.is_blocked |= sent.is_none();
     }

@@ -226,6 +226,11 @@ impl Sender {
         self.store.copy(segment.start, out);
     }
 
+    /// The payload of a segment by reference, unless it stands in too many places.
+    pub(crate) fn slices(&mut self, segment: &ToSend, out: &mut Vec<Bytes>) -> bool {
+        self.store.slices(segment.start, segment.len, out)
+    }
+
     /// Notes that a segment has left.
     pub(crate) fn sent(&mut self, segment: &ToSend, limits: &Limits, now: Instant) {
         let end = segment.start + segment.len as u64 + u64::from(segment.fin);

@@ -28,6 +28,8 @@ struct Chunk {
 
 /// A piece of at least this size becomes a chunk of its own.
 const OWN_CHUNK: usize = 4096;
+/// The most slices of one packet.
+const SLICES_MAX: usize = 32;
 const TAIL_MIN: usize = 256;
 const TAIL_MAX: usize = 16 * 1024;
 
@@ -74,12 +76,7 @@ impl SendStore {
         let tail_start = self.end - self.tail.len() as u64;
         let mut at = position;
         if at < tail_start {
-            let is_in =
-                |chunk: &Chunk| chunk.start <= at && at < chunk.start + chunk.bytes.len() as u64;
-            let mut index = self.cursor;
-            if !self.chunks.get(index).is_some_and(is_in) {
-                index = self.chunks.partition_point(|chunk| chunk.start <= at) - 1;
-            }
+            let mut index = self.find(at);
             while !out.is_empty() && at < tail_start {
                 let chunk = &self.chunks[index];
                 let rest = &chunk.bytes[(at - chunk.start) as usize..];
@@ -94,6 +91,43 @@ impl SendStore {
         if !out.is_empty() {
             let skip = (at - tail_start) as usize;
             out.copy_from_slice(&self.tail[skip..skip + out.len()]);
+        }
+    }
+
+    /// The bytes from `position` on, by reference, unless they stand in more than
+    /// [`SLICES_MAX`] places.
+    ///
+    /// # Panics
+    ///
+    /// If some of them are not kept.
+    pub(crate) fn slices(&mut self, position: u64, len: usize, out: &mut Vec<Bytes>) -> bool {
+        let end = position + len as u64;
+        assert!(self.start <= position && end <= self.end, "kept bytes");
+        if end > self.end - self.tail.len() as u64 {
+            self.seal_tail();
+        }
+        let first = self.find(position);
+        let last = self.chunks.partition_point(|chunk| chunk.start < end);
+        if last - first > SLICES_MAX {
+            return false;
+        }
+        for chunk in self.chunks.range(first..last) {
+            let from = position.saturating_sub(chunk.start) as usize;
+            let to = chunk.bytes.len().min((end - chunk.start) as usize);
+            out.push(chunk.bytes.slice(from..to));
+        }
+        self.cursor = last - 1;
+        true
+    }
+
+    /// The chunk in which `position` is: mostly that of the last read.
+    fn find(&self, position: u64) -> usize {
+        let is_in = |chunk: &Chunk| {
+            chunk.start <= position && position < chunk.start + chunk.bytes.len() as u64
+        };
+        match self.chunks.get(self.cursor).is_some_and(is_in) {
+            true => self.cursor,
+            false => self.chunks.partition_point(|chunk| chunk.start <= position) - 1,
         }
     }
 
