@@ -23,6 +23,8 @@ pub struct Backlog {
     /// `None` once the near end is closed.
     waiting: Mutex<Option<VecDeque<(TcpStream, SocketAddr)>>>,
     taken: Notify,
+    /// A connection waits, or none will any more.
+    came: Notify,
 }
 
 /// Connections taken from the listener, whose own backlog counts beside them. A pair of default
@@ -32,7 +34,7 @@ const WAITING_MAX: usize = 64;
 impl Backlog {
     pub(crate) fn new(far: Far, key: u64, listener: TcpListener) -> Self {
         let waiting = Mutex::new(Some(VecDeque::new()));
-        Self { far, key, listener, waiting, taken: Notify::new() }
+        Self { far, key, listener, waiting, taken: Notify::new(), came: Notify::new() }
     }
 
     /// The [key](crate::key) of the near end.
@@ -60,7 +62,9 @@ impl Backlog {
             () = self.far.hung_up() => Ok(()),
             result = self.show() => result,
         };
-        for (stream, _) in self.waiting().take().into_iter().flatten() {
+        let left = self.waiting().take();
+        self.came.notify_waiters();
+        for (stream, _) in left.into_iter().flatten() {
             stream.set_zero_linger()?;
         }
         result
@@ -75,14 +79,34 @@ impl Backlog {
             if let Some(waiting) = &mut *self.waiting() {
                 waiting.push_back(next);
                 self.send_byte();
+                self.came.notify_waiters();
             }
+        }
+    }
+
+    /// Waits until there is a connection to accept; returns false if there will be none, because the
+    /// near end is closed or the stack is gone. Needs no copy of the near end, which would keep the
+    /// listener open.
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub async fn acceptable(&self) -> bool {
+        loop {
+            let came = self.came.notified();
+            match &*self.waiting() {
+                None => return false,
+                Some(waiting) if !waiting.is_empty() => return true,
+                Some(_) => {}
+            }
+            came.await;
         }
     }
 
     /// Takes the oldest waiting connection, and its byte from the near end.
     ///
-    /// A blocking `accept` waits until the near end is readable, and calls it again: another
-    /// process may have been faster.
+    /// A blocking `accept` waits until one is [acceptable](Self::acceptable), and calls it again:
+    /// another process may have been faster.
     ///
     /// # Errors
     ///
@@ -103,6 +127,7 @@ impl Backlog {
         if let Some(waiting) = &mut *self.waiting() {
             waiting.push_front((stream, peer));
             self.send_byte();
+            self.came.notify_waiters();
         }
     }
 
