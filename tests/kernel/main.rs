@@ -14,10 +14,10 @@ mod fairness;
 mod fetching;
 mod iface;
 mod namespace;
-mod peer;
 mod programs;
 mod refusals;
 mod routing;
+mod run;
 mod servers;
 mod sockets;
 mod tap;
@@ -25,7 +25,7 @@ mod usage;
 mod wire;
 
 use namespace::Test;
-use peer::Fault;
+use run::{clients, endings as run_endings, limits, names, semantics, servers as run_servers};
 use std::process::ExitCode;
 use wire::Wire::{self, PlainTap, PlainTun, Tap, Tun};
 
@@ -39,20 +39,6 @@ const TESTS: &[Test] = &[
         sockets::datagrams(PlainTun)
     }),
     Test::new("a_megabyte_crosses_an_impaired_tun_in_each_direction", sockets::impaired),
-    Test::new("the_kernel_and_the_stack_exchange_data_without_loss", || {
-        peer::transfers(Fault::None)
-    }),
-    Test::new("the_kernel_and_the_stack_repair_single_losses", || peer::transfers(Fault::Loss)),
-    Test::new("the_kernel_and_the_stack_repair_bursts_of_losses", || peer::transfers(Fault::Burst)),
-    Test::new("the_kernel_and_the_stack_stand_reordering", || peer::transfers(Fault::Reordering)),
-    Test::new("the_kernel_and_the_stack_stand_duplication", || peer::transfers(Fault::Duplication)),
-    Test::new("the_kernel_and_the_stack_stand_all_faults_at_once", || peer::transfers(Fault::All)),
-    Test::new("the_kernel_is_a_peer_in_all_pairs_of_properties", peer::covers_pairs)
-        .without_interface(),
-    Test::new("each_violation_in_a_doctored_capture_is_found", peer::findings_of_rules)
-        .without_interface(),
-    Test::new("tshark_finds_violations_in_a_doctored_capture", peer::findings_of_tshark)
-        .without_interface(),
     Test::new("closed_ports_refuse_in_both_directions", sockets::refusals),
     Test::new("both_directions_close_independently", sockets::half_close),
     Test::new("a_thousand_connections_leave_nothing_behind", sockets::many_connections),
@@ -128,6 +114,34 @@ const TESTS: &[Test] = &[
     Test::new("a_signal_releases_the_lease", endings::lease),
     Test::new("a_second_signal_ends_at_once", endings::second_signal),
     Test::new("a_flag_logs_the_start_and_end_of_each_connection", endings::log),
+    Test::new("under_run_curl_gets_20_mb_and_is_refused", clients::curl),
+    Test::new("under_run_nc_closes_one_half", clients::netcat),
+    Test::new("under_run_python_and_two_children_of_a_shell_connect", clients::scripts),
+    Test::new("under_run_node_connects", clients::node),
+    Test::new("under_run_a_static_busybox_connects", clients::busybox),
+    Test::new("under_run_a_static_go_program_connects", clients::go_client),
+    Test::new("under_run_python_serves_20_mb", run_servers::python),
+    Test::new("under_run_a_static_go_program_serves", run_servers::go_server),
+    Test::new("under_run_redis_serves", run_servers::redis),
+    Test::new("under_run_nginx_serves_with_two_processes", run_servers::nginx),
+    Test::new("under_run_iperf3_serves_tcp_and_sends_udp", run_servers::iperf3),
+    Test::new("under_run_sockets_behave_as_the_kernels", semantics::as_the_kernel),
+    Test::new(
+        "under_run_names_are_asked_of_the_stacks_servers",
+        names::by_the_servers_of_the_stack,
+    ),
+    Test::new("under_run_missing_calls_and_options_fail", limits::calls),
+    Test::new("under_run_loopback_is_the_stacks", limits::loopback),
+    Test::new("run_ends_with_the_status_of_the_program", run_endings::statuses),
+    Test::new("run_lasts_as_long_as_a_descendant", run_endings::descendants),
+    Test::new("run_forwards_signals_to_the_program", run_endings::signals),
+    Test::new("a_killed_supervisor_takes_the_network_along", run_endings::supervisor_killed),
+    Test::new("a_killed_program_closes_its_connections", run_endings::program_killed),
+    Test::new("under_run_10000_connections_leave_nothing", run_endings::many_connections),
+    Test::new(
+        "run_needs_no_capability_for_an_interface_of_root",
+        run_endings::without_capabilities,
+    ),
 ];
 
 fn main() -> ExitCode {

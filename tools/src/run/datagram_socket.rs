@@ -29,6 +29,8 @@ struct Inner {
     settings: Settings,
     is_binding: bool,
     peer: Option<SocketAddr>,
+    /// A service, and the address that the program knows it by.
+    redirected: Option<(SocketAddr, SocketAddr)>,
     /// The senders of the datagrams in the descriptor.
     senders: VecDeque<SocketAddr>,
 }
@@ -93,9 +95,19 @@ impl DatagramSocket {
         }
     }
 
-    pub(crate) async fn connect(&self, peer: SocketAddr) -> Result<(), Errno> {
+    /// Datagrams of this service are from that address, to the program.
+    pub(crate) fn redirect(&self, service: SocketAddr, known: SocketAddr) {
+        self.lock().redirected = Some((service, known));
+    }
+
+    /// Connects it to `target`, which the program knows as `peer`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`UdpSocket::connect`].
+    pub(crate) async fn connect(&self, target: SocketAddr, peer: SocketAddr) -> Result<(), Errno> {
         let socket = self.socket().await?;
-        socket.connect(peer).await.map_err(|error| errno::of(&error))?;
+        socket.connect(target).await.map_err(|error| errno::of(&error))?;
         self.lock().peer = Some(peer);
         Ok(())
     }
@@ -132,7 +144,10 @@ impl DatagramSocket {
     pub(crate) fn sender(&self, stays: bool) -> Option<SocketAddr> {
         let mut inner = self.lock();
         let sender = if stays { inner.senders.front().copied() } else { inner.senders.pop_front() };
-        sender.or(inner.peer)
+        match (sender.or(inner.peer), inner.redirected) {
+            (Some(sender), Some((service, known))) if sender == service => Some(known),
+            (sender, _) => sender,
+        }
     }
 
     /// The error that the network reported, once.

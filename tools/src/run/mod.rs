@@ -9,6 +9,8 @@ mod ending;
 mod errno;
 mod filter;
 mod memory;
+mod message;
+mod names;
 mod notices;
 mod notification;
 mod parked;
@@ -22,6 +24,7 @@ mod tcp_info;
 use anyhow::{Context, Error, Result};
 use ending::{Ending, Signals};
 use filter::{Messages, filter};
+use names::NameService;
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
@@ -109,11 +112,12 @@ async fn supervise(args: &Args, signals: Signals) -> Result<ExitCode> {
     // What the program starts is this process's to wait for, also when its parent has ended.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .context("becoming a subreaper")?;
+    let names = NameService::start(stack.net()).await.context("the name service")?;
     let messages = if args.udp_msg { Messages::Notified } else { Messages::Untouched };
     let program = program::start(&args.command, signals.before(), filter(messages))
         .map_err(NotStarted)
         .with_context(|| args.command[0].to_string_lossy().into_owned())?;
-    let supervisor = Supervisor::start(stack.net(), program.listener)?;
+    let supervisor = Supervisor::start(stack.net(), names, program.listener)?;
     let status = Ending::watch(program.pid, signals)?.ended().await;
     // What the program has written is on its way to the stack.
     let _ = timeout(FAREWELL, supervisor.all_closed()).await;

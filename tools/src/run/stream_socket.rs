@@ -1,15 +1,15 @@
 //! A TCP socket of the program.
 
 use crate::run::address::Family;
-use crate::run::descriptor::Far;
 use crate::run::errno;
 use crate::run::settings::Settings;
-use netstack::netsocket::{Net, TcpListener, TcpSocket, TcpStream, blocking};
+use netfd::{Backlog, Mode, StreamEnd};
+use netstack::netsocket::{Net, TcpListener, TcpSocket, TcpStream};
 use rustix::io::Errno;
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// A TCP socket. What the program says of it is asked of this; the far end of its descriptor is
@@ -49,64 +49,62 @@ struct Inner {
     peer: Option<SocketAddr>,
     /// What `SO_ERROR`, or the next `connect`, says once.
     error: Option<Errno>,
-    stream: Option<TcpStream>,
-    accepted: VecDeque<Accepted>,
+    /// For its options: the connection is closed with the last handle.
+    stream: Weak<TcpStream>,
+    backlog: Option<Arc<Backlog>>,
 }
 
-/// A connection that waits to be accepted.
+/// A connection that was accepted.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
 }
 
-/// What the serving task is to do.
+/// What the serving task is to do; it says when it has begun.
 #[derive(Debug)]
 enum Order {
-    Connect {
-        remote: SocketAddr,
-        fills: Fills,
-    },
-    Listen {
-        backlog: u32,
-        listening: oneshot::Sender<Result<(), Errno>>,
-    },
-    /// There is room for another connection.
-    Accepted,
+    Connect(Attempt, oneshot::Sender<Result<(), Errno>>),
+    Listen { near: OwnedFd, backlog: u32, listening: oneshot::Sender<Result<(), Errno>> },
 }
 
-/// Whether the descriptor was made not writable for the time of the attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fills {
-    No,
-    Yes,
+/// An attempt to connect.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    /// A copy of the descriptor, for the beginning.
+    pub(crate) near: OwnedFd,
+    pub(crate) mode: Mode,
+    pub(crate) remote: SocketAddr,
+    /// What the program knows `remote` as.
+    pub(crate) peer: SocketAddr,
 }
 
 /// The task behind a socket: it has the far end of the descriptor.
 #[derive(Debug)]
 pub(crate) struct Service {
     socket: Arc<StreamSocket>,
-    far: Far,
+    end: StreamEnd,
+    stream: Option<Arc<TcpStream>>,
     orders: mpsc::UnboundedReceiver<Order>,
 }
 
 impl StreamSocket {
     /// Makes a socket that is neither connected nor listening, and what serves it.
-    pub(crate) fn new(net: &Net, family: Family, far: Far) -> (Arc<Self>, Service) {
-        Self::with(net, family, far, Settings::default(), None)
+    pub(crate) fn new(net: &Net, family: Family, end: StreamEnd) -> (Arc<Self>, Service) {
+        Self::with(net, family, end, Settings::default(), None)
     }
 
     /// Makes the socket of an accepted connection.
-    pub(crate) fn connected(&self, far: Far, accepted: Accepted) -> (Arc<Self>, Service) {
+    pub(crate) fn connected(&self, end: StreamEnd, accepted: Accepted) -> (Arc<Self>, Service) {
         // Linux's accepted sockets, too, have the options of their listener.
         let settings = self.lock().settings.clone();
-        Self::with(&self.net, self.family, far, settings, Some(accepted))
+        Self::with(&self.net, self.family, end, settings, Some(accepted))
     }
 
     fn with(
         net: &Net,
         family: Family,
-        far: Far,
+        end: StreamEnd,
         settings: Settings,
         accepted: Option<Accepted>,
     ) -> (Arc<Self>, Service) {
@@ -114,15 +112,17 @@ impl StreamSocket {
             Some(_) => Phase::Connected { told: true },
             None => Phase::Idle,
         };
+        let peer = accepted.as_ref().map(|it| it.peer);
+        let stream = accepted.map(|it| Arc::new(it.stream));
         let (sender, orders) = mpsc::unbounded_channel();
         let inner = Inner {
             settings,
             bound: None,
-            local: accepted.as_ref().and_then(|it| it.stream.local_addr().ok()),
-            peer: accepted.as_ref().map(|it| it.peer),
+            local: stream.as_ref().and_then(|it| it.local_addr().ok()),
+            peer,
             error: None,
-            stream: accepted.map(|it| it.stream),
-            accepted: VecDeque::new(),
+            stream: stream.as_ref().map(Arc::downgrade).unwrap_or_default(),
+            backlog: None,
         };
         let socket = Arc::new(Self {
             family,
@@ -131,7 +131,7 @@ impl StreamSocket {
             orders: sender,
             inner: Mutex::new(inner),
         });
-        (socket.clone(), Service { socket, far, orders })
+        (socket.clone(), Service { socket, end, stream, orders })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -192,11 +192,28 @@ impl StreamSocket {
         Ok(socket)
     }
 
-    /// Starts an attempt, whose end is a change of the phase.
-    pub(crate) fn connect(&self, remote: SocketAddr, fills: Fills) {
-        self.phase.send_replace(Phase::Connecting);
-        // Fails if the descriptor is closed: nobody is there to be told.
-        let _ = self.orders.send(Order::Connect { remote, fills });
+    /// Starts an attempt, whose end is a change of the phase. Until then the descriptor is not
+    /// writable, from the end of this call on.
+    ///
+    /// # Errors
+    ///
+    /// Those of its descriptor.
+    pub(crate) async fn connect(&self, attempt: Attempt) -> Result<(), Errno> {
+        let (begins, begun) = oneshot::channel();
+        let _ = self.orders.send(Order::Connect(attempt, begins));
+        // The descriptor is closed.
+        begun.await.unwrap_or(Err(Errno::BADF))
+    }
+
+    /// Begins an attempt, for which no other one must be under way; returns whether there was none.
+    pub(crate) fn begin(&self) -> bool {
+        self.phase.send_if_modified(|phase| {
+            let is_idle = *phase == Phase::Idle;
+            if is_idle {
+                *phase = Phase::Connecting;
+            }
+            is_idle
+        })
     }
 
     /// Marks a made connection as told; returns whether it was not.
@@ -210,41 +227,20 @@ impl StreamSocket {
         })
     }
 
-    /// Listens.
+    /// Listens; `near` is a copy of the descriptor.
     ///
     /// # Errors
     ///
     /// As [`TcpSocket::listen`].
-    pub(crate) async fn listen(&self, backlog: u32) -> Result<(), Errno> {
+    pub(crate) async fn listen(&self, near: OwnedFd, backlog: u32) -> Result<(), Errno> {
         let (listening, done) = oneshot::channel();
-        let _ = self.orders.send(Order::Listen { backlog, listening });
+        let _ = self.orders.send(Order::Listen { near, backlog, listening });
         done.await.unwrap_or(Err(Errno::INVAL))
     }
 
-    /// The next connection.
-    pub(crate) fn accept(&self) -> Option<Accepted> {
-        let accepted = self.lock().accepted.pop_front();
-        if accepted.is_some() {
-            let _ = self.orders.send(Order::Accepted);
-        }
-        accepted
-    }
-
-    /// Gives a connection back that nobody got: it is the next one.
-    pub(crate) fn put_back(&self, accepted: Accepted) {
-        self.lock().accepted.push_front(accepted);
-        // Wakes those that wait in accept.
-        self.phase.send_modify(|_| {});
-    }
-
-    /// The connection of a socket that the program did not get.
-    pub(crate) fn into_accepted(self: Arc<Self>) -> Option<Accepted> {
-        let mut inner = self.lock();
-        Some(Accepted { stream: inner.stream.take()?, peer: inner.peer? })
-    }
-
-    pub(crate) fn has_accepted(&self) -> bool {
-        !self.lock().accepted.is_empty()
+    /// The connections of a listener.
+    pub(crate) fn backlog(&self) -> Option<Arc<Backlog>> {
+        self.lock().backlog.clone()
     }
 
     /// The error, once.
@@ -278,8 +274,8 @@ impl StreamSocket {
     ) -> Result<T, Errno> {
         let mut inner = self.lock();
         let changed = change(&mut inner.settings)?;
-        if let Some(stream) = &inner.stream {
-            inner.settings.apply(stream, self.family).map_err(|error| errno::of(&error))?;
+        if let Some(stream) = inner.stream.upgrade() {
+            inner.settings.apply(&stream, self.family).map_err(|error| errno::of(&error))?;
         }
         Ok(changed)
     }
@@ -295,125 +291,148 @@ pub(crate) enum Left {
 
 impl Service {
     /// Serves the socket until the last copy of its descriptor is closed, or an attempt to connect
-    /// has failed.
-    pub(crate) async fn run(mut self, reset: impl FnOnce()) -> Left {
-        let stream = match self.own_stream() {
-            Some(stream) => Some(stream),
-            None => self.until_connected().await,
+    /// has failed. `near` finds a copy of the descriptor.
+    pub(crate) async fn run(self, near: impl FnOnce() -> Option<OwnedFd>) -> Left {
+        let Self { socket, end, stream, orders } = self;
+        let connected = match stream {
+            Some(stream) => Some((end, stream)),
+            None => until_connected(&socket, end, orders).await,
         };
-        if let Some(stream) = stream {
-            self.far.pump(stream, reset).await;
+        if let Some((end, stream)) = connected {
+            let near = |error: &io::Error| {
+                // Of a reset the descriptor itself knows.
+                let errno = errno::of(error);
+                if errno != Errno::CONNRESET {
+                    socket.keep_error(errno);
+                }
+                near()
+            };
+            // Its error is the program's to see.
+            let _ = end.carry(stream, near).await;
         }
-        let has_failed = self.socket.phase() == Phase::Failed;
+        let has_failed = socket.phase() == Phase::Failed;
         if !has_failed {
-            self.socket.phase.send_replace(Phase::Ended);
+            socket.phase.send_replace(Phase::Ended);
         }
-        let mut inner = self.socket.lock();
-        (inner.stream, inner.bound) = (None, None);
-        inner.accepted.clear();
+        let mut inner = socket.lock();
+        (inner.bound, inner.backlog) = (None, None);
         if has_failed { Left::Descriptor } else { Left::Nothing }
     }
 
-    /// Another handle of the connection, if there is one.
-    fn own_stream(&self) -> Option<TcpStream> {
-        let mut inner = self.socket.lock();
-        let (kept, given) = shared(inner.stream.take()?)?;
-        inner.stream = Some(kept);
-        Some(given)
+    /// The connection of a socket that the program did not get.
+    pub(crate) fn into_accepted(self) -> Option<Accepted> {
+        let stream = Arc::into_inner(self.stream?)?;
+        let peer = self.socket.lock().peer?;
+        Some(Accepted { stream, peer })
     }
+}
 
-    async fn until_connected(&mut self) -> Option<TcpStream> {
-        loop {
-            let order = tokio::select! {
-                order = self.orders.recv() => order?,
-                () = self.far.closed() => return None,
-            };
-            match order {
-                Order::Connect { remote, fills } => {
-                    let connected = tokio::select! {
-                        connected = self.attempt(remote) => connected,
-                        () = self.far.closed() => return None,
-                    };
-                    let stream = self.settle(connected, remote, fills);
-                    if stream.is_some() || self.socket.phase() == Phase::Failed {
-                        return stream;
-                    }
-                }
-                Order::Listen { backlog, listening } => match self.listener(backlog).await {
-                    Ok(listener) => {
-                        self.socket.phase.send_replace(Phase::Listening);
-                        let _ = listening.send(Ok(()));
-                        self.accept_all(listener, backlog).await;
-                        return None;
-                    }
-                    Err(error) => drop(listening.send(Err(errno::of(&error)))),
-                },
-                Order::Accepted => {}
-            }
-        }
-    }
-
-    async fn attempt(&self, remote: SocketAddr) -> io::Result<TcpStream> {
-        self.socket.take_socket()?.connect(remote).await
-    }
-
-    /// Records the end of an attempt; returns the connection to serve.
-    fn settle(
-        &self,
-        connected: io::Result<TcpStream>,
-        remote: SocketAddr,
-        fills: Fills,
-    ) -> Option<TcpStream> {
-        let connected = connected.map_err(|error| errno::of(&error));
-        let mut inner = self.socket.lock();
-        let (phase, given) = match connected.map(shared) {
-            Ok(Some((kept, given))) => {
-                (inner.local, inner.peer) = (kept.local_addr().ok(), Some(remote));
-                inner.stream = Some(kept);
-                (Phase::Connected { told: false }, Some(given))
-            }
-            Ok(None) => (Phase::Ended, None),
-            Err(errno) => {
-                inner.error = Some(errno);
-                (if fills == Fills::Yes { Phase::Failed } else { Phase::Idle }, None)
-            }
+/// Does what is asked of a socket, until it has a connection to carry; returns none if it never will.
+async fn until_connected(
+    socket: &StreamSocket,
+    mut end: StreamEnd,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+) -> Option<(StreamEnd, Arc<TcpStream>)> {
+    loop {
+        let order = tokio::select! {
+            order = orders.recv() => order?,
+            () = end.closed() => return None,
         };
-        drop(inner);
-        self.socket.phase.send_replace(phase);
-        if fills == Fills::Yes && given.is_some() {
-            self.far.drain();
-        }
-        given
-    }
-
-    async fn listener(&self, backlog: u32) -> io::Result<TcpListener> {
-        let listener = self.socket.take_socket()?.listen(backlog.max(1)).await?;
-        self.socket.lock().local = listener.local_addr().ok();
-        Ok(listener)
-    }
-
-    async fn accept_all(&mut self, listener: TcpListener, backlog: u32) {
-        let backlog = backlog.max(1) as usize;
-        loop {
-            let has_room = self.socket.lock().accepted.len() < backlog;
-            tokio::select! {
-                () = self.far.closed() => return,
-                _ = self.orders.recv() => {}
-                next = listener.accept(), if has_room => {
-                    let Ok((stream, peer)) = next else { return };
-                    self.socket.lock().accepted.push_back(Accepted { stream, peer });
-                    self.far.announce();
-                    // Wakes those that wait in accept.
-                    self.socket.phase.send_modify(|_| {});
+        match order {
+            Order::Connect(attempt, begins) => match connect(socket, end, attempt, begins).await? {
+                Outcome::Connected(end, stream) => return Some((end, stream)),
+                Outcome::Idle(same) => end = same,
+            },
+            Order::Listen { near, backlog, listening } => match listen(socket, backlog).await {
+                Ok(listener) => {
+                    serve_backlog(socket, end.listen(listener, &near), near, listening).await;
+                    return None;
                 }
-            }
+                Err(error) => {
+                    let _ = listening.send(Err(errno::of(&error)));
+                }
+            },
         }
     }
 }
 
-/// Two handles of a connection.
-fn shared(stream: TcpStream) -> Option<(TcpStream, TcpStream)> {
-    let stream = blocking::TcpStream::from(stream);
-    let other = stream.try_clone().ok()?;
-    Some((stream.into(), other.into()))
+/// What an attempt has come to.
+enum Outcome {
+    Connected(StreamEnd, Arc<TcpStream>),
+    /// It may be tried again.
+    Idle(StreamEnd),
+}
+
+/// Makes an attempt; returns none if the descriptor was closed meanwhile, or shows a failure now.
+async fn connect(
+    socket: &StreamSocket,
+    end: StreamEnd,
+    attempt: Attempt,
+    begins: oneshot::Sender<Result<(), Errno>>,
+) -> Option<Outcome> {
+    let Attempt { near, mode, remote, peer } = attempt;
+    let connecting = match end.connecting(&near) {
+        Ok(connecting) => connecting,
+        Err(error) => {
+            let _ = begins.send(Err(errno::of(&error)));
+            return None;
+        }
+    };
+    // A copy would keep the socket open.
+    drop(near);
+    let _ = begins.send(Ok(()));
+    let connected = tokio::select! {
+        connected = async { socket.take_socket()?.connect(remote).await } => connected,
+        () = connecting.closed() => return None,
+    };
+    match connected {
+        Ok(stream) => {
+            let stream = Arc::new(stream);
+            {
+                let mut inner = socket.lock();
+                (inner.local, inner.peer) = (stream.local_addr().ok(), Some(peer));
+                inner.stream = Arc::downgrade(&stream);
+            }
+            socket.phase.send_replace(Phase::Connected { told: false });
+            Some(Outcome::Connected(connecting.finish().ok()?, stream))
+        }
+        Err(error) => {
+            socket.keep_error(errno::of(&error));
+            if mode == Mode::Nonblocking {
+                socket.phase.send_replace(Phase::Failed);
+                connecting.fail();
+                return None;
+            }
+            socket.phase.send_replace(Phase::Idle);
+            Some(Outcome::Idle(connecting.finish().ok()?))
+        }
+    }
+}
+
+async fn listen(socket: &StreamSocket, backlog: u32) -> io::Result<TcpListener> {
+    let listener = socket.take_socket()?.listen(backlog.max(1)).await?;
+    socket.lock().local = listener.local_addr().ok();
+    Ok(listener)
+}
+
+/// Shows connections to accept, until the descriptor is closed.
+async fn serve_backlog(
+    socket: &StreamSocket,
+    backlog: io::Result<Arc<Backlog>>,
+    near: OwnedFd,
+    listening: oneshot::Sender<Result<(), Errno>>,
+) {
+    drop(near);
+    let backlog = match backlog {
+        Ok(backlog) => backlog,
+        Err(error) => {
+            let _ = listening.send(Err(errno::of(&error)));
+            return;
+        }
+    };
+    socket.lock().backlog = Some(backlog.clone());
+    socket.phase.send_replace(Phase::Listening);
+    let _ = listening.send(Ok(()));
+    // Ends with the stack, too: then nothing comes any more.
+    let _ = backlog.serve().await;
 }

@@ -4,12 +4,14 @@ use crate::run::address::Family;
 use crate::run::call::Call;
 use crate::run::calls;
 use crate::run::datagram_socket::DatagramSocket;
-use crate::run::descriptor::{self, Far, Mode};
+use crate::run::descriptor::Far;
+use crate::run::names::NameService;
 use crate::run::notices::Notices;
 use crate::run::notification::Listener;
 use crate::run::parked::Parked;
 use crate::run::stream_socket::{Left, Service, StreamSocket};
 use crate::run::tasks::{Identity, Tasks};
+use netfd::Mode;
 use netstack::Net;
 use rustix::fs::{OFlags, fcntl_getfl};
 use std::collections::{HashMap, VecDeque};
@@ -48,6 +50,7 @@ pub(crate) struct Holder {
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     pub(crate) net: Net,
+    pub(crate) names: NameService,
     listener: Arc<Listener>,
     runtime: Handle,
     tasks: Tasks,
@@ -82,7 +85,7 @@ impl Socket {
 impl Descriptor {
     pub(crate) fn mode(&self) -> Mode {
         match fcntl_getfl(&self.near) {
-            Ok(flags) if flags.contains(OFlags::NONBLOCK) => Mode::NonBlocking,
+            Ok(flags) if flags.contains(OFlags::NONBLOCK) => Mode::Nonblocking,
             _ => Mode::Blocking,
         }
     }
@@ -90,9 +93,14 @@ impl Descriptor {
 
 impl Supervisor {
     /// Starts to answer the calls, on a thread of its own.
-    pub(crate) fn start(net: &Net, listener: Listener) -> io::Result<Arc<Self>> {
+    pub(crate) fn start(
+        net: &Net,
+        names: NameService,
+        listener: Listener,
+    ) -> io::Result<Arc<Self>> {
         let supervisor = Arc::new(Self {
             net: net.clone(),
+            names,
             listener: Arc::new(listener),
             runtime: Handle::current(),
             tasks: Tasks::default(),
@@ -163,7 +171,7 @@ impl Supervisor {
     pub(crate) fn serve_stream(self: &Arc<Self>, identity: Identity, service: Service) {
         let supervisor = self.clone();
         self.runtime.spawn(async move {
-            match service.run(|| supervisor.reset(identity)).await {
+            match service.run(|| supervisor.near(identity)).await {
                 Left::Nothing => supervisor.remove(identity),
                 Left::Descriptor => supervisor.retire(identity),
             }
@@ -223,14 +231,10 @@ impl Supervisor {
         }
     }
 
-    /// Makes the program see a reset of a connection once its far end is closed. Where nobody has
-    /// it under the number that was last seen, it sees the end of the stream.
-    fn reset(&self, identity: Identity) {
-        let holder = self.table().get(&identity).and_then(|entry| entry.holder);
-        let near = holder.and_then(|it| self.tasks.find(it.task, it.number, identity));
-        if let Some(near) = near {
-            descriptor::poison(&near);
-        }
+    /// A copy of a socket's descriptor, if somebody has it under the number that was last seen.
+    fn near(&self, identity: Identity) -> Option<OwnedFd> {
+        let holder = self.table().get(&identity)?.holder?;
+        self.tasks.find(holder.task, holder.number, identity)
     }
 
     /// Answers a call later. It is given up when the next one of the same task arrives.

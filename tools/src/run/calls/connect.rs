@@ -3,13 +3,14 @@
 use crate::run::address::Given;
 use crate::run::call::Call;
 use crate::run::datagram_socket::DatagramSocket;
-use crate::run::descriptor::{self, Mode};
-use crate::run::stream_socket::{Fills, Phase, StreamSocket};
+use crate::run::stream_socket::{Attempt, Phase, StreamSocket};
 use crate::run::supervisor::{Descriptor, Holder, Supervisor, within};
+use netfd::Mode;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, socket_timeout};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) fn stream(
     supervisor: &Arc<Supervisor>,
@@ -17,11 +18,12 @@ pub(super) fn stream(
     descriptor: Descriptor,
     socket: Arc<StreamSocket>,
 ) {
-    let remote = match call.address(socket.family(), call.argument(1), call.argument(2)) {
-        Ok(Given::Address(remote)) => here(remote),
+    let peer = match call.address(socket.family(), call.argument(1), call.argument(2)) {
+        Ok(Given::Address(peer)) => here(peer),
         Ok(Given::None) => return disconnect(call, &socket),
         Err(errno) => return call.fail(errno),
     };
+    let remote = supervisor.names.redirect(peer).unwrap_or(peer);
     let mode = descriptor.mode();
     match socket.phase() {
         Phase::Idle => {}
@@ -44,25 +46,23 @@ pub(super) fn stream(
     }
     let holder = Holder { task: call.task(), number: call.int(0) };
     supervisor.held(descriptor.identity, holder);
-    match mode {
-        Mode::Blocking => {
-            let timeout = socket_timeout(&descriptor.near, Timeout::Send).ok().flatten();
-            socket.connect(remote, Fills::No);
-            supervisor.park(call.task(), told(call, socket, timeout));
-        }
-        // Not writable until the attempt has ended.
-        Mode::NonBlocking => match descriptor::fill(&descriptor.near) {
-            Ok(()) => {
-                socket.connect(remote, Fills::Yes);
-                call.fail(Errno::INPROGRESS);
-            }
-            Err(errno) => call.fail(errno),
-        },
+    let timeout = socket_timeout(&descriptor.near, Timeout::Send).ok().flatten();
+    // Another thread was faster.
+    if !socket.begin() {
+        return call.fail(Errno::ALREADY);
     }
+    let attempt = Attempt { near: descriptor.near, mode, remote, peer };
+    supervisor.park(call.task(), async move {
+        match (socket.connect(attempt).await, mode) {
+            (Err(errno), _) => call.fail(errno),
+            (Ok(()), Mode::Nonblocking) => call.fail(Errno::INPROGRESS),
+            (Ok(()), Mode::Blocking) => told(call, socket, timeout).await,
+        }
+    });
 }
 
 /// Answers with the outcome of the attempt.
-async fn told(call: Call, socket: Arc<StreamSocket>, timeout: Option<std::time::Duration>) {
+async fn told(call: Call, socket: Arc<StreamSocket>, timeout: Option<Duration>) {
     let ended = socket.wait_for(|phase| phase != Phase::Connecting);
     match within(timeout, ended).await {
         None => call.fail(Errno::INPROGRESS),
@@ -90,9 +90,19 @@ fn disconnect(call: Call, socket: &StreamSocket) {
 
 pub(super) fn datagrams(supervisor: &Arc<Supervisor>, call: Call, socket: Arc<DatagramSocket>) {
     match call.address(socket.family, call.argument(1), call.argument(2)) {
-        Ok(Given::Address(peer)) => supervisor.park(call.task(), async move {
-            call.end(socket.connect(here(peer)).await.map(|()| 0));
-        }),
+        Ok(Given::Address(peer)) => {
+            let peer = here(peer);
+            let target = match supervisor.names.redirect(peer) {
+                Some(service) => {
+                    socket.redirect(service, peer);
+                    service
+                }
+                None => peer,
+            };
+            supervisor.park(call.task(), async move {
+                call.end(socket.connect(target, peer).await.map(|()| 0));
+            });
+        }
         Ok(Given::None) => supervisor.park(call.task(), async move {
             call.end(socket.disconnect().await.map(|()| 0));
         }),

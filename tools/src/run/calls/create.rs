@@ -3,13 +3,16 @@
 use crate::run::address::Family;
 use crate::run::call::Call;
 use crate::run::datagram_socket::DatagramSocket;
-use crate::run::descriptor::{self, Mode};
+use crate::run::descriptor;
 use crate::run::errno;
 use crate::run::notification::OnExec;
 use crate::run::stream_socket::StreamSocket;
 use crate::run::supervisor::{Holder, Socket, Supervisor};
+use crate::run::tasks::Identity;
+use netfd::Mode;
 use rustix::io::Errno;
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 /// The bits of a socket's type that are the type.
@@ -36,25 +39,44 @@ pub(super) fn create(supervisor: &Arc<Supervisor>, call: Call) {
         _ => return call.fail(Errno::SOCKTNOSUPPORT),
     };
     let has = |flag| flags & flag != 0;
-    let mode = if has(libc::SOCK_NONBLOCK) { Mode::NonBlocking } else { Mode::Blocking };
+    let mode = if has(libc::SOCK_NONBLOCK) { Mode::Nonblocking } else { Mode::Blocking };
     let on_exec = if has(libc::SOCK_CLOEXEC) { OnExec::Close } else { OnExec::Keep };
-    let made = if is_stream { descriptor::stream(mode) } else { descriptor::datagrams(mode) };
-    let (near, far, identity) = match made {
+    let made = match is_stream {
+        true => stream(supervisor, family, mode),
+        false => datagrams(supervisor, family, mode),
+    };
+    let (near, identity) = match made {
         Ok(made) => made,
         Err(error) => return call.fail(errno::of(&error)),
     };
-    if is_stream {
-        let (socket, service) = StreamSocket::new(&supervisor.net, family, far);
-        supervisor.add(identity, Socket::Stream(socket));
-        supervisor.serve_stream(identity, service);
-    } else {
-        let socket = DatagramSocket::new(&supervisor.net, family);
-        supervisor.add(identity, Socket::Datagram(socket.clone()));
-        supervisor.serve_datagrams(identity, socket, far);
-    }
     let task = call.task();
     // If the program did not get it, this was the last copy.
     if let Some(number) = call.insert(near.as_fd(), on_exec) {
         supervisor.held(identity, Holder { task, number });
     }
+}
+
+fn stream(
+    supervisor: &Arc<Supervisor>,
+    family: Family,
+    mode: Mode,
+) -> io::Result<(OwnedFd, Identity)> {
+    let (near, end) = netfd::stream_pair(mode)?;
+    let identity = Identity::of(&near)?;
+    let (socket, service) = StreamSocket::new(&supervisor.net, family, end);
+    supervisor.add(identity, Socket::Stream(socket));
+    supervisor.serve_stream(identity, service);
+    Ok((near, identity))
+}
+
+fn datagrams(
+    supervisor: &Arc<Supervisor>,
+    family: Family,
+    mode: Mode,
+) -> io::Result<(OwnedFd, Identity)> {
+    let (near, far, identity) = descriptor::datagrams(mode)?;
+    let socket = DatagramSocket::new(&supervisor.net, family);
+    supervisor.add(identity, Socket::Datagram(socket.clone()));
+    supervisor.serve_datagrams(identity, socket, far);
+    Ok((near, identity))
 }

@@ -2,14 +2,19 @@
 
 use crate::run::call::Call;
 use crate::run::stream_socket::{Phase, StreamSocket};
-use crate::run::supervisor::Supervisor;
+use crate::run::supervisor::{Descriptor, Supervisor};
 use rustix::io::Errno;
 use std::sync::Arc;
 
 /// The longest queue (net.core.somaxconn).
 const BACKLOG_MAX: i32 = 4096;
 
-pub(super) fn listen(supervisor: &Arc<Supervisor>, call: Call, socket: Arc<StreamSocket>) {
+pub(super) fn listen(
+    supervisor: &Arc<Supervisor>,
+    call: Call,
+    descriptor: Descriptor,
+    socket: Arc<StreamSocket>,
+) {
     match socket.phase() {
         Phase::Idle => {}
         // Repeated, or to change the length of the queue, which stays here.
@@ -22,6 +27,6 @@ pub(super) fn listen(supervisor: &Arc<Supervisor>, call: Call, socket: Arc<Strea
         _ => BACKLOG_MAX as u32,
     };
     supervisor.park(call.task(), async move {
-        call.end(socket.listen(backlog).await.map(|()| 0));
+        call.end(socket.listen(descriptor.near, backlog).await.map(|()| 0));
     });
 }

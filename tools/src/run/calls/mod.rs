@@ -33,7 +33,9 @@ fn handle_for(supervisor: &Arc<Supervisor>, call: Call, descriptor: Descriptor, 
         (libc::SYS_getsockname, socket) => names::local(call, &socket),
         (libc::SYS_getpeername, socket) => names::peer(call, &socket),
         (libc::SYS_bind, socket) => bind::bind(supervisor, call, socket),
-        (libc::SYS_listen, Socket::Stream(socket)) => listen::listen(supervisor, call, socket),
+        (libc::SYS_listen, Socket::Stream(socket)) => {
+            listen::listen(supervisor, call, descriptor, socket);
+        }
         (libc::SYS_accept | libc::SYS_accept4, Socket::Stream(socket)) => {
             accept::accept(supervisor, call, descriptor, socket);
         }
@@ -46,11 +48,11 @@ fn handle_for(supervisor: &Arc<Supervisor>, call: Call, descriptor: Descriptor, 
         (libc::SYS_connect, Socket::Datagram(socket)) => {
             connect::datagrams(supervisor, call, socket);
         }
-        (libc::SYS_sendto, Socket::Datagram(socket)) => {
-            datagram::send_to(supervisor, call, descriptor, socket);
+        (libc::SYS_sendto | libc::SYS_sendmsg | libc::SYS_sendmmsg, Socket::Datagram(socket)) => {
+            datagram::send(supervisor, call, descriptor, socket)
         }
-        (libc::SYS_recvfrom, Socket::Datagram(socket)) => {
-            datagram::recv_from(supervisor, call, descriptor, socket);
+        (libc::SYS_recvfrom | libc::SYS_recvmsg | libc::SYS_recvmmsg, Socket::Datagram(socket)) => {
+            datagram::receive(supervisor, call, descriptor, socket)
         }
         // Of a stream: the kernel has the bytes, and no address for them.
         (_, _) => call.pass(),
