@@ -3,12 +3,14 @@
 use crate::binding::Families;
 use crate::command::tcp;
 use crate::command::{Command, Response, control};
-use crate::doorbell::{Doorbell, Wake};
+use crate::doorbell::Doorbell;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::network::NetworkWatch;
 use crate::queue::SocketQueue;
-use crate::reply::{self, Reply, Responder};
+use crate::reply::Responder;
+#[cfg(test)]
+use crate::reply::{self, Reply};
 use crate::sync::Arc;
 
 use crate::tcp::reservation::{Reservation, TcpPorts};
@@ -28,14 +30,6 @@ impl Request {
     /// A request without effect, which wakes the driver.
     pub(crate) fn wake() -> Self {
         Self { handle: None, command: control::Command::Wake.into(), responder: None }
-    }
-
-    /// Returns a function that wakes the stack's driver. A full channel wakes it as well: the
-    /// driver handles its sockets before it waits again.
-    pub(crate) fn waker(requests: flume::Sender<Self>) -> impl Wake + 'static {
-        move || {
-            let _ = requests.try_send(Self::wake());
-        }
     }
 }
 
@@ -137,12 +131,11 @@ impl Channel {
         handle: Option<SocketId>,
         command: impl Into<Command>,
     ) -> Result<(Response, Option<SocketQueue>), Error> {
-        let (request, reply) = self.prepare(handle, command.into());
-        self.requests.send_async(request).await.map_err(|_| self.doorbell.stop_reason().error())?;
-        reply.await
+        self.doorbell.call(handle, command.into()).await
     }
 
     /// A request to send, and its reply future.
+    #[cfg(test)]
     pub(crate) fn prepare(&self, handle: Option<SocketId>, command: Command) -> (Request, Reply) {
         let (responder, reply) = reply::pair(handle, self.doorbell.clone());
         (Request { handle, command, responder: Some(responder) }, reply)

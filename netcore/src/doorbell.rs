@@ -5,17 +5,14 @@
 //! in the list of ready sockets at most once, so the list is bounded by the number of sockets, and
 //! ringing neither blocks nor fails.
 
-use crate::command::outcome::Undelivered;
+use crate::channel::Request;
+use crate::command::Command;
+use crate::command::outcome::{Answer, Undelivered};
 use crate::id::SocketId;
+use crate::reply;
 use crate::stop::StopReason;
 use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
 use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
-
-/// Wakes the driver of a stack. Unwind-safe, because handles are.
-pub(crate) trait Wake: Fn() + Send + Sync + UnwindSafe + RefUnwindSafe {}
-
-impl<T: Fn() + Send + Sync + UnwindSafe + RefUnwindSafe> Wake for T {}
 
 /// The doorbell of a stack, shared with all of its handles.
 pub(crate) struct Doorbell {
@@ -25,19 +22,19 @@ pub(crate) struct Doorbell {
     asleep: AtomicBool,
     closed: AtomicBool,
     stop_reason: StopReason,
-    /// Wakes the driver; does not block.
-    wake: Box<dyn Wake>,
+    requests: flume::Sender<Request>,
 }
 
 impl Doorbell {
-    pub(crate) fn new(wake: impl Wake + 'static) -> Self {
+    /// The doorbell of a stack with this command channel.
+    pub(crate) fn new(requests: flume::Sender<Request>) -> Self {
         Self {
             ready: Mutex::default(),
             undelivered: Mutex::default(),
             asleep: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             stop_reason: StopReason::default(),
-            wake: Box::new(wake),
+            requests,
         }
     }
 
@@ -96,8 +93,21 @@ impl Doorbell {
 
     fn wake(&self) {
         if self.asleep.swap(false, Ordering::SeqCst) {
-            (self.wake)();
+            // A full channel wakes the driver as well: it handles its sockets before it waits again.
+            let _ = self.requests.try_send(Request::wake());
         }
+    }
+
+    /// Sends a command to the stack and waits for its answer.
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        handle: Option<SocketId>,
+        command: Command,
+    ) -> Answer {
+        let (responder, reply) = reply::pair(handle, self.clone());
+        let request = Request { handle, command, responder: Some(responder) };
+        self.requests.send_async(request).await.map_err(|_| self.stop_reason().error())?;
+        reply.await
     }
 }
 
@@ -143,6 +153,11 @@ impl Bell {
 
     pub(crate) fn id(&self) -> SocketId {
         self.id
+    }
+
+    /// Sends a command for its socket and waits for the answer.
+    pub(crate) async fn call(&self, command: Command) -> Answer {
+        self.doorbell.call(Some(self.id), command).await
     }
 
     pub(crate) fn ring(&self, event: Events) {

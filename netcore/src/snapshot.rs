@@ -3,6 +3,7 @@
 use crate::counters::Counters;
 use crate::ethernet::MacAddr;
 use crate::id::SocketId;
+use crate::tcp::info::TcpInfo;
 use crate::time::Instant;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +20,8 @@ pub struct Snapshot {
     pub neighbours: Vec<NeighbourInfo>,
     /// Memory that TCP holds for what is unread, unsent or unacknowledged, in bytes.
     pub buffer_bytes: usize,
+    /// The time of the snapshot: that of the stack's last round.
+    pub now: Instant,
     /// Number of sockets with a running timer.
     pub timers: usize,
     /// The counters.
@@ -49,6 +52,8 @@ pub struct SocketInfo {
     pub waiting: Waiting,
     /// Its next timer, in the stack's time.
     pub timer: Option<(Timer, Instant)>,
+    /// The numbers of a TCP connection.
+    pub tcp: Option<Box<TcpInfo>>,
 }
 
 /// The kind of a socket.
@@ -66,9 +71,10 @@ pub enum SocketKind {
 }
 
 /// A state of RFC 9293 section 3.3.2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "RFC 9293 explains each")]
 pub enum TcpState {
+    #[default]
     Closed,
     Listen,
     SynSent,

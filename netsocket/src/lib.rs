@@ -57,5 +57,6 @@ pub use ipnet::IpNet;
 pub use netcore;
 pub use netcore::raw::Version;
 pub use netcore::tcp::congestion::{self, CongestionControl};
-pub use netcore::tcp::{Families, KeepAlive, ListenOptions, OnSyn, Options, Refusal};
+pub use netcore::tcp::{CaState, Families, KeepAlive, ListenOptions, OnSyn, Options, Refusal};
+pub use netcore::tcp::{TcpInfo, TcpTimers};
 pub use netcore::{LinkState, Network, NetworkWatch, Route};

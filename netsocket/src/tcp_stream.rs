@@ -11,6 +11,7 @@ use crate::stream_methods::{
 use crate::wait;
 use bytes::{Buf, Bytes};
 use netcore::Error;
+use netcore::tcp::TcpInfo;
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
@@ -58,6 +59,20 @@ impl TcpStream {
     option_methods!(self => self.stream);
 
     operation_methods!(self => self.stream);
+
+    /// The numbers of the connection at this moment, such as its round trip and what it has
+    /// retransmitted (Linux: `TCP_INFO`); those of its end once it is over.
+    ///
+    /// # Errors
+    ///
+    /// `BrokenPipe` if the stack has ended before the connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub async fn info(&self) -> io::Result<TcpInfo> {
+        Ok(self.stream.info().await?)
+    }
 
     /// Makes dropping the stream reset the connection.
     ///

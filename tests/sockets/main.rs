@@ -4,6 +4,7 @@ mod blocking;
 mod cancel;
 mod datagrams;
 mod errors;
+mod info;
 mod intercepting;
 mod isolation;
 mod lifetime;

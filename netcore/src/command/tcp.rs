@@ -4,6 +4,7 @@ pub use crate::binding::Families;
 use crate::command::debug::debug_without_payload;
 use crate::id::SocketId;
 use crate::tcp::congestion::CongestionControl;
+use crate::tcp::info::TcpInfo;
 use crate::tcp::reservation::Reservation;
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -73,6 +74,8 @@ pub enum Command {
     /// Replace the options of a connection; answered at once. Buffer sizes stay those of its
     /// creation.
     SetOptions(Box<Options>),
+    /// Read the numbers of a connection; answered by [`Response::Info`] in the next round.
+    Info,
     /// Shut the write half down: the peer sees the end of the stream after all queued bytes.
     Shutdown,
     /// Close the listener, or the connection after its queued bytes are sent, or refuse a held SYN
@@ -92,6 +95,7 @@ debug_without_payload!(Command {
     ConnectReserved { reservation, remote, options },
     Send { ; buf },
     Recv { max_len },
+    Info {},
     Shutdown {},
     Close {},
     Abort {},
@@ -147,6 +151,8 @@ pub enum Response {
     },
     /// The end of the stream: the peer has sent a FIN.
     Finished,
+    /// The numbers of the connection.
+    Info(Box<TcpInfo>),
 }
 
 debug_without_payload!(Response {
@@ -157,7 +163,7 @@ debug_without_payload!(Response {
     Sent { n },
     Received { ; buf },
     Finished {},
-});
+} Info);
 
 /// Options of a TCP connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

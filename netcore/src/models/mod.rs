@@ -34,7 +34,7 @@ struct Core {
 impl Core {
     fn new() -> Self {
         let (sender, requests) = flume::unbounded();
-        Self { doorbell: Arc::new(Doorbell::new(Request::waker(sender.clone()))), sender, requests }
+        Self { doorbell: Arc::new(Doorbell::new(sender.clone())), sender, requests }
     }
 
     /// A channel to the stack, whose network never changes.

@@ -6,6 +6,7 @@ use super::readiness::{Readiness, SideState};
 use super::waiters::Waiters;
 use crate::error::Error;
 use crate::memory::{Charge, Pressure};
+use crate::tcp::info::TcpInfo;
 use bytes::Bytes;
 use std::io::IoSlice;
 
@@ -20,7 +21,7 @@ pub(super) struct RecvSide {
     pub(super) limit: usize,
     /// The window is small: the reader rings once it has read so much that no more than this is
     /// held.
-    pub(super) rings_at: Option<usize>,
+    pub(super) rings_at: Option<u32>,
     /// It has rung, and the stack has not looked since.
     pub(super) has_made_room: bool,
     /// The end of received bytes: end of stream, or an error.
@@ -42,6 +43,8 @@ pub(super) struct SendSide {
     pub(super) fin: bool,
     /// The connection has ended and accepts no more bytes.
     pub(super) ended: Option<End>,
+    /// The numbers of the connection at its end.
+    pub(super) info: Option<Box<TcpInfo>>,
     pub(super) readiness: Readiness,
     pub(super) waiters: Waiters,
 }
@@ -88,6 +91,7 @@ impl SendSide {
             reserved: 0,
             fin: false,
             ended: None,
+            info: None,
             readiness: Readiness::default(),
             waiters: Waiters::default(),
         }

@@ -1,5 +1,7 @@
 //! The bytes between a TCP connection and its handle.
 
+mod info;
+
 use super::bytes::ByteQueue;
 use super::copies::COPY_BYTES_MAX;
 use super::failure::{End, Failure, is_lasting};
@@ -39,6 +41,8 @@ pub struct StreamQueue {
 
 /// Smaller pieces are gathered, under the lock.
 const COPY_MIN: usize = 4 * 1024;
+/// A reader that has this much unread, in bytes, rings once it has less.
+const RINGS_AT_MAX: usize = u32::MAX as usize;
 
 /// Handles.
 impl StreamQueue {
@@ -410,7 +414,7 @@ impl StreamQueue {
     fn after_pop(&self, mut recv: MutexGuard<'_, RecvSide>) {
         recv.recount();
         // Not at one byte: each ring is a wake-up of the stack.
-        if recv.rings_at.is_some_and(|held| recv.data.held() <= held) {
+        if recv.rings_at.is_some_and(|held| recv.data.held() <= held as usize) {
             recv.rings_at = None;
             recv.has_made_room = true;
             drop(recv);
@@ -450,7 +454,7 @@ impl StreamQueue {
         let (len, held) = (recv.data.len(), recv.data.held());
         recv.limit = limit;
         let rings_at = limit.checked_sub((left * 2).max(left + step));
-        recv.rings_at = rings_at.filter(|at| held > *at);
+        recv.rings_at = rings_at.filter(|at| held > *at).map(|at| at.min(RINGS_AT_MAX) as u32);
         let has_made_room = std::mem::take(&mut recv.has_made_room);
         Unread { len, held, has_made_room }
     }

@@ -67,7 +67,7 @@ impl Netstack {
     pub fn new(config: Config, now: impl Into<Instant>) -> Self {
         let now = now.into();
         let (sender, requests) = flume::bounded(config.commands_max.max(1));
-        let doorbell = Arc::new(Doorbell::new(Request::waker(sender.clone())));
+        let doorbell = Arc::new(Doorbell::new(sender.clone()));
         let buffers =
             BufferBytes { recv: config.tcp.recv_buffer_bytes, send: config.tcp.send_buffer_bytes };
         let tcp_ports = Arc::new(TcpPorts::new(config.entropy));

@@ -5,7 +5,8 @@ use crate::datagram::socket::{DatagramSocket, Kind};
 use crate::id::SocketId;
 use crate::ip::addressing::NextHop;
 use crate::snapshot::{NeighbourInfo, Snapshot, SocketInfo, SocketKind, TcpState, Timer, Waiting};
-use crate::tcp::engine::State;
+use crate::tcp::connection::{Connection, state_of};
+use crate::tcp::info::TcpInfo;
 use crate::tcp::sockets::TcpSocket;
 
 impl Netstack {
@@ -33,6 +34,7 @@ impl Netstack {
             time_wait: time_wait.collect(),
             neighbours: neighbours.collect(),
             buffer_bytes: self.transports.tcp.held_bytes(),
+            now: self.cx.now,
             timers: self.cx.deadlines.len(),
             counters: self.ip.outgoing.counters.clone(),
         }
@@ -54,6 +56,7 @@ impl Netstack {
                     send_queue: connection.unacknowledged_bytes() + queued.1,
                     waiting: self.below(id, connection.way).unwrap_or_else(|| connection.waiting()),
                     timer: connection.timer.zip(connection.armed.due()),
+                    tcp: Some(self.info_of(connection)),
                 }
             }
             TcpSocket::Listener(listener) => SocketInfo {
@@ -67,6 +70,7 @@ impl Netstack {
                 send_queue: listener.half_open.len(),
                 waiting: Waiting::Data,
                 timer: None,
+                tcp: None,
             },
             TcpSocket::Held(held) => SocketInfo {
                 id,
@@ -79,6 +83,7 @@ impl Netstack {
                 send_queue: 0,
                 waiting: Waiting::Decision,
                 timer: held.armed.due().map(|at| (Timer::GiveUp, at)),
+                tcp: None,
             },
         }
     }
@@ -100,7 +105,12 @@ impl Netstack {
             send_queue,
             waiting: self.below(id, NextHop::Own).unwrap_or(Waiting::Data),
             timer: None,
+            tcp: None,
         }
+    }
+
+    fn info_of(&self, connection: &Connection) -> Box<TcpInfo> {
+        connection.info(self.ip.outgoing.capabilities.mtu, &self.cx.config, self.cx.now)
     }
 
     /// What a socket waits for below its own layer.
@@ -116,21 +126,5 @@ impl Netstack {
             }
             NextHop::Own => None,
         }
-    }
-}
-
-fn state_of(state: State) -> TcpState {
-    match state {
-        State::Closed => TcpState::Closed,
-        State::Listen => TcpState::Listen,
-        State::SynSent => TcpState::SynSent,
-        State::SynReceived => TcpState::SynReceived,
-        State::Established => TcpState::Established,
-        State::FinWait1 => TcpState::FinWait1,
-        State::FinWait2 => TcpState::FinWait2,
-        State::CloseWait => TcpState::CloseWait,
-        State::Closing => TcpState::Closing,
-        State::LastAck => TcpState::LastAck,
-        State::TimeWait => TcpState::TimeWait,
     }
 }

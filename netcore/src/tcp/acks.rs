@@ -13,7 +13,7 @@ pub(crate) struct Acks {
     /// Bytes that wait to be acknowledged.
     waiting: usize,
     /// The largest payload that the peer has sent.
-    segment_bytes: usize,
+    segment_bytes: u32,
     /// Segments still to be acknowledged at once, since the peer's window is small at first.
     quick: u8,
 }
@@ -42,6 +42,11 @@ impl Acks {
         self.is_owed
     }
 
+    /// The largest payload that the peer has sent, in bytes.
+    pub(crate) fn segment_bytes(&self) -> u32 {
+        self.segment_bytes
+    }
+
     /// When the next one is due, if one waits.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due
@@ -50,13 +55,13 @@ impl Acks {
     /// Takes the next bytes in order. A lone segment may wait; more bytes than fit into one are
     /// acknowledged at once.
     pub(crate) fn on_data(&mut self, bytes: usize, mss: usize, now: Instant) {
-        self.segment_bytes = self.segment_bytes.max(bytes.min(mss));
+        self.segment_bytes = self.segment_bytes.max(bytes.min(mss) as u32);
         self.waiting += bytes;
         let is_quick = self.quick > 0;
         if (1..QUICK_ALL).contains(&self.quick) {
             self.quick -= 1;
         }
-        if is_quick || self.waiting > self.segment_bytes {
+        if is_quick || self.waiting > self.segment_bytes as usize {
             self.is_owed = true;
         } else {
             self.due.get_or_insert(now + DELAY);

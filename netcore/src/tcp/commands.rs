@@ -57,6 +57,7 @@ impl TcpLayer {
                 Ok(Found::Held) => self.refuse_held(cx, handle, tcp::Refusal::Reset),
                 Err(error) => Outcome::Now(Err(error)),
             },
+            tcp::Command::Info => self.read_info(cx, handle, responder),
             command => match self.find_tcp(cx, handle) {
                 Ok(Found::Stream(stream)) => self.stream(cx, &stream, command, responder),
                 Ok(Found::Listener(_) | Found::Held) => Outcome::Now(Err(Error::WrongSocket)),
@@ -101,6 +102,23 @@ impl TcpLayer {
                 Outcome::from(Ok(Response::Done))
             }
             _ => Outcome::Now(Err(Error::WrongSocket)),
+        }
+    }
+
+    /// Has the numbers of a connection read in its next turn: by then the time is known.
+    fn read_info(
+        &mut self,
+        cx: &mut Context,
+        handle: Option<SocketId>,
+        responder: &mut Option<Responder>,
+    ) -> Outcome {
+        match handle.map(|id| (id, self.sockets.get(id))) {
+            Some((id, Some(TcpSocket::Connection(_)))) => {
+                cx.mark(id);
+                self.park(cx, id, responder, |parked, responder| parked.info.push_back(responder))
+            }
+            Some((_, Some(_))) => Outcome::Now(Err(Error::WrongSocket)),
+            _ => Outcome::Now(Err(cx.sockets.absence(handle))),
         }
     }
 
@@ -152,6 +170,11 @@ enum Found {
 
 /// Ends the commands that waited for a connection that is gone.
 pub(crate) fn finish_parked(stream: &Arc<StreamQueue>, parked: Parked) {
+    for responder in parked.info {
+        let info = stream.last_info().ok_or(Error::Closed);
+        // Without a requester there is nothing to undo.
+        let _ = responder.answer(info.map(|info| (tcp::Response::Info(info).into(), None)));
+    }
     for (max_len, responder) in parked.recv {
         // Bytes without a requester are dropped with the connection.
         let _ = responder.answer(try_receive(stream, max_len));

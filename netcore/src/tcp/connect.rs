@@ -187,7 +187,9 @@ pub(crate) fn new_connection(
     if let Some(path) = ip.path_mtus.get(flow.remote().ip(), cx.now) {
         wire.narrow(path);
     }
-    let buffers = (RecvBuffer::new(first, most), (send.0.max(1), send.1.max(send.0).max(1)));
+    let [least, greatest] =
+        [send.0, send.1.max(send.0)].map(|bytes| u32::try_from(bytes.max(1)).unwrap_or(u32::MAX));
+    let buffers = (RecvBuffer::new(first, most), (least, greatest));
     let charge = Charge::new(cx.memory.clone());
     let mut connection = Connection::new(wire, stage, (way, cx.now), buffers, options, charge);
     connection.default_congestion_control = cx.config.tcp.congestion_control;

@@ -1,8 +1,12 @@
 //! One TCP connection: smoltcp's state machine, and the queues between it and its handle.
 
+mod describe;
 mod receive;
 mod send;
 mod timers;
+mod usage;
+
+pub(crate) use describe::state_of;
 
 use super::guard::{self, Segment, Verdict};
 use super::keepalive::PeerTimeouts;
@@ -38,6 +42,7 @@ use crate::time::Instant;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::task::Waker;
+use usage::Usage;
 
 /// A TCP connection, from its first SYN up to TIME-WAIT.
 #[derive(Debug)]
@@ -66,11 +71,15 @@ pub(crate) struct Connection {
     /// What the receiver and the sender hold.
     charge: Charge,
     /// Memory that the application had left unread when the connection was last served, in bytes.
-    unread: usize,
+    unread: u32,
     /// The least and the most bytes that may be unacknowledged.
-    send_buffer: (usize, usize),
-    /// The round trip of the handshake, in microseconds.
-    handshake_rtt: Option<u64>,
+    send_buffer: (u32, u32),
+    /// When it began, and how many microseconds its handshake took.
+    began: Instant,
+    handshake_micros: u32,
+    /// Segments received.
+    pub(crate) segs_in: u64,
+    usage: Option<Box<Usage>>,
     /// The handle has ended the stream, and the FIN has its place behind the last byte.
     is_send_done: bool,
     /// Both ends have sent a FIN before either got the other's: the end is TIME-WAIT for both.
@@ -87,7 +96,7 @@ pub(crate) struct Connection {
     options: Option<Box<Options>>,
     /// When the stack gives it up.
     expires: Option<Instant>,
-    /// When the peer was last heard, or was first sent something that it should answer.
+    /// When the peer was last heard.
     last_heard: Instant,
     /// When it last acknowledged something new, or was first sent something.
     progressed: Instant,
@@ -96,7 +105,7 @@ pub(crate) struct Connection {
     /// When the silent peer is probed again (keep-alive).
     next_probe: Option<Instant>,
     /// Bytes not yet acknowledged when that last became less, for a connection without handle.
-    unsent: usize,
+    unsent: u32,
     /// When the peer may be sent the next challenge.
     challenges_from: Instant,
     reclaim: Reclaim,
@@ -135,16 +144,18 @@ pub(crate) enum Served {
 pub(crate) struct Parked {
     pub(crate) recv: VecDeque<(Option<usize>, Responder)>,
     pub(crate) send: VecDeque<(Bytes, Responder)>,
+    pub(crate) info: VecDeque<Responder>,
 }
 
 impl Parked {
     pub(crate) fn len(&self) -> usize {
-        self.recv.len() + self.send.len()
+        self.recv.len() + self.send.len() + self.info.len()
     }
 
     pub(crate) fn forget_abandoned(&mut self) {
         self.recv.retain(|(_, responder)| !responder.is_abandoned());
         self.send.retain(|(_, responder)| !responder.is_abandoned());
+        self.info.retain(|responder| !responder.is_abandoned());
     }
 }
 
@@ -158,7 +169,7 @@ impl Connection {
         wire: Wire,
         stage: Stage,
         (way, now): (NextHop, Instant),
-        (recv_buffer, send_buffer): (RecvBuffer, (usize, usize)),
+        (recv_buffer, send_buffer): (RecvBuffer, (u32, u32)),
         options: Options,
         charge: Charge,
     ) -> Self {
@@ -183,7 +194,10 @@ impl Connection {
             charge,
             unread: 0,
             send_buffer,
-            handshake_rtt: None,
+            began: now,
+            handshake_micros: 0,
+            segs_in: 0,
+            usage: None,
             is_send_done: false,
             is_simultaneous_close: false,
             is_blocked: false,
@@ -342,6 +356,7 @@ impl Connection {
         tcp_start: usize,
         output: &mut Output<'_, L>,
     ) {
+        self.segs_in += 1;
         let shown = self.wire.received_syn(packet, tcp_start);
         let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
         Engine::receive_syn(isn, now, &shown, self.solo.set_mut(), &mut sink);
@@ -377,7 +392,9 @@ impl Connection {
     /// Forgets the sender, if nothing is unacknowledged: what it knows of the path is old by now.
     fn cool(&mut self) {
         if self.unacknowledged_bytes() == 0 && !self.is_send_done {
-            self.sender = None;
+            if let Some(sender) = self.sender.take() {
+                self.usage().keep(&sender);
+            }
             self.reclaim.reclaimed();
         }
     }
@@ -436,7 +453,7 @@ impl Connection {
     pub(crate) fn establish(&mut self, now: Instant) -> Options {
         self.expires = None;
         // The first round trip, unless something was lost.
-        self.handshake_rtt = Some(now.micros_since(self.progressed));
+        self.handshake_micros = now.micros_since(self.began).try_into().unwrap_or(u32::MAX);
         self.options.take().map(|options| *options).unwrap_or_default()
     }
 

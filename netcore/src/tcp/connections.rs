@@ -11,7 +11,7 @@ use crate::link::Link;
 use crate::output::Output;
 use crate::queue::End;
 use crate::queue::{SocketQueue, StreamQueue};
-use crate::snapshot::Timer;
+use crate::snapshot::{TcpState, Timer};
 use crate::sync::Arc;
 use crate::tcp::connection::{Served, Stage};
 use crate::tcp::engine::State;
@@ -255,6 +255,12 @@ impl TcpLayer {
                     connection.is_receive_finished() || end == End::Closed
                 };
                 let received = if is_whole { Ok(()) } else { Err(reason) };
+                if !connection.is_broken && !connection.is_orphan {
+                    let mtu = ip.outgoing.capabilities.mtu;
+                    let mut info = connection.info(mtu, &cx.config, cx.now);
+                    info.state = TcpState::Closed;
+                    queue.keep_info(info);
+                }
                 queue.finish(received, end, &mut cx.wakes);
                 if let Some(parked) = connection.parked.take() {
                     crate::tcp::commands::finish_parked(&queue, *parked);

@@ -76,10 +76,17 @@ impl TcpLayer {
         let Some(mut parked) = connection.parked.take() else {
             return;
         };
-        let Some(stream) = connection.queue().cloned() else {
+        parked.forget_abandoned();
+        let mtu = ip.outgoing.capabilities.mtu;
+        let info = (!parked.info.is_empty()).then(|| connection.info(mtu, &cx.config, cx.now));
+        let stream = connection.queue().cloned();
+        for (responder, info) in parked.info.drain(..).zip(info.into_iter().cycle()) {
+            let answer = Ok((tcp::Response::Info(info).into(), None));
+            self.reply(cx, ip, Some(id), Some(responder), answer);
+        }
+        let Some(stream) = stream else {
             return;
         };
-        parked.forget_abandoned();
         while let Some((max_len, responder)) = parked.recv.pop_front() {
             match try_receive(&stream, max_len) {
                 Err(Error::WouldBlock) => {

@@ -82,6 +82,7 @@ impl TcpLayer {
             return Err(DropReason::BacklogFull);
         }
         let connection = self.sockets.connection_mut(id).expect("the flow table has living ids");
+        connection.segs_in += 1;
         let (engine, now, wakes) = (&mut self.engine, cx.now, &mut cx.wakes);
         let mut output = Output { link, state: &mut ip.outgoing };
         let is_handshake = !matches!(connection.stage, Stage::Open(_));

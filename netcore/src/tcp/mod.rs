@@ -15,6 +15,7 @@ mod half_open;
 mod handshake;
 pub(crate) mod held;
 mod held_syns;
+pub(crate) mod info;
 mod input;
 mod keepalive;
 mod late_segments;
@@ -41,3 +42,4 @@ mod waiting;
 mod wire;
 
 pub use crate::command::tcp::*;
+pub use info::{CaState, TcpInfo, TcpTimers};

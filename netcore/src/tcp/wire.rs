@@ -1,5 +1,7 @@
 //! What a connection's segments look like on the wire, and what smoltcp may see of them.
 
+mod describe;
+
 use super::acks::Acks;
 use super::guard::{self, Sequences};
 use super::options::{self, SACK_PERMITTED, WINDOW_SCALE, mss_option};
@@ -57,6 +59,10 @@ pub(crate) struct Wire {
     announced: u32,
     /// The furthest end of a window that this end has announced.
     edge: Option<u32>,
+    /// Segments sent.
+    segs_out: u64,
+    /// Whether both ends scale their windows (RFC 7323).
+    is_scaled: bool,
     /// By how many bits the windows that this end announces are shifted.
     local_shift: u8,
     /// The same of the windows that the peer offers.
@@ -133,6 +139,8 @@ impl Wire {
             acknowledged: None,
             announced: 0,
             edge: None,
+            segs_out: 0,
+            is_scaled: false,
             local_shift: 0,
             remote_shift: 0,
             offered: 0,
@@ -203,7 +211,10 @@ impl Wire {
         // What this end's own SYN announced, if it was the first.
         self.edge = Some(remote_isn.wrapping_add(1).wrapping_add(self.announced));
         match options::find(segment.options_mut(), WINDOW_SCALE) {
-            Some([shift]) => self.remote_shift = (*shift).min(WINDOW_SHIFT_MAX),
+            Some([shift]) => {
+                self.remote_shift = (*shift).min(WINDOW_SHIFT_MAX);
+                self.is_scaled = true;
+            }
             // Both ends have to scale their windows, or neither does.
             _ => (self.local_shift, self.remote_shift) = (0, 0),
         }
@@ -315,6 +326,11 @@ impl Wire {
         Some(self.local_isn?.wrapping_add(1).wrapping_add(self.taken_by_peer))
     }
 
+    /// Whether the peer has sent a segment.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.remote_isn.is_some()
+    }
+
     /// The window that the peer offered last, as its segment had it.
     pub(crate) fn offered(&self) -> u16 {
         self.offered
@@ -371,6 +387,7 @@ impl Wire {
 
     /// Notes a segment, of whose payload `rest` bytes stand elsewhere.
     fn note_sent(&mut self, segment: &mut TcpPacket<&mut [u8]>, rest: usize) {
+        self.segs_out += 1;
         if segment.rst() {
             // Its numbers may be those of an earlier connection.
             return;
@@ -451,7 +468,12 @@ impl Wire {
             self.next = next;
         }
         self.acks.on_sent();
-        self.complete((packet, rest), checksums, capabilities)
+        let payload = len - TCP_HEADER_LEN - options.len();
+        let offload = self.complete((packet, rest), checksums, capabilities);
+        if let Some(piece) = offload.segment_bytes {
+            self.segs_out += (payload.saturating_sub(1) / usize::from(piece.get())) as u64;
+        }
+        offload
     }
 
     /// The window field with an acknowledgement of `expected`. A window that was announced is

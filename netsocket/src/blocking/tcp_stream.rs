@@ -4,6 +4,7 @@ use crate::stream::Stream;
 use crate::stream_methods::{address_methods, option_methods};
 use crate::wait;
 use netcore::Error;
+use netcore::tcp::TcpInfo;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
@@ -33,6 +34,15 @@ impl TcpStream {
     /// `NotConnected` if the connection has ended.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         crate::TcpStream::shut_down(&self.stream, how)
+    }
+
+    /// As [`crate::TcpStream::info`]; waits for the stack, whatever the mode and the timeouts.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::TcpStream::info`].
+    pub fn info(&self) -> io::Result<TcpInfo> {
+        Ok(pollster::block_on(self.stream.info())?)
     }
 
     /// A second handle to the same connection, which shares its timeouts and mode.

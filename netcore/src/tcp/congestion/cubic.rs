@@ -2,6 +2,7 @@
 
 use super::hystart::{Growth, HyStart};
 use super::{Acked, CongestionController, Lost, initial_window, least_window};
+use super::{CONGESTION_AVOIDANCE, SLOW_START};
 use crate::time::Instant;
 
 /// CUBIC: grows by the time since the last loss, slowly around the window that it then had.
@@ -94,6 +95,14 @@ impl Cubic {
 impl CongestionController for Cubic {
     fn window(&self) -> u64 {
         self.window as u64
+    }
+
+    fn slow_start_threshold(&self) -> Option<u64> {
+        self.threshold.is_finite().then_some(self.threshold as u64)
+    }
+
+    fn state(&self) -> &'static str {
+        if self.window < self.threshold { SLOW_START } else { CONGESTION_AVOIDANCE }
     }
 
     fn on_acked(&mut self, acked: &Acked) {

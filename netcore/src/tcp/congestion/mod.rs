@@ -35,6 +35,17 @@ pub trait CongestionController: fmt::Debug + Send {
         false
     }
 
+    /// The slow-start threshold (RFC 5681), in bytes, if there is one: shown in
+    /// [`TcpInfo`](crate::tcp::TcpInfo).
+    fn slow_start_threshold(&self) -> Option<u64> {
+        None
+    }
+
+    /// Its state in a word: shown in [`TcpInfo`](crate::tcp::TcpInfo).
+    fn state(&self) -> &'static str {
+        ""
+    }
+
     /// Bytes have arrived.
     fn on_acked(&mut self, acked: &Acked);
 
@@ -100,6 +111,10 @@ pub struct Lost {
     /// Bytes that were found lost now.
     pub bytes: u64,
 }
+
+/// The states of controllers that begin slowly (RFC 5681).
+const SLOW_START: &str = "slow_start";
+const CONGESTION_AVOIDANCE: &str = "congestion_avoidance";
 
 /// The window that a connection begins with (RFC 6928), in bytes.
 pub(super) fn initial_window(mss: u32) -> u64 {

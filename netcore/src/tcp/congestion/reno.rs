@@ -2,6 +2,7 @@
 
 use super::hystart::{Growth, HyStart};
 use super::{Acked, CongestionController, Lost, initial_window, least_window};
+use super::{CONGESTION_AVOIDANCE, SLOW_START};
 
 /// Reno: adds a segment for each round trip, and halves the window for a loss.
 #[derive(Debug)]
@@ -39,6 +40,14 @@ impl Reno {
 impl CongestionController for Reno {
     fn window(&self) -> u64 {
         self.window
+    }
+
+    fn slow_start_threshold(&self) -> Option<u64> {
+        (self.threshold < u64::MAX).then_some(self.threshold)
+    }
+
+    fn state(&self) -> &'static str {
+        if self.window < self.threshold { SLOW_START } else { CONGESTION_AVOIDANCE }
     }
 
     fn on_acked(&mut self, acked: &Acked) {

@@ -112,6 +112,8 @@ impl Connection {
                 {
                     blocks[count] = (left, right);
                     count += 1;
+                } else if ends.1.is_none_or(|right| right <= ack) {
+                    sender.on_duplicate_report();
                 }
             }
         }
@@ -148,11 +150,14 @@ impl Connection {
             self.wire.acks.owe();
             return;
         }
-        if self.unread + self.receiver.held() > 0 && self.charge.pressure() == Pressure::Full {
+        if self.unread as usize + self.receiver.held() > 0
+            && self.charge.pressure() == Pressure::Full
+        {
             // It waits with the peer, which sends it again.
             self.wire.acks.owe();
             return;
         }
+        self.usage().on_data(offset > 0, now);
         // What lies before was there already.
         self.receiver.set_duplicate(part.payload.start as u64, part.payload.start as u64);
         let (before, had_gap) = (self.receiver.received(), self.receiver.has_gap());
@@ -282,7 +287,7 @@ impl Connection {
         };
         let step = mss.min(window / 2).max(1);
         let unread = queue.recv_unread(window, left, step);
-        self.unread = unread.held;
+        self.unread = unread.held.try_into().unwrap_or(u32::MAX);
         let mut room = window.saturating_sub(unread.held);
         if pressure == Pressure::None {
             let read = self.receiver.received().saturating_sub(unread.len as u64);
@@ -301,7 +306,7 @@ impl Connection {
     /// The round trip, in microseconds, as far as it is known.
     fn round_trip(&self) -> Option<u64> {
         let smoothed = self.sender.as_ref().and_then(|sender| sender.round_trip());
-        smoothed.into_iter().chain(self.handshake_rtt).min()
+        smoothed.into_iter().chain(self.handshake_rtt()).min()
     }
 
     /// The application has made room.

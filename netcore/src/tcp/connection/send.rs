@@ -50,8 +50,8 @@ impl Connection {
 
     /// Bytes that may be unacknowledged, sent or not: what may be in flight, and what is not in flight
     /// any more. More waits in the queue.
-    fn send_capacity(&self) -> usize {
-        let (least, most) = self.send_buffer;
+    pub(super) fn send_capacity(&self) -> usize {
+        let (least, most) = (self.send_buffer.0 as usize, self.send_buffer.1 as usize);
         let window = self.sender.as_ref().map_or(0, |sender| sender.usable_window());
         let window = window.min(self.wire.offered_max().into());
         let capacity = usize::try_from(window).unwrap_or(usize::MAX).clamp(least, most);
@@ -65,15 +65,22 @@ impl Connection {
     /// From now on the peer has something to acknowledge.
     fn note_first_unacknowledged(&mut self, now: Instant) {
         if self.unacknowledged_bytes() == 0 {
-            self.last_heard = now;
             self.progressed = now;
         }
     }
 
     fn sender(&mut self, now: Instant) -> &mut Sender {
-        let (control, mss) = (self.congestion_control(), self.wire.segment_bytes() as u32);
-        let has_sack = self.wire.has_sack();
-        self.sender.get_or_insert_with(|| Box::new(Sender::new(control, mss, has_sack, now)))
+        if self.sender.is_none() {
+            self.sender = Some(Box::new(self.new_sender(now)));
+            // An idle stack, which gives the sender back, allocates nothing.
+            self.usage();
+        }
+        self.sender.as_mut().expect("it was just made")
+    }
+
+    pub(super) fn new_sender(&self, now: Instant) -> Sender {
+        let mss = self.wire.segment_bytes() as u32;
+        Sender::new(self.congestion_control(), mss, self.wire.has_sack(), now)
     }
 
     /// Sends what may leave now, up to the quantum; returns whether there may be more at once.

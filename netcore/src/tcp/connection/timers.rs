@@ -65,7 +65,7 @@ impl Connection {
 
     fn activity(&self) -> Activity {
         Activity {
-            heard: self.last_heard,
+            heard: self.last_heard.max(self.progressed),
             progressed: self.progressed,
             is_unanswered: self.unacknowledged_bytes() > 0 || self.awaits_fin_ack(),
         }
@@ -86,7 +86,7 @@ impl Connection {
             Stage::Open(_) if !self.is_orphan => return,
             Stage::Open(_) => {
                 // A peer that goes on taking what was sent gets the time to take the rest.
-                let unsent = self.unacknowledged_bytes();
+                let unsent = self.unacknowledged_bytes().try_into().unwrap_or(u32::MAX);
                 if unsent < self.unsent {
                     self.expires = None;
                 }

@@ -82,6 +82,16 @@ impl Receiver {
         self.reassembly.is_some()
     }
 
+    /// Bytes that have arrived behind gaps.
+    pub(crate) fn out_of_order(&self) -> u64 {
+        self.reassembly.as_ref().map_or(0, |reassembly| reassembly.bytes())
+    }
+
+    /// Bytes in order for which there is no queue.
+    pub(crate) fn unqueued_bytes(&self) -> usize {
+        self.unqueued.as_ref().map_or(0, |unqueued| unqueued.len())
+    }
+
     /// Whether an acknowledgement has more to say than the next byte.
     pub(crate) fn has_sack(&self) -> bool {
         self.has_gap() || self.duplicate.is_some()

@@ -44,6 +44,11 @@ impl Reassembly {
         self.held
     }
 
+    /// Bytes in all blocks.
+    pub(super) fn bytes(&self) -> u64 {
+        self.blocks.iter().map(|(start, block)| block.end - start).sum()
+    }
+
     /// The blocks that have changed last, the newest first.
     pub(super) fn recent(&self) -> impl Iterator<Item = (u64, u64)> {
         self.recent.iter().filter_map(|start| Some((*start, self.blocks.get(start)?.end)))

@@ -1,5 +1,6 @@
 //! The scoreboard: what is in flight, what has arrived, and what is lost (RFC 6675, RFC 8985).
 
+use super::counts::Counts;
 use super::rack::Rack;
 use crate::time::Instant;
 use std::collections::VecDeque;
@@ -30,6 +31,25 @@ pub(crate) struct Flight {
     measures_rate: bool,
     /// The blocks that the last acknowledgement had: it mostly repeats them.
     blocks: [(u64, u64); 3],
+    sample: Sample,
+    counts: Counts,
+}
+
+/// How fast data has arrived (draft-ietf-ccwg-bbr section 4.1).
+#[derive(Debug, Clone, Copy, Default)]
+struct Sample {
+    bytes: u64,
+    /// In so many microseconds.
+    interval: u64,
+    is_app_limited: bool,
+}
+
+impl Sample {
+    /// Bytes a second, and whether the application limited them.
+    fn rate(self) -> Option<(u64, bool)> {
+        let bytes = self.bytes.saturating_mul(1_000_000);
+        Some((bytes.checked_div(self.interval)?, self.is_app_limited))
+    }
 }
 
 /// One segment, or one packet of several that the link cuts.
@@ -100,6 +120,26 @@ impl Flight {
     /// When late segments are taken for lost, if there are any.
     pub(crate) fn reordering_due(&self) -> Option<Instant> {
         self.rack.due
+    }
+
+    /// Whether something has arrived behind a gap.
+    pub(crate) fn has_sacked(&self) -> bool {
+        self.sacked > 0
+    }
+
+    /// Bytes that were sent again and have not arrived.
+    pub(crate) fn retransmitted(&self) -> u64 {
+        let again =
+            self.segments.iter().filter(|segment| segment.is_retransmitted && !segment.is_sacked);
+        again.map(|segment| segment.end - segment.start).sum()
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    pub(crate) fn counts_mut(&mut self) -> &mut Counts {
+        &mut self.counts
     }
 
     /// The application has nothing more to send now.
@@ -217,22 +257,35 @@ impl Flight {
         if let Some(newest) = newest {
             self.first_sent_at = newest.sent_at;
             delivery.delivered_before = Some(newest.delivered);
+            self.measure(&newest, now);
             if self.measures_rate {
-                delivery.rate = self.rate(&newest, now, min_rtt);
+                delivery.rate = self.rate(min_rtt);
             }
         }
         delivery
     }
 
-    /// Bytes a second since a segment left (draft-ietf-ccwg-bbr section 4.1).
-    fn rate(&self, newest: &Segment, now: Instant, min_rtt: Option<u64>) -> Option<(u64, bool)> {
+    /// Takes what has arrived since a segment left (draft-ietf-ccwg-bbr section 4.1).
+    fn measure(&mut self, newest: &Segment, now: Instant) {
         let acked = now.micros_since(newest.delivered_at);
         let sent = newest.sent_at.micros_since(newest.first_sent_at);
-        let interval = acked.max(sent);
+        self.sample = Sample {
+            bytes: self.delivered - newest.delivered,
+            interval: acked.max(sent),
+            is_app_limited: newest.is_app_limited,
+        };
+    }
+
+    /// The rate of the last sample, if that says something of the path.
+    fn rate(&self, min_rtt: Option<u64>) -> Option<(u64, bool)> {
         // What arrives in less than a round trip was counted before.
-        let is_long = interval > 0 && min_rtt.is_some_and(|min| interval >= min * 9 / 10);
-        let bytes = self.delivered - newest.delivered;
-        is_long.then(|| (bytes.saturating_mul(1_000_000) / interval, newest.is_app_limited))
+        let is_long = min_rtt.is_some_and(|min| self.sample.interval >= min * 9 / 10);
+        self.sample.rate().filter(|_| is_long)
+    }
+
+    /// Bytes a second at which data last arrived, and whether the application limited them.
+    pub(crate) fn last_rate(&self) -> Option<(u64, bool)> {
+        self.sample.rate()
     }
 
     fn on_block(
@@ -298,6 +351,7 @@ impl Flight {
             self.lost -= bytes;
             if !segment.is_retransmitted {
                 self.rack.has_seen_reordering = true;
+                self.counts.reordered += 1;
             }
         } else {
             self.pipe -= bytes;
@@ -312,6 +366,7 @@ impl Flight {
         if segment.is_retransmitted {
             if min_rtt.is_some_and(|min| since < min * SPURIOUS_TENTHS / 10) {
                 delivery.spurious += 1;
+                self.counts.spurious += 1;
                 return;
             }
         } else {
@@ -321,6 +376,7 @@ impl Flight {
                 let usual = min_rtt.map_or(self.rack.rtt, |min| min.min(self.rack.rtt));
                 self.rack.reordering = self.rack.reordering.max(since.saturating_sub(usual));
                 self.rack.has_seen_reordering = true;
+                self.counts.reordered += u32::from(!segment.is_lost);
             }
         }
         self.rack.on_delivered((segment.sent_at, segment.end), since);
@@ -390,6 +446,7 @@ impl Flight {
         let bytes = segment.end - segment.start;
         self.pipe -= bytes;
         self.lost += bytes;
+        self.counts.lost_bytes += bytes;
         self.lost_from = match self.lost == bytes {
             true => segment.start,
             false => self.lost_from.min(segment.start),

@@ -4,6 +4,8 @@
 //! acknowledgement together with the bytes that it acknowledges, and so never has any to send.
 
 mod choice;
+mod counts;
+mod describe;
 mod flight;
 mod rack;
 mod recovery;
@@ -11,6 +13,7 @@ mod rtt;
 mod store;
 mod timers;
 
+pub(crate) use self::counts::Counts;
 use self::flight::{Delivery, Flight};
 use self::recovery::{Cause, Recovery};
 use self::rtt::RoundTrip;
@@ -234,6 +237,7 @@ impl Sender {
     /// Notes that a segment has left.
     pub(crate) fn sent(&mut self, segment: &ToSend, limits: &Limits, now: Instant) {
         let end = segment.start + segment.len as u64 + u64::from(segment.fin);
+        self.count(segment, limits);
         if segment.is_window_probe {
             let timeouts = self.persist.map_or(0, |(_, timeouts)| timeouts) + 1;
             self.persist = Some((now.plus_micros(self.trip.timeout(timeouts)), timeouts));
@@ -271,6 +275,21 @@ impl Sender {
         }
         self.pace(bytes, now);
         self.last_sent = now;
+    }
+
+    fn count(&mut self, segment: &ToSend, limits: &Limits) {
+        let counts = self.flight.counts_mut();
+        let len = segment.len as u64;
+        let segments = match len {
+            0 => 0,
+            _ if len > limits.piece => len.div_ceil(limits.piece),
+            _ => 1,
+        };
+        counts.segments += segments;
+        if segment.is_again {
+            counts.again = counts.again.saturating_add(segments.max(1) as u32);
+            counts.again_bytes += len;
+        }
     }
 
     fn pace(&mut self, bytes: u64, now: Instant) {
@@ -412,7 +431,9 @@ impl Sender {
     pub(crate) fn on_path_narrowed(&mut self, mss: u32) {
         self.mss = mss;
         self.controller.set_mss(mss);
+        let lost_bytes = self.flight.counts().lost_bytes;
         self.flight.mark_all_lost();
+        self.flight.counts_mut().lost_bytes = lost_bytes;
     }
 }
 

@@ -1,5 +1,8 @@
 //! Round-trip times and the retransmission timeout (RFC 6298).
 
+use crate::tcp::info::TcpInfo;
+use std::time::Duration;
+
 /// What is known of the time to the peer and back. All times in microseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct RoundTrip {
@@ -12,6 +15,7 @@ pub(crate) struct RoundTrip {
     /// The shortest one in a while.
     min: Option<u64>,
     min_age: u32,
+    last: u64,
 }
 
 /// Before there is a sample (RFC 6298 section 2.1).
@@ -26,7 +30,14 @@ const MIN_SAMPLES: u32 = 1 << 16;
 
 impl Default for RoundTrip {
     fn default() -> Self {
-        Self { smoothed: None, variation: 0, timeout: INITIAL_TIMEOUT, min: None, min_age: 0 }
+        Self {
+            smoothed: None,
+            variation: 0,
+            timeout: INITIAL_TIMEOUT,
+            min: None,
+            min_age: 0,
+            last: 0,
+        }
     }
 }
 
@@ -46,9 +57,20 @@ impl RoundTrip {
         }
         let smoothed = self.smoothed.unwrap_or_default();
         self.timeout = smoothed + (self.variation * 4).max(TIMEOUT_MARGIN_MIN);
+        self.last = newest;
         self.min_age += 1;
         if self.min.is_none_or(|min| newest <= min) || self.min_age > MIN_SAMPLES {
             (self.min, self.min_age) = (Some(newest), 0);
+        }
+    }
+
+    /// Fills in what is known, if anything is.
+    pub(crate) fn describe(&self, info: &mut TcpInfo) {
+        if let Some(smoothed) = self.smoothed {
+            info.rtt = Some(Duration::from_micros(smoothed));
+            info.rttvar = Some(Duration::from_micros(self.variation));
+            info.min_rtt = self.min.map(Duration::from_micros);
+            info.last_rtt = Some(Duration::from_micros(self.last));
         }
     }
 

@@ -31,7 +31,7 @@ impl Sender {
         others.into_iter().flatten().chain([timeout]).min()
     }
 
-    fn probe_due(&self) -> Option<Instant> {
+    pub(super) fn probe_due(&self) -> Option<Instant> {
         let is_repairing = self.recovery.is_some() || self.flight.lost() > 0;
         if self.probe != Probe::Ready || is_repairing || self.backoff > 0 {
             return None;
@@ -45,7 +45,7 @@ impl Sender {
     }
 
     /// When the retransmission timer expires.
-    fn timeout(&self) -> Instant {
+    pub(super) fn timeout(&self) -> Instant {
         self.timer_from.plus_micros(self.trip.timeout(self.backoff))
     }
 
@@ -62,6 +62,7 @@ impl Sender {
             let in_flight = self.flight.pipe();
             self.flight.mark_all_lost();
             self.backoff += 1;
+            self.flight.counts_mut().timeouts += 1;
             self.timer_from = now;
             self.duplicates = 0;
             self.probe = Probe::Sent;

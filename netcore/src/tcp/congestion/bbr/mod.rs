@@ -360,6 +360,18 @@ impl CongestionController for Bbr {
         self.window
     }
 
+    fn state(&self) -> &'static str {
+        match self.phase {
+            Phase::Startup => "startup",
+            Phase::Drain => "drain",
+            Phase::Down { .. } => "probe_bw_down",
+            Phase::Cruise => "probe_bw_cruise",
+            Phase::Refill => "probe_bw_refill",
+            Phase::Up { .. } => "probe_bw_up",
+            Phase::ProbeRtt { .. } => "probe_rtt",
+        }
+    }
+
     fn pacing_rate(&self) -> Option<u64> {
         Some(self.pacing_rate)
     }
