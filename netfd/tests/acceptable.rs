@@ -7,7 +7,7 @@ use std::sync::Arc;
 #[tokio::test]
 async fn a_listener_says_when_there_is_a_connection_to_accept() {
     let (near, far) = netstack::pair().expect("a runtime");
-    let listener = far.net().tcp_listen("[::]:80").await.expect("a free port");
+    let listener = far.net().tcp_listen("0.0.0.0:80").await.expect("a free port");
     let (fd, end) = netfd::stream_pair(Mode::Nonblocking).expect("descriptors");
     let backlog = end.listen(listener, &fd).expect("a near end");
     let serving = tokio::spawn({
