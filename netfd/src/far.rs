@@ -2,10 +2,12 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionread};
+use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
+    RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv,
+    recvmsg, send, sendmsg, shutdown,
 };
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -36,12 +38,36 @@ impl Far {
 
     /// As [`try_recv`](Self::try_recv), once there is something. Cancel safe.
     pub(crate) async fn recv(&self) -> io::Result<Vec<u8>> {
+        self.read_with(|| self.try_recv()).await
+    }
+
+    /// Tries until `read` returns something else than `WouldBlock`. Cancel safe.
+    pub(crate) async fn read_with<R>(
+        &self,
+        mut read: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
         loop {
             let mut guard = self.0.readable().await?;
-            if let Ok(result) = guard.try_io(|_| self.try_recv()) {
+            if let Ok(result) = guard.try_io(|_| read()) {
                 return result;
             }
         }
+    }
+
+    /// Makes [`try_recv_packet`](Self::try_recv_packet) tell an empty packet from the end: every
+    /// packet comes with credentials then.
+    pub(crate) fn mark_packets(&self) -> io::Result<()> {
+        Ok(set_socket_passcred(&self.0, true)?)
+    }
+
+    /// Receives a packet; `None` is the end.
+    pub(crate) fn try_recv_packet(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        let mut credentials = RecvAncillaryBuffer::default();
+        let buf = &mut [IoSliceMut::new(buf)];
+        let packet = recvmsg(&self.0, buf, &mut credentials, RecvFlags::DONTWAIT)?;
+        // There was no room for the credentials.
+        let is_packet = packet.bytes > 0 || packet.flags.contains(ReturnFlags::CTRUNC);
+        Ok(is_packet.then_some(packet.bytes))
     }
 
     /// Whether something is unread at this end.
@@ -49,7 +75,8 @@ impl Far {
         ioctl_fionread(&self.0).is_ok_and(|waiting| waiting > 0)
     }
 
-    fn try_send(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Sends a part of a stream, or a packet, if there is room.
+    pub(crate) fn try_send(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         Ok(sendmsg(&self.0, data, &mut SendAncillaryBuffer::default(), flags)?)
     }
@@ -133,6 +160,27 @@ impl<'a> Sender<'a> {
             self.room = Some(register(copy, Interest::WRITABLE)?);
         }
         self.room.as_ref().ok_or_else(|| Errno::BADF.into())
+    }
+}
+
+/// Watches how packets are taken at the near end.
+#[derive(Debug)]
+pub(crate) struct Taken(AsyncFd<OwnedFd>);
+
+impl Taken {
+    /// For an empty pair.
+    pub(crate) async fn new(far: &Far) -> io::Result<Self> {
+        let taken = Self(register(far.as_fd().try_clone_to_owned()?, Interest::WRITABLE)?);
+        // The room that there is.
+        taken.next().await?;
+        Ok(taken)
+    }
+
+    /// Waits until the one packet in the pair has been taken. Each packet taken is an event of its
+    /// own, because the kernel wakes the writers then.
+    pub(crate) async fn next(&self) -> io::Result<()> {
+        self.0.writable().await?.clear_ready();
+        Ok(())
     }
 }
 

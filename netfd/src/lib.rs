@@ -5,12 +5,23 @@
 
 mod backlog;
 mod connecting;
+mod datagram_end;
+mod datagrams;
+mod descriptor;
 mod far;
+mod own_copy;
 mod pair;
 mod pump;
+mod registry;
 mod stream_end;
 
 pub use backlog::Backlog;
 pub use connecting::Connecting;
-pub use pair::{Mode, key, stream_pair};
+pub use datagram_end::DatagramEnd;
+pub use datagrams::Datagrams;
+pub use descriptor::{
+    accept, from_listener, from_stream, from_udp, local_addr, peek_from, peer_addr, recv_from,
+    send_to, take_error, tcp_stream, udp_socket,
+};
+pub use pair::{Mode, datagram_pair, key, stream_pair};
 pub use stream_end::StreamEnd;

@@ -1,8 +1,10 @@
 //! Pairs: a near end for the program, and a far end to attach a socket to.
 
+use crate::datagram_end::DatagramEnd;
 use crate::far::Far;
 use crate::stream_end::StreamEnd;
 use rustix::fs::fstat;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,6 +37,30 @@ pub fn stream_pair(mode: Mode) -> io::Result<(OwnedFd, StreamEnd)> {
     let key = key(&near)?;
     Ok((near, StreamEnd::new(Far::new(far)?, key)))
 }
+
+/// Makes the pair of a UDP socket, as [`stream_pair`] does. It is one of `SOCK_SEQPACKET`, because
+/// a pair of datagram sockets does not show that the other end was closed. Messages longer than a
+/// UDP datagram may be fail with `EMSGSIZE`.
+///
+/// # Errors
+///
+/// The kernel's, as `EMFILE`.
+///
+/// # Panics
+///
+/// Outside of a tokio runtime with I/O enabled.
+pub fn datagram_pair(mode: Mode) -> io::Result<(OwnedFd, DatagramEnd)> {
+    let (near, far) = pair(SocketType::SEQPACKET, mode)?;
+    set_socket_send_buffer_size(&near, SEND_BUFFER)?;
+    let key = key(&near)?;
+    let far = Far::new(far)?;
+    far.mark_packets()?;
+    Ok((near, DatagramEnd::new(far, key)))
+}
+
+/// The kernel doubles it, and takes messages of up to 32 bytes less (`unix_dgram_sendmsg`): of
+/// 65,508 bytes. Being even, it cannot be 65,507.
+const SEND_BUFFER: usize = (65_508 + 32) / 2;
 
 /// What identifies a near end: its inode number, which all copies of it have in common, those of
 /// `dup`, `fork`, `exec` and `SCM_RIGHTS` included.

@@ -2,7 +2,7 @@
 
 use crate::far::{Far, Sender, send_now};
 use bytes::Bytes;
-use netsocket::TcpStream;
+use netsocket::{Interest, TcpStream};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::OwnedFd;
@@ -80,6 +80,13 @@ async fn carry(far: &Far, stream: &TcpStream, show: &mut impl FnMut(&io::Error))
                     }
                 }
             }
+            // Nothing else looks at it, until the program writes.
+            () = stream_over(stream), if is_inbound_over && !is_outbound_over => {
+                let error = stream.take_error().ok().flatten();
+                let error = error.unwrap_or_else(|| ErrorKind::BrokenPipe.into());
+                show(&error);
+                return End::Failed(error);
+            }
             () = far.hung_up(), if is_inbound_over && !is_closed => {
                 is_closed = true;
                 if far.has_error() {
@@ -94,6 +101,18 @@ async fn carry(far: &Far, stream: &TcpStream, show: &mut impl FnMut(&io::Error))
         if is_inbound_over && is_outbound_over && failure.is_none() {
             return End::Delivered;
         }
+    }
+}
+
+/// Waits until nothing can be written any more.
+async fn stream_over(stream: &TcpStream) {
+    while let Ok(ready) = stream.ready(Interest::WRITABLE).await {
+        if ready.is_write_closed() {
+            return;
+        }
+        // Waits for the next change.
+        let wait = || Err::<(), _>(ErrorKind::WouldBlock.into());
+        let _ = stream.try_io(Interest::WRITABLE, wait);
     }
 }
 
