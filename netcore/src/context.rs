@@ -21,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) random: Random,
     /// That of all connections.
     pub(crate) memory: Arc<Memory>,
+    /// That of all datagram sockets.
+    pub(crate) datagram_memory: Arc<Memory>,
     pub(crate) sockets: SocketIds,
     /// The doorbell for the handles of new sockets.
     pub(crate) doorbell: Arc<Doorbell>,
@@ -50,6 +52,7 @@ impl Context {
             now,
             random,
             memory: Memory::new(config.tcp.memory_bytes_max.unwrap_or(MEMORY_BYTES)),
+            datagram_memory: Memory::new(config.datagram.memory_bytes_max.unwrap_or(MEMORY_BYTES)),
             sockets: SocketIds::new(config.sockets_max),
             config,
             doorbell,

@@ -248,8 +248,9 @@ impl Builder {
         let has_v6 = self.addresses.iter().any(|address| address.addr().is_ipv6());
         check_mtu(mtu, has_v6)?;
         let mut config = self.config;
-        let tcp = &mut config.tcp;
-        tcp.memory_bytes_max = tcp.memory_bytes_max.or_else(memory_share);
+        for max in [&mut config.tcp.memory_bytes_max, &mut config.datagram.memory_bytes_max] {
+            *max = max.or_else(memory_share);
+        }
         let mut core = Netstack::new(config, clock.moment());
         let peers = device.peer_addresses();
         for address in self.addresses {

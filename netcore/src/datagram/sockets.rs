@@ -29,13 +29,13 @@ impl DatagramLayer {
         let to = ip.bindable(cx, endpoint.ip(), families)?;
         let mut port = 0;
         let (ports, random) = (&mut self.ports, &mut cx.random);
-        let (doorbell, config) = (&cx.doorbell, &cx.config);
+        let (doorbell, bounds) = (&cx.doorbell, (&cx.config, &cx.datagram_memory));
         let id = cx.sockets.insert(Transport::Datagram, |id| {
             port = ports.bind(to, endpoint.port(), id, random)?;
             let local = SocketAddr::new(endpoint.ip(), port);
             let bell = Bell::new(id, doorbell.clone());
             let kind = Kind::Udp { to, port, is_v6: endpoint.is_ipv6() };
-            self.sockets.insert(id, datagram_socket(DatagramQueue::new(bell, local, kind, config)));
+            self.sockets.insert(id, datagram_socket(DatagramQueue::new(bell, local, kind, bounds)));
             Ok(())
         })?;
         let queue = self.datagram_queue(id);
@@ -51,13 +51,14 @@ impl DatagramLayer {
         address: IpAddr,
     ) -> Result<(udp::Response, Arc<DatagramQueue>), Error> {
         let to = ip.bindable(cx, address, Families::Both)?;
-        let (doorbell, config, ports) = (&cx.doorbell, &cx.config, &mut self.ports);
+        let (doorbell, ports) = (&cx.doorbell, &mut self.ports);
+        let bounds = (&cx.config, &cx.datagram_memory);
         let local = SocketAddr::new(address, 0);
         let id = cx.sockets.insert(Transport::Datagram, |id| {
             let port = ports.bind_rest(to, id)?;
             let bell = Bell::new(id, doorbell.clone());
             let kind = Kind::Udp { to, port, is_v6: address.is_ipv6() };
-            self.sockets.insert(id, datagram_socket(DatagramQueue::new(bell, local, kind, config)));
+            self.sockets.insert(id, datagram_socket(DatagramQueue::new(bell, local, kind, bounds)));
             Ok(())
         })?;
         Ok((udp::Response::Bound { handle: id, local }, self.datagram_queue(id)))
@@ -77,13 +78,13 @@ impl DatagramLayer {
             let mut all = (0..=u16::MAX).map(|step| start.wrapping_add(step));
             all.find(|id| !self.echoes.contains_key(&(version, *id))).ok_or(Error::NoFreePort)?
         };
-        let (doorbell, config) = (&cx.doorbell, &cx.config);
+        let (doorbell, bounds) = (&cx.doorbell, (&cx.config, &cx.datagram_memory));
         let id = cx.sockets.insert(Transport::Datagram, |id| {
             let bell = Bell::new(id, doorbell.clone());
             let address = SocketAddr::new(local, identifier);
             let kind = Kind::Ping { local, identifier };
             self.sockets
-                .insert(id, datagram_socket(DatagramQueue::new(bell, address, kind, config)));
+                .insert(id, datagram_socket(DatagramQueue::new(bell, address, kind, bounds)));
             Ok(())
         })?;
         self.echoes.insert((version, identifier), id);
@@ -98,7 +99,7 @@ impl DatagramLayer {
         protocol: u8,
     ) -> Result<(raw::Response, Arc<DatagramQueue>), Error> {
         cx.check_running()?;
-        let (doorbell, config) = (&cx.doorbell, &cx.config);
+        let (doorbell, bounds) = (&cx.doorbell, (&cx.config, &cx.datagram_memory));
         let id = cx.sockets.insert(Transport::Datagram, |id| {
             let bell = Bell::new(id, doorbell.clone());
             let unspecified = match version {
@@ -108,7 +109,7 @@ impl DatagramLayer {
             let address = SocketAddr::new(unspecified, 0);
             let kind = Kind::Raw { version, protocol };
             self.sockets
-                .insert(id, datagram_socket(DatagramQueue::new(bell, address, kind, config)));
+                .insert(id, datagram_socket(DatagramQueue::new(bell, address, kind, bounds)));
             Ok(())
         })?;
         self.raw.entry((version, protocol)).or_default().push(id);

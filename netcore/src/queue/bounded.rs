@@ -1,6 +1,7 @@
-//! A queue of datagrams bounded in bytes.
+//! A queue of datagrams bounded in bytes, those of all sockets together too.
 
 use super::datagram::Datagram;
+use crate::memory::{Charge, Pressure};
 use std::collections::VecDeque;
 
 /// A queue of datagrams bounded in bytes.
@@ -9,6 +10,7 @@ pub(super) struct Bounded {
     datagrams: VecDeque<Queued>,
     pub(super) bytes: usize,
     bytes_max: usize,
+    charge: Charge,
 }
 
 /// A datagram, and the bytes counted for it.
@@ -27,8 +29,8 @@ const PAYLOAD_OVERHEAD: usize = 48;
 const IDLE_CAPACITY: usize = 16;
 
 impl Bounded {
-    pub(super) fn new(bytes_max: usize) -> Self {
-        Self { datagrams: VecDeque::new(), bytes: 0, bytes_max }
+    pub(super) fn new(bytes_max: usize, charge: Charge) -> Self {
+        Self { datagrams: VecDeque::new(), bytes: 0, bytes_max, charge }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -40,19 +42,25 @@ impl Bounded {
     }
 
     pub(super) fn has_room(&self, kept: usize) -> bool {
-        self.bytes + OVERHEAD + kept <= self.bytes_max
+        let fits = self.bytes + OVERHEAD + kept <= self.bytes_max;
+        fits && (self.is_empty() || self.charge.pressure() < Pressure::Full)
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.bytes = bytes;
+        self.charge.set(bytes);
     }
 
     /// Appends a datagram whose payload keeps `kept` bytes alive.
     pub(super) fn push(&mut self, datagram: Datagram, kept: usize) {
         let bytes = OVERHEAD + kept;
-        self.bytes += bytes;
+        self.count(self.bytes + bytes);
         self.datagrams.push_back(Queued { datagram, bytes });
     }
 
     pub(super) fn pop(&mut self) -> Option<Queued> {
         let queued = self.datagrams.pop_front()?;
-        self.bytes -= queued.bytes;
+        self.count(self.bytes - queued.bytes);
         if self.is_empty() && self.datagrams.capacity() > IDLE_CAPACITY {
             // An idle socket frees the memory of its last burst.
             self.datagrams = VecDeque::new();
@@ -63,7 +71,7 @@ impl Bounded {
     /// Puts a datagram back in front.
     pub(super) fn unread(&mut self, datagram: Datagram) {
         let bytes = OVERHEAD + datagram.payload.len();
-        self.bytes += bytes;
+        self.count(self.bytes + bytes);
         self.datagrams.push_front(Queued { datagram, bytes });
     }
 }

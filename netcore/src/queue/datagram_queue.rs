@@ -12,9 +12,11 @@ use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::addressing::this_host;
 use crate::link::FRAME_BUFFER_BYTES;
+use crate::memory::{Charge, Memory};
 use crate::sync::Mutex;
 use crate::udp::Options;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 /// The queue between a datagram socket and its handle.
@@ -300,7 +302,12 @@ impl DatagramQueue {
 
 /// The stack.
 impl DatagramQueue {
-    pub(crate) fn new(bell: Bell, local: SocketAddr, kind: Kind, config: &Config) -> Self {
+    pub(crate) fn new(
+        bell: Bell,
+        local: SocketAddr,
+        kind: Kind,
+        (config, memory): (&Config, &Arc<Memory>),
+    ) -> Self {
         // One datagram of the largest size must always fit.
         let bytes_max = config.datagram.queue_bytes.max(FRAME_BUFFER_BYTES + OVERHEAD);
         Self {
@@ -308,7 +315,7 @@ impl DatagramQueue {
             local,
             kind,
             recv: Mutex::new(RecvSide {
-                queue: Bounded::new(bytes_max),
+                queue: Bounded::new(bytes_max, Charge::new(memory.clone())),
                 connected: Connected::default(),
                 groups: Vec::new(),
                 groups_max: config.datagram.groups_per_socket_max,
@@ -318,7 +325,7 @@ impl DatagramQueue {
                 waiters: Waiters::default(),
             }),
             send: Mutex::new(SendSide {
-                queue: Bounded::new(bytes_max),
+                queue: Bounded::new(bytes_max, Charge::new(memory.clone())),
                 options: Options::default(),
                 closed: None,
                 readiness: Readiness::default(),

@@ -55,6 +55,41 @@ pub(crate) fn full_datagram_queues_drop_input_and_refuse_output() {
 }
 
 #[test]
+pub(crate) fn memory_of_all_sockets_is_bounded() {
+    const SOCKETS: u16 = 20;
+    const BOUND: usize = 256 * 1024;
+    let datagram = DatagramConfig { memory_bytes_max: Some(BOUND), ..DatagramConfig::default() };
+    let mut pair = Pair::with(Config { datagram, ..Config::default() }, 1500);
+    let from = bind(&mut pair, Side::Near, "10.0.0.1:2000");
+    let sockets: Vec<_> = (0..SOCKETS)
+        .map(|n| bind(&mut pair, Side::Far, &format!("10.0.0.2:{}", 2000 + n)))
+        .collect();
+
+    // Nobody reads: each alone has room for as much as all may hold.
+    for port in (2000..2000 + SOCKETS).flat_map(|port| [port; 100]) {
+        let peer = addr(&format!("10.0.0.2:{port}"));
+        from.try_send(Datagram::new(peer, Bytes::from_static(&[7; 1000]))).expect("room");
+        pair.run();
+    }
+    let held =
+        pair.far.stack.snapshot().sockets.iter().map(|socket| socket.receive_queue).sum::<usize>();
+    assert!((BOUND / 2..=BOUND * 11 / 10).contains(&held), "{held} bytes");
+    assert!(crate::dropped(&pair, DropReason::QueueFull) > 0);
+    // None is without one, and there is room again where somebody has read.
+    for socket in &sockets {
+        assert!(socket.try_recv().is_ok(), "{:?}", socket.id());
+        while socket.try_recv().is_ok() {}
+    }
+    from.try_send(Datagram::new(addr("10.0.0.2:2000"), Bytes::from_static(&[7; 1000])))
+        .expect("room");
+    pair.run();
+    assert!(sockets[0].try_recv().is_ok());
+
+    from.close();
+    sockets.iter().for_each(|socket| socket.close());
+}
+
+#[test]
 pub(crate) fn group_memberships_of_a_socket_are_limited() {
     let mut pair = Pair::with(
         Config {

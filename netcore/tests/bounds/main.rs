@@ -18,7 +18,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// Each field of `Config` that is a bound, and its test.
-const TESTS: [(&str, fn()); 25] = [
+const TESTS: [(&str, fn()); 26] = [
     ("commands_max", commands::full_command_queue_returns_would_block),
     ("commands_per_socket_max", commands::pending_commands_of_a_socket_are_limited),
     ("sockets_max", commands::full_socket_table_refuses_sockets_and_drops_syns),
@@ -32,6 +32,7 @@ const TESTS: [(&str, fn()); 25] = [
     ("tcp.half_open_per_listener_max", tcp::full_listener_evicts_its_oldest_half_open_connection),
     ("tcp.half_open_max", tcp::full_stack_evicts_its_oldest_half_open_connection),
     ("datagram.queue_bytes", datagram::full_datagram_queues_drop_input_and_refuse_output),
+    ("datagram.memory_bytes_max", datagram::memory_of_all_sockets_is_bounded),
     ("ip.addresses_max", ip::full_address_table_refuses_new_addresses),
     ("ip.routes_max", ip::full_route_table_refuses_new_routes),
     ("tcp.mss_max", tcp::mss_max_limits_segments_in_both_directions),
