@@ -24,19 +24,21 @@ use tokio::runtime::Handle;
 ///
 /// # Errors
 ///
-/// The kernel's, as `EMFILE`; `NotConnected` if the connection is over.
+/// The kernel's, as `EMFILE`.
 ///
 /// # Panics
 ///
 /// Outside of a tokio runtime with I/O enabled.
 pub fn from_stream(stream: TcpStream) -> io::Result<OwnedFd> {
     let (near, end) = stream_pair(Mode::Blocking)?;
-    serve_stream(&near, end, stream)?;
+    // Of a connection that is over the rest is read, and the end.
+    let peer = stream.peer_addr().ok();
+    serve_stream(&near, end, stream, peer);
     Ok(near)
 }
 
-fn serve_stream(near: &OwnedFd, end: StreamEnd, stream: TcpStream) -> io::Result<()> {
-    let (peer, key, number) = (stream.peer_addr()?, end.key(), near.as_raw_fd());
+fn serve_stream(near: &OwnedFd, end: StreamEnd, stream: TcpStream, peer: Option<SocketAddr>) {
+    let (key, number) = (end.key(), near.as_raw_fd());
     let stream = Arc::new(stream);
     let entry = Entry::new(key, Socket::Stream(Arc::downgrade(&stream), peer));
     tokio::spawn(async move {
@@ -44,7 +46,6 @@ fn serve_stream(near: &OwnedFd, end: StreamEnd, stream: TcpStream) -> io::Result
         let _ = end.carry(stream, |_| own_copy(key, number)).await;
         drop(entry);
     });
-    Ok(())
 }
 
 /// Makes a descriptor of a listener, with a task on the current runtime. It is readable while a
@@ -110,8 +111,7 @@ pub fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
     let _guard = runtime.enter();
     match stream_pair(Mode::Blocking) {
         Ok((near, end)) => {
-            // Of a connection that is over by now the end is read.
-            let _ = serve_stream(&near, end, stream);
+            serve_stream(&near, end, stream, Some(peer));
             Ok((near, peer))
         }
         Err(error) => {
@@ -125,7 +125,8 @@ pub fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
 ///
 /// # Errors
 ///
-/// `NotConnected` if it is over; `ENOTSOCK` if it is none of this crate.
+/// `ENOTSOCK` if it is none of this crate, or its task has ended: the connection has failed, or ended
+/// in both directions.
 pub fn local_addr(near: impl AsFd) -> io::Result<SocketAddr> {
     match socket(near)? {
         Socket::Stream(stream, _) => alive(&stream)?.local_addr(),
@@ -138,10 +139,10 @@ pub fn local_addr(near: impl AsFd) -> io::Result<SocketAddr> {
 ///
 /// # Errors
 ///
-/// `NotConnected` without one; `ENOTSOCK` if it is none of this crate.
+/// `NotConnected` without one; `ENOTSOCK` as [`local_addr`].
 pub fn peer_addr(near: impl AsFd) -> io::Result<SocketAddr> {
     match socket(near)? {
-        Socket::Stream(_, peer) => Ok(peer),
+        Socket::Stream(_, peer) => Ok(peer.ok_or(Errno::NOTCONN)?),
         Socket::Listener(..) => Err(Errno::NOTCONN.into()),
         Socket::Datagrams(datagrams, _) => alive(&datagrams)?.socket().peer_addr(),
     }
@@ -151,7 +152,7 @@ pub fn peer_addr(near: impl AsFd) -> io::Result<SocketAddr> {
 ///
 /// # Errors
 ///
-/// `NotConnected` if it is over; `ENOTSOCK` if it is none of this crate, or no connection's.
+/// `ENOTSOCK` as [`local_addr`], and if it is no connection's.
 pub fn tcp_stream(near: impl AsFd) -> io::Result<Arc<TcpStream>> {
     match socket(near)? {
         Socket::Stream(stream, _) => alive(&stream),
@@ -164,7 +165,7 @@ pub fn tcp_stream(near: impl AsFd) -> io::Result<Arc<TcpStream>> {
 ///
 /// # Errors
 ///
-/// `NotConnected` if it is over; `ENOTSOCK` if it is none of this crate, or no UDP socket's.
+/// `ENOTSOCK` as [`local_addr`], and if it is no UDP socket's.
 pub fn udp_socket(near: impl AsFd) -> io::Result<Arc<UdpSocket>> {
     match socket(near)? {
         Socket::Datagrams(datagrams, _) => Ok(alive(&datagrams)?.socket().clone()),

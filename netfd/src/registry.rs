@@ -14,7 +14,8 @@ use tokio::runtime::Handle;
 /// A socket, as long as its descriptor is open. Its task keeps it alive.
 #[derive(Debug, Clone)]
 pub(crate) enum Socket {
-    Stream(Weak<TcpStream>, SocketAddr),
+    /// With the peer's address, which a connection that is over has not.
+    Stream(Weak<TcpStream>, Option<SocketAddr>),
     Listener(Weak<Backlog>, Handle),
     Datagrams(Weak<Datagrams>, Handle),
 }

@@ -1,9 +1,10 @@
 //! UDP, connected and not.
 
-use crate::world::{events, read, same_datagrams, wait_for, write};
+use crate::world::{Calls, Ours, events, read, same_datagrams, wait_for, write};
 use rustix::event::PollFlags;
 use rustix::io::ioctl_fionbio;
 use std::io::ErrorKind;
+use std::time::{Duration, Instant};
 
 #[test]
 fn connected_sockets_keep_datagrams_apart() {
@@ -106,4 +107,36 @@ fn a_copy_keeps_the_socket_open() {
         it.calls.send_to(&it.peer, b"x", to).expect("a receiver");
         read(&copy)
     });
+}
+
+#[test]
+fn closing_with_datagrams_unread_loses_none_that_were_sent() {
+    same_datagrams(|it| {
+        it.calls.connect(&it.near, it.calls.local(&it.peer));
+        it.calls.send_to(&it.peer, b"unread", it.calls.local(&it.near)).expect("a receiver");
+        wait_for(&it.near, PollFlags::IN);
+        let sent = [write(&it.near, b"a"), write(&it.near, b"b")];
+        drop(it.near);
+        (sent, read(&it.peer), read(&it.peer))
+    });
+}
+
+#[test]
+fn a_port_unreachable_is_the_socket_error() {
+    let world = Ours::new();
+    let near = world.udp(&world.near, "10.0.0.1:0");
+    world.connect(&near, "10.0.0.2:9".parse().expect("an address"));
+    write(&near, b"anybody there?").expect("a peer");
+
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let error = loop {
+        match netfd::take_error(&near).expect("it is open") {
+            Some(error) => break error,
+            None => assert!(Instant::now() < deadline, "no error"),
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    assert!(netfd::take_error(&near).expect("it is open").is_none());
+    drop(near);
+    world.finish();
 }

@@ -166,3 +166,42 @@ fn a_writer_that_never_reads_sees_the_reset() {
         }
     });
 }
+
+#[test]
+fn a_reset_shows_at_a_copy_with_another_number() {
+    same(|it| {
+        let copy = it.near.try_clone().expect("a descriptor");
+        drop(it.near);
+        write(&copy, b"unread").expect("a connection");
+        wait_for(&it.peer, PollFlags::IN);
+        drop(it.peer);
+
+        wait_for(&copy, PollFlags::ERR);
+        read(&copy)
+    });
+}
+
+#[test]
+fn a_half_closed_writer_is_reset_by_close() {
+    same(|it| {
+        shutdown(&it.near, Shutdown::Write).expect("a connection");
+        wait_for(&it.peer, PollFlags::RDHUP);
+        write(&it.peer, b"unread").expect("the other half is open");
+        wait_for(&it.near, PollFlags::IN);
+        drop(it.near);
+
+        // The kernel has POLLERR, too: a reset after the end is EPIPE, which no pair can have.
+        let seen = wait_for(&it.peer, PollFlags::HUP).difference(PollFlags::ERR);
+        (seen, read(&it.peer), write(&it.peer, b"x"))
+    });
+}
+
+#[test]
+fn both_halves_shut_down_at_once_end_the_stream() {
+    same(|it| {
+        write(&it.near, b"last").expect("a connection");
+        shutdown(&it.near, Shutdown::Both).expect("a connection");
+        let near = (wait_for(&it.near, PollFlags::HUP), read(&it.near), write(&it.near, b"x"));
+        (near, read_all(&it.peer))
+    });
+}

@@ -2,7 +2,7 @@
 
 use crate::world::{Ours, events, read, read_all, same_listening, wait_for, write};
 use rustix::event::PollFlags;
-use rustix::io::ioctl_fionbio;
+use rustix::io::{Errno, ioctl_fionbio};
 use std::os::fd::OwnedFd;
 
 #[test]
@@ -101,5 +101,66 @@ fn names_are_those_of_the_connection() {
     assert_eq!(netfd::peer_addr(&accepted).expect("it is open"), peer);
 
     drop((listener, client, accepted));
+    world.finish();
+}
+
+#[test]
+fn a_connection_given_back_is_the_next() {
+    let world = Ours::new();
+    let listening = world.far.net().tcp_listen("10.0.0.2:80");
+    let (near, backlog) = world.runtime.block_on(async {
+        let listener = listening.await.expect("a free port");
+        let (near, end) = netfd::stream_pair(netfd::Mode::Nonblocking).expect("descriptors");
+        let backlog = end.listen(listener, &near).expect("a near end");
+        (near, backlog)
+    });
+    let serving = backlog.clone();
+    let task = world.runtime.spawn(async move { serving.serve().await });
+    let clients = [world.client(), world.client()];
+    wait_for(&near, PollFlags::IN);
+    let (stream, peer) = backlog.try_accept(&near).expect("it is readable");
+    backlog.put_back(stream, peer);
+
+    let mut accepted = Vec::new();
+    while accepted.len() < clients.len() {
+        wait_for(&near, PollFlags::IN);
+        accepted.push(backlog.try_accept(&near).expect("it is readable"));
+    }
+    assert_eq!(accepted[0].1, peer);
+    assert_eq!(events(&near), PollFlags::empty());
+
+    drop((near, accepted, clients));
+    world.runtime.block_on(task).expect("no panic").expect("a running stack");
+    drop(backlog);
+    world.finish();
+}
+
+#[test]
+fn options_are_those_of_the_connection() {
+    let world = Ours::new();
+    let listener = world.listener();
+    let client = world.client();
+    let stream = netfd::tcp_stream(&client).expect("it is open");
+    stream.set_nodelay(true).expect("it is open");
+    assert_eq!(netfd::tcp_stream(&client).and_then(|stream| stream.nodelay()).ok(), Some(true));
+    assert!(netfd::tcp_stream(&listener).is_err());
+
+    drop((listener, client, stream));
+    world.finish();
+}
+
+#[test]
+fn a_connection_reset_before_accept_reads_the_reset() {
+    let world = Ours::new();
+    let listener = world.listener();
+    let client = world.client();
+    wait_for(&listener, PollFlags::IN);
+    let stream = netfd::tcp_stream(&client).expect("it is open");
+    stream.set_zero_linger().expect("it is open");
+    drop((stream, client));
+
+    let (accepted, _) = netfd::accept(&listener).expect("a client");
+    assert_eq!(read(&accepted), Err(Errno::CONNRESET));
+    drop((listener, accepted));
     world.finish();
 }

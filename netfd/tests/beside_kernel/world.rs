@@ -137,7 +137,7 @@ impl Ours {
         })
     }
 
-    fn udp(&self, stack: &Stack, local: &str) -> OwnedFd {
+    pub(crate) fn udp(&self, stack: &Stack, local: &str) -> OwnedFd {
         self.runtime.block_on(async {
             let socket = stack.net().udp_bind(local).await.expect("a free port");
             netfd::from_udp(socket).expect("descriptors")
