@@ -11,6 +11,7 @@ mod descriptor;
 mod far;
 mod own_copy;
 mod pair;
+pub mod posix;
 mod pump;
 mod registry;
 mod stream_end;

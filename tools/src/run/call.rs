@@ -1,8 +1,8 @@
 //! A system call of the program, from its arrival to its answer.
 
-use crate::run::address::{self, Family, Given};
 use crate::run::memory;
 use crate::run::notification::{Listener, Notification, OnExec};
+use netfd::posix::{Family, Given, SOCKADDR_LEN_MAX};
 use rustix::io::Errno;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -91,7 +91,7 @@ impl Call {
     ///
     /// As [`read`](Self::read), and those of [`Family::decode`].
     pub(crate) fn address(&self, family: Family, at: u64, len: u64) -> Result<Given, Errno> {
-        let len = usize::try_from(len as u32).ok().filter(|len| *len <= address::LEN_MAX);
+        let len = usize::try_from(len as u32).ok().filter(|len| *len <= SOCKADDR_LEN_MAX);
         let mut bytes = vec![0; len.ok_or(Errno::INVAL)?];
         self.read(at, &mut bytes)?;
         family.decode(&bytes)

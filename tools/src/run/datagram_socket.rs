@@ -1,10 +1,10 @@
 //! A UDP socket of the program.
 
-use crate::run::address::Family;
 use crate::run::descriptor::Far;
-use crate::run::errno;
 use crate::run::notices::Notices;
-use crate::run::settings::Settings;
+use netfd::posix::Family;
+use netfd::posix::Settings;
+use netfd::posix::errno;
 use netstack::netsocket::netcore::tcp::Families;
 use netstack::netsocket::{Net, UdpSocket};
 use rustix::io::Errno;
@@ -67,10 +67,10 @@ impl DatagramSocket {
             Ok(socket) => Arc::new(socket),
             Err(error) => {
                 self.lock().is_binding = false;
-                return Err(errno::of(&error));
+                return Err(errno(&error));
             }
         };
-        settings.apply_to_datagrams(&bound, self.family).map_err(|error| errno::of(&error))?;
+        settings.apply_to_datagrams(&bound, self.family).map_err(|error| errno(&error))?;
         self.bound.send_replace(Some(bound.clone()));
         Ok(bound)
     }
@@ -107,7 +107,7 @@ impl DatagramSocket {
     /// Those of [`UdpSocket::connect`].
     pub(crate) async fn connect(&self, target: SocketAddr, peer: SocketAddr) -> Result<(), Errno> {
         let socket = self.socket().await?;
-        socket.connect(target).await.map_err(|error| errno::of(&error))?;
+        socket.connect(target).await.map_err(|error| errno(&error))?;
         self.lock().peer = Some(peer);
         Ok(())
     }
@@ -116,7 +116,7 @@ impl DatagramSocket {
     pub(crate) async fn disconnect(&self) -> Result<(), Errno> {
         if self.lock().peer.take().is_some() {
             let socket = self.socket().await?;
-            socket.disconnect().await.map_err(|error| errno::of(&error))?;
+            socket.disconnect().await.map_err(|error| errno(&error))?;
         }
         Ok(())
     }
@@ -154,7 +154,7 @@ impl DatagramSocket {
     pub(crate) fn take_error(&self) -> Option<Errno> {
         let bound = self.bound.borrow();
         let error = bound.as_ref()?.take_error().ok()??;
-        Some(errno::of(&error))
+        Some(errno(&error))
     }
 
     /// Looks at the options.
@@ -171,7 +171,7 @@ impl DatagramSocket {
         let changed = change(&mut inner.settings)?;
         if let Some(socket) = &*self.bound.borrow() {
             let applied = inner.settings.apply_to_datagrams(socket, self.family);
-            applied.map_err(|error| errno::of(&error))?;
+            applied.map_err(|error| errno(&error))?;
         }
         Ok(changed)
     }

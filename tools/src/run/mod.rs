@@ -1,12 +1,10 @@
 //! `netstack run`: a program whose sockets are the stack's.
 
-mod address;
 mod call;
 mod calls;
 mod datagram_socket;
 mod descriptor;
 mod ending;
-mod errno;
 mod filter;
 mod memory;
 mod message;
@@ -15,11 +13,8 @@ mod notices;
 mod notification;
 mod parked;
 mod program;
-mod settings;
-mod stream_socket;
 mod supervisor;
 mod tasks;
-mod tcp_info;
 
 use anyhow::{Context, Error, Result};
 use ending::{Ending, Signals};

@@ -1,6 +1,5 @@
 //! The supervisor: has the program's sockets, and answers its calls.
 
-use crate::run::address::Family;
 use crate::run::call::Call;
 use crate::run::calls;
 use crate::run::datagram_socket::DatagramSocket;
@@ -9,9 +8,10 @@ use crate::run::names::NameService;
 use crate::run::notices::Notices;
 use crate::run::notification::Listener;
 use crate::run::parked::Parked;
-use crate::run::stream_socket::{Left, Service, StreamSocket};
 use crate::run::tasks::{Identity, Tasks};
 use netfd::Mode;
+use netfd::posix::Family;
+use netfd::posix::{Left, Service, StreamSocket};
 use netstack::Net;
 use rustix::fs::{OFlags, fcntl_getfl};
 use std::collections::{HashMap, VecDeque};

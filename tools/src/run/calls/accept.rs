@@ -1,11 +1,11 @@
 //! `accept` and `accept4`.
 
 use crate::run::call::Call;
-use crate::run::errno;
 use crate::run::notification::OnExec;
-use crate::run::stream_socket::{Accepted, StreamSocket};
 use crate::run::supervisor::{Descriptor, Holder, Socket, Supervisor, within};
 use crate::run::tasks::Identity;
+use netfd::posix::errno;
+use netfd::posix::{Accepted, StreamSocket};
 use netfd::{Backlog, Mode};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, socket_timeout};
@@ -26,7 +26,7 @@ pub(super) fn accept(
             return hand_over(supervisor, call, &socket, &backlog, accepted);
         }
         Err(error) if error.kind() != ErrorKind::WouldBlock => {
-            return call.fail(errno::of(&error));
+            return call.fail(errno(&error));
         }
         Err(_) if descriptor.mode() == Mode::Nonblocking => return call.fail(Errno::AGAIN),
         Err(_) => {}
@@ -72,7 +72,7 @@ fn hand_over(
         Ok(made) => made,
         Err(error) => {
             backlog.put_back(accepted.stream, accepted.peer);
-            return call.fail(errno::of(&error));
+            return call.fail(errno(&error));
         }
     };
     if call.argument(1) != 0 {

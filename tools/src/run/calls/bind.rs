@@ -1,8 +1,8 @@
 //! `bind`.
 
-use crate::run::address::Given;
 use crate::run::call::Call;
 use crate::run::supervisor::{Socket, Supervisor};
+use netfd::posix::Given;
 use rustix::io::Errno;
 use std::sync::Arc;
 

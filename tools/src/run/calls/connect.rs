@@ -1,11 +1,11 @@
 //! `connect`.
 
-use crate::run::address::Given;
 use crate::run::call::Call;
 use crate::run::datagram_socket::DatagramSocket;
-use crate::run::stream_socket::{Attempt, Phase, StreamSocket};
 use crate::run::supervisor::{Descriptor, Holder, Supervisor, within};
 use netfd::Mode;
+use netfd::posix::Given;
+use netfd::posix::{Attempt, Phase, StreamSocket};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, socket_timeout};
 use std::net::SocketAddr;

@@ -1,15 +1,15 @@
 //! `socket`.
 
-use crate::run::address::Family;
 use crate::run::call::Call;
 use crate::run::datagram_socket::DatagramSocket;
 use crate::run::descriptor;
-use crate::run::errno;
 use crate::run::notification::OnExec;
-use crate::run::stream_socket::StreamSocket;
 use crate::run::supervisor::{Holder, Socket, Supervisor};
 use crate::run::tasks::Identity;
 use netfd::Mode;
+use netfd::posix::Family;
+use netfd::posix::StreamSocket;
+use netfd::posix::errno;
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -47,7 +47,7 @@ pub(super) fn create(supervisor: &Arc<Supervisor>, call: Call) {
     };
     let (near, identity) = match made {
         Ok(made) => made,
-        Err(error) => return call.fail(errno::of(&error)),
+        Err(error) => return call.fail(errno(&error)),
     };
     let task = call.task();
     // If the program did not get it, this was the last copy.

@@ -1,13 +1,13 @@
 //! Datagrams with an address: `sendto` and `recvfrom`, `sendmsg` and `recvmsg`, and those for many.
 
-use crate::run::address::Given;
 use crate::run::call::Call;
 use crate::run::calls::connect::here;
 use crate::run::datagram_socket::{DatagramSocket, PAYLOAD_MAX};
-use crate::run::errno;
 use crate::run::message::Message;
 use crate::run::supervisor::{Descriptor, Supervisor, within};
 use netfd::Mode;
+use netfd::posix::Given;
+use netfd::posix::errno;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, socket_timeout};
 use rustix::net::{RecvFlags, recv};
@@ -126,7 +126,7 @@ async fn send_one(
         (None, true) => bound.send(payload).await,
         (None, false) => bound.try_send(payload),
     };
-    sent.map_err(|error| errno::of(&error))
+    sent.map_err(|error| errno(&error))
 }
 
 pub(super) fn receive(

@@ -1,8 +1,8 @@
 //! `listen`.
 
 use crate::run::call::Call;
-use crate::run::stream_socket::{Phase, StreamSocket};
 use crate::run::supervisor::{Descriptor, Supervisor};
+use netfd::posix::{Phase, StreamSocket};
 use rustix::io::Errno;
 use std::sync::Arc;
 

@@ -1,11 +1,11 @@
 //! `getsockopt` and `setsockopt`.
 
-use crate::run::address::Family;
 use crate::run::call::Call;
-use crate::run::settings::{Done, Settings, Value};
-use crate::run::stream_socket::Phase;
 use crate::run::supervisor::{Socket, Supervisor};
-use crate::run::tcp_info;
+use netfd::posix::Family;
+use netfd::posix::Phase;
+use netfd::posix::tcp_info;
+use netfd::posix::{Done, Settings, Value};
 use rustix::io::Errno;
 
 /// The longest value that is looked at, in bytes.
@@ -55,7 +55,7 @@ fn value(socket: &Socket, level: libc::c_int, name: libc::c_int) -> Result<Value
         (libc::IPPROTO_TCP, _) if !is_stream => Err(Errno::NOPROTOOPT),
         (libc::IPPROTO_IPV6, _) if socket.family() == Family::V4 => Err(Errno::NOPROTOOPT),
         (libc::IPPROTO_TCP, libc::TCP_INFO) => match socket {
-            Socket::Stream(socket) => Ok(Value::Bytes(tcp_info::of(socket))),
+            Socket::Stream(socket) => Ok(Value::Bytes(tcp_info(socket))),
             Socket::Datagram(_) => Err(Errno::NOPROTOOPT),
         },
         _ => look(socket, |settings| settings.get(level, name)),

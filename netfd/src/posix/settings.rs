@@ -1,10 +1,10 @@
 //! The options of a socket: what was set is read back, and what the stack knows is passed to it.
 
-use crate::run::address::Family;
-use netstack::netsocket::netcore::tcp::congestion::CongestionControl;
-use netstack::netsocket::netcore::tcp::{KeepAlive, Options};
-use netstack::netsocket::netcore::udp;
-use netstack::netsocket::{TcpSocket, TcpStream, UdpSocket};
+use crate::posix::Family;
+use netsocket::netcore::tcp::congestion::CongestionControl;
+use netsocket::netcore::tcp::{KeepAlive, Options};
+use netsocket::netcore::udp;
+use netsocket::{TcpSocket, TcpStream, UdpSocket};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io;
@@ -12,19 +12,23 @@ use std::time::Duration;
 
 /// The options of a socket.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Settings {
-    pub(crate) connection: Options,
+pub struct Settings {
+    /// Those of TCP.
+    pub connection: Options,
     /// The times of keep-alive probes, which are set apart from their being on.
-    pub(crate) keep_alive: KeepAlive,
-    pub(crate) datagrams: udp::Options,
-    pub(crate) only_v6: bool,
+    pub keep_alive: KeepAlive,
+    /// Those of UDP.
+    pub datagrams: udp::Options,
+    /// `IPV6_V6ONLY`.
+    pub only_v6: bool,
     /// Options that change nothing here, by level and name.
     stored: HashMap<(libc::c_int, libc::c_int), i32>,
 }
 
 /// What becomes of a `getsockopt`.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Value {
+pub enum Value {
+    /// The value.
     Bytes(Vec<u8>),
     /// The descriptor itself has it: the kernel answers.
     OfDescriptor,
@@ -44,7 +48,7 @@ impl From<bool> for Value {
 
 /// What becomes of a `setsockopt`.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Done {
+pub enum Done {
     /// Handled here.
     Here,
     /// The descriptor itself has the option: the kernel sets it.
@@ -103,7 +107,7 @@ impl Settings {
     /// # Errors
     ///
     /// `ENOPROTOOPT` if there is none of this name.
-    pub(crate) fn get(&self, level: libc::c_int, name: libc::c_int) -> Result<Value, Errno> {
+    pub fn get(&self, level: libc::c_int, name: libc::c_int) -> Result<Value, Errno> {
         if OF_DESCRIPTOR.contains(&(level, name)) {
             return Ok(Value::OfDescriptor);
         }
@@ -190,7 +194,7 @@ impl Settings {
     /// # Errors
     ///
     /// `ENOPROTOOPT` if there is none of this name; `EINVAL` for a value that it cannot have.
-    pub(crate) fn set(
+    pub fn set(
         &mut self,
         level: libc::c_int,
         name: libc::c_int,
@@ -317,7 +321,7 @@ impl Settings {
 
     /// Gives the options to a socket that is to listen or to connect, but `only_v6`, which is for
     /// sockets without an address.
-    pub(crate) fn prepare(&self, socket: &TcpSocket, family: Family) -> io::Result<()> {
+    pub fn prepare(&self, socket: &TcpSocket, family: Family) -> io::Result<()> {
         let it = &self.connection;
         if family == Family::V6 {
             socket.set_tclass_v6(it.traffic_class.into())?;
@@ -344,7 +348,7 @@ impl Settings {
     }
 
     /// Gives the options to a connection.
-    pub(crate) fn apply(&self, stream: &TcpStream, family: Family) -> io::Result<()> {
+    pub fn apply(&self, stream: &TcpStream, family: Family) -> io::Result<()> {
         let it = &self.connection;
         match family {
             Family::V4 => stream.set_tos_v4(it.traffic_class.into())?,
@@ -364,7 +368,7 @@ impl Settings {
     }
 
     /// Gives the options to a socket with datagrams.
-    pub(crate) fn apply_to_datagrams(&self, socket: &UdpSocket, family: Family) -> io::Result<()> {
+    pub fn apply_to_datagrams(&self, socket: &UdpSocket, family: Family) -> io::Result<()> {
         let it = &self.datagrams;
         socket.set_ttl(it.hop_limit.unwrap_or(TTL).into())?;
         socket.set_broadcast(it.broadcast)?;

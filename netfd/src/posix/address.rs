@@ -10,25 +10,29 @@ const LEN_V4: usize = 16;
 const LEN_V6: usize = 28;
 const LEN_V6_MIN: usize = 24;
 /// The longest address of the interface (`sockaddr_storage`).
-pub(crate) const LEN_MAX: usize = 128;
+pub const SOCKADDR_LEN_MAX: usize = 128;
 
 /// The family of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Family {
+pub enum Family {
+    /// `AF_INET`.
     V4,
+    /// `AF_INET6`.
     V6,
 }
 
 /// What a program has given as an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Given {
+pub enum Given {
+    /// An address.
     Address(SocketAddr),
     /// `AF_UNSPEC`, which undoes a connect.
     None,
 }
 
 impl Family {
-    pub(crate) fn number(self) -> libc::c_int {
+    /// The number of the family.
+    pub fn number(self) -> libc::c_int {
         match self {
             Self::V4 => libc::AF_INET,
             Self::V6 => libc::AF_INET6,
@@ -36,7 +40,7 @@ impl Family {
     }
 
     /// The unspecified address and port.
-    pub(crate) fn unspecified(self) -> SocketAddr {
+    pub fn unspecified(self) -> SocketAddr {
         match self {
             Self::V4 => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             Self::V6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
@@ -48,7 +52,7 @@ impl Family {
     /// # Errors
     ///
     /// `EINVAL` if it is too short; `EAFNOSUPPORT` if it is of another family.
-    pub(crate) fn decode(self, bytes: &[u8]) -> Result<Given, Errno> {
+    pub fn decode(self, bytes: &[u8]) -> Result<Given, Errno> {
         let family = bytes.first_chunk().map(|family| u16::from_ne_bytes(*family));
         let family = libc::c_int::from(family.ok_or(Errno::INVAL)?);
         if family == libc::AF_UNSPEC {
@@ -87,7 +91,7 @@ impl Family {
     }
 
     /// An address in the form of this family: to an IPv6 socket IPv4 addresses are mapped ones.
-    pub(crate) fn encode(self, address: SocketAddr) -> Vec<u8> {
+    pub fn encode(self, address: SocketAddr) -> Vec<u8> {
         let mut bytes = vec![0; if self == Self::V4 { LEN_V4 } else { LEN_V6 }];
         bytes[..2].copy_from_slice(&(self.number() as u16).to_ne_bytes());
         bytes[2..4].copy_from_slice(&address.port().to_be_bytes());

@@ -1,13 +1,13 @@
 //! Error numbers for the errors of the stack's sockets.
 
-use netstack::netsocket::netcore::Error;
+use netsocket::netcore::Error;
 use rustix::io::Errno;
 use std::io::{self, ErrorKind};
 
 /// The number that Linux returns in the same situation.
-pub(crate) fn of(error: &io::Error) -> Errno {
-    if let Some(errno) = Errno::from_io_error(error) {
-        return errno;
+pub fn errno(error: &io::Error) -> Errno {
+    if let Some(number) = Errno::from_io_error(error) {
+        return number;
     }
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
     match cause {
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn errors_of_the_stack_have_the_numbers_of_linux() {
-        for (error, errno) in [
+        for (error, number) in [
             (Error::Refused, Errno::CONNREFUSED),
             (Error::Reset, Errno::CONNRESET),
             (Error::TimedOut, Errno::TIMEDOUT),
@@ -55,8 +55,8 @@ mod tests {
             (Error::StackGone, Errno::NETDOWN),
             (Error::WouldBlock, Errno::AGAIN),
         ] {
-            assert_eq!(of(&error.into()), errno, "{error:?}");
+            assert_eq!(errno(&error.into()), number, "{error:?}");
         }
-        assert_eq!(of(&Errno::MFILE.into()), Errno::MFILE);
+        assert_eq!(errno(&Errno::MFILE.into()), Errno::MFILE);
     }
 }

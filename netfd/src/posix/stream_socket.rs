@@ -1,10 +1,10 @@
 //! A TCP socket of the program.
 
-use crate::run::address::Family;
-use crate::run::errno;
-use crate::run::settings::Settings;
-use netfd::{Backlog, Mode, StreamEnd};
-use netstack::netsocket::{Net, TcpListener, TcpSocket, TcpStream};
+use crate::posix::Family;
+use crate::posix::Settings;
+use crate::posix::errno;
+use crate::{Backlog, Mode, StreamEnd};
+use netsocket::{Net, TcpListener, TcpSocket, TcpStream};
 use rustix::io::Errno;
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// A TCP socket. What the program says of it is asked of this; the far end of its descriptor is
 /// with the task that [serves](Service) it.
 #[derive(Debug)]
-pub(crate) struct StreamSocket {
+pub struct StreamSocket {
     family: Family,
     net: Net,
     phase: watch::Sender<Phase>,
@@ -25,14 +25,17 @@ pub(crate) struct StreamSocket {
 
 /// How far a socket has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub enum Phase {
     /// Neither connected nor listening.
     Idle,
+    /// An attempt is under way.
     Connecting,
     /// The connection is made; the first call of `connect` after that is told so.
     Connected {
+        /// Whether that was so.
         told: bool,
     },
+    /// It is a listener.
     Listening,
     /// A non-blocking attempt failed.
     Failed,
@@ -56,9 +59,11 @@ struct Inner {
 
 /// A connection that was accepted.
 #[derive(Debug)]
-pub(crate) struct Accepted {
-    pub(crate) stream: TcpStream,
-    pub(crate) peer: SocketAddr,
+pub struct Accepted {
+    /// The connection.
+    pub stream: TcpStream,
+    /// The address of its peer.
+    pub peer: SocketAddr,
 }
 
 /// What the serving task is to do; it says when it has begun.
@@ -70,18 +75,20 @@ enum Order {
 
 /// An attempt to connect.
 #[derive(Debug)]
-pub(crate) struct Attempt {
+pub struct Attempt {
     /// A copy of the descriptor, for the beginning.
-    pub(crate) near: OwnedFd,
-    pub(crate) mode: Mode,
-    pub(crate) remote: SocketAddr,
+    pub near: OwnedFd,
+    /// Whether the program waits for its end.
+    pub mode: Mode,
+    /// Where to connect to.
+    pub remote: SocketAddr,
     /// What the program knows `remote` as.
-    pub(crate) peer: SocketAddr,
+    pub peer: SocketAddr,
 }
 
 /// The task behind a socket: it has the far end of the descriptor.
 #[derive(Debug)]
-pub(crate) struct Service {
+pub struct Service {
     socket: Arc<StreamSocket>,
     end: StreamEnd,
     stream: Option<Arc<TcpStream>>,
@@ -90,12 +97,12 @@ pub(crate) struct Service {
 
 impl StreamSocket {
     /// Makes a socket that is neither connected nor listening, and what serves it.
-    pub(crate) fn new(net: &Net, family: Family, end: StreamEnd) -> (Arc<Self>, Service) {
+    pub fn new(net: &Net, family: Family, end: StreamEnd) -> (Arc<Self>, Service) {
         Self::with(net, family, end, Settings::default(), None)
     }
 
     /// Makes the socket of an accepted connection.
-    pub(crate) fn connected(&self, end: StreamEnd, accepted: Accepted) -> (Arc<Self>, Service) {
+    pub fn connected(&self, end: StreamEnd, accepted: Accepted) -> (Arc<Self>, Service) {
         // Linux's accepted sockets, too, have the options of their listener.
         let settings = self.lock().settings.clone();
         Self::with(&self.net, self.family, end, settings, Some(accepted))
@@ -138,16 +145,18 @@ impl StreamSocket {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn family(&self) -> Family {
+    /// The family of its addresses.
+    pub fn family(&self) -> Family {
         self.family
     }
 
-    pub(crate) fn phase(&self) -> Phase {
+    /// How far it has come.
+    pub fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
 
     /// Waits until the socket is in such a phase, or has a connection to accept.
-    pub(crate) async fn wait_for(&self, mut it_is: impl FnMut(Phase) -> bool) -> Phase {
+    pub async fn wait_for(&self, mut it_is: impl FnMut(Phase) -> bool) -> Phase {
         let mut phases = self.phase.subscribe();
         // The sender is the socket's own.
         phases.wait_for(|phase| it_is(*phase)).await.map_or(Phase::Ended, |phase| *phase)
@@ -158,14 +167,14 @@ impl StreamSocket {
     /// # Errors
     ///
     /// `EINVAL` if it has one; those of [`TcpSocket::bind`].
-    pub(crate) fn bind(&self, local: SocketAddr) -> Result<(), Errno> {
+    pub fn bind(&self, local: SocketAddr) -> Result<(), Errno> {
         let mut inner = self.lock();
         if inner.bound.is_some() || self.phase() != Phase::Idle {
             return Err(Errno::INVAL);
         }
         let socket = self.fresh(&inner.settings);
-        inner.settings.prepare(&socket, self.family).map_err(|error| errno::of(&error))?;
-        socket.bind(local).map_err(|error| errno::of(&error))?;
+        inner.settings.prepare(&socket, self.family).map_err(|error| errno(&error))?;
+        socket.bind(local).map_err(|error| errno(&error))?;
         inner.local = socket.local_addr().ok();
         inner.bound = Some(socket);
         Ok(())
@@ -198,7 +207,7 @@ impl StreamSocket {
     /// # Errors
     ///
     /// Those of its descriptor.
-    pub(crate) async fn connect(&self, attempt: Attempt) -> Result<(), Errno> {
+    pub async fn connect(&self, attempt: Attempt) -> Result<(), Errno> {
         let (begins, begun) = oneshot::channel();
         let _ = self.orders.send(Order::Connect(attempt, begins));
         // The descriptor is closed.
@@ -206,7 +215,7 @@ impl StreamSocket {
     }
 
     /// Begins an attempt, for which no other one must be under way; returns whether there was none.
-    pub(crate) fn begin(&self) -> bool {
+    pub fn begin(&self) -> bool {
         self.phase.send_if_modified(|phase| {
             let is_idle = *phase == Phase::Idle;
             if is_idle {
@@ -217,7 +226,7 @@ impl StreamSocket {
     }
 
     /// Marks a made connection as told; returns whether it was not.
-    pub(crate) fn tell(&self) -> bool {
+    pub fn tell(&self) -> bool {
         self.phase.send_if_modified(|phase| {
             let untold = *phase == Phase::Connected { told: false };
             if untold {
@@ -232,50 +241,51 @@ impl StreamSocket {
     /// # Errors
     ///
     /// As [`TcpSocket::listen`].
-    pub(crate) async fn listen(&self, near: OwnedFd, backlog: u32) -> Result<(), Errno> {
+    pub async fn listen(&self, near: OwnedFd, backlog: u32) -> Result<(), Errno> {
         let (listening, done) = oneshot::channel();
         let _ = self.orders.send(Order::Listen { near, backlog, listening });
         done.await.unwrap_or(Err(Errno::INVAL))
     }
 
     /// The connections of a listener.
-    pub(crate) fn backlog(&self) -> Option<Arc<Backlog>> {
+    pub fn backlog(&self) -> Option<Arc<Backlog>> {
         self.lock().backlog.clone()
     }
 
     /// The error, once.
-    pub(crate) fn take_error(&self) -> Option<Errno> {
+    pub fn take_error(&self) -> Option<Errno> {
         self.lock().error.take()
     }
 
     /// Keeps an error that was taken, since nobody was told.
-    pub(crate) fn keep_error(&self, errno: Errno) {
+    pub fn keep_error(&self, errno: Errno) {
         self.lock().error = Some(errno);
     }
 
-    pub(crate) fn local(&self) -> SocketAddr {
+    /// Its own address, unspecified before it has one.
+    pub fn local(&self) -> SocketAddr {
         self.lock().local.unwrap_or_else(|| self.family.unspecified())
     }
 
     /// The peer of a connection that is made.
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+    pub fn peer(&self) -> Option<SocketAddr> {
         self.lock().peer.filter(|_| matches!(self.phase(), Phase::Connected { .. }))
     }
 
     /// Looks at the options.
-    pub(crate) fn settings<T>(&self, look: impl FnOnce(&Settings) -> T) -> T {
+    pub fn settings<T>(&self, look: impl FnOnce(&Settings) -> T) -> T {
         look(&self.lock().settings)
     }
 
     /// Changes options, of a connection at once.
-    pub(crate) fn change<T>(
+    pub fn change<T>(
         &self,
         change: impl FnOnce(&mut Settings) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let mut inner = self.lock();
         let changed = change(&mut inner.settings)?;
         if let Some(stream) = inner.stream.upgrade() {
-            inner.settings.apply(&stream, self.family).map_err(|error| errno::of(&error))?;
+            inner.settings.apply(&stream, self.family).map_err(|error| errno(&error))?;
         }
         Ok(changed)
     }
@@ -283,7 +293,8 @@ impl StreamSocket {
 
 /// What the program has of a socket that is not served any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Left {
+pub enum Left {
+    /// Nothing: the descriptor is closed.
     Nothing,
     /// A descriptor without a far end, whose closing nobody sees.
     Descriptor,
@@ -292,7 +303,7 @@ pub(crate) enum Left {
 impl Service {
     /// Serves the socket until the last copy of its descriptor is closed, or an attempt to connect
     /// has failed. `near` finds a copy of the descriptor.
-    pub(crate) async fn run(self, near: impl FnOnce() -> Option<OwnedFd>) -> Left {
+    pub async fn run(self, near: impl FnOnce() -> Option<OwnedFd>) -> Left {
         let Self { socket, end, stream, orders } = self;
         let connected = match stream {
             Some(stream) => Some((end, stream)),
@@ -301,7 +312,7 @@ impl Service {
         if let Some((end, stream)) = connected {
             let near = |error: &io::Error| {
                 // Of a reset the descriptor itself knows.
-                let errno = errno::of(error);
+                let errno = errno(error);
                 if errno != Errno::CONNRESET {
                     socket.keep_error(errno);
                 }
@@ -320,7 +331,7 @@ impl Service {
     }
 
     /// The connection of a socket that the program did not get.
-    pub(crate) fn into_accepted(self) -> Option<Accepted> {
+    pub fn into_accepted(self) -> Option<Accepted> {
         let stream = Arc::into_inner(self.stream?)?;
         let peer = self.socket.lock().peer?;
         Some(Accepted { stream, peer })
@@ -349,7 +360,7 @@ async fn until_connected(
                     return None;
                 }
                 Err(error) => {
-                    let _ = listening.send(Err(errno::of(&error)));
+                    let _ = listening.send(Err(errno(&error)));
                 }
             },
         }
@@ -374,7 +385,7 @@ async fn connect(
     let connecting = match end.connecting(&near) {
         Ok(connecting) => connecting,
         Err(error) => {
-            let _ = begins.send(Err(errno::of(&error)));
+            let _ = begins.send(Err(errno(&error)));
             return None;
         }
     };
@@ -397,7 +408,7 @@ async fn connect(
             Some(Outcome::Connected(connecting.finish().ok()?, stream))
         }
         Err(error) => {
-            socket.keep_error(errno::of(&error));
+            socket.keep_error(errno(&error));
             if mode == Mode::Nonblocking {
                 socket.phase.send_replace(Phase::Failed);
                 connecting.fail();
@@ -426,7 +437,7 @@ async fn serve_backlog(
     let backlog = match backlog {
         Ok(backlog) => backlog,
         Err(error) => {
-            let _ = listening.send(Err(errno::of(&error)));
+            let _ = listening.send(Err(errno(&error)));
             return;
         }
     };

@@ -1,0 +1,17 @@
+//! What the calls of POSIX sockets mean for pairs: for whoever answers them in the kernel's stead.
+//!
+//! A [`StreamSocket`] has the state that the kernel has of a TCP socket before, during and after its
+//! connection, and [`Settings`] has its options; [`Family`] encodes addresses, [`errno()`] errors.
+//! Options and error numbers are Linux's.
+
+mod address;
+mod errno;
+mod settings;
+mod stream_socket;
+mod tcp_info;
+
+pub use address::{Family, Given, SOCKADDR_LEN_MAX};
+pub use errno::errno;
+pub use settings::{Done, Settings, Value};
+pub use stream_socket::{Accepted, Attempt, Left, Phase, Service, StreamSocket};
+pub use tcp_info::tcp_info;
