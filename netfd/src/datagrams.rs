@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 
 /// A UDP socket attached to a pair.
 ///
@@ -23,6 +24,8 @@ pub struct Datagrams {
     key: u64,
     socket: Arc<UdpSocket>,
     state: Mutex<State>,
+    /// A datagram was put into the pair, or none will be any more.
+    came: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +33,7 @@ struct State {
     /// The sender of the datagram in the pair.
     sender: Option<SocketAddr>,
     error: Option<io::Error>,
+    is_over: bool,
 }
 
 /// The longest payload of a datagram over IPv4: 65,535 bytes less two headers (RFC 791, RFC 768).
@@ -52,7 +56,7 @@ enum Left {
 
 impl Datagrams {
     pub(crate) fn new(far: Far, key: u64, socket: Arc<UdpSocket>) -> Self {
-        Self { far, key, socket, state: Mutex::default() }
+        Self { far, key, socket, state: Mutex::default(), came: Notify::new() }
     }
 
     /// The [key](crate::key) of the near end.
@@ -74,7 +78,8 @@ impl Datagrams {
     /// Receives a datagram with its sender: through a copy of the near end if there is one in the
     /// pair, and else of the socket. Bytes beyond `buf` are discarded.
     ///
-    /// A blocking `recvfrom` waits until the near end is readable, and calls it again.
+    /// A blocking `recvfrom` gets the future of [`arrival`](Self::arrival) before, waits for it, and
+    /// calls this again.
     ///
     /// # Errors
     ///
@@ -119,6 +124,23 @@ impl Datagrams {
         }
     }
 
+    /// Waits until a datagram is put into the pair after this call, not after the first poll; returns
+    /// false if there will be none, because the near end is closed or the stack is gone. Needs no
+    /// copy of the near end, which would keep the socket open.
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub fn arrival(&self) -> impl Future<Output = bool> {
+        let came = self.came.notified();
+        async move {
+            if !self.state().is_over {
+                came.await;
+            }
+            !self.state().is_over
+        }
+    }
+
     /// Carries datagrams until the last copy of the near end is closed. To be spawned as a task.
     ///
     /// A datagram that the program sends while the socket has no peer is discarded, and so is one
@@ -136,10 +158,13 @@ impl Datagrams {
             self.outbound().await;
             self.far.hung_up().await;
         };
-        tokio::select! {
+        let result = tokio::select! {
             () = closed => Ok(()),
             result = self.inbound() => result,
-        }
+        };
+        self.state().is_over = true;
+        self.came.notify_waiters();
+        result
     }
 
     /// From the near end to the socket.
@@ -199,6 +224,7 @@ impl Datagrams {
                     if sender.send(&[IoSlice::new(&datagram)]).await.is_err() {
                         return self.ended().await;
                     }
+                    self.came.notify_waiters();
                 }
                 Ok(Left::End) => return self.ended().await,
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(error),
@@ -216,10 +242,10 @@ impl Datagrams {
             received => received?,
         };
         match self.far.try_send(&[IoSlice::new(&buf[..n])]) {
-            Ok(_) if is_connected => Ok(Left::Nothing),
             Ok(_) => {
-                state.sender = Some(sender);
-                Ok(Left::InPair)
+                state.sender = (!is_connected).then_some(sender);
+                self.came.notify_waiters();
+                Ok(if is_connected { Left::Nothing } else { Left::InPair })
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 Ok(Left::Datagram(buf[..n].to_vec()))
