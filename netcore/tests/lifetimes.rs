@@ -382,6 +382,25 @@ fn time_wait_holds_no_buffers_and_yields_to_a_newer_syn() {
 }
 
 #[test]
+fn the_offered_window_does_not_shrink_in_time_wait() {
+    let mut scene = Scene::new();
+    scene.far.close();
+    fin_wait_2(&mut scene);
+    let fin = scene.peer.segment(TcpControl::Fin, &[]);
+    scene.send(TcpControl::Fin, &[]);
+    let before = scene.tap.take().pop().expect("an acknowledgement");
+    assert_eq!(scene.state(), "TIME-WAIT");
+
+    scene.pair.inject(Side::Far, fin);
+    scene.pair.run();
+
+    let again = scene.tap.take().pop().expect("an acknowledgement");
+    assert_eq!((again.acknowledgement, again.window), (before.acknowledgement, before.window));
+    assert!(again.window > 0);
+    scene.end();
+}
+
+#[test]
 fn only_a_repeated_fin_restarts_time_wait() {
     let mut scene = Scene::new();
     scene.far.close();

@@ -118,7 +118,7 @@ fn a_fin_before_its_data_ends_the_stream_in_its_place() {
     peer.put(&mut pair, &fin);
     pair.run();
     let early = peer.replies().pop().expect("an acknowledgement");
-    assert_eq!((early.acknowledgement, early.sack), (Some(1), vec![(101, 201)]));
+    assert_eq!((early.acknowledgement, early.sack), (Some(1), vec![(101, 202)]));
     assert!(read(&far, 1000).is_err(), "nothing to be read yet");
 
     assert_eq!(answer(&mut pair, &mut peer, 1, 100), Some((202, vec![])));

@@ -104,7 +104,7 @@ fn answer_late<L: Link>(
 ) {
     let expected = TcpSeqNumber(words.acknowledgement as i32);
     let sequences = (TcpSeqNumber(words.sequence as i32), Some(expected));
-    send_control(cx, ip, packet, TcpControl::None, sequences, link);
+    send_control(cx, ip, packet, TcpControl::None, (sequences, words.window), link);
 }
 
 /// Why a segment without data cannot be one of its connection, which `start` bytes behind what was

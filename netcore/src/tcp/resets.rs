@@ -46,7 +46,7 @@ impl TcpLayer {
             (TcpSeqNumber(0), Some(segment.seq_number() + segment.segment_len()))
         };
         let sequences = (sequence, acknowledgement);
-        send_control(cx, ip, packet, TcpControl::Rst, sequences, link);
+        send_control(cx, ip, packet, TcpControl::Rst, (sequences, 0), link);
         ip.outgoing.counters.resets_sent += 1;
     }
 }
@@ -57,7 +57,7 @@ pub(crate) fn send_control<L: Link>(
     ip: &mut IpLayer,
     packet: &Packet,
     control: TcpControl,
-    (sequence, acknowledgement): (TcpSeqNumber, Option<TcpSeqNumber>),
+    ((sequence, acknowledgement), window): ((TcpSeqNumber, Option<TcpSeqNumber>), u16),
     link: &mut L,
 ) {
     let received = TcpPacket::new_unchecked(packet.payload());
@@ -67,7 +67,7 @@ pub(crate) fn send_control<L: Link>(
         control,
         seq_number: sequence,
         ack_number: acknowledgement,
-        window_len: 0,
+        window_len: window,
         window_scale: None,
         max_seg_size: None,
         sack_permitted: false,

@@ -98,6 +98,9 @@ pub(crate) struct LastWords {
     pub(crate) acknowledgement: u32,
     /// The end of the window that was announced last.
     pub(crate) edge: u32,
+    /// The window until there, as a segment has it: one that was offered does not shrink (RFC 9293
+    /// section 3.8.6.2.1), and Linux repeats it in TIME-WAIT, too.
+    pub(crate) window: u16,
 }
 
 impl Wire {
@@ -353,10 +356,14 @@ impl Wire {
 
     /// The numbers that TIME-WAIT acknowledges with, once both ends have closed.
     pub(crate) fn last_words(&self) -> Option<LastWords> {
+        let (acknowledgement, edge) = (self.acknowledged?, self.edge?);
+        let room = edge.wrapping_sub(acknowledgement) as i32;
+        let window = room.max(0) >> self.local_shift;
         Some(LastWords {
             sequence: self.sent_end?,
-            acknowledgement: self.acknowledged?,
-            edge: self.edge?,
+            acknowledgement,
+            edge,
+            window: u16::try_from(window).unwrap_or(u16::MAX),
         })
     }
 

@@ -13,6 +13,8 @@ pub struct Segment {
     pub rst: bool,
     pub sequence: u32,
     pub acknowledgement: Option<u32>,
+    /// As the field has it, not scaled.
+    pub window: u16,
     /// The blocks of its SACK option (RFC 2018).
     pub sack: Vec<(u32, u32)>,
     pub payload: Vec<u8>,
@@ -36,6 +38,7 @@ impl Segment {
             rst: tcp.rst(),
             sequence: tcp.seq_number().0 as u32,
             acknowledgement: tcp.ack().then(|| tcp.ack_number().0 as u32),
+            window: tcp.window_len(),
             sack: tcp
                 .selective_ack_ranges()
                 .expect("options that can be read")

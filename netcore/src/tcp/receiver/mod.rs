@@ -164,6 +164,9 @@ impl Receiver {
 
     /// The blocks to announce: first what has arrived twice, then what lies behind gaps, the newest
     /// first (RFC 2018 section 4, RFC 2883). `expected` is the next sequence number.
+    ///
+    /// A FIN that follows on a block belongs to it, as in Linux: the peer takes its last segment for
+    /// lost otherwise.
     pub(crate) fn take_sack(&mut self, expected: u32) -> SackOption {
         let mut option = SackOption::default();
         if self.duplicate.is_none() && self.reassembly.is_none() {
@@ -174,7 +177,8 @@ impl Receiver {
         let duplicate = self.duplicate.take();
         let recent = self.reassembly.iter().flat_map(|reassembly| reassembly.recent());
         for (left, right) in duplicate.into_iter().chain(recent) {
-            option.push(sequence(left), sequence(right));
+            let fin = u64::from(right > next && self.fin == Some(right));
+            option.push(sequence(left), sequence(right + fin));
         }
         option
     }
@@ -258,6 +262,15 @@ mod tests {
         receiver.take(10, 10, bytes(10));
         assert_eq!(blocks(&mut receiver, 0), [(10, 20), (10, 20)]);
         assert_eq!(blocks(&mut receiver, 0), [(10, 20)]);
+    }
+
+    #[test]
+    fn a_block_before_the_fin_has_it() {
+        let mut receiver = receiver();
+        receiver.take(10, 10, bytes(10));
+        receiver.take(30, 10, bytes(10));
+        receiver.set_fin(40);
+        assert_eq!(blocks(&mut receiver, 0), [(30, 41), (10, 20)]);
     }
 
     #[test]
