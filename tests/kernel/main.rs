@@ -14,6 +14,7 @@ mod fairness;
 mod fetching;
 mod iface;
 mod namespace;
+mod peer;
 mod programs;
 mod refusals;
 mod routing;
@@ -25,6 +26,7 @@ mod usage;
 mod wire;
 
 use namespace::Test;
+use peer::Fault;
 use run::{clients, endings as run_endings, limits, names, semantics, servers as run_servers};
 use std::process::ExitCode;
 use wire::Wire::{self, PlainTap, PlainTun, Tap, Tun};
@@ -39,6 +41,20 @@ const TESTS: &[Test] = &[
         sockets::datagrams(PlainTun)
     }),
     Test::new("a_megabyte_crosses_an_impaired_tun_in_each_direction", sockets::impaired),
+    Test::new("the_kernel_and_the_stack_exchange_data_without_loss", || {
+        peer::transfers(Fault::None)
+    }),
+    Test::new("the_kernel_and_the_stack_repair_single_losses", || peer::transfers(Fault::Loss)),
+    Test::new("the_kernel_and_the_stack_repair_bursts_of_losses", || peer::transfers(Fault::Burst)),
+    Test::new("the_kernel_and_the_stack_stand_reordering", || peer::transfers(Fault::Reordering)),
+    Test::new("the_kernel_and_the_stack_stand_duplication", || peer::transfers(Fault::Duplication)),
+    Test::new("the_kernel_and_the_stack_stand_all_faults_at_once", || peer::transfers(Fault::All)),
+    Test::new("the_kernel_is_a_peer_in_all_pairs_of_properties", peer::covers_pairs)
+        .without_interface(),
+    Test::new("each_violation_in_a_doctored_capture_is_found", peer::findings_of_rules)
+        .without_interface(),
+    Test::new("tshark_finds_violations_in_a_doctored_capture", peer::findings_of_tshark)
+        .without_interface(),
     Test::new("closed_ports_refuse_in_both_directions", sockets::refusals),
     Test::new("both_directions_close_independently", sockets::half_close),
     Test::new("a_thousand_connections_leave_nothing_behind", sockets::many_connections),
