@@ -4,7 +4,7 @@
 //! segment, the stack had received.
 
 use super::segment::{ACK, FIN, RST, SYN, Segment};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 /// One end of the connection. Numbers count from the SYN of the end that sends the bytes.
@@ -43,6 +43,10 @@ pub(super) struct Rules {
     /// The newest segment that left a gap before it.
     newest: Option<(u64, u64)>,
     pub(super) violations: Vec<String>,
+    /// The highest acknowledgment number that was received, in whatever segment.
+    received_number: u64,
+    /// The frames with retransmissions of bytes that only unacceptable segments have acknowledged.
+    pub(super) excused: HashSet<u64>,
     pub(super) seen: Seen,
 }
 
@@ -67,8 +71,8 @@ impl fmt::Display for Seen {
 }
 
 impl Rules {
-    /// The next segment of the capture.
-    pub(super) fn see(&mut self, is_sent: bool, segment: &Segment) {
+    /// The next segment of the capture, in the frame with this number.
+    pub(super) fn see(&mut self, is_sent: bool, frame: u64, segment: &Segment) {
         if segment.has(RST) {
             return;
         }
@@ -80,7 +84,7 @@ impl Rules {
                 self.peer_has_timestamps = segment.has_timestamps;
             }
         }
-        if is_sent { self.sent(segment) } else { self.received(segment) }
+        if is_sent { self.sent(frame, segment) } else { self.received(segment) }
     }
 
     /// By how many bits the window of a segment is shifted (RFC 7323 section 2.2): not at all in a
@@ -96,21 +100,31 @@ impl Rules {
     fn received(&mut self, segment: &Segment) {
         let start = self.theirs.relative(segment.sequence);
         let end = start + segment.len();
+        let expected = self.contiguous();
+        // RFC 9293 section 3.10.7.4: what lies before the window is answered and dropped, as the
+        // kernel's probes of a closed window are.
+        let is_acceptable = start >= expected || end > expected;
         if end > start {
-            if segment.payload > 0 && start > self.contiguous() {
+            if segment.payload > 0 && start > expected {
                 self.newest = Some((start, end));
             }
             insert(&mut self.received, start, end);
         }
         if segment.has(ACK) {
-            self.is_acknowledged(segment);
+            let number = self.ours.relative(segment.acknowledgment);
+            // The kernel may shrink its window; what it once offered may be in flight already.
+            let edge = number + (u64::from(segment.window) << self.shift(false, segment));
+            self.theirs.edge = self.theirs.edge.max(edge);
+            self.received_number = self.received_number.max(number);
+            self.seen.closed[0] += usize::from(segment.window == 0);
+            if is_acceptable {
+                self.is_acknowledged(segment, number);
+            }
         }
     }
 
     /// Takes an acknowledgement of the peer.
-    fn is_acknowledged(&mut self, segment: &Segment) {
-        let shift = self.shift(false, segment);
-        let number = self.ours.relative(segment.acknowledgment);
+    fn is_acknowledged(&mut self, segment: &Segment, number: u64) {
         let blocks: Vec<_> = segment
             .blocks
             .iter()
@@ -128,16 +142,15 @@ impl Rules {
             theirs.sacked.clear();
             self.seen.reneged += 1;
         }
-        // The kernel may shrink its window; what it once offered may be in flight already.
-        let edge = number + (u64::from(segment.window) << shift);
-        theirs.edge = theirs.edge.max(edge);
-        self.seen.closed[0] += usize::from(segment.window == 0);
     }
 
-    fn sent(&mut self, segment: &Segment) {
+    fn sent(&mut self, frame: u64, segment: &Segment) {
         let start = self.ours.relative(segment.sequence);
         let end = start + segment.len();
         if end > start {
+            if (self.theirs.acknowledged..self.received_number).contains(&start) {
+                self.excused.insert(frame);
+            }
             self.sent_numbers(segment, start, end);
         }
         if segment.has(ACK) {
@@ -178,9 +191,10 @@ impl Rules {
         self.require(number <= self.contiguous(), NOT_RECEIVED, segment);
         self.ours.acknowledged = self.ours.acknowledged.max(number);
         let edge = number + (u64::from(segment.window) << shift);
-        // RFC 9293 section 3.8.6.2.1. Rounding may move the edge by less than a unit of the scale
-        // (RFC 7323 section 2.4).
-        self.require(edge + (1 << shift) > self.ours.edge, SHRINKS, segment);
+        // RFC 9293 section 3.8.6.2.1. Rounding may move the edge by less than a unit of the scale, and
+        // a SYN has no room for a large window (RFC 7323 sections 2.4 and 2.2).
+        let is_kept = segment.has(SYN) || edge + (1 << shift) > self.ours.edge;
+        self.require(is_kept, SHRINKS, segment);
         self.ours.edge = self.ours.edge.max(edge);
         self.seen.closed[1] += usize::from(segment.window == 0);
         if !segment.blocks.is_empty() {

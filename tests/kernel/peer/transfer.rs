@@ -8,10 +8,11 @@ use netstack::Stack;
 use netstack::netsocket::TcpStream;
 use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::error::Error;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream as KernelStream};
+use std::net::{Shutdown, SocketAddr, TcpStream as KernelStream, UdpSocket};
 use std::time::Duration;
 use tests::noise;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -55,6 +56,19 @@ pub(super) async fn all(
         carried??;
     }
     Ok(made)
+}
+
+/// Sends small packets both ways for ever. A burst of losses ends after so many packets: one that
+/// nobody else sends would meet a connection that waits for its timeouts, and nobody else.
+pub(super) async fn others(stack: &Stack) -> Result<Infallible> {
+    let ours = stack.net().udp_bind(at(STACK[0], 0)).await?;
+    let theirs = UdpSocket::bind(at(KERNEL[0], 0))?;
+    let mut interval = tokio::time::interval(Duration::from_millis(5));
+    loop {
+        interval.tick().await;
+        ours.send_to(b"other", theirs.local_addr()?).await?;
+        theirs.send_to(b"other", ours.local_addr()?)?;
+    }
 }
 
 /// Sets something in this namespace, for both families.
