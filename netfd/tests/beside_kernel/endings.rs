@@ -1,9 +1,10 @@
 //! Half-close, close and reset.
 
-use crate::world::{INTEREST, events, read, read_all, same, wait_for, write};
+use crate::world::{INTEREST, Ours, events, read, read_all, same, wait_for, write};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_fresh_connection_is_writable() {
@@ -156,12 +157,12 @@ fn a_writer_that_never_reads_sees_the_reset() {
         drop(it.peer);
 
         // Kernel and ours differ in how the first write after it fails, not in that they fail.
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             match write(&it.near, b"x") {
                 Err(Errno::PIPE | Errno::CONNRESET) => return true,
-                _ if std::time::Instant::now() > deadline => return false,
-                _ => std::thread::sleep(std::time::Duration::from_millis(1)),
+                _ if Instant::now() > deadline => return false,
+                _ => std::thread::sleep(Duration::from_millis(1)),
             }
         }
     });
@@ -204,4 +205,28 @@ fn both_halves_shut_down_at_once_end_the_stream() {
         let near = (wait_for(&it.near, PollFlags::HUP), read(&it.near), write(&it.near, b"x"));
         (near, read_all(&it.peer))
     });
+}
+
+#[test]
+fn a_closed_descriptor_is_given_up_with_its_peer() {
+    let world = Ours::new();
+    let listening = world.far.net().tcp_listen("10.0.0.2:80");
+    let listener = world.runtime.block_on(listening).expect("a free port");
+    let near = world.client();
+    let (peer, _) = world.runtime.block_on(listener.accept()).expect("a client");
+    let stream = netfd::tcp_stream(&near).expect("it is open");
+    stream.set_user_timeout(Some(Duration::from_secs(1))).expect("it is open");
+    drop(stream);
+    // More than the peer, which never reads, has room for.
+    rustix::io::ioctl_fionbio(&near, true).expect("a descriptor");
+    for _ in 0..20 {
+        while write(&near, &[7; 1 << 16]).is_ok() {}
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    drop(near);
+
+    // While the peer is still there.
+    world.wait_for_sockets(&world.near, 0);
+    drop((peer, listener));
+    world.finish();
 }

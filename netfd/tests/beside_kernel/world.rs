@@ -144,19 +144,23 @@ impl Ours {
         })
     }
 
+    /// Waits until a stack has so many sockets.
+    pub(crate) fn wait_for_sockets(&self, stack: &Stack, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let snapshot = self.runtime.block_on(stack.net().snapshot()).expect("it runs");
+            if snapshot.sockets.len() == count {
+                return;
+            }
+            assert!(Instant::now() < deadline, "left behind:\n{snapshot}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits until no socket is left.
     pub(crate) fn finish(self) {
-        let deadline = Instant::now() + PATIENCE;
-        for stack in [&self.near, &self.far] {
-            loop {
-                let snapshot = self.runtime.block_on(stack.net().snapshot()).expect("it runs");
-                if snapshot.sockets.is_empty() {
-                    break;
-                }
-                assert!(Instant::now() < deadline, "left behind:\n{snapshot}");
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
+        self.wait_for_sockets(&self.near, 0);
+        self.wait_for_sockets(&self.far, 0);
     }
 }
 
