@@ -58,5 +58,5 @@ pub use netcore;
 pub use netcore::raw::Version;
 pub use netcore::tcp::congestion::{self, CongestionControl};
 pub use netcore::tcp::{CaState, Families, KeepAlive, ListenOptions, OnSyn, Options, Refusal};
-pub use netcore::tcp::{TcpInfo, TcpTimers};
+pub use netcore::tcp::{Limit, LimitTimes, TcpInfo, TcpTimers};
 pub use netcore::{LinkState, Network, NetworkWatch, Route};

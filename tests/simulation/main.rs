@@ -18,6 +18,7 @@
 
 mod connection;
 mod failing;
+mod limits;
 mod path;
 mod plan;
 mod tail;

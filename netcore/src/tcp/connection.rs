@@ -1,6 +1,7 @@
 //! One TCP connection: smoltcp's state machine, and the queues between it and its handle.
 
 mod describe;
+mod limits;
 mod receive;
 mod send;
 mod timers;
@@ -84,6 +85,10 @@ pub(crate) struct Connection {
     is_send_done: bool,
     /// Both ends have sent a FIN before either got the other's: the end is TIME-WAIT for both.
     is_simultaneous_close: bool,
+    /// The sender had no room for more when the connection was last served.
+    is_send_buffer_full: bool,
+    /// There is no room for another segment of the peer's.
+    is_receive_buffer_full: bool,
     /// Something could not leave for want of room on the link.
     is_blocked: bool,
     nodelay: bool,
@@ -200,6 +205,8 @@ impl Connection {
             usage: None,
             is_send_done: false,
             is_simultaneous_close: false,
+            is_send_buffer_full: false,
+            is_receive_buffer_full: false,
             is_blocked: false,
             nodelay: false,
             default_congestion_control: CongestionControl::default(),

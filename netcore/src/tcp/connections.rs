@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::doorbell::{Bell, Events};
 use crate::error::Error;
 use crate::id::SocketId;
-use crate::ip::addressing::mapped;
+use crate::ip::addressing::{NextHop, mapped};
 use crate::ip::layer::IpLayer;
 use crate::link::Link;
 use crate::output::Output;
@@ -16,6 +16,7 @@ use crate::sync::Arc;
 use crate::tcp::connection::{Served, Stage};
 use crate::tcp::engine::State;
 use crate::tcp::layer::TcpLayer;
+use crate::tcp::limit::Limit;
 use crate::tcp::sockets::TcpSocket;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -83,6 +84,7 @@ impl TcpLayer {
             }
         };
         self.advance(cx, ip, id);
+        self.note_limit(cx, ip, id, has_more);
         self.retry_parked(cx, ip, id);
         let Some(connection) = self.sockets.connection_mut(id) else {
             return true;
@@ -103,6 +105,24 @@ impl TcpLayer {
         connection.timer = timer.map(|(_, timer)| timer);
         connection.armed.set(&mut cx.deadlines, id, timer.map(|(due, _)| due));
         true
+    }
+
+    /// Notes what limits a connection, at the end of its turn.
+    fn note_limit(&mut self, cx: &Context, ip: &IpLayer, id: SocketId, has_more: bool) {
+        let Some(connection) = self.sockets.connection_mut(id) else { return };
+        let mut limit = if has_more { Limit::Device } else { connection.limit() };
+        let is_sending = !matches!(limit, Limit::Idle | Limit::ReceiveBuffer);
+        let is_held = match connection.way {
+            NextHop::Nowhere => true,
+            NextHop::Link(neighbour) if is_sending && ip.outgoing.is_on_ethernet() => {
+                ip.outgoing.neighbours.holds_packets_for(neighbour)
+            }
+            NextHop::Link(_) | NextHop::Own => false,
+        };
+        if is_sending && is_held {
+            limit = Limit::Neighbour;
+        }
+        connection.note_limit(limit, cx.now);
     }
 
     /// Follows the state of a connection: establishes it, ends it, or moves it to TIME-WAIT.
@@ -257,7 +277,7 @@ impl TcpLayer {
                 let received = if is_whole { Ok(()) } else { Err(reason) };
                 if !connection.is_broken && !connection.is_orphan {
                     let mtu = ip.outgoing.capabilities.mtu;
-                    let mut info = connection.info(mtu, &cx.config, cx.now);
+                    let mut info = connection.last_info(mtu, &cx.config, cx.now);
                     info.state = TcpState::Closed;
                     queue.keep_info(info);
                 }

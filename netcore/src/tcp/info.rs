@@ -2,6 +2,7 @@
 
 use crate::snapshot::TcpState;
 use crate::tcp::congestion::CongestionControl;
+use crate::tcp::limit::{Limit, LimitTimes};
 use std::time::Duration;
 
 /// One TCP connection at one moment.
@@ -141,6 +142,11 @@ pub struct TcpInfo {
 
     /// The timers that are running.
     pub timers: TcpTimers,
+
+    /// What keeps the connection from going faster.
+    pub limit: Limit,
+    /// How long each limit has done so; the sum is [`age`](Self::age).
+    pub limited: LimitTimes,
 }
 
 /// The running timers of a connection: the time until each expires.

@@ -20,6 +20,7 @@ mod input;
 mod keepalive;
 mod late_segments;
 pub(crate) mod layer;
+pub(crate) mod limit;
 pub(crate) mod listener;
 mod listeners;
 mod options;
@@ -43,3 +44,4 @@ mod wire;
 
 pub use crate::command::tcp::*;
 pub use info::{CaState, TcpInfo, TcpTimers};
+pub use limit::{Limit, LimitTimes};

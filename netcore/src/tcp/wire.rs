@@ -475,9 +475,9 @@ impl Wire {
             self.next = next;
         }
         self.acks.on_sent();
-        let payload = len - TCP_HEADER_LEN - options.len();
         let offload = self.complete((packet, rest), checksums, capabilities);
         if let Some(piece) = offload.segment_bytes {
+            let payload = len - TCP_HEADER_LEN - options.len();
             self.segs_out += (payload.saturating_sub(1) / usize::from(piece.get())) as u64;
         }
         offload

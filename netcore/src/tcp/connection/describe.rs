@@ -1,18 +1,32 @@
 //! What a connection says of itself: [`TcpInfo`].
 
-use super::{Connection, Stage, Usage};
+use super::{Connection, Stage};
 use crate::config::Config;
 use crate::snapshot::TcpState;
 use crate::tcp::engine::State;
 use crate::tcp::info::{TcpInfo, TcpTimers};
+use crate::tcp::sender::Counts;
 use crate::time::Instant;
 use std::time::Duration;
 
 impl Connection {
     /// All that is known of it, on a link with this MTU.
     pub(crate) fn info(&self, link_mtu: usize, config: &Config, now: Instant) -> Box<TcpInfo> {
+        let mut info = self.last_info(link_mtu, config, now);
+        if self.sender.is_none() {
+            // What the next one begins with.
+            self.new_sender(now).describe_path(&mut info);
+        }
+        info
+    }
+
+    /// What there is to say at its end.
+    pub(crate) fn last_info(&self, link_mtu: usize, config: &Config, now: Instant) -> Box<TcpInfo> {
         let rtt = self.handshake_rtt().map(Duration::from_micros);
+        let (limit, limited) = self.limits(now);
         let mut info = Box::new(TcpInfo {
+            limit,
+            limited,
             state: state_of(self.state()),
             age: now - self.began,
             rtt,
@@ -42,25 +56,24 @@ impl Connection {
 
     /// What it has sent, and the state of its sender.
     fn describe_sending(&self, info: &mut TcpInfo, now: Instant) {
-        let none = Usage::default();
-        let usage = self.usage.as_deref().unwrap_or(&none);
-        let mut sent = usage.sent;
-        (info.bytes_sent, info.bytes_acked) = (usage.sent_bytes, usage.sent_bytes);
-        let mut last_sent = usage.last_data_sent;
-        match &self.sender {
-            Some(sender) => {
-                sent.add(sender.counts());
-                info.bytes_sent += sender.sent_bytes();
-                info.bytes_acked += sender.acked_bytes();
-                if sender.counts().segments > 0 {
-                    last_sent = Some(sender.last_sent());
-                }
-                let queued = info.notsent_bytes;
-                sender.describe(info, now);
-                info.notsent_bytes += queued;
+        let (mut sent, mut last_sent) = (Counts::default(), None);
+        if let Some(usage) = &self.usage {
+            (sent, last_sent) = (usage.sent, usage.last_data_sent);
+            (info.bytes_sent, info.bytes_acked) = (usage.sent_bytes, usage.sent_bytes);
+            info.data_segs_in = usage.data_segs_in;
+            info.rcv_ooopack = usage.out_of_order;
+            info.last_data_recv = usage.last_data_recv.map(|at| now - at);
+        }
+        if let Some(sender) = &self.sender {
+            sent.add(sender.counts());
+            info.bytes_sent += sender.sent_bytes();
+            info.bytes_acked += sender.acked_bytes();
+            if sender.counts().segments > 0 {
+                last_sent = Some(sender.last_sent());
             }
-            // What the next one begins with.
-            None => self.new_sender(now).describe_path(info),
+            let queued = info.notsent_bytes;
+            sender.describe(info, now);
+            info.notsent_bytes += queued;
         }
         info.bytes_sent += sent.again_bytes;
         info.bytes_retrans = sent.again_bytes;
@@ -71,10 +84,7 @@ impl Connection {
         info.dsack_dups = sent.duplicates.into();
         info.reord_seen = sent.reordered.into();
         info.total_rto = sent.timeouts.into();
-        info.data_segs_in = usage.data_segs_in;
-        info.rcv_ooopack = usage.out_of_order;
         info.last_data_sent = last_sent.map(|at| now - at);
-        info.last_data_recv = usage.last_data_recv.map(|at| now - at);
     }
 
     fn running_timers(&self, of_sender: TcpTimers, config: &Config, now: Instant) -> TcpTimers {
@@ -91,11 +101,6 @@ impl Connection {
     /// The round trip of the handshake, unless something of it was lost, in microseconds.
     pub(super) fn handshake_rtt(&self) -> Option<u64> {
         matches!(self.stage, Stage::Open(_)).then(|| self.handshake_micros.into())
-    }
-
-    /// What it has counted, from the first byte on.
-    pub(super) fn usage(&mut self) -> &mut Usage {
-        self.usage.get_or_insert_default()
     }
 }
 

@@ -294,6 +294,7 @@ impl Connection {
             self.receiver.buffer.on_read(read, self.round_trip(), mss, now);
             room = self.receiver.buffer.limit().saturating_sub(unread.held);
         }
+        self.is_receive_buffer_full = room < step;
         self.wire.set_room(room as u32, step as u32);
         // A window that has opened is announced when it is worth it (as Linux's
         // `tcp_cleanup_rbuf`), and at once if it was closed.

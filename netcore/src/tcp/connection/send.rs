@@ -28,12 +28,14 @@ impl Connection {
         let Some(queue) = self.queue().cloned() else {
             return;
         };
+        self.is_send_buffer_full = false;
         if self.is_send_done || !self.solo.tcp().may_send() {
             return;
         }
         let capacity = self.send_capacity();
         loop {
             let room = capacity.saturating_sub(self.unacknowledged_bytes());
+            self.is_send_buffer_full = room == 0;
             let Some(chunk) = (room > 0).then(|| queue.take_to_send(room, wakes)).flatten() else {
                 break;
             };

@@ -1,11 +1,13 @@
 //! What a connection has counted since its first byte.
 
+use super::limits::LimitClock;
 use crate::tcp::sender::{Counts, Sender};
 use crate::time::Instant;
 
 /// Counts of a connection that has sent or received data. One that has not needs none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Usage {
+    pub(crate) limits: LimitClock,
     /// Segments with data that were taken.
     pub(crate) data_segs_in: u64,
     /// Segments that have arrived behind a gap.
@@ -18,6 +20,18 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    pub(crate) fn new(limits: LimitClock) -> Self {
+        Self {
+            limits,
+            data_segs_in: 0,
+            out_of_order: 0,
+            last_data_recv: None,
+            last_data_sent: None,
+            sent_bytes: 0,
+            sent: Counts::default(),
+        }
+    }
+
     /// Takes what a sender has counted that is given back.
     pub(crate) fn keep(&mut self, sender: &Sender) {
         self.sent_bytes += sender.acked_bytes();

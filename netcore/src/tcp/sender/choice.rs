@@ -1,6 +1,7 @@
 //! The choice of the next segment: a lost one, a probe, or new data as far as the windows have room.
 
 use super::{Limits, Probe, Sender, ToSend};
+use crate::tcp::limit::Limit;
 use crate::time::Instant;
 
 impl Sender {
@@ -20,6 +21,7 @@ impl Sender {
                 return self.paced(now).then(|| self.again(start, end, room, limits));
             }
             if has_room {
+                self.limit = Limit::PeerWindow;
                 return None;
             }
         }
@@ -30,6 +32,9 @@ impl Sender {
         };
         if let Some(segment) = self.new_data(limits, room, pipe) {
             return (self.probe == Probe::Due || self.paced(now)).then_some(segment);
+        }
+        if self.flight.lost() > 0 {
+            self.limit = Limit::CongestionWindow;
         }
         if self.probe == Probe::Due {
             let (start, end) = self.flight.last_outstanding()?;
@@ -60,6 +65,7 @@ impl Sender {
         let data_end = self.store.end();
         let unsent = data_end.saturating_sub(self.next);
         if unsent == 0 {
+            self.limit = Limit::Application;
             if !self.has_fin || self.next != data_end {
                 return None;
             }
@@ -70,6 +76,7 @@ impl Sender {
         let len = unsent.min(limits.packet).min(offered).min(room);
         if room < unsent.min(limits.piece) {
             self.is_window_limited = true;
+            self.limit = if offered < room { Limit::PeerWindow } else { Limit::CongestionWindow };
             return None;
         }
         let full = len - len % limits.piece;
@@ -81,6 +88,7 @@ impl Sender {
                 && !self.has_fin
                 && self.small_end > self.unacknowledged;
             let len = if waits { full } else { len };
+            self.limit = Limit::Application;
             return (len > 0).then(|| self.segment(len, limits));
         }
         if full > 0 {
@@ -89,6 +97,7 @@ impl Sender {
             }
             return Some(self.segment(full, limits));
         }
+        self.limit = Limit::PeerWindow;
         // The peer's window has no room for a full segment: half of the largest one that it has
         // ever offered is worth sending (RFC 1122 section 4.2.3.4).
         (len > 0 && offered >= limits.window_max / 2 && len == offered)
@@ -136,6 +145,9 @@ impl Sender {
     /// Whether the pacing rate lets something leave.
     fn paced(&mut self, now: Instant) -> bool {
         self.is_paced = self.pacing_rate.is_some() && now < self.paced_until;
+        if self.is_paced {
+            self.limit = Limit::Pacing;
+        }
         !self.is_paced
     }
 

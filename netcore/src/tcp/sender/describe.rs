@@ -1,7 +1,8 @@
 //! What a sender says of itself.
 
-use super::{Counts, Sender};
+use super::{Counts, Probe, Sender};
 use crate::tcp::info::{CaState, TcpInfo, TcpTimers};
+use crate::tcp::limit::Limit;
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -23,6 +24,22 @@ impl Sender {
 
     pub(crate) fn last_sent(&self) -> Instant {
         self.last_sent
+    }
+
+    /// What keeps it from sending more: [`Limit::Application`] if there is nothing more.
+    pub(crate) fn limit(&self) -> Limit {
+        if self.flight.is_empty() {
+            return if self.limit == Limit::Application && self.next == self.end() {
+                Limit::Idle
+            } else {
+                self.limit
+            };
+        }
+        if self.probe == Probe::Sent || self.backoff > 0 {
+            Limit::RetransmissionTimer
+        } else {
+            self.limit
+        }
     }
 
     /// Notes that the peer has reported data that has arrived twice.

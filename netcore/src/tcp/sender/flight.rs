@@ -35,20 +35,23 @@ pub(crate) struct Flight {
     counts: Counts,
 }
 
-/// How fast data has arrived (draft-ietf-ccwg-bbr section 4.1).
+/// How fast data has arrived (draft-ietf-ccwg-bbr section 4.1): what the newest segment of an
+/// acknowledgement knew when it left, and when that came.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sample {
-    bytes: u64,
-    /// In so many microseconds.
-    interval: u64,
+    sent_at: Instant,
+    first_sent_at: Instant,
+    delivered: u64,
+    delivered_at: Instant,
     is_app_limited: bool,
+    acked_at: Instant,
 }
 
 impl Sample {
-    /// Bytes a second, and whether the application limited them.
-    fn rate(self) -> Option<(u64, bool)> {
-        let bytes = self.bytes.saturating_mul(1_000_000);
-        Some((bytes.checked_div(self.interval)?, self.is_app_limited))
+    /// In microseconds.
+    fn interval(&self) -> u64 {
+        let acked = self.acked_at.micros_since(self.delivered_at);
+        acked.max(self.sent_at.micros_since(self.first_sent_at))
     }
 }
 
@@ -257,7 +260,14 @@ impl Flight {
         if let Some(newest) = newest {
             self.first_sent_at = newest.sent_at;
             delivery.delivered_before = Some(newest.delivered);
-            self.measure(&newest, now);
+            self.sample = Sample {
+                sent_at: newest.sent_at,
+                first_sent_at: newest.first_sent_at,
+                delivered: newest.delivered,
+                delivered_at: newest.delivered_at,
+                is_app_limited: newest.is_app_limited,
+                acked_at: now,
+            };
             if self.measures_rate {
                 delivery.rate = self.rate(min_rtt);
             }
@@ -265,27 +275,17 @@ impl Flight {
         delivery
     }
 
-    /// Takes what has arrived since a segment left (draft-ietf-ccwg-bbr section 4.1).
-    fn measure(&mut self, newest: &Segment, now: Instant) {
-        let acked = now.micros_since(newest.delivered_at);
-        let sent = newest.sent_at.micros_since(newest.first_sent_at);
-        self.sample = Sample {
-            bytes: self.delivered - newest.delivered,
-            interval: acked.max(sent),
-            is_app_limited: newest.is_app_limited,
-        };
-    }
-
     /// The rate of the last sample, if that says something of the path.
     fn rate(&self, min_rtt: Option<u64>) -> Option<(u64, bool)> {
         // What arrives in less than a round trip was counted before.
-        let is_long = min_rtt.is_some_and(|min| self.sample.interval >= min * 9 / 10);
-        self.sample.rate().filter(|_| is_long)
+        let is_long = min_rtt.is_some_and(|min| self.sample.interval() >= min * 9 / 10);
+        if is_long { self.last_rate() } else { None }
     }
 
     /// Bytes a second at which data last arrived, and whether the application limited them.
     pub(crate) fn last_rate(&self) -> Option<(u64, bool)> {
-        self.sample.rate()
+        let bytes = (self.delivered - self.sample.delivered).saturating_mul(1_000_000);
+        Some((bytes.checked_div(self.sample.interval())?, self.sample.is_app_limited))
     }
 
     fn on_block(

@@ -19,6 +19,7 @@ use self::recovery::{Cause, Recovery};
 use self::rtt::RoundTrip;
 use self::store::SendStore;
 use crate::tcp::congestion::{Acked, CongestionControl, CongestionController, Lost};
+use crate::tcp::limit::Limit;
 use crate::tcp::wire::Flags;
 use crate::time::Instant;
 use bytes::Bytes;
@@ -65,6 +66,10 @@ pub(crate) struct Sender {
     persist: Option<(Instant, u32)>,
     /// Bytes found lost since the last acknowledgement that the controller has seen.
     lost_unreported: u64,
+    /// Why nothing more may leave.
+    limit: Limit,
+    /// When the acknowledgement was expected in place of which a timer has expired.
+    overdue: Option<Instant>,
 }
 
 /// An acknowledgement, and where the sender stood before it.
@@ -164,6 +169,8 @@ impl Sender {
             is_paced: false,
             persist: None,
             lost_unreported: 0,
+            limit: Limit::Idle,
+            overdue: None,
         }
     }
 
@@ -237,7 +244,7 @@ impl Sender {
     /// Notes that a segment has left.
     pub(crate) fn sent(&mut self, segment: &ToSend, limits: &Limits, now: Instant) {
         let end = segment.start + segment.len as u64 + u64::from(segment.fin);
-        self.count(segment, limits);
+        let segments = self.count(segment, limits);
         if segment.is_window_probe {
             let timeouts = self.persist.map_or(0, |(_, timeouts)| timeouts) + 1;
             self.persist = Some((now.plus_micros(self.trip.timeout(timeouts)), timeouts));
@@ -253,6 +260,9 @@ impl Sender {
         }
         if segment.is_again {
             self.flight.on_sent_again(segment.start, end, now);
+            let counts = self.flight.counts_mut();
+            counts.again = counts.again.saturating_add(segments.max(1) as u32);
+            counts.again_bytes += segment.len as u64;
             if segment.start == self.unacknowledged {
                 self.timer_from = now;
             }
@@ -277,19 +287,14 @@ impl Sender {
         self.last_sent = now;
     }
 
-    fn count(&mut self, segment: &ToSend, limits: &Limits) {
-        let counts = self.flight.counts_mut();
+    /// Counts the segments that a packet is cut into.
+    #[inline]
+    fn count(&mut self, segment: &ToSend, limits: &Limits) -> u64 {
         let len = segment.len as u64;
-        let segments = match len {
-            0 => 0,
-            _ if len > limits.piece => len.div_ceil(limits.piece),
-            _ => 1,
-        };
-        counts.segments += segments;
-        if segment.is_again {
-            counts.again = counts.again.saturating_add(segments.max(1) as u32);
-            counts.again_bytes += len;
-        }
+        let segments =
+            if len > limits.piece { len.div_ceil(limits.piece) } else { u64::from(len > 0) };
+        self.flight.counts_mut().segments += segments;
+        segments
     }
 
     fn pace(&mut self, bytes: u64, now: Instant) {

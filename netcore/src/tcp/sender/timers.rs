@@ -49,16 +49,32 @@ impl Sender {
         self.timer_from.plus_micros(self.trip.timeout(self.backoff))
     }
 
+    /// A timer has expired. The acknowledgement was expected a round trip after the last segment,
+    /// or after the last acknowledgement.
+    fn note_overdue(&mut self) {
+        let from = self.last_sent.max(self.timer_from);
+        let expected = from.plus_micros(self.trip.smoothed().unwrap_or_default());
+        self.overdue.get_or_insert(expected);
+    }
+
+    /// Takes when the acknowledgement was expected in place of which a timer has expired, if one
+    /// has.
+    pub(crate) fn take_overdue(&mut self) -> Option<Instant> {
+        self.overdue.take()
+    }
+
     /// Looks at the timers.
     pub(crate) fn on_timer(&mut self, now: Instant) {
         if self.flight.is_empty() {
             return;
         }
         if self.probe_due().is_some_and(|due| due <= now) {
+            self.note_overdue();
             self.probe = Probe::Due;
             return;
         }
         if self.timeout() <= now {
+            self.note_overdue();
             let in_flight = self.flight.pipe();
             self.flight.mark_all_lost();
             self.backoff += 1;

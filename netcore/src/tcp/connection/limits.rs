@@ -1,0 +1,120 @@
+//! Which limit a connection has at the end of a turn, and how long it had which.
+
+use super::{Connection, Stage, Usage};
+use crate::memory::Pressure;
+use crate::tcp::limit::{Limit, LimitTimes};
+use crate::time::Instant;
+
+/// The limit in force, and the time that each has been.
+#[derive(Debug)]
+pub(crate) struct LimitClock {
+    since: Instant,
+    current: Limit,
+    /// In microseconds.
+    spent: [u64; Limit::ALL.len()],
+}
+
+impl LimitClock {
+    fn book(&mut self, until: Instant) {
+        self.spent[self.current as usize] += until.micros_since(self.since);
+        self.since = self.since.max(until);
+    }
+
+    /// From `now` on there is this limit.
+    fn set(&mut self, limit: Limit, now: Instant) {
+        self.book(now);
+        self.current = limit;
+    }
+
+    fn times(&self, now: Instant) -> LimitTimes {
+        let mut spent = self.spent;
+        spent[self.current as usize] += now.micros_since(self.since);
+        LimitTimes::new(&spent)
+    }
+}
+
+impl Connection {
+    fn first_limit(&self) -> Limit {
+        if matches!(self.stage, Stage::Open(_)) { Limit::Idle } else { Limit::Handshake }
+    }
+
+    /// The limits of a connection with no [`Usage`], which has had no other: after its handshake it
+    /// was idle.
+    fn first_limits(&self) -> LimitClock {
+        let mut spent = [0; Limit::ALL.len()];
+        if !matches!(self.stage, Stage::Open(_)) {
+            return LimitClock { since: self.began, current: Limit::Handshake, spent };
+        }
+        let handshake = u64::from(self.handshake_micros);
+        spent[Limit::Handshake as usize] = handshake;
+        LimitClock { since: self.began.plus_micros(handshake), current: Limit::Idle, spent }
+    }
+
+    /// What it has counted, from the first byte on.
+    pub(super) fn usage(&mut self) -> &mut Usage {
+        if self.usage.is_none() {
+            self.usage = Some(Box::new(Usage::new(self.first_limits())));
+        }
+        self.usage.as_mut().expect("it was just made")
+    }
+
+    /// The present limit, and how long it had which.
+    pub(super) fn limits(&self, now: Instant) -> (Limit, LimitTimes) {
+        match &self.usage {
+            Some(usage) => (usage.limits.current, usage.limits.times(now)),
+            None => {
+                let limits = self.first_limits();
+                (limits.current, limits.times(now))
+            }
+        }
+    }
+
+    /// Notes at the end of a turn what limits it, for want of its turn, on its way, or by itself.
+    pub(crate) fn note_limit(&mut self, limit: Limit, now: Instant) {
+        let timer_from = self.sender.as_mut().and_then(|sender| sender.take_overdue());
+        let Some(usage) = &mut self.usage else {
+            if limit != self.first_limit() {
+                self.usage().limits.set(limit, now);
+            }
+            return;
+        };
+        let limits = &mut usage.limits;
+        // What has not left this host was not lost.
+        let has_left = !matches!(limits.current, Limit::Device | Limit::Neighbour);
+        if let Some(from) = timer_from.filter(|_| has_left) {
+            limits.set(Limit::RetransmissionTimer, from.max(limits.since).min(now));
+        }
+        if limits.current != limit {
+            limits.set(limit, now);
+        }
+    }
+
+    /// What limits it by itself.
+    pub(crate) fn limit(&self) -> Limit {
+        let Stage::Open(_) = self.stage else { return Limit::Handshake };
+        if self.is_blocked {
+            return Limit::Device;
+        }
+        let limit = self.sender.as_ref().map_or(Limit::Idle, |sender| sender.limit());
+        match limit {
+            Limit::Application if self.is_send_buffer_full => self.limit_of_buffer(),
+            Limit::Application | Limit::Idle if self.is_receive_buffer_full => Limit::ReceiveBuffer,
+            limit => limit,
+        }
+    }
+
+    /// What limits the send buffer, all of which is in flight: it grows with the smaller of the two
+    /// windows.
+    fn limit_of_buffer(&self) -> Limit {
+        let window = self.sender.as_ref().map_or(0, |sender| sender.usable_window());
+        let offered = u64::from(self.wire.offered_max());
+        let most = u64::from(self.send_buffer.1);
+        if window.min(offered) >= most || self.charge.pressure() != Pressure::None {
+            Limit::SendBuffer
+        } else if offered < window {
+            Limit::PeerWindow
+        } else {
+            Limit::CongestionWindow
+        }
+    }
+}
