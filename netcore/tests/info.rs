@@ -253,3 +253,49 @@ fn listener_and_absent_socket_have_no_info() {
     assert_eq!(of_none.err(), Some(Error::Closed));
     pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
 }
+
+#[test]
+fn cut_packets_count_as_their_segments() {
+    let mut pair = Pair::new();
+    pair.is_jumbo = true;
+    let ends = pair.connected();
+    transfer(&mut pair, (&ends.0, &ends.1), 100 * MSS + 1);
+
+    let near = info(&mut pair, Side::Near, &ends.0);
+    let far = info(&mut pair, Side::Far, &ends.1);
+
+    assert_eq!((near.data_segs_out, far.data_segs_in), (101, 101));
+    assert_eq!(near.segs_out, far.segs_in);
+    finish(&mut pair, ends);
+}
+
+#[test]
+fn late_and_repeated_segments_are_counted() {
+    let mut pair = Pair::new();
+    let ends = pair.connected();
+    transfer(&mut pair, (&ends.0, &ends.1), MSS);
+    let [_, to_far] = pair.inlets();
+    let (mut seen, mut late) = (0, None);
+    // The second of four comes behind the third, and the last comes twice.
+    pair.wire = Box::new(move |packet| {
+        let has_data = !Segment::parse(&packet).payload.is_empty();
+        seen += usize::from(has_data);
+        if !has_data || seen == 1 || seen > 4 {
+            return Some(packet);
+        }
+        if seen == 2 {
+            late = Some(packet);
+            return None;
+        }
+        to_far.send(packet.clone()).expect("the device is there");
+        late.take().or(Some(packet))
+    });
+    transfer(&mut pair, (&ends.0, &ends.1), 4 * MSS);
+
+    let near = info(&mut pair, Side::Near, &ends.0);
+    let far = info(&mut pair, Side::Far, &ends.1);
+
+    assert_eq!((near.reord_seen, near.dsack_dups, near.total_retrans), (1, 1, 0));
+    assert_eq!((far.rcv_ooopack, far.bytes_received), (1, 5 * 1460));
+    finish(&mut pair, ends);
+}
