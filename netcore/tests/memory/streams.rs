@@ -7,10 +7,27 @@ use netcore::device::smoltcp::phy::ChecksumCapabilities;
 use netcore::device::smoltcp::wire::{
     IpProtocol, Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
+use netcore::queue::SocketQueue;
 use netcore::{Config, TcpConfig, tcp};
 use std::time::Duration;
 
+/// Downloads at once, and the bound on all of them together.
+const DOWNLOADS: usize = 5_000;
+const MEMORY_BYTES_MAX: usize = 64 << 20;
+
 pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = each_full();
+    cases.push(Case {
+        bound: "memory_bytes_max",
+        bytes: MEMORY_BYTES_MAX,
+        input: format!("{DOWNLOADS} downloads that nobody reads"),
+        flood: Box::new(|| Box::new(downloads())),
+    });
+    cases
+}
+
+/// Few connections, each with all that it may hold.
+fn each_full() -> Vec<Case> {
     [(1, 4, 16), (1_000, 50, 256), (9_000, 50, 256), (35_000, 50, 256), (65_000, 50, 256)]
         .map(|(piece, connections, queue)| {
             let config = Config {
@@ -40,25 +57,32 @@ fn flood(config: Config, connections: usize, piece: usize) -> Host {
     let mut host = Host::new(config, Medium::Ip);
     let local = (OWN, 80).into();
     host.call(tcp::Command::Listen { local, options: Default::default() });
-    let data = vec![7; piece];
     for number in 0..connections {
         let mut peer = Peer::connect(&mut host, 1000 + number as u16);
-        // A window that opens once more when an acknowledgement is due is filled, too.
-        let mut patience = 3;
-        while patience > 0 {
-            peer.hear(&mut host);
-            let room = peer.room().min(piece);
-            if room < piece.min(1000) {
-                patience -= 1;
-                host.advance(Duration::from_millis(50));
-            } else {
-                patience = 3;
-                peer.send(&mut host, TcpControl::None, &data[..room]);
-            }
-        }
+        peer.fill(&mut host, piece, usize::MAX);
     }
     host.link.sent = Vec::new();
     host
+}
+
+/// The stack and the handles of its connections, whose windows are far larger than the bound.
+fn downloads() -> impl Sized {
+    let tcp = TcpConfig { memory_bytes_max: Some(MEMORY_BYTES_MAX), ..TcpConfig::default() };
+    let mut host = Host::new(Config { tcp, ..Config::default() }, Medium::Ip);
+    let local = (OWN, 80).into();
+    let options = tcp::ListenOptions::default();
+    let (_, listener) = host.call(tcp::Command::Listen { local, options });
+    let Some(SocketQueue::Accept(accept)) = &listener else { panic!("no listener") };
+    let id = Some(accept.id());
+    let mut handles = vec![listener];
+    for number in 0..DOWNLOADS {
+        let mut peer = Peer::connect(&mut host, 1000 + number as u16);
+        handles.push(host.call_on(id, tcp::Command::Accept).1);
+        // What is not taken is sent again for ever: a few times are enough here.
+        peer.fill(&mut host, 1460, 100);
+    }
+    host.link.sent = Vec::new();
+    (host, handles)
 }
 
 pub(crate) struct Peer {
@@ -77,6 +101,25 @@ impl Peer {
         peer.hear(host);
         peer.send(host, TcpControl::None, &[]);
         peer
+    }
+
+    /// Fills the window of a stack that does not read with pieces, at most so many.
+    fn fill(&mut self, host: &mut Host, piece: usize, pieces_max: usize) {
+        let data = vec![7; piece];
+        // A window that opens once more when an acknowledgement is due is filled, too.
+        let (mut patience, mut sent) = (3, 0);
+        while patience > 0 && sent < pieces_max {
+            self.hear(host);
+            let room = self.room().min(piece);
+            if room < piece.min(1000) {
+                patience -= 1;
+                host.advance(Duration::from_millis(50));
+            } else {
+                patience = 3;
+                sent += 1;
+                self.send(host, TcpControl::None, &data[..room]);
+            }
+        }
     }
 
     fn room(&self) -> usize {

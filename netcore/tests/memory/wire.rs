@@ -8,7 +8,7 @@ use netcore::device::smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv4Repr};
 use netcore::queue::SocketQueue;
 use netcore::{
     Command, Config, EthernetConfig, FRAME_BUFFER_BYTES, Frame, FrameChecksum, HasChannel, Link,
-    LinkCapabilities, Netstack, Offload, Response, Slot,
+    LinkCapabilities, Netstack, Offload, Response, Slot, SocketId,
 };
 use std::net::Ipv4Addr;
 use std::pin::pin;
@@ -73,8 +73,17 @@ impl Host {
     }
 
     pub(crate) fn call(&mut self, command: impl Into<Command>) -> (Response, Option<SocketQueue>) {
+        self.call_on(None, command)
+    }
+
+    /// A command for a socket.
+    pub(crate) fn call_on(
+        &mut self,
+        socket: Option<SocketId>,
+        command: impl Into<Command>,
+    ) -> (Response, Option<SocketQueue>) {
         let channel = self.stack.command_channel();
-        let mut reply = pin!(channel.call(None, command));
+        let mut reply = pin!(channel.call(socket, command));
         let mut context = Context::from_waker(Waker::noop());
         for _ in 0..10 {
             if let Poll::Ready(answer) = reply.as_mut().poll(&mut context) {
