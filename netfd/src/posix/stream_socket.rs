@@ -272,6 +272,11 @@ impl StreamSocket {
         self.lock().peer.filter(|_| matches!(self.phase(), Phase::Connected { .. }))
     }
 
+    /// The connection, if there is one.
+    pub(crate) fn stream(&self) -> Option<Arc<TcpStream>> {
+        self.lock().stream.upgrade()
+    }
+
     /// Looks at the options.
     pub fn settings<T>(&self, look: impl FnOnce(&Settings) -> T) -> T {
         look(&self.lock().settings)

@@ -13,14 +13,15 @@ const LEN_MAX: usize = 256;
 
 pub(super) fn get(supervisor: &Supervisor, call: Call, socket: &Socket) {
     let (level, name) = (call.int(1), call.int(2));
+    if let (Socket::Stream(socket), libc::IPPROTO_TCP, libc::TCP_INFO) = (socket, level, name) {
+        let socket = socket.clone();
+        return supervisor.park(call.task(), async move {
+            let info = tcp_info(&socket).await;
+            answer(call, &info);
+        });
+    }
     match value(socket, level, name) {
-        Ok(Value::Bytes(bytes)) => {
-            let (at, len_at) = (call.argument(3), call.argument(4));
-            let written = call
-                .write_sized(&bytes, at, len_at)
-                .and_then(|len| call.write(len_at, &(len as u32).to_ne_bytes()));
-            call.end(written.map(|()| 0));
-        }
+        Ok(Value::Bytes(bytes)) => answer(call, &bytes),
         Ok(Value::OfDescriptor) => call.pass(),
         Err(errno) => {
             if errno == Errno::NOPROTOOPT {
@@ -29,6 +30,14 @@ pub(super) fn get(supervisor: &Supervisor, call: Call, socket: &Socket) {
             call.fail(errno);
         }
     }
+}
+
+fn answer(call: Call, value: &[u8]) {
+    let (at, len_at) = (call.argument(3), call.argument(4));
+    let written = call
+        .write_sized(value, at, len_at)
+        .and_then(|len| call.write(len_at, &(len as u32).to_ne_bytes()));
+    call.end(written.map(|()| 0));
 }
 
 fn value(socket: &Socket, level: libc::c_int, name: libc::c_int) -> Result<Value, Errno> {
@@ -54,10 +63,6 @@ fn value(socket: &Socket, level: libc::c_int, name: libc::c_int) -> Result<Value
         }
         (libc::IPPROTO_TCP, _) if !is_stream => Err(Errno::NOPROTOOPT),
         (libc::IPPROTO_IPV6, _) if socket.family() == Family::V4 => Err(Errno::NOPROTOOPT),
-        (libc::IPPROTO_TCP, libc::TCP_INFO) => match socket {
-            Socket::Stream(socket) => Ok(Value::Bytes(tcp_info(socket))),
-            Socket::Datagram(_) => Err(Errno::NOPROTOOPT),
-        },
         _ => look(socket, |settings| settings.get(level, name)),
     }
 }
