@@ -26,6 +26,8 @@ pub struct Datagrams {
     state: Mutex<State>,
     /// A datagram was put into the pair, or none will be any more.
     came: Notify,
+    /// A datagram of the program was discarded.
+    discarded: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +58,14 @@ enum Left {
 
 impl Datagrams {
     pub(crate) fn new(far: Far, key: u64, socket: Arc<UdpSocket>) -> Self {
-        Self { far, key, socket, state: Mutex::default(), came: Notify::new() }
+        Self {
+            far,
+            key,
+            socket,
+            state: Mutex::default(),
+            came: Notify::new(),
+            discarded: Notify::new(),
+        }
     }
 
     /// The [key](crate::key) of the near end.
@@ -73,6 +82,16 @@ impl Datagrams {
     /// with a kernel's socket, calls at the near end do not report it.
     pub fn take_error(&self) -> Option<io::Error> {
         self.state().error.take().or_else(|| self.socket.take_error().ok().flatten())
+    }
+
+    /// Waits until a datagram of the program has been discarded because the socket had no peer. That
+    /// is a `sendmsg` with an address, which was not [sent](UdpSocket::send_to) past the pair.
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub async fn discarded(&self) {
+        self.discarded.notified().await;
     }
 
     /// Receives a datagram with its sender: through a copy of the near end if there is one in the
@@ -261,9 +280,10 @@ impl Datagrams {
     }
 
     fn keep(&self, error: io::Error) {
-        // Without a peer nothing was sent that could fail.
-        if error.kind() != ErrorKind::NotConnected {
-            self.state().error = Some(error);
+        match error.kind() {
+            // Without a peer nothing was sent that could fail.
+            ErrorKind::NotConnected => self.discarded.notify_one(),
+            _ => self.state().error = Some(error),
         }
     }
 
