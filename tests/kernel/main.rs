@@ -147,6 +147,7 @@ const TESTS: &[Test] = &[
         names::by_the_servers_of_the_stack,
     ),
     Test::new("under_run_missing_calls_and_options_fail", limits::calls),
+    Test::new("under_run_an_unwatched_message_is_told_of", limits::unwatched_messages),
     Test::new("under_run_loopback_is_the_stacks", limits::loopback),
     Test::new("run_ends_with_the_status_of_the_program", run_endings::statuses),
     Test::new("run_lasts_as_long_as_a_descendant", run_endings::descendants),

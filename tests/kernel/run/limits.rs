@@ -39,6 +39,23 @@ pub(crate) fn calls() -> Outcome {
     Ok(())
 }
 
+const MESSAGE: &str = "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('0.0.0.0', 0))
+for i in range(2): s.sendmsg([b'x'], [], 0, ('10.9.0.1', 9))
+s.settimeout(0.3)
+try: s.recv(1)
+except TimeoutError: pass
+";
+
+/// Without `--udp-msg` nobody sees the address, and standard error says so once.
+pub(crate) fn unwatched_messages() -> Outcome {
+    let done = on_stack("python3")?.args(["-c", MESSAGE]).output()?;
+    let told = text(&done.stderr);
+    assert_eq!((done.status.code(), told.matches("--udp-msg").count()), (Some(0), 1), "{told}");
+    Ok(())
+}
+
 const LOOPBACK: &str = "
 import socket
 l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen()

@@ -162,6 +162,14 @@ show("bind to port 0", port)
 def taken():
     a = socket.socket(); a.bind(("0.0.0.0", 0)); a.listen(); socket.socket().bind(a.getsockname())
 show("bind to a port in use", taken)
+
+def reused():
+    l = socket.socket(); l.setsockopt(1, 2, 1); l.bind(("0.0.0.0", 0)); port = l.getsockname()[1]; l.listen(); l.close()
+    for _ in range(50): l = socket.socket(); l.setsockopt(1, 2, 1); l.bind(("0.0.0.0", port)); l.listen(); l.close()
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("0.0.0.0", 0)); port = u.getsockname()[1]; u.close()
+    for _ in range(50): u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("0.0.0.0", port)); u.close()
+    return True
+show("a port is free when its socket is closed", reused)
 show("bind to another's address", lambda: socket.socket().bind(("192.0.2.1", 0)))
 show("bind twice", lambda: (lambda s: (s.bind(("0.0.0.0", 0)), s.bind(("0.0.0.0", 0))))(socket.socket()))
 show("accept without listen", lambda: socket.socket().accept())

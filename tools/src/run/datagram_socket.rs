@@ -1,15 +1,13 @@
 //! A UDP socket of the program.
 
-use crate::run::descriptor::Far;
 use crate::run::notices::Notices;
-use netfd::posix::Family;
-use netfd::posix::Settings;
-use netfd::posix::errno;
+use netfd::posix::{Family, Settings, errno};
+use netfd::{DatagramEnd, Datagrams};
 use netstack::netsocket::netcore::tcp::Families;
 use netstack::netsocket::{Net, UdpSocket};
 use rustix::io::Errno;
-use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -20,8 +18,8 @@ pub(crate) struct DatagramSocket {
     net: Net,
     inner: Mutex<Inner>,
     bound: watch::Sender<Option<Arc<UdpSocket>>>,
-    /// Changes when a datagram is put into the descriptor.
-    arrivals: watch::Sender<()>,
+    /// The same, with the descriptor.
+    attached: watch::Sender<Option<Arc<Datagrams>>>,
 }
 
 #[derive(Debug, Default)]
@@ -31,8 +29,13 @@ struct Inner {
     peer: Option<SocketAddr>,
     /// A service, and the address that the program knows it by.
     redirected: Option<(SocketAddr, SocketAddr)>,
-    /// The senders of the datagrams in the descriptor.
-    senders: VecDeque<SocketAddr>,
+}
+
+/// A received datagram.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) payload: Vec<u8>,
+    pub(crate) sender: SocketAddr,
 }
 
 /// The longest payload of a datagram over IPv4.
@@ -41,8 +44,8 @@ pub(crate) const PAYLOAD_MAX: usize = 65_507;
 impl DatagramSocket {
     pub(crate) fn new(net: &Net, family: Family) -> Arc<Self> {
         let (net, inner) = (net.clone(), Mutex::default());
-        let (bound, arrivals) = (watch::Sender::new(None), watch::Sender::new(()));
-        Arc::new(Self { family, net, inner, bound, arrivals })
+        let (bound, attached) = (watch::Sender::new(None), watch::Sender::new(None));
+        Arc::new(Self { family, net, inner, bound, attached })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -131,30 +134,51 @@ impl DatagramSocket {
         self.lock().peer
     }
 
-    /// Waits until a datagram has arrived after this call.
-    pub(crate) fn arrival(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut arrivals = self.arrivals.subscribe();
-        async move {
-            // The sender lives as long as the socket does, and that as long as its caller.
-            let _ = arrivals.changed().await;
-        }
+    /// Takes a datagram and its sender, or leaves it where it is; `near` is a copy of the descriptor.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if there is none; an error that the network reported.
+    pub(crate) fn take(&self, near: BorrowedFd<'_>, stays: bool) -> Result<Taken, Errno> {
+        let attached = self.attached.borrow().clone().ok_or(Errno::AGAIN)?;
+        let mut payload = vec![0; PAYLOAD_MAX];
+        let taken = match stays {
+            true => attached.try_peek_from(near, &mut payload),
+            false => attached.try_recv_from(near, &mut payload),
+        };
+        let (n, sender) = taken.map_err(|error| errno(&error))?;
+        payload.truncate(n);
+        let sender = match self.lock().redirected {
+            Some((service, known)) if sender == service => known,
+            _ => sender,
+        };
+        Ok(Taken { payload, sender })
     }
 
-    /// The sender of the datagram that was taken from the descriptor.
-    pub(crate) fn sender(&self, stays: bool) -> Option<SocketAddr> {
-        let mut inner = self.lock();
-        let sender = if stays { inner.senders.front().copied() } else { inner.senders.pop_front() };
-        match (sender.or(inner.peer), inner.redirected) {
-            (Some(sender), Some((service, known))) if sender == service => Some(known),
-            (sender, _) => sender,
+    /// Calls `take` for each datagram that arrives, until it has one; it finds copies of the
+    /// descriptor, and keeps none.
+    pub(crate) async fn retry<T>(
+        &self,
+        mut take: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let mut attached = self.attached.subscribe();
+        let attached = attached.wait_for(Option::is_some).await.map_err(|_| Errno::BADF)?.clone();
+        let attached = attached.ok_or(Errno::BADF)?;
+        loop {
+            let arrival = attached.arrival();
+            match take() {
+                // None comes any more once the descriptor is closed.
+                Err(Errno::AGAIN) if arrival.await => {}
+                Err(Errno::AGAIN) => return Err(Errno::BADF),
+                taken => return taken,
+            }
         }
     }
 
     /// The error that the network reported, once.
     pub(crate) fn take_error(&self) -> Option<Errno> {
-        let bound = self.bound.borrow();
-        let error = bound.as_ref()?.take_error().ok()??;
-        Some(errno(&error))
+        let attached = self.attached.borrow();
+        Some(errno(&attached.as_ref()?.take_error()?))
     }
 
     /// Looks at the options.
@@ -177,33 +201,25 @@ impl DatagramSocket {
     }
 
     /// Serves the socket until the last copy of its descriptor is closed.
-    pub(crate) async fn serve(self: Arc<Self>, far: Far, notices: &Notices) {
+    pub(crate) async fn serve(&self, end: DatagramEnd, notices: &Notices) {
         let mut bound = self.bound.subscribe();
         let socket = tokio::select! {
             socket = bound.wait_for(Option::is_some) => socket.ok().and_then(|it| it.clone()),
-            () = far.closed() => None,
+            () = end.closed() => None,
         };
-        let Some(socket) = socket else { return };
-        let Ok(far) = far.rearm() else { return };
-        let inward = async {
-            while let Ok((payload, sender)) = socket.recv_bytes_from().await {
-                self.lock().senders.push_back(sender);
-                if far.send(&payload).await.is_err() {
-                    return;
-                }
-                self.arrivals.send_replace(());
-            }
-        };
-        let outward = async {
-            let mut buf = vec![0; PAYLOAD_MAX];
-            while let Some(datagram) = far.recv(&mut buf).await {
-                if self.peer().is_none() {
-                    notices.without_destination();
-                }
-                // As everywhere datagrams may be lost.
-                let _ = socket.send(datagram).await;
-            }
-        };
-        tokio::select! { () = inward => {}, () = outward => {} }
+        if let Some(socket) = socket {
+            let attached = end.attach(socket);
+            self.attached.send_replace(Some(attached.clone()));
+            let telling = async {
+                attached.discarded().await;
+                notices.without_destination();
+                std::future::pending().await
+            };
+            // Ends with the stack, too: then nothing comes any more.
+            tokio::select! { _ = attached.serve() => {}, () = telling => {} }
+        }
+        // The stack's socket is closed with its last handle.
+        self.attached.send_replace(None);
+        self.bound.send_replace(None);
     }
 }

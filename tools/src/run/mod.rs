@@ -3,7 +3,6 @@
 mod call;
 mod calls;
 mod datagram_socket;
-mod descriptor;
 mod ending;
 mod filter;
 mod memory;

@@ -3,15 +3,13 @@
 use crate::run::call::Call;
 use crate::run::calls;
 use crate::run::datagram_socket::DatagramSocket;
-use crate::run::descriptor::Far;
 use crate::run::names::NameService;
 use crate::run::notices::Notices;
 use crate::run::notification::Listener;
 use crate::run::parked::Parked;
 use crate::run::tasks::{Identity, Tasks};
-use netfd::Mode;
-use netfd::posix::Family;
-use netfd::posix::{Left, Service, StreamSocket};
+use netfd::posix::{Family, Left, Service, StreamSocket};
+use netfd::{DatagramEnd, Mode};
 use netstack::Net;
 use rustix::fs::{OFlags, fcntl_getfl};
 use std::collections::{HashMap, VecDeque};
@@ -183,11 +181,11 @@ impl Supervisor {
         self: &Arc<Self>,
         identity: Identity,
         socket: Arc<DatagramSocket>,
-        far: Far,
+        end: DatagramEnd,
     ) {
         let supervisor = self.clone();
         self.runtime.spawn(async move {
-            socket.serve(far, &supervisor.notices).await;
+            socket.serve(end, &supervisor.notices).await;
             supervisor.remove(identity);
         });
     }

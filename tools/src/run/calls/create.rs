@@ -2,7 +2,6 @@
 
 use crate::run::call::Call;
 use crate::run::datagram_socket::DatagramSocket;
-use crate::run::descriptor;
 use crate::run::notification::OnExec;
 use crate::run::supervisor::{Holder, Socket, Supervisor};
 use crate::run::tasks::Identity;
@@ -74,9 +73,10 @@ fn datagrams(
     family: Family,
     mode: Mode,
 ) -> io::Result<(OwnedFd, Identity)> {
-    let (near, far, identity) = descriptor::datagrams(mode)?;
+    let (near, end) = netfd::datagram_pair(mode)?;
+    let identity = Identity::of(&near)?;
     let socket = DatagramSocket::new(&supervisor.net, family);
     supervisor.add(identity, Socket::Datagram(socket.clone()));
-    supervisor.serve_datagrams(identity, socket, far);
+    supervisor.serve_datagrams(identity, socket, end);
     Ok((near, identity))
 }

@@ -2,16 +2,16 @@
 
 use crate::run::call::Call;
 use crate::run::calls::connect::here;
-use crate::run::datagram_socket::{DatagramSocket, PAYLOAD_MAX};
+use crate::run::datagram_socket::{DatagramSocket, PAYLOAD_MAX, Taken};
 use crate::run::message::Message;
 use crate::run::supervisor::{Descriptor, Supervisor, within};
 use netfd::Mode;
-use netfd::posix::Given;
 use netfd::posix::errno;
+use netfd::posix::{Family, Given};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, socket_timeout};
-use rustix::net::{RecvFlags, recv};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// The messages of a call.
@@ -142,7 +142,7 @@ pub(super) fn receive(
     let waits = !messages.has(libc::MSG_DONTWAIT) && descriptor.mode() == Mode::Blocking;
     let timeout = socket_timeout(&descriptor.near, Timeout::Recv).ok().flatten();
     let stays = messages.has(libc::MSG_PEEK);
-    let taken = take(&descriptor, stays);
+    let taken = socket.take(descriptor.near.as_fd(), stays);
     if taken != Err(Errno::AGAIN) || !waits {
         return finish(call, &descriptor, &socket, &messages, taken);
     }
@@ -150,34 +150,16 @@ pub(super) fn receive(
     drop(descriptor);
     let held = supervisor.clone();
     supervisor.park(call.task(), async move {
-        let taking = async {
-            loop {
-                let arrival = socket.arrival();
-                let (descriptor, _) = held.find(&call)?;
-                match take(&descriptor, stays) {
-                    Err(Errno::AGAIN) => drop(descriptor),
-                    taken => return Some((descriptor, taken)),
-                }
-                arrival.await;
-            }
-        };
-        match within(timeout, taking).await {
-            Some(Some((descriptor, taken))) => {
-                finish(call, &descriptor, &socket, &messages, taken);
-            }
-            Some(None) => call.fail(Errno::BADF),
-            None => call.fail(Errno::AGAIN),
+        let taking = socket.retry(|| {
+            let (descriptor, _) = held.find(&call).ok_or(Errno::BADF)?;
+            let taken = socket.take(descriptor.near.as_fd(), stays)?;
+            Ok((descriptor, taken))
+        });
+        match within(timeout, taking).await.unwrap_or(Err(Errno::AGAIN)) {
+            Ok((descriptor, taken)) => finish(call, &descriptor, &socket, &messages, Ok(taken)),
+            Err(errno) => call.fail(errno),
         }
     });
-}
-
-/// Takes a datagram from the descriptor; one that stays is taken again.
-fn take(descriptor: &Descriptor, stays: bool) -> Result<Vec<u8>, Errno> {
-    let mut buf = vec![0; PAYLOAD_MAX];
-    let peek = if stays { RecvFlags::PEEK } else { RecvFlags::empty() };
-    let (n, _) = recv(&descriptor.near, buf.as_mut_slice(), RecvFlags::DONTWAIT | peek)?;
-    buf.truncate(n);
-    Ok(buf)
 }
 
 /// Gives the program a datagram, and to a call for many those that are there.
@@ -186,12 +168,12 @@ fn finish(
     descriptor: &Descriptor,
     socket: &DatagramSocket,
     messages: &Messages,
-    first: Result<Vec<u8>, Errno>,
+    first: Result<Taken, Errno>,
 ) {
     let mut taken = first;
     let mut received = 0;
     for message in &messages.all {
-        let told = taken.and_then(|payload| tell(&call, socket, messages, message, &payload));
+        let told = taken.and_then(|taken| tell(&call, socket.family, messages, message, &taken));
         match told {
             Ok(len) if messages.returns == Returns::Len => return call.end(Ok(len as i64)),
             Ok(len) => {
@@ -203,7 +185,7 @@ fn finish(
             Err(_) if received > 0 => break,
             Err(errno) => return call.fail(errno),
         }
-        taken = take(descriptor, messages.has(libc::MSG_PEEK));
+        taken = socket.take(descriptor.near.as_fd(), messages.has(libc::MSG_PEEK));
     }
     call.end(Ok(received));
 }
@@ -211,15 +193,14 @@ fn finish(
 /// Writes a datagram and its sender; returns the length.
 fn tell(
     call: &Call,
-    socket: &DatagramSocket,
+    family: Family,
     messages: &Messages,
     message: &Message,
-    payload: &[u8],
+    Taken { payload, sender }: &Taken,
 ) -> Result<usize, Errno> {
-    let sender = socket.sender(messages.has(libc::MSG_PEEK));
     let written = message.write_payload(call, payload)?;
-    if let Some(sender) = sender.filter(|_| message.name != 0) {
-        call.write_address(socket.family, sender, message.name, message.name_len_at)?;
+    if message.name != 0 {
+        call.write_address(family, *sender, message.name, message.name_len_at)?;
     }
     let is_cut = written < payload.len();
     message.write_flags(call, if is_cut { libc::MSG_TRUNC } else { 0 })?;
