@@ -11,11 +11,12 @@ pub(crate) fn own_copy(key: u64, number: RawFd) -> Option<OwnedFd> {
         let copy = pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).ok()?;
         (crate::key(&copy).ok()? == key).then_some(copy)
     };
-    copy(number).or_else(|| copy(find(key)?))
+    copy(number).or_else(|| copy(own_number(key)?))
 }
 
-/// The number that a socket has, by the links in /proc (proc_pid_fd(5)).
-fn find(key: u64) -> Option<RawFd> {
+/// The number that this process has the near end with this [key](crate::key) under, by the links in
+/// /proc (proc_pid_fd(5)).
+pub fn own_number(key: u64) -> Option<RawFd> {
     let name = format!("socket:[{key}]");
     let mut entries = fs::read_dir("/proc/self/fd").ok()?.flatten();
     let entry =

@@ -92,6 +92,11 @@ impl Daemon {
         let input = self.input.as_mut().ok_or("no input")?;
         Ok(input.write_all(format!("{line}\n").as_bytes())?)
     }
+
+    /// Ends its standard input.
+    pub(crate) fn close_input(&mut self) {
+        self.input = None;
+    }
 }
 
 impl Drop for Daemon {

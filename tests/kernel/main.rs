@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "a test that cannot run here prints the reason")]
 
 mod autoconfiguration;
+mod c;
 mod changes;
 mod daemon;
 mod endings;
@@ -159,6 +160,12 @@ const TESTS: &[Test] = &[
         "run_needs_no_capability_for_an_interface_of_root",
         run_endings::without_capabilities,
     ),
+    Test::new("a_c_server_echoes_while_addresses_change", c::echo),
+    Test::new("a_c_server_echoes_with_epoll_and_over_udp", c::epoll),
+    Test::new("a_c_program_has_two_stacks_and_the_kernel", c::side_by_side),
+    Test::new("a_c_program_gets_its_address_by_dhcp", c::dhcp),
+    Test::new("the_calls_of_the_c_api_return_what_they_should", c::calls),
+    Test::new("c_programs_have_no_errors_under_valgrind", c::under_valgrind),
 ];
 
 fn main() -> ExitCode {

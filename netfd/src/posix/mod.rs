@@ -10,6 +10,7 @@ mod settings;
 mod stream_socket;
 mod tcp_info;
 
+pub use crate::own_copy::own_number;
 pub use address::{Family, Given, SOCKADDR_LEN_MAX};
 pub use errno::errno;
 pub use settings::{Done, Settings, Value};

@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+#![cfg(target_os = "linux")]
+#![deny(missing_docs)]
+
+pub mod c;
+mod config;
+mod datagram_socket;
+mod datagrams;
+mod failure;
+mod names;
+mod network;
+mod options;
+mod sockets;
+mod stack;
+mod streams;
+mod waiting;
