@@ -6,7 +6,7 @@
 //! direction has half the delay and about half the loss.
 
 use crate::with_us;
-use crate::{BITS_PER_SECOND, DELAY, LUCK, TIME, megabits_per_second, print_goodputs};
+use crate::{BITS_PER_SECOND, DELAY, LUCK, Row, TIME, megabits_per_second, print_goodputs};
 use bytes::BytesMut;
 use netcore::{Link as _, Offload, Slot as _};
 use netstack::device::{Device, InterfaceConfig, InterfaceOffload, Tun};
@@ -28,18 +28,23 @@ pub(crate) fn is_inside() -> bool {
 }
 
 /// Measures each congestion control in a namespace and prints the results.
-pub(crate) fn print_rows() {
+pub(crate) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
     for control in ["cubic", "bbr"] {
         for (name, ends) in
             [("Linux", "linux"), ("Linux to us", "to us"), ("us to Linux", "from us")]
         {
             let name = format!("{name}, {control}, in real time");
             match measure(&format!("{ends}, {control}")) {
-                Ok(goodputs) => print_goodputs(&name, &goodputs),
+                Ok(goodputs) => {
+                    print_goodputs(&name, &goodputs);
+                    rows.push((name, goodputs));
+                }
                 Err(error) => println!("{name:<36}not measured: {error}"),
             }
         }
     }
+    rows
 }
 
 fn measure(what: &str) -> Result<Vec<f64>, Box<dyn Error>> {

@@ -9,6 +9,7 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
+mod chart;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod linux;
 mod ours;
@@ -16,8 +17,10 @@ mod smoltcp;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod with_us;
 
+use clap::Parser;
 use netstack::CongestionControl;
 use netstack::sim::LinkConfig;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long each stream lasts.
@@ -39,11 +42,26 @@ const LUCK: [Luck; 5] = [
     ("1 % reordered", 0.0, 0.01),
 ];
 
+/// The goodput of one stream over links with faults
+#[derive(Parser)]
+struct Args {
+    /// Draw the goodputs in this file (SVG), without those of both stacks together
+    #[arg(long, value_name = "FILE")]
+    chart: Option<PathBuf>,
+    /// `cargo bench` says so
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A row of the table: its name, and the goodput of each column in Mbit/s.
+type Row = (String, Vec<f64>);
+
 fn main() {
     #[cfg(all(target_os = "linux", feature = "tun"))]
     if linux::is_inside() {
         return linux::run();
     }
+    let args = Args::parse();
     println!(
         "Goodput in Mbit/s, 100 Mbit/s, round trip of 20 ms, {} s, mean of {SEEDS} seeds\n",
         TIME.as_secs()
@@ -51,17 +69,29 @@ fn main() {
     print!("{:<36}", "");
     LUCK.iter().for_each(|(name, ..)| print!("{name:>14}"));
     println!();
+    let mut rows = Vec::new();
     for control in [CongestionControl::Cubic, CongestionControl::Bbr] {
-        print_row(&format!("netstack, {control}"), |link, seed| ours::stream(link, seed, control));
+        let name = format!("netstack, {control}");
+        rows.push(row(&name, |link, seed| ours::stream(link, seed, control)));
     }
     for (name, buffer_bytes, control) in smoltcp::ROWS {
-        print_row(name, |link, seed| smoltcp::stream(link, seed, buffer_bytes, control));
+        rows.push(row(name, |link, seed| smoltcp::stream(link, seed, buffer_bytes, control)));
     }
     #[cfg(all(target_os = "linux", feature = "tun"))]
-    linux::print_rows();
+    rows.extend(linux::rows());
+    if let Some(path) = args.chart {
+        // The best of bare smoltcp is enough.
+        rows.retain(|(name, _)| !name.contains("to ") && !name.contains("no congestion control"));
+        rows.sort_by_key(|(name, _)| name.starts_with("smoltcp"));
+        if let Err(error) = chart::draw(&rows, &path) {
+            println!("{}: {error}", path.display());
+            std::process::exit(1);
+        }
+    }
 }
 
-fn print_row(name: &str, stream: impl Fn(LinkConfig, u64) -> usize) {
+/// Measures and prints a row in virtual time.
+fn row(name: &str, stream: impl Fn(LinkConfig, u64) -> usize) -> Row {
     let goodputs = LUCK.map(|(_, loss, reorder)| {
         let link =
             LinkConfig::new().delay(DELAY).bandwidth(BITS_PER_SECOND).loss(loss).reorder(reorder);
@@ -69,6 +99,7 @@ fn print_row(name: &str, stream: impl Fn(LinkConfig, u64) -> usize) {
         megabits_per_second(bytes, TIME * SEEDS as u32)
     });
     print_goodputs(name, &goodputs);
+    (name.to_owned(), goodputs.to_vec())
 }
 
 fn print_goodputs(name: &str, goodputs: &[f64]) {
