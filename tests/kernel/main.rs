@@ -28,7 +28,9 @@ mod wire;
 
 use namespace::Test;
 use peer::Fault;
-use run::{clients, endings as run_endings, limits, names, semantics, servers as run_servers};
+use run::{
+    clients, endings as run_endings, limits, names, netns, semantics, servers as run_servers,
+};
 use std::process::ExitCode;
 use wire::Wire::{self, PlainTap, PlainTun, Tap, Tun};
 
@@ -150,6 +152,8 @@ const TESTS: &[Test] = &[
     Test::new("under_run_missing_calls_and_options_fail", limits::calls),
     Test::new("under_run_an_unwatched_message_is_told_of", limits::unwatched_messages),
     Test::new("under_run_loopback_is_the_stacks", limits::loopback),
+    Test::new("under_run_netns_curl_gets_20_mb_and_is_refused", netns::curl),
+    Test::new("under_run_netns_names_are_asked_of_the_stacks_servers", netns::names),
     Test::new("run_ends_with_the_status_of_the_program", run_endings::statuses),
     Test::new("run_lasts_as_long_as_a_descendant", run_endings::descendants),
     Test::new("run_forwards_signals_to_the_program", run_endings::signals),

@@ -4,6 +4,7 @@ pub(super) mod clients;
 pub(super) mod endings;
 pub(super) mod limits;
 pub(super) mod names;
+pub(super) mod netns;
 pub(super) mod semantics;
 pub(super) mod servers;
 

@@ -8,6 +8,7 @@ mod filter;
 mod memory;
 mod message;
 mod names;
+mod namespace;
 mod notices;
 mod notification;
 mod parked;
@@ -19,6 +20,8 @@ use anyhow::{Context, Error, Result};
 use ending::{Ending, Signals};
 use filter::{Messages, filter};
 use names::NameService;
+use namespace::{Namespace, Relay};
+use netstack::Stack;
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
@@ -41,6 +44,13 @@ pub(crate) struct Args {
     /// costs some microseconds.
     #[arg(long)]
     udp_msg: bool,
+    /// Give the program the kernel's sockets, in a network namespace of its own
+    ///
+    /// What it sends is relayed over the stack. For programs that need what the kernel alone has;
+    /// nothing can leave past the stack, and nothing reaches the program's own ports. Needs
+    /// CAP_SYS_ADMIN, as root has it, also that of a user namespace.
+    #[arg(long, conflicts_with = "udp_msg")]
+    netns: bool,
     /// Print the number of watched calls and of sockets that are left at the end
     #[arg(long)]
     report: bool,
@@ -58,6 +68,7 @@ Not a sandbox: a program that wants to can leave the stack.
 Examples:
   netstack run -- curl http://10.9.0.1/
   netstack run --tap tap0 --dhcp -- ssh host.example
+  netstack run --netns -- curl http://10.9.0.1/
   netstack run --tun tun0 --host-address 10.9.0.1/24 --address 10.9.0.2/24 -- nginx -g 'daemon off;'";
 
 /// The exit status of a failure of this program.
@@ -103,14 +114,27 @@ fn run(args: &Args) -> Result<ExitCode> {
 
 async fn supervise(args: &Args, signals: Signals) -> Result<ExitCode> {
     let stack = args.network.start_ready().await?;
+    let names = NameService::start(stack.net()).await.context("the name service")?;
     // What the program starts is this process's to wait for, also when its parent has ended.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .context("becoming a subreaper")?;
-    let names = NameService::start(stack.net()).await.context("the name service")?;
+    let status = match args.netns {
+        true => run_in_namespace(args, signals, &stack, names).await?,
+        false => run_behind_filter(args, signals, &stack, names).await?,
+    };
+    stack.shutdown(FAREWELL).await.context("the stack")?;
+    Ok(status)
+}
+
+async fn run_behind_filter(
+    args: &Args,
+    signals: Signals,
+    stack: &Stack,
+    names: NameService,
+) -> Result<ExitCode> {
     let messages = if args.udp_msg { Messages::Notified } else { Messages::Untouched };
-    let program = program::start(&args.command, signals.before(), filter(messages))
-        .map_err(NotStarted)
-        .with_context(|| args.command[0].to_string_lossy().into_owned())?;
+    let program = program::start(&args.command, signals.before(), filter(messages));
+    let program = program.map_err(NotStarted).with_context(|| name(args))?;
     let supervisor = Supervisor::start(stack.net(), names, program.listener)?;
     let status = Ending::watch(program.pid, signals)?.ended().await;
     // What the program has written is on its way to the stack.
@@ -119,8 +143,35 @@ async fn supervise(args: &Args, signals: Signals) -> Result<ExitCode> {
         let (calls, sockets) = (supervisor.calls(), supervisor.sockets());
         cli::eprintln!("netstack run: {calls} calls watched, {sockets} sockets left");
     }
-    stack.shutdown(FAREWELL).await.context("the stack")?;
     Ok(status)
+}
+
+async fn run_in_namespace(
+    args: &Args,
+    signals: Signals,
+    stack: &Stack,
+    names: NameService,
+) -> Result<ExitCode> {
+    let (namespace, inside) = Namespace::make().await?;
+    let front = namespace::front(inside.tun).context("the stack of the namespace")?;
+    let relay = Relay::start(front.net(), stack.net(), names).await.context("the relay")?;
+    for socket in inside.name_sockets {
+        relay.serve_names(socket).context("the name service of the namespace")?;
+    }
+    let program = namespace.start(&args.command, signals.before()).await;
+    let program = program.map_err(NotStarted).with_context(|| name(args))?;
+    let status = Ending::watch(program, signals)?.ended().await;
+    // What the program has written is on its way through the kernel and the relay.
+    let _ = timeout(FAREWELL, relay.all_closed()).await;
+    if args.report {
+        cli::eprintln!("netstack run: {} connections left", relay.connections());
+    }
+    front.shutdown(FAREWELL).await.context("the stack of the namespace")?;
+    Ok(status)
+}
+
+fn name(args: &Args) -> String {
+    args.command[0].to_string_lossy().into_owned()
 }
 
 impl std::fmt::Display for NotStarted {

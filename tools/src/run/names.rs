@@ -58,7 +58,7 @@ impl NameService {
 }
 
 /// The servers that the programs of this host ask: without any it is this host (resolv.conf(5)).
-fn servers_of_host() -> HashSet<IpAddr> {
+pub(crate) fn servers_of_host() -> HashSet<IpAddr> {
     let config = fs::read("/etc/resolv.conf").unwrap_or_default();
     let config = resolv_conf::Config::parse(config).unwrap_or_default();
     let mut servers: HashSet<IpAddr> = config.nameservers.iter().map(IpAddr::from).collect();
@@ -95,7 +95,7 @@ async fn serve_datagrams(net: Net, socket: Arc<UdpSocket>) {
 }
 
 /// Asks the servers in turn, each from a port of its own (RFC 5452 section 9.2).
-async fn ask(net: &Net, query: &[u8]) -> Option<Vec<u8>> {
+pub(crate) async fn ask(net: &Net, query: &[u8]) -> Option<Vec<u8>> {
     for server in servers(net) {
         let answer = timeout(PATIENCE, ask_one(net, server, query)).await;
         if let Ok(Ok(answer)) = answer {
