@@ -70,6 +70,23 @@ pub(crate) fn check_process() -> Result<()> {
 /// Makes a stack, and waits for the address if DHCP or SLAAC is to give one.
 pub(crate) fn create(config: &Config) -> Result<usize> {
     OWNER.store(getpid().as_raw_nonzero().get(), Ordering::Release);
+    let created = make(config).map(|stack| {
+        let (id, mut stacks) = (stack.id, stacks());
+        stacks.get_or_insert_default().all.insert(id, Arc::new(stack));
+        id
+    });
+    disown_if_none();
+    created
+}
+
+/// Without a stack a child may make its own.
+fn disown_if_none() {
+    if stacks().as_ref().is_none_or(|stacks| stacks.all.is_empty()) {
+        OWNER.store(0, Ordering::Release);
+    }
+}
+
+fn make(config: &Config) -> Result<Stack> {
     let (runtime, stack) = without_signals(|| start(config))?;
     let net = stack.net().clone();
     let handle = runtime.handle().clone();
@@ -88,8 +105,7 @@ pub(crate) fn create(config: &Config) -> Result<usize> {
     stacks.last_id += 1;
     let id = stacks.last_id;
     let (name, parts) = (config.name.clone(), Mutex::new(Some(Parts { runtime, stack })));
-    stacks.all.insert(id, Arc::new(Stack { id, net, name, handle, parts }));
-    Ok(id)
+    Ok(Stack { id, net, name, handle, parts })
 }
 
 fn start(config: &Config) -> io::Result<(Runtime, netstack::Stack)> {
@@ -175,6 +191,7 @@ pub(crate) fn delete(id: usize) -> Result<()> {
         let _ = runtime.block_on(stack.shutdown(FAREWELL));
         runtime.shutdown_timeout(FAREWELL);
     }
+    disown_if_none();
     Ok(())
 }
 

@@ -78,3 +78,20 @@ fn checked<T: Copy + Into<i64>>(returned: T) -> Result<T> {
 fn find_stack(stack: *mut ns) -> Result<Arc<Stack>> {
     stack::find(stack.addr())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CStr;
+
+    #[test]
+    fn a_panic_is_an_error_of_the_call() {
+        let returned = call("ns_test", -1, || panic!("on purpose"));
+
+        let error = std::io::Error::last_os_error();
+        assert_eq!((returned, error.raw_os_error()), (-1, Some(libc::EIO)));
+        // SAFETY: A string of this thread, which has no other failure meanwhile.
+        let text = unsafe { CStr::from_ptr(ns_error()) };
+        assert_eq!(text.to_str(), Ok("ns_test: a defect of the library: it panicked"));
+    }
+}

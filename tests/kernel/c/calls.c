@@ -7,9 +7,12 @@
 #include <netinet/tcp.h>
 #include <netstack.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -206,6 +209,29 @@ static void network(void)
     CHECK(ns_link_set(NULL, 0) == 0 && ns_link_set(NULL, 1) == 0);
 }
 
+static pthread_t handler_thread;
+
+static void handle(int signal)
+{
+    (void)signal;
+    handler_thread = pthread_self();
+}
+
+/* A signal is the program's, and interrupts its call. */
+static void interrupted(void)
+{
+    struct itimerval again = { .it_interval.tv_usec = 20000, .it_value.tv_usec = 20000 }, never = { 0 };
+    struct sigaction action = { .sa_handler = handle };
+    int fd = ns_msocket(NULL, AF_INET, SOCK_STREAM, 0);
+
+    CHECK(ns_listen(fd, 1) == 0);
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0 && setitimer(ITIMER_REAL, &again, NULL) == 0);
+    FAILS(ns_accept(fd, NULL, NULL), EINTR);
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    CHECK(pthread_equal(handler_thread, pthread_self()));
+    close(fd);
+}
+
 /* A child has the descriptors, and none of the calls. */
 static void children(int port)
 {
@@ -231,6 +257,20 @@ static void children(int port)
     close(fd);
 }
 
+/* Without a stack in the parent a child makes its own. */
+static void after_the_last_stack(void)
+{
+    int status;
+    pid_t child = fork();
+
+    if (child == 0) {
+        CHECK(ns_newstack("tap://tap0,colour=red") == NULL && errno == EINVAL);
+        execlp("true", "true", NULL);
+        _exit(1);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
 int main(int argc, char **argv)
 {
     int port = argc > 1 ? atoi(argv[1]) : 0, fd;
@@ -245,6 +285,7 @@ int main(int argc, char **argv)
     datagrams(port);
     names();
     network();
+    interrupted();
     children(port);
 
     fd = ns_msocket(stack, AF_INET, SOCK_DGRAM, 0);
@@ -252,6 +293,7 @@ int main(int argc, char **argv)
     close(fd);
     CHECK(ns_delstack(stack) == 0);
     FAILS(ns_delstack(stack), EINVAL);
+    after_the_last_stack();
     FAILS(ns_msocket(NULL, AF_INET, SOCK_STREAM, 0), EINVAL);
     puts("done");
     return 0;
