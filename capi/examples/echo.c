@@ -103,6 +103,8 @@ int main(int argc, char **argv)
             if (n <= 0 || write(fds[i].fd, bytes, n) != n) {
                 close(fds[i].fd);
                 fds[i] = fds[--count];
+                puts("closed");
+                fflush(stdout);
             }
         }
         if (fds[1].revents != 0 && count < 2 + CLIENTS_MAX) {

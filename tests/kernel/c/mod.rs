@@ -47,8 +47,10 @@ fn echo_with(tool: Tool) -> Outcome {
     server.expect_line("listening")?;
     nc("10.0.0.50", "over IPv4\n")?;
     server.expect_line("client ::ffff:10.0.0.1")?;
+    server.expect_line("closed")?;
     nc("fc00::1:50", "over IPv6\n")?;
     server.expect_line("client fc00::1")?;
+    server.expect_line("closed")?;
 
     let mut kept = connect("10.0.0.50")?;
     for (command, answer, alive) in [
@@ -58,6 +60,7 @@ fn echo_with(tool: Tool) -> Outcome {
         server.write_line(command)?;
         server.expect_line(answer)?;
         nc(alive, "over an added address\n")?;
+        server.expect_line("closed")?;
     }
     server.write_line("list")?;
     server.expect_line("ns0 fc00::1:60")?;
@@ -66,6 +69,7 @@ fn echo_with(tool: Tool) -> Outcome {
     server.expect_line("del 10.0.0.60: done")?;
     let end = ended.read(&mut [0]);
     assert!(end.is_err(), "the address is gone, and so is its connection: {end:?}");
+    server.expect_line("closed")?;
     server.write_line("del 10.0.0.60/24")?;
     server.expect_output("del 10.0.0.60: ns_addr_del: ")?;
     exchange(&mut kept, b"beside them")?;
