@@ -165,6 +165,10 @@ async fn run_in_namespace(
     let _ = timeout(FAREWELL, relay.all_closed()).await;
     if args.report {
         cli::eprintln!("netstack run: {} connections left", relay.connections());
+        if relay.connections() > 0 {
+            cli::eprintln!("{}", front.net().snapshot().await?);
+            cli::eprintln!("{}", stack.net().snapshot().await?);
+        }
     }
     front.shutdown(FAREWELL).await.context("the stack of the namespace")?;
     Ok(status)
