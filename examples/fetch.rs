@@ -119,9 +119,9 @@ fn tls(ca: Option<&Path>) -> Result<TlsConnector> {
     Ok(Arc::new(config).into())
 }
 
-/// Starts the stack on a switch, or with --tun on a TUN.
+/// Starts the stack on a switch, or with --tun or --link on that link.
 fn start(args: &Args) -> Result<(Stack, Lan)> {
-    if args.network.tun.is_some() {
+    if args.network.tun.is_some() || args.network.link.is_some() {
         return Ok((args.network.start()?, Lan::default()));
     }
     let mut network = args.network.clone();
@@ -137,8 +137,8 @@ fn start(args: &Args) -> Result<(Stack, Lan)> {
         });
     }
 
-    let name = network.tap.clone().unwrap_or_else(|| "tap0".into());
-    let tap = network.open_tap(&name)?;
+    let name = network.tap.get_or_insert_with(|| "tap0".into()).clone();
+    let tap = network.open()?;
     let switch = Switch::new(SwitchConfig { mtu: network.mtu, ..SwitchConfig::default() });
     let recording = match &network.pcap {
         Some(path) => {

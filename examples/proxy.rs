@@ -68,6 +68,7 @@ impl Back {
         let mut network = Network {
             tun: Some(self.back_tun),
             tap: None,
+            link: None,
             dhcp: false,
             slaac: false,
             addresses: self.back_addresses,

@@ -1,13 +1,14 @@
 //! Flags for the stack's addresses, routes and link.
 
 use crate::{flags, program, until_stopped};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use clap::ArgGroup;
 use netstack::capture::{Capture, Recorder};
 use netstack::device::{InterfaceConfig, InterfaceOffload, Tap, Tun};
-use netstack::netsocket::netcore::Network as State;
+use netstack::link::{LinkDevice, LinkUrl};
+use netstack::netsocket::netcore::{Link, Medium, Network as State};
 use netstack::{Builder, Hook, IpNet, Net, Stack, dhcp, slaac};
 use std::fs::File;
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// Without any address, DHCP or SLAAC, the kernel's side is 10.9.0.1/24 and the stack's
 /// 10.9.0.2/24.
 #[derive(Debug, Clone, clap::Args)]
+#[command(group = ArgGroup::new("ethernet").args(["tap", "link"]))]
 pub struct Network {
     /// The kernel's TUN interface, which is made [default: tun0]
     #[arg(long, value_name = "NAME")]
@@ -26,8 +28,11 @@ pub struct Network {
     /// The kernel's TAP interface, which is made in place of a TUN
     #[arg(long, value_name = "NAME", conflicts_with = "tun")]
     pub tap: Option<String>,
+    /// The link by a URL, in place of a TUN: tun://NAME, tap://NAME, fd://N
+    #[arg(long, value_name = "URL", conflicts_with_all = ["tun", "tap"])]
+    pub link: Option<LinkUrl>,
     /// Get an IPv4 address from a DHCP server, and log each step to standard error
-    #[arg(long, requires = "tap")]
+    #[arg(long, requires = "ethernet")]
     pub dhcp: bool,
     /// Get IPv6 addresses by SLAAC, and log each step to standard error
     #[arg(long)]
@@ -57,20 +62,16 @@ pub struct Network {
 
 /// The device of the stack.
 pub enum Interface {
-    Tun(Tun),
-    Tap(Tap),
-    RecordedTun(Capture<Tun>),
-    RecordedTap(Capture<Tap>),
+    Plain(LinkDevice),
+    Recorded(Capture<LinkDevice>),
 }
 
 impl Interface {
     /// Starts a stack on it, on the current runtime.
     pub fn spawn(self, builder: Builder) -> Result<Stack> {
         let started = match self {
-            Self::Tun(tun) => builder.spawn(tun),
-            Self::Tap(tap) => builder.spawn(tap),
-            Self::RecordedTun(tun) => builder.spawn(tun),
-            Self::RecordedTap(tap) => builder.spawn(tap),
+            Self::Plain(device) => builder.spawn(device),
+            Self::Recorded(device) => builder.spawn(device),
         };
         started.context("starting the stack")
     }
@@ -78,21 +79,10 @@ impl Interface {
     /// Starts a stack on it, on a thread of its own.
     pub fn spawn_thread(self, builder: Builder) -> Result<Stack> {
         let started = match self {
-            Self::Tun(tun) => builder.spawn_thread(tun),
-            Self::Tap(tap) => builder.spawn_thread(tap),
-            Self::RecordedTun(tun) => builder.spawn_thread(tun),
-            Self::RecordedTap(tap) => builder.spawn_thread(tap),
+            Self::Plain(device) => builder.spawn_thread(device),
+            Self::Recorded(device) => builder.spawn_thread(device),
         };
         started.context("starting the stack")
-    }
-
-    /// Records its packets.
-    fn recorded(self, recorder: &Recorder) -> Self {
-        match self {
-            Self::Tun(tun) => Self::RecordedTun(Capture::with_recorder(tun, recorder, "tun")),
-            Self::Tap(tap) => Self::RecordedTap(Capture::with_recorder(tap, recorder, "tap")),
-            recorded => recorded,
-        }
     }
 }
 
@@ -139,12 +129,18 @@ impl Network {
         let is_static = !network.dhcp && !network.slaac;
         if is_static && network.addresses.is_empty() && network.host_addresses.is_empty() {
             network.addresses.push("10.9.0.2/24".parse()?);
-            network.host_addresses.push("10.9.0.1/24".parse()?);
+            if network.makes_interface() {
+                network.host_addresses.push("10.9.0.1/24".parse()?);
+            }
         }
-        let mut interface = network.open()?;
-        if let Some(path) = &network.pcap {
-            interface = interface.recorded(&recorder(path)?);
-        }
+        let device = network.open()?;
+        let interface = match &network.pcap {
+            Some(path) => {
+                let name = network.kind();
+                Interface::Recorded(Capture::with_recorder(device, &recorder(path)?, name))
+            }
+            None => Interface::Plain(device),
+        };
         Ok((network.builder(), interface))
     }
 
@@ -164,27 +160,45 @@ impl Network {
         builder
     }
 
-    fn open(&self) -> io::Result<Interface> {
+    /// Opens the device.
+    pub fn open(&self) -> Result<LinkDevice> {
+        let interface = |name: &str| InterfaceConfig {
+            name: name.into(),
+            mtu: self.mtu,
+            host_addresses: self.host_addresses.clone(),
+            offload: match self.no_offload {
+                true => InterfaceOffload::Off,
+                false => InterfaceOffload::Preferred,
+            },
+        };
         if let Some(name) = &self.tap {
-            return self.open_tap(name).map(Interface::Tap);
+            return Ok(LinkDevice::Tap(Tap::open(&interface(name))?));
         }
-        let name = self.tun.clone().unwrap_or_else(|| "tun0".into());
-        let Self { mtu, host_addresses, .. } = self.clone();
-        let offload = self.offload();
-        Tun::open(&InterfaceConfig { name, mtu, host_addresses, offload }).map(Interface::Tun)
+        let Some(url) = &self.link else {
+            let name = self.tun.as_deref().unwrap_or("tun0");
+            return Ok(LinkDevice::Tun(Tun::open(&interface(name))?));
+        };
+        ensure!(
+            self.host_addresses.is_empty() || self.makes_interface(),
+            "--host-address: {url} makes no interface of the kernel"
+        );
+        let device = url.open_with(&interface("")).with_context(|| url.to_string())?;
+        let is_ethernet = device.capabilities().medium == Medium::Ethernet;
+        ensure!(is_ethernet || !self.dhcp, "--dhcp: {url} is no Ethernet link, as tap://tap0 is");
+        Ok(device)
     }
 
-    /// Makes a TAP of this name.
-    pub fn open_tap(&self, name: &str) -> io::Result<Tap> {
-        let Self { mtu, host_addresses, .. } = self.clone();
-        let (name, offload) = (name.into(), self.offload());
-        Tap::open(&InterfaceConfig { name, mtu, host_addresses, offload })
+    /// Whether the link makes an interface of the kernel.
+    fn makes_interface(&self) -> bool {
+        self.link.as_ref().is_none_or(LinkUrl::makes_interface)
     }
 
-    fn offload(&self) -> InterfaceOffload {
-        match self.no_offload {
-            true => InterfaceOffload::Off,
-            false => InterfaceOffload::Preferred,
+    /// The name of the link in captures.
+    fn kind(&self) -> &'static str {
+        match (&self.tap, &self.link) {
+            (_, Some(_)) => "link",
+            (Some(_), None) => "tap",
+            (None, None) => "tun",
         }
     }
 }

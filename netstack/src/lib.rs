@@ -20,6 +20,8 @@ mod domains;
 mod ending;
 mod frame_layout;
 mod hook;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+pub mod link;
 mod machine;
 mod moves;
 mod pool;

@@ -14,6 +14,7 @@ mod endings;
 mod fairness;
 mod fetching;
 mod iface;
+mod links;
 mod namespace;
 mod peer;
 mod programs;
@@ -104,6 +105,8 @@ const TESTS: &[Test] = &[
         sockets::servers(PlainTap)
     }),
     Test::new("datagrams_of_all_sizes_cross_a_tap_in_both_directions", || sockets::datagrams(Tap)),
+    Test::new("a_tun_and_a_tap_of_the_parent_are_links", links::descriptors),
+    Test::new("the_examples_take_a_link_by_its_url", links::flags),
     Test::new("ping_over_a_tap_is_answered_and_resolves_the_neighbour", tap::ping),
     Test::new("an_unused_address_on_a_tap_is_host_unreachable", tap::host_unreachable),
     Test::new("an_address_that_the_kernel_has_is_removed", tap::duplicate),

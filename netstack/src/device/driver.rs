@@ -2,8 +2,8 @@
 
 use super::refusal;
 use rustix::io::{Errno, Result};
-use rustix::ioctl::{IntegerSetter, Opcode, Updater, ioctl, opcode};
-use std::ffi::c_int;
+use rustix::ioctl::{IntegerSetter, Opcode, Setter, Updater, ioctl, opcode};
+use std::ffi::{c_int, c_uint};
 use std::fs::{File, OpenOptions};
 use std::io;
 
@@ -31,6 +31,11 @@ pub(super) const UDP_OFFLOAD: u32 = 0x20 | 0x40;
 const SET_INTERFACE: Opcode = opcode::write::<c_int>(b'T', 202);
 /// `TUNSETOFFLOAD` of Linux.
 const SET_OFFLOAD: Opcode = opcode::write::<c_int>(b'T', 208);
+
+/// `TUNGETIFF` of Linux, which writes a `struct ifreq` in spite of its number.
+const GET_INTERFACE: Opcode = opcode::read::<c_uint>(b'T', 210);
+/// `TUNSETVNETHDRSZ` of Linux.
+const SET_HEADER_BYTES: Opcode = opcode::write::<c_int>(b'T', 216);
 
 /// `struct ifreq` of Linux, with the member of its union that the driver uses.
 #[repr(C)]
@@ -65,6 +70,32 @@ pub(super) fn attach(driver: &File, name: &str, flags: u16) -> Result<String> {
     }
     let named = request.name.split(|byte| *byte == 0).next().unwrap_or_default();
     Ok(String::from_utf8_lossy(named).into_owned())
+}
+
+/// The name of the interface that a descriptor is attached to, and its flags: a set of `IFF_*`.
+///
+/// # Errors
+///
+/// `EBADFD` if it is attached to none; others if it is not of this driver.
+pub(super) fn attached(descriptor: &File) -> Result<(String, u16)> {
+    let mut request = InterfaceRequest { name: [0; NAME_BYTES_MAX + 1], flags: 0, _rest: [0; 22] };
+    // SAFETY: the driver writes one `struct ifreq`, which is no larger than the request and has no
+    // invalid values; anything else that a descriptor can be refuses the request.
+    #[expect(unsafe_code, reason = "an ioctl")]
+    unsafe {
+        ioctl(descriptor, Updater::<GET_INTERFACE, _>::new(&mut request))?;
+    }
+    let named = request.name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok((String::from_utf8_lossy(named).into_owned(), request.flags))
+}
+
+/// Sets the length of the virtio-net header in front of each packet.
+pub(super) fn set_header_bytes(driver: &File, bytes: c_int) -> Result<()> {
+    // SAFETY: the kernel reads one int.
+    #[expect(unsafe_code, reason = "an ioctl")]
+    unsafe {
+        ioctl(driver, Setter::<SET_HEADER_BYTES, _>::new(bytes))
+    }
 }
 
 /// Sets which packets the reader of the interface takes beside those of a wire: a set of

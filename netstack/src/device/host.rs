@@ -41,6 +41,14 @@ pub(super) fn set_mtu(name: &str, mtu: u32) -> io::Result<()> {
     done.map(drop).map_err(|error| refusal::of_mtu(&error, name, mtu))
 }
 
+/// The MTU of an interface, in bytes.
+pub(super) fn mtu(link: &LinkMessage) -> Option<usize> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Mtu(mtu) => usize::try_from(*mtu).ok(),
+        _ => None,
+    })
+}
+
 /// Makes the kernel's queue in front of a TUN as long as that of a TAP or an Ethernet device: with
 /// the driver's length it loses the packets of more than 500 connections that send at once. A length
 /// that somebody has set stays. Without the privilege the queue stays as it is.

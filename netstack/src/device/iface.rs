@@ -26,11 +26,8 @@ impl KernelDevice {
             let cure = "open it with Iface::without_packet_info";
             return Err(invalid(format!("{name} has packet information: {cure}")));
         }
-        let mtu = link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Mtu(mtu) => usize::try_from(*mtu).ok(),
-            _ => None,
-        });
-        let mtu = mtu.ok_or_else(|| invalid(format!("the kernel names no MTU of {name}")))?;
+        let mtu = host::mtu(&link)
+            .ok_or_else(|| invalid(format!("the kernel names no MTU of {name}")))?;
         Ok(Self::new(layer, Interface::from_iface(iface)?, mtu, Vec::new()))
     }
 }

@@ -1,6 +1,6 @@
 //! The kernel's TUN and TAP interfaces, with and without offload.
 
-use super::{InterfaceOffload, driver, refusal};
+use super::{InterfaceOffload, driver, refusal, virtio};
 use bytes::Bytes;
 use netcore::Medium;
 use rustix::io::Errno;
@@ -102,6 +102,36 @@ impl Interface {
         Ok(Self::new(file, name, false)?)
     }
 
+    /// Takes over a descriptor that is attached to an interface, and returns the layer too; gives it
+    /// back if it is none of the driver's.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if it is attached to no interface, or if its packets have packet information;
+    /// the kernel's.
+    pub(super) fn from_descriptor(file: File) -> io::Result<Result<(Layer, Self), File>> {
+        let (name, flags) = match driver::attached(&file) {
+            Ok(attached) => attached,
+            Err(Errno::BADFD) => {
+                return Err(invalid("the descriptor is attached to no interface (TUNSETIFF)"));
+            }
+            Err(_) => return Ok(Err(file)),
+        };
+        if flags & driver::NO_PACKET_INFO == 0 {
+            return Err(invalid(&format!("{name} has packet information: open it with IFF_NO_PI")));
+        }
+        let layer = if flags & driver::TAP == 0 { Layer::Ip } else { Layer::Ethernet };
+        let has_offload = flags & driver::VIRTIO_HEADER != 0;
+        match has_offload {
+            true => {
+                driver::set_header_bytes(&file, virtio::HEADER_BYTES as i32)?;
+                Self::prefer_offload(&file, &name)?;
+            }
+            false => driver::set_offload(&file, 0)?,
+        }
+        Ok(Ok((layer, Self::new(file, name, has_offload)?)))
+    }
+
     fn plain(file: File, name: &str, layer: Layer) -> Result<Self, Errno> {
         let name = driver::attach(&file, name, layer.flags())?;
         // An interface that outlives its readers keeps the offload of the last one, and without
@@ -112,12 +142,18 @@ impl Interface {
 
     fn with_offload(file: File, name: &str, layer: Layer) -> Result<Self, Errno> {
         let name = driver::attach(&file, name, layer.flags() | driver::VIRTIO_HEADER)?;
-        driver::set_offload(&file, driver::TCP_OFFLOAD)?;
+        Self::prefer_offload(&file, &name)?;
+        Self::new(file, name, true)
+    }
+
+    /// Turns on the offload that the kernel has.
+    fn prefer_offload(file: &File, name: &str) -> Result<(), Errno> {
+        driver::set_offload(file, driver::TCP_OFFLOAD)?;
         // Linux has UDP's since 6.2.
-        if let Err(error) = driver::set_offload(&file, driver::TCP_OFFLOAD | driver::UDP_OFFLOAD) {
+        if let Err(error) = driver::set_offload(file, driver::TCP_OFFLOAD | driver::UDP_OFFLOAD) {
             tracing::debug!(name, %error, "this interface has no offload for UDP");
         }
-        Self::new(file, name, true)
+        Ok(())
     }
 
     fn new(file: File, name: String, has_offload: bool) -> Result<Self, Errno> {
@@ -149,6 +185,10 @@ impl Interface {
         let slices: Vec<_> = slices.map(IoSlice::new).collect();
         Ok(rustix::io::writev(&self.file, &slices)?)
     }
+}
+
+fn invalid(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
 impl AsRawFd for Interface {

@@ -66,8 +66,6 @@ const SPIN: Duration = Duration::from_micros(100);
 /// The time in which programs on the host read the last packets before the interface is deleted: a
 /// DHCP server, for one, looks up the interface of a message. The kernel does not report the read.
 const LINGER: Duration = Duration::from_millis(100);
-/// The least MTU of IPv4 (RFC 791).
-const MTU_MIN: u16 = 68;
 /// The largest IP packet.
 const PACKET_BYTES_MAX: usize = 65_535;
 /// The error of a descriptor whose interface was deleted.
@@ -78,8 +76,7 @@ const EIO: i32 = 5;
 impl KernelDevice {
     pub(super) fn open(layer: Layer, config: &InterfaceConfig) -> io::Result<Self> {
         refusal::check_name(&config.name)?;
-        let mtu = u16::try_from(config.mtu).ok().filter(|mtu| *mtu >= MTU_MIN);
-        let mtu = mtu.ok_or_else(|| refusal::of_mtu_range(config.mtu))?;
+        let mtu = refusal::check_mtu(config.mtu)?;
         let interface = Interface::open(&config.name, layer, config.offload)?;
         let name = interface.name();
         let configure = || {

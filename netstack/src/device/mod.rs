@@ -13,6 +13,8 @@ mod host;
 #[cfg(all(target_os = "linux", feature = "tun-tap"))]
 mod iface;
 #[cfg(all(target_os = "linux", feature = "tun"))]
+mod inherited;
+#[cfg(all(target_os = "linux", feature = "tun"))]
 mod interface;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod kernel;
@@ -33,6 +35,8 @@ pub use pipe::{PipeDevice, PipeEnd, ethernet_pipe, pipe};
 
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use config::{InterfaceConfig, InterfaceOffload};
+#[cfg(all(target_os = "linux", feature = "tun"))]
+pub(crate) use inherited::{Inherited, inherit};
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use tap::Tap;
 #[cfg(all(target_os = "linux", feature = "tun"))]

@@ -60,10 +60,12 @@ pub(super) fn of_making(error: &io::Error, name: &str, layer: Layer) -> io::Erro
     io::Error::new(kind, message)
 }
 
-/// The refusal of an MTU out of range.
-pub(super) fn of_mtu_range(mtu: usize) -> io::Error {
-    let message = format!("an MTU of {mtu} is out of range: from 68 to 65535 bytes");
-    io::Error::new(ErrorKind::InvalidInput, message)
+/// Checks an MTU, in bytes.
+pub(super) fn check_mtu(mtu: usize) -> io::Result<u16> {
+    u16::try_from(mtu).ok().filter(|mtu| *mtu >= MTU_MIN).ok_or_else(|| {
+        let message = format!("an MTU of {mtu} is out of range: from 68 to 65535 bytes");
+        io::Error::new(ErrorKind::InvalidInput, message)
+    })
 }
 
 /// The refusal of an MTU by the kernel.
@@ -113,6 +115,9 @@ pub(super) fn check_name(name: &str) -> io::Result<()> {
     );
     Err(io::Error::new(ErrorKind::InvalidInput, message))
 }
+
+/// The least MTU of IPv4 (RFC 791).
+const MTU_MIN: u16 = 68;
 
 const EPERM: i32 = 1;
 const ENOENT: i32 = 2;

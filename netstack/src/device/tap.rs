@@ -14,7 +14,7 @@ use std::time::Duration;
 ///
 /// Otherwise as a [`Tun`](super::Tun).
 #[derive(Debug)]
-pub struct Tap(KernelDevice);
+pub struct Tap(pub(super) KernelDevice);
 
 impl Tap {
     /// Opens an interface, which the kernel makes if there is none of this name.

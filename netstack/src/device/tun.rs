@@ -17,7 +17,7 @@ use std::time::Duration;
 /// (`ip tuntap add tun0 mode tun user USER`) needs no capability, as long as the configuration has
 /// the interface's MTU and no host addresses.
 #[derive(Debug)]
-pub struct Tun(KernelDevice);
+pub struct Tun(pub(super) KernelDevice);
 
 impl Tun {
     /// Opens an interface, which the kernel makes if there is none of this name.

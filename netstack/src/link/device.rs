@@ -1,0 +1,141 @@
+//! The device that a URL names.
+
+use crate::device::{Device, Inherited, Tap, Tun, inherit};
+use bytes::Bytes;
+use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A device of any kind that a [`LinkUrl`](super::LinkUrl) can name.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LinkDevice {
+    /// A TUN.
+    Tun(Tun),
+    /// A TAP.
+    Tap(Tap),
+}
+
+impl LinkDevice {
+    /// Takes over an open descriptor: a TUN or a TAP.
+    ///
+    /// Without an MTU, in bytes, it is that of the interface; of an interface in another network
+    /// namespace it is 1500. With `IFF_VNET_HDR` the link has offload.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for any other descriptor, for a TUN or TAP that is not attached to an interface
+    /// or was opened without `IFF_NO_PI`, and for an MTU out of range; the kernel's.
+    pub fn from_fd(descriptor: OwnedFd, mtu: Option<usize>) -> io::Result<Self> {
+        match inherit(descriptor, mtu)? {
+            Inherited::Tun(tun) => Ok(Self::Tun(tun)),
+            Inherited::Tap(tap) => Ok(Self::Tap(tap)),
+            Inherited::Other => {
+                let message = "neither a TUN nor a TAP";
+                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+            }
+        }
+    }
+}
+
+/// Calls a method of whatever device it is.
+macro_rules! each {
+    ($link:expr, $device:ident => $call:expr) => {
+        match $link {
+            LinkDevice::Tun($device) => $call,
+            LinkDevice::Tap($device) => $call,
+        }
+    };
+}
+
+impl Link for LinkDevice {
+    type Slot<'a> = LinkSlot<'a>;
+
+    fn capabilities(&self) -> LinkCapabilities {
+        each!(self, device => device.capabilities())
+    }
+
+    fn has_carrier(&self) -> bool {
+        each!(self, device => device.has_carrier())
+    }
+
+    fn receive(&mut self) -> Option<Frame> {
+        each!(self, device => device.receive())
+    }
+
+    fn transmit(&mut self) -> Option<LinkSlot<'_>> {
+        match self {
+            Self::Tun(device) => device.transmit().map(SlotOf::Tun),
+            Self::Tap(device) => device.transmit().map(SlotOf::Tap),
+        }
+        .map(LinkSlot)
+    }
+}
+
+impl Device for LinkDevice {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, device => device.poll_receive(cx))
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, device => device.poll_room(cx))
+    }
+
+    fn flush(&mut self) {
+        each!(self, device => device.flush());
+    }
+
+    fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        each!(self, device => device.poll_delivered(cx))
+    }
+
+    fn look(&mut self) {
+        each!(self, device => device.look());
+    }
+
+    fn spin(&self) -> Duration {
+        each!(self, device => device.spin())
+    }
+
+    fn peer_addresses(&self) -> Vec<IpAddr> {
+        each!(self, device => device.peer_addresses())
+    }
+
+    fn attach(&mut self) -> io::Result<()> {
+        each!(self, device => device.attach())
+    }
+}
+
+/// The slot for one frame.
+#[derive(Debug)]
+pub struct LinkSlot<'a>(SlotOf<'a>);
+
+#[derive(Debug)]
+enum SlotOf<'a> {
+    Tun(<Tun as Link>::Slot<'a>),
+    Tap(<Tap as Link>::Slot<'a>),
+}
+
+impl Slot for LinkSlot<'_> {
+    fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
+        match self.0 {
+            SlotOf::Tun(slot) => slot.send(len, fill),
+            SlotOf::Tap(slot) => slot.send(len, fill),
+        }
+    }
+
+    fn send_gathered<R>(
+        self,
+        len: usize,
+        payload: &mut Vec<Bytes>,
+        fill: impl FnOnce(&mut [u8]) -> (R, Offload),
+    ) -> R {
+        match self.0 {
+            SlotOf::Tun(slot) => slot.send_gathered(len, payload, fill),
+            SlotOf::Tap(slot) => slot.send_gathered(len, payload, fill),
+        }
+    }
+}

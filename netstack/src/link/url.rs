@@ -1,0 +1,269 @@
+//! The URL of a link.
+
+use super::LinkDevice;
+use super::syntax::{LinkUrlError, Parts, parts_of_name};
+use crate::device::{InterfaceConfig, InterfaceOffload, Tap, Tun};
+use netcore::Medium;
+use std::fmt;
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::str::FromStr;
+
+/// The URL of a link: which device, and how it is opened.
+///
+/// | URL | link |
+/// |---|---|
+/// | `tun://NAME` | a TUN of this name, which the kernel makes if there is none |
+/// | `tap://NAME` | a TAP, likewise |
+/// | `fd://N` | descriptor N, which the parent has opened: a TUN or a TAP |
+///
+/// Options follow behind a `/` each:
+///
+/// | option | of | meaning |
+/// |---|---|---|
+/// | `mtu=BYTES` | all | the largest IP packet |
+/// | `offload=on`, `offload=off` | `tun`, `tap` | [`InterfaceOffload`] |
+///
+/// `'…'`, `"…"`, `\c` and `%XX` quote, so that `tun://tun%25d` is the first free of tun0, tun1, ….
+///
+/// ```
+/// use netstack::link::LinkUrl;
+///
+/// let url: LinkUrl = "tap://tap0/mtu=9000".parse()?;
+/// assert_eq!(url.to_string(), "tap://tap0/mtu=9000");
+/// let wrong = "tap://tap0/mtu=many".parse::<LinkUrl>().unwrap_err().to_string();
+/// assert_eq!(wrong, "mtu=many is not a number of bytes from 68 to 65535, for example mtu=1500");
+/// # Ok::<(), netstack::link::LinkUrlError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkUrl {
+    text: String,
+    target: Target,
+    mtu: Option<u16>,
+    offload: Option<InterfaceOffload>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    Tun(String),
+    Tap(String),
+    Descriptor(RawFd),
+}
+
+/// The schemes, with an example of each.
+const SCHEMES: [(&str, &str); 3] = [("tun", "tun://tun0"), ("tap", "tap://tap0"), ("fd", "fd://3")];
+/// The least MTU of IPv4 (RFC 791).
+const MTU_MIN: u16 = 68;
+
+impl LinkUrl {
+    /// Opens the link, with an interface of the kernel as in [`InterfaceConfig::default`].
+    ///
+    /// # Errors
+    ///
+    /// As [`open_with`](Self::open_with).
+    pub fn open(&self) -> io::Result<LinkDevice> {
+        self.open_with(&InterfaceConfig::default())
+    }
+
+    /// Opens the link. What the URL leaves open is as in `config`; the name of an interface is that
+    /// of the URL.
+    ///
+    /// `fd://N` duplicates descriptor N, which stays open for the rest of the program, and marks it
+    /// close-on-exec. Its MTU is the option's, or else that of the interface; an interface in another
+    /// network namespace has 1500 bytes. [`LinkDevice::from_fd`] takes a descriptor over.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Tun::open`], [`Tap::open`] and [`LinkDevice::from_fd`], and `NotFound` for a
+    /// descriptor that is not open.
+    pub fn open_with(&self, config: &InterfaceConfig) -> io::Result<LinkDevice> {
+        let mtu = self.mtu.map(usize::from);
+        let interface = |name: &String| InterfaceConfig {
+            name: name.clone(),
+            mtu: mtu.unwrap_or(config.mtu),
+            host_addresses: config.host_addresses.clone(),
+            offload: self.offload.unwrap_or(config.offload),
+        };
+        match &self.target {
+            Target::Tun(name) => Tun::open(&interface(name)).map(LinkDevice::Tun),
+            Target::Tap(name) => Tap::open(&interface(name)).map(LinkDevice::Tap),
+            Target::Descriptor(number) => open_descriptor(*number, mtu),
+        }
+    }
+
+    /// The medium, if the URL tells it: that of a descriptor is known once it is open.
+    pub fn medium(&self) -> Option<Medium> {
+        match self.target {
+            Target::Tun(_) => Some(Medium::Ip),
+            Target::Tap(_) => Some(Medium::Ethernet),
+            Target::Descriptor(_) => None,
+        }
+    }
+
+    /// Whether opening the link makes an interface of this machine's kernel, which can be given
+    /// addresses.
+    pub fn makes_interface(&self) -> bool {
+        matches!(self.target, Target::Tun(_) | Target::Tap(_))
+    }
+}
+
+fn open_descriptor(number: RawFd, mtu: Option<usize>) -> io::Result<LinkDevice> {
+    let failed = |error: io::Error| match error.raw_os_error() {
+        Some(EBADF) => {
+            let message = format!("descriptor {number} is not open: the parent must hand it in");
+            io::Error::new(io::ErrorKind::NotFound, message)
+        }
+        _ => io::Error::new(error.kind(), format!("descriptor {number}: {error}")),
+    };
+    // SAFETY: the number is not negative, and the descriptor is used in two calls that fail if it is
+    // not open; what is kept is a duplicate.
+    #[expect(unsafe_code, reason = "a number is all that a parent can give")]
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    let duplicate = descriptor.try_clone_to_owned().map_err(failed)?;
+    // Programs that this one starts are not to have the link.
+    rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)
+        .map_err(|error| failed(error.into()))?;
+    LinkDevice::from_fd(duplicate, mtu).map_err(failed)
+}
+
+const EBADF: i32 = 9;
+
+impl FromStr for LinkUrl {
+    type Err = LinkUrlError;
+
+    fn from_str(text: &str) -> Result<Self, LinkUrlError> {
+        let Some((scheme, rest)) = text.split_once("://") else {
+            let name = if text.is_empty() { "tun0" } else { text };
+            let message = format!("the scheme is missing, for example \"tun://{name}\"");
+            return Err(LinkUrlError::new(message));
+        };
+        let Some((_, example)) = SCHEMES.iter().find(|(known, _)| *known == scheme) else {
+            let known = SCHEMES.map(|(known, _)| known).join(", ");
+            return Err(LinkUrlError::new(format!("\"{scheme}\" is no scheme of a link: {known}")));
+        };
+        let Parts { name, options } = parts_of_name(rest)?;
+        let name =
+            String::from_utf8(name).map_err(|_| LinkUrlError::new("the name is not UTF-8"))?;
+        if name.is_empty() {
+            let message =
+                format!("a name is missing behind \"{scheme}://\", for example \"{example}\"");
+            return Err(LinkUrlError::new(message));
+        }
+        let target = match scheme {
+            "tun" => Target::Tun(name),
+            "tap" => Target::Tap(name),
+            _ => Target::Descriptor(descriptor_number(&name)?),
+        };
+        let mut url = Self { text: text.to_owned(), target, mtu: None, offload: None };
+        for (key, value) in options {
+            url.set(scheme, &key, value)?;
+        }
+        Ok(url)
+    }
+}
+
+impl LinkUrl {
+    fn set(&mut self, scheme: &str, key: &str, value: Option<Vec<u8>>) -> Result<(), LinkUrlError> {
+        let value = value.as_deref().map(String::from_utf8_lossy);
+        match (key, &self.target) {
+            ("mtu", _) => self.mtu = Some(mtu(value.as_deref())?),
+            ("offload", Target::Tun(_) | Target::Tap(_)) => {
+                self.offload = Some(offload(value.as_deref())?);
+            }
+            _ => {
+                let known = match self.target {
+                    Target::Tun(_) | Target::Tap(_) => "mtu, offload",
+                    Target::Descriptor(_) => "mtu",
+                };
+                let message = format!("\"{key}\" is no option of {scheme}://: {known}");
+                return Err(LinkUrlError::new(message));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn descriptor_number(text: &str) -> Result<RawFd, LinkUrlError> {
+    text.parse().ok().filter(|number| *number >= 0).ok_or_else(|| {
+        let message =
+            format!("\"{text}\" is not the number of a descriptor, for example \"fd://3\"");
+        LinkUrlError::new(message)
+    })
+}
+
+fn mtu(value: Option<&str>) -> Result<u16, LinkUrlError> {
+    let mtu = value.and_then(|value| value.parse().ok()).filter(|mtu| *mtu >= MTU_MIN);
+    mtu.ok_or_else(|| {
+        let given = value.map_or_else(|| "mtu".to_owned(), |value| format!("mtu={value}"));
+        LinkUrlError::new(format!(
+            "{given} is not a number of bytes from {MTU_MIN} to 65535, for example mtu=1500"
+        ))
+    })
+}
+
+fn offload(value: Option<&str>) -> Result<InterfaceOffload, LinkUrlError> {
+    match value {
+        Some("on") => Ok(InterfaceOffload::Preferred),
+        Some("off") => Ok(InterfaceOffload::Off),
+        other => {
+            let given = other.map_or_else(|| "offload".to_owned(), |it| format!("offload={it}"));
+            Err(LinkUrlError::new(format!("{given} is neither offload=on nor offload=off")))
+        }
+    }
+}
+
+impl fmt::Display for LinkUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mistake_in_a_url_is_named() {
+        for (text, expected) in [
+            ("tun0", "the scheme is missing, for example \"tun://tun0\""),
+            ("", "the scheme is missing"),
+            ("eth://eth0", "\"eth\" is no scheme of a link: tun, tap, fd"),
+            ("tun://", "a name is missing behind \"tun://\", for example \"tun://tun0\""),
+            ("tap:///mtu=1500", "a name is missing behind \"tap://\""),
+            ("fd://x", "\"x\" is not the number of a descriptor"),
+            ("fd://-1", "\"-1\" is not the number of a descriptor"),
+            ("fd://3/offload=on", "\"offload\" is no option of fd://: mtu"),
+            ("tun://tun0/mtuu=1", "\"mtuu\" is no option of tun://: mtu, offload"),
+            ("tun://tun0/mtu=67", "mtu=67 is not a number of bytes from 68 to 65535"),
+            ("tun://tun0/mtu", "mtu is not a number of bytes"),
+            ("tun://tun0/offload=maybe", "offload=maybe is neither offload=on nor offload=off"),
+            ("tun://tun%d", "'%' needs two hexadecimal digits"),
+        ] {
+            let error = text.parse::<LinkUrl>().expect_err(text).to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_the_device_and_its_options() {
+        let url: LinkUrl = "tap://tap0/mtu=9000/offload=off".parse().expect("right");
+        assert_eq!(url.target, Target::Tap("tap0".into()));
+        assert_eq!((url.mtu, url.offload), (Some(9000), Some(InterfaceOffload::Off)));
+        assert_eq!(url.medium(), Some(Medium::Ethernet));
+
+        let url: LinkUrl = "fd://3".parse().expect("right");
+        assert_eq!((url.target, url.mtu, url.offload), (Target::Descriptor(3), None, None));
+    }
+
+    #[test]
+    fn a_descriptor_that_is_no_link_is_refused() {
+        let url: LinkUrl = format!("fd://{}", RawFd::MAX).parse().expect("right");
+        let error = url.open().expect_err("not open");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("is not open"), "{error}");
+
+        let null = std::fs::File::open("/dev/null").expect("there");
+        let error = LinkDevice::from_fd(null.into(), None).expect_err("no link");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+    }
+}
