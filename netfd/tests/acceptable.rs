@@ -1,4 +1,5 @@
 //! Waiting for a connection to accept, without a copy of the near end.
+#![cfg(target_os = "linux")]
 
 use netfd::Mode;
 use std::io::ErrorKind;

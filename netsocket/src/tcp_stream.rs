@@ -24,8 +24,7 @@ use std::time::Duration;
 /// Read and write it through tokio's [`AsyncRead`](tokio::io::AsyncRead) and
 /// [`AsyncWrite`](tokio::io::AsyncWrite), or those of futures-io with the feature of that name.
 /// Dropping it closes the connection: written bytes are still sent, in the background; if received
-/// bytes are unread the peer gets a reset instead.
-/// received bytes unread the peer is reset instead, so that it knows.
+/// bytes are unread the peer gets a reset instead (RFC 2525 section 2.17).
 pub struct TcpStream {
     stream: Arc<Stream>,
 }
