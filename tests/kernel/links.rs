@@ -72,7 +72,7 @@ pub(crate) fn flags() -> Outcome {
         ("tun0", "the scheme is missing, for example \"tun://tun0\""),
         ("tap://tap0/mtu=1", "mtu=1 is not a number of bytes"),
         ("fd://99", "fd://99: descriptor 99 is not open"),
-        ("fd://0", "fd://0: descriptor 0: neither a TUN nor a TAP"),
+        ("fd://0", "fd://0: descriptor 0: neither a TUN, a TAP nor a socket"),
     ] {
         let output = ping(link)?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

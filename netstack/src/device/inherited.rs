@@ -14,7 +14,7 @@ pub(crate) enum Inherited {
     /// A TAP.
     Tap(Tap),
     /// Neither.
-    Other,
+    Other(OwnedFd),
 }
 
 /// The MTU of an interface of which nothing is known.
@@ -30,7 +30,7 @@ const MTU: usize = 1500;
 pub(crate) fn inherit(descriptor: OwnedFd, mtu: Option<usize>) -> io::Result<Inherited> {
     let (layer, interface) = match Interface::from_descriptor(File::from(descriptor))? {
         Ok(interface) => interface,
-        Err(_) => return Ok(Inherited::Other),
+        Err(file) => return Ok(Inherited::Other(file.into())),
     };
     let of_kernel = || host::link(interface.name()).ok().as_ref().and_then(host::mtu);
     let mtu = mtu.or_else(of_kernel).unwrap_or(MTU);

@@ -8,6 +8,7 @@ mod carrier;
 mod config;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod driver;
+mod framing;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod host;
 #[cfg(all(target_os = "linux", feature = "tun-tap"))]
@@ -23,15 +24,23 @@ mod pipe;
 mod receiver;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod refusal;
+mod stream;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod tap;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod tun;
 #[cfg(all(target_os = "linux", feature = "tun"))]
+mod unix_datagram;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod unix_path;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod unix_stream;
+#[cfg(all(target_os = "linux", feature = "tun"))]
 mod virtio;
 
 pub(crate) use pipe::join;
 pub use pipe::{PipeDevice, PipeEnd, ethernet_pipe, pipe};
+pub use stream::{StreamDevice, StreamSlot};
 
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use config::{InterfaceConfig, InterfaceOffload};
@@ -41,6 +50,10 @@ pub(crate) use inherited::{Inherited, inherit};
 pub use tap::Tap;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use tun::Tun;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+pub use unix_datagram::{DatagramCounters, UnixDatagramDevice, UnixDatagramSlot};
+#[cfg(all(target_os = "linux", feature = "tun"))]
+pub use unix_stream::{UnixStreamDevice, UnixStreamSlot};
 
 use netcore::Link;
 use std::io;

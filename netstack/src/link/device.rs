@@ -1,8 +1,9 @@
 //! The device that a URL names.
 
-use crate::device::{Device, Inherited, Tap, Tun, inherit};
+use crate::device::{Device, Inherited, Tap, Tun, UnixDatagramDevice, UnixStreamDevice, inherit};
 use bytes::Bytes;
 use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -17,13 +18,17 @@ pub enum LinkDevice {
     Tun(Tun),
     /// A TAP.
     Tap(Tap),
+    /// A UNIX stream socket.
+    Stream(UnixStreamDevice),
+    /// A UNIX datagram socket.
+    Datagram(UnixDatagramDevice),
 }
 
 impl LinkDevice {
-    /// Takes over an open descriptor: a TUN or a TAP.
+    /// Takes over an open descriptor: a TUN, a TAP, or a UNIX stream or datagram socket.
     ///
-    /// Without an MTU, in bytes, it is that of the interface; of an interface in another network
-    /// namespace it is 1500. With `IFF_VNET_HDR` the link has offload.
+    /// Without an MTU, in bytes, it is that of the interface; of a socket, and of an interface in
+    /// another network namespace, it is 1500. With `IFF_VNET_HDR` the link has offload.
     ///
     /// # Errors
     ///
@@ -33,11 +38,35 @@ impl LinkDevice {
         match inherit(descriptor, mtu)? {
             Inherited::Tun(tun) => Ok(Self::Tun(tun)),
             Inherited::Tap(tap) => Ok(Self::Tap(tap)),
-            Inherited::Other => {
-                let message = "neither a TUN nor a TAP";
-                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
-            }
+            Inherited::Other(descriptor) => socket(descriptor, mtu.unwrap_or(SOCKET_MTU)),
         }
+    }
+}
+
+/// The MTU of a link over a socket, unless another is given.
+pub(super) const SOCKET_MTU: usize = 1500;
+
+/// The device on a socket.
+fn socket(descriptor: OwnedFd, mtu: usize) -> io::Result<LinkDevice> {
+    let wrong = |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    let Ok(family) = sockopt::socket_domain(&descriptor) else {
+        return wrong("neither a TUN, a TAP nor a socket");
+    };
+    if family != AddressFamily::UNIX {
+        return wrong("a socket, but none of the UNIX family");
+    }
+    let listens = sockopt::socket_acceptconn(&descriptor)?;
+    match sockopt::socket_type(&descriptor)? {
+        SocketType::STREAM if listens => {
+            UnixStreamDevice::from_listener(descriptor.into(), mtu).map(LinkDevice::Stream)
+        }
+        SocketType::STREAM => {
+            UnixStreamDevice::from_stream(descriptor.into(), mtu).map(LinkDevice::Stream)
+        }
+        SocketType::DGRAM => {
+            UnixDatagramDevice::from_socket(descriptor.into(), mtu).map(LinkDevice::Datagram)
+        }
+        _ => wrong("neither a stream nor a datagram socket"),
     }
 }
 
@@ -47,6 +76,8 @@ macro_rules! each {
         match $link {
             LinkDevice::Tun($device) => $call,
             LinkDevice::Tap($device) => $call,
+            LinkDevice::Stream($device) => $call,
+            LinkDevice::Datagram($device) => $call,
         }
     };
 }
@@ -70,6 +101,8 @@ impl Link for LinkDevice {
         match self {
             Self::Tun(device) => device.transmit().map(SlotOf::Tun),
             Self::Tap(device) => device.transmit().map(SlotOf::Tap),
+            Self::Stream(device) => device.transmit().map(SlotOf::Stream),
+            Self::Datagram(device) => device.transmit().map(SlotOf::Datagram),
         }
         .map(LinkSlot)
     }
@@ -117,6 +150,8 @@ pub struct LinkSlot<'a>(SlotOf<'a>);
 enum SlotOf<'a> {
     Tun(<Tun as Link>::Slot<'a>),
     Tap(<Tap as Link>::Slot<'a>),
+    Stream(<UnixStreamDevice as Link>::Slot<'a>),
+    Datagram(<UnixDatagramDevice as Link>::Slot<'a>),
 }
 
 impl Slot for LinkSlot<'_> {
@@ -124,6 +159,8 @@ impl Slot for LinkSlot<'_> {
         match self.0 {
             SlotOf::Tun(slot) => slot.send(len, fill),
             SlotOf::Tap(slot) => slot.send(len, fill),
+            SlotOf::Stream(slot) => slot.send(len, fill),
+            SlotOf::Datagram(slot) => slot.send(len, fill),
         }
     }
 
@@ -136,6 +173,8 @@ impl Slot for LinkSlot<'_> {
         match self.0 {
             SlotOf::Tun(slot) => slot.send_gathered(len, payload, fill),
             SlotOf::Tap(slot) => slot.send_gathered(len, payload, fill),
+            SlotOf::Stream(slot) => slot.send_gathered(len, payload, fill),
+            SlotOf::Datagram(slot) => slot.send_gathered(len, payload, fill),
         }
     }
 }

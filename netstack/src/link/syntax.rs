@@ -41,6 +41,20 @@ pub(super) fn parts_of_name(text: &str) -> Result<Parts> {
     Ok(Parts { name, options: options(pieces)? })
 }
 
+/// `PATH` or `PATH[OPTION[=VALUE]/…]`, with brackets.
+pub(super) fn parts_of_path(text: &str) -> Result<Parts> {
+    let all = unquote(text)?;
+    let Some(at) = all.iter().position(|byte| *byte == (b'[', false)) else {
+        return Ok(Parts { name: bytes(&all), options: Vec::new() });
+    };
+    let (path, rest) = all.split_at(at);
+    let inside = rest[1..].strip_suffix(&[(b']', false)]);
+    let inside = inside.ok_or_else(|| {
+        LinkUrlError::new("the options in '[' do not end with ']', for example \"/run/l[listen]\"")
+    })?;
+    Ok(Parts { name: bytes(path), options: options(inside.split(|byte| *byte == (b'/', false)))? })
+}
+
 fn options<'a>(
     pieces: impl Iterator<Item = &'a [Quoted]>,
 ) -> Result<Vec<(String, Option<Vec<u8>>)>> {
@@ -132,16 +146,28 @@ mod tests {
     }
 
     #[test]
+    fn options_of_a_path_stand_in_brackets() {
+        let parts = parts_of_path("/run/a b[listen/local='/run/x']").expect("right");
+        assert_eq!(parts.name, b"/run/a b");
+        assert_eq!(parts.options, [option("listen", None), option("local", Some("/run/x"))]);
+
+        let parts = parts_of_path("/run/\\[x]").expect("right");
+        assert_eq!((&parts.name[..], parts.options), (&b"/run/[x]"[..], Vec::new()));
+    }
+
+    #[test]
     fn each_mistake_of_syntax_is_named() {
         for (text, expected) in [
-            ("a/b=", "the value of b is empty: one with a '/' needs quotes"),
-            ("a/b/b", "b is there twice"),
-            ("a'b", "a ' is not closed"),
-            ("a\\", "nothing stands behind the last '\\'"),
-            ("a%2", "'%' needs two hexadecimal digits"),
-            ("a%00", "\"%00\" stands in it"),
+            ("/a[listen", "do not end with ']'"),
+            ("/a[listen]b", "do not end with ']'"),
+            ("/a[local=/b]", "the value of local is empty: one with a '/' needs quotes"),
+            ("/a[listen/listen]", "listen is there twice"),
+            ("/a'b", "a ' is not closed"),
+            ("/a\\", "nothing stands behind the last '\\'"),
+            ("/a%2", "'%' needs two hexadecimal digits"),
+            ("/a%00", "\"%00\" stands in it"),
         ] {
-            let error = parts_of_name(text).expect_err(text).to_string();
+            let error = parts_of_path(text).expect_err(text).to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
     }
@@ -150,13 +176,14 @@ mod tests {
         #[test]
         fn any_text_is_parsed_or_refused(text in "[a/%'\"\\\\\\[\\]=0é]{0,24}") {
             let _ = parts_of_name(&text);
+            let _ = parts_of_path(&text);
         }
 
         #[test]
-        fn any_name_is_itself_when_it_is_encoded(name in proptest::collection::vec(1u8.., 0..64)) {
-            let encoded: String = name.iter().map(|byte| format!("%{byte:02x}")).collect();
-            let parts = parts_of_name(&format!("{encoded}/mtu=9")).expect("right");
-            prop_assert_eq!(parts.name, name);
+        fn any_path_is_itself_when_it_is_encoded(path in proptest::collection::vec(1u8.., 0..64)) {
+            let encoded: String = path.iter().map(|byte| format!("%{byte:02x}")).collect();
+            let parts = parts_of_path(&format!("{encoded}[mtu=9]")).expect("right");
+            prop_assert_eq!(parts.name, path);
         }
     }
 }

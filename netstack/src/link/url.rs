@@ -1,12 +1,17 @@
 //! The URL of a link.
 
 use super::LinkDevice;
-use super::syntax::{LinkUrlError, Parts, parts_of_name};
-use crate::device::{InterfaceConfig, InterfaceOffload, Tap, Tun};
+use super::syntax::{LinkUrlError, Parts, parts_of_name, parts_of_path};
+use crate::device::{
+    InterfaceConfig, InterfaceOffload, Tap, Tun, UnixDatagramDevice, UnixStreamDevice,
+};
 use netcore::Medium;
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The URL of a link: which device, and how it is opened.
@@ -15,14 +20,20 @@ use std::str::FromStr;
 /// |---|---|
 /// | `tun://NAME` | a TUN of this name, which the kernel makes if there is none |
 /// | `tap://NAME` | a TAP, likewise |
-/// | `fd://N` | descriptor N, which the parent has opened: a TUN or a TAP |
+/// | `fd://N` | descriptor N, which the parent has opened: a TUN, a TAP or a UNIX socket |
+/// | `unix-stream://PATH` | a [`UnixStreamDevice`], connected to PATH |
+/// | `unix-dgram://PATH` | a [`UnixDatagramDevice`], which sends to PATH |
 ///
-/// Options follow behind a `/` each:
+/// Options follow behind a `/` each, or behind a path in brackets: `PATH[listen/mtu=9000]`.
 ///
 /// | option | of | meaning |
 /// |---|---|---|
 /// | `mtu=BYTES` | all | the largest IP packet |
 /// | `offload=on`, `offload=off` | `tun`, `tap` | [`InterfaceOffload`] |
+/// | `listen` | `unix-stream`, `unix-dgram` | PATH is the own socket, and others come to it |
+/// | `once` | `unix-stream` | the end of the first peer is that of the stack |
+/// | `local=PATH` | `unix-dgram` | the own socket, for a peer that sends to a fixed path |
+/// | `vfkit` | `unix-dgram` | greets with `VFKT`, for gvproxy |
 ///
 /// `'…'`, `"…"`, `\c` and `%XX` quote, so that `tun://tun%25d` is the first free of tun0, tun1, ….
 ///
@@ -48,10 +59,18 @@ enum Target {
     Tun(String),
     Tap(String),
     Descriptor(RawFd),
+    Stream { path: PathBuf, listens: bool, is_once: bool },
+    Datagram { path: PathBuf, listens: bool, local: Option<PathBuf>, greets: bool },
 }
 
 /// The schemes, with an example of each.
-const SCHEMES: [(&str, &str); 3] = [("tun", "tun://tun0"), ("tap", "tap://tap0"), ("fd", "fd://3")];
+const SCHEMES: [(&str, &str); 5] = [
+    ("tun", "tun://tun0"),
+    ("tap", "tap://tap0"),
+    ("fd", "fd://3"),
+    ("unix-stream", "unix-stream:///run/link.sock"),
+    ("unix-dgram", "unix-dgram:///run/link.sock"),
+];
 /// The least MTU of IPv4 (RFC 791).
 const MTU_MIN: u16 = 68;
 
@@ -74,7 +93,8 @@ impl LinkUrl {
     ///
     /// # Errors
     ///
-    /// Those of [`Tun::open`], [`Tap::open`] and [`LinkDevice::from_fd`], and `NotFound` for a
+    /// Those of [`Tun::open`], [`Tap::open`], [`LinkDevice::from_fd`], [`UnixStreamDevice`] and
+    /// [`UnixDatagramDevice`], and `NotFound` for a
     /// descriptor that is not open.
     pub fn open_with(&self, config: &InterfaceConfig) -> io::Result<LinkDevice> {
         let mtu = self.mtu.map(usize::from);
@@ -88,6 +108,22 @@ impl LinkUrl {
             Target::Tun(name) => Tun::open(&interface(name)).map(LinkDevice::Tun),
             Target::Tap(name) => Tap::open(&interface(name)).map(LinkDevice::Tap),
             Target::Descriptor(number) => open_descriptor(*number, mtu),
+            Target::Stream { path, listens, is_once } => {
+                let mtu = mtu.unwrap_or(config.mtu);
+                let device = match listens {
+                    true => UnixStreamDevice::listen(path, mtu),
+                    false => UnixStreamDevice::connect(path, mtu),
+                };
+                Ok(LinkDevice::Stream(if *is_once { device?.once() } else { device? }))
+            }
+            Target::Datagram { path, listens, local, greets } => {
+                let mtu = mtu.unwrap_or(config.mtu);
+                let device = match listens {
+                    true => UnixDatagramDevice::listen(path, mtu),
+                    false => UnixDatagramDevice::connect(path, local.as_deref(), mtu),
+                };
+                Ok(LinkDevice::Datagram(if *greets { device?.with_greeting() } else { device? }))
+            }
         }
     }
 
@@ -95,7 +131,9 @@ impl LinkUrl {
     pub fn medium(&self) -> Option<Medium> {
         match self.target {
             Target::Tun(_) => Some(Medium::Ip),
-            Target::Tap(_) => Some(Medium::Ethernet),
+            Target::Tap(_) | Target::Stream { .. } | Target::Datagram { .. } => {
+                Some(Medium::Ethernet)
+            }
             Target::Descriptor(_) => None,
         }
     }
@@ -141,19 +179,16 @@ impl FromStr for LinkUrl {
             let known = SCHEMES.map(|(known, _)| known).join(", ");
             return Err(LinkUrlError::new(format!("\"{scheme}\" is no scheme of a link: {known}")));
         };
-        let Parts { name, options } = parts_of_name(rest)?;
-        let name =
-            String::from_utf8(name).map_err(|_| LinkUrlError::new("the name is not UTF-8"))?;
+        let is_path = scheme.starts_with("unix-");
+        let parts = if is_path { parts_of_path(rest) } else { parts_of_name(rest) };
+        let Parts { name, options } = parts?;
         if name.is_empty() {
+            let what = if is_path { "path" } else { "name" };
             let message =
-                format!("a name is missing behind \"{scheme}://\", for example \"{example}\"");
+                format!("a {what} is missing behind \"{scheme}://\", for example \"{example}\"");
             return Err(LinkUrlError::new(message));
         }
-        let target = match scheme {
-            "tun" => Target::Tun(name),
-            "tap" => Target::Tap(name),
-            _ => Target::Descriptor(descriptor_number(&name)?),
-        };
+        let target = Target::new(scheme, name)?;
         let mut url = Self { text: text.to_owned(), target, mtu: None, offload: None };
         for (key, value) in options {
             url.set(scheme, &key, value)?;
@@ -162,22 +197,63 @@ impl FromStr for LinkUrl {
     }
 }
 
+impl Target {
+    fn new(scheme: &str, name: Vec<u8>) -> Result<Self, LinkUrlError> {
+        let path = PathBuf::from(OsString::from_vec(name));
+        match scheme {
+            "unix-stream" => return Ok(Self::Stream { path, listens: false, is_once: false }),
+            "unix-dgram" => {
+                return Ok(Self::Datagram { path, listens: false, local: None, greets: false });
+            }
+            _ => {}
+        }
+        let name = path.into_os_string().into_string();
+        let name = name.map_err(|_| LinkUrlError::new("the name is not UTF-8"))?;
+        Ok(match scheme {
+            "tun" => Self::Tun(name),
+            "tap" => Self::Tap(name),
+            _ => Self::Descriptor(descriptor_number(&name)?),
+        })
+    }
+
+    /// The options that it has.
+    fn options(&self) -> &'static str {
+        match self {
+            Self::Tun(_) | Self::Tap(_) => "mtu, offload",
+            Self::Descriptor(_) => "mtu",
+            Self::Stream { .. } => "listen, mtu, once",
+            Self::Datagram { .. } => "listen, local, mtu, vfkit",
+        }
+    }
+}
+
 impl LinkUrl {
     fn set(&mut self, scheme: &str, key: &str, value: Option<Vec<u8>>) -> Result<(), LinkUrlError> {
-        let value = value.as_deref().map(String::from_utf8_lossy);
-        match (key, &self.target) {
-            ("mtu", _) => self.mtu = Some(mtu(value.as_deref())?),
-            ("offload", Target::Tun(_) | Target::Tap(_)) => {
-                self.offload = Some(offload(value.as_deref())?);
+        let known = self.target.options();
+        if !known.split(", ").any(|known| known == key) {
+            let message = format!("\"{key}\" is no option of {scheme}://: {known}");
+            return Err(LinkUrlError::new(message));
+        }
+        let text = value.as_deref().map(String::from_utf8_lossy);
+        match (key, &mut self.target) {
+            ("mtu", _) => self.mtu = Some(mtu(text.as_deref())?),
+            ("offload", _) => self.offload = Some(offload(text.as_deref())?),
+            ("local", Target::Datagram { local, .. }) => {
+                let path = value.map(|path| PathBuf::from(OsString::from_vec(path)));
+                *local = Some(path.ok_or_else(|| LinkUrlError::new("local is not a path"))?);
             }
-            _ => {
-                let known = match self.target {
-                    Target::Tun(_) | Target::Tap(_) => "mtu, offload",
-                    Target::Descriptor(_) => "mtu",
-                };
-                let message = format!("\"{key}\" is no option of {scheme}://: {known}");
-                return Err(LinkUrlError::new(message));
+            (_, _) if text.is_some() => {
+                return Err(LinkUrlError::new(format!("{key} has no value")));
             }
+            ("listen", Target::Stream { listens, .. } | Target::Datagram { listens, .. }) => {
+                *listens = true;
+            }
+            ("once", Target::Stream { is_once, .. }) => *is_once = true,
+            ("vfkit", Target::Datagram { greets, .. }) => *greets = true,
+            _ => unreachable!("{key} is an option of {scheme}"),
+        }
+        if let Target::Datagram { listens: true, local: Some(_), .. } = &self.target {
+            return Err(LinkUrlError::new("local beside listen: the path is the own socket"));
         }
         Ok(())
     }
@@ -237,6 +313,18 @@ mod tests {
             ("tun://tun0/mtu=67", "mtu=67 is not a number of bytes from 68 to 65535"),
             ("tun://tun0/mtu", "mtu is not a number of bytes"),
             ("tun://tun0/offload=maybe", "offload=maybe is neither offload=on nor offload=off"),
+            ("unix-stream://", "a path is missing behind \"unix-stream://\""),
+            (
+                "unix-stream:///a[local=b]",
+                "\"local\" is no option of unix-stream://: listen, mtu, once",
+            ),
+            ("unix-stream:///a[listen=1]", "listen has no value"),
+            (
+                "unix-dgram:///a[local=/b]",
+                "the value of local is empty: one with a '/' needs quotes",
+            ),
+            ("unix-dgram:///a[listen/local=b]", "local beside listen"),
+            ("unix-dgram:///a[local]", "local is not a path"),
             ("tun://tun%d", "'%' needs two hexadecimal digits"),
         ] {
             let error = text.parse::<LinkUrl>().expect_err(text).to_string();
@@ -253,6 +341,11 @@ mod tests {
 
         let url: LinkUrl = "fd://3".parse().expect("right");
         assert_eq!((url.target, url.mtu, url.offload), (Target::Descriptor(3), None, None));
+
+        let url: LinkUrl = "unix-dgram:///a[local='/b'/mtu=9000]".parse().expect("right");
+        let (path, local) = ("/a".into(), Some("/b".into()));
+        let expected = Target::Datagram { path, listens: false, local, greets: false };
+        assert_eq!((url.target, url.mtu), (expected, Some(9000)));
     }
 
     #[test]
