@@ -6,9 +6,11 @@
 
 mod commands;
 mod host;
+mod lengths;
 mod packets;
 mod parser;
 
 pub use commands::commands;
+pub use lengths::lengths;
 pub use packets::packets;
 pub use parser::parser;

@@ -31,6 +31,11 @@ fn frames_of_any_bytes_change_nothing() {
     play("parser", fuzz::parser);
 }
 
+#[test]
+fn lengths_of_any_kind_end_a_stream_behind_its_frames() {
+    play("lengths", fuzz::lengths);
+}
+
 /// Plays the corpus of a target, and noise.
 fn play(target: &str, mut run: impl FnMut(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
