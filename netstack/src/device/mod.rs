@@ -65,6 +65,80 @@ use std::time::Duration;
 ///
 /// [`Builder::spawn`](crate::Builder::spawn) drives one: it receives and transmits until there is
 /// nothing more to do, calls [`flush`](Self::flush), and then waits.
+///
+/// A device of one's own, on a pair of channels:
+///
+/// ```
+/// use netstack::device::Device;
+/// use netstack::netsocket::netcore::{Frame, FrameChecksum, Link, LinkCapabilities, Medium};
+/// use netstack::netsocket::netcore::{Offload, Slot};
+/// use std::io;
+/// use std::task::{Context, Poll, ready};
+/// use tokio::sync::mpsc::{Receiver, UnboundedSender};
+///
+/// struct Channels {
+///     incoming: Receiver<Vec<u8>>,
+///     outgoing: UnboundedSender<Vec<u8>>,
+///     /// What `poll_receive` has taken.
+///     next: Option<Vec<u8>>,
+/// }
+///
+/// struct Room<'a>(&'a UnboundedSender<Vec<u8>>);
+///
+/// impl Slot for Room<'_> {
+///     fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
+///         let mut packet = vec![0; len];
+///         let (result, _) = fill(&mut packet);
+///         // Without a receiver it is lost, as on a wire.
+///         let _ = self.0.send(packet);
+///         result
+///     }
+/// }
+///
+/// impl Link for Channels {
+///     type Slot<'a> = Room<'a>;
+///
+///     fn capabilities(&self) -> LinkCapabilities {
+///         LinkCapabilities::new(Medium::Ip, 1500)
+///     }
+///
+///     fn receive(&mut self) -> Option<Frame> {
+///         let packet = self.next.take().or_else(|| self.incoming.try_recv().ok())?;
+///         Some(Frame::new(packet.into(), FrameChecksum::Unknown))
+///     }
+///
+///     fn transmit(&mut self) -> Option<Room<'_>> {
+///         Some(Room(&self.outgoing))
+///     }
+/// }
+///
+/// impl Device for Channels {
+///     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+///         if self.next.is_none() {
+///             self.next = ready!(self.incoming.poll_recv(cx));
+///         }
+///         let end = || io::ErrorKind::UnexpectedEof.into();
+///         Poll::Ready(self.next.as_ref().map(drop).ok_or_else(end))
+///     }
+///
+///     fn poll_room(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+///         Poll::Ready(Ok(()))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let (_to_stack, incoming) = tokio::sync::mpsc::channel(16);
+/// let (outgoing, mut from_stack) = tokio::sync::mpsc::unbounded_channel();
+/// let device = Channels { incoming, outgoing, next: None };
+/// let builder = netstack::Builder::new().address("10.0.0.2/24".parse().unwrap());
+/// let stack = builder.spawn(device)?;
+///
+/// stack.net().udp_bind("10.0.0.2:9").await?.send_to(b"hello", "10.0.0.1:9").await?;
+/// assert!(from_stack.recv().await.expect("a packet").ends_with(b"hello"));
+/// # Ok(())
+/// # }
+/// ```
 pub trait Device: Link + Send + 'static {
     /// Waits until [`receive`](Link::receive) may give a frame.
     ///
