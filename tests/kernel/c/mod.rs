@@ -65,6 +65,8 @@ fn echo_with(tool: Tool) -> Outcome {
     server.write_line("list")?;
     server.expect_line("ns0 fc00::1:60")?;
     let mut ended = connect("10.0.0.60")?;
+    // One that nobody has accepted ends without a word.
+    server.expect_line("client ::ffff:10.0.0.1")?;
     server.write_line("del 10.0.0.60/24")?;
     server.expect_line("del 10.0.0.60: done")?;
     let end = ended.read(&mut [0]);
