@@ -2,24 +2,20 @@
 
 use crate::failure::{Failure, Result};
 use crate::sockets::{Found, Socket};
-use netfd::posix::{Done, Family, Phase, Value, tcp_info};
+use netfd::posix::{Done, Family, Value, kind_option, tcp_info};
 use rustix::io::Errno;
 
 /// Reads an option.
 pub(crate) fn get(found: &Found<'_>, level: libc::c_int, name: libc::c_int) -> Result<Value> {
     let socket = &found.socket;
-    let is_stream = matches!(socket, Socket::Stream(_));
+    let stream = match socket {
+        Socket::Stream(socket) => Some(&**socket),
+        Socket::Datagram(_) => None,
+    };
+    if let Some(value) = kind_option(socket.family(), stream, level, name) {
+        return Ok(value);
+    }
     match (level, name) {
-        (libc::SOL_SOCKET, libc::SO_TYPE) => {
-            Ok((if is_stream { libc::SOCK_STREAM } else { libc::SOCK_DGRAM }).into())
-        }
-        (libc::SOL_SOCKET, libc::SO_DOMAIN) => Ok(socket.family().number().into()),
-        (libc::SOL_SOCKET, libc::SO_PROTOCOL) => {
-            Ok((if is_stream { libc::IPPROTO_TCP } else { libc::IPPROTO_UDP }).into())
-        }
-        (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => {
-            Ok(matches!(socket, Socket::Stream(it) if it.phase() == Phase::Listening).into())
-        }
         (libc::SOL_SOCKET, libc::SO_ERROR) => {
             let error = match socket {
                 Socket::Stream(socket) => socket.take_error(),

@@ -5,8 +5,7 @@ use crate::counters::DropReason;
 use crate::error::Error;
 use crate::wire::ChecksumCapabilities;
 use crate::wire::{
-    IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpAddress, IpProtocol, IpRepr, Ipv4Packet, Ipv6ExtHeader,
-    Ipv6FragmentHeader, Ipv6Packet, TCP_HEADER_LEN, TcpPacket,
+    IpAddress, IpProtocol, IpRepr, Ipv4Packet, Ipv6ExtHeader, Ipv6FragmentHeader, Ipv6Packet,
 };
 use std::net::IpAddr;
 use std::ops::Range;
@@ -45,47 +44,6 @@ pub(crate) fn parse(packet: &[u8]) -> Result<IpHeader, DropReason> {
         Some(6) => parse_v6(packet),
         _ => Err(DropReason::Malformed),
     }
-}
-
-/// Reads the headers of a TCP segment whose payload of `rest` bytes stands elsewhere: `bytes` are an
-/// IP header without options or extensions, and a TCP header. `None` for any other packet.
-pub(crate) fn parse_tcp_headers(bytes: &[u8], rest: usize) -> Option<IpHeader> {
-    let (source, destination, hop_limit, start) = match bytes.first()? >> 4 {
-        4 => {
-            let packet = Ipv4Packet::new_unchecked(bytes.get(..IPV4_HEADER_LEN)?);
-            let is_plain = usize::from(packet.header_len()) == IPV4_HEADER_LEN
-                && packet.next_header() == IpProtocol::Tcp
-                && !packet.more_frags()
-                && packet.frag_offset() == 0
-                && usize::from(packet.total_len()) == bytes.len() + rest
-                && packet.verify_checksum();
-            is_plain.then(|| {
-                let ends = (packet.src_addr().into(), packet.dst_addr().into());
-                (ends.0, ends.1, packet.hop_limit(), IPV4_HEADER_LEN)
-            })?
-        }
-        6 => {
-            let packet = Ipv6Packet::new_unchecked(bytes.get(..IPV6_HEADER_LEN)?);
-            let is_plain =
-                packet.next_header() == IpProtocol::Tcp && packet.total_len() == bytes.len() + rest;
-            is_plain.then(|| {
-                let ends = (packet.src_addr().into(), packet.dst_addr().into());
-                (ends.0, ends.1, packet.hop_limit(), IPV6_HEADER_LEN)
-            })?
-        }
-        _ => return None,
-    };
-    let segment = bytes.get(start..).filter(|segment| segment.len() >= TCP_HEADER_LEN)?;
-    let header_len = usize::from(TcpPacket::new_unchecked(segment).header_len());
-    (header_len == segment.len()).then_some(IpHeader {
-        source,
-        destination,
-        protocol: IpProtocol::Tcp,
-        hop_limit,
-        payload: start..bytes.len(),
-        has_extensions: false,
-        fragment: None,
-    })
 }
 
 fn parse_v4(bytes: &[u8]) -> Result<IpHeader, DropReason> {

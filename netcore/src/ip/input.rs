@@ -6,7 +6,7 @@ use crate::counters::DropReason;
 use crate::ip::layer::IpLayer;
 use crate::ip::packet::{Origin, Packet};
 use crate::ip::{self, IpHeader};
-use crate::link::{FRAME_BUFFER_BYTES, Frame, Link};
+use crate::link::{FRAME_BUFFER_BYTES, Link};
 use crate::wire::IpProtocol;
 use bytes::Bytes;
 
@@ -47,28 +47,6 @@ impl IpLayer {
         }
         let packet = Packet { bytes, rest: Vec::new(), buffer_bytes, header, is_checksum_good };
         Ok(Some(packet))
-    }
-
-    /// Takes a packet in slices, if the first has the headers of a plain TCP segment and nothing
-    /// else.
-    pub(crate) fn receive_scattered(
-        &self,
-        frame: &Frame,
-        origin: Origin,
-    ) -> Result<Option<Packet>, DropReason> {
-        let Some(header) = ip::parse_tcp_headers(&frame.data, frame.len() - frame.data.len())
-        else {
-            return Ok(None);
-        };
-        self.check_source(&header, &frame.data)?;
-        self.check_destination(header.destination, origin)?;
-        Ok(Some(Packet {
-            bytes: frame.data.clone(),
-            rest: frame.rest.clone(),
-            buffer_bytes: frame.data.len(),
-            header,
-            is_checksum_good: true,
-        }))
     }
 
     /// Adds a fragment; returns the packet and its header once it is complete.

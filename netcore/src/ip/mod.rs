@@ -14,12 +14,13 @@ pub(crate) mod packet;
 pub(crate) mod path_mtu;
 mod problem;
 pub(crate) mod routes;
+mod scattered;
 mod source_address;
 pub(crate) mod special_address;
 
 pub(crate) use header::{
-    HOP_LIMIT, IpHeader, Quoted, complete_raw, header_checksums_only, parse, parse_quoted,
-    parse_tcp_headers, repr, set_traffic_class,
+    HOP_LIMIT, IpHeader, Quoted, complete_raw, header_checksums_only, parse, parse_quoted, repr,
+    set_traffic_class,
 };
 
 /// Largest IP packet of either family, in bytes.

@@ -75,11 +75,11 @@ impl Netstack {
 
     /// Receives a frame in slices. What is no plain TCP segment is put together first.
     #[inline(never)]
-    fn receive_scattered<L: Link>(&mut self, frame: Frame, link: &mut L) {
+    fn receive_scattered<L: Link>(&mut self, mut frame: Frame, link: &mut L) {
         let is_checksum_good = frame.checksum == FrameChecksum::Trusted;
         let is_plain = is_checksum_good && !self.transports.datagrams.has_raw();
         let received = match self.ip.outgoing.capabilities.medium {
-            Medium::Ip if is_plain => self.ip.receive_scattered(&frame, Origin::Link),
+            Medium::Ip if is_plain => self.ip.receive_scattered(&mut frame, Origin::Link),
             _ => Ok(None),
         };
         let fate = match received {

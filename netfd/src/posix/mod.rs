@@ -6,6 +6,7 @@
 
 mod address;
 mod errno;
+mod kind;
 mod settings;
 mod stream_socket;
 mod tcp_info;
@@ -13,6 +14,7 @@ mod tcp_info;
 pub use crate::own_copy::own_number;
 pub use address::{Family, Given, SOCKADDR_LEN_MAX};
 pub use errno::errno;
+pub use kind::kind_option;
 pub use settings::{Done, Settings, Value};
 pub use stream_socket::{Accepted, Attempt, Left, Phase, Service, StreamSocket};
 pub use tcp_info::tcp_info;

@@ -1,6 +1,6 @@
 //! Half-close, close and reset.
 
-use crate::world::{INTEREST, Ours, events, read, read_all, same, wait_for, write};
+use crate::world::{INTEREST, Ours, events, fill, read, read_all, same, wait_for, write};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
@@ -218,11 +218,7 @@ fn a_closed_descriptor_is_given_up_with_its_peer() {
     stream.set_user_timeout(Some(Duration::from_secs(1))).expect("it is open");
     drop(stream);
     // More than the peer, which never reads, has room for.
-    rustix::io::ioctl_fionbio(&near, true).expect("a descriptor");
-    for _ in 0..20 {
-        while write(&near, &[7; 1 << 16]).is_ok() {}
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    fill(&near);
     drop(near);
 
     // While the peer is still there.

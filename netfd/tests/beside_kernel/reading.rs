@@ -1,6 +1,6 @@
 //! Reads and writes with flags, and back-pressure.
 
-use crate::world::{events, read_all, same, wait_for, write};
+use crate::world::{events, fill, read_all, same, wait_for, write};
 use rustix::event::PollFlags;
 use rustix::io::{Errno, ioctl_fionbio, ioctl_fionread};
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
@@ -54,16 +54,7 @@ fn waiting_bytes_are_counted() {
 #[test]
 fn a_full_connection_is_not_writable_until_it_is_read() {
     same(|it| {
-        ioctl_fionbio(&it.near, true).expect("a descriptor");
-        let block = vec![7; 1 << 16];
-        let mut sent = 0;
-        // It has to stay full: what is in it moves on for a while.
-        for _ in 0..50 {
-            while let Ok(n) = write(&it.near, &block) {
-                sent += n;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
+        let sent = fill(&it.near);
         assert!(sent < 64 << 20, "{sent} bytes without a reader");
         let is_writable = events(&it.near).contains(PollFlags::OUT);
         let reader = std::thread::spawn(move || read_all(&it.peer).map(|data| data.len()));

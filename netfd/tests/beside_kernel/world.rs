@@ -227,6 +227,25 @@ pub(crate) fn events(fd: impl AsFd) -> PollFlags {
     fds[0].revents()
 }
 
+/// Writes until there is no room, and stays none: what is in a connection moves on for a while.
+/// Returns how many bytes went in; the descriptor is non-blocking from now on.
+pub(crate) fn fill(fd: impl AsFd) -> usize {
+    rustix::io::ioctl_fionbio(&fd, true).expect("a descriptor");
+    let (deadline, block) = (Instant::now() + PATIENCE, vec![7; 1 << 16]);
+    let (mut sent, mut full_since) = (0, Instant::now());
+    while full_since.elapsed() < Duration::from_millis(100) {
+        assert!(Instant::now() < deadline, "there is room after {sent} bytes");
+        match rustix::io::write(&fd, &block) {
+            Ok(n) => {
+                sent += n;
+                full_since = Instant::now();
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    sent
+}
+
 /// Waits until all of these have come, and returns those that are there then.
 pub(crate) fn wait_for(fd: impl AsFd, expected: PollFlags) -> PollFlags {
     let deadline = Instant::now() + PATIENCE;

@@ -2,10 +2,7 @@
 
 use crate::run::call::Call;
 use crate::run::supervisor::{Socket, Supervisor};
-use netfd::posix::Family;
-use netfd::posix::Phase;
-use netfd::posix::tcp_info;
-use netfd::posix::{Done, Settings, Value};
+use netfd::posix::{Done, Family, Settings, Value, kind_option, tcp_info};
 use rustix::io::Errno;
 
 /// The longest value that is looked at, in bytes.
@@ -41,18 +38,14 @@ fn answer(call: Call, value: &[u8]) {
 }
 
 fn value(socket: &Socket, level: libc::c_int, name: libc::c_int) -> Result<Value, Errno> {
-    let is_stream = matches!(socket, Socket::Stream(_));
+    let stream = match socket {
+        Socket::Stream(socket) => Some(&**socket),
+        Socket::Datagram(_) => None,
+    };
+    if let Some(value) = kind_option(socket.family(), stream, level, name) {
+        return Ok(value);
+    }
     match (level, name) {
-        (libc::SOL_SOCKET, libc::SO_TYPE) => {
-            Ok((if is_stream { libc::SOCK_STREAM } else { libc::SOCK_DGRAM }).into())
-        }
-        (libc::SOL_SOCKET, libc::SO_DOMAIN) => Ok(socket.family().number().into()),
-        (libc::SOL_SOCKET, libc::SO_PROTOCOL) => {
-            Ok((if is_stream { libc::IPPROTO_TCP } else { libc::IPPROTO_UDP }).into())
-        }
-        (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => {
-            Ok((phase(socket) == Some(Phase::Listening)).into())
-        }
         (libc::SOL_SOCKET, libc::SO_ERROR) => {
             let error = match socket {
                 Socket::Stream(socket) => socket.take_error(),
@@ -61,16 +54,9 @@ fn value(socket: &Socket, level: libc::c_int, name: libc::c_int) -> Result<Value
             // Of a reset connection the descriptor knows it.
             Ok(error.map_or(Value::OfDescriptor, |errno| errno.raw_os_error().into()))
         }
-        (libc::IPPROTO_TCP, _) if !is_stream => Err(Errno::NOPROTOOPT),
+        (libc::IPPROTO_TCP, _) if stream.is_none() => Err(Errno::NOPROTOOPT),
         (libc::IPPROTO_IPV6, _) if socket.family() == Family::V4 => Err(Errno::NOPROTOOPT),
         _ => look(socket, |settings| settings.get(level, name)),
-    }
-}
-
-fn phase(socket: &Socket) -> Option<Phase> {
-    match socket {
-        Socket::Stream(socket) => Some(socket.phase()),
-        Socket::Datagram(_) => None,
     }
 }
 
