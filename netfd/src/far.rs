@@ -90,9 +90,18 @@ impl Far {
 
     /// Whether the near end was closed with bytes unread, as far as no read has taken the error.
     pub(crate) fn has_error(&self) -> bool {
+        self.shows(PollFlags::ERR)
+    }
+
+    /// Whether what [`hung_up`](Self::hung_up) waits for has happened.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        self.shows(PollFlags::HUP)
+    }
+
+    fn shows(&self, event: PollFlags) -> bool {
         let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
         let now = Timespec::default();
-        poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::ERR)
+        poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(event)
     }
 
     /// The near end reads the end of the stream.

@@ -122,8 +122,12 @@ async fn outbound(far: &Far, stream: &TcpStream) -> End {
     loop {
         let mut data = match far.recv().await {
             Ok(data) if data.is_empty() => {
-                // Fails if the connection is over, and nothing is left to end.
-                let _ = stream.shutdown_write();
+                // A close is that of the connection, which the last handle of it does: by a reset if
+                // the program has asked for one (`SO_LINGER`), which no FIN may come before.
+                if !far.has_hung_up() {
+                    // Fails if the connection is over, and nothing is left to end.
+                    let _ = stream.shutdown_write();
+                }
                 return End::Delivered;
             }
             Ok(data) => Bytes::from(data),
