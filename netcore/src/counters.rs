@@ -1,5 +1,6 @@
 //! Counters of packets and events.
 
+use crate::observer::Fate;
 use std::fmt;
 
 /// Counters of a stack since its creation.
@@ -91,17 +92,6 @@ impl Counters {
         self.drops[reason as usize] += 1;
         tracing::trace!(?reason, "packet dropped");
     }
-}
-
-/// The fate of a received packet that was not dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Delivered to a socket or a connection.
-    Delivered,
-    /// Handled by the stack itself.
-    Handled,
-    /// A fragment kept for reassembly.
-    Kept,
 }
 
 macro_rules! drop_reasons {

@@ -30,6 +30,7 @@ mod memory;
 #[cfg(test)]
 mod models;
 mod network;
+mod observer;
 mod output;
 mod pipe;
 mod ports;
@@ -63,6 +64,9 @@ pub use link::{
     PartialChecksum, Slot,
 };
 pub use network::{LinkState, Network, NetworkWatch, NextHopInfo};
+pub use observer::{
+    Fate, ObservedConnection, ObservedSegment, ObservedSocket, Observer, SendCause,
+};
 pub use pipe::Pipe;
 pub use segment::{TcpHeaders, cut_segments};
 pub use snapshot::{NeighbourInfo, Snapshot, SocketInfo, SocketKind, TcpState, Timer, Waiting};

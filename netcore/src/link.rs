@@ -1,5 +1,6 @@
 //! Links, which carry frames.
 
+use crate::observer::Observer;
 use bytes::{Bytes, BytesMut};
 use std::cell::Cell;
 use std::num::NonZeroU16;
@@ -30,6 +31,11 @@ pub trait Link {
 
     /// A slot for one frame, if there is room now.
     fn transmit(&mut self) -> Option<Self::Slot<'_>>;
+
+    /// Who learns what the stack decides about each frame; by default nobody, which costs nothing.
+    fn observer(&mut self) -> Option<&mut dyn Observer> {
+        None
+    }
 }
 
 /// The slot for one outgoing frame.
@@ -255,6 +261,10 @@ impl<L: Link> Link for Watched<'_, L> {
         let slot = self.link.transmit();
         self.is_inside.set(false);
         Some(WatchedSlot { slot: slot?, is_inside: &self.is_inside })
+    }
+
+    fn observer(&mut self) -> Option<&mut dyn Observer> {
+        self.link.observer()
     }
 }
 

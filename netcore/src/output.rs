@@ -6,6 +6,7 @@ use crate::ethernet::{self, HEADER_BYTES, MacAddr};
 use crate::ip::addressing::NextHop;
 use crate::link::Medium;
 use crate::link::{Link, LinkCapabilities, Offload, PartialChecksum, Slot};
+use crate::observer::ObservedSegment;
 use crate::time::Instant;
 use crate::wire::{EthernetProtocol, IpAddress, IpProtocol, checksum};
 use bytes::{Bytes, BytesMut};
@@ -111,6 +112,20 @@ impl<L: Link> Output<'_, L> {
         }
     }
 
+    /// Whether anybody asks why packets are sent.
+    #[inline]
+    pub(crate) fn is_observed(&mut self) -> bool {
+        self.link.observer().is_some()
+    }
+
+    /// Says why the next packet is sent, if anybody asks.
+    #[inline]
+    pub(crate) fn explain(&mut self, segment: impl FnOnce(&Outgoing) -> ObservedSegment) {
+        if let Some(observer) = self.link.observer() {
+            observer.sending(&segment(self.state));
+        }
+    }
+
     /// Sends one packet of `len` bytes, which `fill` writes, if there is room.
     pub(crate) fn send<R>(
         &mut self,
@@ -172,6 +187,9 @@ impl<L: Link> Output<'_, L> {
         payload: &[Bytes],
         fill: impl FnOnce(&mut [u8], Checksums) -> (R, Offload),
     ) -> Option<R> {
+        if let Some(observer) = self.link.observer() {
+            observer.withheld();
+        }
         let state = &mut *self.state;
         let checksums = match next_hop {
             NextHop::Own if state.loopback.len() >= state.loopback_max => return None,

@@ -2,7 +2,7 @@
 
 use crate::binding::BoundTo;
 use crate::context::Context;
-use crate::counters::{DropReason, Fate};
+use crate::counters::DropReason;
 use crate::datagram::layer::DatagramLayer;
 use crate::datagram::socket::Kind;
 use crate::id::SocketId;
@@ -12,6 +12,7 @@ use crate::ip::layer::IpLayer;
 use crate::ip::martians::is_all_hosts;
 use crate::ip::packet::Packet;
 use crate::link::Link;
+use crate::observer::Fate;
 use crate::queue::{Datagram, Pushed};
 use crate::wire::{UDP_HEADER_LEN, UdpPacket};
 use std::net::{IpAddr, SocketAddr};

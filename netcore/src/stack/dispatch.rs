@@ -2,12 +2,14 @@
 
 use super::{BYTES_PER_ROUND, FRAMES_PER_ROUND, Netstack};
 use crate::context::AtWork;
-use crate::counters::{DropReason, Fate};
+use crate::counters::DropReason;
+use crate::id::SocketId;
 use crate::ip::icmp::Received;
 use crate::ip::layer::IpEvent;
 use crate::ip::packet::{Origin, Packet};
 use crate::link::Medium;
 use crate::link::{Frame, FrameChecksum, Link};
+use crate::observer::{Fate, ObservedSocket};
 use crate::wire::IpProtocol;
 use bytes::Bytes;
 
@@ -26,7 +28,7 @@ impl Netstack {
             self.ip.outgoing.counters.frames_received += 1;
             self.cx.at_work = AtWork::packet();
             if !self.ip.addressing.is_link_up {
-                self.ip.outgoing.counters.drop(DropReason::LinkDown);
+                self.note_fate(Err(DropReason::LinkDown), link);
                 continue;
             }
             let is_checksum_good = frame.checksum == FrameChecksum::Trusted;
@@ -59,7 +61,10 @@ impl Netstack {
         link: &mut L,
     ) {
         let fate = self.try_receive_packet(bytes, is_checksum_good, origin, link);
-        self.ip.outgoing.counters.received_packet(fate);
+        match origin {
+            Origin::Own => self.ip.outgoing.counters.received_packet(fate),
+            _ => self.note_fate(fate, link),
+        }
     }
 
     fn receive_ethernet<L: Link>(&mut self, frame: &Bytes, is_checksum_good: bool, link: &mut L) {
@@ -70,7 +75,7 @@ impl Netstack {
             Ok(None) => Ok(Fate::Handled),
             Err(reason) => Err(reason),
         };
-        self.ip.outgoing.counters.received_packet(fate);
+        self.note_fate(fate, link);
     }
 
     /// Receives a frame in slices. What is no plain TCP segment is put together first.
@@ -93,7 +98,25 @@ impl Netstack {
                 };
             }
         };
+        self.note_fate(fate, link);
+    }
+
+    /// Counts the fate of a frame, and says it to the link's observer.
+    #[inline]
+    fn note_fate<L: Link>(&mut self, fate: Result<Fate, DropReason>, link: &mut L) {
         self.ip.outgoing.counters.received_packet(fate);
+        if let Some(observer) = link.observer() {
+            let socket = self.cx.at_work.socket.map(|id| self.observed(id));
+            observer.received(fate, socket.as_ref());
+        }
+    }
+
+    #[cold]
+    fn observed(&mut self, id: SocketId) -> ObservedSocket {
+        let mtu = self.ip.outgoing.capabilities.mtu;
+        let connection = self.transports.tcp.sockets.connection_mut(id);
+        let connection = connection.map(|connection| connection.observed(mtu, self.cx.now));
+        ObservedSocket { id, connection }
     }
 
     fn try_receive_packet<L: Link>(

@@ -303,12 +303,18 @@ impl Netstack {
                 break;
             };
             self.cx.at_work.socket = Some(id);
+            if let Some(observer) = link.observer() {
+                observer.serving(Some(id));
+            }
             let (cx, ip) = (&mut self.cx, &mut self.ip);
             if let Some(transport) = transport {
                 worked |= self.transports.serve(cx, ip, (id, transport), link);
             }
         }
         self.cx.at_work.socket = None;
+        if let Some(observer) = link.observer() {
+            observer.serving(None);
+        }
         worked
     }
 }

@@ -3,13 +3,14 @@
 use crate::command::Command;
 use crate::command::outcome::{Outcome, Undelivered};
 use crate::context::Context;
-use crate::counters::{DropReason, Fate};
+use crate::counters::DropReason;
 use crate::datagram::layer::DatagramLayer;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::layer::{IcmpReport, IpLayer};
 use crate::ip::packet::Packet;
 use crate::link::Link;
+use crate::observer::Fate;
 use crate::queue::SocketQueue;
 use crate::reply::Responder;
 use crate::socket_ids::Transport;

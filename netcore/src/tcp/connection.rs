@@ -2,6 +2,7 @@
 
 mod describe;
 mod limits;
+mod observe;
 mod receive;
 mod send;
 mod timers;
@@ -28,6 +29,7 @@ use crate::ip::addressing::NextHop;
 use crate::ip::path_mtu::PathMtu;
 use crate::link::Link;
 use crate::memory::Charge;
+use crate::observer::SendCause;
 use crate::output::Output;
 use crate::queue::StreamQueue;
 use crate::rate_limit::CHALLENGE_INTERVAL;
@@ -349,6 +351,7 @@ impl Connection {
         let Some(acknowledgement) = self.wire.engine_unacknowledged() else { return };
         let ends = (flow.remote(), flow.local());
         let (buffer, begin) = shown::segment(shown, ends, (sequence, acknowledgement));
+        output.explain(|outgoing| self.segment(SendCause::Control, outgoing));
         let sink = ConnectionSink::new(&mut self.wire, self.way, output);
         engine.receive(now, &buffer[begin..], self.solo.set_mut(), &mut sink.absorb_acks());
         self.engine_due = Some(now);
@@ -365,6 +368,7 @@ impl Connection {
     ) {
         self.segs_in += 1;
         let shown = self.wire.received_syn(packet, tcp_start);
+        output.explain(|outgoing| self.segment(SendCause::Control, outgoing));
         let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
         Engine::receive_syn(isn, now, &shown, self.solo.set_mut(), &mut sink);
         self.engine_due = Some(now);

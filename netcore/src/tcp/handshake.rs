@@ -2,10 +2,11 @@
 
 use crate::command::tcp::OnSyn;
 use crate::context::Context;
-use crate::counters::{DropReason, Fate};
+use crate::counters::DropReason;
 use crate::ip::layer::IpLayer;
 use crate::ip::packet::Packet;
 use crate::link::Link;
+use crate::observer::Fate;
 use crate::tcp::connection::Stage;
 use crate::tcp::flow_table::FlowKey;
 use crate::tcp::layer::TcpLayer;
@@ -50,6 +51,9 @@ impl TcpLayer {
             false => DropReason::NoBuffers,
         })?;
         cx.at_work.socket = Some(id);
+        if let Some(observer) = link.observer() {
+            observer.serving(Some(id));
+        }
         let ticket = self.sockets.listener_mut(listener_id).map_or(0, |l| l.half_open.insert(id));
         let tickets = (ticket, self.half_open.insert(id));
         let isn = self.next_isn(cx, &flow);

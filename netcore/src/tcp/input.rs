@@ -1,12 +1,13 @@
 //! From a packet to the connection, listener or reset that it is for.
 
 use crate::context::Context;
-use crate::counters::{DropReason, Fate};
+use crate::counters::DropReason;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::layer::IpLayer;
 use crate::ip::packet::Packet;
 use crate::link::Link;
+use crate::observer::Fate;
 use crate::output::Output;
 use crate::tcp::connection::Stage;
 use crate::tcp::flow_table::{Flow, FlowKey};
@@ -78,6 +79,9 @@ impl TcpLayer {
         link: &mut L,
     ) -> Result<Fate, DropReason> {
         cx.at_work.socket = Some(id);
+        if let Some(observer) = link.observer() {
+            observer.serving(Some(id));
+        }
         if self.is_backlog_full(id, packet) {
             return Err(DropReason::BacklogFull);
         }

@@ -1,10 +1,11 @@
 //! Segments to connections in TIME-WAIT.
 
 use crate::context::Context;
-use crate::counters::{DropReason, Fate};
+use crate::counters::DropReason;
 use crate::ip::layer::IpLayer;
 use crate::ip::packet::Packet;
 use crate::link::Link;
+use crate::observer::Fate;
 use crate::tcp::flow_table::FlowKey;
 use crate::tcp::layer::TcpLayer;
 use crate::tcp::resets::send_control;

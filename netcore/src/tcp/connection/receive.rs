@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::ip::packet::Packet;
 use crate::link::{self, Link};
 use crate::memory::Pressure;
+use crate::observer::SendCause;
 use crate::output::Output;
 use crate::queue::Received;
 use crate::tcp::engine::{Engine, State};
@@ -48,6 +49,7 @@ impl Connection {
         if before == State::SynSent {
             // Its SYN. Any other may be forged.
             let shown = self.wire.received_syn(&packet.bytes, tcp_start);
+            output.explain(|outgoing| self.segment(SendCause::Control, outgoing));
             let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
             engine.receive(now, &shown, self.solo.set_mut(), &mut sink);
             self.engine_due = Some(now);

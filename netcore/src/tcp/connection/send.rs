@@ -1,12 +1,15 @@
 //! Bytes to the peer.
 
+use super::observe::observed;
 use super::{COPY_MAX, Connection, QUANTUM_BYTES};
 use crate::ip::PACKET_BYTES_MAX;
 use crate::ip::addressing::NextHop;
 use crate::link::Link;
 use crate::memory::Pressure;
+use crate::observer::{ObservedSegment, SendCause};
 use crate::output::Output;
-use crate::tcp::engine::Engine;
+use crate::tcp::RetransmitRule;
+use crate::tcp::engine::{Engine, State};
 use crate::tcp::receiver::SackOption;
 use crate::tcp::sender::{Limits, Sender};
 use crate::tcp::sink::ConnectionSink;
@@ -99,6 +102,7 @@ impl Connection {
         let is_open = self.queue().is_some();
         let mut has_more = false;
         if self.engine_due.is_some_and(|due| due <= now) {
+            output.explain(|outgoing| self.segment(self.control_cause(), outgoing));
             let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
             if is_open {
                 sink = sink.absorb_acks();
@@ -122,11 +126,22 @@ impl Connection {
         has_more
     }
 
+    /// Why smoltcp has something to send: a SYN that has left before has found no answer.
+    fn control_cause(&self) -> SendCause {
+        match self.solo.tcp().state() {
+            State::SynSent | State::SynReceived if self.wire.sent_end().is_some() => {
+                SendCause::Retransmit(RetransmitRule::Handshake)
+            }
+            _ => SendCause::Control,
+        }
+    }
+
     /// Sends data, new or again; returns whether there may be more at once.
     fn send<L: Link>(&mut self, now: Instant, output: &mut Output<'_, L>) -> bool {
         let capabilities = output.state.capabilities;
         let piece = self.wire.piece_bytes(capabilities.mtu) as u64;
         let headers = self.wire.headers();
+        let state = output.is_observed().then(|| self.state());
         let Some(unacknowledged) = self.wire.unacknowledged() else { return false };
         let Some(sender) = self.sender.as_deref_mut() else { return false };
         sender.on_timer(now);
@@ -153,6 +168,16 @@ impl Connection {
             let is_gathered =
                 gathers && segment.len >= COPY_MAX && sender.slices(&segment, &mut payload);
             let (copied, rest) = if is_gathered { (0, segment.len) } else { (segment.len, 0) };
+            output.explain(|outgoing| ObservedSegment {
+                cause: segment.cause(),
+                connection: observed(
+                    state.expect("it is observed"),
+                    &self.wire,
+                    Some(sender),
+                    outgoing.capabilities.mtu,
+                    now,
+                ),
+            });
             let wire = &mut self.wire;
             let write = |packet: &mut [u8], checksums| {
                 let fill = |payload: &mut [u8]| {
@@ -180,6 +205,7 @@ impl Connection {
     pub(super) fn send_probe<L: Link>(&mut self, output: &mut Output<'_, L>) {
         let Some(unacknowledged) = self.wire.unacknowledged() else { return };
         let capabilities = output.state.capabilities;
+        output.explain(|outgoing| self.segment(SendCause::KeepAlive, outgoing));
         let wire = &mut self.wire;
         let sent = output.send(self.way, wire.headers() + 1, |packet, checksums| {
             let sequence = unacknowledged.wrapping_sub(1);
@@ -201,6 +227,7 @@ impl Connection {
             true => self.receiver.take_sack(expected),
             false => SackOption::default(),
         };
+        output.explain(|outgoing| self.segment(SendCause::Ack, outgoing));
         let (wire, options) = (&mut self.wire, sack.as_slice());
         let sent = output.send(self.way, wire.headers() + options.len(), |packet, checksums| {
             let with = (checksums, &capabilities);

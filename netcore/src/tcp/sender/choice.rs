@@ -1,6 +1,7 @@
 //! The choice of the next segment: a lost one, a probe, or new data as far as the windows have room.
 
 use super::{Limits, Probe, Sender, ToSend};
+use crate::tcp::RetransmitRule;
 use crate::tcp::limit::Limit;
 use crate::time::Instant;
 
@@ -13,12 +14,12 @@ impl Sender {
             self.restart_after_idle(now);
         }
         let pipe = self.pipe();
-        if let Some((start, end)) = self.flight.first_lost() {
+        if let Some((start, end, rule)) = self.flight.first_lost() {
             let is_first = start == self.unacknowledged;
             let has_room = pipe == 0 || pipe + limits.piece.min(end - start) <= self.window();
             if (start < limits.window_end || is_first) && has_room {
                 let room = self.window().saturating_sub(pipe);
-                return self.paced(now).then(|| self.again(start, end, room, limits));
+                return self.paced(now).then(|| self.again((start, end, rule), room, limits));
             }
             if has_room {
                 self.limit = Limit::PeerWindow;
@@ -39,14 +40,19 @@ impl Sender {
         if self.probe == Probe::Due {
             let (start, end) = self.flight.last_outstanding()?;
             let start = start.max(end.saturating_sub(limits.piece));
-            return Some(self.again(start, end, 0, limits));
+            return Some(self.again((start, end, RetransmitRule::TailLossProbe), 0, limits));
         }
         let (at, _) = self.persist?;
         (at <= now && self.flight.is_empty()).then(|| self.window_probe(limits))
     }
 
     /// A segment that was sent before: as much of it as there is room for, and a full one at least.
-    fn again(&self, start: u64, end: u64, room: u64, limits: &Limits) -> ToSend {
+    fn again(
+        &self,
+        (start, end, rule): (u64, u64, RetransmitRule),
+        room: u64,
+        limits: &Limits,
+    ) -> ToSend {
         let data_end = self.store.end();
         let most = (room - room % limits.piece).clamp(limits.piece, limits.packet);
         let len = (end.min(data_end) - start.min(data_end)).min(most);
@@ -55,7 +61,7 @@ impl Sender {
             len: len as usize,
             fin: end > data_end && start + len == data_end,
             push: true,
-            is_again: true,
+            again: Some(rule),
             is_window_probe: false,
         }
     }
@@ -113,7 +119,7 @@ impl Sender {
             len: len as usize,
             fin: is_last && self.has_fin,
             push: is_last,
-            is_again: false,
+            again: None,
             is_window_probe: false,
         }
     }
@@ -129,7 +135,7 @@ impl Sender {
             len: 1,
             fin: self.has_fin && self.next + 1 == self.store.end(),
             push: true,
-            is_again: false,
+            again: None,
             is_window_probe: true,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::counts::Counts;
 use super::rack::Rack;
+use crate::tcp::RetransmitRule;
 use crate::time::Instant;
 use std::collections::VecDeque;
 
@@ -68,7 +69,8 @@ pub(crate) struct Segment {
     is_app_limited: bool,
     is_retransmitted: bool,
     is_sacked: bool,
-    is_lost: bool,
+    /// By which rule it is lost, if it is and was not sent again.
+    lost: Option<RetransmitRule>,
 }
 
 /// What an acknowledgement has brought.
@@ -165,7 +167,7 @@ impl Flight {
             is_app_limited: self.app_limited_until > self.delivered,
             is_retransmitted: false,
             is_sacked: false,
-            is_lost: false,
+            lost: None,
         });
         self.pipe += end - start;
     }
@@ -184,8 +186,7 @@ impl Flight {
             (self.first_sent_at, self.delivered, self.delivered_at);
         let is_app_limited = self.app_limited_until > delivered;
         let Some(segment) = self.segments.get_mut(index) else { return };
-        if segment.is_lost {
-            segment.is_lost = false;
+        if segment.lost.take().is_some() {
             self.lost -= segment.end - segment.start;
             self.pipe += segment.end - segment.start;
         }
@@ -203,16 +204,16 @@ impl Flight {
         }
     }
 
-    /// The first lost segment.
-    pub(crate) fn first_lost(&mut self) -> Option<(u64, u64)> {
+    /// The first lost segment, and by which rule it is.
+    pub(crate) fn first_lost(&mut self) -> Option<(u64, u64, RetransmitRule)> {
         if self.lost == 0 {
             return None;
         }
         let from = self.index_of(self.lost_from);
-        let found = self.segments.range(from..).find(|segment| segment.is_lost);
-        let found = found.map(|segment| (segment.start, segment.end));
+        let mut behind = self.segments.range(from..);
+        let found = behind.find_map(|segment| Some((segment.start, segment.end, segment.lost?)));
         debug_assert!(found.is_some(), "what is lost lies behind `lost_from`");
-        self.lost_from = found.map_or(0, |(start, _)| start);
+        self.lost_from = found.map_or(0, |(start, ..)| start);
         found
     }
 
@@ -330,7 +331,7 @@ impl Flight {
                 let segment = self.segments[index];
                 self.deliver(segment, now, min_rtt, delivery, newest);
                 let segment = &mut self.segments[index];
-                (segment.is_sacked, segment.is_lost) = (true, false);
+                (segment.is_sacked, segment.lost) = (true, None);
                 self.sacked += 1;
                 index += 1;
             }
@@ -347,7 +348,7 @@ impl Flight {
         newest: &mut Option<Segment>,
     ) {
         let bytes = segment.end - segment.start;
-        if segment.is_lost {
+        if segment.lost.is_some() {
             self.lost -= bytes;
             if !segment.is_retransmitted {
                 self.rack.has_seen_reordering = true;
@@ -376,24 +377,26 @@ impl Flight {
                 let usual = min_rtt.map_or(self.rack.rtt, |min| min.min(self.rack.rtt));
                 self.rack.reordering = self.rack.reordering.max(since.saturating_sub(usual));
                 self.rack.has_seen_reordering = true;
-                self.counts.reordered += u32::from(!segment.is_lost);
+                self.counts.reordered += u32::from(segment.lost.is_none());
             }
         }
         self.rack.on_delivered((segment.sent_at, segment.end), since);
     }
 
-    /// Marks what RACK takes for lost (RFC 8985 section 6.2); returns the bytes.
+    /// Marks what RACK takes for lost (RFC 8985 section 6.2), by `rule` unless DupThresh alone makes
+    /// it a loss; returns the bytes.
     pub(crate) fn detect_losses(
         &mut self,
         now: Instant,
         srtt: u64,
         min_rtt: u64,
         is_in_recovery: bool,
+        rule: RetransmitRule,
     ) -> u64 {
         self.rack.due = None;
         let Some(rack_sent_at) = self.rack.sent_at else { return 0 };
-        let window =
-            self.rack.window(srtt, min_rtt, is_in_recovery || self.sacked >= DUP_THRESHOLD);
+        let is_past_threshold = self.sacked >= DUP_THRESHOLD;
+        let window = self.rack.window(srtt, min_rtt, is_in_recovery || is_past_threshold);
         let mut lost = 0;
         for index in 0..self.segments.len() {
             let segment = &mut self.segments[index];
@@ -401,12 +404,14 @@ impl Flight {
             if !is_older && segment.start >= self.rack.highest {
                 break;
             }
-            if segment.is_sacked || segment.is_lost || !is_older {
+            if segment.is_sacked || segment.lost.is_some() || !is_older {
                 continue;
             }
             let due = segment.sent_at.plus_micros(self.rack.rtt + window);
             if due <= now {
-                lost += self.mark_lost(index);
+                let is_by_threshold = window == 0 && is_past_threshold && !is_in_recovery;
+                let rule = if is_by_threshold { RetransmitRule::DupThresh } else { rule };
+                lost += self.mark_lost(index, rule);
             } else {
                 self.rack.due = Some(self.rack.due.map_or(due, |first| first.min(due)));
             }
@@ -416,14 +421,14 @@ impl Flight {
 
     /// Marks the first segment lost that has not arrived (RFC 6582, for peers without selective
     /// acknowledgements); returns its bytes.
-    pub(crate) fn mark_first_lost(&mut self) -> u64 {
-        let first = self.segments.front().is_some_and(|first| !first.is_sacked && !first.is_lost);
-        if first { self.mark_lost(0) } else { 0 }
+    pub(crate) fn mark_first_lost(&mut self, rule: RetransmitRule) -> u64 {
+        let is_out = |first: &Segment| !first.is_sacked && first.lost.is_none();
+        if self.segments.front().is_some_and(is_out) { self.mark_lost(0, rule) } else { 0 }
     }
 
     /// Marks everything lost that has not arrived. If that is not the first segment, the peer has
     /// dropped what it had acknowledged selectively (RFC 2018 section 8): then it is everything.
-    pub(crate) fn mark_all_lost(&mut self) {
+    pub(crate) fn mark_all_lost(&mut self, rule: RetransmitRule) {
         if self.segments.front().is_some_and(|first| first.is_sacked) {
             for segment in self.segments.iter_mut().filter(|segment| segment.is_sacked) {
                 segment.is_sacked = false;
@@ -434,15 +439,15 @@ impl Flight {
         }
         for index in 0..self.segments.len() {
             let segment = &self.segments[index];
-            if !segment.is_sacked && !segment.is_lost {
-                self.mark_lost(index);
+            if !segment.is_sacked && segment.lost.is_none() {
+                self.mark_lost(index, rule);
             }
         }
     }
 
-    fn mark_lost(&mut self, index: usize) -> u64 {
+    fn mark_lost(&mut self, index: usize, rule: RetransmitRule) -> u64 {
         let segment = &mut self.segments[index];
-        segment.is_lost = true;
+        segment.lost = Some(rule);
         let bytes = segment.end - segment.start;
         self.pipe -= bytes;
         self.lost += bytes;

@@ -18,6 +18,8 @@ use self::flight::{Delivery, Flight};
 use self::recovery::{Cause, Recovery};
 use self::rtt::RoundTrip;
 use self::store::SendStore;
+use crate::observer::SendCause;
+use crate::tcp::RetransmitRule;
 use crate::tcp::congestion::{Acked, CongestionControl, CongestionController, Lost};
 use crate::tcp::limit::Limit;
 use crate::tcp::wire::Flags;
@@ -114,12 +116,22 @@ pub(crate) struct ToSend {
     pub(crate) fin: bool,
     /// Whether nothing comes behind it for now.
     pub(crate) push: bool,
-    is_again: bool,
+    /// By which rule, if it was sent before.
+    pub(crate) again: Option<RetransmitRule>,
     /// One byte for a closed window, that is no part of what is in flight.
     is_window_probe: bool,
 }
 
 impl ToSend {
+    /// Why it is sent.
+    pub(crate) fn cause(&self) -> SendCause {
+        match self.again {
+            Some(rule) => SendCause::Retransmit(rule),
+            None if self.is_window_probe => SendCause::WindowProbe,
+            None => SendCause::New,
+        }
+    }
+
     pub(crate) fn flags(&self) -> Flags {
         Flags { push: self.push, fin: self.fin, is_window_probe: self.is_window_probe }
     }
@@ -258,7 +270,7 @@ impl Sender {
         if self.flight.is_empty() {
             self.timer_from = now;
         }
-        if segment.is_again {
+        if segment.again.is_some() {
             self.flight.on_sent_again(segment.start, end, now);
             let counts = self.flight.counts_mut();
             counts.again = counts.again.saturating_add(segments.max(1) as u32);
@@ -343,7 +355,7 @@ impl Sender {
             }
         }
         let was_repairing = self.recovery.as_ref().is_some_and(Recovery::is_fast);
-        self.find_losses(advanced > 0, pipe_before, &delivery, now);
+        self.find_losses(advanced > 0, pipe_before, &delivery, now, RetransmitRule::Rack);
         let before = Before { is_duplicate, was_repairing, in_flight: pipe_before };
         self.tell_controller(&delivery, before, now);
         self.pacing_rate = self.controller.pacing_rate();
@@ -357,6 +369,7 @@ impl Sender {
         in_flight: u64,
         delivery: &Delivery,
         now: Instant,
+        rule: RetransmitRule,
     ) {
         if let Some(recovery) = &mut self.recovery {
             recovery.spurious += delivery.spurious;
@@ -375,11 +388,15 @@ impl Sender {
             (self.trip.smoothed().unwrap_or_default(), self.trip.min().unwrap_or_default());
         let is_in_recovery = self.recovery.is_some();
         let is_fast = self.recovery.as_ref().is_some_and(Recovery::is_fast);
-        let mut lost = self.flight.detect_losses(now, srtt, min_rtt, is_in_recovery);
+        let mut lost = self.flight.detect_losses(now, srtt, min_rtt, is_in_recovery, rule);
         if !self.has_sack && (self.duplicates == 3 || is_fast && is_advanced) {
             // RFC 6582: the third duplicate, or a partial acknowledgement. After a timeout everything
             // is sent again anyway.
-            lost += self.flight.mark_first_lost();
+            let is_third = self.duplicates == 3;
+            lost += self.flight.mark_first_lost(match is_third {
+                true => RetransmitRule::DuplicateAcks,
+                false => RetransmitRule::PartialAck,
+            });
         }
         self.lost_unreported += lost;
         if lost > 0 && self.recovery.is_none() {
@@ -437,7 +454,7 @@ impl Sender {
         self.mss = mss;
         self.controller.set_mss(mss);
         let lost_bytes = self.flight.counts().lost_bytes;
-        self.flight.mark_all_lost();
+        self.flight.mark_all_lost(RetransmitRule::PathMtu);
         self.flight.counts_mut().lost_bytes = lost_bytes;
     }
 }

@@ -52,6 +52,7 @@ fn a_lost_tail_is_probed_after_two_round_trips() {
     let probe = send(&mut sender, due);
 
     assert_eq!((probe.len(), probe[0].start), (1, 10 * MSS));
+    assert_eq!(probe[0].again, Some(RetransmitRule::TailLossProbe));
     sender.on_ack(11 * MSS, &[], false, due + Duration::from_millis(20));
     assert_eq!((sender.len(), sender.due()), (0, None));
 }
@@ -68,6 +69,7 @@ fn a_timeout_sends_one_segment_and_doubles() {
     let second = sender.due().expect("another");
 
     assert_eq!((again.len(), again[0].start), (1, MSS));
+    assert_eq!(again[0].again, Some(RetransmitRule::Timeout));
     assert_eq!(first, probe + Duration::from_millis(220));
     assert_eq!(second, first + Duration::from_millis(440));
 }
@@ -154,4 +156,53 @@ fn after_a_timeout_each_segment_is_sent_again_once() {
 
     let starts: Vec<_> = again.iter().map(|segment| segment.start / MSS).collect();
     assert_eq!(starts, [0, 1, 2, 3]);
+}
+
+/// The rules by which segments leave again.
+fn rules(sent: &[ToSend]) -> Vec<RetransmitRule> {
+    sent.iter().filter_map(|segment| segment.again).collect()
+}
+
+#[test]
+fn each_loss_is_repaired_by_the_rule_that_found_it() {
+    let mut sender = sender(100 * MSS as usize);
+    send(&mut sender, at(20));
+
+    // Three behind the first; two lost retransmissions are found by what was sent after them.
+    sender.on_ack(MSS, &[(2 * MSS, 5 * MSS)], false, at(40));
+    assert_eq!(rules(&send(&mut sender, at(40))), [RetransmitRule::DupThresh]);
+    sender.on_ack(MSS, &[(2 * MSS, 11 * MSS)], false, at(50));
+    let sent = send(&mut sender, at(50));
+    let newest = sent.last().expect("new data").start;
+    sender.on_ack(MSS, &[(2 * MSS, newest + MSS)], false, at(71));
+    assert_eq!(rules(&send(&mut sender, at(71))), [RetransmitRule::Rack]);
+
+    sender.on_path_narrowed(MSS as u32 / 2);
+    let again = send(&mut sender, at(72));
+    assert_eq!(again[0].again, Some(RetransmitRule::PathMtu));
+}
+
+#[test]
+fn without_sack_the_third_duplicate_is_the_rule() {
+    let mut sender = Sender::new(CongestionControl::Reno, MSS as u32, false, at(0));
+    sender.push(Bytes::from(vec![7; 10 * MSS as usize]));
+    send(&mut sender, at(0));
+    sender.on_ack(MSS, &[], false, at(20));
+
+    for expected in [&[][..], &[], &[RetransmitRule::DuplicateAcks]] {
+        sender.on_ack(MSS, &[], true, at(21));
+        assert_eq!(rules(&send(&mut sender, at(21))), expected);
+    }
+}
+
+#[test]
+fn a_late_segment_is_lost_when_the_reordering_timer_expires() {
+    let mut sender = sender(10 * MSS as usize);
+    send(&mut sender, at(20));
+    sender.on_ack(MSS, &[(2 * MSS, 4 * MSS)], false, at(40));
+    assert_eq!(rules(&send(&mut sender, at(40))), []);
+
+    let due = sender.due().expect("the reordering timer");
+
+    assert_eq!(rules(&send(&mut sender, due)), [RetransmitRule::RackTimer]);
 }

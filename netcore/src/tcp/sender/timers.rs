@@ -4,6 +4,7 @@
 use super::flight::Delivery;
 use super::recovery::{Cause, Recovery};
 use super::{DELAYED_ACK, Probe, Sender};
+use crate::tcp::RetransmitRule;
 use crate::tcp::congestion::Lost;
 use crate::time::Instant;
 
@@ -76,7 +77,7 @@ impl Sender {
         if self.timeout() <= now {
             self.note_overdue();
             let in_flight = self.flight.pipe();
-            self.flight.mark_all_lost();
+            self.flight.mark_all_lost(RetransmitRule::Timeout);
             self.backoff += 1;
             self.flight.counts_mut().timeouts += 1;
             self.timer_from = now;
@@ -93,7 +94,8 @@ impl Sender {
         }
         if self.flight.reordering_due().is_some_and(|due| due <= now) {
             let in_flight = self.flight.pipe();
-            self.find_losses(false, in_flight, &Delivery::default(), now);
+            let rule = RetransmitRule::RackTimer;
+            self.find_losses(false, in_flight, &Delivery::default(), now, rule);
         }
     }
 }

@@ -20,13 +20,13 @@ fn three_segments_behind_a_gap_make_it_a_loss() {
 
     for end in [200, 300] {
         flight.on_ack(0, &[(100, end)], at(20), Some(MS(20)));
-        assert_eq!(flight.detect_losses(at(20), MS(20), MS(20), false), 0);
+        assert_eq!(flight.detect_losses(at(20), MS(20), MS(20), false, RetransmitRule::Rack), 0);
     }
     assert!(flight.reordering_due().is_some());
     flight.on_ack(0, &[(100, 400)], at(20), Some(MS(20)));
 
-    assert_eq!(flight.detect_losses(at(20), MS(20), MS(20), false), 100);
-    assert_eq!(flight.first_lost(), Some((0, 100)));
+    assert_eq!(flight.detect_losses(at(20), MS(20), MS(20), false, RetransmitRule::Rack), 100);
+    assert_eq!(flight.first_lost(), Some((0, 100, RetransmitRule::DupThresh)));
     assert_eq!((flight.pipe(), flight.lost()), (600, 100));
 }
 
@@ -38,10 +38,10 @@ fn late_segments_are_waited_for_once_there_was_reordering() {
 
     flight.on_ack(200, &[(300, 700)], at(24), Some(MS(20)));
 
-    assert_eq!(flight.detect_losses(at(24), MS(20), MS(20), false), 0);
+    assert_eq!(flight.detect_losses(at(24), MS(20), MS(20), false, RetransmitRule::Rack), 0);
     let due = flight.reordering_due().expect("the third segment is late");
     assert!(due > at(24));
-    assert_eq!(flight.detect_losses(due, MS(20), MS(20), false), 100);
+    assert_eq!(flight.detect_losses(due, MS(20), MS(20), false, RetransmitRule::Rack), 100);
 }
 
 #[test]
@@ -53,10 +53,10 @@ fn a_block_in_the_middle_of_a_packet_splits_it() {
 
     assert_eq!(delivery.bytes, 300);
     assert_eq!(flight.pipe(), 700);
-    assert_eq!(flight.detect_losses(at(11), MS(10), MS(10), true), 200);
-    assert_eq!(flight.first_lost(), Some((0, 200)));
+    assert_eq!(flight.detect_losses(at(11), MS(10), MS(10), true, RetransmitRule::Rack), 200);
+    assert_eq!(flight.first_lost(), Some((0, 200, RetransmitRule::Rack)));
     flight.on_sent_again(0, 150, at(12));
-    assert_eq!(flight.first_lost(), Some((150, 200)));
+    assert_eq!(flight.first_lost(), Some((150, 200, RetransmitRule::Rack)));
     flight.on_sent_again(150, 200, at(12));
     assert_eq!(flight.first_lost(), None);
     flight.on_ack(1000, &[], at(22), Some(MS(10)));
@@ -71,9 +71,9 @@ fn what_a_peer_has_reneged_on_is_sent_again() {
     flight.on_ack(100, &[(100, 300)], at(11), None);
     assert_eq!(flight.pipe(), 0);
 
-    flight.mark_all_lost();
+    flight.mark_all_lost(RetransmitRule::Timeout);
 
-    assert_eq!(flight.first_lost(), Some((100, 200)));
+    assert_eq!(flight.first_lost(), Some((100, 200, RetransmitRule::Timeout)));
     assert_eq!((flight.pipe(), flight.lost()), (0, 200));
     flight.on_ack(300, &[], at(30), None);
     assert_eq!((flight.pipe(), flight.lost()), (0, 0));
@@ -110,7 +110,7 @@ fn single_bytes_split_segments_only_so_often() {
 #[test]
 fn an_early_acknowledgement_is_for_the_first_transmission() {
     let mut flight = flight(2);
-    flight.mark_all_lost();
+    flight.mark_all_lost(RetransmitRule::Timeout);
     flight.on_sent_again(0, 100, at(50));
 
     let delivery = flight.on_ack(100, &[], at(55), Some(MS(20)));
