@@ -30,7 +30,8 @@ mod wire;
 use namespace::Test;
 use peer::Fault;
 use run::{
-    clients, endings as run_endings, limits, names, netns, semantics, servers as run_servers,
+    clients, endings as run_endings, limits, load, names, netns, remote, semantics,
+    servers as run_servers,
 };
 use std::process::ExitCode;
 use wire::Wire::{self, PlainTap, PlainTun, Tap, Tun};
@@ -143,10 +144,16 @@ const TESTS: &[Test] = &[
     Test::new("under_run_a_static_busybox_connects", clients::busybox),
     Test::new("under_run_a_static_go_program_connects", clients::go_client),
     Test::new("under_run_python_serves_20_mb", run_servers::python),
-    Test::new("under_run_a_static_go_program_serves", run_servers::go_server),
     Test::new("under_run_redis_serves", run_servers::redis),
     Test::new("under_run_nginx_serves_with_two_processes", run_servers::nginx),
     Test::new("under_run_iperf3_serves_tcp_and_sends_udp", run_servers::iperf3),
+    Test::new("under_run_a_go_server_fails_none_of_22000_requests", load::go_server),
+    Test::new("under_run_nginx_reloads_without_a_failed_request", load::nginx_reload),
+    Test::new("under_run_redis_benchmark_finishes_on_both_sides", load::redis_benchmark),
+    Test::new("under_run_node_serves_2500_requests", load::node_server),
+    Test::new("under_run_ssh_runs_a_command_at_debians_sshd", remote::ssh),
+    Test::new("under_run_git_clones_over_http", remote::git_clone),
+    Test::new("under_run_curl_fetches_twenty_files_at_a_time", remote::parallel_curl),
     Test::new("under_run_sockets_behave_as_the_kernels", semantics::as_the_kernel),
     Test::new(
         "under_run_names_are_asked_of_the_stacks_servers",

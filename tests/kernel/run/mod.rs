@@ -3,8 +3,10 @@
 pub(super) mod clients;
 pub(super) mod endings;
 pub(super) mod limits;
+pub(super) mod load;
 pub(super) mod names;
 pub(super) mod netns;
+pub(super) mod remote;
 pub(super) mod semantics;
 pub(super) mod servers;
 

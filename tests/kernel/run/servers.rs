@@ -1,11 +1,10 @@
 //! Programs that listen.
 
-use super::clients::go;
-use super::{KERNEL, STACK, connect, get, on_stack, output, run, start, text};
+use super::{KERNEL, STACK, connect, get, on_stack, output, start, text};
 use crate::namespace::{Outcome, program};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use tests::{noise, sha256};
 
@@ -28,16 +27,6 @@ pub(crate) fn python() -> Outcome {
     Ok(())
 }
 
-pub(crate) fn go_server() -> Outcome {
-    let folder = TempDir::new()?;
-    let _server = start(run()?.arg("--").arg(go(&folder)?).args(["serve", ":8002"]))?;
-    // Its runtime interrupts its threads with signals all the time.
-    for _ in 0..500 {
-        assert_eq!(text(&get(8002, "/")?), "a page");
-    }
-    Ok(())
-}
-
 pub(crate) fn redis() -> Outcome {
     let folder = TempDir::new()?;
     let mut server = on_stack("redis-server")?;
@@ -55,21 +44,27 @@ pub(crate) fn redis() -> Outcome {
     Ok(())
 }
 
-pub(crate) fn nginx() -> Outcome {
-    let folder = folder()?;
+/// nginx with two workers and the pages of a folder.
+pub(super) fn nginx_at(folder: &TempDir, port: u16) -> super::Result<Command> {
     let path = folder.path().display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {path}/{name}; "))
         .concat();
     let config = format!(
-        "daemon off; worker_processes 2; pid {path}/pid; error_log {path}/errors; user root; \
-         events {{}} http {{ access_log off; sendfile on; {temporary} \
-         server {{ listen 8003; root {path}; }} }}"
+        "daemon off; worker_processes 2; pid {path}/pid; error_log {path}/errors notice; \
+         user root; events {{}} http {{ access_log off; sendfile on; {temporary} \
+         server {{ listen {port}; root {path}; }} }}"
     );
     fs::write(folder.path().join("config"), config)?;
     let mut server = on_stack("nginx")?;
     server.arg("-e").arg(folder.path().join("errors"));
-    let _server = start(server.arg("-c").arg(folder.path().join("config")))?;
+    server.arg("-c").arg(folder.path().join("config"));
+    Ok(server)
+}
+
+pub(crate) fn nginx() -> Outcome {
+    let folder = folder()?;
+    let _server = start(&mut nginx_at(&folder, 8003)?)?;
     assert_eq!(sha256(&get(8003, "/large")?), sha256(&noise(LEN)));
     for _ in 0..200 {
         assert_eq!(text(&get(8003, "/small")?), "a page");
