@@ -31,7 +31,9 @@
 
 mod client;
 mod message;
+mod options;
 mod release;
+pub mod server;
 #[cfg(test)]
 mod tests;
 
