@@ -5,12 +5,14 @@
 //! `tests` with the kept corpus and with noise.
 
 mod commands;
+mod dhcp_server;
 mod host;
 mod lengths;
 mod packets;
 mod parser;
 
 pub use commands::commands;
+pub use dhcp_server::dhcp_server;
 pub use lengths::lengths;
 pub use packets::packets;
 pub use parser::parser;

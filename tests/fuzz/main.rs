@@ -36,6 +36,11 @@ fn lengths_of_any_kind_end_a_stream_behind_its_frames() {
     play("lengths", fuzz::lengths);
 }
 
+#[test]
+fn messages_of_dhcp_clients_leave_each_address_one_holder() {
+    play("dhcp_server", fuzz::dhcp_server);
+}
+
 /// Plays the corpus of a target, and noise.
 fn play(target: &str, mut run: impl FnMut(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
