@@ -36,6 +36,7 @@ mod tcp_listener;
 mod tcp_socket;
 mod tcp_stream;
 mod traffic_class;
+mod udp_binding;
 mod udp_methods;
 mod udp_socket;
 mod wait;
