@@ -51,6 +51,15 @@ impl BoundTo {
         }
     }
 
+    /// How few addresses these are: a socket for fewer of them receives before others.
+    pub(crate) fn precision(self) -> u8 {
+        match self {
+            Self::One(_) => 2,
+            Self::AllV4 | Self::AllV6 => 1,
+            Self::All => 0,
+        }
+    }
+
     pub(crate) fn conflicts(self, other: Self) -> bool {
         match (self, other) {
             (Self::One(a), b) => b.covers(a),

@@ -39,6 +39,7 @@ mod random;
 mod rate_limit;
 mod reply;
 mod segment;
+mod shared_port;
 mod snapshot;
 mod socket_ids;
 mod stack;

@@ -4,6 +4,7 @@ use crate::binding::{BoundTo, pick_port};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::random::{LocalHasher, Random};
+use crate::shared_port::{SharedPort, Sharer};
 use crate::tcp::reservation::{Reservation, TcpPorts};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -13,14 +14,19 @@ use std::sync::Arc;
 const REST: u16 = 0;
 
 /// The bound ports of one transport.
-///
-/// The sockets on one port are at most one for each of the stack's addresses, so looking one up
-/// does not get slower with the number of sockets.
 #[derive(Debug, Default)]
 pub(crate) struct Ports {
     /// TCP ports are also reserved in a table shared with handles.
     tcp: Option<Arc<TcpPorts>>,
-    bound: HashMap<u16, Vec<Binding>, LocalHasher>,
+    bound: HashMap<u16, Port, LocalHasher>,
+}
+
+#[derive(Debug)]
+enum Port {
+    /// At most one socket for each of the stack's addresses, so looking one up does not get slower
+    /// with the number of sockets.
+    Own(Vec<Binding>),
+    Shared(Box<SharedPort>),
 }
 
 #[derive(Debug)]
@@ -59,19 +65,65 @@ impl Ports {
             port if self.is_free(to, port) => port,
             _ => return Err(Error::AddressInUse),
         };
-        self.push(port, Binding { to, id, _reservation: None });
+        self.push(port, Binding { to, id, _reservation: None }, Sharer::default());
         Ok(port)
+    }
+
+    /// As [`bind`](Self::bind), for a socket that may share its port; `sharer_of` tells about the
+    /// others. Port 0 is never a shared one.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind).
+    pub(crate) fn bind_shared(
+        &mut self,
+        (to, port): (BoundTo, u16),
+        (id, sharer): (SocketId, Sharer),
+        random: &mut Random,
+        sharer_of: impl Fn(SocketId) -> Sharer,
+    ) -> Result<u16, Error> {
+        let found = if port == 0 { None } else { self.bound.get_mut(&port) };
+        let bindings = match found {
+            Some(Port::Own(bindings)) if bindings.iter().any(|it| it.to.conflicts(to)) => bindings,
+            Some(Port::Shared(shared)) if shared.admits(to, &sharer) => {
+                shared.insert(id, to, sharer);
+                return Ok(port);
+            }
+            _ => return self.bind(to, port, id, random),
+        };
+        let mut others = bindings.iter().filter(|it| it.to.conflicts(to));
+        if !others.all(|it| sharer_of(it.id).shares_with(&sharer)) {
+            return Err(Error::AddressInUse);
+        }
+        let mut shared = SharedPort::new(random.hash_keys());
+        for binding in bindings.drain(..) {
+            shared.insert(binding.id, binding.to, sharer_of(binding.id));
+        }
+        shared.insert(id, to, sharer);
+        self.bound.insert(port, Port::Shared(Box::new(shared)));
+        Ok(port)
+    }
+
+    /// A socket shares its port in another way, or has another peer.
+    pub(crate) fn update(&mut self, port: u16, id: SocketId, sharer: impl FnOnce() -> Sharer) {
+        if let Some(Port::Shared(shared)) = self.bound.get_mut(&port) {
+            shared.update(id, sharer());
+        }
     }
 
     /// Binds `id` to its reserved TCP port; returns the port.
     pub(crate) fn bind_reserved(&mut self, reservation: Reservation, id: SocketId) -> u16 {
         let (to, port) = (reservation.bound_to(), reservation.local_address().port());
-        self.push(port, Binding { to, id, _reservation: Some(reservation) });
+        let binding = Binding { to, id, _reservation: Some(reservation) };
+        self.push(port, binding, Sharer::default());
         port
     }
 
-    fn push(&mut self, port: u16, binding: Binding) {
-        self.bound.entry(port).or_default().push(binding);
+    fn push(&mut self, port: u16, binding: Binding, sharer: Sharer) {
+        match self.bound.entry(port).or_insert_with(|| Port::Own(Vec::new())) {
+            Port::Own(bindings) => bindings.push(binding),
+            Port::Shared(shared) => shared.insert(binding.id, binding.to, sharer),
+        }
     }
 
     /// Binds `id` to all ports without a socket of their own; returns port 0.
@@ -83,34 +135,50 @@ impl Ports {
         if !self.is_free(to, REST) {
             return Err(Error::AddressInUse);
         }
-        self.push(REST, Binding { to, id, _reservation: None });
+        self.push(REST, Binding { to, id, _reservation: None }, Sharer::default());
         Ok(REST)
     }
 
     pub(crate) fn release(&mut self, port: u16, id: SocketId) {
-        if let Some(bindings) = self.bound.get_mut(&port) {
-            bindings.retain(|binding| binding.id != id);
-            if bindings.is_empty() {
-                self.bound.remove(&port);
+        let is_empty = match self.bound.get_mut(&port) {
+            Some(Port::Own(bindings)) => {
+                bindings.retain(|binding| binding.id != id);
+                bindings.is_empty()
             }
+            Some(Port::Shared(shared)) => {
+                shared.remove(id);
+                shared.is_empty()
+            }
+            None => return,
+        };
+        if is_empty {
+            self.bound.remove(&port);
         }
     }
 
-    /// The socket that receives packets to `local`: one bound to this address first, then a
-    /// wildcard socket, then one bound to all remaining ports.
-    pub(crate) fn find(&self, local: SocketAddr) -> Option<SocketId> {
-        [local.port(), REST].into_iter().find_map(|port| {
-            let bindings = self.bound.get(&port)?;
-            let covering = bindings.iter().filter(|binding| binding.to.covers(local.ip()));
-            let best = covering.max_by_key(|binding| matches!(binding.to, BoundTo::One(_)));
-            best.map(|binding| binding.id)
+    /// The socket that receives packets of `peer` to `local`: one bound to this address first, then
+    /// a wildcard socket, then one bound to all remaining ports. Among those that share the port
+    /// one that is connected to `peer` is before all.
+    pub(crate) fn find(&self, local: SocketAddr, peer: SocketAddr) -> Option<SocketId> {
+        [local.port(), REST].into_iter().find_map(|port| match self.bound.get(&port)? {
+            Port::Own(bindings) => {
+                let covering = bindings.iter().filter(|binding| binding.to.covers(local.ip()));
+                let best = covering.max_by_key(|binding| matches!(binding.to, BoundTo::One(_)));
+                best.map(|binding| binding.id)
+            }
+            Port::Shared(shared) => shared.find(local.ip(), peer),
         })
     }
 
     /// All sockets on a port, for broadcast and multicast.
     pub(crate) fn all(&self, port: u16) -> impl Iterator<Item = (BoundTo, SocketId)> {
-        let bindings = self.bound.get(&port).map_or(&[][..], Vec::as_slice);
-        bindings.iter().map(|binding| (binding.to, binding.id))
+        let (own, shared) = match self.bound.get(&port) {
+            None => (None, None),
+            Some(Port::Own(bindings)) => (Some(bindings), None),
+            Some(Port::Shared(shared)) => (None, Some(shared)),
+        };
+        let own = own.into_iter().flatten().map(|binding| (binding.to, binding.id));
+        own.chain(shared.into_iter().flat_map(|shared| shared.all()))
     }
 
     /// Whether a listener has this TCP port on any address, or it is reserved.
@@ -124,8 +192,7 @@ impl Ports {
     }
 
     fn is_free(&self, to: BoundTo, port: u16) -> bool {
-        let bindings = self.bound.get(&port).map_or(&[][..], Vec::as_slice);
-        !bindings.iter().any(|binding| binding.to.conflicts(to))
+        !self.all(port).any(|(other, _)| other.conflicts(to))
     }
 }
 
@@ -187,7 +254,9 @@ mod tests {
         bench.bind("[::]:80", Families::V6Only).expect("free");
         bench.bind("10.0.0.1:80", Families::Both).expect("free");
         bench.bind("10.0.0.2:80", Families::Both).expect("free");
-        let mut found = |address: &str| bench.ports.find(address.parse().expect("an address"));
+        let peer = "10.9.9.9:9".parse().expect("an address");
+        let mut found =
+            |address: &str| bench.ports.find(address.parse().expect("an address"), peer);
 
         let [v6, one, two] = ["[fd00::1]:80", "10.0.0.1:80", "10.0.0.2:80"].map(&mut found);
 

@@ -38,12 +38,29 @@ impl Net {
         addr: impl ToSocketAddrs,
         families: Families,
     ) -> io::Result<UdpSocket> {
+        self.udp_bind_with_options(addr, families, udp::Options::default()).await
+    }
+
+    /// As [`udp_bind_with`](Self::udp_bind_with), with options: those that let sockets share a port,
+    /// [`reuse_address`](udp::Options::reuse_address) and [`reuse_port`](udp::Options::reuse_port),
+    /// must be set before.
+    ///
+    /// # Errors
+    ///
+    /// As [`udp_bind`](Self::udp_bind).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`udp_bind`](Self::udp_bind).
+    pub async fn udp_bind_with_options(
+        &self,
+        addr: impl ToSocketAddrs,
+        families: Families,
+        options: udp::Options,
+    ) -> io::Result<UdpSocket> {
         let mut last = none_given();
         for endpoint in self.names.resolve(addr).await? {
-            let command = match families {
-                Families::Both => udp::Command::Bind { endpoint },
-                Families::V6Only => udp::Command::BindV6Only { endpoint },
-            };
+            let command = udp::Command::BindWith { endpoint, families, options };
             match self.open(command).await {
                 Ok((_, SocketQueue::Datagram(queue))) => {
                     return Ok(UdpSocket::new(queue, self.names.clone()));

@@ -21,6 +21,48 @@ macro_rules! udp_option_methods {
             $socket.set_ttl(ttl)
         }
 
+        /// Whether other sockets that have this set may bind to the address and port of this one
+        /// (`SO_REUSEADDR`). Off by default.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn reuse_address(&$self) -> std::io::Result<bool> {
+            Ok($socket.options().reuse_address)
+        }
+
+        /// Lets other sockets that have this set bind to the address and port of this one, or no
+        /// longer. For this socket's own bind it is an
+        /// [option](netcore::udp::Options::reuse_address), which also has who receives what.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn set_reuse_address(&$self, reuse: bool) -> std::io::Result<()> {
+            $socket.set_options(|options| options.reuse_address = reuse);
+            Ok(())
+        }
+
+        /// Whether other sockets that have this set may bind to the address and port of this one
+        /// (`SO_REUSEPORT`). Off by default.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn reuse_port(&$self) -> std::io::Result<bool> {
+            Ok($socket.options().reuse_port)
+        }
+
+        /// As [`set_reuse_address`](Self::set_reuse_address), for `SO_REUSEPORT`.
+        ///
+        /// # Errors
+        ///
+        /// None.
+        pub fn set_reuse_port(&$self, reuse: bool) -> std::io::Result<()> {
+            $socket.set_options(|options| options.reuse_port = reuse);
+            Ok(())
+        }
+
         /// Whether datagrams may be sent to broadcast addresses. Off by default.
         ///
         /// # Errors

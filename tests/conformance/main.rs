@@ -28,6 +28,7 @@ mod fresh;
 mod options;
 mod promises;
 mod readiness;
+mod sharing;
 mod sockets;
 mod streams;
 mod world;
@@ -39,7 +40,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let sections: [&[Case]; 12] = [
+    let sections: [&[Case]; 13] = [
         addresses::CASES,
         binding::CASES,
         accept::CASES,
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         options::CASES,
         datagrams::CASES,
         connected::CASES,
+        sharing::CASES,
         failures::CASES,
         readiness::CASES,
         fresh::CASES,

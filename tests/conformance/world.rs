@@ -6,7 +6,8 @@ use crate::sockets::{
     KernelTokio, KernelUdp, Listener, OurFutures, OurListener, OurSyncListener, OurSyncStream,
     OurSyncUdp, OurTokio, OurUdp, Stream, TcpSocket, Udp,
 };
-use netstack::netsocket::{Net, TcpStream};
+use netstack::netsocket::netcore::udp;
+use netstack::netsocket::{Families, Net, TcpStream};
 use netstack::sim::{self, LinkConfig, Sim};
 use netstack::{Config, Pair, Stack, TcpConfig};
 use std::io;
@@ -39,6 +40,13 @@ pub(crate) struct Host {
 enum Sockets {
     Kernel,
     Ours(Net),
+}
+
+/// How a UDP socket shares its port: `SO_REUSEADDR`, `SO_REUSEPORT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reuse {
+    pub(crate) address: bool,
+    pub(crate) port: bool,
 }
 
 /// The handles on simulated hosts.
@@ -370,6 +378,38 @@ impl Host {
                 Box::new(OurSyncUdp::new(blocking(move || net.udp_bind(at)).await?))
             }
             (Sockets::Ours(net), _) => Box::new(OurUdp(net.udp_bind(at).await?)),
+        })
+    }
+
+    /// Binds a socket that shares its port in these ways.
+    pub(crate) async fn bind_shared(&self, at: SocketAddr, reuse: Reuse) -> io::Result<Udp> {
+        let Reuse { address, port } = reuse;
+        let kernel = || {
+            let domain = socket2::Domain::for_address(at);
+            let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None)?;
+            socket.set_reuse_address(address)?;
+            socket.set_reuse_port(port)?;
+            socket.bind(&at.into())?;
+            io::Result::Ok(std::net::UdpSocket::from(socket))
+        };
+        let (reuse_address, reuse_port) = (address, port);
+        let options = udp::Options { reuse_address, reuse_port, ..Default::default() };
+        let families = Families::Both;
+        Ok(match (&self.net, self.face) {
+            (Sockets::Kernel, Face::Sync) => Box::new(KernelSyncUdp::new(kernel()?)),
+            (Sockets::Kernel, _) => {
+                let socket = kernel()?;
+                socket.set_nonblocking(true)?;
+                Box::new(KernelUdp(tokio::net::UdpSocket::from_std(socket)?))
+            }
+            (Sockets::Ours(net), Face::Sync) => {
+                let net = net.blocking();
+                let bind = move || net.udp_bind_with_options(at, families, options);
+                Box::new(OurSyncUdp::new(blocking(bind).await?))
+            }
+            (Sockets::Ours(net), _) => {
+                Box::new(OurUdp(net.udp_bind_with_options(at, families, options).await?))
+            }
         })
     }
 }

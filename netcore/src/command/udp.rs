@@ -1,5 +1,6 @@
 //! Commands to UDP sockets.
 
+use crate::binding::Families;
 use crate::command::debug::debug_without_payload;
 use crate::id::SocketId;
 use bytes::Bytes;
@@ -19,6 +20,15 @@ pub enum Command {
     BindV6Only {
         /// One of the stack's IPv6 addresses, or `[::]`.
         endpoint: SocketAddr,
+    },
+    /// As [`Bind`](Self::Bind), with options: those that let sockets share a port count at once.
+    BindWith {
+        /// As in [`Bind`](Self::Bind).
+        endpoint: SocketAddr,
+        /// What a socket on `[::]` receives.
+        families: Families,
+        /// The options.
+        options: Options,
     },
     /// Create a socket for all ports without a socket of their own, as transparent proxies need;
     /// answered by [`Response::Bound`], with port 0. Each received datagram has its
@@ -58,6 +68,7 @@ pub enum Command {
 debug_without_payload!(Command {
     Bind { endpoint },
     BindV6Only { endpoint },
+    BindWith { endpoint, families, options },
     BindAnyPort { address },
     Connect { peer },
     Send { endpoint; buf },
@@ -84,9 +95,23 @@ pub struct Options {
     /// instead of fragmented: the next call then fails with
     /// [`Error::MessageTooLarge`](crate::Error::MessageTooLarge).
     pub dont_fragment: bool,
+    /// Whether the socket shares its address and port with others that have this set (`SO_REUSEADDR`).
+    /// A datagram is for the one that is connected to its sender, or else for the one bound last;
+    /// one to a group or a broadcast address is for all. Initially false.
+    pub reuse_address: bool,
+    /// Whether the socket shares its address and port with others that have this set
+    /// (`SO_REUSEPORT`). A datagram is for the one that is connected to its sender, or else for one
+    /// that is chosen by the sender's address and port: always the same while none is bound or
+    /// closed. Initially false.
+    pub reuse_port: bool,
 }
 
 impl Options {
+    /// Both ways to share a port.
+    pub(crate) fn reuse(self) -> (bool, bool) {
+        (self.reuse_address, self.reuse_port)
+    }
+
     /// The configured hop limit of datagrams to this address, if any.
     pub(crate) fn hop_limit_to(self, destination: IpAddr) -> Option<u8> {
         match destination.is_multicast() {
@@ -106,6 +131,8 @@ impl Default for Options {
             broadcast: false,
             traffic_class: 0,
             dont_fragment: false,
+            reuse_address: false,
+            reuse_port: false,
         }
     }
 }

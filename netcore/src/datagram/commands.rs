@@ -26,10 +26,13 @@ impl DatagramLayer {
     ) -> Outcome {
         match command {
             udp::Command::Bind { endpoint } => {
-                opened(self.bind_udp(cx, ip, endpoint, Families::Both))
+                opened(self.bind_udp(cx, ip, (endpoint, Families::Both), Default::default()))
             }
             udp::Command::BindV6Only { endpoint } => {
-                opened(self.bind_udp(cx, ip, endpoint, Families::V6Only))
+                opened(self.bind_udp(cx, ip, (endpoint, Families::V6Only), Default::default()))
+            }
+            udp::Command::BindWith { endpoint, families, options } => {
+                opened(self.bind_udp(cx, ip, (endpoint, families), options))
             }
             udp::Command::BindAnyPort { address } => opened(self.bind_udp_rest(cx, ip, address)),
             udp::Command::Connect { peer } => {

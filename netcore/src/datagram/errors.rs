@@ -90,7 +90,8 @@ impl DatagramLayer {
     /// its peer.
     fn udp_sender(&mut self, report: &IcmpReport) -> (Option<&mut DatagramSocket>, bool, bool) {
         let (local, remote) = report.ends();
-        let Some(socket) = self.ports.find(local).and_then(|id| self.sockets.get_mut(id)) else {
+        let found = self.ports.find(local, remote);
+        let Some(socket) = found.and_then(|id| self.sockets.get_mut(id)) else {
             return (None, false, false);
         };
         let peer = socket.queue.peer().map(canonical);

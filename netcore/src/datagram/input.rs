@@ -103,7 +103,7 @@ impl DatagramLayer {
             let sockets = self.receivers_of(ip, destination, port);
             return self.deliver_to_all(cx, ip, sockets, &received, kept);
         }
-        match self.ports.find(SocketAddr::new(destination, port)) {
+        match self.ports.find(SocketAddr::new(destination, port), SocketAddr::new(source, from)) {
             Some(id) => match self.deliver(cx, id, received, kept) {
                 // Not from the socket's peer, or the socket is closing.
                 Err(DropReason::NoListener) if !is_raw => {

@@ -6,12 +6,14 @@ use crate::command::{icmp, raw, udp};
 use crate::context::Context;
 use crate::datagram::layer::DatagramLayer;
 use crate::datagram::socket::{DatagramSocket, Kind};
+use crate::datagram::udp_peer::sharer;
 use crate::doorbell::{Bell, Events};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::addressing::version_of;
 use crate::ip::layer::IpLayer;
 use crate::queue::DatagramQueue;
+use crate::shared_port::Sharer;
 use crate::socket_ids::Transport;
 use crate::sync::Arc;
 use std::collections::VecDeque;
@@ -23,19 +25,24 @@ impl DatagramLayer {
         &mut self,
         cx: &mut Context,
         ip: &mut IpLayer,
-        endpoint: SocketAddr,
-        families: Families,
+        (endpoint, families): (SocketAddr, Families),
+        options: udp::Options,
     ) -> Result<(udp::Response, Arc<DatagramQueue>), Error> {
         let to = ip.bindable(cx, endpoint.ip(), families)?;
         let mut port = 0;
         let (ports, random) = (&mut self.ports, &mut cx.random);
         let (doorbell, bounds) = (&cx.doorbell, (&cx.config, &cx.datagram_memory));
+        let (reuse_address, reuse_port) = (options.reuse_address, options.reuse_port);
+        let own = Sharer { reuse_address, reuse_port, flow: None };
         let id = cx.sockets.insert(Transport::Datagram, |id| {
-            port = ports.bind(to, endpoint.port(), id, random)?;
+            let others =
+                |id| self.sockets.get(id).map_or(Sharer::default(), |it| sharer(&it.queue));
+            port = ports.bind_shared((to, endpoint.port()), (id, own), random, others)?;
             let local = SocketAddr::new(endpoint.ip(), port);
             let bell = Bell::new(id, doorbell.clone());
             let kind = Kind::Udp { to, port, is_v6: endpoint.is_ipv6() };
-            self.sockets.insert(id, datagram_socket(DatagramQueue::new(bell, local, kind, bounds)));
+            let queue = DatagramQueue::new(bell, local, kind, bounds).with_options(options);
+            self.sockets.insert(id, datagram_socket(queue));
             Ok(())
         })?;
         let queue = self.datagram_queue(id);
@@ -146,6 +153,8 @@ impl DatagramLayer {
         }
         if events.contains(Events::OPTIONS) {
             let groups = socket.queue.groups();
+            let queue = socket.queue.clone();
+            self.update_port(&queue);
             self.set_groups(ip, id, groups);
         }
         cx.mark(id);

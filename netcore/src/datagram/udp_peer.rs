@@ -2,10 +2,12 @@
 
 use crate::command::udp;
 use crate::datagram::layer::DatagramLayer;
+use crate::datagram::socket::Kind;
 use crate::error::Error;
 use crate::ip::addressing::{canonical, mapped};
 use crate::ip::layer::IpLayer;
 use crate::queue::DatagramQueue;
+use crate::shared_port::{Flow, Sharer};
 use std::net::SocketAddr;
 
 impl DatagramLayer {
@@ -17,7 +19,8 @@ impl DatagramLayer {
         peer: Option<SocketAddr>,
     ) -> Result<udp::Response, Error> {
         let Some(peer) = peer else {
-            queue.set_peer(None);
+            queue.connect(None, None);
+            self.update_port(queue);
             return Ok(udp::Response::Connected { local: queue.bound_address() });
         };
         let bound = queue.bound_address();
@@ -42,7 +45,25 @@ impl DatagramLayer {
         // In the form of the socket's received datagrams, possibly IPv4-mapped.
         let in_form = |address| if bound.is_ipv6() { mapped(address) } else { address };
         let source = source.map(|source| in_form(SocketAddr::new(source, 0)).ip());
-        queue.connect(in_form(peer), source);
+        queue.connect(Some(in_form(peer)), source);
+        self.update_port(queue);
         Ok(udp::Response::Connected { local: queue.local_address() })
     }
+
+    /// The options or the peer of a socket have changed, which sockets on the same port depend on.
+    pub(crate) fn update_port(&mut self, queue: &DatagramQueue) {
+        if let Kind::Udp { port, .. } = queue.kind() {
+            self.ports.update(port, queue.id(), || sharer(queue));
+        }
+    }
+}
+
+/// What sockets on the same port depend on.
+pub(crate) fn sharer(queue: &DatagramQueue) -> Sharer {
+    let options = queue.options();
+    let bound = queue.bound_address().ip();
+    let bound = Some(bound).filter(|bound| !bound.to_canonical().is_unspecified());
+    let local = queue.source().or(bound).map(|local| local.to_canonical());
+    let flow = queue.peer().map(|peer| Flow { local, peer: canonical(peer) });
+    Sharer { reuse_address: options.reuse_address, reuse_port: options.reuse_port, flow }
 }

@@ -243,7 +243,8 @@ impl DatagramQueue {
     /// Sets the peer; the source address is chosen for each datagram. Queued datagrams stay queued.
     /// [`Connect`](crate::udp::Command::Connect) also checks that there is a route to the peer.
     pub fn set_peer(&self, peer: Option<SocketAddr>) {
-        self.recv.lock().connected = Connected { peer, source: None };
+        self.connect(peer, None);
+        self.bell.ring(Events::OPTIONS);
     }
 
     /// The options as last set.
@@ -253,7 +254,14 @@ impl DatagramQueue {
 
     /// Changes options, for all datagrams not yet sent.
     pub fn set_options(&self, change: impl FnOnce(&mut Options)) {
-        change(&mut self.send.lock().options);
+        let mut send = self.send.lock();
+        let before = send.options.reuse();
+        change(&mut send.options);
+        let is_other = send.options.reuse() != before;
+        drop(send);
+        if is_other {
+            self.bell.ring(Events::OPTIONS);
+        }
     }
 
     /// Joins a multicast group: the socket receives datagrams to the group and its own port.
@@ -334,6 +342,12 @@ impl DatagramQueue {
         }
     }
 
+    /// The same with these options.
+    pub(crate) fn with_options(self, options: Options) -> Self {
+        self.send.lock().options = options;
+        self
+    }
+
     /// The address that the socket was bound to.
     pub(crate) fn bound_address(&self) -> SocketAddr {
         self.local
@@ -344,10 +358,9 @@ impl DatagramQueue {
         self.recv.lock().connected.source
     }
 
-    /// Connects the socket: it receives only datagrams from `peer` to `source`, and reports ICMP
-    /// errors about the peer. Queued datagrams stay queued.
-    pub(crate) fn connect(&self, peer: SocketAddr, source: Option<IpAddr>) {
-        self.recv.lock().connected = Connected { peer: Some(peer), source };
+    /// Connects the socket, or disconnects it; its source is chosen for each datagram without one.
+    pub(crate) fn connect(&self, peer: Option<SocketAddr>, source: Option<IpAddr>) {
+        self.recv.lock().connected = Connected { peer, source };
     }
 
     /// The destination that `peer` means; the unspecified address stands for this host.

@@ -22,7 +22,7 @@ impl TcpLayer {
         packet: &Packet,
         link: &mut L,
     ) -> Result<Fate, DropReason> {
-        let found = self.ports.find(flow.local());
+        let found = self.ports.find(flow.local(), flow.remote());
         let Some((listener_id, listener)) =
             found.and_then(|id| Some((id, self.sockets.listener_mut(id)?)))
         else {

@@ -63,7 +63,7 @@ impl TcpLayer {
             None if is_first => self.receive_syn(cx, ip, flow, &packet, link),
             // What a listener cannot take for a segment of an older connection (RFC 9293 section
             // 3.10.7.2).
-            None if !has_ack && self.ports.find(flow.local()).is_some() => {
+            None if !has_ack && self.ports.find(flow.local(), flow.remote()).is_some() => {
                 Err(DropReason::Unacceptable)
             }
             None => Err(self.answer_reset(cx, ip, &packet, DropReason::NoListener, link)),

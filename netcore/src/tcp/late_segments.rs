@@ -48,7 +48,7 @@ impl TcpLayer {
         }
         if segment.syn() {
             let is_first = !segment.ack() && !segment.fin();
-            let listener = self.ports.find(flow.local());
+            let listener = self.ports.find(flow.local(), flow.remote());
             if is_first && start > 0 && listener.is_some() {
                 // A new connection, recognisable by a sequence number that the old one has not
                 // used (RFC 9293 section 3.10.7.4, RFC 6191). It takes the place of this entry.

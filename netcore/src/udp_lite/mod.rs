@@ -151,7 +151,9 @@ impl UdpLiteLayer {
         if !ip.addressing.is_local(destination) {
             return Err(DropReason::NoListener);
         }
-        let found = self.ports.find(SocketAddr::new(destination, ports.1));
+        let found = self
+            .ports
+            .find(SocketAddr::new(destination, ports.1), SocketAddr::new(source, ports.0));
         let Some(socket) = found.and_then(|id| self.sockets.get_mut(id)) else {
             return Err(ip.answer_port_unreachable(cx, packet, link));
         };

@@ -5,8 +5,8 @@ use super::Resolver;
 use super::{Control, PendingListener, TcpListener, TcpStream, UdpSocket};
 use crate::address::{Targets, ToSocketAddrs};
 use crate::wait;
-use netcore::tcp::{ListenOptions, Options};
-use netcore::{Network, NetworkWatch};
+use netcore::tcp::{Families, ListenOptions, Options};
+use netcore::{Network, NetworkWatch, udp};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -109,6 +109,21 @@ impl Net {
     /// As [`crate::Net::udp_bind`].
     pub fn udp_bind(&self, addr: impl ToSocketAddrs) -> io::Result<UdpSocket> {
         wait_for(&addr, self.net.udp_bind(&addr), None)?.map(UdpSocket::from)
+    }
+
+    /// Binds a UDP socket with options, as those that let sockets share a port.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Net::udp_bind`].
+    pub fn udp_bind_with_options(
+        &self,
+        addr: impl ToSocketAddrs,
+        families: Families,
+        options: udp::Options,
+    ) -> io::Result<UdpSocket> {
+        let bind = self.net.udp_bind_with_options(&addr, families, options);
+        wait_for(&addr, bind, None)?.map(UdpSocket::from)
     }
 
     /// Listens for TCP connections and answers none by itself.
