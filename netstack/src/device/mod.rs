@@ -36,6 +36,8 @@ mod unix_path;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod unix_stream;
 #[cfg(all(target_os = "linux", feature = "tun"))]
+mod vde;
+#[cfg(all(target_os = "linux", feature = "tun"))]
 mod virtio;
 
 pub(crate) use pipe::join;
@@ -53,7 +55,13 @@ pub use tun::Tun;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use unix_datagram::{DatagramCounters, UnixDatagramDevice, UnixDatagramSlot};
 #[cfg(all(target_os = "linux", feature = "tun"))]
+pub(crate) use unix_path::{BoundPath, group_id};
+#[cfg(all(target_os = "linux", feature = "tun"))]
 pub use unix_stream::{UnixStreamDevice, UnixStreamSlot};
+#[cfg(all(target_os = "linux", feature = "tun"))]
+pub(crate) use vde::{REQUEST_BYTES_MAX, address};
+#[cfg(all(target_os = "linux", feature = "tun"))]
+pub use vde::{VdeConfig, VdeDevice, VdeRequest, VdeRequestError};
 
 use netcore::Link;
 use std::io;

@@ -7,10 +7,11 @@ use crate::pool::Pool;
 use netcore::{
     FRAME_BUFFER_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Medium, Offload, Slot,
 };
-use rustix::net::SocketAddrUnix;
+use rustix::net::{SendFlags, SocketAddrUnix};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -42,6 +43,7 @@ pub struct UnixDatagramDevice {
     outgoing_len: usize,
     /// Since when the frame waits for room.
     stuck_since: Option<Instant>,
+    /// The next attempt, whatever the kernel tells of room.
     retry: Option<Pin<Box<Sleep>>>,
     /// The peer did not read in time, nor since.
     is_stalled: bool,
@@ -67,8 +69,10 @@ enum Socket {
 
 /// Who receives what is sent.
 enum Peer {
-    /// That of a connected socket.
+    /// That of a connected socket, of which the kernel tells when it has room again.
     Connected,
+    /// That of a connected socket whose peer can hang up.
+    Sequenced,
     At(PathBuf),
     /// The sender of the last datagram.
     Last(Option<SocketAddr>),
@@ -109,7 +113,7 @@ impl DatagramCounters {
 const VFKIT: &[u8] = b"VFKT";
 /// The most datagrams that are read at a time.
 const BATCH_FRAMES: usize = 64;
-/// The time between two attempts to send to a peer without room, of which no event tells.
+/// The time between two attempts to send to a peer without room, where no event tells of it.
 const RETRY: Duration = Duration::from_millis(1);
 /// How long a frame waits for room.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -155,6 +159,17 @@ impl UnixDatagramDevice {
             Err(_) => Peer::Last(None),
         };
         Self::new(socket, peer, mtu)
+    }
+
+    /// A device on a connected socket of type `SOCK_SEQPACKET`. The end of the peer ends the stack
+    /// in good order.
+    pub(crate) fn from_seqpacket(socket: OwnedFd, mtu: usize) -> io::Result<Self> {
+        Self::new(socket.into(), Peer::Sequenced, mtu)
+    }
+
+    /// Makes it remove the file of its socket at the end.
+    pub(super) fn with_path(self, path: BoundPath) -> Self {
+        Self { _path: Some(path), ..self }
     }
 
     /// Greets the peer with `VFKT` before the first frame, and again when it has come back: for
@@ -212,7 +227,11 @@ impl UnixDatagramDevice {
     fn send_to_peer(&self, bytes: &[u8]) -> io::Result<usize> {
         let socket = self.socket().ok_or(io::ErrorKind::NotConnected)?;
         match &self.peer {
-            Peer::Connected => socket.send(bytes),
+            Peer::Connected | Peer::Sequenced => match &self.socket {
+                // Remembers that there is no room.
+                Socket::Attached(fd) => fd.try_io(Interest::WRITABLE, |socket| send(socket, bytes)),
+                Socket::Open(_) | Socket::Gone => send(socket, bytes),
+            },
             Peer::At(path) => socket.send_to(bytes, path),
             Peer::Last(Some(address)) => socket.send_to_addr(bytes, address),
             Peer::Last(None) => Err(io::ErrorKind::NotConnected.into()),
@@ -253,9 +272,19 @@ impl UnixDatagramDevice {
 
     /// Waits until no frame is stuck.
     fn poll_unstuck(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.stuck_since.is_some() {
-            let retry = self.retry.get_or_insert_with(|| Box::pin(tokio::time::sleep(RETRY)));
-            ready!(retry.as_mut().poll(cx));
+        while let Some(since) = self.stuck_since {
+            let mut wait = RETRY;
+            let mut has_room = false;
+            if let (Socket::Attached(fd), Peer::Connected | Peer::Sequenced) =
+                (&self.socket, &self.peer)
+            {
+                wait = PATIENCE.saturating_sub(since.elapsed());
+                has_room = matches!(fd.poll_write_ready(cx), Poll::Ready(Ok(_)));
+            }
+            if !has_room {
+                let retry = self.retry.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+                ready!(retry.as_mut().poll(cx));
+            }
             self.retry = None;
             self.push();
         }
@@ -269,15 +298,23 @@ impl Incoming {
         for read in 0..BATCH_FRAMES {
             let mut buffer = self.pool.take();
             // A byte more, to tell a frame that was cut.
-            let received = socket.recv_from(buffer.slice_mut(0..self.frame_bytes_max + 1));
-            let (len, sender) = match received {
-                Ok(received) => received,
+            let room = buffer.slice_mut(0..self.frame_bytes_max + 1);
+            let received = match peer {
+                Peer::Last(last) => socket.recv_from(room).map(|(len, sender)| {
+                    *last = (!sender.is_unnamed()).then_some(sender);
+                    len
+                }),
+                _ => socket.recv(room),
+            };
+            let len = match received {
+                // The peer has hung up.
+                Ok(0) if matches!(peer, Peer::Sequenced) => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && read > 0 => break,
                 Err(error) => return Err(error),
             };
-            if let Peer::Last(last) = peer {
-                *last = (!sender.is_unnamed()).then_some(sender);
-            }
             if (HEADER_BYTES..=self.frame_bytes_max).contains(&len) {
                 self.frames.push_back(Frame::new(buffer.freeze(len), FrameChecksum::Unknown));
             } else if &buffer.as_ref()[..len] != VFKIT {
@@ -346,7 +383,12 @@ impl Device for UnixDatagramDevice {
             let mut guard = ready!(fd.poll_read_ready(cx))?;
             match guard.try_io(|fd| incoming.read(fd.get_ref(), peer)) {
                 // What the last frame was refused with: the peer may come back.
-                Ok(Err(error)) if !is_refusal(&error) => return Poll::Ready(Err(error)),
+                Ok(Err(error)) if !is_refusal(&error) || matches!(peer, Peer::Sequenced) => {
+                    return Poll::Ready(match incoming.frames.is_empty() {
+                        true => Err(end_of(error)),
+                        false => Ok(()),
+                    });
+                }
                 Ok(_) | Err(_) => {}
             }
         }
@@ -360,6 +402,16 @@ impl Device for UnixDatagramDevice {
     fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.poll_unstuck(cx)
     }
+}
+
+/// Sends to the peer of a connected socket.
+fn send(socket: &UnixDatagram, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?)
+}
+
+/// The error for a stack: a peer that ends with frames unread has ended in good order.
+fn end_of(error: io::Error) -> io::Error {
+    if is_refusal(&error) { io::ErrorKind::UnexpectedEof.into() } else { error }
 }
 
 fn is_refusal(error: &io::Error) -> bool {

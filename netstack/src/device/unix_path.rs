@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The file of a bound socket, removed when this is dropped, unless another has replaced it.
 #[derive(Debug)]
-pub(super) struct BoundPath {
+pub(crate) struct BoundPath {
     path: PathBuf,
     /// Device and inode.
     identity: Option<(u64, u64)>,
@@ -19,7 +19,7 @@ impl BoundPath {
     /// # Errors
     ///
     /// `AddrInUse` if somebody is behind it, or the file is no socket; the kernel's.
-    pub(super) fn bind<S>(
+    pub(crate) fn bind<S>(
         path: &Path,
         bind: impl Fn(&Path) -> io::Result<S>,
         is_alive: impl FnOnce(&Path) -> bool,
@@ -38,6 +38,29 @@ impl BoundPath {
         let socket = bound.map_err(|error| failed(path, &error))?;
         Ok((socket, Self { path: path.to_owned(), identity: identity(path) }))
     }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The number of a group that is given as such, or by its name in /etc/group.
+///
+/// # Errors
+///
+/// `NotFound` if there is no such group.
+pub(crate) fn group_id(group: &str) -> io::Result<u32> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    let groups = fs::read_to_string("/etc/group")?;
+    let number = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok())?
+    });
+    number.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("no group \"{group}\" in /etc/group"))
+    })
 }
 
 fn failed(path: &Path, error: &io::Error) -> io::Error {

@@ -1,6 +1,7 @@
 //! The device that a URL names.
 
-use crate::device::{Device, Inherited, Tap, Tun, UnixDatagramDevice, UnixStreamDevice, inherit};
+use crate::device::{Device, Inherited, Tap, Tun, UnixDatagramDevice, UnixStreamDevice};
+use crate::device::{VdeDevice, inherit};
 use bytes::Bytes;
 use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
 use rustix::net::{AddressFamily, SocketType, sockopt};
@@ -22,10 +23,13 @@ pub enum LinkDevice {
     Stream(UnixStreamDevice),
     /// A UNIX datagram socket.
     Datagram(UnixDatagramDevice),
+    /// A port of a VDE switch.
+    Vde(VdeDevice),
 }
 
 impl LinkDevice {
-    /// Takes over an open descriptor: a TUN, a TAP, or a UNIX stream or datagram socket.
+    /// Takes over an open descriptor: a TUN, a TAP, or a UNIX socket. One of type `SOCK_SEQPACKET` is
+    /// connected and carries a frame in each packet; its end is that of the stack.
     ///
     /// Without an MTU, in bytes, it is that of the interface; of a socket, and of an interface in
     /// another network namespace, it is 1500. With `IFF_VNET_HDR` the link has offload.
@@ -66,7 +70,10 @@ fn socket(descriptor: OwnedFd, mtu: usize) -> io::Result<LinkDevice> {
         SocketType::DGRAM => {
             UnixDatagramDevice::from_socket(descriptor.into(), mtu).map(LinkDevice::Datagram)
         }
-        _ => wrong("neither a stream nor a datagram socket"),
+        SocketType::SEQPACKET if !listens => {
+            UnixDatagramDevice::from_seqpacket(descriptor, mtu).map(LinkDevice::Datagram)
+        }
+        _ => wrong("neither a connected socket nor one of datagrams"),
     }
 }
 
@@ -78,6 +85,7 @@ macro_rules! each {
             LinkDevice::Tap($device) => $call,
             LinkDevice::Stream($device) => $call,
             LinkDevice::Datagram($device) => $call,
+            LinkDevice::Vde($device) => $call,
         }
     };
 }
@@ -103,6 +111,7 @@ impl Link for LinkDevice {
             Self::Tap(device) => device.transmit().map(SlotOf::Tap),
             Self::Stream(device) => device.transmit().map(SlotOf::Stream),
             Self::Datagram(device) => device.transmit().map(SlotOf::Datagram),
+            Self::Vde(device) => device.transmit().map(SlotOf::Datagram),
         }
         .map(LinkSlot)
     }

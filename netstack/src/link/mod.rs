@@ -14,6 +14,7 @@
 mod device;
 mod syntax;
 mod url;
+mod vde;
 
 pub use device::{LinkDevice, LinkSlot};
 pub use syntax::LinkUrlError;

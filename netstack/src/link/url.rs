@@ -2,8 +2,10 @@
 
 use super::LinkDevice;
 use super::syntax::{LinkUrlError, Parts, parts_of_name, parts_of_path};
+use super::vde;
 use crate::device::{
-    InterfaceConfig, InterfaceOffload, Tap, Tun, UnixDatagramDevice, UnixStreamDevice,
+    InterfaceConfig, InterfaceOffload, Tap, Tun, UnixDatagramDevice, UnixStreamDevice, VdeConfig,
+    VdeDevice,
 };
 use netcore::Medium;
 use std::ffi::OsString;
@@ -23,6 +25,7 @@ use std::str::FromStr;
 /// | `fd://N` | descriptor N, which the parent has opened: a TUN, a TAP or a UNIX socket |
 /// | `unix-stream://PATH` | a [`UnixStreamDevice`], connected to PATH |
 /// | `unix-dgram://PATH` | a [`UnixDatagramDevice`], which sends to PATH |
+/// | `vde://DIRECTORY` | a [`VdeDevice`], on a port of the switch at DIRECTORY |
 ///
 /// Options follow behind a `/` each, or behind a path in brackets: `PATH[listen/mtu=9000]`.
 ///
@@ -34,6 +37,11 @@ use std::str::FromStr;
 /// | `once` | `unix-stream` | the end of the first peer is that of the stack |
 /// | `local=PATH` | `unix-dgram` | the own socket, for a peer that sends to a fixed path |
 /// | `vfkit` | `unix-dgram` | greets with `VFKT`, for gvproxy |
+/// | `port=N`, or `N` alone | `vde` | the number of the port, from 1 |
+/// | `portgroup=NAME` | `vde` | the socket NAME of the switch, if it has one |
+/// | `group=NAME`, `mode=OCTAL` | `vde` | group and mode of the own socket, for the switch |
+///
+/// Without DIRECTORY `vde://` is `/var/run/vde.ctl`, else `/tmp/vde.ctl`.
 ///
 /// `'…'`, `"…"`, `\c` and `%XX` quote, so that `tun://tun%25d` is the first free of tun0, tun1, ….
 ///
@@ -61,15 +69,17 @@ enum Target {
     Descriptor(RawFd),
     Stream { path: PathBuf, listens: bool, is_once: bool },
     Datagram { path: PathBuf, listens: bool, local: Option<PathBuf>, greets: bool },
+    Vde(VdeConfig),
 }
 
 /// The schemes, with an example of each.
-const SCHEMES: [(&str, &str); 5] = [
+const SCHEMES: &[(&str, &str)] = &[
     ("tun", "tun://tun0"),
     ("tap", "tap://tap0"),
     ("fd", "fd://3"),
     ("unix-stream", "unix-stream:///run/link.sock"),
     ("unix-dgram", "unix-dgram:///run/link.sock"),
+    ("vde", "vde:///run/vde.ctl"),
 ];
 /// The least MTU of IPv4 (RFC 791).
 const MTU_MIN: u16 = 68;
@@ -93,9 +103,9 @@ impl LinkUrl {
     ///
     /// # Errors
     ///
-    /// Those of [`Tun::open`], [`Tap::open`], [`LinkDevice::from_fd`], [`UnixStreamDevice`] and
-    /// [`UnixDatagramDevice`], and `NotFound` for a
-    /// descriptor that is not open.
+    /// Those of [`Tun::open`], [`Tap::open`], [`LinkDevice::from_fd`], [`UnixStreamDevice`],
+    /// [`UnixDatagramDevice`] and [`VdeDevice::connect`], and `NotFound` for a descriptor that is not
+    /// open.
     pub fn open_with(&self, config: &InterfaceConfig) -> io::Result<LinkDevice> {
         let mtu = self.mtu.map(usize::from);
         let interface = |name: &String| InterfaceConfig {
@@ -124,6 +134,9 @@ impl LinkUrl {
                 };
                 Ok(LinkDevice::Datagram(if *greets { device?.with_greeting() } else { device? }))
             }
+            Target::Vde(port) => {
+                VdeDevice::connect(port, mtu.unwrap_or(config.mtu)).map(LinkDevice::Vde)
+            }
         }
     }
 
@@ -131,10 +144,8 @@ impl LinkUrl {
     pub fn medium(&self) -> Option<Medium> {
         match self.target {
             Target::Tun(_) => Some(Medium::Ip),
-            Target::Tap(_) | Target::Stream { .. } | Target::Datagram { .. } => {
-                Some(Medium::Ethernet)
-            }
             Target::Descriptor(_) => None,
+            _ => Some(Medium::Ethernet),
         }
     }
 
@@ -176,13 +187,15 @@ impl FromStr for LinkUrl {
             return Err(LinkUrlError::new(message));
         };
         let Some((_, example)) = SCHEMES.iter().find(|(known, _)| *known == scheme) else {
-            let known = SCHEMES.map(|(known, _)| known).join(", ");
+            let known: Vec<_> = SCHEMES.iter().map(|(known, _)| *known).collect();
+            let known = known.join(", ");
             return Err(LinkUrlError::new(format!("\"{scheme}\" is no scheme of a link: {known}")));
         };
-        let is_path = scheme.starts_with("unix-");
+        let is_path = scheme.starts_with("unix-") || scheme == "vde";
         let parts = if is_path { parts_of_path(rest) } else { parts_of_name(rest) };
         let Parts { name, options } = parts?;
-        if name.is_empty() {
+        // A VDE switch has directories that are known.
+        if name.is_empty() && scheme != "vde" {
             let what = if is_path { "path" } else { "name" };
             let message =
                 format!("a {what} is missing behind \"{scheme}://\", for example \"{example}\"");
@@ -191,6 +204,12 @@ impl FromStr for LinkUrl {
         let target = Target::new(scheme, name)?;
         let mut url = Self { text: text.to_owned(), target, mtu: None, offload: None };
         for (key, value) in options {
+            // As in VDE, a number alone is that of the port.
+            let is_port = scheme == "vde" && key.bytes().all(|byte| byte.is_ascii_digit());
+            let (key, value) = match value {
+                None if is_port => ("port".to_owned(), Some(key.into_bytes())),
+                value => (key, value),
+            };
             url.set(scheme, &key, value)?;
         }
         Ok(url)
@@ -204,6 +223,10 @@ impl Target {
             "unix-stream" => return Ok(Self::Stream { path, listens: false, is_once: false }),
             "unix-dgram" => {
                 return Ok(Self::Datagram { path, listens: false, local: None, greets: false });
+            }
+            "vde" => {
+                let directory = (!path.as_os_str().is_empty()).then_some(path);
+                return Ok(Self::Vde(VdeConfig { directory, ..VdeConfig::default() }));
             }
             _ => {}
         }
@@ -223,6 +246,7 @@ impl Target {
             Self::Descriptor(_) => "mtu",
             Self::Stream { .. } => "listen, mtu, once",
             Self::Datagram { .. } => "listen, local, mtu, vfkit",
+            Self::Vde(_) => vde::OPTIONS,
         }
     }
 }
@@ -238,6 +262,7 @@ impl LinkUrl {
         match (key, &mut self.target) {
             ("mtu", _) => self.mtu = Some(mtu(text.as_deref())?),
             ("offload", _) => self.offload = Some(offload(text.as_deref())?),
+            (key, Target::Vde(config)) => vde::set(config, key, text.as_deref())?,
             ("local", Target::Datagram { local, .. }) => {
                 let path = value.map(|path| PathBuf::from(OsString::from_vec(path)));
                 *local = Some(path.ok_or_else(|| LinkUrlError::new("local is not a path"))?);
@@ -325,6 +350,12 @@ mod tests {
             ),
             ("unix-dgram:///a[listen/local=b]", "local beside listen"),
             ("unix-dgram:///a[local]", "local is not a path"),
+            ("vde:///a[port=0]", "port=0 is not the number of a port from 1"),
+            ("vde:///a[port]", "port has no value, for example port=3"),
+            ("vde:///a[mode=9]", "mode=9 is no octal mode up to 0777"),
+            ("vde:///a[portgroup='a/b']", "portgroup=a/b is not a name in the switch's directory"),
+            ("vde:///a[3/portgroup=b]", "portgroup beside port"),
+            ("vde:///a[listen]", "\"listen\" is no option of vde://: group, mode, mtu, port"),
             ("tun://tun%d", "'%' needs two hexadecimal digits"),
         ] {
             let error = text.parse::<LinkUrl>().expect_err(text).to_string();
@@ -346,6 +377,23 @@ mod tests {
         let (path, local) = ("/a".into(), Some("/b".into()));
         let expected = Target::Datagram { path, listens: false, local, greets: false };
         assert_eq!((url.target, url.mtu), (expected, Some(9000)));
+    }
+
+    #[test]
+    fn a_port_of_a_vde_switch_is_named_as_in_vde() {
+        let config = |text: &str| match text.parse::<LinkUrl>().expect(text).target {
+            Target::Vde(config) => config,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(config("vde://"), VdeConfig::default());
+        let directory = Some(PathBuf::from("/tmp/sw"));
+        let third = VdeConfig { directory, port: Some(3), ..VdeConfig::default() };
+        for text in ["vde:///tmp/sw[3]", "vde:///tmp/sw[port=3]", "vde:///tmp/sw[/portgroup=3]"] {
+            assert_eq!(config(text), third, "{text}");
+        }
+        let other = config("vde:///tmp/sw[portgroup=lan/group=vde/mode=0770/mtu=9000]");
+        assert_eq!(other.port_group.as_deref(), Some("lan"));
+        assert_eq!((other.group.as_deref(), other.mode), (Some("vde"), Some(0o770)));
     }
 
     #[test]

@@ -11,11 +11,11 @@ use super::queue::{Pushed, Queue};
 use super::statistics::{Counters, PortStatistics, SwitchDropReason};
 use super::table::Table;
 use super::vlan::{Domain, Form, Vlan};
-use super::{PortConfig, PortId, SwitchConfig};
-use netcore::MacAddr;
+use super::{AddressInfo, PortConfig, PortId, PortInfo, SwitchConfig};
 use netcore::isolation::isolated;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::SetOnce;
 use tokio::time::Instant;
 
 /// State that a switch and its ports share.
@@ -23,6 +23,8 @@ use tokio::time::Instant;
 pub(super) struct Hub {
     pub(super) config: SwitchConfig,
     pub(super) totals: Counters,
+    /// Set when all ports are closed, for those who would add more.
+    pub(super) closed: SetOnce<()>,
     state: Mutex<State>,
 }
 
@@ -75,12 +77,20 @@ impl Hub {
             monitors: Arc::default(),
             ports_made: 0,
         };
-        Self { config, totals: Counters::default(), state: Mutex::new(state) }
+        Self {
+            config,
+            totals: Counters::default(),
+            closed: SetOnce::new(),
+            state: Mutex::new(state),
+        }
     }
 
     /// Adds a port. With an MTU, larger frames are cut behind it.
     pub(super) fn add_port(&self, config: PortConfig, mtu: Option<usize>) -> io::Result<Arc<Port>> {
         let mut state = self.lock();
+        if self.closed.initialized() {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the switch is gone"));
+        }
         if state.ports.len() >= self.config.ports_max {
             let message = format!("a switch has at most {} ports", self.config.ports_max);
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, message));
@@ -126,6 +136,7 @@ impl Hub {
 
     /// Closes all ports and monitors.
     pub(super) fn close(&self) {
+        let _ = self.closed.set(());
         let mut state = self.lock();
         state.table.clear();
         let ports = std::mem::take(&mut state.ports);
@@ -139,11 +150,23 @@ impl Hub {
         self.lock().ports.clone()
     }
 
+    /// What there is to know of each port.
+    pub(super) fn port_infos(&self) -> Vec<PortInfo> {
+        let info = |port: &Arc<Port>| PortInfo {
+            id: port.id,
+            name: port.name.to_string(),
+            vlan: port.vlan.clone(),
+            statistics: port.counters.snapshot(),
+        };
+        self.ports().iter().map(info).collect()
+    }
+
     /// The entries of the table, sorted.
-    pub(super) fn addresses(&self) -> Vec<(Domain, MacAddr, PortId, std::time::Duration)> {
+    pub(super) fn address_infos(&self) -> Vec<AddressInfo> {
         let mut all: Vec<_> = self.lock().table.list(Instant::now()).collect();
         all.sort_unstable();
-        all
+        let info = |(vlan, address, port, age)| AddressInfo { vlan, address, port, age };
+        all.into_iter().map(info).collect()
     }
 
     pub(super) fn forget_addresses(&self) {

@@ -31,12 +31,16 @@ mod queue;
 mod statistics;
 mod table;
 mod uplink;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod vde;
 mod vlan;
 
 pub use monitor::{Monitor, Seen};
 pub use port::{RawPort, SwitchPort, SwitchSlot};
 pub use statistics::{PortStatistics, SwitchDropReason, Traffic};
 pub use uplink::Uplink;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+pub use vde::{VdeListener, VdeListenerConfig, VdePortInfo};
 pub use vlan::{Vlan, VlanId};
 
 use crate::device::Device;
@@ -216,13 +220,7 @@ impl Switch {
 
     /// The ports that there are, in the order in which they were added.
     pub fn ports(&self) -> Vec<PortInfo> {
-        let info = |port: &Arc<hub::Port>| PortInfo {
-            id: port.id,
-            name: port.name.to_string(),
-            vlan: port.vlan.clone(),
-            statistics: port.counters.snapshot(),
-        };
-        self.hub.ports().iter().map(info).collect()
+        self.hub.port_infos()
     }
 
     /// Counters of all ports together, removed ones included.
@@ -232,8 +230,7 @@ impl Switch {
 
     /// The addresses that it has learned, sorted by virtual LAN and address.
     pub fn addresses(&self) -> Vec<AddressInfo> {
-        let all = self.hub.addresses().into_iter();
-        all.map(|(vlan, address, port, age)| AddressInfo { vlan, address, port, age }).collect()
+        self.hub.address_infos()
     }
 
     /// Forgets all addresses.

@@ -5,6 +5,7 @@
 mod datagrams;
 mod guest;
 mod streams;
+mod vde;
 
 use netstack::device::Device;
 use netstack::link::LinkUrl;
