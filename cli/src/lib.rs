@@ -8,5 +8,5 @@ mod program;
 mod stop;
 
 pub use network::{Interface, Network, addressed, log_dhcp, recorder};
-pub use program::{failed, program, run, run_on, start};
+pub use program::{failed, program, run, run_on, run_parsed, start};
 pub use stop::{Stop, finish, serve, stopped, until_stopped};

@@ -20,13 +20,27 @@ pub fn run_on<A: Parser, T: Termination>(
     runtime: impl FnOnce(&A) -> io::Result<Runtime>,
     example: impl AsyncFnOnce(A) -> Result<T>,
 ) -> ExitCode {
-    let args = match start::<A>() {
-        Ok(args) => args,
-        Err(status) => return status,
-    };
-    let ended = stop::watch_signals().and_then(|()| runtime(&args)).context("starting tokio");
+    match start::<A>() {
+        Ok(args) => {
+            let runtime = runtime(&args);
+            work(|| runtime, example(args))
+        }
+        Err(status) => status,
+    }
+}
+
+/// Runs the work of a program that has parsed its flags, and reports a failure as [`run`] does.
+pub fn run_parsed<T: Termination>(work: impl Future<Output = Result<T>>) -> ExitCode {
+    self::work(Runtime::new, work)
+}
+
+fn work<T: Termination>(
+    runtime: impl FnOnce() -> io::Result<Runtime>,
+    work: impl Future<Output = Result<T>>,
+) -> ExitCode {
+    let ended = stop::watch_signals().and_then(|()| runtime()).context("starting tokio");
     let ended = ended.and_then(|runtime| {
-        let ended = runtime.block_on(example(args));
+        let ended = runtime.block_on(work);
         // Does not wait for threads that read standard input.
         runtime.shutdown_background();
         ended

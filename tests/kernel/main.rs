@@ -25,6 +25,7 @@ mod servers;
 mod sockets;
 mod tap;
 mod usage;
+mod vde;
 mod wire;
 
 use namespace::Test;
@@ -108,6 +109,12 @@ const TESTS: &[Test] = &[
     Test::new("datagrams_of_all_sizes_cross_a_tap_in_both_directions", || sockets::datagrams(Tap)),
     Test::new("a_tun_and_a_tap_of_the_parent_are_links", links::descriptors),
     Test::new("the_examples_take_a_link_by_its_url", links::flags),
+    Test::new("two_vdens_and_a_stack_meet_on_our_switch", vde::on_our_switch),
+    Test::new("virtual_lans_of_our_switch_part_two_vdens", vde::vlans_of_our_switch),
+    Test::new("a_killed_switch_ends_the_stack_and_can_be_replaced", vde::killed_switch)
+        .without_interface(),
+    Test::new("debians_vde_switch_names_the_stack_while_it_is_there", vde::on_debians_switch),
+    Test::new("a_page_comes_through_slirp_on_our_switch", vde::slirp).without_interface(),
     Test::new("ping_over_a_tap_is_answered_and_resolves_the_neighbour", tap::ping),
     Test::new("an_unused_address_on_a_tap_is_host_unreachable", tap::host_unreachable),
     Test::new("an_address_that_the_kernel_has_is_removed", tap::duplicate),

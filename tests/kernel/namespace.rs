@@ -186,6 +186,19 @@ const MAKERS: [(&str, &str, &str, &str); 2] = [
     ("ping", "-V", "iputils", "iputils-ping"),
 ];
 
+/// The `netstack` command of this workspace, built with the tests.
+pub(crate) fn netstack() -> Result<Command, Box<dyn std::error::Error + Send + Sync>> {
+    let path: PathBuf = env::current_exe()?
+        .parent()
+        .and_then(|folder| folder.parent())
+        .map(|folder| folder.join("netstack"))
+        .ok_or("the test program is in no folder")?;
+    if !path.is_file() {
+        return Err(skip("netstack is not built: run cargo test --workspace").unwrap_err());
+    }
+    Ok(Command::new(path))
+}
+
 /// An example of this workspace, built with the tests.
 pub(crate) fn example(name: &str) -> Result<Command, Box<dyn std::error::Error + Send + Sync>> {
     let path: PathBuf = env::current_exe()?

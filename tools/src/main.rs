@@ -2,6 +2,8 @@
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod run;
+#[cfg(target_os = "linux")]
+mod switch;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -18,6 +20,8 @@ struct Args {
 enum Tool {
     #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
     Run(run::Args),
+    #[cfg(target_os = "linux")]
+    Switch(switch::Args),
 }
 
 fn main() -> ExitCode {
@@ -28,5 +32,7 @@ fn main() -> ExitCode {
     match args.tool {
         #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
         Tool::Run(args) => run::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Switch(args) => switch::main(&args),
     }
 }

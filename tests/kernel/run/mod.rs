@@ -11,12 +11,10 @@ pub(super) mod semantics;
 pub(super) mod servers;
 
 use crate::daemon::{Daemon, Failure, PATIENCE};
-use crate::namespace::{program, skip};
-use std::env;
+use crate::namespace::{netstack, program};
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,15 +27,7 @@ const STACK: &str = "10.9.0.2";
 
 /// `netstack run`, without a program yet.
 fn run() -> Result<Command> {
-    let path: PathBuf = env::current_exe()?
-        .parent()
-        .and_then(|folder| folder.parent())
-        .map(|folder| folder.join("netstack"))
-        .ok_or("the test program is in no folder")?;
-    if !path.is_file() {
-        return Err(skip("netstack is not built: run cargo test --workspace").unwrap_err());
-    }
-    let mut run = Command::new(path);
+    let mut run = netstack()?;
     run.args(["run", "--report", "--tun", "tun0"]);
     run.args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24"]);
     run.args(["--host-address", "fd00::1/64", "--address", "fd00::2/64"]);

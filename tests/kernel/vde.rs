@@ -1,0 +1,271 @@
+//! Links to VDE switches and between VDE plugs, with Debian's programs at the other end.
+
+use crate::daemon::{Daemon, Failure, PATIENCE};
+use crate::namespace::{Outcome, example, netstack, program};
+use crate::programs::output;
+use crate::wire::builder;
+use netstack::Stack;
+use netstack::link::LinkUrl;
+use netstack::netsocket::netcore::Network;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A switch with a management socket.
+struct Switch {
+    daemon: Daemon,
+    folder: TempDir,
+}
+
+impl Switch {
+    /// Ours.
+    fn ours(flags: &[&str]) -> Result<Self, Failure> {
+        let folder = TempDir::new()?;
+        let mut switch = netstack()?;
+        switch.arg("switch").arg("--vde").arg(folder.path().join("lan"));
+        switch.arg("--management").arg(folder.path().join("management")).args(flags);
+        let daemon = Daemon::start(&mut switch)?;
+        daemon.expect_output("serving ports at ")?;
+        Ok(Self { daemon, folder })
+    }
+
+    /// Debian's, with four ports.
+    fn debians() -> Result<Self, Failure> {
+        let folder = TempDir::new()?;
+        let mut switch = program("vde_switch")?;
+        switch.arg("-s").arg(folder.path().join("lan")).args(["-n", "4"]);
+        let daemon = Daemon::start(switch.arg("-M").arg(folder.path().join("management")))?;
+        let switch = Self { daemon, folder };
+        until("management", || Ok(UnixStream::connect(switch.management()).is_ok()))?;
+        Ok(switch)
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.folder.path().join("lan")
+    }
+
+    fn management(&self) -> PathBuf {
+        self.folder.path().join("management")
+    }
+
+    fn url(&self) -> String {
+        format!("vde://{}", self.directory().display())
+    }
+
+    /// The answer to a command, as `printf COMMAND | socat - UNIX-CONNECT:…` prints it.
+    fn ask(&self, command: &str) -> Result<String, Failure> {
+        let mut stream = UnixStream::connect(self.management())?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(format!("{command}\n").as_bytes())?;
+        let (mut answer, mut buffer) = (String::new(), [0; 4096]);
+        while !answer.contains("\n1000 Success") {
+            match stream.read(&mut buffer)? {
+                0 => return Err(format!("the session has ended: {answer}").into()),
+                read => answer += &String::from_utf8_lossy(&buffer[..read]),
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Waits until a command shows this, or does not any longer.
+    fn until_shown(&self, command: &str, text: &str, is_shown: bool) -> Outcome {
+        until(text, || Ok(self.ask(command)?.contains(text) == is_shown))
+    }
+}
+
+/// Waits for something.
+fn until(what: &str, is_so: impl Fn() -> Result<bool, Failure>) -> Outcome {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so()? {
+        if Instant::now() > deadline {
+            return Err(format!("it took too long: {what}").into());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// A namespace behind a link of VDE, with both addresses of a host, until this is dropped.
+fn vdens(url: &str, host: u8) -> Result<Daemon, Failure> {
+    let script = format!(
+        "ip address add 10.9.0.{host}/24 dev vde0; ip address add fd00::{host}/64 dev vde0 nodad; \
+         ip link set vde0 up; echo ready; while read command; do $command; echo done; done"
+    );
+    program("busybox")?;
+    let daemon = Daemon::start(program("vdens")?.args([url, "/bin/sh", "-c", &script]))?;
+    daemon.expect_line("ready")?;
+    Ok(daemon)
+}
+
+/// Pings both addresses of a host from a namespace. The user there has no number, which only busybox
+/// accepts.
+fn ping_from(vdens: &mut Daemon, host: u8) -> Outcome {
+    for address in [format!("10.9.0.{host}"), format!("fd00::{host}")] {
+        vdens.write_line(&format!("busybox ping -A -c 2 -W 5 {address}"))?;
+        vdens.expect_output("2 packets received, 0% packet loss")?;
+        vdens.expect_line("done")?;
+    }
+    Ok(())
+}
+
+/// Runs a test beside a stack on a link, host 2.
+fn with_stack(url: &str, test: impl AsyncFnOnce(Stack) -> Outcome) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stack = builder().spawn(url.parse::<LinkUrl>()?.open()?)?;
+        let usable = |network: &Network| {
+            network.link.hardware_address.is_some() && network.tentative.is_empty()
+        };
+        stack.net().watch_network().wait_for(usable).await?;
+        test(stack).await
+    })
+}
+
+fn files(folder: &Path) -> Result<Vec<String>, Failure> {
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        Ok::<_, Failure>(entry?.file_name().to_string_lossy().into_owned())
+    };
+    std::fs::read_dir(folder)?.map(name).collect()
+}
+
+/// Two namespaces of Debian's vdens and a stack on our switch.
+pub(crate) fn on_our_switch() -> Outcome {
+    program("vdens")?;
+    let switch = Switch::ours(&[])?;
+    let mut near = vdens(&switch.url(), 50)?;
+    let far = vdens(&format!("{}[7]", switch.url()), 51)?;
+    with_stack(&switch.url(), async |stack| {
+        for host in [51, 2] {
+            ping_from(&mut near, host)?;
+        }
+
+        let ports = switch.ask("port/print")?;
+        for number in ["Port 0001 ", "Port 0002 ", "Port 0007 "] {
+            assert!(ports.contains(number), "{ports}");
+        }
+        assert!(ports.contains(": vdens user="), "{ports}");
+        assert!(ports.contains(": kernel-"), "the stack's program is named: {ports}");
+        assert!(switch.ask("hash/print")?.contains(" to port: 007 "), "{ports}");
+        stack.shutdown(Duration::from_secs(1)).await?;
+        Ok(())
+    })?;
+    // A client that is killed leaves nothing either.
+    drop(far);
+    switch.until_shown("port/print", "Port 0002 ", false)?;
+    switch.until_shown("port/print", "Port 0007 ", false)?;
+    assert_eq!(files(&switch.directory())?.len(), 2, "the control socket and that of port 1");
+    Ok(())
+}
+
+/// Virtual LANs, and the end of the switch by a signal.
+pub(crate) fn vlans_of_our_switch() -> Outcome {
+    program("vdens")?;
+    let mut switch = Switch::ours(&["--vlan", "1=10", "--vlan", "2=10", "--vlan", "3=20"])?;
+    let mut first = vdens(&switch.url(), 50)?;
+    let _second = vdens(&switch.url(), 51)?;
+    let _third = vdens(&switch.url(), 52)?;
+
+    ping_from(&mut first, 51)?;
+    first.write_line("busybox ping -c 1 -W 1 10.9.0.52")?;
+    first.expect_output(" 0 packets received")?;
+    let ports = switch.ask("port/print 3")?;
+    assert!(ports.contains("Port 0003 untagged_vlan=0020 "), "{ports}");
+
+    switch.daemon.signal("TERM")?;
+    assert!(switch.daemon.status()?.success());
+    assert_eq!(files(switch.folder.path())?, [""; 0], "the directory is removed");
+    Ok(())
+}
+
+/// A killed switch ends the stack, and its socket files do not stop the next one.
+pub(crate) fn killed_switch() -> Outcome {
+    let mut switch = Switch::ours(&[])?;
+    with_stack(&switch.url(), async |stack| {
+        switch.daemon.signal("KILL")?;
+        switch.daemon.status()?;
+        let ended = tokio::time::timeout(PATIENCE, stack.ended()).await?;
+        assert!(ended.is_ok(), "in good order: {ended:?}");
+        Ok(())
+    })?;
+    let mut again = netstack()?;
+    let again = Daemon::start(again.arg("switch").arg("--vde").arg(switch.directory()))?;
+    again.expect_output("serving ports at ")?;
+
+    let mut third = netstack()?;
+    let third = third.arg("switch").arg("--vde").arg(switch.directory()).output()?;
+    let error = String::from_utf8_lossy(&third.stderr).into_owned();
+    assert_eq!(third.status.code(), Some(1), "{error}");
+    assert!(error.contains("Address already in use"), "{error}");
+    Ok(())
+}
+
+/// A stack on Debian's switch.
+pub(crate) fn on_debians_switch() -> Outcome {
+    for name in ["vdens", "vde_switch"] {
+        program(name)?;
+    }
+    let mut switch = Switch::debians()?;
+    let mut near = vdens(&switch.url(), 50)?;
+    with_stack(&format!("{}[3]", switch.url()), async |stack| {
+        ping_from(&mut near, 2)?;
+        let ports = switch.ask("port/print")?;
+        let pid = std::process::id();
+        assert!(ports.contains("Port 0003 ") && ports.contains(&format!("pid={pid}")), "{ports}");
+        let sockets = files(&switch.directory())?;
+        assert!(!sockets.iter().any(|name| name.starts_with('.')), "unlinked: {sockets:?}");
+
+        // Its ports are numbered up to 4; it does not answer to others.
+        let refused = format!("{}[9]", switch.url()).parse::<LinkUrl>()?.open();
+        let error = refused.err().ok_or("a port beyond the last")?;
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(error.to_string().contains("port 9 is taken or there is none"), "{error}");
+
+        stack.shutdown(Duration::from_secs(1)).await?;
+        switch.until_shown("port/print", &format!("pid={pid}"), false)
+    })?;
+    with_stack(&switch.url(), async |stack| {
+        switch.daemon.signal("KILL")?;
+        switch.daemon.status()?;
+        let ended = tokio::time::timeout(PATIENCE, stack.ended()).await?;
+        assert!(ended.is_ok(), "in good order: {ended:?}");
+        Ok(())
+    })
+}
+
+/// An address from libslirp, and a page through it from a server of the kernel.
+pub(crate) fn slirp() -> Outcome {
+    let mut plug = program("vde_plug")?;
+    output(program("ip")?.args(["link", "set", "lo", "up"]))?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let server = std::thread::spawn(move || answer(&listener));
+    let switch = Switch::ours(&[])?;
+    let _slirp = Daemon::start(plug.args(["slirp://", &switch.url()]))?;
+    switch.until_shown("port/print", "Port 0001 ", true)?;
+
+    let mut fetch = example("fetch")?;
+    fetch.args(["--link", &switch.url(), "--dhcp", "-v"]);
+    let fetched = fetch.arg(format!("http://10.0.2.2:{port}/")).stdin(Stdio::null()).output()?;
+
+    let steps = String::from_utf8_lossy(&fetched.stderr).into_owned();
+    assert!(steps.contains("dhcp: bound to address 10.0.2.15"), "{steps}");
+    assert!(fetched.status.success(), "{steps}");
+    assert_eq!(fetched.stdout, PAGE, "{steps}");
+    server.join().map_err(|_| "the server panicked")??;
+    Ok(())
+}
+
+const PAGE: &[u8] = b"hello from the host";
+
+/// Answers one request.
+fn answer(listener: &TcpListener) -> std::io::Result<()> {
+    let (mut stream, _) = listener.accept()?;
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", PAGE.len());
+    stream.write_all(&[head.as_bytes(), PAGE].concat())
+}
