@@ -29,7 +29,8 @@ pub struct Network {
     #[arg(long, value_name = "NAME", conflicts_with = "tun")]
     pub tap: Option<String>,
     /// The link by a URL, in place of a TUN: tun://NAME, tap://NAME, fd://N,
-    /// unix-stream://PATH, unix-dgram://PATH, vde://DIRECTORY
+    /// unix-stream://PATH, unix-dgram://PATH, vde://DIRECTORY, vxlan://GROUP, vxvde://GROUP,
+    /// udp://PORT->ADDRESS:PORT
     #[arg(long, value_name = "URL", conflicts_with_all = ["tun", "tap"])]
     pub link: Option<LinkUrl>,
     /// Get an IPv4 address from a DHCP server, and log each step to standard error

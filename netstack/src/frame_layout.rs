@@ -129,15 +129,34 @@ impl Layout {
     /// Writes the sum of the pseudo header into the checksum field; returns the checksum left to
     /// complete.
     pub(crate) fn begin(&self, frame: &mut [u8]) -> Option<PartialChecksum> {
+        let sum = self.pseudo_header_sum(frame)?;
+        let offset = self.checksum_offset();
+        frame[self.header + offset..][..2].copy_from_slice(&sum);
+        Some(PartialChecksum { start: u16::try_from(self.header).ok()?, offset: offset as u16 })
+    }
+
+    /// Whether the checksum field has the sum of the pseudo header, so that it is left to complete.
+    pub(crate) fn is_begun(&self, frame: &[u8]) -> bool {
+        let field = &frame[self.header + self.checksum_offset()..][..2];
+        self.pseudo_header_sum(frame).is_some_and(|sum| sum == field)
+    }
+
+    fn pseudo_header_sum(&self, frame: &[u8]) -> Option<[u8; 2]> {
         let (source, destination) = self.addresses(frame);
-        let (protocol, offset) = match self.transport {
-            Transport::Tcp => (IpProtocol::Tcp, 16),
-            Transport::Udp => (IpProtocol::Udp, 6),
+        let protocol = match self.transport {
+            Transport::Tcp => IpProtocol::Tcp,
+            Transport::Udp => IpProtocol::Udp,
         };
         let len = u32::try_from(self.end - self.header).ok()?;
-        let sum = checksum::pseudo_header(&source, &destination, protocol, len);
-        frame[self.header + offset..][..2].copy_from_slice(&sum.to_be_bytes());
-        Some(PartialChecksum { start: u16::try_from(self.header).ok()?, offset: offset as u16 })
+        Some(checksum::pseudo_header(&source, &destination, protocol, len).to_be_bytes())
+    }
+
+    /// Where the checksum is in the TCP or UDP header.
+    fn checksum_offset(&self) -> usize {
+        match self.transport {
+            Transport::Tcp => 16,
+            Transport::Udp => 6,
+        }
     }
 
     /// Cuts a TCP packet into pieces with so much payload, each whole with its checksums.
@@ -146,11 +165,19 @@ impl Layout {
     ///
     /// If `piece_bytes` is zero.
     pub(crate) fn cut(&self, frame: &[u8], piece_bytes: usize, sink: &mut impl FnMut(Bytes)) {
-        let at = TcpHeaders { ip: self.ip, tcp: self.header };
         let piece_bytes = NonZeroUsize::new(piece_bytes).expect("it is not zero");
-        netcore::cut_segments(&frame[..self.end], at, piece_bytes, |piece| {
-            sink(Bytes::copy_from_slice(piece));
-        });
+        self.cut_into(frame, piece_bytes, |piece| sink(Bytes::copy_from_slice(piece)));
+    }
+
+    /// The same, with pieces to copy.
+    pub(crate) fn cut_into(
+        &self,
+        frame: &[u8],
+        piece_bytes: NonZeroUsize,
+        sink: impl FnMut(&[u8]),
+    ) {
+        let at = TcpHeaders { ip: self.ip, tcp: self.header };
+        netcore::cut_segments(&frame[..self.end], at, piece_bytes, sink);
     }
 
     fn addresses(&self, frame: &[u8]) -> (IpAddress, IpAddress) {
@@ -320,8 +347,9 @@ pub(crate) mod tests {
             let layout = Layout::of(&whole).expect("it is TCP");
             let mut frame = whole.clone();
 
+            prop_assert!(!layout.is_begun(&frame));
             let partial = layout.begin(&mut frame).expect("it is TCP");
-            prop_assert_ne!(&frame, &whole);
+            prop_assert!(layout.is_begun(&frame));
             complete_partial(&mut frame, partial);
 
             prop_assert_eq!(frame, whole);

@@ -24,6 +24,8 @@ mod hook;
 pub mod link;
 mod machine;
 mod moves;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+pub mod overlay;
 mod pool;
 mod provided;
 mod random;
@@ -31,6 +33,8 @@ mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod slaac;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod socket_option;
 mod spin;
 mod stack;
 mod supervision;

@@ -12,10 +12,12 @@ mod changes;
 mod daemon;
 mod endings;
 mod fairness;
+mod far;
 mod fetching;
 mod iface;
 mod links;
 mod namespace;
+mod overlay;
 mod peer;
 mod programs;
 mod refusals;
@@ -115,6 +117,15 @@ const TESTS: &[Test] = &[
         .without_interface(),
     Test::new("debians_vde_switch_names_the_stack_while_it_is_there", vde::on_debians_switch),
     Test::new("a_page_comes_through_slirp_on_our_switch", vde::slirp).without_interface(),
+    Test::new("vdens_reaches_the_stack_over_vxvde", overlay::vdens),
+    Test::new("vdens_reaches_the_stack_over_vxvde_and_ipv6", overlay::vdens_over_ipv6),
+    Test::new("the_kernels_vxlan_reaches_the_stack_by_address", overlay::kernel_by_remote),
+    Test::new("the_kernels_vxlan_reaches_the_stack_by_group", overlay::kernel_by_group),
+    Test::new("the_kernels_vxlan_reaches_the_stack_over_ipv6", overlay::kernel_by_remote_over_ipv6),
+    Test::new(
+        "the_kernels_vxlan_reaches_the_stack_by_an_ipv6_group",
+        overlay::kernel_by_group_over_ipv6,
+    ),
     Test::new("ping_over_a_tap_is_answered_and_resolves_the_neighbour", tap::ping),
     Test::new("an_unused_address_on_a_tap_is_host_unreachable", tap::host_unreachable),
     Test::new("an_address_that_the_kernel_has_is_removed", tap::duplicate),

@@ -2,6 +2,7 @@
 
 use crate::device::{Device, Inherited, Tap, Tun, UnixDatagramDevice, UnixStreamDevice};
 use crate::device::{VdeDevice, inherit};
+use crate::overlay::OverlayDevice;
 use bytes::Bytes;
 use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
 use rustix::net::{AddressFamily, SocketType, sockopt};
@@ -25,6 +26,8 @@ pub enum LinkDevice {
     Datagram(UnixDatagramDevice),
     /// A port of a VDE switch.
     Vde(VdeDevice),
+    /// An overlay network over UDP.
+    Overlay(OverlayDevice),
 }
 
 impl LinkDevice {
@@ -86,6 +89,7 @@ macro_rules! each {
             LinkDevice::Stream($device) => $call,
             LinkDevice::Datagram($device) => $call,
             LinkDevice::Vde($device) => $call,
+            LinkDevice::Overlay($device) => $call,
         }
     };
 }
@@ -112,6 +116,7 @@ impl Link for LinkDevice {
             Self::Stream(device) => device.transmit().map(SlotOf::Stream),
             Self::Datagram(device) => device.transmit().map(SlotOf::Datagram),
             Self::Vde(device) => device.transmit().map(SlotOf::Datagram),
+            Self::Overlay(device) => device.transmit().map(SlotOf::Overlay),
         }
         .map(LinkSlot)
     }
@@ -161,6 +166,7 @@ enum SlotOf<'a> {
     Tap(<Tap as Link>::Slot<'a>),
     Stream(<UnixStreamDevice as Link>::Slot<'a>),
     Datagram(<UnixDatagramDevice as Link>::Slot<'a>),
+    Overlay(<OverlayDevice as Link>::Slot<'a>),
 }
 
 impl Slot for LinkSlot<'_> {
@@ -170,6 +176,7 @@ impl Slot for LinkSlot<'_> {
             SlotOf::Tap(slot) => slot.send(len, fill),
             SlotOf::Stream(slot) => slot.send(len, fill),
             SlotOf::Datagram(slot) => slot.send(len, fill),
+            SlotOf::Overlay(slot) => slot.send(len, fill),
         }
     }
 
@@ -184,6 +191,7 @@ impl Slot for LinkSlot<'_> {
             SlotOf::Tap(slot) => slot.send_gathered(len, payload, fill),
             SlotOf::Stream(slot) => slot.send_gathered(len, payload, fill),
             SlotOf::Datagram(slot) => slot.send_gathered(len, payload, fill),
+            SlotOf::Overlay(slot) => slot.send_gathered(len, payload, fill),
         }
     }
 }

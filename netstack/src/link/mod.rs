@@ -12,6 +12,7 @@
 //! ```
 
 mod device;
+mod overlay;
 mod syntax;
 mod url;
 mod vde;

@@ -1,12 +1,12 @@
 //! The URL of a link.
 
-use super::LinkDevice;
 use super::syntax::{LinkUrlError, Parts, parts_of_name, parts_of_path};
-use super::vde;
+use super::{LinkDevice, overlay, vde};
 use crate::device::{
     InterfaceConfig, InterfaceOffload, Tap, Tun, UnixDatagramDevice, UnixStreamDevice, VdeConfig,
     VdeDevice,
 };
+use crate::overlay::{OverlayConfig, OverlayDevice};
 use netcore::Medium;
 use std::ffi::OsString;
 use std::fmt;
@@ -26,6 +26,8 @@ use std::str::FromStr;
 /// | `unix-stream://PATH` | a [`UnixStreamDevice`], connected to PATH |
 /// | `unix-dgram://PATH` | a [`UnixDatagramDevice`], which sends to PATH |
 /// | `vde://DIRECTORY` | a [`VdeDevice`], on a port of the switch at DIRECTORY |
+/// | `vxlan://GROUP`, `vxvde://GROUP` | an [`OverlayDevice`] with a multicast group |
+/// | `udp://PORT->ADDRESS:PORT` | an [`OverlayDevice`] with bare frames |
 ///
 /// Options follow behind a `/` each, or behind a path in brackets: `PATH[listen/mtu=9000]`.
 ///
@@ -40,6 +42,11 @@ use std::str::FromStr;
 /// | `port=N`, or `N` alone | `vde` | the number of the port, from 1 |
 /// | `portgroup=NAME` | `vde` | the socket NAME of the switch, if it has one |
 /// | `group=NAME`, `mode=OCTAL` | `vde` | group and mode of the own socket, for the switch |
+/// | `vni=N`, `port=N`, `ttl=HOPS`, `if=NAME`, `bind=ADDRESS` | `vxlan`, `vxvde` | [`OverlayConfig`] |
+/// | `remote=ADDRESS,…` | `vxlan`, `vxvde` | fixed peers, in place of or beside the group |
+/// | `v4`, `v6` | `vxlan`, `vxvde` | the family, where nothing else tells it |
+/// | `rcvbuf=BYTES`, `hashsize=N`, `expiretime=SECONDS` | `vxlan`, `vxvde` | [`OverlayConfig`] |
+/// | `grp=GROUP` | `vxvde` | the multicast group and the network of a group of users |
 ///
 /// Without DIRECTORY `vde://` is `/var/run/vde.ctl`, else `/tmp/vde.ctl`.
 ///
@@ -70,6 +77,7 @@ enum Target {
     Stream { path: PathBuf, listens: bool, is_once: bool },
     Datagram { path: PathBuf, listens: bool, local: Option<PathBuf>, greets: bool },
     Vde(VdeConfig),
+    Overlay(Box<OverlayConfig>),
 }
 
 /// The schemes, with an example of each.
@@ -104,8 +112,8 @@ impl LinkUrl {
     /// # Errors
     ///
     /// Those of [`Tun::open`], [`Tap::open`], [`LinkDevice::from_fd`], [`UnixStreamDevice`],
-    /// [`UnixDatagramDevice`] and [`VdeDevice::connect`], and `NotFound` for a descriptor that is not
-    /// open.
+    /// [`UnixDatagramDevice`], [`VdeDevice::connect`] and [`OverlayDevice::open`], and `NotFound`
+    /// for a descriptor that is not open.
     pub fn open_with(&self, config: &InterfaceConfig) -> io::Result<LinkDevice> {
         let mtu = self.mtu.map(usize::from);
         let interface = |name: &String| InterfaceConfig {
@@ -136,6 +144,13 @@ impl LinkUrl {
             }
             Target::Vde(port) => {
                 VdeDevice::connect(port, mtu.unwrap_or(config.mtu)).map(LinkDevice::Vde)
+            }
+            Target::Overlay(overlay) => {
+                let device = OverlayDevice::open(overlay)?;
+                Ok(LinkDevice::Overlay(match overlay.mtu {
+                    Some(_) => device,
+                    None => device.with_mtu_max(config.mtu),
+                }))
             }
         }
     }
@@ -186,13 +201,18 @@ impl FromStr for LinkUrl {
             let message = format!("the scheme is missing, for example \"tun://{name}\"");
             return Err(LinkUrlError::new(message));
         };
-        let Some((_, example)) = SCHEMES.iter().find(|(known, _)| *known == scheme) else {
-            let known: Vec<_> = SCHEMES.iter().map(|(known, _)| *known).collect();
+        let schemes = || SCHEMES.iter().chain(&overlay::SCHEMES);
+        let Some((_, example)) = schemes().find(|(known, _)| *known == scheme) else {
+            let known: Vec<_> = schemes().map(|(known, _)| *known).collect();
             let known = known.join(", ");
             return Err(LinkUrlError::new(format!("\"{scheme}\" is no scheme of a link: {known}")));
         };
         let is_path = scheme.starts_with("unix-") || scheme == "vde";
         let parts = if is_path { parts_of_path(rest) } else { parts_of_name(rest) };
+        if overlay::SCHEMES.iter().any(|(known, _)| *known == scheme) {
+            let target = Target::Overlay(Box::new(overlay::config(scheme, parts?)?));
+            return Ok(Self { text: text.to_owned(), target, mtu: None, offload: None });
+        }
         let Parts { name, options } = parts?;
         // A VDE switch has directories that are known.
         if name.is_empty() && scheme != "vde" {
@@ -247,6 +267,8 @@ impl Target {
             Self::Stream { .. } => "listen, mtu, once",
             Self::Datagram { .. } => "listen, local, mtu, vfkit",
             Self::Vde(_) => vde::OPTIONS,
+            // They have a parser of their own.
+            Self::Overlay(_) => "",
         }
     }
 }
@@ -292,7 +314,7 @@ fn descriptor_number(text: &str) -> Result<RawFd, LinkUrlError> {
     })
 }
 
-fn mtu(value: Option<&str>) -> Result<u16, LinkUrlError> {
+pub(super) fn mtu(value: Option<&str>) -> Result<u16, LinkUrlError> {
     let mtu = value.and_then(|value| value.parse().ok()).filter(|mtu| *mtu >= MTU_MIN);
     mtu.ok_or_else(|| {
         let given = value.map_or_else(|| "mtu".to_owned(), |value| format!("mtu={value}"));

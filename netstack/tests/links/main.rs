@@ -4,6 +4,7 @@
 
 mod datagrams;
 mod guest;
+mod overlay;
 mod streams;
 mod vde;
 
