@@ -10,6 +10,8 @@ use std::fmt;
 /// [dropped](Self::received_dropped) for one reason. So at any time between two rounds
 /// [`received`](Self::received) and [`accounted`](Self::accounted) are equal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
 #[non_exhaustive]
 pub struct Counters {
     /// Frames taken from the link.
@@ -43,6 +45,7 @@ pub struct Counters {
     pub no_progress: u64,
     /// Caught panics. Each has ended a packet, a command or a connection, and is a bug.
     pub panics_caught: u64,
+    #[cfg_attr(feature = "serde", serde(with = "drops"))]
     drops: [u64; DropReason::ALL.len()],
 }
 
@@ -94,10 +97,37 @@ impl Counters {
     }
 }
 
+/// The serialized form of the table of drops: a map from the name of each reason that has any.
+#[cfg(feature = "serde")]
+mod drops {
+    use super::DropReason;
+    use serde::{Deserializer, Serializer};
+
+    type Drops = [u64; DropReason::ALL.len()];
+
+    pub(super) fn serialize<S: Serializer>(
+        drops: &Drops,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let all = DropReason::ALL.iter().zip(drops);
+        serializer.collect_map(all.filter(|(_, count)| **count > 0))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Drops, D::Error> {
+        let mut drops = [0; DropReason::ALL.len()];
+        for (reason, count) in crate::serial::known_keys::<DropReason, D>(input)? {
+            drops[reason as usize] = count;
+        }
+        Ok(drops)
+    }
+}
+
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $name:ident => $text:literal,)*) => {
         /// The reason for a dropped packet.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+        #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
         #[non_exhaustive]
         pub enum DropReason {
             $($(#[$doc])* $name,)*

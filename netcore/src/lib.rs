@@ -39,6 +39,8 @@ mod random;
 mod rate_limit;
 mod reply;
 mod segment;
+#[cfg(feature = "serde")]
+mod serial;
 mod shared_port;
 mod snapshot;
 mod socket_ids;
@@ -58,7 +60,7 @@ pub use counters::{Counters, DropReason};
 pub use device::PipeDev;
 pub use error::Error;
 pub use ethernet::{MacAddr, MacAddrParseError};
-pub use id::SocketId;
+pub use id::{SocketId, SocketIdParseError};
 pub use ip::routes::Route;
 pub use link::{
     CHUNK_BYTES, FRAME_BUFFER_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Medium, Offload,
@@ -70,7 +72,10 @@ pub use observer::{
 };
 pub use pipe::Pipe;
 pub use segment::{TcpHeaders, cut_segments};
-pub use snapshot::{NeighbourInfo, Snapshot, SocketInfo, SocketKind, TcpState, Timer, Waiting};
+pub use snapshot::{
+    NeighbourInfo, Overview, Snapshot, SocketInfo, SocketKind, SocketPage, TcpState, TimeWaitPage,
+    Timer, Waiting,
+};
 pub use stack::Netstack;
 pub use tcp::reservation::Reservation;
 pub use time::Instant;

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 /// The network configuration of a stack, changed by [control commands](crate::control::Command).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Network {
     /// The configured addresses, loopback excluded, in the order of their addition.
@@ -36,6 +37,7 @@ pub struct Network {
 
 /// The state of a stack's link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LinkState {
     /// Whether it is administratively up.

@@ -5,6 +5,7 @@ use crate::ethernet::MacAddr;
 use crate::id::SocketId;
 use crate::tcp::info::TcpInfo;
 use crate::time::Instant;
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -28,8 +29,51 @@ pub struct Snapshot {
     pub counters: Counters,
 }
 
+/// A part of the sockets of a stack: those in some slots of its table.
+///
+/// Sockets made or removed between two pages may be in none; no socket is in two.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SocketPage {
+    /// The sockets.
+    pub sockets: Vec<SocketInfo>,
+    /// The slot at which the next page begins; `None` after the last.
+    pub next: Option<usize>,
+}
+
+/// A part of the connections in TIME-WAIT.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TimeWaitPage {
+    /// Local and peer address of each, in the order in which they end.
+    pub flows: Vec<(SocketAddr, SocketAddr)>,
+    /// The time after which those of the next page end; `None` after the last.
+    pub next: Option<Instant>,
+}
+
+/// A stack at one moment, without its sockets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
+#[non_exhaustive]
+pub struct Overview {
+    /// Number of sockets.
+    pub sockets: usize,
+    /// Number of connections in TIME-WAIT.
+    pub time_wait: usize,
+    /// Number of sockets with a running timer.
+    pub timers: usize,
+    /// Memory that TCP holds for what is unread, unsent or unacknowledged, in bytes.
+    pub buffer_bytes: usize,
+    /// The time: that of the stack's last round.
+    pub now: Instant,
+    /// The counters.
+    pub counters: Counters,
+}
+
 /// One socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct SocketInfo {
     /// The id of the socket.
@@ -58,6 +102,8 @@ pub struct SocketInfo {
 
 /// The kind of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum SocketKind {
     /// A TCP connection or listener.
@@ -72,6 +118,8 @@ pub enum SocketKind {
 
 /// A state of RFC 9293 section 3.3.2.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[expect(missing_docs, reason = "RFC 9293 explains each")]
 pub enum TcpState {
     #[default]
@@ -80,7 +128,9 @@ pub enum TcpState {
     SynSent,
     SynReceived,
     Established,
+    #[cfg_attr(feature = "serde", serde(rename = "fin-wait-1"))]
     FinWait1,
+    #[cfg_attr(feature = "serde", serde(rename = "fin-wait-2"))]
     FinWait2,
     CloseWait,
     Closing,
@@ -126,6 +176,8 @@ impl fmt::Display for TcpState {
 
 /// The event that a socket waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Waiting {
     /// Its turn in the next round.
@@ -152,6 +204,8 @@ pub enum Waiting {
 
 /// A timer of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Timer {
     /// A retransmission, a delayed acknowledgement or a window probe.
@@ -206,6 +260,7 @@ impl SocketInfo {
 
 /// A neighbour on an Ethernet link.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct NeighbourInfo {
     /// Its IP address.
@@ -213,7 +268,7 @@ pub struct NeighbourInfo {
     /// Its hardware address, if known.
     pub hardware_address: Option<MacAddr>,
     /// The state of RFC 4861 section 7.3.2, for both families.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
 }
 
 impl fmt::Display for Snapshot {

@@ -8,6 +8,8 @@ use slotmap::SlotMap;
 #[derive(Debug)]
 pub(crate) struct SocketIds {
     slots: SlotMap<SocketId, Slot>,
+    /// The last id of each slot, so that the sockets can be read page by page.
+    by_slot: Vec<SocketId>,
     max: usize,
 }
 
@@ -29,7 +31,7 @@ struct Slot {
 
 impl SocketIds {
     pub(crate) fn new(max: usize) -> Self {
-        Self { slots: SlotMap::with_key(), max }
+        Self { slots: SlotMap::with_key(), by_slot: Vec::new(), max }
     }
 
     /// Assigns an id to the socket that `make` creates.
@@ -45,10 +47,29 @@ impl SocketIds {
         if self.is_full() {
             return Err(Error::LimitReached);
         }
-        self.slots.try_insert_with_key(|id| {
+        let id = self.slots.try_insert_with_key(|id| {
             make(id)?;
             Ok(Slot { transport, is_queued: false })
-        })
+        })?;
+        let slot = id.slot() as usize;
+        if slot >= self.by_slot.len() {
+            self.by_slot.resize(slot + 1, SocketId::default());
+        }
+        self.by_slot[slot] = id;
+        Ok(id)
+    }
+
+    /// The ids in at most `max` slots from `from` on, and the slot after them, if there are more.
+    pub(crate) fn page(
+        &self,
+        from: usize,
+        max: usize,
+    ) -> (impl Iterator<Item = SocketId>, Option<usize>) {
+        let start = from.min(self.by_slot.len());
+        let end = start.saturating_add(max).min(self.by_slot.len());
+        let ids = self.by_slot[start..end].iter().copied();
+        let next = (end < self.by_slot.len()).then_some(end);
+        (ids.filter(|id| self.slots.contains_key(*id)), next)
     }
 
     pub(crate) fn is_full(&self) -> bool {

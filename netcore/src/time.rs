@@ -10,6 +10,8 @@ use std::time::Duration;
 /// netcore reads no clock: each poll takes the time as an argument. Converts from and to smoltcp's
 /// `Instant`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
 pub struct Instant {
     micros: i64,
 }

@@ -1,8 +1,10 @@
 //! Commands to the stack as a whole.
 
+use crate::id::SocketId;
 use crate::ip::routes::Route;
 use crate::network::Network;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{NeighbourInfo, Overview, Snapshot, SocketInfo, SocketPage, TimeWaitPage};
+use crate::time::Instant;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,6 +21,37 @@ pub enum Command {
     /// Report all sockets and counters; answered by [`Response::Snapshot`]. Costs time in
     /// proportion to the number of sockets.
     Snapshot,
+    /// Report a part of the sockets; answered by [`Response::Sockets`]. Costs time in proportion to
+    /// the number of slots.
+    Sockets {
+        /// The slot to begin at: 0, then [`SocketPage::next`].
+        from: usize,
+        /// The number of slots, each with a socket or none; at most 256 are read.
+        slots: usize,
+    },
+    /// Report one socket; answered by [`Response::Socket`].
+    Socket {
+        /// The socket.
+        id: SocketId,
+    },
+    /// Report a part of the connections in TIME-WAIT; answered by [`Response::TimeWait`].
+    TimeWait {
+        /// Only those that end after this: [`Instant::ZERO`], then [`TimeWaitPage::next`].
+        after: Instant,
+        /// About how many; at most 256 and those that end at the same time.
+        max: usize,
+    },
+    /// Report the counters, without sockets; answered by [`Response::Overview`].
+    Overview,
+    /// Report the neighbours on an Ethernet link; answered by [`Response::Neighbours`].
+    Neighbours,
+    /// End a socket: a connection is reset (ABORT of RFC 9293 section 3.10.5), and pending calls fail
+    /// with [`Error::Aborted`](crate::Error::Aborted), as those of any other socket do. Answered at
+    /// once.
+    Abort {
+        /// The socket.
+        id: SocketId,
+    },
     /// Refuse new sockets and connections, and close existing ones as if all handles had been
     /// dropped; answered at once. [`Netstack::is_drained`](crate::Netstack::is_drained) is true
     /// once that is done.
@@ -89,6 +122,16 @@ pub enum Command {
 pub enum Response {
     /// The sockets and counters at this moment.
     Snapshot(Box<Snapshot>),
+    /// A part of the sockets.
+    Sockets(SocketPage),
+    /// One socket.
+    Socket(Box<SocketInfo>),
+    /// A part of the connections in TIME-WAIT.
+    TimeWait(TimeWaitPage),
+    /// The counters.
+    Overview(Box<Overview>),
+    /// The neighbours, the most recently used first.
+    Neighbours(Vec<NeighbourInfo>),
     /// The network configuration at this moment.
     Network(Arc<Network>),
 }

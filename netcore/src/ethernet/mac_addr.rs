@@ -116,6 +116,9 @@ impl FromStr for MacAddr {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::serial::as_text!(MacAddr);
+
 #[cfg(test)]
 mod tests {
     use super::*;

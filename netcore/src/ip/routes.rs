@@ -9,6 +9,7 @@ use std::ops::Range;
 
 /// A route: destinations and their gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Route {
     /// The destinations. A prefix of length 0 makes it a default route.
     pub destination: IpNet,

@@ -4,6 +4,7 @@ use super::Netstack;
 use crate::channel::Request;
 use crate::command::outcome::{Answer, Outcome, Undelivered};
 use crate::command::{Command, Response, control};
+use crate::error::Error;
 use crate::id::SocketId;
 use crate::reply::{Responder, undelivered};
 
@@ -72,6 +73,26 @@ impl Netstack {
             control::Command::Network => {
                 return Outcome::from(Ok(control::Response::Network(self.network())));
             }
+            control::Command::Sockets { from, slots } => {
+                let page = self.socket_page(from, slots);
+                return Outcome::from(Ok(control::Response::Sockets(page)));
+            }
+            control::Command::Socket { id } => {
+                let found = self.describe(id).ok_or_else(|| self.cx.sockets.absence(Some(id)));
+                return Outcome::from(found.map(|it| control::Response::Socket(Box::new(it))));
+            }
+            control::Command::TimeWait { after, max } => {
+                let page = self.time_wait_page(after, max);
+                return Outcome::from(Ok(control::Response::TimeWait(page)));
+            }
+            control::Command::Overview => {
+                let overview = Box::new(self.overview());
+                return Outcome::from(Ok(control::Response::Overview(overview)));
+            }
+            control::Command::Neighbours => {
+                return Outcome::from(Ok(control::Response::Neighbours(self.neighbours())));
+            }
+            control::Command::Abort { id } => self.abort(id),
             control::Command::Shutdown => {
                 self.shut_down();
                 Ok(())
@@ -119,12 +140,29 @@ impl Netstack {
         }
     }
 
+    /// Ends a socket: a connection is reset by the next poll (RFC 9293 section 3.10.5), and pending
+    /// calls fail with [`Error::Aborted`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if there is no such socket.
+    pub fn abort(&mut self, id: SocketId) -> Result<(), Error> {
+        if self.cx.sockets.transport(id).is_none() {
+            return Err(Error::Closed);
+        }
+        self.step_for(id, |stack| {
+            stack.transports.abort(&mut stack.cx, &mut stack.ip, id, Error::Aborted);
+        });
+        self.wake();
+        Ok(())
+    }
+
     /// Ends every socket at once. Connections are reset; the resets are sent by the next poll.
     pub fn abort_all(&mut self) {
         self.cx.is_shut_down = true;
         for id in self.cx.sockets.ids() {
             self.step_for(id, |stack| {
-                stack.transports.abort(&mut stack.cx, &mut stack.ip, id);
+                stack.transports.abort(&mut stack.cx, &mut stack.ip, id, Error::StackGone);
             });
         }
         self.wake();

@@ -4,22 +4,25 @@ use super::Netstack;
 use crate::datagram::socket::{DatagramSocket, Kind};
 use crate::id::SocketId;
 use crate::ip::addressing::NextHop;
-use crate::snapshot::{NeighbourInfo, Snapshot, SocketInfo, SocketKind, TcpState, Timer, Waiting};
+use crate::snapshot::{
+    NeighbourInfo, Overview, Snapshot, SocketInfo, SocketKind, SocketPage, TcpState, TimeWaitPage,
+    Timer, Waiting,
+};
+use crate::socket_ids::Transport;
 use crate::tcp::connection::{Connection, state_of};
 use crate::tcp::info::TcpInfo;
 use crate::tcp::sockets::TcpSocket;
+use crate::time::Instant;
+
+/// The most slots, or connections in TIME-WAIT, that a page may ask for: reading one takes a part of a
+/// millisecond.
+const PAGE_MAX: usize = 256;
 
 impl Netstack {
     /// All sockets and counters at this moment.
     pub fn snapshot(&self) -> Snapshot {
         let time_wait =
             self.transports.tcp.time_wait.flows().map(|flow| (flow.local(), flow.remote()));
-        let neighbours = self.ip.outgoing.neighbours.iter(self.cx.now);
-        let neighbours = neighbours.map(|(address, hardware_address, state)| NeighbourInfo {
-            address,
-            hardware_address,
-            state,
-        });
         let tcp =
             self.transports.tcp.sockets.iter().map(|(id, socket)| self.describe_tcp(id, socket));
         let datagrams = self
@@ -32,11 +35,58 @@ impl Netstack {
         Snapshot {
             sockets: sockets.collect(),
             time_wait: time_wait.collect(),
-            neighbours: neighbours.collect(),
+            neighbours: self.neighbours(),
             buffer_bytes: self.transports.tcp.held_bytes(),
             now: self.cx.now,
             timers: self.cx.deadlines.len(),
             counters: self.ip.outgoing.counters.clone(),
+        }
+    }
+
+    /// The neighbours on an Ethernet link, the most recently used first.
+    pub(super) fn neighbours(&self) -> Vec<NeighbourInfo> {
+        let all = self.ip.outgoing.neighbours.iter(self.cx.now);
+        let all = all.map(|(address, hardware_address, state)| NeighbourInfo {
+            address,
+            hardware_address,
+            state: state.into(),
+        });
+        all.collect()
+    }
+
+    /// The counters and sizes at this moment.
+    pub(super) fn overview(&self) -> Overview {
+        Overview {
+            sockets: self.cx.sockets.len(),
+            time_wait: self.transports.tcp.time_wait.len(),
+            timers: self.cx.deadlines.len(),
+            buffer_bytes: self.transports.tcp.held_bytes(),
+            now: self.cx.now,
+            counters: self.ip.outgoing.counters.clone(),
+        }
+    }
+
+    /// The sockets in some slots, from `from` on.
+    pub(super) fn socket_page(&self, from: usize, slots: usize) -> SocketPage {
+        let (ids, next) = self.cx.sockets.page(from, slots.clamp(1, PAGE_MAX));
+        SocketPage { sockets: ids.filter_map(|id| self.describe(id)).collect(), next }
+    }
+
+    /// Connections in TIME-WAIT that end after `after`.
+    pub(super) fn time_wait_page(&self, after: Instant, max: usize) -> TimeWaitPage {
+        let (flows, next) = self.transports.tcp.time_wait.page(after, max.clamp(1, PAGE_MAX));
+        TimeWaitPage { flows: flows.map(|flow| (flow.local(), flow.remote())).collect(), next }
+    }
+
+    /// One socket, if it exists.
+    pub(super) fn describe(&self, id: SocketId) -> Option<SocketInfo> {
+        match self.cx.sockets.transport(id)? {
+            Transport::Tcp => Some(self.describe_tcp(id, self.transports.tcp.sockets.get(id)?)),
+            Transport::Datagram => {
+                Some(self.describe_datagram(id, self.transports.datagrams.sockets.get(id)?))
+            }
+            #[cfg(feature = "udp-lite")]
+            Transport::UdpLite => None,
         }
     }
 

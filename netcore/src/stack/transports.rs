@@ -151,10 +151,16 @@ impl Transports {
     }
 
     /// Resets a connection with the next poll, and ends any other socket at once.
-    pub(crate) fn abort(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+    pub(crate) fn abort(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        reason: Error,
+    ) {
         match cx.sockets.transport(id) {
-            Some(Transport::Tcp) => self.tcp.abort(cx, ip, id),
-            _ => self.end(cx, ip, id, Error::StackGone),
+            Some(Transport::Tcp) => self.tcp.abort(cx, ip, id, reason),
+            _ => self.end(cx, ip, id, reason),
         }
     }
 

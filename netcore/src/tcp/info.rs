@@ -1,8 +1,8 @@
 //! What one connection is doing, in numbers: `TCP_INFO`.
 
 use crate::snapshot::TcpState;
-use crate::tcp::congestion::CongestionControl;
 use crate::tcp::limit::{Limit, LimitTimes};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// One TCP connection at one moment.
@@ -11,10 +11,13 @@ use std::time::Duration;
 /// flight are in bytes, where Linux has segments of [`snd_mss`](Self::snd_mss) bytes, and rates in
 /// bytes a second. Bytes count payload, without headers; totals count since the first SYN and
 /// survive an idle time. A packet that the device cuts into segments counts as those segments, and
-/// received segments count as the device hands them over.
+/// received segments count as the device hands them over. With the feature `serde`, times are whole
+/// microseconds, and a field that is missing has its default.
 ///
 /// A connection that has ended has the values of its end, with [`TcpState::Closed`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
 #[non_exhaustive]
 pub struct TcpInfo {
     /// The state of RFC 9293 section 3.3.2.
@@ -22,6 +25,7 @@ pub struct TcpInfo {
     /// Whether losses are being repaired.
     pub ca_state: CaState,
     /// The time since the first SYN was sent or received.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros"))]
     pub age: Duration,
 
     /// Whether selective acknowledgements were agreed on (RFC 2018).
@@ -36,21 +40,27 @@ pub struct TcpInfo {
     pub rcv_wscale: Option<u8>,
 
     /// The smoothed round trip (RFC 6298); that of the handshake until data was acknowledged.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub rtt: Option<Duration>,
     /// The variation of the round trip (RFC 6298).
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub rttvar: Option<Duration>,
     /// The shortest round trip in a while.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub min_rtt: Option<Duration>,
     /// The last round trip that was measured.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub last_rtt: Option<Duration>,
     /// The retransmission timeout, backed off as it is now.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros"))]
     pub rto: Duration,
 
-    /// The congestion control in force; its name is [`CongestionControl::name`].
-    pub congestion_control: CongestionControl,
+    /// The name of the congestion control in force:
+    /// [`CongestionControl::name`](crate::tcp::congestion::CongestionControl::name).
+    pub congestion_control: Cow<'static, str>,
     /// The state of the congestion controller in a word of its own, such as `slow_start`; empty
     /// for one that has none.
-    pub congestion_state: &'static str,
+    pub congestion_state: Cow<'static, str>,
     /// The congestion window, in bytes.
     pub snd_cwnd: u64,
     /// The slow-start threshold, in bytes; `None` before the first loss, and for controllers
@@ -134,10 +144,13 @@ pub struct TcpInfo {
     pub pmtu: u32,
 
     /// The time since data was last sent; `None` if that is long ago.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub last_data_sent: Option<Duration>,
     /// The time since data was last received.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub last_data_recv: Option<Duration>,
     /// The time since an acknowledgement was last received: any segment has one.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub last_ack_recv: Option<Duration>,
 
     /// The timers that are running.
@@ -151,30 +164,43 @@ pub struct TcpInfo {
 
 /// The running timers of a connection: the time until each expires.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
 #[non_exhaustive]
 pub struct TcpTimers {
     /// The next step of the handshake or of the close.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub handshake: Option<Duration>,
     /// Retransmission (RFC 6298).
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub retransmission: Option<Duration>,
     /// The tail loss probe (RFC 8985 section 7).
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub tail_loss_probe: Option<Duration>,
     /// Segments that others have overtaken are taken for lost (RFC 8985 section 6.3).
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub reordering: Option<Duration>,
     /// The probe of a closed window (RFC 9293 section 3.8.6.1).
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub window_probe: Option<Duration>,
     /// The pacing rate lets the next segment leave.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub pacing: Option<Duration>,
     /// A delayed acknowledgement (RFC 9293 section 3.8.6.3).
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub delayed_ack: Option<Duration>,
     /// The next keep-alive probe (RFC 9293 section 3.8.4).
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub keep_alive: Option<Duration>,
     /// The end of the connection: handshake, retransmission or user timeout (RFC 5482).
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub give_up: Option<Duration>,
 }
 
 /// Whether a sender repairs losses: Linux's `tcp_ca_state`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum CaState {
     /// All that was sent arrives in order.

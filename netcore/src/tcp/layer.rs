@@ -119,13 +119,19 @@ impl TcpLayer {
     }
 
     /// Resets a connection with the next poll, and ends any other socket at once.
-    pub(crate) fn abort(&mut self, cx: &mut Context, ip: &mut IpLayer, id: SocketId) {
+    pub(crate) fn abort(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        reason: Error,
+    ) {
         match self.sockets.connection_mut(id) {
             Some(connection) if matches!(connection.stage, Stage::Open(_)) => {
-                connection.abort(Error::StackGone);
+                connection.abort(reason);
                 cx.mark(id);
             }
-            _ => self.end(cx, ip, id, Error::StackGone),
+            _ => self.end(cx, ip, id, reason),
         }
     }
 

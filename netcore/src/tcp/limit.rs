@@ -10,6 +10,8 @@ use std::time::Duration;
 /// nothing to send has [`ReceiveBuffer`](Self::ReceiveBuffer) or [`Idle`](Self::Idle). It is
 /// determined at the end of each turn of the connection, and holds until the end of the next.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Limit {
     /// The handshake is not done.
@@ -57,6 +59,28 @@ impl Limit {
         Self::RetransmissionTimer,
         Self::Idle,
     ];
+
+    /// Its name in a word, such as `peer-window`: also the serialized one.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::PeerWindow => "peer-window",
+            Self::CongestionWindow => "congestion-window",
+            Self::Pacing => "pacing",
+            Self::SendBuffer => "send-buffer",
+            Self::Application => "application",
+            Self::ReceiveBuffer => "receive-buffer",
+            Self::Device => "device",
+            Self::Neighbour => "neighbour",
+            Self::RetransmissionTimer => "retransmission-timer",
+            Self::Idle => "idle",
+        }
+    }
+
+    /// The limit with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|limit| limit.name() == name)
+    }
 }
 
 impl fmt::Display for Limit {
@@ -108,6 +132,28 @@ impl LimitTimes {
     }
 }
 
+/// A map from the name of each limit to microseconds, without those that have none; an unknown name is
+/// skipped.
+#[cfg(feature = "serde")]
+impl serde::Serialize for LimitTimes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let times = self.iter().filter(|(_, time)| !time.is_zero());
+        serializer
+            .collect_map(times.map(|(limit, time)| (limit, crate::serial::micros::whole(time))))
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for LimitTimes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut micros = [0; Limit::ALL.len()];
+        for (limit, time) in crate::serial::known_keys::<Limit, D>(deserializer)? {
+            micros[limit as usize] = time;
+        }
+        Ok(Self::new(&micros))
+    }
+}
+
 impl Index<Limit> for LimitTimes {
     type Output = Duration;
 
@@ -136,7 +182,9 @@ mod tests {
     fn every_limit_has_its_place_in_the_table() {
         let mut micros = [0; Limit::ALL.len()];
         for (n, limit) in Limit::ALL.into_iter().enumerate() {
-            assert_eq!(limit as usize, n);
+            assert_eq!((limit as usize, Limit::from_name(limit.name())), (n, Some(limit)));
+            #[cfg(feature = "serde")]
+            assert_eq!(serde_json::to_value(limit).expect("JSON"), limit.name());
             micros[n] = n as u64;
         }
         let times = LimitTimes::new(&micros);

@@ -105,6 +105,31 @@ impl TimeWait {
         self.entries.keys()
     }
 
+    /// Those that end after `after`, the first first, and the end of the last of them if there are
+    /// more: at least `max`, since all that end at once are read at once.
+    pub(crate) fn page(
+        &self,
+        after: Instant,
+        max: usize,
+    ) -> (impl Iterator<Item = &FlowKey>, Option<Instant>) {
+        let start = self.order.partition_point(|(ends, _)| *ends <= after);
+        let last = self.order.get(start.saturating_add(max.max(1) - 1)).map(|(ends, _)| *ends);
+        let end = match last {
+            Some(last) => self.order.partition_point(|(ends, _)| *ends <= last),
+            None => self.order.len(),
+        };
+        let next = last.filter(|_| end < self.order.len());
+        let page = self.order.range(start..end);
+        let is_current = |ends: Instant, flow: &FlowKey| {
+            self.entries.get(flow).is_some_and(|entry| entry.ends == ends)
+        };
+        (page.filter(move |(ends, flow)| is_current(*ends, flow)).map(|(_, flow)| flow), next)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     fn pop_oldest(&mut self) -> Option<FlowKey> {
         while let Some((ends, flow)) = self.order.pop_front() {
             if self.entries.get(&flow).is_some_and(|entry| entry.ends == ends) {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use harness::{Pair, Side, addr};
 use netcore::queue::{Datagram, DatagramQueue, SocketQueue};
 use netcore::{Config, DropReason, MacAddr, NeighbourInfo, udp};
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,7 @@ fn neighbours(pair: &mut Pair, side: Side) -> Vec<(IpAddr, Option<MacAddr>, &'st
     let all = snapshot.neighbours.into_iter();
     let mut all: Vec<_> = all
         .map(|NeighbourInfo { address, hardware_address, state, .. }| {
+            let Cow::Borrowed(state) = state else { unreachable!("it was not deserialized") };
             (address, hardware_address, state)
         })
         .collect();

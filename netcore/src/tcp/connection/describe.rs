@@ -33,7 +33,7 @@ impl Connection {
             rttvar: rtt.map(|rtt| rtt / 2),
             min_rtt: rtt,
             last_rtt: rtt,
-            congestion_control: self.congestion_control(),
+            congestion_control: self.congestion_control().name().into(),
             segs_in: self.segs_in,
             bytes_received: self.receiver.received(),
             out_of_order_bytes: self.receiver.out_of_order(),

@@ -74,7 +74,7 @@ impl Sender {
     /// Fills in what limits it on its path.
     pub(crate) fn describe_path(&self, info: &mut TcpInfo) {
         info.rto = Duration::from_micros(self.trip.timeout(self.backoff));
-        info.congestion_state = self.controller.state();
+        info.congestion_state = self.controller.state().into();
         info.snd_cwnd = self.controller.window();
         info.snd_ssthresh = self.controller.slow_start_threshold();
         // Without bound it is no pacing.
