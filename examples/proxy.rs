@@ -21,6 +21,7 @@ use netstack::netsocket::{TcpListener, TcpStream};
 use netstack::{IpNet, Net};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 
@@ -61,6 +62,9 @@ struct Back {
     /// A name server for the names that clients give (repeatable)
     #[arg(long = "back-dns", value_name = "IP", value_parser = flags::address)]
     back_name_servers: Vec<IpAddr>,
+    /// Listen on a control socket of the back stack
+    #[arg(long = "back-control", value_name = "PATH")]
+    back_control: Option<PathBuf>,
 }
 
 impl Back {
@@ -78,6 +82,7 @@ impl Back {
             name_servers: self.back_name_servers,
             no_offload: front.no_offload,
             pcap: None,
+            control: self.back_control,
         };
         if network.addresses.is_empty() && network.host_addresses.is_empty() {
             network.addresses.push("10.10.0.2/24".parse()?);

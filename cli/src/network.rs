@@ -8,8 +8,9 @@ use netstack::device::{InterfaceConfig, InterfaceOffload, Tap, Tun};
 use netstack::link::{LinkDevice, LinkUrl};
 use netstack::netsocket::netcore::{Link, Medium, Network as State};
 use netstack::{Builder, Hook, IpNet, Net, Stack, dhcp, slaac};
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,10 @@ pub struct Network {
     /// Record every packet in this file, which tshark and Wireshark read
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
+    /// Listen on a control socket, for netstack ss, why, top and others; only this user can open it.
+    /// In $XDG_RUNTIME_DIR/netstack it is found without a flag
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
 }
 
 /// The device of the stack.
@@ -152,6 +157,10 @@ impl Network {
         let mut builder = network.addresses.into_iter().fold(Builder::new(), Builder::address);
         builder = network.gateways.into_iter().fold(builder, Builder::gateway);
         builder = network.name_servers.into_iter().fold(builder, Builder::name_server);
+        if let Some(path) = network.control {
+            make_folder_of_user(&path);
+            builder = builder.control(path);
+        }
         if network.dhcp {
             builder = builder.dhcp(dhcp::Config::default().on_event(log_dhcp));
         }
@@ -202,6 +211,15 @@ impl Network {
             (Some(_), None) => "tap",
             (None, None) => "tun",
         }
+    }
+}
+
+/// Makes the folder of a control socket, if it is the one of this user's control sockets.
+fn make_folder_of_user(socket: &Path) {
+    let of_user = std::env::var_os("XDG_RUNTIME_DIR").map(|path| Path::new(&path).join("netstack"));
+    if let Some(folder) = of_user.filter(|folder| socket.parent() == Some(folder)) {
+        // If it is not there, binding the socket reports that.
+        let _ = DirBuilder::new().mode(0o700).create(folder);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Making stacks.
 
 use crate::clock::Clock;
+use crate::control_socket::ControlPath;
 use crate::device::{self, Device};
 use crate::dhcp;
 use crate::ending::{Ending, ending};
@@ -50,6 +51,7 @@ pub struct Builder {
     slaac: Option<slaac::Config>,
     spin: Option<Duration>,
     clock: Option<Clock>,
+    control: ControlPath,
     config: Config,
 }
 
@@ -154,6 +156,19 @@ impl Builder {
         self
     }
 
+    /// Listens on a [control socket](crate::control), with which other programs of the same user
+    /// inspect and change the stack; without this there is none. The file has mode 0600, and is
+    /// removed when the [`Stack`] is dropped; that of a program that has ended is replaced.
+    ///
+    /// A start fails with `AddrInUse` if another program listens there or the file is no socket, and
+    /// with `NotFound` if its folder does not exist.
+    #[cfg(all(target_os = "linux", feature = "control"))]
+    #[must_use]
+    pub fn control(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.control.path = Some(path.into());
+        self
+    }
+
     /// Sets the limits.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
@@ -169,12 +184,13 @@ impl Builder {
     /// # Errors
     ///
     /// `AddrNotAvailable` if an address or gateway cannot be a host's; `InvalidInput` if the MTU is
-    /// too small; errors of the device.
+    /// too small; errors of the device, and of the control socket.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime.
     pub fn spawn(self, mut device: impl Device) -> io::Result<Stack> {
+        let control = self.control.bind()?;
         device.attach()?;
         let clock = self.clock.clone().unwrap_or_default();
         let (stop, stopped) = oneshot::channel();
@@ -183,9 +199,11 @@ impl Builder {
         let core = self.make(&device, &clock)?;
         let (net, clients) = (Net::new(&core), clients(&core));
         let (ended, running) = ending();
-        tokio::spawn(Driver::new(core, device, clock, spin, stopped).run(ended));
+        let driver = Driver::new(core, device, clock, spin, stopped).with_busy(control.busy());
+        let control = control.serve(&net)?;
+        tokio::spawn(driver.run(ended));
         let (dhcp_release, clients) = clients.spawn(net.control(), &Handle::current());
-        Ok(Stack::new(net, stop, running, clients, dhcp_release))
+        Ok(Stack::new(net, stop, running, clients, dhcp_release, control))
     }
 
     /// Starts the stack on a thread of its own.
@@ -197,6 +215,7 @@ impl Builder {
     ///
     /// As [`spawn`](Self::spawn), and a failure to create the thread.
     pub fn spawn_thread(self, mut device: impl Device) -> io::Result<Stack> {
+        let control = self.control.bind()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let context = runtime.enter();
         device.attach()?;
@@ -210,10 +229,12 @@ impl Builder {
         let (dhcp_release, clients) = clients(&core).spawn(net.control(), runtime.handle());
         drop(context);
         let (ended, running) = ending();
+        let driver = Driver::new(core, device, clock, spin, stopped).with_busy(control.busy());
+        let control = control.serve(&net)?;
         std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
-            runtime.block_on(Driver::new(core, device, clock, spin, stopped).run(ended));
+            runtime.block_on(driver.run(ended));
         })?;
-        Ok(Stack::new(net, stop, running, clients, dhcp_release))
+        Ok(Stack::new(net, stop, running, clients, dhcp_release, control))
     }
 
     /// A function that makes the clients for the stack.
@@ -335,12 +356,14 @@ pub struct Pair {
     mtu: usize,
     jumbo: bool,
     medium: Medium,
+    control: ControlPath,
 }
 
 impl Pair {
     /// Two stacks with default limits and an MTU of 1,500.
     pub fn new() -> Self {
-        Self { config: Config::default(), mtu: 1500, jumbo: true, medium: Medium::Ip }
+        let config = Config::default();
+        Self { config, mtu: 1500, jumbo: true, medium: Medium::Ip, control: ControlPath::default() }
     }
 
     /// Sets the limits of both.
@@ -371,6 +394,14 @@ impl Pair {
     #[must_use]
     pub fn ethernet(mut self, ethernet: bool) -> Self {
         self.medium = if ethernet { Medium::Ethernet } else { Medium::Ip };
+        self
+    }
+
+    /// Has the first listen on a control socket; see [`Builder::control`].
+    #[cfg(all(target_os = "linux", feature = "control"))]
+    #[must_use]
+    pub fn control(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.control.path = Some(path.into());
         self
     }
 
@@ -413,7 +444,8 @@ impl Pair {
             }
             Builder::new().config(config).address(v4.into()).address(v6.into())
         };
-        ((builder(1), near), (builder(2), far))
+        let first = Builder { control: self.control.clone(), ..builder(1) };
+        ((first, near), (builder(2), far))
     }
 }
 

@@ -12,6 +12,9 @@ mod builder;
 #[cfg(feature = "capture")]
 pub mod capture;
 mod clock;
+#[cfg(all(target_os = "linux", feature = "control"))]
+pub mod control;
+mod control_socket;
 pub mod device;
 pub mod dhcp;
 #[cfg(any(feature = "capture", feature = "sim"))]
@@ -39,6 +42,8 @@ mod spin;
 mod stack;
 mod supervision;
 pub mod switch;
+#[cfg(all(target_os = "linux", any(feature = "control", feature = "tun")))]
+mod unix_path;
 mod wire;
 
 pub use builder::{Builder, Pair, pair};

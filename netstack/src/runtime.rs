@@ -1,6 +1,7 @@
 //! Driving a stack: by events, with a short poll before it sleeps.
 
 use crate::clock::Clock;
+use crate::control_socket::Busy;
 use crate::device::Device;
 use crate::ending::Ended;
 use crate::spin::Spin;
@@ -10,6 +11,7 @@ use netcore::{Error, Netstack, Request};
 use std::future;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -21,6 +23,8 @@ pub(crate) struct Driver<D> {
     device: D,
     clock: Clock,
     spin: Spin,
+    /// Its work is added up if somebody may ask: that takes two readings of the clock a round.
+    busy: Option<Arc<Busy>>,
     /// Receives the deadline of a shutdown; if its sender is dropped, the stack stops at once.
     stop: oneshot::Receiver<Duration>,
 }
@@ -49,7 +53,12 @@ impl<D: Device> Driver<D> {
         spin: Duration,
         stop: oneshot::Receiver<Duration>,
     ) -> Self {
-        Self { stack, device, clock, spin: Spin::new(spin), stop }
+        Self { stack, device, clock, spin: Spin::new(spin), busy: None, stop }
+    }
+
+    /// Has it add up the time of its rounds.
+    pub(crate) fn with_busy(self, busy: Option<Arc<Busy>>) -> Self {
+        Self { busy, ..self }
     }
 
     /// Runs until the stack is shut down, or the device ends or panics; pending operations then
@@ -86,9 +95,13 @@ impl<D: Device> Driver<D> {
     async fn drive(&mut self) -> io::Result<End> {
         let mut finish_by = None;
         loop {
+            let began = self.busy.as_ref().map(|_| std::time::Instant::now());
             self.stack.process_cmds();
             let worked = self.stack.poll_link(self.clock.moment(), &mut self.device);
             self.device.flush();
+            if let (Some(busy), Some(began)) = (&self.busy, began) {
+                busy.add_since(began);
+            }
             if let Some(by) = finish_by
                 && self.stack.is_drained()
             {

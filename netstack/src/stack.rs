@@ -1,5 +1,6 @@
 //! A running stack.
 
+use crate::control_socket::ServedControl;
 use crate::dhcp;
 use crate::ending::Ending;
 use netcore::{Channel, HasChannel};
@@ -23,6 +24,8 @@ pub struct Stack {
     clients: Ending,
     /// Sends DHCPRELEASE when the stack is shut down.
     dhcp_release: Option<Arc<dhcp::Release>>,
+    /// Removes the file of the control socket at the end.
+    _control: ServedControl,
 }
 
 impl Stack {
@@ -32,8 +35,9 @@ impl Stack {
         running: Ending,
         clients: Ending,
         dhcp_release: Option<Arc<dhcp::Release>>,
+        control: ServedControl,
     ) -> Self {
-        Self { net, stop: Some(stop), running, clients, dhcp_release }
+        Self { net, stop: Some(stop), running, clients, dhcp_release, _control: control }
     }
 
     /// Where sockets come from. Cheap to clone and to hand on; it does not keep the stack running.

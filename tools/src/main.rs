@@ -19,7 +19,7 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Tool {
     #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
-    Run(run::Args),
+    Run(Box<run::Args>),
     #[cfg(target_os = "linux")]
     Switch(switch::Args),
 }

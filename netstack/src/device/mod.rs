@@ -32,8 +32,6 @@ mod tun;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod unix_datagram;
 #[cfg(all(target_os = "linux", feature = "tun"))]
-mod unix_path;
-#[cfg(all(target_os = "linux", feature = "tun"))]
 mod unix_stream;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod vde;
@@ -54,8 +52,6 @@ pub use tap::Tap;
 pub use tun::Tun;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use unix_datagram::{DatagramCounters, UnixDatagramDevice, UnixDatagramSlot};
-#[cfg(all(target_os = "linux", feature = "tun"))]
-pub(crate) use unix_path::{BoundPath, group_id};
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use unix_stream::{UnixStreamDevice, UnixStreamSlot};
 #[cfg(all(target_os = "linux", feature = "tun"))]

@@ -2,8 +2,8 @@
 
 use super::Device;
 use super::framing::{FRAME_BYTES_MAX, HEADER_BYTES, HEADER_BYTES_MAX};
-use super::unix_path::BoundPath;
 use crate::pool::Pool;
+use crate::unix_path::BoundPath;
 use netcore::{
     FRAME_BUFFER_BYTES, Frame, FrameChecksum, Link, LinkCapabilities, Medium, Offload, Slot,
 };

@@ -2,7 +2,7 @@
 
 use super::Device;
 use super::stream::{StreamDevice, StreamSlot};
-use super::unix_path::BoundPath;
+use crate::unix_path::BoundPath;
 use netcore::{Frame, Link, LinkCapabilities, Medium, Offload, Slot};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::fmt;

@@ -177,7 +177,7 @@ mod tests {
     fn overload_that_returns_soon_is_dropped_at_the_last_rate() {
         let mut line = Line::new();
         let count = line.run(1_000, MILLISECOND * 50, 100 * MTU).len() as u32;
-        assert_eq!(line.run(500, MILLISECOND, 100 * MTU), []);
+        assert_eq!(line.run(500, MILLISECOND, 100 * MTU), Vec::<u32>::new());
 
         let drops = line.run(1_000, MILLISECOND * 50, 100 * MTU);
 
@@ -199,14 +199,14 @@ mod tests {
     fn burst_of_less_than_an_interval_is_not_dropped() {
         let mut line = Line::new();
         for _ in 0..10 {
-            assert_eq!(line.run(100, MILLISECOND * 90, 100 * MTU), []);
-            assert_eq!(line.run(1, MILLISECOND * 4, 100 * MTU), []);
+            assert_eq!(line.run(100, MILLISECOND * 90, 100 * MTU), Vec::<u32>::new());
+            assert_eq!(line.run(1, MILLISECOND * 4, 100 * MTU), Vec::<u32>::new());
         }
     }
 
     #[test]
     fn queue_of_one_packet_is_not_dropped() {
-        assert_eq!(Line::new().run(1_000, MILLISECOND * 500, MTU), []);
+        assert_eq!(Line::new().run(1_000, MILLISECOND * 500, MTU), Vec::<u32>::new());
     }
 
     #[test]
@@ -219,6 +219,6 @@ mod tests {
             line.dropper.dequeue(&Codel::default(), MTU, now, || None::<Head<()>>);
 
         assert_eq!((packet, dropped), (None, 0));
-        assert_eq!(line.run(99, MILLISECOND * 50, 100 * MTU), []);
+        assert_eq!(line.run(99, MILLISECOND * 50, 100 * MTU), Vec::<u32>::new());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::VdeDevice;
 use super::request::{ADDRESS_BYTES, VdeRequest, parse_address};
-use crate::device::unix_path::{BoundPath, group_id};
+use crate::unix_path::{BoundPath, group_id};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::env;
 use std::fs::{self, Permissions};

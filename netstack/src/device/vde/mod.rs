@@ -12,7 +12,7 @@ pub use request::{VdeRequest, VdeRequestError};
 
 use super::Device;
 use super::unix_datagram::{DatagramCounters, UnixDatagramDevice, UnixDatagramSlot};
-use super::unix_path::BoundPath;
+use crate::unix_path::BoundPath;
 use netcore::{Frame, Link, LinkCapabilities};
 use std::fmt;
 use std::io;

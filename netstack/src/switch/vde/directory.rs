@@ -1,7 +1,7 @@
 //! The directory of a VDE switch, and the sockets in it.
 
 use super::VdeListenerConfig;
-use crate::device::{BoundPath, group_id};
+use crate::unix_path::{BoundPath, group_id};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;

@@ -1,8 +1,8 @@
 //! The management socket of a VDE switch, with the commands of vde_switch that show something.
 
 use super::{Shared, VdePortInfo};
-use crate::device::BoundPath;
 use crate::switch::{AddressInfo, PortId, PortInfo, Vlan, VlanId, vde::directory};
+use crate::unix_path::BoundPath;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io;

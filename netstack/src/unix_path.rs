@@ -39,6 +39,7 @@ impl BoundPath {
         Ok((socket, Self { path: path.to_owned(), identity: identity(path) }))
     }
 
+    #[cfg(feature = "tun")]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -49,6 +50,7 @@ impl BoundPath {
 /// # Errors
 ///
 /// `NotFound` if there is no such group.
+#[cfg(feature = "tun")]
 pub(crate) fn group_id(group: &str) -> io::Result<u32> {
     if let Ok(number) = group.parse() {
         return Ok(number);

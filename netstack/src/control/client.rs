@@ -1,0 +1,107 @@
+//! A client of a control socket, for plain threads.
+
+use super::protocol::{Answer, Command, Request};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// A client of a control socket. Its calls block the thread.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+    skipped: usize,
+    line: Vec<u8>,
+}
+
+/// The parts of an answer, as the stack writes them. To be read to the end before the next question.
+#[derive(Debug)]
+pub struct Answers<'a> {
+    client: &'a mut Client,
+    is_over: bool,
+}
+
+/// How long the stack may take for a part of an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Client {
+    /// Connects to a control socket.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is no such file; `ConnectionRefused` if nobody listens on it;
+    /// `PermissionDenied` if it is another user's.
+    pub fn connect(path: impl AsRef<Path>) -> io::Result<Self> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream: BufReader::new(stream), skipped: 0, line: Vec::new() })
+    }
+
+    /// Sends a command, and returns its answer in parts, without the end.
+    ///
+    /// # Errors
+    ///
+    /// The stack is gone. Each part may be an error: that of the command, that the stack is gone, or
+    /// `WouldBlock` if there was no part for ten seconds; it is the last then.
+    pub fn ask(&mut self, command: &Command) -> io::Result<Answers<'_>> {
+        let line = Request::new(command.clone()).line()?;
+        self.stream.get_mut().write_all(&line)?;
+        Ok(Answers { client: self, is_over: false })
+    }
+
+    /// Sends a command with an answer of one part, and returns that; `None` for a command without.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask).
+    pub fn ask_one(&mut self, command: &Command) -> io::Result<Option<Answer>> {
+        let mut one = None;
+        for answer in self.ask(command)? {
+            one = Some(answer?);
+        }
+        Ok(one)
+    }
+
+    /// The number of parts of answers that were skipped, since only later versions know them.
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    /// The next part that is known here.
+    fn read(&mut self) -> io::Result<Answer> {
+        loop {
+            self.line.clear();
+            if self.stream.read_until(b'\n', &mut self.line)? == 0 {
+                let text = "the stack has closed its control socket";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+            }
+            match serde_json::from_slice(&self.line) {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.is_data() => self.skipped += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Iterator for Answers<'_> {
+    type Item = io::Result<Answer>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let answer = self.client.read();
+        self.is_over = !matches!(&answer, Ok(answer) if !is_end(answer));
+        match answer {
+            Ok(Answer::Done {}) => None,
+            Ok(Answer::Error(failure)) => Some(Err(io::Error::other(failure.message))),
+            answer => Some(answer),
+        }
+    }
+}
+
+fn is_end(answer: &Answer) -> bool {
+    matches!(answer, Answer::Done {} | Answer::Error(_))
+}
