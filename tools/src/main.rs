@@ -1,9 +1,23 @@
 //! `netstack`: tools on a userspace network stack.
 
+#[cfg(target_os = "linux")]
+mod client;
+#[cfg(target_os = "linux")]
+mod counters;
+#[cfg(target_os = "linux")]
+mod kill;
+#[cfg(target_os = "linux")]
+mod network;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod run;
 #[cfg(target_os = "linux")]
+mod set;
+#[cfg(target_os = "linux")]
+mod ss;
+#[cfg(target_os = "linux")]
 mod switch;
+#[cfg(target_os = "linux")]
+mod why;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -22,6 +36,28 @@ enum Tool {
     Run(Box<run::Args>),
     #[cfg(target_os = "linux")]
     Switch(switch::Args),
+    #[cfg(target_os = "linux")]
+    Ss(ss::Args),
+    #[cfg(target_os = "linux")]
+    Why(why::Args),
+    #[cfg(target_os = "linux")]
+    Counters(counters::Args),
+    /// Show the routes of a running stack
+    #[cfg(target_os = "linux")]
+    #[command(after_help = network::ROUTES_EXAMPLES)]
+    Routes(network::Args),
+    /// Show the neighbours of a running stack on an Ethernet link
+    #[cfg(target_os = "linux")]
+    #[command(after_help = network::NEIGHBOURS_EXAMPLES)]
+    Neighbours(network::Args),
+    /// Show the link of a running stack, its addresses and its name servers
+    #[cfg(target_os = "linux")]
+    #[command(after_help = network::LINKS_EXAMPLES)]
+    Links(network::Args),
+    #[cfg(target_os = "linux")]
+    Set(set::Args),
+    #[cfg(target_os = "linux")]
+    Kill(kill::Args),
 }
 
 fn main() -> ExitCode {
@@ -34,5 +70,21 @@ fn main() -> ExitCode {
         Tool::Run(args) => run::main(&args),
         #[cfg(target_os = "linux")]
         Tool::Switch(args) => switch::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Ss(args) => ss::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Why(args) => why::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Counters(args) => counters::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Routes(args) => network::routes(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Neighbours(args) => network::neighbours(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Links(args) => network::links(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Set(args) => set::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Kill(args) => kill::main(&args),
     }
 }
