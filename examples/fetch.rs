@@ -139,7 +139,7 @@ fn start(args: &Args) -> Result<(Stack, Lan)> {
 
     let name = network.tap.get_or_insert_with(|| "tap0".into()).clone();
     let tap = network.open()?;
-    let switch = Switch::new(SwitchConfig { mtu: network.mtu, ..SwitchConfig::default() });
+    let switch = Switch::new(SwitchConfig { mtu: network.mtu(), ..SwitchConfig::default() });
     let recording = match &network.pcap {
         Some(path) => {
             let (recorder, monitor) = (examples::recorder(path)?, switch.monitor());

@@ -6,6 +6,7 @@ mod network;
 pub mod output;
 mod program;
 mod stop;
+mod tunnel;
 
 pub use network::{Interface, Network, addressed, log_dhcp, recorder};
 pub use program::{failed, program, run, run_on, run_parsed, start};

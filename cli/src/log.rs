@@ -7,9 +7,10 @@ use tracing_subscriber::EnvFilter;
 pub(crate) fn show(verbosity: u8) {
     let asked = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let filter = asked.unwrap_or_else(|| match verbosity {
-        0 => "warn".into(),
-        1 => "warn,netcore=debug,netsocket=debug,netstack=debug".into(),
-        _ => "warn,netcore=trace,netsocket=trace,netstack=trace".into(),
+        // The device of a tunnel says itself when a peer does not answer.
+        0 => "warn,boringtun=off".into(),
+        1 => "warn,boringtun=off,netcore=debug,netsocket=debug,netstack=debug".into(),
+        _ => "warn,boringtun=debug,netcore=trace,netsocket=trace,netstack=trace".into(),
     });
     // An invalid directive in RUST_LOG is reported and skipped.
     let filter = EnvFilter::builder().parse_lossy(filter);

@@ -1,6 +1,6 @@
 //! Flags for the stack's addresses, routes and link.
 
-use crate::{flags, program, until_stopped};
+use crate::{flags, program, tunnel, until_stopped};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ArgGroup;
 use netstack::capture::{Capture, Recorder};
@@ -31,7 +31,10 @@ pub struct Network {
     pub tap: Option<String>,
     /// The link by a URL, in place of a TUN: tun://NAME, tap://NAME, fd://N,
     /// unix-stream://PATH, unix-dgram://PATH, vde://DIRECTORY, vxlan://GROUP, vxvde://GROUP,
-    /// udp://PORT->ADDRESS:PORT
+    /// udp://PORT->ADDRESS:PORT, wg://FILE
+    ///
+    /// The file of wg-quick has the addresses, name servers and MTU of the stack, unless flags give
+    /// others.
     #[arg(long, value_name = "URL", conflicts_with_all = ["tun", "tap"])]
     pub link: Option<LinkUrl>,
     /// Get an IPv4 address from a DHCP server, and log each step to standard error
@@ -49,9 +52,9 @@ pub struct Network {
     /// An address of the kernel's end, which is brought up with it (repeatable)
     #[arg(long = "host-address", value_name = "CIDR", value_parser = flags::prefixed)]
     pub host_addresses: Vec<IpNet>,
-    /// The largest IP packet, in bytes
-    #[arg(long, value_name = "N", default_value_t = 1500, value_parser = flags::number::<usize>(0..=u64::MAX, 1500))]
-    pub mtu: usize,
+    /// The largest IP packet, in bytes [default: 1500, or that of the link]
+    #[arg(long, value_name = "N", value_parser = flags::number::<usize>(0..=u64::MAX, 1500))]
+    pub mtu: Option<usize>,
     /// Turn segmentation offload off, so that every packet on the interface is as on a wire
     #[arg(long)]
     pub no_offload: bool,
@@ -66,6 +69,9 @@ pub struct Network {
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
 }
+
+/// The MTU where neither a flag nor the link has one.
+const MTU: usize = 1500;
 
 /// The device of the stack.
 pub enum Interface {
@@ -133,14 +139,18 @@ impl Network {
     /// Makes the interface and configures the stack.
     pub fn prepare(&self) -> Result<(Builder, Interface)> {
         let mut network = self.clone();
-        let is_static = !network.dhcp && !network.slaac;
+        let tunnel = network.read_tunnel()?;
+        let is_static = !network.dhcp && !network.slaac && tunnel.is_none();
         if is_static && network.addresses.is_empty() && network.host_addresses.is_empty() {
             network.addresses.push("10.9.0.2/24".parse()?);
             if network.makes_interface() {
                 network.host_addresses.push("10.9.0.1/24".parse()?);
             }
         }
-        let device = network.open()?;
+        let device = match &tunnel {
+            Some(tunnel) => network.open_tunnel(tunnel)?,
+            None => network.open()?,
+        };
         let interface = match &network.pcap {
             Some(path) => {
                 let name = network.kind();
@@ -148,7 +158,8 @@ impl Network {
             }
             None => Interface::Plain(device),
         };
-        Ok((network.builder(), interface))
+        let builder = network.builder();
+        Ok((tunnel.iter().fold(builder, tunnel::with_the_rest), interface))
     }
 
     /// Configures the stack.
@@ -175,7 +186,7 @@ impl Network {
     pub fn open(&self) -> Result<LinkDevice> {
         let interface = |name: &str| InterfaceConfig {
             name: name.into(),
-            mtu: self.mtu,
+            mtu: self.mtu(),
             host_addresses: self.host_addresses.clone(),
             offload: match self.no_offload {
                 true => InterfaceOffload::Off,
@@ -197,6 +208,11 @@ impl Network {
         let is_ethernet = device.capabilities().medium == Medium::Ethernet;
         ensure!(is_ethernet || !self.dhcp, "--dhcp: {url} is no Ethernet link, as tap://tap0 is");
         Ok(device)
+    }
+
+    /// The largest IP packet, in bytes.
+    pub fn mtu(&self) -> usize {
+        self.mtu.unwrap_or(MTU)
     }
 
     /// Whether the link makes an interface of the kernel.

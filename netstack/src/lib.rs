@@ -45,6 +45,8 @@ pub mod switch;
 #[cfg(all(target_os = "linux", any(feature = "control", feature = "tun")))]
 mod unix_path;
 mod wire;
+#[cfg(feature = "wireguard")]
+pub mod wireguard;
 
 pub use builder::{Builder, Pair, pair};
 pub use clock::Clock;

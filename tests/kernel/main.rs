@@ -34,7 +34,7 @@ use namespace::Test;
 use peer::Fault;
 use run::{
     clients, endings as run_endings, limits, load, names, netns, remote, semantics,
-    servers as run_servers,
+    servers as run_servers, wireguard,
 };
 use std::process::ExitCode;
 use wire::Wire::{self, PlainTap, PlainTun, Tap, Tun};
@@ -192,6 +192,12 @@ const TESTS: &[Test] = &[
         "run_needs_no_capability_for_an_interface_of_root",
         run_endings::without_capabilities,
     ),
+    Test::new("wireguard_go_pings_a_stack_in_its_tunnel", wireguard::pings),
+    Test::new("under_run_in_a_tunnel_curl_gets_10_mb_despite_loss", wireguard::curl),
+    Test::new("in_a_tunnel_a_wrong_key_or_address_gets_nothing", wireguard::strangers),
+    Test::new("a_connection_in_a_tunnel_outlives_moved_endpoints", wireguard::moves),
+    Test::new("a_connection_in_a_tunnel_outlives_a_new_wireguard_go", wireguard::restart),
+    Test::new("mistakes_in_the_file_of_a_tunnel_are_named", wireguard::mistakes),
     Test::new("a_c_server_echoes_while_addresses_change", c::echo),
     Test::new("a_c_server_echoes_with_epoll_and_over_udp", c::epoll),
     Test::new("a_c_program_has_two_stacks_and_the_kernel", c::side_by_side),

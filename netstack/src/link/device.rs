@@ -3,6 +3,8 @@
 use crate::device::{Device, Inherited, Tap, Tun, UnixDatagramDevice, UnixStreamDevice};
 use crate::device::{VdeDevice, inherit};
 use crate::overlay::OverlayDevice;
+#[cfg(feature = "wireguard")]
+use crate::wireguard::WireGuardDevice;
 use bytes::Bytes;
 use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
 use rustix::net::{AddressFamily, SocketType, sockopt};
@@ -28,6 +30,9 @@ pub enum LinkDevice {
     Vde(VdeDevice),
     /// An overlay network over UDP.
     Overlay(OverlayDevice),
+    /// A WireGuard tunnel.
+    #[cfg(feature = "wireguard")]
+    WireGuard(Box<WireGuardDevice>),
 }
 
 impl LinkDevice {
@@ -90,6 +95,8 @@ macro_rules! each {
             LinkDevice::Datagram($device) => $call,
             LinkDevice::Vde($device) => $call,
             LinkDevice::Overlay($device) => $call,
+            #[cfg(feature = "wireguard")]
+            LinkDevice::WireGuard($device) => $call,
         }
     };
 }
@@ -117,6 +124,8 @@ impl Link for LinkDevice {
             Self::Datagram(device) => device.transmit().map(SlotOf::Datagram),
             Self::Vde(device) => device.transmit().map(SlotOf::Datagram),
             Self::Overlay(device) => device.transmit().map(SlotOf::Overlay),
+            #[cfg(feature = "wireguard")]
+            Self::WireGuard(device) => device.transmit().map(SlotOf::WireGuard),
         }
         .map(LinkSlot)
     }
@@ -167,6 +176,8 @@ enum SlotOf<'a> {
     Stream(<UnixStreamDevice as Link>::Slot<'a>),
     Datagram(<UnixDatagramDevice as Link>::Slot<'a>),
     Overlay(<OverlayDevice as Link>::Slot<'a>),
+    #[cfg(feature = "wireguard")]
+    WireGuard(<WireGuardDevice as Link>::Slot<'a>),
 }
 
 impl Slot for LinkSlot<'_> {
@@ -177,6 +188,8 @@ impl Slot for LinkSlot<'_> {
             SlotOf::Stream(slot) => slot.send(len, fill),
             SlotOf::Datagram(slot) => slot.send(len, fill),
             SlotOf::Overlay(slot) => slot.send(len, fill),
+            #[cfg(feature = "wireguard")]
+            SlotOf::WireGuard(slot) => slot.send(len, fill),
         }
     }
 
@@ -192,6 +205,8 @@ impl Slot for LinkSlot<'_> {
             SlotOf::Stream(slot) => slot.send_gathered(len, payload, fill),
             SlotOf::Datagram(slot) => slot.send_gathered(len, payload, fill),
             SlotOf::Overlay(slot) => slot.send_gathered(len, payload, fill),
+            #[cfg(feature = "wireguard")]
+            SlotOf::WireGuard(slot) => slot.send_gathered(len, payload, fill),
         }
     }
 }

@@ -7,6 +7,8 @@ use crate::device::{
     VdeDevice,
 };
 use crate::overlay::{OverlayConfig, OverlayDevice};
+#[cfg(feature = "wireguard")]
+use crate::wireguard::{Config, WireGuardDevice};
 use netcore::Medium;
 use std::ffi::OsString;
 use std::fmt;
@@ -28,6 +30,7 @@ use std::str::FromStr;
 /// | `vde://DIRECTORY` | a [`VdeDevice`], on a port of the switch at DIRECTORY |
 /// | `vxlan://GROUP`, `vxvde://GROUP` | an [`OverlayDevice`] with a multicast group |
 /// | `udp://PORT->ADDRESS:PORT` | an [`OverlayDevice`] with bare frames |
+/// | `wg://PATH` | a WireGuard tunnel of this `wg-quick` file, with the feature `wireguard` |
 ///
 /// Options follow behind a `/` each, or behind a path in brackets: `PATH[listen/mtu=9000]`.
 ///
@@ -78,6 +81,7 @@ enum Target {
     Datagram { path: PathBuf, listens: bool, local: Option<PathBuf>, greets: bool },
     Vde(VdeConfig),
     Overlay(Box<OverlayConfig>),
+    WireGuard(PathBuf),
 }
 
 /// The schemes, with an example of each.
@@ -88,6 +92,7 @@ const SCHEMES: &[(&str, &str)] = &[
     ("unix-stream", "unix-stream:///run/link.sock"),
     ("unix-dgram", "unix-dgram:///run/link.sock"),
     ("vde", "vde:///run/vde.ctl"),
+    ("wg", "wg:///etc/wireguard/wg0.conf"),
 ];
 /// The least MTU of IPv4 (RFC 791).
 const MTU_MIN: u16 = 68;
@@ -112,8 +117,9 @@ impl LinkUrl {
     /// # Errors
     ///
     /// Those of [`Tun::open`], [`Tap::open`], [`LinkDevice::from_fd`], [`UnixStreamDevice`],
-    /// [`UnixDatagramDevice`], [`VdeDevice::connect`] and [`OverlayDevice::open`], and `NotFound`
-    /// for a descriptor that is not open.
+    /// [`UnixDatagramDevice`], [`VdeDevice::connect`], [`OverlayDevice::open`] and a WireGuard device,
+    /// `NotFound` for a descriptor that is not open, and `Unsupported` for a tunnel without the feature
+    /// `wireguard`.
     pub fn open_with(&self, config: &InterfaceConfig) -> io::Result<LinkDevice> {
         let mtu = self.mtu.map(usize::from);
         let interface = |name: &String| InterfaceConfig {
@@ -152,13 +158,45 @@ impl LinkUrl {
                     None => device.with_mtu_max(config.mtu),
                 }))
             }
+            #[cfg(feature = "wireguard")]
+            Target::WireGuard(path) => {
+                let device = WireGuardDevice::open(&self.tunnel(path)?)?;
+                Ok(LinkDevice::WireGuard(Box::new(device)))
+            }
+            #[cfg(not(feature = "wireguard"))]
+            Target::WireGuard(_) => {
+                let message = "netstack is compiled without its feature wireguard";
+                Err(io::Error::new(io::ErrorKind::Unsupported, message))
+            }
         }
+    }
+
+    /// Reads the file of a WireGuard tunnel, with the MTU of the URL; `None` for other links.
+    ///
+    /// What it has for the stack is to be set by [`Config::configure`]; the device of
+    /// [`open`](Self::open) has no part in that.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Config::read`].
+    #[cfg(feature = "wireguard")]
+    pub fn wireguard(&self) -> io::Result<Option<Config>> {
+        match &self.target {
+            Target::WireGuard(path) => self.tunnel(path).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    #[cfg(feature = "wireguard")]
+    fn tunnel(&self, path: &std::path::Path) -> io::Result<Config> {
+        let config = Config::read(path)?;
+        Ok(Config { mtu: self.mtu.or(config.mtu), ..config })
     }
 
     /// The medium, if the URL tells it: that of a descriptor is known once it is open.
     pub fn medium(&self) -> Option<Medium> {
         match self.target {
-            Target::Tun(_) => Some(Medium::Ip),
+            Target::Tun(_) | Target::WireGuard(_) => Some(Medium::Ip),
             Target::Descriptor(_) => None,
             _ => Some(Medium::Ethernet),
         }
@@ -207,7 +245,7 @@ impl FromStr for LinkUrl {
             let known = known.join(", ");
             return Err(LinkUrlError::new(format!("\"{scheme}\" is no scheme of a link: {known}")));
         };
-        let is_path = scheme.starts_with("unix-") || scheme == "vde";
+        let is_path = scheme.starts_with("unix-") || ["vde", "wg"].contains(&scheme);
         let parts = if is_path { parts_of_path(rest) } else { parts_of_name(rest) };
         if overlay::SCHEMES.iter().any(|(known, _)| *known == scheme) {
             let target = Target::Overlay(Box::new(overlay::config(scheme, parts?)?));
@@ -248,6 +286,7 @@ impl Target {
                 let directory = (!path.as_os_str().is_empty()).then_some(path);
                 return Ok(Self::Vde(VdeConfig { directory, ..VdeConfig::default() }));
             }
+            "wg" => return Ok(Self::WireGuard(path)),
             _ => {}
         }
         let name = path.into_os_string().into_string();
@@ -263,7 +302,7 @@ impl Target {
     fn options(&self) -> &'static str {
         match self {
             Self::Tun(_) | Self::Tap(_) => "mtu, offload",
-            Self::Descriptor(_) => "mtu",
+            Self::Descriptor(_) | Self::WireGuard(_) => "mtu",
             Self::Stream { .. } => "listen, mtu, once",
             Self::Datagram { .. } => "listen, local, mtu, vfkit",
             Self::Vde(_) => vde::OPTIONS,
@@ -361,6 +400,7 @@ mod tests {
             ("tun://tun0/mtu", "mtu is not a number of bytes"),
             ("tun://tun0/offload=maybe", "offload=maybe is neither offload=on nor offload=off"),
             ("unix-stream://", "a path is missing behind \"unix-stream://\""),
+            ("wg:///a[offload=on]", "\"offload\" is no option of wg://: mtu"),
             (
                 "unix-stream:///a[local=b]",
                 "\"local\" is no option of unix-stream://: listen, mtu, once",

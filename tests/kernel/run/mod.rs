@@ -9,6 +9,7 @@ pub(super) mod netns;
 pub(super) mod remote;
 pub(super) mod semantics;
 pub(super) mod servers;
+pub(super) mod wireguard;
 
 use crate::daemon::{Daemon, Failure, PATIENCE};
 use crate::namespace::{netstack, program};
@@ -67,7 +68,10 @@ fn text(bytes: &[u8]) -> String {
 /// The kernel's web server: every page is this one. Returns its port.
 fn serve_page(page: Vec<u8>) -> Result<u16> {
     // On all addresses, so that it is there before the interface is.
-    let listener = TcpListener::bind("0.0.0.0:0")?;
+    serve_page_on(TcpListener::bind("0.0.0.0:0")?, page)
+}
+
+fn serve_page_on(listener: TcpListener, page: Vec<u8>) -> Result<u16> {
     let port = listener.local_addr()?.port();
     let page = Arc::new(page);
     std::thread::spawn(move || {

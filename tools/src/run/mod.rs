@@ -68,6 +68,7 @@ Not a sandbox: a program that wants to can leave the stack.
 Examples:
   netstack run -- curl http://10.9.0.1/
   netstack run --tap tap0 --dhcp -- ssh host.example
+  netstack run --link wg:///etc/wireguard/wg0.conf -- curl https://intranet.example/
   netstack run --netns -- curl http://10.9.0.1/
   netstack run --tun tun0 --host-address 10.9.0.1/24 --address 10.9.0.2/24 -- nginx -g 'daemon off;'";
 
