@@ -41,6 +41,7 @@ use tokio::sync::oneshot;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Builder {
+    name: Option<String>,
     addresses: Vec<IpNet>,
     gateways: Vec<IpAddr>,
     routes: Vec<Route>,
@@ -62,8 +63,8 @@ struct Clients {
     slaac: Option<slaac::Client>,
 }
 
-/// The name of the thread of [`Builder::spawn_thread`].
-const THREAD_NAME: &str = "netstack";
+/// The name of a stack without a name of its own.
+const NAME: &str = "netstack";
 /// How many frames a pipe between two stacks holds in each direction.
 const PAIR_FRAMES: usize = 512;
 
@@ -77,6 +78,15 @@ impl Builder {
     /// A stack without addresses, with the default limits.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Names the stack, `netstack` unless it is named: in the log, in captures, in metrics and for
+    /// its thread.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        // No thread can have a name with a NUL.
+        self.name = Some(name.into().replace('\0', " "));
+        self
     }
 
     /// Adds an address; its prefix is the network on the link.
@@ -196,14 +206,21 @@ impl Builder {
         let (stop, stopped) = oneshot::channel();
         let spin = self.spin.unwrap_or_else(|| device.spin());
         let clients = self.clients(&device, &clock);
+        #[cfg(any(feature = "capture", feature = "sim"))]
+        let taps = self.taps(&device);
         let core = self.make(&device, &clock)?;
         let (net, clients) = (Net::new(&core), clients(&core));
         let (ended, running) = ending();
         let driver = Driver::new(core, device, clock, spin, stopped).with_busy(control.busy());
+        #[cfg(any(feature = "capture", feature = "sim"))]
+        let driver = driver.with_taps(taps.clone());
         let control = control.serve(&net)?;
         tokio::spawn(driver.run(ended));
         let (dhcp_release, clients) = clients.spawn(net.control(), &Handle::current());
-        Ok(Stack::new(net, stop, running, clients, dhcp_release, control))
+        let stack = Stack::new(net, stop, running, clients, dhcp_release, control);
+        #[cfg(any(feature = "capture", feature = "sim"))]
+        let stack = stack.with_taps(taps);
+        Ok(stack)
     }
 
     /// Starts the stack on a thread of its own.
@@ -223,6 +240,9 @@ impl Builder {
         let (stop, stopped) = oneshot::channel();
         let clients = self.clients(&device, &clock);
         let spin = self.spin.unwrap_or_else(|| device.spin());
+        let name = self.stack_name().to_owned();
+        #[cfg(any(feature = "capture", feature = "sim"))]
+        let taps = self.taps(&device);
         let core = self.make(&device, &clock)?;
         let net = Net::new(&core);
         // They run while the driver does.
@@ -230,11 +250,25 @@ impl Builder {
         drop(context);
         let (ended, running) = ending();
         let driver = Driver::new(core, device, clock, spin, stopped).with_busy(control.busy());
+        #[cfg(any(feature = "capture", feature = "sim"))]
+        let driver = driver.with_taps(taps.clone());
         let control = control.serve(&net)?;
-        std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
+        std::thread::Builder::new().name(name).spawn(move || {
             runtime.block_on(driver.run(ended));
         })?;
-        Ok(Stack::new(net, stop, running, clients, dhcp_release, control))
+        let stack = Stack::new(net, stop, running, clients, dhcp_release, control);
+        #[cfg(any(feature = "capture", feature = "sim"))]
+        let stack = stack.with_taps(taps);
+        Ok(stack)
+    }
+
+    fn stack_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(NAME)
+    }
+
+    #[cfg(any(feature = "capture", feature = "sim"))]
+    fn taps(&self, device: &impl Device) -> crate::tap::Taps {
+        crate::tap::Taps::new(self.stack_name(), device.capabilities().medium)
     }
 
     /// A function that makes the clients for the stack.

@@ -42,6 +42,12 @@ mod spin;
 mod stack;
 mod supervision;
 pub mod switch;
+#[cfg(any(feature = "capture", feature = "sim"))]
+#[cfg_attr(
+    not(all(feature = "capture", feature = "sim")),
+    allow(dead_code, unused_imports, reason = "each of the two uses its part")
+)]
+mod tap;
 #[cfg(all(target_os = "linux", any(feature = "control", feature = "tun")))]
 mod unix_path;
 mod wire;

@@ -23,6 +23,8 @@ pub(crate) struct Driver<D> {
     device: D,
     clock: Clock,
     spin: Spin,
+    #[cfg(any(feature = "capture", feature = "sim"))]
+    taps: Option<crate::tap::Taps>,
     /// Its work is added up if somebody may ask: that takes two readings of the clock a round.
     busy: Option<Arc<Busy>>,
     /// Receives the deadline of a shutdown; if its sender is dropped, the stack stops at once.
@@ -53,12 +55,27 @@ impl<D: Device> Driver<D> {
         spin: Duration,
         stop: oneshot::Receiver<Duration>,
     ) -> Self {
-        Self { stack, device, clock, spin: Spin::new(spin), busy: None, stop }
+        Self {
+            stack,
+            device,
+            clock,
+            spin: Spin::new(spin),
+            #[cfg(any(feature = "capture", feature = "sim"))]
+            taps: None,
+            busy: None,
+            stop,
+        }
     }
 
     /// Has it add up the time of its rounds.
     pub(crate) fn with_busy(self, busy: Option<Arc<Busy>>) -> Self {
         Self { busy, ..self }
+    }
+
+    /// Has its rounds watched by these taps.
+    #[cfg(any(feature = "capture", feature = "sim"))]
+    pub(crate) fn with_taps(self, taps: crate::tap::Taps) -> Self {
+        Self { taps: Some(taps), ..self }
     }
 
     /// Runs until the stack is shut down, or the device ends or panics; pending operations then
@@ -97,7 +114,7 @@ impl<D: Device> Driver<D> {
         loop {
             let began = self.busy.as_ref().map(|_| std::time::Instant::now());
             self.stack.process_cmds();
-            let worked = self.stack.poll_link(self.clock.moment(), &mut self.device);
+            let worked = self.poll();
             self.device.flush();
             if let (Some(busy), Some(began)) = (&self.busy, began) {
                 busy.add_since(began);
@@ -148,6 +165,18 @@ impl<D: Device> Driver<D> {
         }
     }
 
+    /// Runs one round.
+    fn poll(&mut self) -> bool {
+        let now = self.clock.moment();
+        #[cfg(any(feature = "capture", feature = "sim"))]
+        if let Some(taps) = &self.taps
+            && let Some(worked) = taps.poll(&mut self.stack, now, &mut self.device)
+        {
+            return worked;
+        }
+        self.stack.poll_link(now, &mut self.device)
+    }
+
     /// A stop or a deadline, for a stack that always has work.
     fn busy_event(&mut self, finish_by: Option<Instant>) -> Option<Event> {
         match finish_by {
@@ -175,7 +204,7 @@ impl<D: Device> Driver<D> {
     /// Aborts the remaining connections, with resets to their peers.
     fn cut_off(&mut self) {
         self.stack.abort_all();
-        self.stack.poll_link(self.clock.moment(), &mut self.device);
+        self.poll();
         self.device.flush();
     }
 

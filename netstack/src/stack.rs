@@ -24,6 +24,8 @@ pub struct Stack {
     clients: Ending,
     /// Sends DHCPRELEASE when the stack is shut down.
     dhcp_release: Option<Arc<dhcp::Release>>,
+    #[cfg(any(feature = "capture", feature = "sim"))]
+    taps: Option<crate::tap::Taps>,
     /// Removes the file of the control socket at the end.
     _control: ServedControl,
 }
@@ -37,7 +39,28 @@ impl Stack {
         dhcp_release: Option<Arc<dhcp::Release>>,
         control: ServedControl,
     ) -> Self {
-        Self { net, stop: Some(stop), running, clients, dhcp_release, _control: control }
+        Self {
+            net,
+            stop: Some(stop),
+            running,
+            clients,
+            dhcp_release,
+            _control: control,
+            #[cfg(any(feature = "capture", feature = "sim"))]
+            taps: None,
+        }
+    }
+
+    #[cfg(any(feature = "capture", feature = "sim"))]
+    pub(crate) fn with_taps(mut self, taps: crate::tap::Taps) -> Self {
+        self.taps = Some(taps);
+        self
+    }
+
+    /// Where those attach who want to learn of each frame.
+    #[cfg(any(feature = "capture", feature = "sim"))]
+    pub(crate) fn taps(&self) -> &crate::tap::Taps {
+        self.taps.as_ref().expect("a stack is made with its taps")
     }
 
     /// Where sockets come from. Cheap to clone and to hand on; it does not keep the stack running.

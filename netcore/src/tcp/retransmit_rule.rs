@@ -63,6 +63,30 @@ impl RetransmitRule {
     }
 }
 
+impl RetransmitRule {
+    /// What has happened, and where the rule stands, in a few words.
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::DupThresh => "three segments behind it have arrived (RFC 8985 section 6.2)",
+            Self::Rack => {
+                "a segment sent later has arrived, and the reordering window has passed (RFC 8985 \
+                 section 6.2)"
+            }
+            Self::RackTimer => {
+                "the reordering window has passed without an acknowledgement (RFC 8985 section 6.3)"
+            }
+            Self::TailLossProbe => {
+                "nothing was acknowledged for two round trips (RFC 8985 section 7)"
+            }
+            Self::Timeout => "the retransmission timeout has passed (RFC 6298)",
+            Self::DuplicateAcks => "the third duplicate acknowledgement (RFC 5681 section 3.2)",
+            Self::PartialAck => "a partial acknowledgement during a repair (RFC 6582 section 3.2)",
+            Self::PathMtu => "it was too large for the path (RFC 1191, RFC 8201)",
+            Self::Handshake => "the SYN was not answered in time (RFC 9293 section 3.8.1)",
+        }
+    }
+}
+
 impl fmt::Display for RetransmitRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

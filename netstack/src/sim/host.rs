@@ -3,6 +3,7 @@
 use super::counters::LinkCounters;
 use super::link::LinkConfig;
 use super::network::Network;
+use super::record::Record;
 use crate::builder::Builder;
 use crate::device;
 use crate::direction::Direction;
@@ -10,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netcore::{Config, Entropy};
 use netsocket::Net;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 /// Configures a host; made by [`Sim::host`](super::Sim::host).
@@ -149,6 +150,18 @@ impl Host {
     /// Removes the filter.
     pub fn clear_filter(&self) {
         self.network.set_filter(self.index, None);
+    }
+
+    /// Records the first TCP connection that it opens to `remote`, from now on and until it ends or
+    /// the host is stopped.
+    ///
+    /// # Panics
+    ///
+    /// If the host was stopped.
+    pub fn record(&self, remote: SocketAddr) -> Record {
+        let (record, tap) = Record::new(remote);
+        self.network.taps(self.index).expect("the host runs").attach(Box::new(tap));
+        record
     }
 
     /// The counters of one direction of its link so far.

@@ -79,6 +79,12 @@
 //! directory if cargo has not built the test. The environment variable `NETSTACK_SIM_SEED`
 //! overrides the seeds of the program, and `NETSTACK_SIM_PCAP` names the file.
 //!
+//! # Pictures
+//!
+//! [`Host::record`] records a connection over time: what was sent, sent again and acknowledged, the
+//! windows, the round trip. [`Record::to_csv`] has it as a table; with the feature `plot` there is a
+//! picture of it.
+//!
 //! # In front of a real device
 //!
 //! [`Impaired`] puts a [`LinkConfig`] in front of any device, such as a TUN, in real or virtual time.
@@ -104,6 +110,7 @@ mod network;
 mod policer;
 mod pure_ack;
 mod queue;
+mod record;
 mod trace;
 
 pub use burst_loss::BurstLoss;
@@ -113,6 +120,7 @@ pub use failure::repeat_command;
 pub use host::{Host, HostBuilder};
 pub use impaired::{Impaired, ImpairedSlot, Impairment};
 pub use link::LinkConfig;
+pub use record::{Record, RecordEvent, RecordPoint};
 
 use bytes::Bytes;
 use network::Network;

@@ -7,6 +7,7 @@ use super::trace::Trace;
 use crate::device::PipeEnd;
 use crate::direction::Direction;
 use crate::stack::Stack;
+use crate::tap::Taps;
 use bytes::Bytes;
 use netcore::isolation::{Panic, isolated};
 use netsocket::Net;
@@ -190,6 +191,11 @@ impl Network {
         let mut state = self.lock();
         state.advance(Instant::now(), hop);
         state.way(hop).lane.counters
+    }
+
+    /// The taps of a host, unless it was stopped.
+    pub(super) fn taps(&self, host: usize) -> Option<Taps> {
+        self.lock().ports[host].stack.as_ref().map(|stack| stack.taps().clone())
     }
 
     pub(super) fn take_stack(&self, host: usize) -> Option<Stack> {
