@@ -11,6 +11,7 @@ mod c;
 mod changes;
 mod daemon;
 mod endings;
+mod explained;
 mod fairness;
 mod far;
 mod fetching;
@@ -62,6 +63,8 @@ const TESTS: &[Test] = &[
     Test::new("each_violation_in_a_doctored_capture_is_found", peer::findings_of_rules)
         .without_interface(),
     Test::new("tshark_finds_violations_in_a_doctored_capture", peer::findings_of_tshark)
+        .without_interface(),
+    Test::new("comments_and_tshark_agree_on_each_retransmission", explained::retransmissions)
         .without_interface(),
     Test::new("closed_ports_refuse_in_both_directions", sockets::refusals),
     Test::new("both_directions_close_independently", sockets::half_close),

@@ -1,15 +1,18 @@
 //! A device that records its frames.
 
-use super::recorder::{Interface, Recorder};
+use super::filter::Filter;
+use super::live::InterfaceTap;
+use super::recorder::Recorder;
 use crate::device::Device;
-use crate::direction::Direction;
-use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
+use crate::tap::FrameLog;
+use netcore::{Frame, Link, LinkCapabilities, Observer, Offload, Slot};
 use std::io::{self, Write};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A device that records every frame, in both directions.
+/// A device that records every frame, in both directions, with a comment on each of what the stack
+/// has decided about it. [`Stack::capture`](crate::Stack::capture) does so while a stack runs.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -31,7 +34,7 @@ use tokio::time::Instant;
 pub struct Capture<D> {
     device: D,
     recorder: Recorder,
-    interface: Interface,
+    log: FrameLog<InterfaceTap>,
 }
 
 impl<D: Device> Capture<D> {
@@ -42,8 +45,10 @@ impl<D: Device> Capture<D> {
 
     /// Records the frames of a device into a shared file, as an interface with this name.
     pub fn with_recorder(device: D, recorder: &Recorder, name: &str) -> Self {
-        let interface = recorder.interface(name, device.capabilities().medium);
-        Self { device, recorder: recorder.clone(), interface }
+        let medium = device.capabilities().medium;
+        let interface = recorder.interface(name, medium);
+        let log = FrameLog::new(InterfaceTap { interface, filter: Filter::all(), medium });
+        Self { device, recorder: recorder.clone(), log }
     }
 
     /// What writes the file.
@@ -64,14 +69,22 @@ impl<D: Device> Link for Capture<D> {
     }
 
     fn receive(&mut self) -> Option<Frame> {
-        let frame = self.device.receive()?.linearize();
-        self.interface.record(Instant::now(), Direction::Inbound, &frame.data);
+        let Some(frame) = self.device.receive() else {
+            self.log.settle();
+            return None;
+        };
+        let frame = frame.linearize();
+        self.log.receive(Instant::now(), frame.data.clone());
         Some(frame)
     }
 
     fn transmit(&mut self) -> Option<CaptureSlot<'_, D>> {
         let slot = self.device.transmit()?;
-        Some(CaptureSlot { slot, interface: &self.interface })
+        Some(CaptureSlot { slot, log: &mut self.log })
+    }
+
+    fn observer(&mut self) -> Option<&mut dyn Observer> {
+        Some(&mut self.log)
     }
 }
 
@@ -97,6 +110,7 @@ impl<D: Device> Device for Capture<D> {
     }
 
     fn flush(&mut self) {
+        self.log.settle();
         self.device.flush();
     }
 
@@ -105,19 +119,25 @@ impl<D: Device> Device for Capture<D> {
     }
 }
 
+impl<D> Drop for Capture<D> {
+    fn drop(&mut self) {
+        self.log.settle();
+    }
+}
+
 /// A slot for one frame at a recorded device.
 #[derive(Debug)]
 pub struct CaptureSlot<'a, D: Device + 'a> {
     slot: D::Slot<'a>,
-    interface: &'a Interface,
+    log: &'a mut FrameLog<InterfaceTap>,
 }
 
 impl<'a, D: Device + 'a> Slot for CaptureSlot<'a, D> {
     fn send<R>(self, len: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
-        let interface = self.interface;
+        let log = self.log;
         self.slot.send(len, |buffer| {
             let filled = fill(buffer);
-            interface.record(Instant::now(), Direction::Outbound, buffer);
+            log.send(Instant::now(), buffer);
             filled
         })
     }

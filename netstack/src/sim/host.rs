@@ -5,6 +5,8 @@ use super::link::LinkConfig;
 use super::network::Network;
 use super::record::Record;
 use crate::builder::Builder;
+#[cfg(feature = "capture")]
+use crate::capture::{Captures, Filter, LiveCapture, Recorder};
 use crate::device;
 use crate::direction::Direction;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -162,6 +164,17 @@ impl Host {
         let (record, tap) = Record::new(remote);
         self.network.taps(self.index).expect("the host runs").attach(Box::new(tap));
         record
+    }
+
+    /// Captures its frames; see [`Stack::capture`](crate::Stack::capture).
+    ///
+    /// # Panics
+    ///
+    /// If the host was stopped.
+    #[cfg(feature = "capture")]
+    pub fn capture(&self, recorder: &Recorder, filter: Filter) -> LiveCapture {
+        let taps = self.network.taps(self.index).expect("the host runs");
+        Captures::new(taps).begin(recorder, filter)
     }
 
     /// The counters of one direction of its link so far.
