@@ -10,9 +10,13 @@ mod host;
 mod lengths;
 mod packets;
 mod parser;
+mod wireguard;
+mod wireguard_config;
 
 pub use commands::commands;
 pub use dhcp_server::dhcp_server;
 pub use lengths::lengths;
 pub use packets::packets;
 pub use parser::parser;
+pub use wireguard::wireguard;
+pub use wireguard_config::wireguard_config;

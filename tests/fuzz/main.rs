@@ -41,6 +41,18 @@ fn messages_of_dhcp_clients_leave_each_address_one_holder() {
     play("dhcp_server", fuzz::dhcp_server);
 }
 
+#[test]
+fn a_tunnels_file_is_what_its_lines_say() {
+    play("wireguard_config", fuzz::wireguard_config);
+}
+
+#[test]
+fn nobody_between_two_tunnels_changes_or_adds_a_packet() {
+    let mut datagrams = 0;
+    play("wireguard", |data| datagrams += fuzz::wireguard(data));
+    println!("{datagrams} datagrams");
+}
+
 /// Plays the corpus of a target, and noise.
 fn play(target: &str, mut run: impl FnMut(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
