@@ -257,3 +257,21 @@ fn all_icmp_errors_share_one_rate_limit() {
     let counters = bench.pair.far.stack.counters();
     assert_eq!((counters.icmp_sent, counters.dropped(DropReason::RateLimited)), (3, 2));
 }
+
+#[test]
+fn echo_requests_by_any_ip_alone_can_be_left_unanswered() {
+    let is_answered = |any_ip_echo: bool, packet: &[u8]| {
+        let ip = IpConfig { any_ip_echo, ..IpConfig::default() };
+        let mut bench = Bench::with(Config { ip, ..Config::default() });
+        bench.pair.far.stack.set_any_ip(true);
+        bench.pair.inject(Side::Far, packet.to_vec());
+        bench.pair.run();
+        !bench.sent.take().is_empty()
+    };
+    let request = [8, 0, 0xf7, 0xff, 0, 0, 0, 0];
+    let (own, other) = (v4(&[], 1, &request), v4_to([192, 0, 2, 1], &[], 1, &request));
+
+    assert!(is_answered(true, &own) && is_answered(true, &other));
+    assert!(is_answered(false, &own));
+    assert!(!is_answered(false, &other));
+}

@@ -20,6 +20,9 @@ pub struct IpConfig {
     /// The stack's own replies (resets, ICMP messages) that wait for room on the link, each in a
     /// buffer of its own size. An echo reply is as large as its request, at most 64 KiB.
     pub replies_max: usize,
+    /// Whether an echo request to an address that only [any-IP](crate::Netstack::set_any_ip) makes the
+    /// stack's is answered. Otherwise it is left to raw sockets, as of a program that carries it on.
+    pub any_ip_echo: bool,
     /// ICMP errors sent per second, and in a burst after a pause (RFC 4443 section 2.4(f); Linux:
     /// `icmp_msgs_per_sec`).
     pub icmp_errors_per_second: u32,
@@ -39,6 +42,7 @@ impl Default for IpConfig {
             name_servers_max: 16,
             loopback_packets_max: 1024,
             replies_max: 256,
+            any_ip_echo: true,
             icmp_errors_per_second: 1000,
             fragments_bytes_max: 4 * 1024 * 1024,
             fragment_timeout: Duration::from_secs(60),

@@ -68,6 +68,14 @@ impl IpLayer {
             {
                 return Err(DropReason::NoListener);
             }
+            // One that another node is to answer, by way of a raw socket.
+            Message::EchoRequest
+                if !cx.config.ip.any_ip_echo
+                    && self.addressing.is_local(packet.header.destination)
+                    && !self.addressing.is_own(packet.header.destination) =>
+            {
+                None
+            }
             Message::EchoRequest => {
                 self.answer_echo(cx, packet, link);
                 None
