@@ -16,10 +16,12 @@
 mod advertisement;
 mod client;
 mod learned;
+mod router;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use client::Client;
+pub use router::{Router, RouterConfig};
 
 use crate::hook::Hook;
 use ipnet::Ipv6Net;
