@@ -15,6 +15,7 @@ mod explained;
 mod fairness;
 mod far;
 mod fetching;
+mod gateway;
 mod iface;
 mod links;
 mod namespace;
@@ -201,6 +202,17 @@ const TESTS: &[Test] = &[
     Test::new("a_connection_in_a_tunnel_outlives_moved_endpoints", wireguard::moves),
     Test::new("a_connection_in_a_tunnel_outlives_a_new_wireguard_go", wireguard::restart),
     Test::new("mistakes_in_the_file_of_a_tunnel_are_named", wireguard::mistakes),
+    Test::new("a_gateway_carries_streams_both_ways", gateway::carrying::streams),
+    Test::new("a_gateway_refuses_what_the_destination_refuses", gateway::carrying::refusals),
+    Test::new("a_gateway_passes_resets_on", gateway::carrying::resets),
+    Test::new("a_gateway_bounds_the_connections_of_a_guest", gateway::carrying::bounds),
+    Test::new("a_gateway_carries_datagrams_of_all_sizes", gateway::carrying::datagrams),
+    Test::new("a_gateway_carries_pings", gateway::carrying::pings),
+    Test::new("a_gateway_leads_to_loopback_where_allowed", gateway::carrying::loopback),
+    Test::new("a_gateway_publishes_ports_of_a_guest", gateway::carrying::published),
+    Test::new("a_gateway_leases_addresses_to_udhcpc", gateway::configuring::udhcpc),
+    Test::new("a_gateway_answers_questions_for_names", gateway::configuring::names),
+    Test::new("guests_of_a_gateway_reach_each_other", gateway::configuring::several),
     Test::new("a_c_server_echoes_while_addresses_change", c::echo),
     Test::new("a_c_server_echoes_with_epoll_and_over_udp", c::epoll),
     Test::new("a_c_program_has_two_stacks_and_the_kernel", c::side_by_side),

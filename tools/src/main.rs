@@ -5,9 +5,17 @@ mod client;
 #[cfg(target_os = "linux")]
 mod counters;
 #[cfg(target_os = "linux")]
+mod delivery;
+#[cfg(target_os = "linux")]
+mod gateway;
+#[cfg(target_os = "linux")]
 mod kill;
 #[cfg(target_os = "linux")]
 mod network;
+#[cfg(target_os = "linux")]
+mod resolv_conf;
+#[cfg(target_os = "linux")]
+mod route;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod run;
 #[cfg(target_os = "linux")]
@@ -32,6 +40,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Tool {
+    #[cfg(target_os = "linux")]
+    Gateway(gateway::Args),
     #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
     Run(Box<run::Args>),
     #[cfg(target_os = "linux")]
@@ -66,6 +76,8 @@ fn main() -> ExitCode {
         Err(status) => return status,
     };
     match args.tool {
+        #[cfg(target_os = "linux")]
+        Tool::Gateway(args) => gateway::main(&args),
         #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
         Tool::Run(args) => run::main(&args),
         #[cfg(target_os = "linux")]

@@ -4,10 +4,10 @@
 //! as with systemd-resolved on 127.0.0.53. Where the stack has name servers, port 53 of those
 //! addresses is this service, on the stack's loopback: without privileges, and for any resolver.
 
+use crate::resolv_conf::servers_of_host;
 use netstack::Net;
 use netstack::netsocket::{TcpListener, UdpSocket};
 use std::collections::HashSet;
-use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl NameService {
     pub(crate) async fn start(net: &Net) -> io::Result<Self> {
         let v4 = serve(net, Ipv4Addr::LOCALHOST.into()).await?;
         let v6 = serve(net, Ipv6Addr::LOCALHOST.into()).await?;
-        Ok(Self { net: net.clone(), asked: servers_of_host(), v4, v6 })
+        Ok(Self { net: net.clone(), asked: servers_of_host().into_iter().collect(), v4, v6 })
     }
 
     /// Where to go instead of to this address.
@@ -55,17 +55,6 @@ impl NameService {
             SocketAddr::V6(_) => self.v6,
         })
     }
-}
-
-/// The servers that the programs of this host ask: without any it is this host (resolv.conf(5)).
-pub(crate) fn servers_of_host() -> HashSet<IpAddr> {
-    let config = fs::read("/etc/resolv.conf").unwrap_or_default();
-    let config = resolv_conf::Config::parse(config).unwrap_or_default();
-    let mut servers: HashSet<IpAddr> = config.nameservers.iter().map(IpAddr::from).collect();
-    if servers.is_empty() {
-        servers.insert(Ipv4Addr::LOCALHOST.into());
-    }
-    servers
 }
 
 /// Serves at a port of this address.

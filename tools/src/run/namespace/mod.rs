@@ -5,12 +5,12 @@
     reason = "std's unsafe interface between fork and exec, and rustix's to unshare"
 )]
 
-mod link;
 mod relay;
 
 pub(super) use relay::Relay;
 
-use crate::run::names::servers_of_host;
+use crate::resolv_conf::servers_of_host;
+use crate::route;
 use anyhow::{Context, Result};
 use netstack::device::{InterfaceConfig, Tun};
 use nix::sys::signal::SigSet;
@@ -92,8 +92,8 @@ fn enter() -> Result<Inside> {
     let config =
         InterfaceConfig { name: "tun0".into(), mtu: MTU, host_addresses, ..Default::default() };
     let tun = Tun::open(&config).context("the TUN of the namespace")?;
-    link::set_up("lo").context("the loopback interface of the namespace")?;
-    link::add_default_routes("tun0").context("the routes of the namespace")?;
+    route::set_up("lo").context("the loopback interface of the namespace")?;
+    route::add_default_routes("tun0").context("the routes of the namespace")?;
     let loopback = servers_of_host().into_iter().filter(std::net::IpAddr::is_loopback);
     // Where one cannot be bound, as without IPv6, nobody asks there.
     let name_sockets = loopback.filter_map(|ip| UdpSocket::bind((ip, 53)).ok()).collect();

@@ -1,8 +1,8 @@
 //! What the program sends, over the stack, and back.
 
+use crate::delivery::delivered;
 use crate::run::names::{NameService, ask};
 use netstack::Net;
-use netstack::netsocket::netcore::TcpState;
 use netstack::netsocket::netcore::tcp::Refusal;
 use netstack::netsocket::{PendingConnection, PendingListener, TcpStream, UdpSocket};
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// Bytes that are under way in each direction of a connection, at most.
 const BUFFER: usize = 128 << 10;
@@ -168,16 +168,6 @@ async fn carry(mut inner: TcpStream, mut outer: TcpStream) {
         let _ =
             timeout(FAREWELL, async { tokio::join!(delivered(&inner), delivered(&outer)) }).await;
         let _ = (inner.set_zero_linger(), outer.set_zero_linger());
-    }
-}
-
-/// Waits until the peer has acknowledged everything.
-async fn delivered(stream: &TcpStream) {
-    while let Ok(info) = stream.info().await
-        && info.state != TcpState::Closed
-        && info.unacked + info.notsent_bytes > 0
-    {
-        sleep(Duration::from_millis(1)).await;
     }
 }
 

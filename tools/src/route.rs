@@ -5,16 +5,17 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::route::{
-    RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use std::ffi::CString;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Brings an interface up.
-pub(super) fn set_up(name: &str) -> io::Result<()> {
+pub(crate) fn set_up(name: &str) -> io::Result<()> {
     let mut link = LinkMessage::default();
     link.header.flags = LinkFlags::Up;
     link.header.change_mask = LinkFlags::Up;
@@ -22,20 +23,34 @@ pub(super) fn set_up(name: &str) -> io::Result<()> {
     request(RouteNetlinkMessage::SetLink(link), 0)
 }
 
-/// Routes everything over an interface.
-pub(super) fn add_default_routes(name: &str) -> io::Result<()> {
+/// Routes everything over an interface: to this gateway, or for an unspecified one to the link
+/// itself.
+pub(crate) fn add_default_route(name: &str, gateway: IpAddr) -> io::Result<()> {
     let index = nix::net::if_::if_nametoindex(CString::new(name)?.as_c_str())?;
-    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-        let mut route = RouteMessage::default();
-        route.header.address_family = family;
-        route.header.table = RouteHeader::RT_TABLE_MAIN;
-        route.header.protocol = RouteProtocol::Static;
-        route.header.scope = RouteScope::Universe;
-        route.header.kind = RouteType::Unicast;
-        route.attributes.push(RouteAttribute::Oif(index));
-        request(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE)?;
+    let mut route = RouteMessage::default();
+    route.header.address_family = match gateway {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    route.header.table = RouteHeader::RT_TABLE_MAIN;
+    route.header.protocol = RouteProtocol::Static;
+    route.header.scope = RouteScope::Universe;
+    route.header.kind = RouteType::Unicast;
+    route.attributes.push(RouteAttribute::Oif(index));
+    if !gateway.is_unspecified() {
+        let gateway = match gateway {
+            IpAddr::V4(gateway) => RouteAddress::Inet(gateway),
+            IpAddr::V6(gateway) => RouteAddress::Inet6(gateway),
+        };
+        route.attributes.push(RouteAttribute::Gateway(gateway));
     }
-    Ok(())
+    request(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE)
+}
+
+/// Routes everything of both families to the link of an interface.
+pub(crate) fn add_default_routes(name: &str) -> io::Result<()> {
+    add_default_route(name, Ipv4Addr::UNSPECIFIED.into())?;
+    add_default_route(name, Ipv6Addr::UNSPECIFIED.into())
 }
 
 /// Sends one request to the kernel, and waits for its acknowledgement.
