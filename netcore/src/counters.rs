@@ -205,6 +205,9 @@ drop_reasons! {
     BadAcknowledgement => "bad acknowledgement",
     /// A segment without data is older than the last acknowledgement.
     OldAcknowledgement => "old acknowledgement",
+    /// A segment is older than the connection's last one by its timestamp (PAWS, RFC 7323 section
+    /// 5), perhaps from before its sequence numbers have wrapped.
+    OldTimestamp => "old timestamp",
     /// A SYN arrived for an existing connection (RFC 5961 section 4).
     UnexpectedSyn => "unexpected SYN",
     /// A reset has not the exact sequence number (RFC 5961 section 3).

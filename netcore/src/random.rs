@@ -87,6 +87,14 @@ impl Random {
         let clock = now.total_micros().wrapping_mul(ISN_TICKS_PER_MICROSECOND as i64);
         (hasher.finish() as u32).wrapping_add(clock as u32)
     }
+
+    /// The offset of a connection's timestamps (RFC 7323 section 7.1): the other half of the same
+    /// hash.
+    pub(crate) fn timestamp_offset(&self, flow: &FlowKey) -> u32 {
+        let mut hasher = SipHasher24::new_with_key(&self.sequence_key);
+        flow.hash(&mut hasher);
+        (hasher.finish() >> 32) as u32
+    }
 }
 
 #[cfg(test)]

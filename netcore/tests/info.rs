@@ -11,8 +11,8 @@ use netcore::{Config, Error, HasChannel, Response, SocketId, TcpState};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Payload of a full segment.
-const MSS: usize = 1460;
+/// Payload of a full segment, with its timestamps.
+const MSS: usize = 1448;
 /// Longer than an idle connection keeps its sender.
 const LONG: Duration = Duration::from_secs(40);
 
@@ -85,16 +85,16 @@ fn agreed_options_sizes_and_windows_are_told() {
     let far = info(&mut pair, Side::Far, &ends.1);
 
     assert_eq!(near.state, TcpState::Established);
-    assert!(near.sack && !near.timestamps && !near.ecn);
+    assert!(near.sack && near.timestamps && !near.ecn);
     assert_eq!((near.snd_wscale, near.rcv_wscale), (far.rcv_wscale, far.snd_wscale));
     assert!(near.snd_wscale.is_some_and(|shift| shift > 0));
-    assert_eq!((near.snd_mss, near.advmss, near.pmtu, far.rcv_mss), (1460, 1460, 1500, 1460));
+    assert_eq!((near.snd_mss, near.advmss, near.pmtu, far.rcv_mss), (1448, 1460, 1500, 1448));
     let unit = 1 << near.snd_wscale.unwrap_or(0);
     assert!(near.snd_wnd.abs_diff(far.rcv_wnd) < unit);
-    assert!(near.snd_wnd.abs_diff(far.rcv_buf - 1460) < unit);
+    assert!(near.snd_wnd.abs_diff(far.rcv_buf - 1448) < unit);
     assert_eq!(near.congestion_control, "cubic");
     assert_eq!((&*near.congestion_state, near.snd_ssthresh), ("slow_start", None));
-    assert_eq!((near.snd_cwnd, near.pacing_rate), (10 * 1460, None));
+    assert_eq!((near.snd_cwnd, near.pacing_rate), (10 * 1448, None));
     assert!(near.rtt.is_some() && near.rttvar.is_some() && near.min_rtt.is_some());
     assert!(near.rto >= Duration::from_millis(200));
     finish(&mut pair, ends);
@@ -110,8 +110,8 @@ fn lost_segment_counts_as_lost_and_sent_again() {
     let near = info(&mut pair, Side::Near, &ends.0);
     let far = info(&mut pair, Side::Far, &ends.1);
 
-    assert_eq!((near.total_retrans, near.bytes_retrans, near.bytes_lost), (1, 1460, 1460));
-    assert_eq!((near.bytes_sent, near.data_segs_out), (11 * 1460, 11));
+    assert_eq!((near.total_retrans, near.bytes_retrans, near.bytes_lost), (1, 1448, 1448));
+    assert_eq!((near.bytes_sent, near.data_segs_out), (11 * 1448, 11));
     assert_eq!((near.spurious_retrans, near.total_rto), (0, 0));
     assert!(near.snd_ssthresh.is_some());
     assert_eq!((far.rcv_ooopack, far.data_segs_in), (7, 10));
@@ -135,10 +135,10 @@ fn gap_shows_at_both_ends_until_it_is_filled() {
     let near = info(&mut pair, Side::Near, &ends.0);
     let far = info(&mut pair, Side::Far, &ends.1);
 
-    assert_eq!((far.bytes_received, far.out_of_order_bytes), (2 * 1460, 3 * 1460));
-    assert_eq!((near.unacked, near.sacked, near.bytes_acked), (4 * 1460, 3 * 1460, 2 * 1460));
-    assert_eq!((near.ca_state, near.retrans), (CaState::Recovery, 1460));
-    assert_eq!((near.in_flight, near.lost), (1460, 0));
+    assert_eq!((far.bytes_received, far.out_of_order_bytes), (2 * 1448, 3 * 1448));
+    assert_eq!((near.unacked, near.sacked, near.bytes_acked), (4 * 1448, 3 * 1448, 2 * 1448));
+    assert_eq!((near.ca_state, near.retrans), (CaState::Recovery, 1448));
+    assert_eq!((near.in_flight, near.lost), (1448, 0));
     assert!(near.timers.retransmission.is_some());
     finish(&mut pair, ends);
 }
@@ -192,7 +192,7 @@ fn totals_survive_idle_time_and_the_end() {
     transfer(&mut pair, (&ends.0, &ends.1), MSS);
 
     let near = info(&mut pair, Side::Near, &ends.0);
-    assert_eq!((near.bytes_sent, near.bytes_acked), (12 * 1460, 11 * 1460));
+    assert_eq!((near.bytes_sent, near.bytes_acked), (12 * 1448, 11 * 1448));
     assert_eq!((near.total_retrans, near.data_segs_out), (1, 12));
     assert_eq!(near.age, pair.now - netcore::Instant::ZERO);
 
@@ -200,7 +200,7 @@ fn totals_survive_idle_time_and_the_end() {
     ends.0.shutdown_send().expect("open");
     pair.run();
     let last = pollster::block_on(ends.0.info()).expect("it has ended in order");
-    assert_eq!((last.state, last.bytes_acked), (TcpState::Closed, 11 * 1460));
+    assert_eq!((last.state, last.bytes_acked), (TcpState::Closed, 11 * 1448));
     assert_eq!(last.segs_out, near.segs_out + 2, "an acknowledgement and a FIN");
     let again = pair.call(Side::Near, Some(ends.0.id()), tcp::Command::Info);
     assert_eq!(again.err(), Some(Error::Closed), "by the id of a socket that is gone");
@@ -296,6 +296,6 @@ fn late_and_repeated_segments_are_counted() {
     let far = info(&mut pair, Side::Far, &ends.1);
 
     assert_eq!((near.reord_seen, near.dsack_dups, near.total_retrans), (1, 1, 0));
-    assert_eq!((far.rcv_ooopack, far.bytes_received), (1, 5 * 1460));
+    assert_eq!((far.rcv_ooopack, far.bytes_received), (1, 5 * 1448));
     finish(&mut pair, ends);
 }

@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 
 const ROUND_TRIP: Duration = Duration::from_millis(40);
-const SEGMENT: usize = 1460;
+/// Payload of a full segment, with its timestamps.
+const SEGMENT: usize = 1448;
 
 type Stream = netsocket::TcpStream;
 

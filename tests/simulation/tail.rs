@@ -10,7 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 const ROUND_TRIP: Duration = Duration::from_millis(20);
-const SEGMENT: usize = 1460;
+/// Payload of a full segment, with its timestamps.
+const SEGMENT: usize = 1448;
 
 /// Which packet of the client is lost, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

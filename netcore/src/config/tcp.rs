@@ -27,6 +27,10 @@ pub struct TcpConfig {
     /// Bytes that the application may have written and TCP has not taken, for want of room in the
     /// send buffer.
     pub stream_queue_bytes: usize,
+    /// Whether connections offer timestamps, and accept them (RFC 7323; Linux: `tcp_timestamps`). They
+    /// take 12 bytes of each segment; peers that learn from them which repetitions were not needed
+    /// send faster over links that reorder packets.
+    pub timestamps: bool,
     /// Congestion control of connections.
     pub congestion_control: CongestionControl,
     /// Backlog of a listener without one of its own: connections that wait to be accepted.
@@ -74,6 +78,7 @@ impl Default for TcpConfig {
             send_buffer_bytes_max: 16 << 20,
             memory_bytes_max: None,
             stream_queue_bytes: 256 * 1024,
+            timestamps: true,
             congestion_control: CongestionControl::default(),
             backlog_max: 1024,
             half_open_per_listener_max: 2048,

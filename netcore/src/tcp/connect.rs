@@ -178,10 +178,11 @@ pub(crate) fn new_connection(
         .map_or((config.send_buffer_bytes, config.send_buffer_bytes_max), |bytes| (bytes, bytes));
     let [first, most] = [recv.0, recv.1.max(recv.0)].map(|bytes| bytes.clamp(1, WINDOW_MAX));
     let windows = (first as u32, most as u32);
+    let offset = config.timestamps.then(|| cx.random.timestamp_offset(&flow));
     let mut wire = match way {
-        NextHop::Own => Wire::new(flow, LOOPBACK_MTU, None, windows),
+        NextHop::Own => Wire::new(flow, LOOPBACK_MTU, None, windows, offset),
         NextHop::Link(_) | NextHop::Nowhere => {
-            Wire::new(flow, ip.outgoing.capabilities.mtu, config.mss_max, windows)
+            Wire::new(flow, ip.outgoing.capabilities.mtu, config.mss_max, windows, offset)
         }
     };
     if let Some(path) = ip.path_mtus.get(flow.remote().ip(), cx.now) {

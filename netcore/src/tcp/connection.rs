@@ -5,12 +5,12 @@ mod limits;
 mod observe;
 mod receive;
 mod send;
+mod state;
 mod timers;
 mod usage;
 
 pub(crate) use describe::state_of;
 
-use super::guard::{self, Segment, Verdict};
 use super::keepalive::PeerTimeouts;
 use super::receiver::{Receiver, RecvBuffer};
 use super::reclaim::Reclaim;
@@ -20,7 +20,6 @@ use super::sink::ConnectionSink;
 use super::wire::Wire;
 use crate::command::tcp::Options;
 use crate::config::Config;
-use crate::counters::DropReason;
 use crate::deadlines::Armed;
 use crate::error::Error;
 use crate::id::SocketId;
@@ -183,6 +182,10 @@ impl Connection {
         let mut solo = SoloSocket::new();
         // Its acknowledgements are written here.
         solo.tcp_mut().set_ack_delay(None);
+        if wire.stamps.is_offered() {
+            // So that smoltcp's segments have the option, which is filled in on the wire.
+            solo.tcp_mut().set_tsval_generator(Some(|| 0));
+        }
         let mut connection = Self {
             solo,
             wire,
@@ -238,30 +241,6 @@ impl Connection {
         }
     }
 
-    /// The state of RFC 9293 section 3.3.2. smoltcp learns of the FIN with its acknowledgement.
-    pub(crate) fn state(&self) -> State {
-        let state = self.solo.tcp().state();
-        if !self.is_send_done {
-            return state;
-        }
-        match state {
-            State::Established => State::FinWait1,
-            State::CloseWait if self.is_simultaneous_close => State::Closing,
-            State::CloseWait => State::LastAck,
-            State::Closed if self.is_in_time_wait() => State::TimeWait,
-            state => state,
-        }
-    }
-
-    /// Whether it has closed in a way that smoltcp does not know to end in TIME-WAIT.
-    fn is_in_time_wait(&self) -> bool {
-        let tcp = self.solo.tcp();
-        self.is_simultaneous_close
-            && self.failure.is_none()
-            && tcp.state() == State::Closed
-            && tcp.remote_endpoint().is_none()
-    }
-
     /// The congestion control in force.
     pub(crate) fn congestion_control(&self) -> CongestionControl {
         self.congestion_control.unwrap_or(self.default_congestion_control)
@@ -270,52 +249,6 @@ impl Connection {
     /// Bytes that the peer has not acknowledged, sent or not.
     pub(crate) fn unacknowledged_bytes(&self) -> usize {
         self.sender.as_ref().map_or(0, |sender| sender.len())
-    }
-
-    /// Whether the connection is over, and nothing is left to be sent for it.
-    pub(crate) fn is_finished(&self) -> bool {
-        self.has_ended() && !self.is_in_time_wait()
-    }
-
-    /// Whether smoltcp has forgotten the connection, and has nothing left to send for it.
-    fn has_ended(&self) -> bool {
-        let tcp = self.solo.tcp();
-        match tcp.state() {
-            State::Closed => tcp.remote_endpoint().is_none(),
-            // A reset during the handshake sends the socket back to where it came from.
-            State::Listen => true,
-            _ => false,
-        }
-    }
-
-    /// Judges a segment before anything is done with it.
-    #[inline]
-    pub(crate) fn judge(&self, segment: &Segment) -> Verdict {
-        let tcp = self.solo.tcp();
-        match self.state() {
-            // Given up, and about to be removed.
-            _ if matches!(tcp.state(), State::Closed | State::Listen) => {
-                Verdict::Drop(DropReason::Unacceptable)
-            }
-            State::SynSent => match self.wire.sent_end() {
-                Some(sent_end) => guard::judge_answer(sent_end, segment),
-                None => Verdict::Drop(DropReason::Unacceptable),
-            },
-            state => match self.wire.sequences() {
-                Some(at) if segment.syn && state == State::SynReceived && self.is_connecting() => {
-                    let shift = self.wire.remote_shift();
-                    guard::judge_crossed(&at, segment, shift)
-                        .unwrap_or_else(|| guard::judge(state, &at, segment))
-                }
-                Some(at) => guard::judge(state, &at, segment),
-                None => Verdict::Drop(DropReason::Unacceptable),
-            },
-        }
-    }
-
-    /// Whether this end has begun the handshake, and it is not done.
-    fn is_connecting(&self) -> bool {
-        matches!(self.stage, Stage::Connecting { .. })
     }
 
     /// Whether the peer may be sent a challenge again.
@@ -367,6 +300,7 @@ impl Connection {
         output: &mut Output<'_, L>,
     ) {
         self.segs_in += 1;
+        self.wire.stamps.set_time(now);
         let shown = self.wire.received_syn(packet, tcp_start);
         output.explain(|outgoing| self.segment(SendCause::Control, outgoing));
         let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
@@ -383,6 +317,7 @@ impl Connection {
         output: &mut Output<'_, L>,
         wakes: &mut Vec<Waker>,
     ) -> Served {
+        self.wire.stamps.set_time(now);
         self.pump_received(now, wakes);
         self.pump_to_send(now, wakes);
         if self.is_given_up(now, config) {
@@ -478,11 +413,6 @@ impl Connection {
         self.receiver.has_unqueued()
     }
 
-    /// Whether the peer has sent its last byte and all of it was moved to the handle.
-    pub(crate) fn is_receive_finished(&self) -> bool {
-        self.has_received_fin() && !self.has_unqueued()
-    }
-
     /// A part of the same memory.
     pub(crate) fn charge(&self) -> Charge {
         self.charge.sibling()
@@ -492,9 +422,5 @@ impl Connection {
     pub(crate) fn held_bytes(&self) -> usize {
         let queued = self.queue().map_or(0, |queue| queue.held());
         queued + self.unacknowledged_bytes() + self.receiver.held()
-    }
-
-    fn has_received_fin(&self) -> bool {
-        matches!(self.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait)
     }
 }

@@ -7,6 +7,9 @@
 
 use crate::counters::DropReason;
 use crate::tcp::engine::State;
+use crate::tcp::options;
+use crate::tcp::sequence::is_after;
+use crate::tcp::timestamps::Stamp;
 use crate::wire::{TCP_HEADER_LEN, TcpPacket};
 use std::ops::Range;
 
@@ -26,6 +29,8 @@ pub(crate) struct Sequences {
     pub(crate) expected: u32,
     /// The end of the receive window that was announced, not before `expected`.
     pub(crate) edge: u32,
+    /// TS.Recent of RFC 7323, if timestamps are compared.
+    pub(crate) recent: Option<u32>,
 }
 
 /// The fields of a segment that decide.
@@ -38,6 +43,7 @@ pub(crate) struct Segment {
     pub(crate) syn: bool,
     pub(crate) fin: bool,
     pub(crate) rst: bool,
+    pub(crate) stamp: Option<Stamp>,
 }
 
 /// The verdict on a segment.
@@ -72,6 +78,18 @@ pub(crate) struct Part {
     pub(crate) is_to_be_acknowledged: bool,
 }
 
+impl Sequences {
+    /// Whether a segment is older than the last one by its timestamp. A clock may be read twice in one
+    /// of its ticks, in another order (Linux: `TCP_PAWS_WINDOW`).
+    #[inline]
+    fn is_newer_than(&self, segment: &Segment) -> bool {
+        match (self.recent, segment.stamp) {
+            (Some(recent), Some(stamp)) => is_after(recent, stamp.value.wrapping_add(1)),
+            _ => false,
+        }
+    }
+}
+
 impl Segment {
     /// Reads a segment that was found to be whole, but for `rest` bytes of payload that stand
     /// elsewhere.
@@ -80,14 +98,16 @@ impl Segment {
         // Of a known length: each field is then read without another look at that.
         let header: &[u8; TCP_HEADER_LEN] = segment.first_chunk().expect("a whole segment");
         let header = TcpPacket::new_unchecked(header);
+        let header_len = usize::from(header.header_len());
         Self {
             sequence: header.seq_number().0 as u32,
             acknowledgement: header.ack().then(|| header.ack_number().0 as u32),
             window: header.window_len(),
-            payload_len: (segment.len() - usize::from(header.header_len()) + rest) as u32,
+            payload_len: (segment.len() - header_len + rest) as u32,
             syn: header.syn(),
             fin: header.fin(),
             rst: header.rst(),
+            stamp: segment.get(TCP_HEADER_LEN..header_len).and_then(options::stamp),
         }
     }
 
@@ -110,6 +130,7 @@ pub(crate) fn judge(state: State, at: &Sequences, segment: &Segment) -> Verdict 
         && acknowledgement.wrapping_sub(at.unacknowledged)
             <= at.sent_end.wrapping_sub(at.unacknowledged)
         && state != State::SynReceived
+        && !at.is_newer_than(segment)
     {
         return Verdict::Take;
     }
@@ -131,6 +152,12 @@ fn judge_unusual(state: State, at: &Sequences, segment: &Segment) -> Verdict {
         // Whatever its sequence number (RFC 5961 section 4.2). In SYN-RECEIVED too: RFC 9293 would
         // let any SYN in the window end the handshake.
         return Verdict::Challenge(DropReason::UnexpectedSyn);
+    }
+    let is_stale = at.is_newer_than(segment);
+    if is_stale && !segment.is_empty() {
+        // Of an earlier turn of the sequence numbers, or a repetition that was overtaken (PAWS, RFC
+        // 7323 section 5.3).
+        return Verdict::Acknowledge(DropReason::OldTimestamp);
     }
     let data_end = start + i64::from(segment.payload_len);
     let end = data_end + i64::from(segment.fin);
@@ -158,6 +185,11 @@ fn judge_unusual(state: State, at: &Sequences, segment: &Segment) -> Verdict {
     if advance > in_flight || advance < -i64::from(at.offered_max) {
         return Verdict::Challenge(DropReason::BadAcknowledgement);
     }
+    // An acknowledgement that others have overtaken says nothing new, but for its blocks, and is
+    // answered by none (as Linux's `tcp_disordered_ack`).
+    if is_stale && advance > 0 {
+        return Verdict::Challenge(DropReason::OldTimestamp);
+    }
     let is_old = advance < 0;
     if is_old && segment.is_empty() {
         return Verdict::Drop(DropReason::OldAcknowledgement);
@@ -172,7 +204,7 @@ fn judge_unusual(state: State, at: &Sequences, segment: &Segment) -> Verdict {
     let part = Part {
         sequence: at.expected.wrapping_add(if is_empty && !fin { 0 } else { first as u32 }),
         acknowledgement: Some(if is_old { at.unacknowledged } else { acknowledgement }),
-        window: if is_old { at.offered } else { segment.window },
+        window: if is_old || is_stale { at.offered } else { segment.window },
         payload: (first - start) as usize..(last - start) as usize,
         fin,
         is_to_be_acknowledged: is_empty && !fin && !segment.is_empty(),
@@ -311,6 +343,7 @@ mod tests {
                 offered: 100,
                 expected,
                 edge: expected.wrapping_add(room),
+                recent: None,
             }
         }
     }
@@ -324,7 +357,7 @@ mod tests {
             payload_len in prop_oneof![Just(0), Just(1), 0u32..65_000],
             (syn, fin, rst) in (any::<bool>(), any::<bool>(), prop::bool::weighted(0.1)),
         ) -> Segment {
-            Segment { sequence, acknowledgement, window, payload_len, syn, fin, rst }
+            Segment { sequence, acknowledgement, window, payload_len, syn, fin, rst, stamp: None }
         }
     }
 
@@ -384,6 +417,7 @@ mod tests {
         offered: 9,
         expected: 7000,
         edge: 8000,
+        recent: None,
     };
     const NEXT: Segment = Segment {
         sequence: 7000,
@@ -393,6 +427,7 @@ mod tests {
         syn: false,
         fin: false,
         rst: false,
+        stamp: None,
     };
 
     #[test]

@@ -30,7 +30,7 @@ pub struct TcpInfo {
 
     /// Whether selective acknowledgements were agreed on (RFC 2018).
     pub sack: bool,
-    /// Whether timestamps were agreed on (RFC 7323); never.
+    /// Whether timestamps were agreed on (RFC 7323).
     pub timestamps: bool,
     /// Whether explicit congestion notification was agreed on (RFC 3168); never.
     pub ecn: bool,

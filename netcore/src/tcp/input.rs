@@ -91,6 +91,7 @@ impl TcpLayer {
         let mut output = Output { link, state: &mut ip.outgoing };
         let is_handshake = !matches!(connection.stage, Stage::Open(_));
         let segment = Segment::new(packet.payload(), packet.rest_len());
+        connection.wire.stamps.set_time(now);
         let verdict = connection.judge(&segment);
         let is_answered = match verdict {
             Verdict::Challenge(_) => {

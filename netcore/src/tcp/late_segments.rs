@@ -8,6 +8,7 @@ use crate::link::Link;
 use crate::observer::Fate;
 use crate::tcp::flow_table::FlowKey;
 use crate::tcp::layer::TcpLayer;
+use crate::tcp::options;
 use crate::tcp::resets::send_control;
 use crate::tcp::wire::LastWords;
 use crate::wire::{TcpControl, TcpPacket, TcpSeqNumber};
@@ -46,15 +47,24 @@ impl TcpLayer {
             }
             return Err(self.challenge_late(cx, ip, (flow, words), packet, reason, link));
         }
+        let stamp = options::stamp(segment.options());
+        let is_stale = words.stamps.is_some_and(|stamps| stamps.is_newer_than(stamp));
         if segment.syn() {
             let is_first = !segment.ack() && !segment.fin();
             let listener = self.ports.find(flow.local(), flow.remote());
-            if is_first && start > 0 && listener.is_some() {
+            let is_new =
+                start > 0 || words.stamps.is_some_and(|stamps| stamps.is_older_than(stamp));
+            if is_first && is_new && !is_stale && listener.is_some() {
                 // A new connection, recognisable by a sequence number that the old one has not
-                // used (RFC 9293 section 3.10.7.4, RFC 6191). It takes the place of this entry.
+                // used, or by its timestamp (RFC 9293 section 3.10.7.4, RFC 6191). It takes the place
+                // of this entry.
                 return self.receive_syn(cx, ip, flow, packet, link);
             }
             let reason = DropReason::UnexpectedSyn;
+            return Err(self.challenge_late(cx, ip, (flow, words), packet, reason, link));
+        }
+        if is_stale {
+            let reason = DropReason::OldTimestamp;
             return Err(self.challenge_late(cx, ip, (flow, words), packet, reason, link));
         }
         if segment.segment_len() > 0 {
@@ -105,7 +115,8 @@ fn answer_late<L: Link>(
 ) {
     let expected = TcpSeqNumber(words.acknowledgement as i32);
     let sequences = (TcpSeqNumber(words.sequence as i32), Some(expected));
-    send_control(cx, ip, packet, TcpControl::None, (sequences, words.window), link);
+    let stamp = words.stamps.map(|stamps| stamps.stamp(cx.now));
+    send_control(cx, ip, packet, TcpControl::None, (sequences, words.window, stamp), link);
 }
 
 /// Why a segment without data cannot be one of its connection, which `start` bytes behind what was

@@ -40,6 +40,7 @@ mod socket_table;
 pub(crate) mod sockets;
 pub(crate) mod solo;
 pub(crate) mod time_wait;
+mod timestamps;
 mod waiting;
 mod wire;
 

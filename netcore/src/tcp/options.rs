@@ -7,6 +7,7 @@
 //! are passed over, and of those that come twice the last counts.
 
 use super::shown::set_payload_len;
+use super::timestamps::{STAMP_BYTES, Stamp};
 use crate::wire::{TCP_HEADER_LEN, TcpPacket};
 
 /// Kinds of TCP options.
@@ -16,7 +17,7 @@ const MSS: u8 = 2;
 pub(crate) const WINDOW_SCALE: u8 = 3;
 pub(crate) const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
-const TIMESTAMP: u8 = 8;
+pub(crate) const TIMESTAMP: u8 = 8;
 /// Those that smoltcp reads.
 const KNOWN: [u8; 5] = [MSS, WINDOW_SCALE, SACK_PERMITTED, SACK, TIMESTAMP];
 /// A TCP header with as many options as fit.
@@ -51,6 +52,27 @@ pub(crate) fn find(mut options: &mut [u8], wanted: u8) -> Option<&mut [u8]> {
             _ => return None,
         }
     }
+}
+
+/// The timestamps, if there are any and all options before them are well-formed.
+#[inline]
+pub(crate) fn stamp(options: &[u8]) -> Option<Stamp> {
+    match options.first_chunk::<STAMP_BYTES>() {
+        // Nearly all segments.
+        Some([NO_OPERATION, NO_OPERATION, TIMESTAMP, 10, value @ ..]) => Some(Stamp::read(value)),
+        _ => misaligned_stamp(options),
+    }
+}
+
+#[inline(never)]
+fn misaligned_stamp(mut options: &[u8]) -> Option<Stamp> {
+    while let Some((option, behind)) = split_first(options) {
+        if let [TIMESTAMP, 10, value @ ..] = option {
+            return value.try_into().ok().map(Stamp::read);
+        }
+        options = behind;
+    }
+    None
 }
 
 /// The value of the MSS option, if there is one and all options before it are well-formed.

@@ -6,8 +6,9 @@ use crate::ip::layer::IpLayer;
 use crate::ip::packet::Packet;
 use crate::link::Link;
 use crate::tcp::layer::TcpLayer;
+use crate::tcp::timestamps::Stamp;
 use crate::wire::ChecksumCapabilities;
-use crate::wire::{IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+use crate::wire::{IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, TcpTimestampRepr};
 
 impl TcpLayer {
     /// Answers a segment that no connection takes with a reset (RFC 9293 section 3.10.7.1); returns
@@ -46,18 +47,18 @@ impl TcpLayer {
             (TcpSeqNumber(0), Some(segment.seq_number() + segment.segment_len()))
         };
         let sequences = (sequence, acknowledgement);
-        send_control(cx, ip, packet, TcpControl::Rst, (sequences, 0), link);
+        send_control(cx, ip, packet, TcpControl::Rst, (sequences, 0, None), link);
         ip.outgoing.counters.resets_sent += 1;
     }
 }
 
-/// Sends a segment without data or options back to where `packet` came from.
+/// Sends a segment without data back to where `packet` came from, with timestamps if there are any.
 pub(crate) fn send_control<L: Link>(
     cx: &mut Context,
     ip: &mut IpLayer,
     packet: &Packet,
     control: TcpControl,
-    ((sequence, acknowledgement), window): ((TcpSeqNumber, Option<TcpSeqNumber>), u16),
+    (sequences, window, stamp): ((TcpSeqNumber, Option<TcpSeqNumber>), u16, Option<Stamp>),
     link: &mut L,
 ) {
     let received = TcpPacket::new_unchecked(packet.payload());
@@ -65,14 +66,14 @@ pub(crate) fn send_control<L: Link>(
         src_port: received.dst_port(),
         dst_port: received.src_port(),
         control,
-        seq_number: sequence,
-        ack_number: acknowledgement,
+        seq_number: sequences.0,
+        ack_number: sequences.1,
         window_len: window,
         window_scale: None,
         max_seg_size: None,
         sack_permitted: false,
         sack_ranges: [None; 3],
-        timestamp: None,
+        timestamp: stamp.map(|stamp| TcpTimestampRepr::new(stamp.value, stamp.echo)),
         payload: &[],
     };
     let ends = (packet.header.destination, packet.header.source);

@@ -7,6 +7,7 @@ use super::acks::Acks;
 use super::guard::{self, Sequences};
 use super::options::{self, SACK_PERMITTED, WINDOW_SCALE, mss_option};
 use super::sequence::{is_after, later};
+use super::timestamps::{LastStamps, Stamp, Timestamps};
 use crate::ip::HOP_LIMIT;
 use crate::ip::path_mtu::PathMtu;
 use crate::tcp::engine::Socket;
@@ -43,6 +44,7 @@ pub(crate) struct Wire {
     /// The receive window of a SYN, in bytes.
     window_first: u32,
     pub(crate) acks: Acks,
+    pub(crate) stamps: Timestamps,
     /// Time to live or hop limit of segments that carry data.
     pub(crate) hop_limit: u8,
     /// Whether the peer acknowledges selectively (RFC 2018).
@@ -96,6 +98,7 @@ pub(crate) struct LastWords {
     pub(crate) acknowledgement: u32,
     /// The end of the window that was announced last.
     pub(crate) edge: u32,
+    pub(crate) stamps: Option<LastStamps>,
     /// The window until there, as a segment has it: one that was offered does not shrink (RFC 9293
     /// section 3.8.6.2.1), and Linux repeats it in TIME-WAIT, too.
     pub(crate) window: u16,
@@ -108,12 +111,14 @@ impl Wire {
     }
 
     /// The wire of a connection with packets of at most `mtu` bytes, and segments of at most
-    /// `mss_max`, that offers `window_first` bytes at first and at most `window_max`.
+    /// `mss_max`, that offers `window_first` bytes at first and at most `window_max`, and timestamps
+    /// with an offset if there is one.
     pub(crate) fn new(
         flow: FlowKey,
         mtu: usize,
         mss_max: Option<u16>,
         (window_first, window_max): (u32, u32),
+        stamp_offset: Option<u32>,
     ) -> Self {
         let headers = ip_header_len(flow.local()) + TCP_HEADER_LEN;
         let local_mss = u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
@@ -133,6 +138,7 @@ impl Wire {
             window_max,
             window_first,
             acks: Acks::default(),
+            stamps: Timestamps::new(stamp_offset),
             hop_limit: HOP_LIMIT,
             has_sack: false,
             sent_end: None,
@@ -190,9 +196,9 @@ impl Wire {
         mtu.saturating_sub(self.headers()).max(usize::from(MSS_MIN))
     }
 
-    /// The headers of a segment without options, in bytes.
+    /// The headers of a segment, with its timestamps and without other options, in bytes.
     pub(crate) fn headers(&self) -> usize {
-        ip_header_len(self.flow.local()) + TCP_HEADER_LEN
+        ip_header_len(self.flow.local()) + TCP_HEADER_LEN + self.stamps.option_bytes()
     }
 
     /// Whether a segment with this sequence number is on its way to the peer, as far as is known.
@@ -222,6 +228,9 @@ impl Wire {
         self.offered = segment.window_len();
         self.offered_max = u32::from(self.offered);
         self.has_sack = options::find(segment.options_mut(), SACK_PERMITTED).is_some();
+        self.stamps.on_syn(options::stamp(segment.options_mut()));
+        let stamp_bytes = self.stamps.option_bytes() as u16;
+        self.segment_bytes = self.segment_bytes.saturating_sub(stamp_bytes).max(MSS_MIN);
         if let Some(mss) = mss_option(segment.options_mut()) {
             // A zero is as good as none, to Linux and to smoltcp.
             let announced = match u16::from_be_bytes(*mss) {
@@ -230,7 +239,9 @@ impl Wire {
             };
             let path = self.path.map_or(usize::MAX, |path| usize::from(path.mtu));
             let room = u16::try_from(self.room_in(path)).unwrap_or(u16::MAX);
-            self.segment_bytes = announced.min(self.local_mss).min(room);
+            // The MSS says nothing of options: a segment with some has less payload (RFC 6691).
+            let full = announced.min(self.local_mss).saturating_sub(stamp_bytes);
+            self.segment_bytes = full.min(room).max(MSS_MIN);
             *mss = self.segment_bytes.to_be_bytes();
         }
         packet
@@ -261,7 +272,18 @@ impl Wire {
             expected,
             // The peer's FIN may lie behind it.
             edge: if is_after(expected, edge) { expected } else { edge },
+            recent: self.stamps.recent(),
         })
+    }
+
+    /// Notes the timestamps of an acceptable segment that begins at a sequence number.
+    #[inline]
+    pub(crate) fn on_stamp(&mut self, stamp: Option<Stamp>, sequence: u32) {
+        if let Some(stamp) = stamp
+            && self.acknowledged.is_some_and(|last| !is_after(sequence, last))
+        {
+            self.stamps.on_segment(stamp.value);
+        }
     }
 
     /// Notes that so many bytes have arrived in order; the FIN counts as one.
@@ -361,6 +383,7 @@ impl Wire {
             sequence: self.sent_end?,
             acknowledgement,
             edge,
+            stamps: self.stamps.last(),
             window: u16::try_from(window).unwrap_or(u16::MAX),
         })
     }

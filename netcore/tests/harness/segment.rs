@@ -1,6 +1,6 @@
 //! A TCP segment that a scripted peer received.
 
-use netcore::device::smoltcp::wire::{Ipv4Packet, Ipv6Packet, TcpControl, TcpPacket};
+use netcore::device::smoltcp::wire::{Ipv4Packet, Ipv6Packet, TcpControl, TcpOption, TcpPacket};
 use std::net::{IpAddr, SocketAddr};
 
 /// A segment from far.
@@ -17,6 +17,8 @@ pub struct Segment {
     pub window: u16,
     /// The blocks of its SACK option (RFC 2018).
     pub sack: Vec<(u32, u32)>,
+    /// TSval and TSecr (RFC 7323).
+    pub stamp: Option<(u32, u32)>,
     pub payload: Vec<u8>,
 }
 
@@ -45,6 +47,7 @@ impl Segment {
                 .into_iter()
                 .flatten()
                 .collect(),
+            stamp: stamp(tcp.options()),
             payload: tcp.payload().to_vec(),
         }
     }
@@ -64,6 +67,16 @@ impl Segment {
         let flags = u32::from(self.syn) + u32::from(self.fin);
         self.sequence.wrapping_add(self.payload.len() as u32 + flags)
     }
+}
+
+fn stamp(mut options: &[u8]) -> Option<(u32, u32)> {
+    while let Ok((rest, option)) = TcpOption::parse(options) {
+        if let TcpOption::TimeStamp { tsval, tsecr } = option {
+            return Some((tsval, tsecr));
+        }
+        options = rest;
+    }
+    None
 }
 
 /// The source and the destination of an IP packet.

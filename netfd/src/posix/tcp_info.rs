@@ -10,6 +10,7 @@ const LEN: usize = 232;
 /// What Linux says in place of "none" (`TCP_INFINITE_SSTHRESH`), and of an unknown round trip.
 const NONE: u32 = 0x7fff_ffff;
 /// The bits of `tcpi_options`.
+const TIMESTAMPS: u8 = 1;
 const SACK: u8 = 2;
 const WINDOW_SCALE: u8 = 4;
 
@@ -30,8 +31,12 @@ pub async fn tcp_info(socket: &StreamSocket) -> Vec<u8> {
 fn encode(info: &TcpInfo) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(LEN);
     let scale = info.snd_wscale.unwrap_or(0) & 0xf | info.rcv_wscale.unwrap_or(0) << 4;
-    let options =
-        if info.sack { SACK } else { 0 } | if info.snd_wscale.is_some() { WINDOW_SCALE } else { 0 };
+    let options = [
+        (info.timestamps, TIMESTAMPS),
+        (info.sack, SACK),
+        (info.snd_wscale.is_some(), WINDOW_SCALE),
+    ];
+    let options = options.iter().filter(|(is_agreed, _)| *is_agreed).map(|(_, bit)| bit).sum();
     bytes.extend([
         state(info.state),
         repair(info.ca_state),

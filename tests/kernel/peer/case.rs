@@ -76,9 +76,8 @@ pub(crate) fn covers_pairs() -> Outcome {
 impl Case {
     /// Where the capture shows another case than this one.
     pub(super) fn contradiction(&self, rules: &Rules) -> Option<String> {
-        let found = (rules.peer_has_sack, rules.peer_has_timestamps);
-        // The kernel offers timestamps, and accepts none, since the stack offers none.
-        let expected = (self.has_sack, self.has_timestamps && self.is_opened_by_kernel);
+        let found = (rules.peer_has_sack, rules.stamps.are_offered_by_peer());
+        let expected = (self.has_sack, self.has_timestamps);
         (found != expected).then(|| format!("{self}: SACK and timestamps are {found:?}"))
     }
 }

@@ -5,6 +5,7 @@ use super::rules::{
     SHRINKS, UNTRUE,
 };
 use super::segment::{ACK, SYN, Segment};
+use super::stamps::{CLOCK, ECHO, UNSTAMPED};
 use super::verdict;
 use crate::namespace::Outcome;
 use netstack::Direction::{self, Inbound, Outbound};
@@ -29,6 +30,8 @@ struct Words<'a> {
     flags: u8,
     options: &'a [u8],
     blocks: &'a [(u32, u32)],
+    /// TSval and TSecr.
+    stamp: Option<(u32, u32)>,
     payload: usize,
 }
 
@@ -61,6 +64,26 @@ impl Talk {
         let theirs = Words { acknowledgment: 2001, payload: 1000, ..theirs };
         talk.say(Inbound, Words { sequence: 1, ..theirs });
         talk.say(Inbound, Words { sequence: 2001, ..theirs });
+        talk
+    }
+
+    /// Both have timestamps; the stack has received a segment and acknowledged it.
+    fn stamped(port: u16) -> Self {
+        let mut talk = Self { port, packets: Vec::new() };
+        let options = SACK_PERMITTED;
+        let [theirs, ours] = [THEIR_WINDOW, OUR_WINDOW].map(|window| Words {
+            window,
+            flags: ACK,
+            sequence: 1,
+            ..Words::default()
+        });
+        let syn = Words { sequence: 0, flags: SYN, options, stamp: Some((100, 0)), ..theirs };
+        talk.say(Inbound, syn);
+        let (flags, stamp) = (SYN | ACK, Some((7, 100)));
+        talk.say(Outbound, Words { acknowledgment: 1, flags, stamp, sequence: 0, ..ours });
+        let next = Words { acknowledgment: 1, stamp: Some((101, 7)), payload: 1000, ..theirs };
+        talk.say(Inbound, next);
+        talk.say(Outbound, Words { acknowledgment: 1001, stamp: Some((8, 101)), ..ours });
         talk
     }
 
@@ -129,6 +152,9 @@ fn doctored() -> Vec<(&'static str, Talk)> {
                 .hears(Words { sequence: 4001, acknowledgment: 2001, payload: 1000, ..ours() })
                 .says(Words { blocks: &[(2001, 3001), (4001, 5001)], ..ours() }),
         ),
+        (UNSTAMPED, Talk::stamped(12).says(Words { sequence: 1, ..ours() })),
+        (CLOCK, Talk::stamped(13).says(Words { sequence: 1, stamp: Some((7, 101)), ..ours() })),
+        (ECHO, Talk::stamped(14).says(Words { sequence: 1, stamp: Some((8, 100)), ..ours() })),
     ]
 }
 
@@ -137,6 +163,7 @@ fn right() -> Vec<Talk> {
     let talk = |port| Talk::new(port, SACK_PERMITTED);
     let sacked = Words { sequence: 3001, acknowledgment: 2001, blocks: &[(2501, 3001)], ..ours() };
     let third = Words { sequence: 2001, acknowledgment: 2001, payload: 1000, ..ours() };
+    let answer = Words { acknowledgment: 1, ..Words::default() };
     vec![
         talk(20).says(Words { blocks: &[(2001, 3001)], ..ours() }),
         // What is not acknowledged is sent again.
@@ -160,6 +187,12 @@ fn right() -> Vec<Talk> {
             let payload = if number == 3 { 1 } else { 1000 };
             talk.says(Words { sequence: 3001 + number * 1000, payload, ..ours() })
         }),
+        // The timestamp of a segment behind a gap is not echoed, and an old segment is not taken.
+        Talk::stamped(27)
+            .hears(Words { sequence: 2001, stamp: Some((105, 8)), payload: 10, ..answer })
+            .says(Words { sequence: 1, stamp: Some((8, 101)), blocks: &[(2001, 2011)], ..ours() })
+            .hears(Words { sequence: 1001, stamp: Some((99, 8)), payload: 10, ..answer })
+            .says(Words { sequence: 1, stamp: Some((9, 101)), ..ours() }),
     ]
 }
 
@@ -213,6 +246,10 @@ fn packet(port: u16, direction: Direction, words: &Words<'_>) -> Vec<u8> {
     }
     for number in words.blocks.iter().flat_map(|(left, right)| [left, right]) {
         options.extend(others.wrapping_add(*number).to_be_bytes());
+    }
+    if let Some((value, echo)) = words.stamp {
+        options.extend([1, 1, 8, 10]);
+        options.extend([value.to_be_bytes(), echo.to_be_bytes()].concat());
     }
     let mut tcp = Vec::new();
     tcp.extend([from.1.to_be_bytes(), to.1.to_be_bytes()].concat());

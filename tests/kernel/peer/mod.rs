@@ -7,6 +7,7 @@ mod case;
 mod doctored;
 mod rules;
 mod segment;
+mod stamps;
 mod transfer;
 mod verdict;
 

@@ -4,6 +4,7 @@
 //! segment, the stack had received.
 
 use super::segment::{ACK, FIN, RST, SYN, Segment};
+use super::stamps::Stamps;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
@@ -37,7 +38,7 @@ pub(super) struct Rules {
     ours: End,
     theirs: End,
     pub(super) peer_has_sack: bool,
-    pub(super) peer_has_timestamps: bool,
+    pub(super) stamps: Stamps,
     /// What the stack has received: the end of each range by its start.
     received: BTreeMap<u64, u64>,
     /// The newest segment that left a gap before it.
@@ -81,7 +82,6 @@ impl Rules {
             (end.initial, end.scale, end.mss) = (segment.sequence, segment.scale, segment.mss);
             if !is_sent {
                 self.peer_has_sack = segment.has_sack_permitted;
-                self.peer_has_timestamps = segment.has_timestamps;
             }
         }
         if is_sent { self.sent(frame, segment) } else { self.received(segment) }
@@ -103,8 +103,12 @@ impl Rules {
         let expected = self.contiguous();
         // RFC 9293 section 3.10.7.4: what lies before the window is answered and dropped, as the
         // kernel's probes of a closed window are.
-        let is_acceptable = start >= expected || end > expected;
-        if end > start {
+        let is_stale = self.stamps.is_stale(segment);
+        let is_acceptable = (start >= expected || end > expected) && !is_stale;
+        if is_acceptable && (segment.has(SYN) || start <= self.ours.acknowledged) {
+            self.stamps.received(segment);
+        }
+        if end > start && !is_stale {
             if segment.payload > 0 && start > expected {
                 self.newest = Some((start, end));
             }
@@ -153,7 +157,11 @@ impl Rules {
             }
             self.sent_numbers(segment, start, end);
         }
-        if segment.has(ACK) {
+        let has_heard = segment.has(ACK);
+        if let Some(rule) = self.stamps.sent(segment, has_heard) {
+            self.require(false, rule, segment);
+        }
+        if has_heard {
             self.acknowledges(segment);
         }
     }

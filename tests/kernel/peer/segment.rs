@@ -11,7 +11,8 @@ pub(super) struct Segment {
     pub(super) mss: Option<u16>,
     pub(super) scale: Option<u8>,
     pub(super) has_sack_permitted: bool,
-    pub(super) has_timestamps: bool,
+    /// TSval and TSecr.
+    pub(super) stamp: Option<(u32, u32)>,
     pub(super) blocks: Vec<(u32, u32)>,
     pub(super) payload: usize,
 }
@@ -42,7 +43,7 @@ impl Segment {
             mss: None,
             scale: None,
             has_sack_permitted: false,
-            has_timestamps: false,
+            stamp: None,
             blocks: Vec::new(),
             payload: tcp.len().checked_sub(offset)?,
         };
@@ -70,7 +71,7 @@ impl Segment {
                     let blocks = blocks.map(|block| Some((u32_at(block, 0)?, u32_at(block, 4)?)));
                     self.blocks = blocks.collect::<Option<_>>()?;
                 }
-                8 => self.has_timestamps = true,
+                8 => self.stamp = Some((u32_at(value, 0)?, u32_at(value, 4)?)),
                 _ => {}
             }
             options = options.get(len..)?;

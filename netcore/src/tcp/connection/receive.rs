@@ -59,7 +59,9 @@ impl Connection {
             self.show(Shown::Ack, engine, now, output);
         }
         let header = TcpPacket::new_unchecked(packet.payload());
-        let is_fin_acknowledged = self.acknowledged(&header, part, now);
+        self.wire.on_stamp(segment.stamp, segment.sequence);
+        let age = self.wire.stamps.age(segment.stamp);
+        let is_fin_acknowledged = self.acknowledged(&header, part, age, now);
         self.wire.on_window(part.window);
         if is_fin_acknowledged {
             self.solo.tcp_mut().close();
@@ -91,8 +93,15 @@ impl Connection {
         }
     }
 
-    /// Takes an acknowledgement; returns whether it is of the FIN for the first time.
-    fn acknowledged(&mut self, header: &TcpPacket<&[u8]>, part: &Part, now: Instant) -> bool {
+    /// Takes an acknowledgement, in answer to what left `age` milliseconds ago if that is known;
+    /// returns whether it is of the FIN for the first time.
+    fn acknowledged(
+        &mut self,
+        header: &TcpPacket<&[u8]>,
+        part: &Part,
+        age: Option<u32>,
+        now: Instant,
+    ) -> bool {
         let Some(sender) = self.sender.as_deref_mut() else { return false };
         let Some(unacknowledged) = self.wire.unacknowledged() else { return false };
         let Some(acknowledgement) = part.acknowledgement else { return false };
@@ -115,14 +124,14 @@ impl Connection {
                     blocks[count] = (left, right);
                     count += 1;
                 } else if ends.1.is_none_or(|right| right <= ack) {
-                    sender.on_duplicate_report();
+                    sender.on_duplicate_report(ends.0.unwrap_or(0), ends.1.unwrap_or(0));
                 }
             }
         }
         let is_bare = part.payload.is_empty() && !part.fin;
         let is_duplicate =
             is_bare && acknowledgement == unacknowledged && self.wire.offered() == part.window;
-        let progress = sender.on_ack(ack, &blocks[..count], is_duplicate, now);
+        let progress = sender.on_ack(ack, &blocks[..count], is_duplicate, age, now);
         if progress.bytes > 0 || progress.fin {
             // That a window probe is taken is no progress while the window stays closed.
             if progress.bytes > 1 || progress.fin || part.window > 0 {

@@ -42,11 +42,6 @@ impl Sender {
         }
     }
 
-    /// Notes that the peer has reported data that has arrived twice.
-    pub(crate) fn on_duplicate_report(&mut self) {
-        self.flight.counts_mut().duplicates += 1;
-    }
-
     /// Fills in what it knows at present.
     pub(crate) fn describe(&self, info: &mut TcpInfo, now: Instant) {
         self.trip.describe(info);

@@ -1,5 +1,8 @@
 //! The scoreboard: what is in flight, what has arrived, and what is lost (RFC 6675, RFC 8985).
 
+mod rate;
+
+use self::rate::Sample;
 use super::counts::Counts;
 use super::rack::Rack;
 use crate::tcp::RetransmitRule;
@@ -32,28 +35,11 @@ pub(crate) struct Flight {
     measures_rate: bool,
     /// The blocks that the last acknowledgement had: it mostly repeats them.
     blocks: [(u64, u64); 3],
+    /// The millisecond in which what the running acknowledgement answers has left (RFC 7323), or a
+    /// time that is later than all.
+    answered: i64,
     sample: Sample,
     counts: Counts,
-}
-
-/// How fast data has arrived (draft-ietf-ccwg-bbr section 4.1): what the newest segment of an
-/// acknowledgement knew when it left, and when that came.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sample {
-    sent_at: Instant,
-    first_sent_at: Instant,
-    delivered: u64,
-    delivered_at: Instant,
-    is_app_limited: bool,
-    acked_at: Instant,
-}
-
-impl Sample {
-    /// In microseconds.
-    fn interval(&self) -> u64 {
-        let acked = self.acked_at.micros_since(self.delivered_at);
-        acked.max(self.sent_at.micros_since(self.first_sent_at))
-    }
 }
 
 /// One segment, or one packet of several that the link cuts.
@@ -80,8 +66,8 @@ pub(crate) struct Delivery {
     pub(crate) bytes: u64,
     /// Since the oldest and the newest of the segments left that were sent once.
     pub(crate) rtt: Option<(u64, u64)>,
-    /// Segments that had been sent again, and whose first transmission has arrived.
-    pub(crate) spurious: u32,
+    /// Bytes that had been sent again, and whose first transmission has arrived.
+    pub(crate) spurious: u64,
     /// The bytes that were delivered when the newest of them left.
     pub(crate) delivered_before: Option<u64>,
     /// Bytes a second, and whether the application limited them.
@@ -99,7 +85,7 @@ const SPLIT_SEGMENTS_MAX: usize = 4096;
 
 impl Flight {
     pub(crate) fn new(measures_rate: bool) -> Self {
-        Self { measures_rate, ..Self::default() }
+        Self { measures_rate, answered: i64::MAX, ..Self::default() }
     }
 
     pub(crate) fn set_measures_rate(&mut self, measures: bool) {
@@ -223,6 +209,11 @@ impl Flight {
         found.map(|segment| (segment.start, segment.end))
     }
 
+    /// Notes in which millisecond what the next acknowledgement answers has left, if that is known.
+    pub(crate) fn set_answered(&mut self, millis: Option<i64>) {
+        self.answered = millis.unwrap_or(i64::MAX);
+    }
+
     /// Takes an acknowledgement of everything before `ack`, and of `blocks`. Blocks that lie
     /// outside of what is in flight are passed over.
     pub(crate) fn on_ack(
@@ -252,6 +243,8 @@ impl Flight {
                 self.deliver(front, now, min_rtt, &mut delivery, &mut newest);
             }
         }
+        // Blocks are of segments behind the one that it answers.
+        self.answered = i64::MAX;
         for &block in blocks {
             self.on_block(block, now, min_rtt, &mut delivery, &mut newest);
         }
@@ -274,19 +267,6 @@ impl Flight {
             }
         }
         delivery
-    }
-
-    /// The rate of the last sample, if that says something of the path.
-    fn rate(&self, min_rtt: Option<u64>) -> Option<(u64, bool)> {
-        // What arrives in less than a round trip was counted before.
-        let is_long = min_rtt.is_some_and(|min| self.sample.interval() >= min * 9 / 10);
-        if is_long { self.last_rate() } else { None }
-    }
-
-    /// Bytes a second at which data last arrived, and whether the application limited them.
-    pub(crate) fn last_rate(&self) -> Option<(u64, bool)> {
-        let bytes = (self.delivered - self.sample.delivered).saturating_mul(1_000_000);
-        Some((bytes.checked_div(self.sample.interval())?, self.sample.is_app_limited))
     }
 
     fn on_block(
@@ -366,7 +346,12 @@ impl Flight {
         let since = now.micros_since(segment.sent_at);
         if segment.is_retransmitted {
             if min_rtt.is_some_and(|min| since < min * SPURIOUS_TENTHS / 10) {
-                delivery.spurious += 1;
+                delivery.spurious += bytes;
+                self.counts.spurious += 1;
+                return;
+            }
+            if self.answered < segment.sent_at.total_millis() {
+                // It may be of the first transmission (RFC 8985 section 6.2, step 2).
                 self.counts.spurious += 1;
                 return;
             }
@@ -442,6 +427,16 @@ impl Flight {
             if !segment.is_sacked && segment.lost.is_none() {
                 self.mark_lost(index, rule);
             }
+        }
+    }
+
+    /// Takes nothing for lost any more.
+    pub(crate) fn unmark_lost(&mut self) {
+        if self.lost > 0 {
+            let lost = self.segments.iter_mut().filter(|segment| segment.lost.is_some());
+            lost.for_each(|segment| segment.lost = None);
+            self.pipe += self.lost;
+            (self.lost, self.lost_from) = (0, 0);
         }
     }
 

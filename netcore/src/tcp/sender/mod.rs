@@ -12,6 +12,7 @@ mod recovery;
 mod rtt;
 mod store;
 mod timers;
+mod undo;
 
 pub(crate) use self::counts::Counts;
 use self::flight::{Delivery, Flight};
@@ -46,7 +47,9 @@ pub(crate) struct Sender {
     has_sack: bool,
     /// Acknowledgements in a row that say nothing new, of a peer that does not.
     duplicates: u32,
-    recovery: Option<Recovery>,
+    recovery: Option<Box<Recovery>>,
+    /// The last one that has ended, until the next: its repetitions may yet be found needless.
+    past_recovery: Option<Box<Recovery>>,
     /// Counts round trips, and where the running one ends, in bytes delivered.
     round: u64,
     round_end: u64,
@@ -168,6 +171,7 @@ impl Sender {
             has_sack,
             duplicates: 0,
             recovery: None,
+            past_recovery: None,
             round: 0,
             round_end: 0,
             is_window_limited: false,
@@ -191,7 +195,7 @@ impl Sender {
         self.controller = control.controller(self.mss);
         self.pacing_rate = self.controller.pacing_rate();
         self.flight.set_measures_rate(self.controller.measures_rate());
-        self.recovery = None;
+        (self.recovery, self.past_recovery) = (None, None);
     }
 
     /// Bytes that are not acknowledged.
@@ -279,7 +283,7 @@ impl Sender {
                 self.timer_from = now;
             }
             if let Some(recovery) = &mut self.recovery {
-                recovery.retransmitted += 1;
+                recovery.on_sent_again(end - segment.start, end, now);
             }
         } else {
             self.flight.on_sent(segment.start, end, now);
@@ -318,12 +322,14 @@ impl Sender {
     }
 
     /// Takes an acknowledgement of everything before `ack`, and of `blocks`, all as positions.
-    /// `is_duplicate` says that the segment says nothing besides (RFC 5681 section 2).
+    /// `is_duplicate` says that the segment says nothing besides (RFC 5681 section 2), and `age` how
+    /// many milliseconds ago what it answers has left, if that is known (RFC 7323).
     pub(crate) fn on_ack(
         &mut self,
         ack: u64,
         blocks: &[(u64, u64)],
         is_duplicate: bool,
+        age: Option<u32>,
         now: Instant,
     ) -> Progress {
         // A window probe has been taken.
@@ -331,9 +337,14 @@ impl Sender {
         let pipe_before = self.pipe();
         let advanced = ack.saturating_sub(self.unacknowledged);
         let min_rtt = self.trip.min();
+        let answered = age.map(|age| now.total_millis() - i64::from(age));
+        self.flight.set_answered(answered);
         let delivery = self.flight.on_ack(ack, blocks, now, min_rtt);
         if let Some((oldest, newest)) = delivery.rtt {
             self.trip.sample(oldest, newest);
+        } else if let Some(age) = age.filter(|_| advanced > 0) {
+            // Of what was sent again its own time of sending is ambiguous (RFC 7323 section 4).
+            self.trip.sample_answer(age);
         }
         let mut progress = Progress::default();
         if advanced > 0 {
@@ -354,8 +365,9 @@ impl Sender {
                 self.round_end = self.flight.delivered();
             }
         }
-        let was_repairing = self.recovery.as_ref().is_some_and(Recovery::is_fast);
-        self.find_losses(advanced > 0, pipe_before, &delivery, now, RetransmitRule::Rack);
+        let was_repairing = self.is_repairing_fast();
+        self.undo_needless(&delivery, answered);
+        self.find_losses(advanced > 0, pipe_before, now, RetransmitRule::Rack);
         let before = Before { is_duplicate, was_repairing, in_flight: pipe_before };
         self.tell_controller(&delivery, before, now);
         self.pacing_rate = self.controller.pacing_rate();
@@ -367,27 +379,16 @@ impl Sender {
         &mut self,
         is_advanced: bool,
         in_flight: u64,
-        delivery: &Delivery,
         now: Instant,
         rule: RetransmitRule,
     ) {
-        if let Some(recovery) = &mut self.recovery {
-            recovery.spurious += delivery.spurious;
-            let is_disproved = self.flight.lost() == 0
-                && recovery.spurious >= recovery.retransmitted
-                && delivery.bytes > 0;
-            if is_disproved {
-                self.controller.on_spurious();
-                self.flight.on_spurious();
-                self.recovery = None;
-            } else if self.unacknowledged >= recovery.end {
-                self.recovery = None;
-            }
+        if self.recovery.as_ref().is_some_and(|recovery| self.unacknowledged >= recovery.end) {
+            self.past_recovery = self.recovery.take();
         }
         let (srtt, min_rtt) =
             (self.trip.smoothed().unwrap_or_default(), self.trip.min().unwrap_or_default());
         let is_in_recovery = self.recovery.is_some();
-        let is_fast = self.recovery.as_ref().is_some_and(Recovery::is_fast);
+        let is_fast = self.is_repairing_fast();
         let mut lost = self.flight.detect_losses(now, srtt, min_rtt, is_in_recovery, rule);
         if !self.has_sack && (self.duplicates == 3 || is_fast && is_advanced) {
             // RFC 6582: the third duplicate, or a partial acknowledgement. After a timeout everything
@@ -402,10 +403,21 @@ impl Sender {
         if lost > 0 && self.recovery.is_none() {
             // The first lost segment leaves at once.
             let window = self.pipe() + u64::from(self.mss);
-            let outstanding = self.next - self.unacknowledged;
-            self.recovery = Some(Recovery::new(Cause::Loss, self.next, outstanding, window));
+            self.repair(Cause::Loss, window);
             self.controller.on_lost(&Lost { now, in_flight, bytes: lost });
         }
+    }
+
+    /// Whether a loss is repaired, clocked by acknowledgements.
+    fn is_repairing_fast(&self) -> bool {
+        self.recovery.as_ref().is_some_and(|recovery| recovery.is_fast())
+    }
+
+    /// Begins to repair what is in flight.
+    fn repair(&mut self, cause: Cause, window: u64) {
+        let range = (self.unacknowledged, self.next);
+        self.recovery = Some(Box::new(Recovery::new(cause, range, window)));
+        self.past_recovery = None;
     }
 
     fn tell_controller(&mut self, delivery: &Delivery, before: Before, now: Instant) {
@@ -423,8 +435,7 @@ impl Sender {
             return;
         }
         // What arrived while a loss was repaired does not let the window grow.
-        let is_in_recovery =
-            before.was_repairing || self.recovery.as_ref().is_some_and(Recovery::is_fast);
+        let is_in_recovery = before.was_repairing || self.is_repairing_fast();
         let is_limited =
             self.is_window_limited || before.in_flight + 3 * mss >= self.controller.window() / 2;
         self.is_window_limited = false;

@@ -45,23 +45,34 @@ impl RoundTrip {
     /// Takes a sample: since the oldest and since the newest of the segments that were acknowledged
     /// together left. None of them was retransmitted (Karn's algorithm, RFC 6298 section 3).
     pub(crate) fn sample(&mut self, oldest: u64, newest: u64) {
-        match self.smoothed {
-            None => {
-                self.variation = oldest / 2;
-                self.smoothed = Some(oldest);
-            }
-            Some(smoothed) => {
-                self.variation = (self.variation * 3 + smoothed.abs_diff(oldest)) / 4;
-                self.smoothed = Some((smoothed * 7 + oldest) / 8);
-            }
-        }
-        let smoothed = self.smoothed.unwrap_or_default();
-        self.timeout = smoothed + (self.variation * 4).max(TIMEOUT_MARGIN_MIN);
+        self.smooth(oldest);
         self.last = newest;
         self.min_age += 1;
         if self.min.is_none_or(|min| newest <= min) || self.min_age > MIN_SAMPLES {
             (self.min, self.min_age) = (Some(newest), 0);
         }
+    }
+
+    /// Takes a sample by a timestamp, which has milliseconds and may be more than the path's by that.
+    pub(crate) fn sample_answer(&mut self, age: u32) {
+        let micros = (u64::from(age).max(1) * 1000).min(TIMEOUT_MAX);
+        self.smooth(micros);
+        self.last = micros;
+    }
+
+    fn smooth(&mut self, micros: u64) {
+        match self.smoothed {
+            None => {
+                self.variation = micros / 2;
+                self.smoothed = Some(micros);
+            }
+            Some(smoothed) => {
+                self.variation = (self.variation * 3 + smoothed.abs_diff(micros)) / 4;
+                self.smoothed = Some((smoothed * 7 + micros) / 8);
+            }
+        }
+        let smoothed = self.smoothed.unwrap_or_default();
+        self.timeout = smoothed + (self.variation * 4).max(TIMEOUT_MARGIN_MIN);
     }
 
     /// Fills in what is known, if anything is.

@@ -1,8 +1,7 @@
 //! The timers of a sender: retransmission (RFC 6298), reordering and tail loss probe (RFC 8985), and
 //! the probe of a closed window (RFC 9293 section 3.8.6.1).
 
-use super::flight::Delivery;
-use super::recovery::{Cause, Recovery};
+use super::recovery::Cause;
 use super::{DELAYED_ACK, Probe, Sender};
 use crate::tcp::RetransmitRule;
 use crate::tcp::congestion::Lost;
@@ -84,18 +83,17 @@ impl Sender {
             self.duplicates = 0;
             self.probe = Probe::Sent;
             let lost = Lost { now, in_flight, bytes: self.flight.lost() };
-            if self.recovery.as_ref().is_none_or(Recovery::is_fast) {
+            if self.recovery.as_ref().is_none_or(|recovery| recovery.is_fast()) {
                 self.controller.on_timeout(&lost);
                 self.pacing_rate = self.controller.pacing_rate();
             }
-            let outstanding = self.next - self.unacknowledged;
-            self.recovery = Some(Recovery::new(Cause::Timeout, self.next, outstanding, 0));
+            self.repair(Cause::Timeout, 0);
             return;
         }
         if self.flight.reordering_due().is_some_and(|due| due <= now) {
             let in_flight = self.flight.pipe();
             let rule = RetransmitRule::RackTimer;
-            self.find_losses(false, in_flight, &Delivery::default(), now, rule);
+            self.find_losses(false, in_flight, now, rule);
         }
     }
 }

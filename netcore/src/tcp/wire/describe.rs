@@ -7,6 +7,7 @@ impl Wire {
     /// Fills in what was agreed on, windows and sizes, on a link with this MTU.
     pub(crate) fn describe(&self, info: &mut TcpInfo, link_mtu: usize) {
         info.sack = self.has_sack;
+        info.timestamps = self.stamps.is_agreed();
         info.snd_wscale = self.is_scaled.then_some(self.remote_shift);
         info.rcv_wscale = self.is_scaled.then_some(self.local_shift);
         info.segs_out = self.segs_out;

@@ -4,7 +4,7 @@ use super::{Flags, WINDOW_SHIFT_MAX, Wire, ip_header_len};
 use crate::ip;
 use crate::link::{LinkCapabilities, Offload};
 use crate::output::{Checksums, write_checksum};
-use crate::tcp::options::{self, WINDOW_SCALE, mss_option};
+use crate::tcp::options::{self, TIMESTAMP, WINDOW_SCALE, mss_option};
 use crate::tcp::sequence::{is_after, later};
 use crate::wire::{IpProtocol, TCP_HEADER_LEN, TcpPacket, TcpSeqNumber};
 use std::num::NonZeroU16;
@@ -12,6 +12,9 @@ use std::num::NonZeroU16;
 impl Wire {
     /// Corrects the header of a segment that smoltcp wrote: it knows of no data, and of no window.
     fn correct(&self, segment: &mut TcpPacket<&mut [u8]>) {
+        if let Some(stamp) = options::find(segment.options_mut(), TIMESTAMP) {
+            stamp.copy_from_slice(&self.stamps.stamp().option()[4..]);
+        }
         if segment.syn() {
             let room =
                 self.window_end.zip(self.expected()).map(|(end, from)| end.wrapping_sub(from));
@@ -77,7 +80,7 @@ impl Wire {
         true
     }
 
-    /// Writes a segment from `sequence` on, with `options` in its header, and lets `fill` write its
+    /// Writes a segment from `sequence` on, with timestamps and `options` in its header, and lets `fill` write its
     /// payload, but for `rest` bytes that stand elsewhere.
     pub(crate) fn write(
         &mut self,
@@ -99,8 +102,14 @@ impl Wire {
         // A frame's buffer may hold anything.
         packet[start..start + TCP_HEADER_LEN].fill(0);
         let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
-        segment.set_header_len((TCP_HEADER_LEN + options.len()) as u8);
-        segment.options_mut().copy_from_slice(options);
+        let stamp_bytes = self.stamps.option_bytes();
+        let header_len = TCP_HEADER_LEN + stamp_bytes + options.len();
+        segment.set_header_len(header_len as u8);
+        let (stamp, others) = segment.options_mut().split_at_mut(stamp_bytes);
+        if !stamp.is_empty() {
+            stamp.copy_from_slice(&self.stamps.stamp().option());
+        }
+        others.copy_from_slice(options);
         segment.set_src_port(local.port());
         segment.set_dst_port(remote.port());
         segment.set_seq_number(TcpSeqNumber(sequence as i32));
@@ -120,7 +129,7 @@ impl Wire {
         self.acks.on_sent();
         let offload = self.complete((packet, rest), checksums, capabilities);
         if let Some(piece) = offload.segment_bytes {
-            let payload = len - TCP_HEADER_LEN - options.len();
+            let payload = len - header_len;
             self.segs_out += (payload.saturating_sub(1) / usize::from(piece.get())) as u64;
         }
         offload

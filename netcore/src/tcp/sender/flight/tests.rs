@@ -115,7 +115,7 @@ fn an_early_acknowledgement_is_for_the_first_transmission() {
 
     let delivery = flight.on_ack(100, &[], at(55), Some(MS(20)));
 
-    assert_eq!(delivery.spurious, 1);
+    assert_eq!(delivery.spurious, 100);
     assert_eq!(delivery.rtt, None);
 }
 
