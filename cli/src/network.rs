@@ -29,7 +29,7 @@ pub struct Network {
     /// The kernel's TAP interface, which is made in place of a TUN
     #[arg(long, value_name = "NAME", conflicts_with = "tun")]
     pub tap: Option<String>,
-    /// The link by a URL, in place of a TUN: tun://NAME, tap://NAME, fd://N,
+    /// The link by a URL, in place of a TUN: tun://NAME, tap://NAME, packet://NAME, fd://N,
     /// unix-stream://PATH, unix-dgram://PATH, vde://DIRECTORY, vxlan://GROUP, vxvde://GROUP,
     /// udp://PORT->ADDRESS:PORT, wg://FILE
     ///
@@ -192,6 +192,7 @@ impl Network {
                 true => InterfaceOffload::Off,
                 false => InterfaceOffload::Preferred,
             },
+            ..InterfaceConfig::default()
         };
         if let Some(name) = &self.tap {
             return Ok(LinkDevice::Tap(Tap::open(&interface(name))?));

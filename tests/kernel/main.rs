@@ -20,8 +20,10 @@ mod iface;
 mod links;
 mod namespace;
 mod overlay;
+mod packet;
 mod peer;
 mod programs;
+mod queues;
 mod refusals;
 mod routing;
 mod run;
@@ -130,6 +132,13 @@ const TESTS: &[Test] = &[
         "the_kernels_vxlan_reaches_the_stack_by_an_ipv6_group",
         overlay::kernel_by_group_over_ipv6,
     ),
+    Test::new("the_stack_is_a_host_beside_the_kernel_on_a_veth", packet::beside_the_kernel),
+    Test::new("a_packet_socket_takes_frames_to_the_stack_alone", packet::own_frames),
+    Test::new("a_veth_has_a_carrier_while_both_ends_are_up", packet::carrier),
+    Test::new("no_packet_socket_is_opened_on_what_is_no_ethernet", packet::refusals),
+    Test::new("each_flow_stays_on_its_queue_of_a_tun", queues::tun),
+    Test::new("each_flow_stays_on_its_queue_of_a_tap", queues::tap),
+    Test::new("a_stack_reads_all_queues_with_offload", queues::stack),
     Test::new("ping_over_a_tap_is_answered_and_resolves_the_neighbour", tap::ping),
     Test::new("an_unused_address_on_a_tap_is_host_unreachable", tap::host_unreachable),
     Test::new("an_address_that_the_kernel_has_is_removed", tap::duplicate),

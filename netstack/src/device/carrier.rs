@@ -1,9 +1,9 @@
-//! The carrier of a TUN or a TAP: whether the kernel has the interface up.
+//! The carrier of an interface: whether the kernel has it up, and the other end of a cable too.
 
 use super::host;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::link::LinkFlags;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use std::io;
@@ -17,6 +17,8 @@ pub(super) struct Carrier {
     socket: AsyncFd<Socket>,
     name: String,
     index: u32,
+    /// What makes a carrier.
+    flags: LinkFlags,
     is_up: bool,
 }
 
@@ -24,12 +26,12 @@ pub(super) struct Carrier {
 const LINK_GROUP: u32 = 1;
 
 impl Carrier {
-    /// Subscribes to the changes of an interface.
+    /// Subscribes to the changes of an interface, which has a carrier while it has these flags.
     ///
     /// # Errors
     ///
     /// The kernel's.
-    pub(super) fn watch(name: &str) -> io::Result<Self> {
+    pub(super) fn watch(name: &str, flags: LinkFlags) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, LINK_GROUP))?;
         socket.set_non_blocking(true)?;
@@ -39,7 +41,8 @@ impl Carrier {
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
         // After the subscription, so that no change is missed.
         let now = host::link(name)?;
-        Ok(Self { socket, name: name.into(), index: now.header.index, is_up: is_up(&now) })
+        let (index, is_up) = (now.header.index, now.header.flags.contains(flags));
+        Ok(Self { socket, name: name.into(), index, flags, is_up })
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -55,7 +58,7 @@ impl Carrier {
                 // ENOBUFS: the socket has lost messages.
                 Ok(Err(_)) => {
                     if let Ok(now) = host::link(&self.name) {
-                        self.is_up = is_up(&now);
+                        self.is_up = now.header.flags.contains(self.flags);
                     }
                 }
                 Err(_would_block) => {}
@@ -73,12 +76,8 @@ impl Carrier {
                 message.payload
                 && link.header.index == self.index
             {
-                self.is_up = is_up(&link);
+                self.is_up = link.header.flags.contains(self.flags);
             }
         }
     }
-}
-
-fn is_up(link: &LinkMessage) -> bool {
-    link.header.flags.contains(LinkFlags::Up)
 }

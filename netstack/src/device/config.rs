@@ -15,6 +15,9 @@ pub struct InterfaceConfig {
     pub host_addresses: Vec<IpNet>,
     /// Segmentation and checksum offload.
     pub offload: InterfaceOffload,
+    /// The number of queues, from 1 to 256. Of several the kernel sends each flow to one, which the
+    /// stack answers on; one stack reads them all.
+    pub queues: usize,
 }
 
 /// Segmentation and checksum offload of a TUN or a TAP.
@@ -30,13 +33,15 @@ pub enum InterfaceOffload {
 }
 
 impl Default for InterfaceConfig {
-    /// A name that the kernel chooses, an MTU of 1500, no addresses, and offload where possible.
+    /// A name that the kernel chooses, an MTU of 1500, no addresses, offload where possible, and one
+    /// queue.
     fn default() -> Self {
         Self {
             name: String::new(),
             mtu: 1500,
             host_addresses: Vec::new(),
             offload: InterfaceOffload::default(),
+            queues: 1,
         }
     }
 }

@@ -16,6 +16,8 @@ pub(super) const NAME_BYTES_MAX: usize = 15;
 pub(super) const TUN: u16 = 0x0001;
 /// `IFF_TAP` of Linux: the interface carries Ethernet frames.
 pub(super) const TAP: u16 = 0x0002;
+/// `IFF_MULTI_QUEUE` of Linux: more descriptors can be attached, each a queue.
+pub(super) const MULTI_QUEUE: u16 = 0x0100;
 /// `IFF_NO_PI` of Linux: no protocol number is in front of a packet.
 pub(super) const NO_PACKET_INFO: u16 = 0x1000;
 /// `IFF_VNET_HDR` of Linux: a virtio-net header is in front of each packet.

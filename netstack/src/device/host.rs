@@ -8,7 +8,7 @@ use netlink_packet_core::{
     NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -47,6 +47,11 @@ pub(super) fn mtu(link: &LinkMessage) -> Option<usize> {
         LinkAttribute::Mtu(mtu) => usize::try_from(*mtu).ok(),
         _ => None,
     })
+}
+
+/// Whether an interface carries Ethernet frames.
+pub(super) fn is_ethernet(link: &LinkMessage) -> bool {
+    link.header.link_layer_type == LinkLayerType::Ether
 }
 
 /// Makes the kernel's queue in front of a TUN as long as that of a TAP or an Ethernet device: with

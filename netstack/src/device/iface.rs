@@ -28,7 +28,7 @@ impl KernelDevice {
         }
         let mtu = host::mtu(&link)
             .ok_or_else(|| invalid(format!("the kernel names no MTU of {name}")))?;
-        Ok(Self::new(layer, Interface::from_iface(iface)?, mtu, Vec::new()))
+        Ok(Self::new(layer, vec![Interface::from_iface(iface)?], mtu, Vec::new()))
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn inherit(descriptor: OwnedFd, mtu: Option<usize>) -> io::Result<Inh
     let of_kernel = || host::link(interface.name()).ok().as_ref().and_then(host::mtu);
     let mtu = mtu.or_else(of_kernel).unwrap_or(MTU);
     refusal::check_mtu(mtu)?;
-    let device = KernelDevice::new(layer, interface, mtu, Vec::new());
+    let device = KernelDevice::new(layer, vec![interface], mtu, Vec::new());
     Ok(match layer {
         Layer::Ip => Inherited::Tun(Tun(device)),
         Layer::Ethernet => Inherited::Tap(Tap(device)),

@@ -1,9 +1,11 @@
 //! The kernel's TUN and TAP interfaces, with and without offload.
 
+use super::packet_socket::{self, Addresses};
 use super::{InterfaceOffload, driver, refusal, virtio};
 use bytes::Bytes;
 use netcore::Medium;
 use rustix::io::Errno;
+use rustix::net::netdevice;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
@@ -50,12 +52,13 @@ impl Layer {
         }
     }
 
-    fn flags(self) -> u16 {
+    fn flags(self, queues: Queues) -> u16 {
         let kind = match self {
             Self::Ip => driver::TUN,
             Self::Ethernet => driver::TAP,
         };
-        kind | driver::NO_PACKET_INFO
+        let queues = if queues == Queues::Several { driver::MULTI_QUEUE } else { 0 };
+        kind | queues | driver::NO_PACKET_INFO
     }
 }
 
@@ -66,6 +69,15 @@ pub(super) struct Interface {
     /// A packet has up to 64 KiB, which the kernel cuts and joins, behind a virtio-net header.
     /// Without offload it is as on a wire.
     has_offload: bool,
+    /// Of a packet socket: an interface that others have made.
+    addresses: Option<Addresses>,
+}
+
+/// How many descriptors an interface has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queues {
+    One,
+    Several,
 }
 
 impl Interface {
@@ -74,13 +86,19 @@ impl Interface {
     /// # Errors
     ///
     /// The kernel's, with their cure.
-    pub(super) fn open(name: &str, layer: Layer, offload: InterfaceOffload) -> io::Result<Self> {
+    pub(super) fn open(
+        name: &str,
+        layer: Layer,
+        offload: InterfaceOffload,
+        queues: Queues,
+    ) -> io::Result<Self> {
         let refused = |error: Errno| refusal::of_making(&error.into(), name, layer);
-        let plain = || Self::plain(driver::open()?, name, layer).map_err(refused);
+        let flags = layer.flags(queues);
+        let plain = || Self::plain(driver::open()?, name, flags).map_err(refused);
         if offload == InterfaceOffload::Off {
             return plain();
         }
-        match Self::with_offload(driver::open()?, name, layer) {
+        match Self::with_offload(driver::open()?, name, flags) {
             // Of a kernel without offload, and for an interface of another kind.
             Err(error @ Errno::INVAL) => {
                 let interface = plain()?;
@@ -132,16 +150,32 @@ impl Interface {
         Ok(Ok((layer, Self::new(file, name, has_offload)?)))
     }
 
-    fn plain(file: File, name: &str, layer: Layer) -> Result<Self, Errno> {
-        let name = driver::attach(&file, name, layer.flags())?;
+    /// Opens a packet socket on an interface with this index.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, with their cure.
+    pub(super) fn of_packets(
+        name: &str,
+        index: u32,
+        offload: InterfaceOffload,
+    ) -> io::Result<Self> {
+        let has_offload = offload == InterfaceOffload::Preferred;
+        let socket = packet_socket::open(name, index, has_offload)?;
+        let addresses = Some(Addresses::new(index));
+        Ok(Self { file: socket.into(), name: name.to_owned(), has_offload, addresses })
+    }
+
+    fn plain(file: File, name: &str, flags: u16) -> Result<Self, Errno> {
+        let name = driver::attach(&file, name, flags)?;
         // An interface that outlives its readers keeps the offload of the last one, and without
         // the header no packet shows that it is incomplete.
         driver::set_offload(&file, 0)?;
         Self::new(file, name, false)
     }
 
-    fn with_offload(file: File, name: &str, layer: Layer) -> Result<Self, Errno> {
-        let name = driver::attach(&file, name, layer.flags() | driver::VIRTIO_HEADER)?;
+    fn with_offload(file: File, name: &str, flags: u16) -> Result<Self, Errno> {
+        let name = driver::attach(&file, name, flags | driver::VIRTIO_HEADER)?;
         Self::prefer_offload(&file, &name)?;
         Self::new(file, name, true)
     }
@@ -158,7 +192,7 @@ impl Interface {
 
     fn new(file: File, name: String, has_offload: bool) -> Result<Self, Errno> {
         rustix::io::ioctl_fionbio(&file, true)?;
-        Ok(Self { file, name, has_offload })
+        Ok(Self { file, name, has_offload, addresses: None })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -174,13 +208,36 @@ impl Interface {
         Ok(rustix::io::read(&self.file, buffer)?)
     }
 
+    /// Whether others have made the interface, and it stays when this is dropped.
+    pub(super) fn is_of_others(&self) -> bool {
+        self.addresses.is_some()
+    }
+
+    /// Whether the interface is gone, after an error event of its descriptor.
+    pub(super) fn is_deleted(&self) -> bool {
+        // A TUN or TAP has no other errors; a packet socket has one when its interface goes down.
+        self.addresses
+            .as_ref()
+            .is_none_or(|it| netdevice::index_to_name(&self.file, it.interface()).is_err())
+    }
+
+    /// Notes the source of an Ethernet frame, which begins behind the header if there is offload.
+    fn note_source(&self, packet: &[u8]) {
+        if let Some(addresses) = &self.addresses {
+            let start = if self.has_offload { virtio::HEADER_BYTES } else { 0 };
+            addresses.note(&self.file, packet.get(start..).unwrap_or_default());
+        }
+    }
+
     /// Writes one packet, with its header if there is offload.
     pub(super) fn send(&self, packet: &[u8]) -> io::Result<usize> {
+        self.note_source(packet);
         Ok(rustix::io::write(&self.file, packet)?)
     }
 
     /// The same with the rest of the packet elsewhere.
     pub(super) fn send_gathered(&self, packet: &[u8], rest: &[Bytes]) -> io::Result<usize> {
+        self.note_source(packet);
         let slices = std::iter::once(packet).chain(rest.iter().map(|slice| &slice[..]));
         let slices: Vec<_> = slices.map(IoSlice::new).collect();
         Ok(rustix::io::writev(&self.file, &slices)?)

@@ -1,27 +1,34 @@
 //! A device on an interface of the Linux kernel, a TUN or a TAP.
 
 use super::carrier::Carrier;
-use super::interface::{Interface, Layer};
+use super::flows::Flows;
+use super::interface::{Interface, Layer, Queues};
+use super::queue::Queue;
+use super::queue_counters::QueueCounters;
 use super::receiver::Receiver;
 use super::{Device, InterfaceConfig, host, refusal, virtio};
 use bytes::Bytes;
 use ipnet::IpNet;
 use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
+use netlink_packet_route::link::LinkFlags;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::time::Sleep;
 
 /// A device on an interface, which reads or writes one frame for each system call.
 pub(super) struct KernelDevice {
     layer: Layer,
-    interface: State,
+    queues: Vec<Queue>,
+    /// The queue of each flow, if there are several.
+    flows: Option<Flows>,
+    /// The next queue to read, and that of the outgoing frame.
+    next_queue: usize,
+    outgoing_queue: usize,
+    counters: QueueCounters,
     mtu: usize,
     receiver: Receiver,
     /// The frame to send, behind its header if there is offload, in the first `outgoing_len` bytes.
@@ -40,26 +47,8 @@ pub(super) struct KernelDevice {
     linger: Option<Pin<Box<Sleep>>>,
     /// Set once the device is attached to a runtime.
     carrier: Option<Carrier>,
-    /// The pending wait for the next packet.
-    waiting: Option<Waiting>,
-    /// Rounds until a read without a readiness event of the runtime.
-    look_in: u8,
-    /// The last read ended with `WouldBlock`, and the next one would.
-    is_drained: bool,
 }
 
-type Waiting = Pin<Box<dyn Future<Output = io::Result<bool>> + Send>>;
-
-/// The interface before and after its registration with a runtime.
-enum State {
-    Open(Interface),
-    Attached(Arc<AsyncFd<Interface>>),
-    Gone,
-}
-
-/// Rounds between two reads without a readiness event: a stack that is never idle keeps the runtime
-/// from polling for events.
-const LOOK_EVERY: u8 = 8;
 /// Twice the time from a packet to the wake-up of the thread that sleeps for it, in the kernel or
 /// here.
 const SPIN: Duration = Duration::from_micros(100);
@@ -70,15 +59,23 @@ const LINGER: Duration = Duration::from_millis(100);
 const PACKET_BYTES_MAX: usize = 65_535;
 /// The error of a descriptor whose interface was deleted.
 const EBADFD: i32 = 77;
-/// The error of an interface that is down.
+/// The errors of an interface that is down, and of a packet socket on one.
 const EIO: i32 = 5;
+const ENXIO: i32 = 6;
+const ENETDOWN: i32 = 100;
 
 impl KernelDevice {
     pub(super) fn open(layer: Layer, config: &InterfaceConfig) -> io::Result<Self> {
         refusal::check_name(&config.name)?;
         let mtu = refusal::check_mtu(config.mtu)?;
-        let interface = Interface::open(&config.name, layer, config.offload)?;
-        let name = interface.name();
+        refusal::check_queues(config.queues)?;
+        let queues = if config.queues == 1 { Queues::One } else { Queues::Several };
+        let mut interfaces = vec![Interface::open(&config.name, layer, config.offload, queues)?];
+        while interfaces.len() < config.queues {
+            let name = interfaces[0].name();
+            interfaces.push(Interface::open(name, layer, config.offload, queues)?);
+        }
+        let name = interfaces[0].name();
         let configure = || {
             host::set_mtu(name, u32::from(mtu))?;
             host::lengthen_queue(name)?;
@@ -91,23 +88,27 @@ impl KernelDevice {
             io::Error::new(error.kind(), format!("setting up {name}: {error}"))
         })?;
         let host_addresses = config.host_addresses.iter().map(IpNet::addr).collect();
-        Ok(Self::new(layer, interface, config.mtu, host_addresses))
+        Ok(Self::new(layer, interfaces, config.mtu, host_addresses))
     }
 
-    /// A device on an interface that is configured.
+    /// A device on the queues of an interface that is configured, one at least.
     pub(super) fn new(
         layer: Layer,
-        interface: Interface,
+        interfaces: Vec<Interface>,
         mtu: usize,
         host_addresses: Vec<IpAddr>,
     ) -> Self {
-        let frame_bytes_max = match interface.has_offload() {
+        let frame_bytes_max = match interfaces[0].has_offload() {
             true => virtio::HEADER_BYTES + layer.header_bytes_max() + PACKET_BYTES_MAX,
             false => layer.header_bytes_max() + mtu,
         };
         Self {
             layer,
-            interface: State::Open(interface),
+            flows: (interfaces.len() > 1).then(|| Flows::new(layer.medium(), interfaces.len())),
+            counters: QueueCounters::new(interfaces.len()),
+            queues: interfaces.into_iter().map(Queue::new).collect(),
+            next_queue: 0,
+            outgoing_queue: 0,
             mtu,
             receiver: Receiver::new(layer, frame_bytes_max),
             outgoing: vec![0; frame_bytes_max].into_boxed_slice(),
@@ -119,14 +120,19 @@ impl KernelDevice {
             has_sent: false,
             linger: None,
             carrier: None,
-            waiting: None,
-            look_in: 0,
-            is_drained: false,
         }
+    }
+
+    pub(super) fn with_mtu_max(self, mtu: usize) -> Self {
+        Self { mtu: self.mtu.min(mtu), ..self }
     }
 
     pub(super) fn has_offload(&self) -> bool {
         self.open_interface().is_some_and(Interface::has_offload)
+    }
+
+    pub(super) fn queue_counters(&self) -> QueueCounters {
+        self.counters.clone()
     }
 
     pub(super) fn name(&self) -> &str {
@@ -134,11 +140,7 @@ impl KernelDevice {
     }
 
     fn open_interface(&self) -> Option<&Interface> {
-        match &self.interface {
-            State::Open(interface) => Some(interface),
-            State::Attached(fd) => Some(fd.get_ref()),
-            State::Gone => None,
-        }
+        self.queues.first().and_then(Queue::interface)
     }
 
     fn removed(&self) -> io::Error {
@@ -146,11 +148,29 @@ impl KernelDevice {
         io::Error::new(io::ErrorKind::NotConnected, message)
     }
 
+    /// Reads a batch of the next queue.
+    fn read_next(
+        &mut self,
+        read: impl FnOnce(&mut Queue, &mut Receiver) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let queue = self.next_queue;
+        self.next_queue = (queue + 1) % self.queues.len();
+        let before = self.receiver.frames.len();
+        let outcome = read(&mut self.queues[queue], &mut self.receiver);
+        let frames = self.receiver.frames.range(before..);
+        self.counters.count_received(queue, frames.len());
+        if let Some(flows) = &mut self.flows {
+            frames.for_each(|frame| flows.note(&frame.data, queue));
+        }
+        outcome
+    }
+
     /// Sends the packet in `outgoing`.
     fn push(&mut self) {
+        let queue = &mut self.queues[self.outgoing_queue];
         // A packet often has an answer at once.
-        self.look_in = 0;
-        let Some(interface) = self.open_interface() else { return };
+        queue.look();
+        let Some(interface) = queue.interface() else { return };
         let packet = &self.outgoing[..self.outgoing_len];
         let sent = match self.outgoing_rest.is_empty() {
             true => interface.send(packet),
@@ -158,11 +178,14 @@ impl KernelDevice {
         };
         self.is_stuck = false;
         match sent {
-            Ok(_) => self.has_sent = true,
+            Ok(_) => {
+                self.has_sent = !interface.is_of_others();
+                self.counters.count_sent(self.outgoing_queue);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_stuck = true,
             Err(error) if is_deleted(&error) => self.failure = Some(error),
             // An interface that is down loses packets, as a wire does.
-            Err(error) if error.raw_os_error() == Some(EIO) => {}
+            Err(error) if matches!(error.raw_os_error(), Some(EIO | ENXIO | ENETDOWN)) => {}
             Err(error) => tracing::debug!(%error, "the kernel refused a packet"),
         }
         if !self.is_stuck {
@@ -176,6 +199,9 @@ impl KernelDevice {
         self.outgoing_len = start + len;
         let buffer = &mut self.outgoing[..start + len];
         let (result, offload) = fill(&mut buffer[start..]);
+        if let Some(flows) = &mut self.flows {
+            self.outgoing_queue = flows.queue(&buffer[start..]);
+        }
         if start > 0 {
             virtio::write_header(buffer, self.layer.header_bytes(), offload);
         }
@@ -207,28 +233,16 @@ impl Link for KernelDevice {
         if let Some(frame) = self.receiver.frames.pop_front() {
             return Some(frame);
         }
-        if std::mem::take(&mut self.is_drained) {
-            return None;
-        }
-        let read = match &self.interface {
-            State::Open(interface) => self.receiver.read(interface),
-            State::Attached(fd) if self.look_in == 0 => {
-                self.look_in = LOOK_EVERY;
-                self.receiver.read(fd.get_ref())
+        for _ in 0..self.queues.len() {
+            let read = self.read_next(Queue::read);
+            if let Err(error) = read
+                && is_deleted(&error)
+            {
+                self.failure = Some(error);
             }
-            State::Attached(fd) => {
-                let receiver = &mut self.receiver;
-                fd.try_io(Interest::READABLE, |interface| receiver.read(interface))
+            if !self.receiver.frames.is_empty() {
+                break;
             }
-            State::Gone => Err(io::ErrorKind::NotConnected.into()),
-        };
-        match read {
-            Err(error) if is_deleted(&error) => self.failure = Some(error),
-            // Without frames the caller learns of it now.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.is_drained = !self.receiver.frames.is_empty();
-            }
-            _ => {}
         }
         self.receiver.frames.pop_front()
     }
@@ -243,18 +257,15 @@ impl Link for KernelDevice {
 
 impl Device for KernelDevice {
     fn attach(&mut self) -> io::Result<()> {
-        if let State::Open(interface) = std::mem::replace(&mut self.interface, State::Gone) {
-            // SAFETY: the interface owns its open descriptor, and neither closes nor replaces it
-            // while `AsyncFd` has it.
-            #[expect(unsafe_code, reason = "AsyncFd wants a descriptor that stays open")]
-            let attached = unsafe { AsyncFd::register(interface) }?;
-            self.interface = State::Attached(Arc::new(attached));
-            match Carrier::watch(self.name()) {
-                Ok(carrier) => self.carrier = Some(carrier),
-                Err(error) => {
-                    tracing::debug!(%error, "the carrier of the interface is not watched")
-                }
-            }
+        self.queues.iter_mut().try_for_each(Queue::attach)?;
+        // One that others have made may have a cable.
+        let flags = match self.open_interface() {
+            Some(interface) if interface.is_of_others() => LinkFlags::Up | LinkFlags::LowerUp,
+            _ => LinkFlags::Up,
+        };
+        match Carrier::watch(self.name(), flags) {
+            Ok(carrier) => self.carrier = Some(carrier),
+            Err(error) => tracing::debug!(%error, "the carrier of the interface is not watched"),
         }
         Ok(())
     }
@@ -267,33 +278,39 @@ impl Device for KernelDevice {
             tracing::debug!(error = %failure, "the interface was deleted");
             return Poll::Ready(Err(self.removed()));
         }
-        let State::Attached(fd) = &self.interface else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        // Only a failed `try_io` makes tokio wait for the next event; the frames that it reads are
-        // kept.
         loop {
-            let receiver = &mut self.receiver;
-            let read = fd.try_io(Interest::READABLE, |interface| receiver.read(interface));
-            if !receiver.frames.is_empty() {
+            let mut has_more = false;
+            for _ in 0..self.queues.len() {
+                match self.read_next(Queue::read_ready) {
+                    Ok(()) => has_more = true,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) if is_deleted(&error) => return Poll::Ready(Err(self.removed())),
+                    // A packet socket whose interface has gone down; the event tells whether it is
+                    // gone.
+                    Err(error) if error.raw_os_error() == Some(ENETDOWN) => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            if has_more || !self.receiver.frames.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            match read {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let carrier = self.carrier.as_mut();
-                    if carrier.is_some_and(|carrier| carrier.poll_changed(cx).is_ready()) {
-                        return Poll::Ready(Ok(()));
-                    }
-                    let waiting = self.waiting.get_or_insert_with(|| Box::pin(wait(fd.clone())));
-                    let waited = ready!(waiting.as_mut().poll(cx));
-                    self.waiting = None;
-                    if !waited? {
+            let carrier = self.carrier.as_mut();
+            if carrier.is_some_and(|carrier| carrier.poll_changed(cx).is_ready()) {
+                return Poll::Ready(Ok(()));
+            }
+            let mut is_readable = false;
+            for queue in &mut self.queues {
+                match queue.poll_readable(cx) {
+                    Poll::Ready(Ok(())) => is_readable = true,
+                    Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
                         return Poll::Ready(Err(self.removed()));
                     }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {}
                 }
-                Err(error) if is_deleted(&error) => return Poll::Ready(Err(self.removed())),
-                Err(error) => return Poll::Ready(Err(error)),
+            }
+            if !is_readable {
+                return Poll::Pending;
             }
         }
     }
@@ -313,7 +330,7 @@ impl Device for KernelDevice {
     }
 
     fn look(&mut self) {
-        self.look_in = 0;
+        self.queues.iter_mut().for_each(Queue::look);
     }
 
     fn peer_addresses(&self) -> Vec<IpAddr> {
@@ -333,16 +350,11 @@ impl Device for KernelDevice {
     }
 
     fn flush(&mut self) {
-        self.look_in = self.look_in.saturating_sub(1);
+        self.queues.iter_mut().for_each(Queue::end_round);
     }
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let State::Attached(fd) = &self.interface else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        let mut guard = ready!(fd.poll_write_ready(cx))?;
-        guard.clear_ready();
-        Poll::Ready(Ok(()))
+        self.queues[self.outgoing_queue].poll_writable(cx)
     }
 }
 
@@ -364,15 +376,6 @@ impl Slot for KernelSlot<'_> {
         std::mem::swap(&mut self.0.outgoing_rest, payload);
         self.0.send(len, fill)
     }
-}
-
-/// Waits for a packet (`true`) or for the deletion of the interface (`false`), which is an error
-/// event of the descriptor: `AsyncFd::poll_read_ready` does not wait for those.
-async fn wait(fd: Arc<AsyncFd<Interface>>) -> io::Result<bool> {
-    let mut guard = fd.ready(Interest::READABLE | Interest::ERROR).await?;
-    let is_gone = guard.ready().is_error();
-    guard.retain_ready();
-    Ok(!is_gone)
 }
 
 fn is_deleted(error: &io::Error) -> bool {

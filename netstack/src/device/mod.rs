@@ -8,6 +8,8 @@ mod carrier;
 mod config;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod driver;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod flows;
 mod framing;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod host;
@@ -19,7 +21,15 @@ mod inherited;
 mod interface;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod kernel;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod packet;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod packet_socket;
 mod pipe;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod queue;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod queue_counters;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod receiver;
 #[cfg(all(target_os = "linux", feature = "tun"))]
@@ -46,6 +56,10 @@ pub use stream::{StreamDevice, StreamSlot};
 pub use config::{InterfaceConfig, InterfaceOffload};
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub(crate) use inherited::{Inherited, inherit};
+#[cfg(all(target_os = "linux", feature = "tun"))]
+pub use packet::PacketDevice;
+#[cfg(all(target_os = "linux", feature = "tun"))]
+pub use queue_counters::QueueCounters;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use tap::Tap;
 #[cfg(all(target_os = "linux", feature = "tun"))]

@@ -49,7 +49,10 @@ pub(super) fn of_making(error: &io::Error, name: &str, layer: Layer) -> io::Erro
         ),
         (_, ErrorKind::InvalidInput) => (
             ErrorKind::AddrInUse,
-            format!("{name} is taken by an interface that is no {kind}: choose another name"),
+            format!(
+                "{name} is taken by an interface that is no {kind}, or has another number of queues \
+                 (one, or several: multi_queue): choose another name"
+            ),
         ),
         (Some(ENOTTY), _) => (
             ErrorKind::NotFound,
@@ -58,6 +61,24 @@ pub(super) fn of_making(error: &io::Error, name: &str, layer: Layer) -> io::Erro
         (_, kind) => (kind, format!("making {name}: {error}")),
     };
     io::Error::new(kind, message)
+}
+
+/// The refusal to open a packet socket.
+pub(super) fn of_packet_socket(error: &io::Error, name: &str) -> io::Error {
+    let cure = match error.raw_os_error() {
+        Some(EPERM) => ": it needs the capability CAP_NET_RAW in this network namespace",
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("a packet socket on {name}: {error}{cure}"))
+}
+
+/// Checks a number of queues.
+pub(super) fn check_queues(queues: usize) -> io::Result<()> {
+    if (1..=QUEUES_MAX).contains(&queues) {
+        return Ok(());
+    }
+    let message = format!("{queues} queues are out of range: from 1 to {QUEUES_MAX}");
+    Err(io::Error::new(ErrorKind::InvalidInput, message))
 }
 
 /// Checks an MTU, in bytes.
@@ -119,6 +140,8 @@ pub(super) fn check_name(name: &str) -> io::Result<()> {
 /// The least MTU of IPv4 (RFC 791).
 const MTU_MIN: u16 = 68;
 
+/// `MAX_TAP_QUEUES` of Linux.
+const QUEUES_MAX: usize = 256;
 const EPERM: i32 = 1;
 const ENOENT: i32 = 2;
 const ENXIO: i32 = 6;

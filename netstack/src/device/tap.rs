@@ -2,7 +2,7 @@
 
 use super::interface::Layer;
 use super::kernel::{KernelDevice, KernelSlot};
-use super::{Device, InterfaceConfig};
+use super::{Device, InterfaceConfig, QueueCounters};
 use netcore::{Frame, Link, LinkCapabilities};
 use std::io;
 use std::task::{Context, Poll};
@@ -43,6 +43,11 @@ impl Tap {
     /// [`InterfaceOffload`](super::InterfaceOffload) says.
     pub fn has_offload(&self) -> bool {
         self.0.has_offload()
+    }
+
+    /// The packets on each queue.
+    pub fn queue_counters(&self) -> QueueCounters {
+        self.0.queue_counters()
     }
 
     /// The name of the kernel's interface.

@@ -1,7 +1,7 @@
 //! The device that a URL names.
 
 use crate::device::{Device, Inherited, Tap, Tun, UnixDatagramDevice, UnixStreamDevice};
-use crate::device::{VdeDevice, inherit};
+use crate::device::{PacketDevice, VdeDevice, inherit};
 use crate::overlay::OverlayDevice;
 #[cfg(feature = "wireguard")]
 use crate::wireguard::WireGuardDevice;
@@ -10,7 +10,7 @@ use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub enum LinkDevice {
     Datagram(UnixDatagramDevice),
     /// A port of a VDE switch.
     Vde(VdeDevice),
+    /// An interface of the machine, beside the kernel.
+    Packet(PacketDevice),
     /// An overlay network over UDP.
     Overlay(OverlayDevice),
     /// A WireGuard tunnel.
@@ -54,6 +56,28 @@ impl LinkDevice {
         }
     }
 }
+
+/// Opens a descriptor by its number: a duplicate, and both are closed on exec.
+pub(super) fn open_descriptor(number: RawFd, mtu: Option<usize>) -> io::Result<LinkDevice> {
+    let failed = |error: io::Error| match error.raw_os_error() {
+        Some(EBADF) => {
+            let message = format!("descriptor {number} is not open: the parent must hand it in");
+            io::Error::new(io::ErrorKind::NotFound, message)
+        }
+        _ => io::Error::new(error.kind(), format!("descriptor {number}: {error}")),
+    };
+    // SAFETY: the number is not negative, and the descriptor is used in two calls that fail if it is
+    // not open; what is kept is a duplicate.
+    #[expect(unsafe_code, reason = "a number is all that a parent can give")]
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    let duplicate = descriptor.try_clone_to_owned().map_err(failed)?;
+    // Programs that this one starts are not to have the link.
+    rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)
+        .map_err(|error| failed(error.into()))?;
+    LinkDevice::from_fd(duplicate, mtu).map_err(failed)
+}
+
+const EBADF: i32 = 9;
 
 /// The MTU of a link over a socket, unless another is given.
 pub(super) const SOCKET_MTU: usize = 1500;
@@ -94,6 +118,7 @@ macro_rules! each {
             LinkDevice::Stream($device) => $call,
             LinkDevice::Datagram($device) => $call,
             LinkDevice::Vde($device) => $call,
+            LinkDevice::Packet($device) => $call,
             LinkDevice::Overlay($device) => $call,
             #[cfg(feature = "wireguard")]
             LinkDevice::WireGuard($device) => $call,
@@ -123,6 +148,7 @@ impl Link for LinkDevice {
             Self::Stream(device) => device.transmit().map(SlotOf::Stream),
             Self::Datagram(device) => device.transmit().map(SlotOf::Datagram),
             Self::Vde(device) => device.transmit().map(SlotOf::Datagram),
+            Self::Packet(device) => device.transmit().map(SlotOf::Packet),
             Self::Overlay(device) => device.transmit().map(SlotOf::Overlay),
             #[cfg(feature = "wireguard")]
             Self::WireGuard(device) => device.transmit().map(SlotOf::WireGuard),
@@ -175,6 +201,7 @@ enum SlotOf<'a> {
     Tap(<Tap as Link>::Slot<'a>),
     Stream(<UnixStreamDevice as Link>::Slot<'a>),
     Datagram(<UnixDatagramDevice as Link>::Slot<'a>),
+    Packet(<PacketDevice as Link>::Slot<'a>),
     Overlay(<OverlayDevice as Link>::Slot<'a>),
     #[cfg(feature = "wireguard")]
     WireGuard(<WireGuardDevice as Link>::Slot<'a>),
@@ -187,6 +214,7 @@ impl Slot for LinkSlot<'_> {
             SlotOf::Tap(slot) => slot.send(len, fill),
             SlotOf::Stream(slot) => slot.send(len, fill),
             SlotOf::Datagram(slot) => slot.send(len, fill),
+            SlotOf::Packet(slot) => slot.send(len, fill),
             SlotOf::Overlay(slot) => slot.send(len, fill),
             #[cfg(feature = "wireguard")]
             SlotOf::WireGuard(slot) => slot.send(len, fill),
@@ -204,6 +232,7 @@ impl Slot for LinkSlot<'_> {
             SlotOf::Tap(slot) => slot.send_gathered(len, payload, fill),
             SlotOf::Stream(slot) => slot.send_gathered(len, payload, fill),
             SlotOf::Datagram(slot) => slot.send_gathered(len, payload, fill),
+            SlotOf::Packet(slot) => slot.send_gathered(len, payload, fill),
             SlotOf::Overlay(slot) => slot.send_gathered(len, payload, fill),
             #[cfg(feature = "wireguard")]
             SlotOf::WireGuard(slot) => slot.send_gathered(len, payload, fill),

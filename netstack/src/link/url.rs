@@ -1,10 +1,11 @@
 //! The URL of a link.
 
+use super::device::open_descriptor;
 use super::syntax::{LinkUrlError, Parts, parts_of_name, parts_of_path};
 use super::{LinkDevice, overlay, vde};
 use crate::device::{
-    InterfaceConfig, InterfaceOffload, Tap, Tun, UnixDatagramDevice, UnixStreamDevice, VdeConfig,
-    VdeDevice,
+    InterfaceConfig, InterfaceOffload, PacketDevice, Tap, Tun, UnixDatagramDevice,
+    UnixStreamDevice, VdeConfig, VdeDevice,
 };
 use crate::overlay::{OverlayConfig, OverlayDevice};
 #[cfg(feature = "wireguard")]
@@ -13,7 +14,7 @@ use netcore::Medium;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -28,6 +29,7 @@ use std::str::FromStr;
 /// | `unix-stream://PATH` | a [`UnixStreamDevice`], connected to PATH |
 /// | `unix-dgram://PATH` | a [`UnixDatagramDevice`], which sends to PATH |
 /// | `vde://DIRECTORY` | a [`VdeDevice`], on a port of the switch at DIRECTORY |
+/// | `packet://NAME` | a [`PacketDevice`] on this interface of the machine |
 /// | `vxlan://GROUP`, `vxvde://GROUP` | an [`OverlayDevice`] with a multicast group |
 /// | `udp://PORT->ADDRESS:PORT` | an [`OverlayDevice`] with bare frames |
 /// | `wg://PATH` | a WireGuard tunnel of this `wg-quick` file, with the feature `wireguard` |
@@ -37,7 +39,8 @@ use std::str::FromStr;
 /// | option | of | meaning |
 /// |---|---|---|
 /// | `mtu=BYTES` | all | the largest IP packet |
-/// | `offload=on`, `offload=off` | `tun`, `tap` | [`InterfaceOffload`] |
+/// | `offload=on`, `offload=off` | `tun`, `tap`, `packet` | [`InterfaceOffload`] |
+/// | `queues=N` | `tun`, `tap` | the number of queues, from 1 to 256 |
 /// | `listen` | `unix-stream`, `unix-dgram` | PATH is the own socket, and others come to it |
 /// | `once` | `unix-stream` | the end of the first peer is that of the stack |
 /// | `local=PATH` | `unix-dgram` | the own socket, for a peer that sends to a fixed path |
@@ -70,6 +73,7 @@ pub struct LinkUrl {
     target: Target,
     mtu: Option<u16>,
     offload: Option<InterfaceOffload>,
+    queues: Option<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +84,7 @@ enum Target {
     Stream { path: PathBuf, listens: bool, is_once: bool },
     Datagram { path: PathBuf, listens: bool, local: Option<PathBuf>, greets: bool },
     Vde(VdeConfig),
+    Packet(String),
     Overlay(Box<OverlayConfig>),
     WireGuard(PathBuf),
 }
@@ -89,6 +94,7 @@ const SCHEMES: &[(&str, &str)] = &[
     ("tun", "tun://tun0"),
     ("tap", "tap://tap0"),
     ("fd", "fd://3"),
+    ("packet", "packet://eth0"),
     ("unix-stream", "unix-stream:///run/link.sock"),
     ("unix-dgram", "unix-dgram:///run/link.sock"),
     ("vde", "vde:///run/vde.ctl"),
@@ -117,9 +123,9 @@ impl LinkUrl {
     /// # Errors
     ///
     /// Those of [`Tun::open`], [`Tap::open`], [`LinkDevice::from_fd`], [`UnixStreamDevice`],
-    /// [`UnixDatagramDevice`], [`VdeDevice::connect`], [`OverlayDevice::open`] and a WireGuard device,
-    /// `NotFound` for a descriptor that is not open, and `Unsupported` for a tunnel without the feature
-    /// `wireguard`.
+    /// [`UnixDatagramDevice`], [`VdeDevice::connect`], [`PacketDevice::open`],
+    /// [`OverlayDevice::open`] and a WireGuard device, `NotFound` for a descriptor that is not open,
+    /// and `Unsupported` for a tunnel without the feature `wireguard`.
     pub fn open_with(&self, config: &InterfaceConfig) -> io::Result<LinkDevice> {
         let mtu = self.mtu.map(usize::from);
         let interface = |name: &String| InterfaceConfig {
@@ -127,6 +133,7 @@ impl LinkUrl {
             mtu: mtu.unwrap_or(config.mtu),
             host_addresses: config.host_addresses.clone(),
             offload: self.offload.unwrap_or(config.offload),
+            queues: self.queues.unwrap_or(config.queues),
         };
         match &self.target {
             Target::Tun(name) => Tun::open(&interface(name)).map(LinkDevice::Tun),
@@ -150,6 +157,14 @@ impl LinkUrl {
             }
             Target::Vde(port) => {
                 VdeDevice::connect(port, mtu.unwrap_or(config.mtu)).map(LinkDevice::Vde)
+            }
+            Target::Packet(name) => {
+                let offload = self.offload.unwrap_or(config.offload);
+                let device = PacketDevice::open(name, mtu, offload)?;
+                Ok(LinkDevice::Packet(match mtu {
+                    Some(_) => device,
+                    None => device.with_mtu_max(config.mtu),
+                }))
             }
             Target::Overlay(overlay) => {
                 let device = OverlayDevice::open(overlay)?;
@@ -209,27 +224,6 @@ impl LinkUrl {
     }
 }
 
-fn open_descriptor(number: RawFd, mtu: Option<usize>) -> io::Result<LinkDevice> {
-    let failed = |error: io::Error| match error.raw_os_error() {
-        Some(EBADF) => {
-            let message = format!("descriptor {number} is not open: the parent must hand it in");
-            io::Error::new(io::ErrorKind::NotFound, message)
-        }
-        _ => io::Error::new(error.kind(), format!("descriptor {number}: {error}")),
-    };
-    // SAFETY: the number is not negative, and the descriptor is used in two calls that fail if it is
-    // not open; what is kept is a duplicate.
-    #[expect(unsafe_code, reason = "a number is all that a parent can give")]
-    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-    let duplicate = descriptor.try_clone_to_owned().map_err(failed)?;
-    // Programs that this one starts are not to have the link.
-    rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)
-        .map_err(|error| failed(error.into()))?;
-    LinkDevice::from_fd(duplicate, mtu).map_err(failed)
-}
-
-const EBADF: i32 = 9;
-
 impl FromStr for LinkUrl {
     type Err = LinkUrlError;
 
@@ -249,7 +243,13 @@ impl FromStr for LinkUrl {
         let parts = if is_path { parts_of_path(rest) } else { parts_of_name(rest) };
         if overlay::SCHEMES.iter().any(|(known, _)| *known == scheme) {
             let target = Target::Overlay(Box::new(overlay::config(scheme, parts?)?));
-            return Ok(Self { text: text.to_owned(), target, mtu: None, offload: None });
+            return Ok(Self {
+                text: text.to_owned(),
+                target,
+                mtu: None,
+                offload: None,
+                queues: None,
+            });
         }
         let Parts { name, options } = parts?;
         // A VDE switch has directories that are known.
@@ -260,7 +260,8 @@ impl FromStr for LinkUrl {
             return Err(LinkUrlError::new(message));
         }
         let target = Target::new(scheme, name)?;
-        let mut url = Self { text: text.to_owned(), target, mtu: None, offload: None };
+        let mut url =
+            Self { text: text.to_owned(), target, mtu: None, offload: None, queues: None };
         for (key, value) in options {
             // As in VDE, a number alone is that of the port.
             let is_port = scheme == "vde" && key.bytes().all(|byte| byte.is_ascii_digit());
@@ -294,6 +295,7 @@ impl Target {
         Ok(match scheme {
             "tun" => Self::Tun(name),
             "tap" => Self::Tap(name),
+            "packet" => Self::Packet(name),
             _ => Self::Descriptor(descriptor_number(&name)?),
         })
     }
@@ -301,7 +303,8 @@ impl Target {
     /// The options that it has.
     fn options(&self) -> &'static str {
         match self {
-            Self::Tun(_) | Self::Tap(_) => "mtu, offload",
+            Self::Tun(_) | Self::Tap(_) => "mtu, offload, queues",
+            Self::Packet(_) => "mtu, offload",
             Self::Descriptor(_) | Self::WireGuard(_) => "mtu",
             Self::Stream { .. } => "listen, mtu, once",
             Self::Datagram { .. } => "listen, local, mtu, vfkit",
@@ -322,6 +325,7 @@ impl LinkUrl {
         let text = value.as_deref().map(String::from_utf8_lossy);
         match (key, &mut self.target) {
             ("mtu", _) => self.mtu = Some(mtu(text.as_deref())?),
+            ("queues", _) => self.queues = Some(queues(text.as_deref())?),
             ("offload", _) => self.offload = Some(offload(text.as_deref())?),
             (key, Target::Vde(config)) => vde::set(config, key, text.as_deref())?,
             ("local", Target::Datagram { local, .. }) => {
@@ -363,6 +367,14 @@ pub(super) fn mtu(value: Option<&str>) -> Result<u16, LinkUrlError> {
     })
 }
 
+fn queues(value: Option<&str>) -> Result<usize, LinkUrlError> {
+    let queues = value.and_then(|value| value.parse().ok()).filter(|it| (1..=256).contains(it));
+    queues.ok_or_else(|| {
+        let given = value.map_or_else(|| "queues".to_owned(), |value| format!("queues={value}"));
+        LinkUrlError::new(format!("{given} is not a number from 1 to 256, for example queues=4"))
+    })
+}
+
 fn offload(value: Option<&str>) -> Result<InterfaceOffload, LinkUrlError> {
     match value {
         Some("on") => Ok(InterfaceOffload::Preferred),
@@ -395,9 +407,12 @@ mod tests {
             ("fd://x", "\"x\" is not the number of a descriptor"),
             ("fd://-1", "\"-1\" is not the number of a descriptor"),
             ("fd://3/offload=on", "\"offload\" is no option of fd://: mtu"),
-            ("tun://tun0/mtuu=1", "\"mtuu\" is no option of tun://: mtu, offload"),
+            ("tun://tun0/mtuu=1", "\"mtuu\" is no option of tun://: mtu, offload, queues"),
             ("tun://tun0/mtu=67", "mtu=67 is not a number of bytes from 68 to 65535"),
             ("tun://tun0/mtu", "mtu is not a number of bytes"),
+            ("tun://tun0/queues=0", "queues=0 is not a number from 1 to 256"),
+            ("packet://", "a name is missing behind \"packet://\", for example \"packet://eth0\""),
+            ("packet://v0/queues=2", "\"queues\" is no option of packet://: mtu, offload"),
             ("tun://tun0/offload=maybe", "offload=maybe is neither offload=on nor offload=off"),
             ("unix-stream://", "a path is missing behind \"unix-stream://\""),
             ("wg:///a[offload=on]", "\"offload\" is no option of wg://: mtu"),
