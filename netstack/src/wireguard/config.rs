@@ -105,7 +105,7 @@ impl Config {
         }
     }
 
-    /// Reads a `wg-quick` file.
+    /// Reads a `wg-quick` file, with a warning in the log if it is open to all users.
     ///
     /// # Errors
     ///
@@ -115,6 +115,13 @@ impl Config {
         let failed =
             |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let file = File::open(path).map_err(failed)?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            if file.metadata().map_err(failed)?.permissions().mode() & 0o007 != 0 {
+                tracing::warn!(file = %path.display(), "the private key is open to others");
+            }
+        }
         let mut text = String::new();
         file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
         if text.len() as u64 > FILE_BYTES_MAX {

@@ -20,6 +20,9 @@ pub(super) struct Peer {
     /// Whether its timers may have something to do.
     is_live: bool,
     silence: Silence,
+    /// Whether the peer was heard since the last look at the timers, and how many looks ago.
+    is_heard: bool,
+    quiet_ticks: u32,
 }
 
 /// Whether the peer owes an answer.
@@ -35,6 +38,8 @@ enum Silence {
 pub(super) const OVERHEAD_BYTES: usize = 32;
 /// The first byte of the first message of a handshake.
 const INITIATION: u8 = 1;
+/// About as many looks at the timers as there are between two tries of a handshake.
+const QUIET_TICKS: u32 = 16;
 /// More than the largest message of a handshake.
 pub(super) const HANDSHAKE_BYTES_MAX: usize = 256;
 
@@ -58,6 +63,8 @@ impl Peer {
             is_kept_alive: keepalive.is_some(),
             is_live: false,
             silence: Silence::None,
+            is_heard: false,
+            quiet_ticks: 0,
         }
     }
 
@@ -97,6 +104,7 @@ impl Peer {
         if !matches!(result, TunnResult::Err(_)) {
             self.is_live = true;
             self.silence = Silence::None;
+            self.is_heard = true;
         }
         result
     }
@@ -117,15 +125,19 @@ impl Peer {
     /// Does what is due: keepalives, handshakes, the end of old keys.
     pub(super) fn tick(&mut self, outgoing: &mut Outgoing) {
         let tunnel = &mut self.tunnel;
-        let (mut is_expired, mut is_repeated) = (false, false);
+        let (mut is_expired, mut is_initiation) = (false, false);
         write(self.endpoint, outgoing, HANDSHAKE_BYTES_MAX, |room| {
             let result = tunnel.update_timers(room);
             is_expired = matches!(result, TunnResult::Err(WireGuardError::ConnectionExpired));
-            is_repeated =
+            is_initiation =
                 matches!(&result, TunnResult::WriteToNetwork(message) if message[0] == INITIATION);
             result
         });
-        if is_repeated && self.silence == Silence::Owed {
+        self.quiet_ticks = if self.is_heard { 0 } else { self.quiet_ticks.saturating_add(1) };
+        self.is_heard = false;
+        // Between packets of the peer it only renews the keys.
+        let is_quiet = self.quiet_ticks >= QUIET_TICKS;
+        if is_initiation && is_quiet && self.silence == Silence::Owed {
             let endpoint = self.endpoint.map(tracing::field::display);
             tracing::warn!(peer = self.name, endpoint, "the peer has not answered yet");
             self.silence = Silence::Logged;
