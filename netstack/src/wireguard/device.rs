@@ -6,6 +6,7 @@ use super::outgoing::Outgoing;
 use super::peer::HANDSHAKE_BYTES_MAX;
 use super::socket::TunnelSocket;
 use super::tunnels::Tunnels;
+use super::unreachable::unreachable;
 use crate::device::Device;
 use crate::pool::{Buffer, Pool};
 use netcore::{
@@ -24,7 +25,7 @@ use tokio::time::{Instant, Sleep};
 ///
 /// It has a UDP socket of the machine's kernel, and needs no privileges. Packets go to the peer whose
 /// allowed addresses have the longest prefix of the destination, and are accepted from a peer only with
-/// a source that would go to it. A peer is where its last authentic packet came from. Packets wait for a
+/// a source that would go to it. A packet for nobody is answered as unreachable. A peer is where its last authentic packet came from. Packets wait for a
 /// handshake, up to 256 of each peer; after 90 seconds without an answer they are dropped, and the next
 /// packet begins again.
 ///
@@ -55,6 +56,8 @@ struct Incoming {
 
 /// The time between two looks at the timers, the shortest of which is 5 seconds.
 const TICK: Duration = Duration::from_millis(250);
+/// With this many packets for the stack those that no peer takes are not answered.
+const ANSWERS_MAX: usize = 64;
 /// How often `poll_receive` reads datagrams of no use to the stack before it lets others run.
 const READS_MAX: usize = 16;
 
@@ -185,6 +188,14 @@ impl Incoming {
         }
     }
 
+    /// Adds a message of the device itself; some are enough.
+    fn answer(&mut self, message: Option<Vec<u8>>) {
+        if self.frames.len() < ANSWERS_MAX {
+            let frame = |message: Vec<u8>| Frame::new(message.into(), FrameChecksum::Unknown);
+            self.frames.extend(message.map(frame));
+        }
+    }
+
     /// Gives the packets to the stack.
     fn close(&mut self) {
         if self.ranges.is_empty() {
@@ -287,7 +298,10 @@ impl Slot for WireGuardSlot<'_> {
         let device = self.0;
         device.wake();
         let (result, _) = fill(&mut device.packet[..len]);
-        device.tunnels.send(&device.packet[..len], &mut device.outgoing);
+        let packet = &device.packet[..len];
+        if !device.tunnels.send(packet, &mut device.outgoing) {
+            device.incoming.answer(unreachable(packet));
+        }
         result
     }
 }

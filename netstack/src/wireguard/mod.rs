@@ -28,6 +28,7 @@ mod parser;
 mod peer;
 mod socket;
 mod tunnels;
+mod unreachable;
 
 pub use config::{Config, Endpoint, Peer};
 pub use counters::WireGuardCounters;

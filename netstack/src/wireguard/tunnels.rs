@@ -74,16 +74,21 @@ impl Tunnels {
         self.peers.iter().any(Peer::is_live)
     }
 
-    /// Sends an IP packet of the stack to the peer that has its destination.
-    pub(super) fn send(&mut self, packet: &[u8], outgoing: &mut Outgoing) {
+    /// Sends an IP packet of the stack to the peer that has its destination. Returns whether there is
+    /// one, and it is known where.
+    pub(super) fn send(&mut self, packet: &[u8], outgoing: &mut Outgoing) -> bool {
         let destination = Tunn::dst_address(packet);
         let index = destination.and_then(|destination| self.allowed.peer(destination));
         match index.map(|index| &mut self.peers[index]) {
             Some(peer) if peer.endpoint.is_some() => {
                 peer.send(packet, outgoing);
                 self.counters.count_sent();
+                true
             }
-            _ => self.counters.count_dropped_outgoing(),
+            _ => {
+                self.counters.count_dropped_outgoing();
+                false
+            }
         }
     }
 

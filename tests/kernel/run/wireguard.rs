@@ -9,6 +9,7 @@ use netstack::{Builder, Stack, TcpStream};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -192,12 +193,15 @@ pub(crate) fn strangers() -> Outcome {
         assert_eq!(output.status.code(), Some(status), "{}", text(&output.stderr));
         Ok(())
     };
-    // 28 is a timeout of curl's, and 7 a refusal, here for want of a route.
+    // 28 is a timeout of curl's, and 7 a refusal, here for want of a route or a peer.
     fails(&go.file(OTHER, go.port, ALL)?, &[], 28)?;
     assert_eq!(go.received()?, 0, "another key");
     fails(&go.file(OWN, go.port, ALL)?, &["--address", "10.8.0.9/24"], 28)?;
     assert!(go.received()? > 0, "an address that the peer does not allow");
-    fails(&go.file(OWN, go.port, "AllowedIPs = 10.8.0.7/32")?, &[], 7)?;
+    let other = go.file(OWN, go.port, "AllowedIPs = 10.8.0.7/32")?;
+    fails(&other, &[], 7)?;
+    // A route without a peer.
+    fails(&other, &["--address", "10.8.0.2/24"], 7)?;
 
     // The kernel is not among the stack's allowed addresses.
     let file = go.file(OWN, go.port, "AllowedIPs = 10.8.0.7/32\nPersistentKeepalive = 1")?;
@@ -312,6 +316,11 @@ pub(crate) fn mistakes() -> Outcome {
     let (status, shown) = run(&file)?;
     assert_eq!(status, Some(0), "{shown}");
     assert_eq!(shown.matches("not for a stack, ignored: PostUp\n").count(), 1, "{shown}");
+    for (mode, is_open) in [(0o604, true), (0o600, false)] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        let shown = run(&file)?.1;
+        assert_eq!(shown.contains("the private key is open to others"), is_open, "{shown}");
+    }
     Ok(())
 }
 
