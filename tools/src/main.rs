@@ -25,6 +25,8 @@ mod ss;
 #[cfg(target_os = "linux")]
 mod switch;
 #[cfg(target_os = "linux")]
+mod top;
+#[cfg(target_os = "linux")]
 mod why;
 
 use clap::{Parser, Subcommand};
@@ -50,6 +52,8 @@ enum Tool {
     Ss(ss::Args),
     #[cfg(target_os = "linux")]
     Why(why::Args),
+    #[cfg(target_os = "linux")]
+    Top(top::Args),
     #[cfg(target_os = "linux")]
     Counters(counters::Args),
     /// Show the routes of a running stack
@@ -86,6 +90,8 @@ fn main() -> ExitCode {
         Tool::Ss(args) => ss::main(&args),
         #[cfg(target_os = "linux")]
         Tool::Why(args) => why::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Top(args) => top::main(&args),
         #[cfg(target_os = "linux")]
         Tool::Counters(args) => counters::main(&args),
         #[cfg(target_os = "linux")]

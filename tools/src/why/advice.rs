@@ -116,6 +116,14 @@ fn congestion_window(info: &TcpInfo) -> String {
 }
 
 fn retransmission(info: &TcpInfo) -> String {
+    if info.retransmits == 0 && info.limit != Limit::RetransmissionTimer {
+        return format!(
+            "Timers have repaired losses {} times, since no later segment showed them: {} were lost. \
+             Look for the loss on the path.",
+            info.total_rto,
+            bytes(info.bytes_lost)
+        );
+    }
     let heard = info.last_ack_recv.map_or_else(
         || "Nothing was ever heard from the peer".into(),
         |ago| format!("The peer was last heard {} ago", time(ago)),

@@ -71,6 +71,11 @@ pub(crate) fn main(args: &Args) -> ExitCode {
     })
 }
 
+/// What limits a connection, in a paragraph.
+pub(crate) fn explain(socket: &SocketInfo) -> String {
+    paragraph::text(socket)
+}
+
 fn find(client: &mut Client, what: &Selection) -> Result<Vec<SocketInfo>> {
     if let Selection::Id(id) = what {
         let answer = client::one(client, &Command::Socket { id: *id });
