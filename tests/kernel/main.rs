@@ -27,6 +27,7 @@ mod queues;
 mod refusals;
 mod routing;
 mod run;
+mod seeing;
 mod servers;
 mod sockets;
 mod tap;
@@ -168,6 +169,10 @@ const TESTS: &[Test] = &[
     Test::new("a_signal_releases_the_lease", endings::lease),
     Test::new("a_second_signal_ends_at_once", endings::second_signal),
     Test::new("a_flag_logs_the_start_and_end_of_each_connection", endings::log),
+    Test::new("eight_slow_clients_are_told_apart_by_ss_why_and_top", seeing::causes),
+    Test::new("a_slow_reader_among_1000_is_found_with_two_commands", seeing::slow_reader),
+    Test::new("the_control_socket_kills_sets_and_counts", seeing::changes),
+    Test::new("a_missing_control_socket_is_reported", seeing::nobody).without_interface(),
     Test::new("under_run_curl_gets_20_mb_and_is_refused", clients::curl),
     Test::new("under_run_nc_closes_one_half", clients::netcat),
     Test::new("under_run_python_and_two_children_of_a_shell_connect", clients::scripts),
