@@ -10,6 +10,7 @@ mod host;
 mod lengths;
 mod packets;
 mod parser;
+mod requests;
 mod wireguard;
 mod wireguard_config;
 
@@ -18,5 +19,6 @@ pub use dhcp_server::dhcp_server;
 pub use lengths::lengths;
 pub use packets::packets;
 pub use parser::parser;
+pub use requests::requests;
 pub use wireguard::wireguard;
 pub use wireguard_config::wireguard_config;

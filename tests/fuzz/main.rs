@@ -53,6 +53,11 @@ fn nobody_between_two_tunnels_changes_or_adds_a_packet() {
     println!("{datagrams} datagrams");
 }
 
+#[test]
+fn requests_of_any_bytes_are_parsed_or_refused() {
+    play("requests", fuzz::requests);
+}
+
 /// Plays the corpus of a target, and noise.
 fn play(target: &str, mut run: impl FnMut(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);

@@ -45,8 +45,8 @@ impl Client {
     /// The stack is gone. Each part may be an error: that of the command, that the stack is gone, or
     /// `WouldBlock` if there was no part for ten seconds; it is the last then.
     pub fn ask(&mut self, command: &Command) -> io::Result<Answers<'_>> {
-        let line = Request::new(command.clone()).line()?;
-        self.stream.get_mut().write_all(&line)?;
+        let line = format!("{}\n", Request::new(command.clone()));
+        self.stream.get_mut().write_all(line.as_bytes())?;
         Ok(Answers { client: self, is_over: false })
     }
 

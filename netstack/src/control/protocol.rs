@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use netcore::tcp::Limit;
 use netcore::{NeighbourInfo, Network, Overview, SocketId, SocketInfo, TcpState};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -218,12 +219,12 @@ impl Request {
         }
         serde_json::from_slice(line).map_err(no_request)
     }
+}
 
-    /// The line, with its end.
-    pub(crate) fn line(&self) -> io::Result<Vec<u8>> {
-        let mut line = serde_json::to_vec(self)?;
-        line.push(b'\n');
-        Ok(line)
+/// The line, without its end.
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -286,7 +287,7 @@ mod tests {
             ),
         ] {
             let request = Request::new(command);
-            assert_eq!(request.line().expect("JSON"), format!("{line}\n").into_bytes());
+            assert_eq!(request.to_string(), line);
             assert_eq!(Request::parse(line.as_bytes()), Ok(request));
         }
         let with_more = br#"{"version":1,"command":"stack","colour":"blue"}"#;
