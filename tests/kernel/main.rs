@@ -123,6 +123,7 @@ const TESTS: &[Test] = &[
     Test::new("a_killed_switch_ends_the_stack_and_can_be_replaced", vde::killed_switch)
         .without_interface(),
     Test::new("debians_vde_switch_names_the_stack_while_it_is_there", vde::on_debians_switch),
+    Test::new("vdens_and_the_stack_meet_at_a_path_in_any_order", vde::ptp),
     Test::new("a_page_comes_through_slirp_on_our_switch", vde::slirp).without_interface(),
     Test::new("vdens_reaches_the_stack_over_vxvde", overlay::vdens),
     Test::new("vdens_reaches_the_stack_over_vxvde_and_ipv6", overlay::vdens_over_ipv6),

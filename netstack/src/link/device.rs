@@ -1,8 +1,9 @@
 //! The device that a URL names.
 
 use crate::device::{Device, Inherited, Tap, Tun, UnixDatagramDevice, UnixStreamDevice};
-use crate::device::{PacketDevice, VdeDevice, inherit};
+use crate::device::{PacketDevice, PtpDevice, PtpSlot, VdeDevice, inherit};
 use crate::overlay::OverlayDevice;
+use crate::switch::{SwitchPort, SwitchSlot};
 #[cfg(feature = "wireguard")]
 use crate::wireguard::WireGuardDevice;
 use bytes::Bytes;
@@ -35,6 +36,10 @@ pub enum LinkDevice {
     /// A WireGuard tunnel.
     #[cfg(feature = "wireguard")]
     WireGuard(Box<WireGuardDevice>),
+    /// A link to another program that comes to the same path.
+    Ptp(PtpDevice),
+    /// A port of a switch of this process.
+    Switch(SwitchPort),
 }
 
 impl LinkDevice {
@@ -122,6 +127,8 @@ macro_rules! each {
             LinkDevice::Overlay($device) => $call,
             #[cfg(feature = "wireguard")]
             LinkDevice::WireGuard($device) => $call,
+            LinkDevice::Ptp($device) => $call,
+            LinkDevice::Switch($device) => $call,
         }
     };
 }
@@ -152,6 +159,8 @@ impl Link for LinkDevice {
             Self::Overlay(device) => device.transmit().map(SlotOf::Overlay),
             #[cfg(feature = "wireguard")]
             Self::WireGuard(device) => device.transmit().map(SlotOf::WireGuard),
+            Self::Ptp(device) => device.transmit().map(SlotOf::Ptp),
+            Self::Switch(device) => device.transmit().map(SlotOf::Switch),
         }
         .map(LinkSlot)
     }
@@ -205,6 +214,8 @@ enum SlotOf<'a> {
     Overlay(<OverlayDevice as Link>::Slot<'a>),
     #[cfg(feature = "wireguard")]
     WireGuard(<WireGuardDevice as Link>::Slot<'a>),
+    Ptp(PtpSlot<'a>),
+    Switch(SwitchSlot<'a>),
 }
 
 impl Slot for LinkSlot<'_> {
@@ -218,6 +229,8 @@ impl Slot for LinkSlot<'_> {
             SlotOf::Overlay(slot) => slot.send(len, fill),
             #[cfg(feature = "wireguard")]
             SlotOf::WireGuard(slot) => slot.send(len, fill),
+            SlotOf::Ptp(slot) => slot.send(len, fill),
+            SlotOf::Switch(slot) => slot.send(len, fill),
         }
     }
 
@@ -236,6 +249,8 @@ impl Slot for LinkSlot<'_> {
             SlotOf::Overlay(slot) => slot.send_gathered(len, payload, fill),
             #[cfg(feature = "wireguard")]
             SlotOf::WireGuard(slot) => slot.send_gathered(len, payload, fill),
+            SlotOf::Ptp(slot) => slot.send_gathered(len, payload, fill),
+            SlotOf::Switch(slot) => slot.send_gathered(len, payload, fill),
         }
     }
 }

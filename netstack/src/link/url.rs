@@ -4,13 +4,14 @@ use super::device::open_descriptor;
 use super::syntax::{LinkUrlError, Parts, parts_of_name, parts_of_path};
 use super::{LinkDevice, overlay, vde};
 use crate::device::{
-    InterfaceConfig, InterfaceOffload, PacketDevice, Tap, Tun, UnixDatagramDevice,
+    InterfaceConfig, InterfaceOffload, PacketDevice, PtpDevice, Tap, Tun, UnixDatagramDevice,
     UnixStreamDevice, VdeConfig, VdeDevice,
 };
 use crate::overlay::{OverlayConfig, OverlayDevice};
+use crate::switch::{PortConfig, Switch, SwitchConfig, SwitchPort, Vlan, VlanId};
 #[cfg(feature = "wireguard")]
 use crate::wireguard::{Config, WireGuardDevice};
-use netcore::Medium;
+use netcore::{Link, Medium};
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
@@ -33,13 +34,15 @@ use std::str::FromStr;
 /// | `vxlan://GROUP`, `vxvde://GROUP` | an [`OverlayDevice`] with a multicast group |
 /// | `udp://PORT->ADDRESS:PORT` | an [`OverlayDevice`] with bare frames |
 /// | `wg://PATH` | a WireGuard tunnel of this `wg-quick` file, with the feature `wireguard` |
+/// | `ptp://PATH` | a [`PtpDevice`], to whoever else comes to PATH |
+/// | `switch://NAME` | a port of the switch of this name in this process, [`Switch::shared`] |
 ///
 /// Options follow behind a `/` each, or behind a path in brackets: `PATH[listen/mtu=9000]`.
 ///
 /// | option | of | meaning |
 /// |---|---|---|
 /// | `mtu=BYTES` | all | the largest IP packet |
-/// | `offload=on`, `offload=off` | `tun`, `tap`, `packet` | [`InterfaceOffload`] |
+/// | `offload=on`, `offload=off` | `tun`, `tap`, `packet`, `switch` | [`InterfaceOffload`] |
 /// | `queues=N` | `tun`, `tap` | the number of queues, from 1 to 256 |
 /// | `listen` | `unix-stream`, `unix-dgram` | PATH is the own socket, and others come to it |
 /// | `once` | `unix-stream` | the end of the first peer is that of the stack |
@@ -53,6 +56,8 @@ use std::str::FromStr;
 /// | `v4`, `v6` | `vxlan`, `vxvde` | the family, where nothing else tells it |
 /// | `rcvbuf=BYTES`, `hashsize=N`, `expiretime=SECONDS` | `vxlan`, `vxvde` | [`OverlayConfig`] |
 /// | `grp=GROUP` | `vxvde` | the multicast group and the network of a group of users |
+/// | `dgram` | `ptp` | meets VDE before 2025, if this end comes first |
+/// | `vlan=N` | `switch` | the virtual LAN of the port, untagged |
 ///
 /// Without DIRECTORY `vde://` is `/var/run/vde.ctl`, else `/tmp/vde.ctl`.
 ///
@@ -87,6 +92,8 @@ enum Target {
     Packet(String),
     Overlay(Box<OverlayConfig>),
     WireGuard(PathBuf),
+    Ptp { path: PathBuf, by_datagrams: bool },
+    Switch { name: String, vlan: Option<VlanId> },
 }
 
 /// The schemes, with an example of each.
@@ -99,6 +106,8 @@ const SCHEMES: &[(&str, &str)] = &[
     ("unix-dgram", "unix-dgram:///run/link.sock"),
     ("vde", "vde:///run/vde.ctl"),
     ("wg", "wg:///etc/wireguard/wg0.conf"),
+    ("ptp", "ptp:///run/link.sock"),
+    ("switch", "switch://lan"),
 ];
 /// The least MTU of IPv4 (RFC 791).
 const MTU_MIN: u16 = 68;
@@ -123,9 +132,10 @@ impl LinkUrl {
     /// # Errors
     ///
     /// Those of [`Tun::open`], [`Tap::open`], [`LinkDevice::from_fd`], [`UnixStreamDevice`],
-    /// [`UnixDatagramDevice`], [`VdeDevice::connect`], [`PacketDevice::open`],
-    /// [`OverlayDevice::open`] and a WireGuard device, `NotFound` for a descriptor that is not open,
-    /// and `Unsupported` for a tunnel without the feature `wireguard`.
+    /// [`UnixDatagramDevice`], [`VdeDevice::connect`], [`PtpDevice::open`], [`Switch::port`],
+    /// [`PacketDevice::open`],
+    /// [`OverlayDevice::open`] and a WireGuard device, `NotFound` for a descriptor that is not open, and
+    /// `Unsupported` for a tunnel without the feature `wireguard`.
     pub fn open_with(&self, config: &InterfaceConfig) -> io::Result<LinkDevice> {
         let mtu = self.mtu.map(usize::from);
         let interface = |name: &String| InterfaceConfig {
@@ -183,6 +193,23 @@ impl LinkUrl {
                 let message = "netstack is compiled without its feature wireguard";
                 Err(io::Error::new(io::ErrorKind::Unsupported, message))
             }
+            Target::Ptp { path, by_datagrams } => {
+                let mtu = mtu.unwrap_or(config.mtu);
+                let device = match by_datagrams {
+                    true => PtpDevice::open_datagrams(path, mtu),
+                    false => PtpDevice::open(path, mtu),
+                };
+                device.map(LinkDevice::Ptp)
+            }
+            Target::Switch { name, vlan } => {
+                let offload = self.offload.unwrap_or(config.offload);
+                let port = PortConfig {
+                    vlan: vlan.map_or(Vlan::Transparent, Vlan::Access),
+                    jumbo: offload != InterfaceOffload::Off,
+                    ..PortConfig::default()
+                };
+                shared_port(name, port, mtu, config.mtu).map(LinkDevice::Switch)
+            }
         }
     }
 
@@ -224,6 +251,23 @@ impl LinkUrl {
     }
 }
 
+/// Takes a port of a shared switch. Without an MTU it is that of the switch.
+fn shared_port(
+    name: &str,
+    config: PortConfig,
+    mtu: Option<usize>,
+    default_mtu: usize,
+) -> io::Result<SwitchPort> {
+    let switch = SwitchConfig { mtu: mtu.unwrap_or(default_mtu), ..SwitchConfig::default() };
+    let port = Switch::shared(name, switch).shared_port(config)?;
+    let found = port.capabilities().mtu;
+    if mtu.is_some_and(|wanted| wanted != found) {
+        let message = format!("the switch \"{name}\" has an MTU of {found}, from its first link");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(port)
+}
+
 impl FromStr for LinkUrl {
     type Err = LinkUrlError;
 
@@ -239,7 +283,7 @@ impl FromStr for LinkUrl {
             let known = known.join(", ");
             return Err(LinkUrlError::new(format!("\"{scheme}\" is no scheme of a link: {known}")));
         };
-        let is_path = scheme.starts_with("unix-") || ["vde", "wg"].contains(&scheme);
+        let is_path = scheme.starts_with("unix-") || matches!(scheme, "vde" | "ptp" | "wg");
         let parts = if is_path { parts_of_path(rest) } else { parts_of_name(rest) };
         if overlay::SCHEMES.iter().any(|(known, _)| *known == scheme) {
             let target = Target::Overlay(Box::new(overlay::config(scheme, parts?)?));
@@ -283,6 +327,7 @@ impl Target {
             "unix-dgram" => {
                 return Ok(Self::Datagram { path, listens: false, local: None, greets: false });
             }
+            "ptp" => return Ok(Self::Ptp { path, by_datagrams: false }),
             "vde" => {
                 let directory = (!path.as_os_str().is_empty()).then_some(path);
                 return Ok(Self::Vde(VdeConfig { directory, ..VdeConfig::default() }));
@@ -296,6 +341,7 @@ impl Target {
             "tun" => Self::Tun(name),
             "tap" => Self::Tap(name),
             "packet" => Self::Packet(name),
+            "switch" => Self::Switch { name, vlan: None },
             _ => Self::Descriptor(descriptor_number(&name)?),
         })
     }
@@ -311,6 +357,8 @@ impl Target {
             Self::Vde(_) => vde::OPTIONS,
             // They have a parser of their own.
             Self::Overlay(_) => "",
+            Self::Ptp { .. } => "dgram, mtu",
+            Self::Switch { .. } => "mtu, offload, vlan",
         }
     }
 }
@@ -328,6 +376,7 @@ impl LinkUrl {
             ("queues", _) => self.queues = Some(queues(text.as_deref())?),
             ("offload", _) => self.offload = Some(offload(text.as_deref())?),
             (key, Target::Vde(config)) => vde::set(config, key, text.as_deref())?,
+            ("vlan", Target::Switch { vlan, .. }) => *vlan = Some(vlan_id(text.as_deref())?),
             ("local", Target::Datagram { local, .. }) => {
                 let path = value.map(|path| PathBuf::from(OsString::from_vec(path)));
                 *local = Some(path.ok_or_else(|| LinkUrlError::new("local is not a path"))?);
@@ -338,6 +387,7 @@ impl LinkUrl {
             ("listen", Target::Stream { listens, .. } | Target::Datagram { listens, .. }) => {
                 *listens = true;
             }
+            ("dgram", Target::Ptp { by_datagrams, .. }) => *by_datagrams = true,
             ("once", Target::Stream { is_once, .. }) => *is_once = true,
             ("vfkit", Target::Datagram { greets, .. }) => *greets = true,
             _ => unreachable!("{key} is an option of {scheme}"),
@@ -375,6 +425,14 @@ fn queues(value: Option<&str>) -> Result<usize, LinkUrlError> {
     })
 }
 
+fn vlan_id(value: Option<&str>) -> Result<VlanId, LinkUrlError> {
+    let id = value.and_then(|value| value.parse().ok()).and_then(VlanId::new);
+    id.ok_or_else(|| {
+        let given = value.map_or_else(|| "vlan".to_owned(), |value| format!("vlan={value}"));
+        LinkUrlError::new(format!("{given} is no virtual LAN from 1 to 4094, for example vlan=10"))
+    })
+}
+
 fn offload(value: Option<&str>) -> Result<InterfaceOffload, LinkUrlError> {
     match value {
         Some("on") => Ok(InterfaceOffload::Preferred),
@@ -393,95 +451,4 @@ impl fmt::Display for LinkUrl {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_mistake_in_a_url_is_named() {
-        for (text, expected) in [
-            ("tun0", "the scheme is missing, for example \"tun://tun0\""),
-            ("", "the scheme is missing"),
-            ("eth://eth0", "\"eth\" is no scheme of a link: tun, tap, fd"),
-            ("tun://", "a name is missing behind \"tun://\", for example \"tun://tun0\""),
-            ("tap:///mtu=1500", "a name is missing behind \"tap://\""),
-            ("fd://x", "\"x\" is not the number of a descriptor"),
-            ("fd://-1", "\"-1\" is not the number of a descriptor"),
-            ("fd://3/offload=on", "\"offload\" is no option of fd://: mtu"),
-            ("tun://tun0/mtuu=1", "\"mtuu\" is no option of tun://: mtu, offload, queues"),
-            ("tun://tun0/mtu=67", "mtu=67 is not a number of bytes from 68 to 65535"),
-            ("tun://tun0/mtu", "mtu is not a number of bytes"),
-            ("tun://tun0/queues=0", "queues=0 is not a number from 1 to 256"),
-            ("packet://", "a name is missing behind \"packet://\", for example \"packet://eth0\""),
-            ("packet://v0/queues=2", "\"queues\" is no option of packet://: mtu, offload"),
-            ("tun://tun0/offload=maybe", "offload=maybe is neither offload=on nor offload=off"),
-            ("unix-stream://", "a path is missing behind \"unix-stream://\""),
-            ("wg:///a[offload=on]", "\"offload\" is no option of wg://: mtu"),
-            (
-                "unix-stream:///a[local=b]",
-                "\"local\" is no option of unix-stream://: listen, mtu, once",
-            ),
-            ("unix-stream:///a[listen=1]", "listen has no value"),
-            (
-                "unix-dgram:///a[local=/b]",
-                "the value of local is empty: one with a '/' needs quotes",
-            ),
-            ("unix-dgram:///a[listen/local=b]", "local beside listen"),
-            ("unix-dgram:///a[local]", "local is not a path"),
-            ("vde:///a[port=0]", "port=0 is not the number of a port from 1"),
-            ("vde:///a[port]", "port has no value, for example port=3"),
-            ("vde:///a[mode=9]", "mode=9 is no octal mode up to 0777"),
-            ("vde:///a[portgroup='a/b']", "portgroup=a/b is not a name in the switch's directory"),
-            ("vde:///a[3/portgroup=b]", "portgroup beside port"),
-            ("vde:///a[listen]", "\"listen\" is no option of vde://: group, mode, mtu, port"),
-            ("tun://tun%d", "'%' needs two hexadecimal digits"),
-        ] {
-            let error = text.parse::<LinkUrl>().expect_err(text).to_string();
-            assert!(error.contains(expected), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_url_is_the_device_and_its_options() {
-        let url: LinkUrl = "tap://tap0/mtu=9000/offload=off".parse().expect("right");
-        assert_eq!(url.target, Target::Tap("tap0".into()));
-        assert_eq!((url.mtu, url.offload), (Some(9000), Some(InterfaceOffload::Off)));
-        assert_eq!(url.medium(), Some(Medium::Ethernet));
-
-        let url: LinkUrl = "fd://3".parse().expect("right");
-        assert_eq!((url.target, url.mtu, url.offload), (Target::Descriptor(3), None, None));
-
-        let url: LinkUrl = "unix-dgram:///a[local='/b'/mtu=9000]".parse().expect("right");
-        let (path, local) = ("/a".into(), Some("/b".into()));
-        let expected = Target::Datagram { path, listens: false, local, greets: false };
-        assert_eq!((url.target, url.mtu), (expected, Some(9000)));
-    }
-
-    #[test]
-    fn a_port_of_a_vde_switch_is_named_as_in_vde() {
-        let config = |text: &str| match text.parse::<LinkUrl>().expect(text).target {
-            Target::Vde(config) => config,
-            other => panic!("{text}: {other:?}"),
-        };
-        assert_eq!(config("vde://"), VdeConfig::default());
-        let directory = Some(PathBuf::from("/tmp/sw"));
-        let third = VdeConfig { directory, port: Some(3), ..VdeConfig::default() };
-        for text in ["vde:///tmp/sw[3]", "vde:///tmp/sw[port=3]", "vde:///tmp/sw[/portgroup=3]"] {
-            assert_eq!(config(text), third, "{text}");
-        }
-        let other = config("vde:///tmp/sw[portgroup=lan/group=vde/mode=0770/mtu=9000]");
-        assert_eq!(other.port_group.as_deref(), Some("lan"));
-        assert_eq!((other.group.as_deref(), other.mode), (Some("vde"), Some(0o770)));
-    }
-
-    #[test]
-    fn a_descriptor_that_is_no_link_is_refused() {
-        let url: LinkUrl = format!("fd://{}", RawFd::MAX).parse().expect("right");
-        let error = url.open().expect_err("not open");
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        assert!(error.to_string().contains("is not open"), "{error}");
-
-        let null = std::fs::File::open("/dev/null").expect("there");
-        let error = LinkDevice::from_fd(null.into(), None).expect_err("no link");
-        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
-    }
-}
+mod tests;

@@ -28,6 +28,7 @@ mod hub;
 mod monitor;
 mod port;
 mod queue;
+mod shared;
 mod statistics;
 mod table;
 mod uplink;

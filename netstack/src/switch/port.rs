@@ -1,8 +1,8 @@
 //! The ports that stacks and programs hold.
 
-use super::PortId;
 use super::frame::Carried;
 use super::hub::{Hub, Port};
+use super::{PortId, Switch};
 use crate::batch::Batch;
 use crate::device::Device;
 use bytes::Bytes;
@@ -28,6 +28,8 @@ pub struct SwitchPort {
     /// The remaining pieces of the last packet that was cut.
     pieces: VecDeque<Bytes>,
     batch: Batch,
+    /// A switch that lasts as long as its ports.
+    _switch: Option<Arc<Switch>>,
 }
 
 /// A port of a switch that a program holds, with frames as they are on a wire. Dropping it removes
@@ -56,7 +58,13 @@ impl SwitchPort {
     pub(super) fn new(hub: Arc<Hub>, port: Arc<Port>, jumbo: bool) -> Self {
         let connection = Connection { hub, port };
         let (received, pieces) = (VecDeque::new(), VecDeque::new());
-        Self { connection, jumbo, received, pieces, batch: Batch::new() }
+        Self { connection, jumbo, received, pieces, batch: Batch::new(), _switch: None }
+    }
+
+    /// Makes its switch last as long as it does.
+    pub(super) fn keeping(mut self, switch: Arc<Switch>) -> Self {
+        self._switch = Some(switch);
+        self
     }
 
     /// Which port it is.

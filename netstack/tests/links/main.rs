@@ -5,7 +5,9 @@
 mod datagrams;
 mod guest;
 mod overlay;
+mod ptp;
 mod streams;
+mod switches;
 mod vde;
 
 use netstack::device::Device;
