@@ -42,10 +42,13 @@ fn draw_text(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
 }
 
+/// The name of a chart, its values, and a value as a text.
+type Chart<'a> = (&'a str, &'a VecDeque<u64>, &'a dyn Fn(u64) -> String);
+
 fn draw_charts(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     let history = model.history();
     let time = |micros: u64| units::time(Duration::from_micros(micros));
-    let charts: [(&str, &VecDeque<u64>, &dyn Fn(u64) -> String); 5] = [
+    let charts: [Chart<'_>; 5] = [
         ("out", &history.out, &units::rate),
         ("in", &history.in_, &units::rate),
         ("round trip", &history.round_trip, &time),

@@ -70,16 +70,16 @@ fn show(
     let mut due = Instant::now() + interval;
     loop {
         terminal.draw(|frame| draw(frame, model)).context("the terminal")?;
-        if event::poll(due.saturating_duration_since(Instant::now()))? {
-            if let Some(action) = keys::action(&event::read()?) {
-                if action == Action::End {
-                    return Ok(());
-                }
-                model.act(action);
-                // What is opened is shown at once.
-                if action == Action::Open {
-                    due = Instant::now();
-                }
+        if event::poll(due.saturating_duration_since(Instant::now()))?
+            && let Some(action) = keys::action(&event::read()?)
+        {
+            if action == Action::End {
+                return Ok(());
+            }
+            model.act(action);
+            // What is opened is shown at once.
+            if action == Action::Open {
+                due = Instant::now();
             }
         }
         if Instant::now() >= due {
