@@ -127,3 +127,51 @@ fn a_fin_before_its_data_ends_the_stream_in_its_place() {
     assert_eq!(read(&far, 1000), Ok(vec![]));
     end(&mut pair, &far, listener);
 }
+
+/// A reader that has taken everything has room, of which the peer must learn: it may say nothing
+/// more by itself than that it waits (RFC 9293 section 3.8.6.1).
+#[test]
+fn a_window_opens_again_in_whatever_steps_it_was_read() {
+    let mut state = 1_u64;
+    let mut below = |end: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % end
+    };
+    for trial in 0..60 {
+        let mut pair = Pair::new();
+        let (mut peer, far, listener) = connected(&mut pair);
+        let mut next = 1_u32;
+        for cycle in 0..8 {
+            loop {
+                let left = peer.edge().wrapping_sub(next) as i32;
+                let len = (1 + below(1460)).min(left.max(0) as usize);
+                if len == 0 {
+                    break;
+                }
+                peer.put(&mut pair, &peer.segment(next, len));
+                next += len as u32;
+                if below(8) == 0 {
+                    pair.run();
+                    peer.collect();
+                }
+            }
+            pair.run();
+            peer.collect();
+            loop {
+                let max = 1 << below(18);
+                let Ok(bytes) = read(&far, 1 + below(max)) else { break };
+                assert!(!bytes.is_empty());
+                if below(3) == 0 {
+                    pair.run();
+                    peer.collect();
+                }
+            }
+            pair.run();
+            peer.collect();
+
+            let left = peer.edge().wrapping_sub(next) as i32;
+            assert!(left >= 1460, "trial {trial}, cycle {cycle}: a window of {left} bytes");
+        }
+        end(&mut pair, &far, listener);
+    }
+}

@@ -23,7 +23,7 @@ fn stack_sees_the_room_or_the_reader_rings() {
             assert_eq!(queue.try_recv(&mut buffer), Ok(1));
         });
 
-        let room = 4 - queue.recv_unread(4, 0, 2).held;
+        let room = 4 - queue.recv_unread(4, 2).held;
 
         reading.join().expect("no panic");
         let rung = core.take_events(queue.bell());
@@ -50,7 +50,7 @@ fn stalled_stream_continues_until_all_is_read() {
         let mut left: &[u8] = b"abcd";
         let mut wakes = Vec::new();
         loop {
-            let room = (2 - queue.recv_unread(2, 0, 1).held).min(left.len());
+            let room = (2 - queue.recv_unread(2, 1).held).min(left.len());
             if room > 0 {
                 queue.push_received(Received::Copy(&left[..room]), &mut wakes);
                 left = &left[room..];

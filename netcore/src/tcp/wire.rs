@@ -308,13 +308,22 @@ impl Wire {
     /// `step` bytes or more (RFC 9293 section 3.8.6.2.2), and never back.
     pub(crate) fn set_room(&mut self, room: u32, step: u32) {
         let Some(expected) = self.expected() else { return };
-        let end = expected.wrapping_add(room);
-        let before = match self.window_end {
-            Some(before) if is_after(before, expected) => before,
-            _ => expected,
-        };
-        if end.wrapping_sub(before) as i32 >= step as i32 {
-            self.window_end = Some(end);
+        if i64::from(room) - i64::from(self.room_left()) >= i64::from(step) {
+            self.window_end = Some(expected.wrapping_add(room));
+        }
+    }
+
+    /// What the window that is announced is a multiple of, in bytes (RFC 7323 section 2).
+    pub(crate) fn window_unit(&self) -> usize {
+        1 << self.local_shift
+    }
+
+    /// The bytes before the window's end. That can be up to a unit of the window field further than
+    /// what was [announced](Self::window_left).
+    pub(crate) fn room_left(&self) -> u32 {
+        match (self.expected(), self.window_end) {
+            (Some(expected), Some(end)) if is_after(end, expected) => end.wrapping_sub(expected),
+            _ => 0,
         }
     }
 

@@ -41,13 +41,13 @@ impl StreamQueue {
         &self.bell
     }
 
-    /// What the reader has left of at most `limit` bytes. With so small a window `left` that reading
-    /// can double it, the reader rings once it has, and opens it by `step` bytes at least.
-    pub(crate) fn recv_unread(&self, limit: usize, left: usize, step: usize) -> Unread {
+    /// What the reader has left of at most `limit` bytes. If reading can make room for a window that
+    /// is `worth` to be announced, the reader rings once it has.
+    pub(crate) fn recv_unread(&self, limit: usize, worth: usize) -> Unread {
         let mut recv = self.recv.lock();
         let (len, held) = (recv.data.len(), recv.data.held());
         recv.limit = limit;
-        let rings_at = limit.checked_sub((left * 2).max(left + step));
+        let rings_at = limit.checked_sub(worth);
         recv.rings_at = rings_at.filter(|at| held > *at).map(|at| at.min(RINGS_AT_MAX) as u32);
         let has_made_room = std::mem::take(&mut recv.has_made_room);
         Unread { len, held, has_made_room }

@@ -296,8 +296,11 @@ impl Connection {
             Pressure::High => limit.min(WINDOW_UNDER_PRESSURE),
             Pressure::Full => limit.min(2 * mss),
         };
-        let step = mss.min(window / 2).max(1);
-        let unread = queue.recv_unread(window, left, step);
+        // Whole units of the window field: the peer is told of no others, and a segment must fit.
+        let step = mss.next_multiple_of(self.wire.window_unit()).min(window / 2).max(1);
+        // With less the end of the window does not move, and the peer would be told nothing new.
+        let worth = (left * 2).max(self.wire.room_left() as usize + step);
+        let unread = queue.recv_unread(window, worth);
         self.unread = unread.held.try_into().unwrap_or(u32::MAX);
         let mut room = window.saturating_sub(unread.held);
         if pressure == Pressure::None {
@@ -310,7 +313,8 @@ impl Connection {
         // A window that has opened is announced when it is worth it (as Linux's
         // `tcp_cleanup_rbuf`), and at once if it was closed.
         let is_waited_for = unread.has_made_room || left < step;
-        if is_waited_for && room >= (left * 2).max(left + step) {
+        let offered = self.wire.room_left() as usize;
+        if is_waited_for && offered >= (left * 2).max(left + step) {
             self.wire.acks.owe();
         }
     }
