@@ -1,12 +1,11 @@
 //! The calls of UDP sockets.
 
-use crate::datagram_socket::DatagramSocket;
 use crate::failure::Result;
 use crate::sockets::{self, Found, Socket};
 use crate::stack::Stack;
 use crate::waiting::wait;
 use netfd::Mode;
-use netfd::posix::{Family, errno};
+use netfd::posix::{DatagramSocket, Family};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use std::io::ErrorKind;
@@ -24,29 +23,18 @@ pub(crate) fn create(stack: &Arc<Stack>, family: Family, mode: Mode) -> Result<O
     let (socket, service) = DatagramSocket::new(&stack.net, family, end);
     sockets::add(stack, key, Socket::Datagram(socket), near.as_raw_fd());
     stack.spawn(async move {
-        service.run().await;
+        service.run(|| {}).await;
         sockets::finish(key);
     });
     Ok(near)
 }
 
-pub(crate) fn bind(found: &Found<'_>, socket: &DatagramSocket, local: SocketAddr) -> Result<()> {
-    match found.stack.block_on(socket.bind(local)) {
-        // An address that the stack has not is EADDRNOTAVAIL, of whichever kind it is.
-        Err(Errno::NETUNREACH) => Err(Errno::ADDRNOTAVAIL.into()),
-        bound => Ok(bound?),
-    }
-}
-
 pub(crate) fn connect(found: &Found<'_>, socket: &DatagramSocket, peer: SocketAddr) -> Result<()> {
-    Ok(found.stack.block_on(async {
-        socket.bound().await?.socket().connect(peer).await.map_err(|error| errno(&error))
-    })?)
+    Ok(found.stack.block_on(socket.connect(peer, peer))?)
 }
 
 pub(crate) fn disconnect(found: &Found<'_>, socket: &DatagramSocket) -> Result<()> {
-    let Some(datagrams) = socket.datagrams() else { return Ok(()) };
-    Ok(found.stack.block_on(datagrams.socket().disconnect())?)
+    Ok(found.stack.block_on(socket.disconnect())?)
 }
 
 /// Sends a datagram, to its peer without a target.

@@ -4,7 +4,6 @@
 
 pub mod c;
 mod config;
-mod datagram_socket;
 mod datagrams;
 mod failure;
 mod names;

@@ -1,13 +1,13 @@
 //! The sockets of all stacks, by the inode of their descriptors.
 
 use crate::c::own_copy;
-use crate::datagram_socket::DatagramSocket;
 use crate::failure::{Failure, Result};
 use crate::stack::Stack;
-use netfd::posix::{Family, Settings, StreamSocket};
+use netfd::posix::{Closing, DatagramSocket, Family, Settings, StreamSocket, released};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -56,6 +56,20 @@ impl Socket {
         match self {
             Self::Stream(socket) => socket.family(),
             Self::Datagram(socket) => socket.family(),
+        }
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
+        match self {
+            Self::Stream(socket) => socket.local(),
+            Self::Datagram(socket) => socket.local(),
+        }
+    }
+
+    fn closing(&self) -> Option<Closing> {
+        match self {
+            Self::Stream(socket) => socket.closing(),
+            Self::Datagram(socket) => socket.closing(),
         }
     }
 
@@ -149,6 +163,33 @@ pub(crate) fn open(stack: usize) -> usize {
         of_stack.map(|(key, entry)| (*key, entry.number)).collect()
     };
     all.into_iter().filter(|(key, number)| own_copy(*key, *number).is_some()).count()
+}
+
+/// Gives a socket a local address.
+pub(crate) fn bind(found: &Found<'_>, local: SocketAddr) -> Result<()> {
+    let bind = || match &found.socket {
+        Socket::Stream(socket) => socket.bind(local),
+        Socket::Datagram(socket) => found.stack.block_on(socket.bind(local)),
+    };
+    let mut bound = bind();
+    if bound == Err(Errno::ADDRINUSE) {
+        let closing = closing(&found.stack, local.port());
+        found.stack.block_on(released(&found.stack.net, closing))?;
+        bound = bind();
+    }
+    match bound {
+        // An address that the stack has not is EADDRNOTAVAIL, of whichever kind it is.
+        Err(Errno::NETUNREACH) => Err(Errno::ADDRNOTAVAIL.into()),
+        bound => Ok(bound?),
+    }
+}
+
+/// The sockets of a stack that were closed and may have this port still.
+fn closing(stack: &Stack, port: u16) -> Vec<Closing> {
+    let table = table();
+    let of_stack = table.all.values().filter(|it| it.stack.id == stack.id && !it.is_retired);
+    let on_port = of_stack.filter(|it| it.socket.local().port() == port);
+    on_port.filter_map(|it| it.socket.closing()).collect()
 }
 
 /// Waits until a stack has no sockets, for a bounded time; returns how many it has then.

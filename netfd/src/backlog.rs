@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// A listener and its connections that wait for `accept`, one unread byte at the near end for each.
@@ -20,11 +20,17 @@ pub struct Backlog {
     far: Far,
     key: u64,
     listener: TcpListener,
+    queue: Arc<Queue>,
+    taken: Notify,
+}
+
+/// What a call that waits for a connection needs: the listener itself it would keep open.
+#[derive(Debug)]
+struct Queue {
     /// `None` once the near end is closed.
     waiting: Mutex<Option<VecDeque<(TcpStream, SocketAddr)>>>,
-    taken: Notify,
     /// A connection waits, or none will any more.
-    came: Notify,
+    came: Arc<Notify>,
 }
 
 /// Connections taken from the listener, whose own backlog counts beside them. A pair of default
@@ -34,7 +40,8 @@ const WAITING_MAX: usize = 64;
 impl Backlog {
     pub(crate) fn new(far: Far, key: u64, listener: TcpListener) -> Self {
         let waiting = Mutex::new(Some(VecDeque::new()));
-        Self { far, key, listener, waiting, taken: Notify::new(), came: Notify::new() }
+        let queue = Arc::new(Queue { waiting, came: Arc::default() });
+        Self { far, key, listener, queue, taken: Notify::new() }
     }
 
     /// The [key](crate::key) of the near end.
@@ -62,8 +69,8 @@ impl Backlog {
             () = self.far.hung_up() => Ok(()),
             result = self.show() => result,
         };
-        let left = self.waiting().take();
-        self.came.notify_waiters();
+        let left = self.queue.waiting().take();
+        self.queue.came.notify_waiters();
         for (stream, _) in left.into_iter().flatten() {
             stream.set_zero_linger()?;
         }
@@ -72,34 +79,38 @@ impl Backlog {
 
     async fn show(&self) -> io::Result<()> {
         loop {
-            while self.waiting().as_ref().is_some_and(|waiting| waiting.len() >= WAITING_MAX) {
+            while self.queue.waiting().as_ref().is_some_and(|waiting| waiting.len() >= WAITING_MAX)
+            {
                 self.taken.notified().await;
             }
             let next = self.listener.accept().await?;
-            if let Some(waiting) = &mut *self.waiting() {
+            if let Some(waiting) = &mut *self.queue.waiting() {
                 waiting.push_back(next);
                 self.send_byte();
-                self.came.notify_waiters();
+                self.queue.came.notify_waiters();
             }
         }
     }
 
     /// Waits until there is a connection to accept; returns false if there will be none, because the
-    /// near end is closed or the stack is gone. Needs no copy of the near end, which would keep the
-    /// listener open.
+    /// near end is closed or the stack is gone. Needs neither this nor a copy of the near end, which
+    /// would keep the listener open.
     ///
     /// # Cancel safety
     ///
     /// Changes nothing.
-    pub async fn acceptable(&self) -> bool {
-        loop {
-            let came = self.came.notified();
-            match &*self.waiting() {
-                None => return false,
-                Some(waiting) if !waiting.is_empty() => return true,
-                Some(_) => {}
+    pub fn acceptable(&self) -> impl Future<Output = bool> + use<> {
+        let queue = self.queue.clone();
+        async move {
+            loop {
+                let came = queue.came.notified();
+                match &*queue.waiting() {
+                    None => return false,
+                    Some(waiting) if !waiting.is_empty() => return true,
+                    Some(_) => {}
+                }
+                came.await;
             }
-            came.await;
         }
     }
 
@@ -112,7 +123,7 @@ impl Backlog {
     ///
     /// `WouldBlock` if none waits.
     pub fn try_accept(&self, near: impl AsFd) -> io::Result<(TcpStream, SocketAddr)> {
-        let mut waiting = self.waiting();
+        let mut waiting = self.queue.waiting();
         let next = waiting.as_mut().and_then(VecDeque::pop_front);
         let next = next.ok_or(io::ErrorKind::WouldBlock)?;
         // With the queue locked: there are as many bytes as connections.
@@ -124,10 +135,10 @@ impl Backlog {
 
     /// Gives a connection back that could not be handed to the program: it is the next again.
     pub fn put_back(&self, stream: TcpStream, peer: SocketAddr) {
-        if let Some(waiting) = &mut *self.waiting() {
+        if let Some(waiting) = &mut *self.queue.waiting() {
             waiting.push_front((stream, peer));
             self.send_byte();
-            self.came.notify_waiters();
+            self.queue.came.notify_waiters();
         }
     }
 
@@ -135,7 +146,9 @@ impl Backlog {
         // Fails if the near end is gone, which ends the listener.
         let _ = send(&self.far, &[0], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
+}
 
+impl Queue {
     fn waiting(&self) -> MutexGuard<'_, Option<VecDeque<(TcpStream, SocketAddr)>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

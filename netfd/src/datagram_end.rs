@@ -1,7 +1,7 @@
 //! The far end of a UDP socket's pair.
 
 use crate::datagrams::Datagrams;
-use crate::far::Far;
+use crate::far::{Far, Watch};
 use netsocket::UdpSocket;
 use std::sync::Arc;
 
@@ -29,6 +29,10 @@ impl DatagramEnd {
     /// Changes nothing.
     pub async fn closed(&self) {
         self.far.hung_up().await;
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        self.far.watch()
     }
 
     /// Attaches a socket, whose datagrams [`Datagrams::serve`] carries. What the program has sent

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -24,8 +25,7 @@ pub struct Datagrams {
     key: u64,
     socket: Arc<UdpSocket>,
     state: Mutex<State>,
-    /// A datagram was put into the pair, or none will be any more.
-    came: Notify,
+    arrivals: Arc<Arrivals>,
     /// A datagram of the program was discarded.
     discarded: Notify,
 }
@@ -35,7 +35,14 @@ struct State {
     /// The sender of the datagram in the pair.
     sender: Option<SocketAddr>,
     error: Option<io::Error>,
-    is_over: bool,
+}
+
+/// What a call that waits for a datagram needs: the socket itself it would keep open.
+#[derive(Debug, Default)]
+struct Arrivals {
+    /// A datagram was put into the pair, or none will be any more.
+    came: Arc<Notify>,
+    are_over: AtomicBool,
 }
 
 /// The longest payload of a datagram over IPv4: 65,535 bytes less two headers (RFC 791, RFC 768).
@@ -63,7 +70,7 @@ impl Datagrams {
             key,
             socket,
             state: Mutex::default(),
-            came: Notify::new(),
+            arrivals: Arc::default(),
             discarded: Notify::new(),
         }
     }
@@ -144,19 +151,21 @@ impl Datagrams {
     }
 
     /// Waits until a datagram is put into the pair after this call, not after the first poll; returns
-    /// false if there will be none, because the near end is closed or the stack is gone. Needs no
-    /// copy of the near end, which would keep the socket open.
+    /// false if there will be none, because the near end is closed or the stack is gone. Needs
+    /// neither this nor a copy of the near end, which would keep the socket open.
     ///
     /// # Cancel safety
     ///
     /// Changes nothing.
-    pub fn arrival(&self) -> impl Future<Output = bool> {
-        let came = self.came.notified();
+    pub fn arrival(&self) -> impl Future<Output = bool> + use<> {
+        let arrivals = self.arrivals.clone();
+        let came = arrivals.came.clone().notified_owned();
         async move {
-            if !self.state().is_over {
+            let are_over = || arrivals.are_over.load(Ordering::SeqCst);
+            if !are_over() {
                 came.await;
             }
-            !self.state().is_over
+            !are_over()
         }
     }
 
@@ -181,8 +190,8 @@ impl Datagrams {
             () = closed => Ok(()),
             result = self.inbound() => result,
         };
-        self.state().is_over = true;
-        self.came.notify_waiters();
+        self.arrivals.are_over.store(true, Ordering::SeqCst);
+        self.arrivals.came.notify_waiters();
         result
     }
 
@@ -243,7 +252,7 @@ impl Datagrams {
                     if sender.send(&[IoSlice::new(&datagram)]).await.is_err() {
                         return self.ended().await;
                     }
-                    self.came.notify_waiters();
+                    self.arrivals.came.notify_waiters();
                 }
                 Ok(Left::End) => return self.ended().await,
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(error),
@@ -263,7 +272,7 @@ impl Datagrams {
         match self.far.try_send(&[IoSlice::new(&buf[..n])]) {
             Ok(_) => {
                 state.sender = (!is_connected).then_some(sender);
-                self.came.notify_waiters();
+                self.arrivals.came.notify_waiters();
                 Ok(if is_connected { Left::Nothing } else { Left::InPair })
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {

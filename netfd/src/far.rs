@@ -9,6 +9,7 @@ use rustix::net::{
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Weak};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -17,22 +18,39 @@ use tokio::io::unix::AsyncFd;
 /// It is registered for reading only: with room for writing registered as well, each read at the
 /// near end would wake this task. A [`Sender`] registers for room while there is none.
 #[derive(Debug)]
-pub(crate) struct Far(AsyncFd<OwnedFd>);
+pub(crate) struct Far(Arc<AsyncFd<OwnedFd>>);
+
+/// Whether a near end is still open, for others than the owner of the far end, which this does not
+/// keep open.
+#[derive(Debug)]
+pub(crate) struct Watch(Weak<AsyncFd<OwnedFd>>);
+
+impl Watch {
+    /// Whether the last copy of the near end is closed, or both of its halves are shut down; also
+    /// if the far end is gone. The kernel shows this when `close` returns.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        self.0.upgrade().is_none_or(|far| shows(&*far, PollFlags::HUP))
+    }
+}
 
 /// At most this much is read at once. A pair of default size holds 208 KiB.
 const RECV_BYTES_MAX: usize = 256 << 10;
 
 impl Far {
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
-        register(fd, Interest::READABLE).map(Self)
+        register(fd, Interest::READABLE).map(|fd| Self(Arc::new(fd)))
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(Arc::downgrade(&self.0))
     }
 
     /// Reads what is there, into a buffer of just its size; nothing is the end.
     pub(crate) fn try_recv(&self) -> io::Result<Vec<u8>> {
-        let waiting = usize::try_from(ioctl_fionread(&self.0)?).unwrap_or(RECV_BYTES_MAX);
+        let waiting = usize::try_from(ioctl_fionread(&*self.0)?).unwrap_or(RECV_BYTES_MAX);
         // One byte more than nothing, because 0 bytes are read of anything.
         let mut data = Vec::with_capacity(waiting.clamp(1, RECV_BYTES_MAX));
-        recv(&self.0, rustix::buffer::spare_capacity(&mut data), RecvFlags::DONTWAIT)?;
+        recv(&*self.0, rustix::buffer::spare_capacity(&mut data), RecvFlags::DONTWAIT)?;
         Ok(data)
     }
 
@@ -57,14 +75,14 @@ impl Far {
     /// Makes [`try_recv_packet`](Self::try_recv_packet) tell an empty packet from the end: every
     /// packet comes with credentials then.
     pub(crate) fn mark_packets(&self) -> io::Result<()> {
-        Ok(set_socket_passcred(&self.0, true)?)
+        Ok(set_socket_passcred(&*self.0, true)?)
     }
 
     /// Receives a packet; `None` is the end.
     pub(crate) fn try_recv_packet(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         let mut credentials = RecvAncillaryBuffer::default();
         let buf = &mut [IoSliceMut::new(buf)];
-        let packet = recvmsg(&self.0, buf, &mut credentials, RecvFlags::DONTWAIT)?;
+        let packet = recvmsg(&*self.0, buf, &mut credentials, RecvFlags::DONTWAIT)?;
         // There was no room for the credentials.
         let is_packet = packet.bytes > 0 || packet.flags.contains(ReturnFlags::CTRUNC);
         Ok(is_packet.then_some(packet.bytes))
@@ -72,13 +90,13 @@ impl Far {
 
     /// Whether something is unread at this end.
     pub(crate) fn has_unread(&self) -> bool {
-        ioctl_fionread(&self.0).is_ok_and(|waiting| waiting > 0)
+        ioctl_fionread(&*self.0).is_ok_and(|waiting| waiting > 0)
     }
 
     /// Sends a part of a stream, or a packet, if there is room.
     pub(crate) fn try_send(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        Ok(sendmsg(&self.0, data, &mut SendAncillaryBuffer::default(), flags)?)
+        Ok(sendmsg(&*self.0, data, &mut SendAncillaryBuffer::default(), flags)?)
     }
 
     /// Waits until the near end has been closed, or both halves have been shut down: the kernel
@@ -90,28 +108,22 @@ impl Far {
 
     /// Whether the near end was closed with bytes unread, as far as no read has taken the error.
     pub(crate) fn has_error(&self) -> bool {
-        self.shows(PollFlags::ERR)
+        shows(&*self.0, PollFlags::ERR)
     }
 
     /// Whether what [`hung_up`](Self::hung_up) waits for has happened.
     pub(crate) fn has_hung_up(&self) -> bool {
-        self.shows(PollFlags::HUP)
-    }
-
-    fn shows(&self, event: PollFlags) -> bool {
-        let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
-        let now = Timespec::default();
-        poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(event)
+        shows(&*self.0, PollFlags::HUP)
     }
 
     /// The near end reads the end of the stream.
     pub(crate) fn shutdown_write(&self) {
-        let _ = shutdown(&self.0, Shutdown::Write);
+        let _ = shutdown(&*self.0, Shutdown::Write);
     }
 
     /// Writing at the near end fails.
     pub(crate) fn shutdown_read(&self) {
-        let _ = shutdown(&self.0, Shutdown::Read);
+        let _ = shutdown(&*self.0, Shutdown::Read);
     }
 }
 
@@ -119,6 +131,11 @@ impl AsFd for Far {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+fn shows(far: &impl AsFd, event: PollFlags) -> bool {
+    let mut fds = [PollFd::new(far, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().contains(event)
 }
 
 fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {

@@ -2,7 +2,7 @@
 
 use crate::backlog::Backlog;
 use crate::connecting::Connecting;
-use crate::far::Far;
+use crate::far::{Far, Watch};
 use crate::pump::pump;
 use netsocket::{TcpListener, TcpStream};
 use std::io;
@@ -98,6 +98,10 @@ impl StreamEnd {
         let connecting = self.connecting(near)?;
         let Self { far, key } = connecting.into_end();
         Ok(Arc::new(Backlog::new(far, key, listener)))
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        self.far.watch()
     }
 
     pub(crate) fn far(&self) -> &Far {

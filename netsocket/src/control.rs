@@ -38,6 +38,20 @@ impl Control {
         crate::blocking::Control::new(self.clone())
     }
 
+    /// Waits until the stack has handled what came before: a socket that was dropped has then given
+    /// up its port, which [`TcpSocket::bind`](crate::TcpSocket::bind), without waiting, finds free.
+    ///
+    /// # Errors
+    ///
+    /// `BrokenPipe` if the stack is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing.
+    pub async fn synchronize(&self) -> io::Result<()> {
+        self.send(control::Command::Wake).await
+    }
+
     /// Adds an address; connections on others are not affected. Its prefix is the network on the
     /// link; for an address that the stack has already, the prefix is changed.
     ///

@@ -183,7 +183,7 @@ const TESTS: &[Test] = &[
     Test::new("under_run_python_serves_20_mb", run_servers::python),
     Test::new("under_run_redis_serves", run_servers::redis),
     Test::new("under_run_nginx_serves_with_two_processes", run_servers::nginx),
-    Test::new("under_run_iperf3_serves_tcp_and_sends_udp", run_servers::iperf3),
+    Test::new("under_run_iperf3_serves_and_sends_tcp_and_udp", run_servers::iperf3),
     Test::new("under_run_a_go_server_fails_none_of_22000_requests", load::go_server),
     Test::new("under_run_nginx_reloads_without_a_failed_request", load::nginx_reload),
     Test::new("under_run_redis_benchmark_finishes_on_both_sides", load::redis_benchmark),

@@ -2,12 +2,11 @@
 
 use super::sockets::{here, on_socket};
 use super::{checked, pointers};
-use crate::datagram_socket::DatagramSocket;
 use crate::datagrams;
 use crate::failure::{Failure, Result};
 use crate::sockets::{Found, Socket};
 use libc::{iovec, msghdr, sockaddr, socklen_t, ssize_t};
-use netfd::posix::{Given, Phase, StreamSocket};
+use netfd::posix::{DatagramSocket, Given, Phase, StreamSocket};
 use rustix::io::Errno;
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};

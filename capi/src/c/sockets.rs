@@ -126,10 +126,7 @@ pub unsafe extern "C" fn ns_bind(fd: c_int, addr: *const sockaddr, addrlen: sock
             // Old programs say AF_UNSPEC with the address 0.0.0.0 (bind in net/ipv4/af_inet.c).
             Given::None => family.unspecified(),
         };
-        match &found.socket {
-            Socket::Stream(it) => it.bind(local)?,
-            Socket::Datagram(it) => datagrams::bind(found, it, local)?,
-        }
+        sockets::bind(found, local)?;
         Ok(0)
     })
 }

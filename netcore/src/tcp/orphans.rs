@@ -16,6 +16,8 @@ impl TcpLayer {
             return;
         };
         connection.is_orphan = true;
+        // Its 4-tuple stays in use, and not the whole port.
+        connection.reservation = None;
         let resets = queue.options().linger.is_some_and(|linger| linger.is_zero());
         if resets || connection.has_unread() {
             connection.abort(Error::Aborted);

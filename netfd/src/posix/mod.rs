@@ -1,10 +1,12 @@
 //! What the calls of POSIX sockets mean for pairs: for whoever answers them in the kernel's stead.
 //!
 //! A [`StreamSocket`] has the state that the kernel has of a TCP socket before, during and after its
-//! connection, and [`Settings`] has its options; [`Family`] encodes addresses, [`errno()`] errors.
+//! connection, a [`DatagramSocket`] that of a UDP socket, and [`Settings`] has its options; [`Family`] encodes addresses, [`errno()`] errors.
 //! Options and error numbers are Linux's.
 
 mod address;
+mod closing;
+mod datagram_socket;
 mod errno;
 mod kind;
 mod settings;
@@ -13,6 +15,8 @@ mod tcp_info;
 
 pub use crate::own_copy::own_number;
 pub use address::{Family, Given, SOCKADDR_LEN_MAX};
+pub use closing::{Closing, released};
+pub use datagram_socket::{DatagramService, DatagramSocket};
 pub use errno::errno;
 pub use kind::kind_option;
 pub use settings::{Done, Settings, Value};

@@ -55,8 +55,8 @@ pub enum Done {
     ByDescriptor,
 }
 
-/// Options that are kept, and change nothing: hints, and what is for resources that this stack has
-/// in other forms. The value is what they have at first.
+/// Options that are kept as they are: hints, and what is for resources that this stack has in other
+/// forms; those for sharing a port are passed to UDP sockets. The value is what they have at first.
 const STORED: [(libc::c_int, libc::c_int, i32); 26] = [
     (libc::SOL_SOCKET, libc::SO_REUSEADDR, 0),
     (libc::SOL_SOCKET, libc::SO_REUSEPORT, 0),
@@ -367,9 +367,21 @@ impl Settings {
         Ok(())
     }
 
+    /// The options that a socket with datagrams begins with: those that let it share its port.
+    pub fn datagram_options(&self) -> udp::Options {
+        let is_set = |name| self.stored.get(&(libc::SOL_SOCKET, name)).is_some_and(|it| *it != 0);
+        udp::Options {
+            reuse_address: is_set(libc::SO_REUSEADDR),
+            reuse_port: is_set(libc::SO_REUSEPORT),
+            ..self.datagrams
+        }
+    }
+
     /// Gives the options to a socket with datagrams.
     pub fn apply_to_datagrams(&self, socket: &UdpSocket, family: Family) -> io::Result<()> {
-        let it = &self.datagrams;
+        let it = &self.datagram_options();
+        socket.set_reuse_address(it.reuse_address)?;
+        socket.set_reuse_port(it.reuse_port)?;
         socket.set_ttl(it.hop_limit.unwrap_or(TTL).into())?;
         socket.set_broadcast(it.broadcast)?;
         socket.set_multicast_loop_v4(it.multicast_loop_v4)?;

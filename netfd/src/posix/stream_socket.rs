@@ -1,5 +1,7 @@
 //! A TCP socket of the program.
 
+use crate::far::Watch;
+use crate::posix::Closing;
 use crate::posix::Family;
 use crate::posix::Settings;
 use crate::posix::errno;
@@ -21,6 +23,8 @@ pub struct StreamSocket {
     phase: watch::Sender<Phase>,
     orders: mpsc::UnboundedSender<Order>,
     inner: Mutex<Inner>,
+    far: Watch,
+    has_ended: watch::Sender<bool>,
 }
 
 /// How far a socket has come.
@@ -137,6 +141,8 @@ impl StreamSocket {
             phase: watch::Sender::new(phase),
             orders: sender,
             inner: Mutex::new(inner),
+            far: end.watch(),
+            has_ended: watch::Sender::new(false),
         });
         (socket.clone(), Service { socket, end, stream, orders })
     }
@@ -252,6 +258,12 @@ impl StreamSocket {
         self.lock().backlog.clone()
     }
 
+    /// That it will have ended, if its last descriptor is closed, or both of its halves are shut down:
+    /// until then it may still have its port, for which [`released`](crate::posix::released) waits.
+    pub fn closing(&self) -> Option<Closing> {
+        self.far.has_hung_up().then(|| Closing::new(&self.has_ended))
+    }
+
     /// The error, once.
     pub fn take_error(&self) -> Option<Errno> {
         self.lock().error.take()
@@ -330,8 +342,11 @@ impl Service {
         if !has_failed {
             socket.phase.send_replace(Phase::Ended);
         }
-        let mut inner = socket.lock();
-        (inner.bound, inner.backlog) = (None, None);
+        {
+            let mut inner = socket.lock();
+            (inner.bound, inner.backlog) = (None, None);
+        }
+        socket.has_ended.send_replace(true);
         if has_failed { Left::Descriptor } else { Left::Nothing }
     }
 

@@ -20,6 +20,15 @@ impl Control {
         self.0.network()
     }
 
+    /// As [`crate::Control::synchronize`].
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Control::synchronize`].
+    pub fn synchronize(&self) -> io::Result<()> {
+        pollster::block_on(self.0.synchronize())
+    }
+
     /// As [`crate::Control::add_address`].
     ///
     /// # Errors

@@ -151,6 +151,18 @@ show("an empty datagram", empty)
 show("a datagram too long", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(bytes(65508), (HOST, DATAGRAMS)))
 show("a datagram to nowhere", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("0.0.0.0", 0)))
 
+def shared():
+    pair = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    for s in pair: s.setsockopt(1, 2, 1); s.settimeout(5)
+    pair[0].bind(("127.0.0.1", 0)); pair[1].bind(pair[0].getsockname()); out = []
+    near = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    for s in near: s.bind(("127.0.0.1", 0))
+    pair[0].connect(near[0].getsockname())
+    for s in near: s.sendto(b"%d" % near.index(s), pair[1].getsockname())
+    for s in pair: out.append(s.recvfrom(9)[0])
+    return out, [s.getsockopt(1, 2) for s in pair]
+show("two sockets on one port", shared)
+
 def written():
     s = echo(); s.shutdown(socket.SHUT_WR); s.send(b"x")
 show("send after SHUT_WR", written)
@@ -166,6 +178,9 @@ show("bind to a port in use", taken)
 def reused():
     l = socket.socket(); l.setsockopt(1, 2, 1); l.bind(("0.0.0.0", 0)); port = l.getsockname()[1]; l.listen(); l.close()
     for _ in range(50): l = socket.socket(); l.setsockopt(1, 2, 1); l.bind(("0.0.0.0", port)); l.listen(); l.close()
+    for _ in range(50):
+        l = socket.socket(); l.setsockopt(1, 2, 1); l.bind(("127.0.0.1", port)); l.listen(); c = socket.create_connection(l.getsockname())
+        a, _ = l.accept(); l.close(); a.close(); c.close()
     u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("0.0.0.0", 0)); port = u.getsockname()[1]; u.close()
     for _ in range(50): u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("0.0.0.0", port)); u.close()
     return True

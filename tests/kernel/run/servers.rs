@@ -84,6 +84,15 @@ pub(crate) fn iperf3() -> Outcome {
         assert!(ended.status.success(), "{direction:?}: {shown}");
         client = program("iperf3")?;
     }
+    // Its sockets for UDP are all on one port.
+    for direction in [&[][..], &["-R"]] {
+        server.expect_output("Server listening")?;
+        let mut client = program("iperf3")?;
+        client.args(["-c", STACK, "-p", "5201", "-u", "-b", "20M", "-n", "1M"]).args(direction);
+        let ended = client.stdin(Stdio::null()).output()?;
+        let shown = text(&ended.stdout) + &text(&ended.stderr);
+        assert!(ended.status.success(), "{direction:?}: {shown}");
+    }
     drop(server);
 
     let server = start(program("iperf3")?.args(["-s", "-p", "5202", "--forceflush"]))?;

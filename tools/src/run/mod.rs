@@ -2,7 +2,6 @@
 
 mod call;
 mod calls;
-mod datagram_socket;
 mod ending;
 mod filter;
 mod memory;

@@ -2,17 +2,17 @@
 
 use crate::run::call::Call;
 use crate::run::calls;
-use crate::run::datagram_socket::DatagramSocket;
 use crate::run::names::NameService;
 use crate::run::notices::Notices;
 use crate::run::notification::Listener;
 use crate::run::parked::Parked;
 use crate::run::tasks::{Identity, Tasks};
-use netfd::posix::{Family, Left, Service, StreamSocket};
-use netfd::{DatagramEnd, Mode};
+use netfd::Mode;
+use netfd::posix::{Closing, DatagramService, DatagramSocket, Family, Left, Service, StreamSocket};
 use netstack::Net;
 use rustix::fs::{OFlags, fcntl_getfl};
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,6 +66,9 @@ struct Entry {
     socket: Socket,
     holder: Option<Holder>,
     is_retired: bool,
+    /// The address that it was bound to by a call that was gone before its answer: the kernel repeats
+    /// that, or the program does.
+    bound_untold: Option<SocketAddr>,
 }
 
 /// Sockets that are kept for their error.
@@ -75,7 +78,21 @@ impl Socket {
     pub(crate) fn family(&self) -> Family {
         match self {
             Self::Stream(socket) => socket.family(),
-            Self::Datagram(socket) => socket.family,
+            Self::Datagram(socket) => socket.family(),
+        }
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
+        match self {
+            Self::Stream(socket) => socket.local(),
+            Self::Datagram(socket) => socket.local(),
+        }
+    }
+
+    fn closing(&self) -> Option<Closing> {
+        match self {
+            Self::Stream(socket) => socket.closing(),
+            Self::Datagram(socket) => socket.closing(),
         }
     }
 }
@@ -177,22 +194,20 @@ impl Supervisor {
     }
 
     /// As [`serve_stream`](Self::serve_stream).
-    pub(crate) fn serve_datagrams(
-        self: &Arc<Self>,
-        identity: Identity,
-        socket: Arc<DatagramSocket>,
-        end: DatagramEnd,
-    ) {
+    pub(crate) fn serve_datagrams(self: &Arc<Self>, identity: Identity, service: DatagramService) {
         let supervisor = self.clone();
         self.runtime.spawn(async move {
-            socket.serve(end, &supervisor.notices).await;
+            service.run(|| supervisor.notices.without_destination()).await;
             supervisor.remove(identity);
         });
     }
 
     /// Adds a socket with this descriptor.
     pub(crate) fn add(&self, identity: Identity, socket: Socket) {
-        self.table().insert(identity, Entry { socket, holder: None, is_retired: false });
+        self.table().insert(
+            identity,
+            Entry { socket, holder: None, is_retired: false, bound_untold: None },
+        );
         self.open.send_modify(|open| *open += 1);
     }
 
@@ -222,6 +237,28 @@ impl Supervisor {
         }
     }
 
+    /// The sockets that the program has closed and that may have this port still.
+    pub(crate) fn closing(&self, port: u16) -> Vec<Closing> {
+        let sockets = self.table();
+        let served = sockets.values().filter(|entry| !entry.is_retired);
+        let on_port = served.filter(|entry| entry.socket.local().port() == port);
+        on_port.filter_map(|entry| entry.socket.closing()).collect()
+    }
+
+    /// Keeps that the program was not told that a socket is bound to this address.
+    pub(crate) fn keep_bound(&self, identity: Identity, local: SocketAddr) {
+        if let Some(entry) = self.table().get_mut(&identity) {
+            entry.bound_untold = Some(local);
+        }
+    }
+
+    /// Whether that is so, once.
+    pub(crate) fn take_bound(&self, identity: Identity, local: SocketAddr) -> bool {
+        let mut sockets = self.table();
+        let untold = sockets.get_mut(&identity).and_then(|entry| entry.bound_untold.take());
+        untold == Some(local)
+    }
+
     /// Keeps where the program has a socket.
     pub(crate) fn held(&self, identity: Identity, holder: Holder) {
         if let Some(entry) = self.table().get_mut(&identity) {
@@ -233,6 +270,11 @@ impl Supervisor {
     fn near(&self, identity: Identity) -> Option<OwnedFd> {
         let holder = self.table().get(&identity)?.holder?;
         self.tasks.find(holder.task, holder.number, identity)
+    }
+
+    /// Runs something to its end.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
     }
 
     /// Answers a call later. It is given up when the next one of the same task arrives.

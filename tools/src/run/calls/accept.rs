@@ -4,9 +4,9 @@ use crate::run::call::Call;
 use crate::run::notification::OnExec;
 use crate::run::supervisor::{Descriptor, Holder, Socket, Supervisor, within};
 use crate::run::tasks::Identity;
+use netfd::Mode;
 use netfd::posix::errno;
 use netfd::posix::{Accepted, StreamSocket};
-use netfd::{Backlog, Mode};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, socket_timeout};
 use std::io::ErrorKind;
@@ -22,8 +22,8 @@ pub(super) fn accept(
     let Some(backlog) = socket.backlog() else { return call.fail(Errno::INVAL) };
     match backlog.try_accept(&descriptor.near) {
         Ok((stream, peer)) => {
-            let accepted = Accepted { stream, peer };
-            return hand_over(supervisor, call, &socket, &backlog, accepted);
+            drop((descriptor, backlog));
+            return hand_over(supervisor, call, &socket, Accepted { stream, peer });
         }
         Err(error) if error.kind() != ErrorKind::WouldBlock => {
             return call.fail(errno(&error));
@@ -33,33 +33,33 @@ pub(super) fn accept(
     }
     let timeout = socket_timeout(&descriptor.near, Timeout::Recv).ok().flatten();
     let held = supervisor.clone();
-    // A copy of the descriptor would keep the listener open.
-    drop(descriptor);
+    // A copy of the descriptor would keep the listener open, and so would the backlog.
+    drop((descriptor, backlog));
     supervisor.park(call.task(), async move {
         loop {
-            match within(timeout, backlog.acceptable()).await {
+            let Some(acceptable) = socket.backlog().map(|backlog| backlog.acceptable()) else {
+                return call.fail(Errno::INVAL);
+            };
+            match within(timeout, acceptable).await {
                 Some(true) => {}
                 Some(false) => return call.fail(Errno::INVAL),
                 None => return call.fail(Errno::AGAIN),
             }
             let Some((descriptor, _)) = held.find(&call) else { return call.fail(Errno::BADF) };
+            let Some(backlog) = socket.backlog() else { return call.fail(Errno::INVAL) };
+            let accepted = backlog.try_accept(&descriptor.near);
+            // Before the program goes on: it may close the listener, and bind another one.
+            drop((descriptor, backlog));
             // Otherwise another thread was faster.
-            if let Ok((stream, peer)) = backlog.try_accept(&descriptor.near) {
-                let accepted = Accepted { stream, peer };
-                return hand_over(&held, call, &socket, &backlog, accepted);
+            if let Ok((stream, peer)) = accepted {
+                return hand_over(&held, call, &socket, Accepted { stream, peer });
             }
         }
     });
 }
 
 /// Gives the program the connection; or if it is not there to get it, the next one who asks.
-fn hand_over(
-    supervisor: &Arc<Supervisor>,
-    call: Call,
-    socket: &StreamSocket,
-    backlog: &Backlog,
-    accepted: Accepted,
-) {
+fn hand_over(supervisor: &Arc<Supervisor>, call: Call, socket: &StreamSocket, accepted: Accepted) {
     let flags = if call.number() == libc::SYS_accept4 { call.int(3) } else { 0 };
     let has = |flag| flags & flag != 0;
     let mode = if has(libc::SOCK_NONBLOCK) { Mode::Nonblocking } else { Mode::Blocking };
@@ -71,14 +71,14 @@ fn hand_over(
     let (near, end, identity) = match made {
         Ok(made) => made,
         Err(error) => {
-            backlog.put_back(accepted.stream, accepted.peer);
+            put_back(socket, accepted);
             return call.fail(errno(&error));
         }
     };
     if call.argument(1) != 0 {
         let (at, len_at) = (call.argument(1), call.argument(2));
         if let Err(errno) = call.write_address(socket.family(), accepted.peer, at, len_at) {
-            backlog.put_back(accepted.stream, accepted.peer);
+            put_back(socket, accepted);
             return call.fail(errno);
         }
     }
@@ -94,8 +94,15 @@ fn hand_over(
         None => {
             supervisor.remove(identity);
             if let Some(accepted) = service.into_accepted() {
-                backlog.put_back(accepted.stream, accepted.peer);
+                put_back(socket, accepted);
             }
         }
+    }
+}
+
+fn put_back(listener: &StreamSocket, accepted: Accepted) {
+    // Without one it was closed meanwhile, and its connections with it.
+    if let Some(backlog) = listener.backlog() {
+        backlog.put_back(accepted.stream, accepted.peer);
     }
 }

@@ -1,15 +1,18 @@
 //! `bind`.
 
 use crate::run::call::Call;
-use crate::run::supervisor::{Socket, Supervisor};
-use netfd::posix::Given;
+use crate::run::supervisor::{Descriptor, Socket, Supervisor};
+use netfd::posix::{Given, released};
 use rustix::io::Errno;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::sleep;
 
-pub(super) fn bind(supervisor: &Arc<Supervisor>, call: Call, socket: Socket) {
+pub(super) fn bind(
+    supervisor: &Arc<Supervisor>,
+    call: Call,
+    descriptor: Descriptor,
+    socket: Socket,
+) {
     let family = socket.family();
     let local = match call.address(family, call.argument(1), call.argument(2)) {
         Ok(Given::Address(local)) => local,
@@ -17,34 +20,33 @@ pub(super) fn bind(supervisor: &Arc<Supervisor>, call: Call, socket: Socket) {
         Ok(Given::None) => family.unspecified(),
         Err(errno) => return call.fail(errno),
     };
-    if let Socket::Stream(socket) = &socket {
-        let bound = socket.bind(local);
-        if bound != Err(Errno::ADDRINUSE) {
-            return call.end(bound.map(|()| 0));
-        }
+    let identity = descriptor.identity;
+    drop(descriptor);
+    if supervisor.take_bound(identity, local) {
+        return call.end(Ok(0));
     }
-    supervisor.park(call.task(), async move {
+    let held = supervisor.clone();
+    // Not given up with the call: a socket that is bound must be known as such.
+    supervisor.spawn(async move {
         let mut bound = bind_once(&socket, local).await;
-        for _ in 0..CLOSING_TRIES {
-            if bound != Err(Errno::ADDRINUSE) {
-                break;
-            }
-            sleep(CLOSING_STEP).await;
-            bound = bind_once(&socket, local).await;
+        if bound == Err(Errno::ADDRINUSE) {
+            let closed = released(&held.net, held.closing(local.port())).await;
+            bound = match closed {
+                Ok(()) => bind_once(&socket, local).await,
+                Err(errno) => Err(errno),
+            };
         }
-        call.end(bound.map(|()| 0).map_err(not_available));
+        let is_bound = bound.is_ok();
+        if call.answer(bound.map(|()| 0).map_err(not_available)).is_err() && is_bound {
+            held.keep_bound(identity, local);
+        }
     });
 }
-
-/// A program that closes a socket and binds its port again finds it free, on the kernel. Here the
-/// end of the descriptor comes to the stack a moment later: so long a port may be in use.
-const CLOSING_STEP: Duration = Duration::from_millis(2);
-const CLOSING_TRIES: u32 = 25;
 
 async fn bind_once(socket: &Socket, local: SocketAddr) -> Result<(), Errno> {
     match socket {
         Socket::Stream(socket) => socket.bind(local),
-        Socket::Datagram(socket) => socket.bind(local).await.map(|_| ()),
+        Socket::Datagram(socket) => socket.bind(local).await,
     }
 }
 

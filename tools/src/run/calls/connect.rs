@@ -1,11 +1,10 @@
 //! `connect`.
 
 use crate::run::call::Call;
-use crate::run::datagram_socket::DatagramSocket;
 use crate::run::supervisor::{Descriptor, Holder, Supervisor, within};
 use netfd::Mode;
 use netfd::posix::Given;
-use netfd::posix::{Attempt, Phase, StreamSocket};
+use netfd::posix::{Attempt, DatagramSocket, Phase, StreamSocket};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, socket_timeout};
 use std::net::SocketAddr;
@@ -89,7 +88,7 @@ fn disconnect(call: Call, socket: &StreamSocket) {
 }
 
 pub(super) fn datagrams(supervisor: &Arc<Supervisor>, call: Call, socket: Arc<DatagramSocket>) {
-    match call.address(socket.family, call.argument(1), call.argument(2)) {
+    match call.address(socket.family(), call.argument(1), call.argument(2)) {
         Ok(Given::Address(peer)) => {
             let peer = here(peer);
             let target = match supervisor.names.redirect(peer) {

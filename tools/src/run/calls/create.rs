@@ -1,14 +1,11 @@
 //! `socket`.
 
 use crate::run::call::Call;
-use crate::run::datagram_socket::DatagramSocket;
 use crate::run::notification::OnExec;
 use crate::run::supervisor::{Holder, Socket, Supervisor};
 use crate::run::tasks::Identity;
 use netfd::Mode;
-use netfd::posix::Family;
-use netfd::posix::StreamSocket;
-use netfd::posix::errno;
+use netfd::posix::{DatagramSocket, Family, StreamSocket, errno};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -75,8 +72,8 @@ fn datagrams(
 ) -> io::Result<(OwnedFd, Identity)> {
     let (near, end) = netfd::datagram_pair(mode)?;
     let identity = Identity::of(&near)?;
-    let socket = DatagramSocket::new(&supervisor.net, family);
-    supervisor.add(identity, Socket::Datagram(socket.clone()));
-    supervisor.serve_datagrams(identity, socket, end);
+    let (socket, service) = DatagramSocket::new(&supervisor.net, family, end);
+    supervisor.add(identity, Socket::Datagram(socket));
+    supervisor.serve_datagrams(identity, service);
     Ok((near, identity))
 }

@@ -2,17 +2,24 @@
 
 use crate::run::call::Call;
 use crate::run::calls::connect::here;
-use crate::run::datagram_socket::{DatagramSocket, PAYLOAD_MAX, Taken};
 use crate::run::message::Message;
 use crate::run::supervisor::{Descriptor, Supervisor, within};
 use netfd::Mode;
-use netfd::posix::errno;
-use netfd::posix::{Family, Given};
+use netfd::posix::{DatagramSocket, Family, Given, errno};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, socket_timeout};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+
+/// The longest payload of a datagram over IPv4 (RFC 791, RFC 768).
+const PAYLOAD_MAX: usize = 65_507;
+
+/// A received datagram.
+struct Taken {
+    payload: Vec<u8>,
+    sender: SocketAddr,
+}
 
 /// The messages of a call.
 struct Messages {
@@ -97,7 +104,7 @@ fn datagram(
 ) -> Result<(Vec<u8>, Option<SocketAddr>), Errno> {
     let target = match message.name {
         0 => None,
-        name => match call.address(socket.family, name, message.name_len)? {
+        name => match call.address(socket.family(), name, message.name_len)? {
             Given::Address(target) => Some(here(target)),
             Given::None => None,
         },
@@ -118,13 +125,14 @@ async fn send_one(
     target: Option<SocketAddr>,
     waits: bool,
 ) -> Result<usize, Errno> {
-    let bound = socket.socket().await?;
+    let datagrams = socket.bound().await?;
+    let udp = datagrams.socket();
     let sent = match (target, waits) {
-        (Some(target), true) => bound.send_to(payload, target).await,
-        (Some(target), false) => bound.try_send_to(payload, target),
+        (Some(target), true) => udp.send_to(payload, target).await,
+        (Some(target), false) => udp.try_send_to(payload, target),
         (None, _) if socket.peer().is_none() => return Err(Errno::DESTADDRREQ),
-        (None, true) => bound.send(payload).await,
-        (None, false) => bound.try_send(payload),
+        (None, true) => udp.send(payload).await,
+        (None, false) => udp.try_send(payload),
     };
     sent.map_err(|error| errno(&error))
 }
@@ -142,52 +150,95 @@ pub(super) fn receive(
     let waits = !messages.has(libc::MSG_DONTWAIT) && descriptor.mode() == Mode::Blocking;
     let timeout = socket_timeout(&descriptor.near, Timeout::Recv).ok().flatten();
     let stays = messages.has(libc::MSG_PEEK);
-    let taken = socket.take(descriptor.near.as_fd(), stays);
-    if taken != Err(Errno::AGAIN) || !waits {
-        return finish(call, &descriptor, &socket, &messages, taken);
+    let taken = take(&socket, descriptor.near.as_fd(), stays);
+    if !matches!(taken, Err(Errno::AGAIN)) || !waits {
+        return finish(call, descriptor, &socket, &messages, taken);
     }
     // A copy of the descriptor would keep the socket open.
     drop(descriptor);
     let held = supervisor.clone();
     supervisor.park(call.task(), async move {
-        let taking = socket.retry(|| {
-            let (descriptor, _) = held.find(&call).ok_or(Errno::BADF)?;
-            let taken = socket.take(descriptor.near.as_fd(), stays)?;
-            Ok((descriptor, taken))
-        });
+        let taking = take_next(&held, &call, &socket, stays);
         match within(timeout, taking).await.unwrap_or(Err(Errno::AGAIN)) {
-            Ok((descriptor, taken)) => finish(call, &descriptor, &socket, &messages, Ok(taken)),
+            Ok((descriptor, taken)) => finish(call, descriptor, &socket, &messages, Ok(taken)),
             Err(errno) => call.fail(errno),
         }
     });
 }
 
-/// Gives the program a datagram, and to a call for many those that are there.
+/// Takes a datagram and its sender, or leaves it where it is.
+fn take(socket: &DatagramSocket, near: BorrowedFd<'_>, stays: bool) -> Result<Taken, Errno> {
+    let datagrams = socket.datagrams().ok_or(Errno::AGAIN)?;
+    let mut payload = vec![0; PAYLOAD_MAX];
+    let taken = match stays {
+        true => datagrams.try_peek_from(near, &mut payload),
+        false => datagrams.try_recv_from(near, &mut payload),
+    };
+    let (n, sender) = taken.map_err(|error| errno(&error))?;
+    payload.truncate(n);
+    Ok(Taken { payload, sender: socket.known(sender) })
+}
+
+/// Takes the next datagram, and has a copy of the descriptor only when one has arrived.
+async fn take_next(
+    supervisor: &Supervisor,
+    call: &Call,
+    socket: &DatagramSocket,
+    stays: bool,
+) -> Result<(Descriptor, Taken), Errno> {
+    loop {
+        let arrival = socket.wait_until_bound().await?.arrival();
+        {
+            let (descriptor, _) = supervisor.find(call).ok_or(Errno::BADF)?;
+            match take(socket, descriptor.near.as_fd(), stays) {
+                Err(Errno::AGAIN) => {}
+                taken => return Ok((descriptor, taken?)),
+            }
+        }
+        // None comes any more once the descriptor is closed.
+        if !arrival.await {
+            return Err(Errno::BADF);
+        }
+    }
+}
+
+/// Answers a call with a datagram, or if it is for many with those that are there.
 fn finish(
     call: Call,
-    descriptor: &Descriptor,
+    descriptor: Descriptor,
     socket: &DatagramSocket,
     messages: &Messages,
     first: Result<Taken, Errno>,
 ) {
+    let received = receive_all(&call, descriptor.near.as_fd(), socket, messages, first);
+    // Before the program goes on: it may close the socket, and bind another one to its port.
+    drop(descriptor);
+    call.end(received);
+}
+
+fn receive_all(
+    call: &Call,
+    near: BorrowedFd<'_>,
+    socket: &DatagramSocket,
+    messages: &Messages,
+    first: Result<Taken, Errno>,
+) -> Result<i64, Errno> {
     let mut taken = first;
     let mut received = 0;
     for message in &messages.all {
-        let told = taken.and_then(|taken| tell(&call, socket.family, messages, message, &taken));
+        let told = taken.and_then(|taken| tell(call, socket.family(), messages, message, &taken));
         match told {
-            Ok(len) if messages.returns == Returns::Len => return call.end(Ok(len as i64)),
+            Ok(len) if messages.returns == Returns::Len => return Ok(len as i64),
             Ok(len) => {
-                if let Err(errno) = message.write_len(&call, len) {
-                    return call.fail(errno);
-                }
+                message.write_len(call, len)?;
                 received += 1;
             }
             Err(_) if received > 0 => break,
-            Err(errno) => return call.fail(errno),
+            Err(errno) => return Err(errno),
         }
-        taken = socket.take(descriptor.near.as_fd(), messages.has(libc::MSG_PEEK));
+        taken = take(socket, near, messages.has(libc::MSG_PEEK));
     }
-    call.end(Ok(received));
+    Ok(received)
 }
 
 /// Writes a datagram and its sender; returns the length.

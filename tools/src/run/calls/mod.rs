@@ -32,7 +32,7 @@ fn handle_for(supervisor: &Arc<Supervisor>, call: Call, descriptor: Descriptor, 
         (libc::SYS_getsockopt, socket) => options::get(supervisor, call, &socket),
         (libc::SYS_getsockname, socket) => names::local(call, &socket),
         (libc::SYS_getpeername, socket) => names::peer(call, &socket),
-        (libc::SYS_bind, socket) => bind::bind(supervisor, call, socket),
+        (libc::SYS_bind, socket) => bind::bind(supervisor, call, descriptor, socket),
         (libc::SYS_listen, Socket::Stream(socket)) => {
             listen::listen(supervisor, call, descriptor, socket);
         }

@@ -6,11 +6,7 @@ use rustix::io::Errno;
 use std::net::SocketAddr;
 
 pub(super) fn local(call: Call, socket: &Socket) {
-    let local = match socket {
-        Socket::Stream(socket) => socket.local(),
-        Socket::Datagram(socket) => socket.local(),
-    };
-    tell(call, socket, local);
+    tell(call, socket, socket.local());
 }
 
 pub(super) fn peer(call: Call, socket: &Socket) {
