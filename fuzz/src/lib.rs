@@ -11,6 +11,7 @@ mod lengths;
 mod packets;
 mod parser;
 mod requests;
+mod vde_request;
 mod wireguard;
 mod wireguard_config;
 
@@ -20,5 +21,6 @@ pub use lengths::lengths;
 pub use packets::packets;
 pub use parser::parser;
 pub use requests::requests;
+pub use vde_request::vde_request;
 pub use wireguard::wireguard;
 pub use wireguard_config::wireguard_config;

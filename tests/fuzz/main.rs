@@ -58,6 +58,11 @@ fn requests_of_any_bytes_are_parsed_or_refused() {
     play("requests", fuzz::requests);
 }
 
+#[test]
+fn each_mistake_in_a_request_for_a_vde_port_is_found() {
+    play("vde_request", fuzz::vde_request);
+}
+
 /// Plays the corpus of a target, and noise.
 fn play(target: &str, mut run: impl FnMut(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
