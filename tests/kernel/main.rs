@@ -216,6 +216,7 @@ const TESTS: &[Test] = &[
     Test::new("in_a_tunnel_a_wrong_key_or_address_gets_nothing", wireguard::strangers),
     Test::new("a_connection_in_a_tunnel_outlives_moved_endpoints", wireguard::moves),
     Test::new("a_connection_in_a_tunnel_outlives_a_new_wireguard_go", wireguard::restart),
+    Test::new("in_a_tunnel_names_are_asked_of_the_servers_of_its_file", wireguard::names),
     Test::new("mistakes_in_the_file_of_a_tunnel_are_named", wireguard::mistakes),
     Test::new("a_gateway_carries_streams_both_ways", gateway::carrying::streams),
     Test::new("a_gateway_refuses_what_the_destination_refuses", gateway::carrying::refusals),

@@ -158,6 +158,50 @@ fn only_allowed_addresses_pass_in_both_directions() {
 }
 
 #[test]
+fn of_several_peers_the_longest_prefix_has_an_address() {
+    let mut hub = End::new(1, |config| {
+        let mut third = Peer::new(key(3).public());
+        third.endpoint = Some(at(3).into());
+        third.allowed_ips.push("10.8.0.0/24".parse().expect("a network"));
+        config.peers.push(third);
+    });
+    let all = |config: &mut Config| {
+        config.private_key = key(3);
+        config.peers[0].public_key = key(1).public();
+        config.peers[0].endpoint = Some(at(1).into());
+    };
+    let mut third = End::new(2, all);
+    hub.send(&packet(ONE, TWO, 1));
+    hub.send(&packet(ONE, [10, 8, 0, 77], 2));
+    let sent = hub.outgoing.take();
+    assert_eq!(sent.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [at(2), at(3)]);
+
+    // The third is authentic, and has the second's address not.
+    third.send(&packet(TWO, ONE, 3));
+    let mut received = Vec::new();
+    for _ in 0..3 {
+        let datagrams = third.sent();
+        received.extend(hub.receive(at(3), &datagrams));
+        let datagrams = hub.sent();
+        third.receive(at(1), &datagrams);
+        third.send(&packet([10, 8, 0, 77], ONE, 4));
+    }
+    assert!(received.iter().all(|it| *it == packet([10, 8, 0, 77], ONE, 4)), "{received:?}");
+    assert_eq!((received.is_empty(), hub.counters.not_allowed()), (false, 1));
+}
+
+#[test]
+fn a_tunnel_has_timers_from_its_first_packet_on() {
+    let mut ends = pair();
+    let live = |end: &mut End| end.tunnels.tick(&mut end.outgoing);
+    assert_eq!(ends.each_mut().map(live), [false, false]);
+    ends[0].send(&packet(ONE, TWO, 1));
+    assert_eq!(ends.each_mut().map(live), [true, false]);
+    deliver(&mut ends);
+    assert_eq!(ends.each_mut().map(live), [true, true]);
+}
+
+#[test]
 fn a_peer_is_where_its_last_authentic_packet_came_from() {
     let mut ends = pair();
     ends[0].send(&packet(ONE, TWO, 1));

@@ -8,7 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// A command that finds another resolv.conf in its place.
-fn with_resolv_conf(path: &str, inner: &Command) -> super::Result<Command> {
+pub(super) fn with_resolv_conf(path: &str, inner: &Command) -> super::Result<Command> {
     let mut outer = program("unshare")?;
     let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
     outer.args(["--mount", "sh", "-c", script, path]);

@@ -1,8 +1,9 @@
 //! Stacks in WireGuard tunnels, with wireguard-go at the other end: 10.8.0.1 and fd08::1 are the
 //! kernel's, behind wireguard-go, and 10.8.0.2 and fd08::2 the stack's.
 
+use super::names::with_resolv_conf;
 use super::{failure, output, serve_page_on, text};
-use crate::daemon::{Daemon, PATIENCE};
+use crate::daemon::{Daemon, PATIENCE, dnsmasq};
 use crate::namespace::{Outcome, example, netstack, program};
 use netstack::wireguard::{Config, Key, WireGuardCounters, WireGuardDevice};
 use netstack::{Builder, Stack, TcpStream};
@@ -287,6 +288,27 @@ pub(crate) fn restart() -> Outcome {
         stack.shutdown(Duration::from_secs(1)).await?;
         Ok(())
     })
+}
+
+/// A name that only the server in the tunnel has, for a program on the stack's sockets, and for one on
+/// the kernel's in a namespace.
+pub(crate) fn names() -> Outcome {
+    let go = WireGuardGo::start("")?;
+    let _server = dnsmasq(&["--address=/intranet.test/10.8.0.1"])?;
+    let resolv = go.folder.path().join("resolv.conf");
+    std::fs::write(&resolv, "nameserver 127.0.0.53\n")?;
+    let resolv = resolv.to_str().ok_or("a path")?;
+    let file = go.file(OWN, go.port, &format!("{ALL}\n[Interface]\nDNS = 10.8.0.1"))?;
+    let port = serve_page_on(TcpListener::bind("[::]:0")?, b"a page".to_vec())?;
+    let url = format!("http://intranet.test:{port}/");
+    for flags in [&[][..], &["--netns"]] {
+        let mut run = netstack()?;
+        run.arg("run").args(flags).args(["--link", &format!("wg://{}", file.display()), "--"]);
+        run.arg(program("curl")?.get_program()).args(["-sS", "--max-time", "20", &url]);
+        let output = with_resolv_conf(resolv, &run)?.stdin(Stdio::null()).output()?;
+        assert_eq!(text(&output.stdout), "a page", "{flags:?}: {}", text(&output.stderr));
+    }
+    Ok(())
 }
 
 /// What is wrong in a file is named with its line, and what is ignored is named once.
