@@ -19,7 +19,7 @@ pub(crate) struct Daemon {
 }
 
 /// As long as any of the programs may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Daemon {
     pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {

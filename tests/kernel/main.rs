@@ -16,6 +16,7 @@ mod fairness;
 mod far;
 mod fetching;
 mod gateway;
+mod guest;
 mod iface;
 mod links;
 mod namespace;
@@ -229,6 +230,9 @@ const TESTS: &[Test] = &[
     Test::new("a_gateway_leases_addresses_to_udhcpc", gateway::configuring::udhcpc),
     Test::new("a_gateway_answers_questions_for_names", gateway::configuring::names),
     Test::new("guests_of_a_gateway_reach_each_other", gateway::configuring::several),
+    Test::new("a_guest_of_qemu_on_a_stream_socket_follows_another", guest::links::stream),
+    Test::new("a_guest_of_qemu_outlives_a_stack_over_datagrams", guest::links::datagrams),
+    Test::new("a_guest_of_qemu_outlives_its_gateway", guest::links::gateway),
     Test::new("a_c_server_echoes_while_addresses_change", c::echo),
     Test::new("a_c_server_echoes_with_epoll_and_over_udp", c::epoll),
     Test::new("a_c_program_has_two_stacks_and_the_kernel", c::side_by_side),
