@@ -2,6 +2,7 @@
 
 mod harness;
 
+use harness::raw_peer::RawPeer;
 use harness::{Pair, Side, addr, read};
 use netcore::Instant;
 use netcore::device::smoltcp::wire::{Ipv4Packet, TcpPacket};
@@ -252,4 +253,30 @@ fn simultaneous_open_connects() {
     for stream in streams {
         stream.close();
     }
+}
+
+#[test]
+fn repeated_syn_is_answered_at_once() {
+    let mut pair = Pair::new();
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let mut peer = RawPeer::new(&mut pair, "10.0.0.1:1000", "10.0.0.2:80");
+    peer.put_syn(&mut pair, None);
+    pair.run();
+    let first = peer.replies();
+
+    // The answer was lost. One more comes twice a second at most.
+    let again = [0, 100, 500].map(|ms| {
+        pair.advance(Duration::from_millis(ms));
+        peer.put_syn(&mut pair, None);
+        pair.run();
+        peer.replies()
+    });
+
+    assert_eq!(first.len(), 1);
+    assert_eq!(again, [first.clone(), Vec::new(), first]);
+    peer.put(&mut pair, &peer.segment(1, 0));
+    let far = pair.accept(Side::Far, listener).expect("a connection");
+    far.abort();
+    pair.run();
+    pair.call(Side::Far, Some(listener), tcp::Command::Close).expect("a listener");
 }

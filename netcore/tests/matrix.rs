@@ -165,6 +165,14 @@ const DEVIATIONS: &[Deviation] = &[
               must not be able to end it (RFC 5961 section 4).",
     },
     Deviation {
+        states: &[SynReceived],
+        segments: &[SYN],
+        positions: &[OutsideLeft],
+        outcome: (Answer::SynAck, Some(SynReceived)),
+        why: "The SYN once more: its answer is lost, or late. The peer can do nothing with a bare \
+              acknowledgement, so it gets the SYN|ACK at once, as from Linux.",
+    },
+    Deviation {
         states: &[
             SynReceived,
             Established,

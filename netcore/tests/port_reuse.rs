@@ -131,12 +131,14 @@ fn syn_is_repeated_after_resetting_a_peer_in_time_wait() {
     peer.expected = old;
     peer.put(&mut pair, &peer.segment(77, 0));
     pair.run();
-    let reset = peer.replies();
+    let answers = peer.replies();
     pair.advance(Duration::from_secs(2));
     let again = peer.replies();
 
-    assert!(reset.len() == 1 && reset[0].rst && reset[0].sequence == old, "{reset:?}");
-    // But for the clock.
+    let [reset, repeated] = &answers[..] else { panic!("{answers:?}") };
+    assert!(reset.rst && reset.sequence == old, "{reset:?}");
+    assert_eq!(repeated, &syn, "at once");
+    // And later by the usual timer; but for the clock.
     let syn = Segment { stamp: again[0].stamp, ..syn };
     assert_eq!(again[0], syn);
     peer.put_syn(&mut pair, Some(peer.expected));

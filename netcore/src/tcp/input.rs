@@ -10,6 +10,7 @@ use crate::link::Link;
 use crate::observer::Fate;
 use crate::output::Output;
 use crate::tcp::connection::Stage;
+use crate::tcp::engine::State;
 use crate::tcp::flow_table::{Flow, FlowKey};
 use crate::tcp::guard::{Part, Segment, Verdict};
 use crate::tcp::layer::TcpLayer;
@@ -110,6 +111,9 @@ impl TcpLayer {
                     connection.acknowledge(&mut output);
                 }
             }
+            Verdict::Challenge(_) if is_answered && connection.is_syn_repeated(&segment) => {
+                connection.repeat_syn(&mut output);
+            }
             Verdict::Acknowledge(_) | Verdict::Challenge(_) if is_answered => {
                 connection.note_duplicate(&segment);
                 connection.acknowledge(&mut output);
@@ -128,12 +132,25 @@ impl TcpLayer {
             }
             Verdict::Refuse(reason) => {
                 packet.linearize();
-                Err(self.answer_reset(cx, ip, packet, reason, link))
+                let reason = self.answer_reset(cx, ip, packet, reason, link);
+                self.repeat_refused_syn(ip, id, link);
+                Err(reason)
             }
             _ if !is_answered => Err(DropReason::RateLimited),
             Verdict::Acknowledge(reason) | Verdict::Challenge(reason) | Verdict::Drop(reason) => {
                 Err(reason)
             }
+        }
+    }
+
+    /// Has a peer that was just told with a reset that its connection is no more, and that has a new
+    /// SYN ignored for it, answer that at once, and not a second later (as Linux does, once).
+    fn repeat_refused_syn<L: Link>(&mut self, ip: &mut IpLayer, id: SocketId, link: &mut L) {
+        if let Some(connection) = self.sockets.connection_mut(id)
+            && connection.state() == State::SynSent
+            && connection.wire.has_sent_once()
+        {
+            connection.repeat_syn(&mut Output { link, state: &mut ip.outgoing });
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a connection's segments look like on the wire, and what smoltcp may see of them.
 
 mod describe;
+mod syn;
 mod writing;
 
 use super::acks::Acks;
@@ -351,6 +352,11 @@ impl Wire {
     /// SND.NXT, once this end has sent a SYN.
     pub(crate) fn next(&self) -> Option<u32> {
         self.next
+    }
+
+    /// Whether a single segment has left, and so the SYN.
+    pub(crate) fn has_sent_once(&self) -> bool {
+        self.segs_out == 1
     }
 
     /// SND.UNA, once this end has sent a SYN.

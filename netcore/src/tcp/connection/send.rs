@@ -2,6 +2,7 @@
 
 use super::observe::observed;
 use super::{COPY_MAX, Connection, QUANTUM_BYTES};
+use crate::counters::DropReason;
 use crate::ip::PACKET_BYTES_MAX;
 use crate::ip::addressing::NextHop;
 use crate::link::Link;
@@ -13,7 +14,7 @@ use crate::tcp::engine::{Engine, State};
 use crate::tcp::receiver::SackOption;
 use crate::tcp::sender::{Limits, Sender};
 use crate::tcp::sink::ConnectionSink;
-use crate::tcp::wire::Flags;
+use crate::tcp::wire::{Flags, ip_header_len};
 use crate::time::Instant;
 use std::task::Waker;
 
@@ -214,6 +215,20 @@ impl Connection {
             ((), wire.write((packet, 0), (sequence, &[]), Flags::default(), fill, with))
         });
         self.is_blocked |= sent.is_none();
+    }
+
+    /// Sends the SYN of this end once more.
+    pub(crate) fn repeat_syn<L: Link>(&mut self, output: &mut Output<'_, L>) {
+        let Some(syn) = self.wire.syn() else { return };
+        let capabilities = output.state.capabilities;
+        let wire = &mut self.wire;
+        let len = ip_header_len(wire.flow().local()) + syn.buffer_len();
+        let sent = output.send(self.way, len, |packet, checksums| {
+            ((), wire.write_syn(packet, &syn, (checksums, &capabilities)))
+        });
+        if sent.is_none() {
+            output.state.counters.drop(DropReason::ReplyQueueFull);
+        }
     }
 
     /// Sends the acknowledgement that is due, if no segment has carried it.

@@ -71,6 +71,16 @@ impl Connection {
         }
     }
 
+    /// Whether a segment repeats the SYN that has begun the connection: its answer is lost, or late.
+    pub(crate) fn is_syn_repeated(&self, segment: &Segment) -> bool {
+        let is_first = segment.syn && segment.acknowledgement.is_none() && !segment.fin;
+        let is_half_open = matches!(self.stage, Stage::HalfOpen { .. });
+        is_half_open
+            && is_first
+            && self.state() == State::SynReceived
+            && self.wire.expected() == Some(segment.sequence.wrapping_add(1))
+    }
+
     /// Whether this end has begun the handshake, and it is not done.
     fn is_connecting(&self) -> bool {
         matches!(self.stage, Stage::Connecting { .. })
