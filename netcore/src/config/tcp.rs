@@ -44,6 +44,9 @@ pub struct TcpConfig {
     /// derives it from the link's MTU. For links in front of paths with a smaller MTU whose routers
     /// send no ICMP ("MSS clamping"). At least 48.
     pub mss_max: Option<u16>,
+    /// Segments in flight of a connection up to which a peer that acknowledges parts of them has them
+    /// split. Beyond, an acknowledgement counts for the segments that are whole in it.
+    pub split_segments_max: usize,
     /// Resets per second, and in a burst after a pause, in reply to segments that belong to no
     /// connection. Resets of aborted connections are not limited.
     pub resets_per_second: u32,
@@ -84,6 +87,7 @@ impl Default for TcpConfig {
             half_open_per_listener_max: 2048,
             half_open_max: 8192,
             mss_max: None,
+            split_segments_max: 4096,
             resets_per_second: 1000,
             challenge_acks_per_second: 1000,
             time_wait_max: 1 << 18,

@@ -194,6 +194,8 @@ pub(crate) fn new_connection(
     let charge = Charge::new(cx.memory.clone());
     let mut connection = Connection::new(wire, stage, (way, cx.now), buffers, options, charge);
     connection.default_congestion_control = cx.config.tcp.congestion_control;
+    let split_max = cx.config.tcp.split_segments_max.try_into().unwrap_or(u32::MAX);
+    connection.split_segments_max = split_max;
     Box::new(connection)
 }
 

@@ -96,6 +96,8 @@ pub(crate) struct Connection {
     /// As the configuration has it, and as the options do.
     pub(crate) default_congestion_control: CongestionControl,
     congestion_control: Option<CongestionControl>,
+    /// See [`TcpConfig::split_segments_max`](crate::TcpConfig::split_segments_max).
+    pub(crate) split_segments_max: u32,
     /// Why it failed, if it did.
     pub(crate) failure: Option<Error>,
     /// The options until the handle has them.
@@ -216,6 +218,7 @@ impl Connection {
             nodelay: false,
             default_congestion_control: CongestionControl::default(),
             congestion_control: None,
+            split_segments_max: u32::MAX,
             failure: None,
             options: None,
             expires: None,

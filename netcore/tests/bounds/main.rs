@@ -18,7 +18,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// Each field of `Config` that is a bound, and its test.
-const TESTS: [(&str, fn()); 26] = [
+const TESTS: [(&str, fn()); 27] = [
     ("commands_max", commands::full_command_queue_returns_would_block),
     ("commands_per_socket_max", commands::pending_commands_of_a_socket_are_limited),
     ("sockets_max", commands::full_socket_table_refuses_sockets_and_drops_syns),
@@ -36,6 +36,7 @@ const TESTS: [(&str, fn()); 26] = [
     ("ip.addresses_max", ip::full_address_table_refuses_new_addresses),
     ("ip.routes_max", ip::full_route_table_refuses_new_routes),
     ("tcp.mss_max", tcp::mss_max_limits_segments_in_both_directions),
+    ("tcp.split_segments_max", tcp::acknowledged_bytes_split_so_many_segments),
     ("ip.path_mtus_max", ip::least_recently_used_path_mtu_is_evicted),
     ("ip.name_servers_max", ip::name_servers_and_search_domains_are_limited),
     ("datagram.groups_per_socket_max", datagram::group_memberships_of_a_socket_are_limited),

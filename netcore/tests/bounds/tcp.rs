@@ -5,8 +5,9 @@ use crate::harness::raw_peer::RawPeer;
 use crate::harness::{Pair, Side, icmp, read};
 use crate::{close, dropped, peers};
 use bytes::Bytes;
-use netcore::device::smoltcp::wire::TcpControl;
-use netcore::{Config, DropReason, Error, TcpConfig};
+use netcore::device::smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber};
+use netcore::tcp::Command;
+use netcore::{Config, DropReason, Error, Response, TcpConfig};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -373,5 +374,37 @@ pub(crate) fn memory_of_all_connections_is_bounded() {
         near.close();
         far.close();
     }
+    close(&mut pair, listener);
+}
+
+#[test]
+pub(crate) fn acknowledged_bytes_split_so_many_segments() {
+    let tcp = TcpConfig { split_segments_max: 16, ..TcpConfig::default() };
+    let mut pair = Pair::with(Config { tcp, ..Config::default() }, 1500);
+    let listener = pair.listen(Side::Far, "10.0.0.2:80").expect("a free port");
+    let mut peer = RawPeer::connect(&mut pair);
+    let far = pair.accept(Side::Far, listener).expect("a connection");
+    far.try_send(&[7; 10 * 1460]).expect("room");
+    pair.run();
+    let first = peer.expected;
+    peer.collect();
+    let sacked = |pair: &mut Pair, left: u32, len: u32| {
+        let start = first.wrapping_add(left);
+        let sack_ranges = [Some((start, start.wrapping_add(len))), None, None];
+        let bare = TcpRepr { ack_number: Some(TcpSeqNumber(first as i32)), ..peer.segment(1, 0) };
+        peer.put(pair, &TcpRepr { sack_ranges, ..bare });
+        pair.run();
+        let info = pair.call(Side::Far, Some(far.id()), Command::Info).expect("open").0;
+        let Response::Tcp(netcore::tcp::Response::Info(info)) = info else { panic!("{info:?}") };
+        info.sacked
+    };
+
+    // Every second byte of the sixth segment: each splits it before itself and behind.
+    let bytes: Vec<_> = (0..20).map(|byte| sacked(&mut pair, 5 * 1460 + 2 * byte, 1)).collect();
+
+    assert_eq!(bytes.last(), Some(&3), "10 segments, and what 6 splits make: {bytes:?}");
+    assert_eq!(sacked(&mut pair, 8 * 1460, 1460), 1463, "a whole one counts");
+    far.abort();
+    pair.run();
     close(&mut pair, listener);
 }

@@ -86,7 +86,8 @@ impl Connection {
 
     pub(super) fn new_sender(&self, now: Instant) -> Sender {
         let mss = self.wire.segment_bytes() as u32;
-        Sender::new(self.congestion_control(), mss, self.wire.has_sack(), now)
+        let split_max = self.split_segments_max as usize;
+        Sender::new(self.congestion_control(), mss, self.wire.has_sack(), split_max, now)
     }
 
     /// Sends what may leave now, up to the quantum; returns whether there may be more at once.
@@ -145,6 +146,7 @@ impl Connection {
         let state = output.is_observed().then(|| self.state());
         let Some(unacknowledged) = self.wire.unacknowledged() else { return false };
         let Some(sender) = self.sender.as_deref_mut() else { return false };
+        sender.set_mss(piece as u32);
         sender.on_timer(now);
         let packet = match (self.way, capabilities.segment_bytes_max) {
             (NextHop::Link(_), Some(most)) => most.min(PACKET_BYTES_MAX).saturating_sub(headers),

@@ -31,6 +31,8 @@ pub(crate) struct Flight {
     /// rate samples say nothing of the path.
     app_limited_until: u64,
     rack: Rack,
+    /// A peer may acknowledge single bytes: with so many segments it splits no more of them.
+    split_max: usize,
     /// Whether the congestion controller wants to know the delivery rate.
     measures_rate: bool,
     /// The blocks that the last acknowledgement had: it mostly repeats them.
@@ -79,13 +81,10 @@ pub(crate) struct Delivery {
 const SPURIOUS_TENTHS: u64 = 9;
 /// So many segments behind a gap make it a loss (RFC 8985 section 6.2, DupThresh of RFC 5681).
 const DUP_THRESHOLD: usize = 3;
-/// A peer may acknowledge single bytes. With more segments than this in flight it splits no more of
-/// them: a block then counts for the segments that are whole in it.
-const SPLIT_SEGMENTS_MAX: usize = 4096;
 
 impl Flight {
-    pub(crate) fn new(measures_rate: bool) -> Self {
-        Self { measures_rate, answered: i64::MAX, ..Self::default() }
+    pub(crate) fn new(measures_rate: bool, split_max: usize) -> Self {
+        Self { measures_rate, split_max, answered: i64::MAX, ..Self::default() }
     }
 
     pub(crate) fn set_measures_rate(&mut self, measures: bool) {
@@ -296,7 +295,7 @@ impl Flight {
                     continue;
                 }
                 let is_cut = segment.start < left || segment.end > right;
-                if is_cut && self.segments.len() >= SPLIT_SEGMENTS_MAX {
+                if is_cut && self.segments.len() >= self.split_max {
                     index += 1;
                     continue;
                 }

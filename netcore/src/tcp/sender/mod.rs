@@ -156,12 +156,19 @@ const BURST: u64 = 2000;
 const DELAYED_ACK: u64 = 200_000;
 
 impl Sender {
-    pub(crate) fn new(control: CongestionControl, mss: u32, has_sack: bool, now: Instant) -> Self {
+    /// One whose peer has at most so many segments in flight split.
+    pub(crate) fn new(
+        control: CongestionControl,
+        mss: u32,
+        has_sack: bool,
+        split_max: usize,
+        now: Instant,
+    ) -> Self {
         let controller = control.controller(mss);
         let pacing_rate = controller.pacing_rate();
         Self {
             store: SendStore::default(),
-            flight: Flight::new(controller.measures_rate()),
+            flight: Flight::new(controller.measures_rate(), split_max),
             trip: RoundTrip::default(),
             controller,
             mss,
@@ -459,11 +466,19 @@ impl Sender {
         }
     }
 
+    /// Segments have this size from now on: what limits it may have changed.
+    #[inline]
+    pub(crate) fn set_mss(&mut self, mss: u32) {
+        if self.mss != mss {
+            self.mss = mss;
+            self.controller.set_mss(mss);
+        }
+    }
+
     /// The path takes only smaller segments: sends again what is in flight, which is no sign of
     /// congestion.
     pub(crate) fn on_path_narrowed(&mut self, mss: u32) {
-        self.mss = mss;
-        self.controller.set_mss(mss);
+        self.set_mss(mss);
         let lost_bytes = self.flight.counts().lost_bytes;
         self.flight.mark_all_lost(RetransmitRule::PathMtu);
         self.flight.counts_mut().lost_bytes = lost_bytes;

@@ -18,7 +18,7 @@ fn limits(unacknowledged: u64) -> Limits {
 
 /// A sender that has so many bytes to send, and has measured a round trip of 20 ms.
 fn sender(bytes: usize) -> Sender {
-    let mut sender = Sender::new(CongestionControl::Reno, MSS as u32, true, at(0));
+    let mut sender = Sender::new(CongestionControl::Reno, MSS as u32, true, 4096, at(0));
     sender.push(Bytes::from(vec![7; MSS as usize]));
     assert_eq!(send(&mut sender, at(0)).len(), 1);
     sender.on_ack(MSS, &[], false, None, at(20));
@@ -142,7 +142,7 @@ fn a_lost_fin_is_sent_again_with_the_last_bytes() {
 #[test]
 fn after_a_timeout_each_segment_is_sent_again_once() {
     // A peer without selective acknowledgements.
-    let mut sender = Sender::new(CongestionControl::Reno, MSS as u32, false, at(0));
+    let mut sender = Sender::new(CongestionControl::Reno, MSS as u32, false, 4096, at(0));
     sender.push(Bytes::from(vec![7; 4 * MSS as usize]));
     assert_eq!(send(&mut sender, at(0)).len(), 4);
     let timeout = sender.due().expect("a timeout");
@@ -184,7 +184,7 @@ fn each_loss_is_repaired_by_the_rule_that_found_it() {
 
 #[test]
 fn without_sack_the_third_duplicate_is_the_rule() {
-    let mut sender = Sender::new(CongestionControl::Reno, MSS as u32, false, at(0));
+    let mut sender = Sender::new(CongestionControl::Reno, MSS as u32, false, 4096, at(0));
     sender.push(Bytes::from(vec![7; 10 * MSS as usize]));
     send(&mut sender, at(0));
     sender.on_ack(MSS, &[], false, None, at(20));

@@ -1,5 +1,7 @@
 use super::*;
 
+const SPLIT_SEGMENTS_MAX: usize = 4096;
+
 const MS: fn(u64) -> u64 = |ms| ms * 1000;
 
 fn at(ms: i64) -> Instant {
@@ -7,7 +9,7 @@ fn at(ms: i64) -> Instant {
 }
 
 fn flight(segments: u64) -> Flight {
-    let mut flight = Flight::new(true);
+    let mut flight = Flight::new(true, SPLIT_SEGMENTS_MAX);
     for n in 0..segments {
         flight.on_sent(n * 100, (n + 1) * 100, at(0));
     }
@@ -46,7 +48,7 @@ fn late_segments_are_waited_for_once_there_was_reordering() {
 
 #[test]
 fn a_block_in_the_middle_of_a_packet_splits_it() {
-    let mut flight = Flight::default();
+    let mut flight = Flight::new(false, SPLIT_SEGMENTS_MAX);
     flight.on_sent(0, 1000, at(0));
 
     let delivery = flight.on_ack(0, &[(200, 500)], at(10), None);
@@ -81,7 +83,7 @@ fn what_a_peer_has_reneged_on_is_sent_again() {
 
 #[test]
 fn a_probe_may_be_the_end_of_a_packet() {
-    let mut flight = Flight::new(false);
+    let mut flight = Flight::new(false, SPLIT_SEGMENTS_MAX);
     flight.on_sent(0, 1000, at(0));
 
     flight.on_sent_again(900, 1000, at(30));
@@ -93,7 +95,7 @@ fn a_probe_may_be_the_end_of_a_packet() {
 
 #[test]
 fn single_bytes_split_segments_only_so_often() {
-    let mut flight = Flight::new(false);
+    let mut flight = Flight::new(false, SPLIT_SEGMENTS_MAX);
     for n in 0..8 {
         flight.on_sent(n * 1460, (n + 1) * 1460, at(0));
     }
