@@ -87,7 +87,7 @@ impl Counters {
             Ok(Fate::Delivered) => self.packets_delivered += 1,
             Ok(Fate::Handled) => self.packets_handled += 1,
             Ok(Fate::Kept) => self.fragments_kept += 1,
-            Err(reason) => self.drop(reason),
+            Err(reason) => self.drops[reason as usize] += 1,
         }
     }
 

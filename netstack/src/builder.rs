@@ -11,6 +11,7 @@ use crate::runtime::Driver;
 use crate::slaac;
 use crate::stack::Stack;
 use crate::supervision::{Announcer, supervise};
+use crate::task;
 use crate::wire::{IPV4_MIN_MTU, IPV6_MIN_MTU};
 use ipnet::IpNet;
 use netcore::Medium;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tracing::{Instrument, Span};
 
 /// Configures a stack and starts it.
 ///
@@ -206,6 +208,7 @@ impl Builder {
         let (stop, stopped) = oneshot::channel();
         let spin = self.spin.unwrap_or_else(|| device.spin());
         let clients = self.clients(&device, &clock);
+        let (name, span) = (self.stack_name().to_owned(), self.span());
         #[cfg(any(feature = "capture", feature = "sim"))]
         let taps = self.taps(&device);
         let core = self.make(&device, &clock)?;
@@ -215,8 +218,8 @@ impl Builder {
         #[cfg(any(feature = "capture", feature = "sim"))]
         let driver = driver.with_taps(taps.clone());
         let control = control.serve(&net)?;
-        tokio::spawn(driver.run(ended));
-        let (dhcp_release, clients) = clients.spawn(net.control(), &Handle::current());
+        task::spawn(&name, driver.run(ended).instrument(span.clone()));
+        let (dhcp_release, clients) = clients.spawn(net.control(), &Handle::current(), &span);
         let stack = Stack::new(net, stop, running, clients, dhcp_release, control);
         #[cfg(any(feature = "capture", feature = "sim"))]
         let stack = stack.with_taps(taps);
@@ -240,13 +243,13 @@ impl Builder {
         let (stop, stopped) = oneshot::channel();
         let clients = self.clients(&device, &clock);
         let spin = self.spin.unwrap_or_else(|| device.spin());
-        let name = self.stack_name().to_owned();
+        let (name, span) = (self.stack_name().to_owned(), self.span());
         #[cfg(any(feature = "capture", feature = "sim"))]
         let taps = self.taps(&device);
         let core = self.make(&device, &clock)?;
         let net = Net::new(&core);
         // They run while the driver does.
-        let (dhcp_release, clients) = clients(&core).spawn(net.control(), runtime.handle());
+        let (dhcp_release, clients) = clients(&core).spawn(net.control(), runtime.handle(), &span);
         drop(context);
         let (ended, running) = ending();
         let driver = Driver::new(core, device, clock, spin, stopped).with_busy(control.busy());
@@ -254,12 +257,17 @@ impl Builder {
         let driver = driver.with_taps(taps.clone());
         let control = control.serve(&net)?;
         std::thread::Builder::new().name(name).spawn(move || {
-            runtime.block_on(driver.run(ended));
+            runtime.block_on(driver.run(ended).instrument(span));
         })?;
         let stack = Stack::new(net, stop, running, clients, dhcp_release, control);
         #[cfg(any(feature = "capture", feature = "sim"))]
         let stack = stack.with_taps(taps);
         Ok(stack)
+    }
+
+    /// What the stack logs is within this, whatever its level.
+    fn span(&self) -> Span {
+        tracing::error_span!("stack", name = self.stack_name())
     }
 
     fn stack_name(&self) -> &str {
@@ -340,15 +348,22 @@ impl Builder {
 impl Clients {
     /// Starts the clients; each ends with its stack. Returns the message to send at shutdown, and
     /// the ending of a client that fails before.
-    fn spawn(self, control: Control, runtime: &Handle) -> (Option<Arc<dhcp::Release>>, Ending) {
+    fn spawn(
+        self,
+        control: Control,
+        runtime: &Handle,
+        span: &Span,
+    ) -> (Option<Arc<dhcp::Release>>, Ending) {
         let dhcp_release = self.dhcp.as_ref().map(dhcp::Client::dhcp_release);
         let (ended, ending) = ending();
         let announcer = Announcer { control, ended };
         if let Some(client) = self.dhcp {
-            runtime.spawn(supervise("DHCP client", client.start(), announcer.clone()));
+            let client = supervise("DHCP client", client.start(), announcer.clone());
+            task::spawn_on(runtime, "DHCP client", client.instrument(span.clone()));
         }
         if let Some(client) = self.slaac {
-            runtime.spawn(supervise("SLAAC client", client.start(), announcer));
+            let client = supervise("SLAAC client", client.start(), announcer);
+            task::spawn_on(runtime, "SLAAC client", client.instrument(span.clone()));
         }
         (dhcp_release, ending)
     }

@@ -48,6 +48,7 @@ pub mod switch;
     allow(dead_code, unused_imports, reason = "each of the two uses its part")
 )]
 mod tap;
+mod task;
 #[cfg(all(target_os = "linux", any(feature = "control", feature = "tun")))]
 mod unix_path;
 mod wire;

@@ -92,17 +92,18 @@ pub(crate) fn second_signal() -> Outcome {
 pub(crate) fn log() -> Outcome {
     let server = serving("echo", &["-v"], "listener bound local=[::]:7")?;
     let client = TcpStream::connect(("10.9.0.2", 7))?;
-    let ends = format!("local=10.9.0.2:7 remote={}", client.local_addr()?);
-    server.expect_output(&format!("connection accepted {ends}"))?;
+    let ends = format!("local=10.9.0.2:7 remote={}}}: netcore::tcp", client.local_addr()?);
+    server.expect_output(&format!("{ends}: connection accepted"))?;
     drop(client);
-    server.expect_output(&format!("connection closed {ends}"))?;
+    server.expect_output(&format!("{ends}: connection closed"))?;
 
     // With unread data the kernel resets.
     let mut client = TcpStream::connect(("10.9.0.2", 7))?;
-    let ends = format!("local=10.9.0.2:7 remote={}", client.local_addr()?);
+    let ends = format!("local=10.9.0.2:7 remote={}}}: netcore::tcp", client.local_addr()?);
     client.write_all(b"payload")?;
     client.peek(&mut [0])?;
     drop(client);
-    server.expect_output(&format!("connection reset {ends}"))?;
+    server
+        .expect_output(&format!("{ends}: connection reset reason=connection reset by the peer"))?;
     Ok(())
 }

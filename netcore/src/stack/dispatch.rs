@@ -62,7 +62,7 @@ impl Netstack {
     ) {
         let fate = self.try_receive_packet(bytes, is_checksum_good, origin, link);
         match origin {
-            Origin::Own => self.ip.outgoing.counters.received_packet(fate),
+            Origin::Own => self.count_fate(fate),
             _ => self.note_fate(fate, link),
         }
     }
@@ -104,10 +104,29 @@ impl Netstack {
     /// Counts the fate of a frame, and says it to the link's observer.
     #[inline]
     fn note_fate<L: Link>(&mut self, fate: Result<Fate, DropReason>, link: &mut L) {
-        self.ip.outgoing.counters.received_packet(fate);
+        self.count_fate(fate);
         if let Some(observer) = link.observer() {
             let socket = self.cx.at_work.socket.map(|id| self.observed(id));
             observer.received(fate, socket.as_ref());
+        }
+    }
+
+    #[inline]
+    fn count_fate(&mut self, fate: Result<Fate, DropReason>) {
+        self.ip.outgoing.counters.received_packet(fate);
+        if let Err(reason) = fate {
+            self.log_drop(reason);
+        }
+    }
+
+    /// Logs a dropped packet, as one of its connection if it is for one.
+    #[cold]
+    fn log_drop(&mut self, reason: DropReason) {
+        let connection = self.cx.at_work.socket;
+        let connection = connection.and_then(|id| self.transports.tcp.sockets.connection_mut(id));
+        match connection {
+            Some(connection) => connection.span.dropped(reason),
+            None => tracing::trace!(%reason, "packet dropped"),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::output::Output;
 use crate::queue::End;
 use crate::reply::Responder;
 use crate::tcp::connection::{Connection, Stage};
+use crate::tcp::connection_span::ConnectionSpan;
 use crate::tcp::engine::Engine;
 use crate::tcp::flow_table::{Flow, FlowKey};
 use crate::tcp::layer::TcpLayer;
@@ -82,6 +83,8 @@ impl TcpLayer {
         let is_wanted = responder.as_ref().is_none_or(|responder| responder.park_on(id));
         connection.stage = Stage::Connecting { responder };
         connection.reservation = reservation;
+        connection.span = ConnectionSpan::new(id, local, remote);
+        connection.span.connecting();
         if is_wanted {
             cx.mark(id);
         } else {

@@ -3,6 +3,7 @@
 mod describe;
 mod limits;
 mod observe;
+mod parked;
 mod receive;
 mod send;
 mod state;
@@ -10,6 +11,7 @@ mod timers;
 mod usage;
 
 pub(crate) use describe::state_of;
+pub(crate) use parked::Parked;
 
 use super::keepalive::PeerTimeouts;
 use super::receiver::{Receiver, RecvBuffer};
@@ -36,13 +38,12 @@ use crate::reply::Responder;
 use crate::snapshot::Timer;
 use crate::sync::Arc;
 use crate::tcp::congestion::CongestionControl;
+use crate::tcp::connection_span::ConnectionSpan;
 use crate::tcp::engine::Engine;
 use crate::tcp::engine::State;
 use crate::tcp::reservation::Reservation;
 use crate::tcp::solo::SoloSocket;
 use crate::time::Instant;
-use bytes::Bytes;
-use std::collections::VecDeque;
 use std::task::Waker;
 use usage::Usage;
 
@@ -54,6 +55,7 @@ pub(crate) struct Connection {
     pub(crate) stage: Stage,
     pub(crate) way: NextHop,
     pub(crate) armed: Armed,
+    pub(crate) span: ConnectionSpan,
     /// Which of its timers it was armed for.
     pub(crate) timer: Option<Timer>,
     /// The handle is gone: received data has no reader.
@@ -147,26 +149,6 @@ pub(crate) enum Served {
     Unanswered,
 }
 
-/// Commands that wait for a connection.
-#[derive(Debug, Default)]
-pub(crate) struct Parked {
-    pub(crate) recv: VecDeque<(Option<usize>, Responder)>,
-    pub(crate) send: VecDeque<(Bytes, Responder)>,
-    pub(crate) info: VecDeque<Responder>,
-}
-
-impl Parked {
-    pub(crate) fn len(&self) -> usize {
-        self.recv.len() + self.send.len() + self.info.len()
-    }
-
-    pub(crate) fn forget_abandoned(&mut self) {
-        self.recv.retain(|(_, responder)| !responder.is_abandoned());
-        self.send.retain(|(_, responder)| !responder.is_abandoned());
-        self.info.retain(|responder| !responder.is_abandoned());
-    }
-}
-
 /// How many bytes one connection may send before it is another's turn.
 const QUANTUM_BYTES: usize = 64 * 1024;
 /// Payloads of less are copied, and gathered: a reference to each would cost more.
@@ -194,6 +176,7 @@ impl Connection {
             stage,
             way,
             armed: Armed::default(),
+            span: ConnectionSpan::default(),
             timer: None,
             is_orphan: false,
             is_broken: false,

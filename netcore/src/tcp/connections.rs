@@ -14,6 +14,7 @@ use crate::queue::{SocketQueue, StreamQueue};
 use crate::snapshot::{TcpState, Timer};
 use crate::sync::Arc;
 use crate::tcp::connection::{Served, Stage};
+use crate::tcp::connection_span::ConnectionSpan;
 use crate::tcp::engine::State;
 use crate::tcp::layer::TcpLayer;
 use crate::tcp::limit::Limit;
@@ -177,9 +178,13 @@ impl TcpLayer {
         let flow = connection.wire.flow();
         let ends = (flow.local(), flow.remote());
         ip.outgoing.counters.connections_established += 1;
-        let is_accepted = matches!(connection.stage, Stage::HalfOpen { .. });
-        let event = if is_accepted { "connection accepted" } else { "connection established" };
-        tracing::debug!(local = %ends.0, remote = %ends.1, "{event}");
+        if matches!(connection.stage, Stage::HalfOpen { .. }) {
+            // A peer can begin any number of handshakes: none has a span before it is done.
+            connection.span = ConnectionSpan::new(id, ends.0, ends.1);
+            connection.span.accepted();
+        } else {
+            connection.span.established();
+        }
         match &mut connection.stage {
             Stage::Connecting { responder } => {
                 let responder = responder.take();
@@ -240,13 +245,10 @@ impl TcpLayer {
         self.flows.remove(&flow);
         let (local, remote) = (flow.local(), flow.remote());
         match end {
-            // A peer can begin any number of handshakes.
             _ if matches!(connection.stage, Stage::HalfOpen { .. }) => {
                 tracing::trace!(%local, %remote, ?end, "handshake ended");
             }
-            End::Closed => tracing::debug!(%local, %remote, "connection closed"),
-            End::Failed(Error::Reset) => tracing::debug!(%local, %remote, "connection reset"),
-            End::Failed(reason) => tracing::debug!(%local, %remote, %reason, "connection ended"),
+            end => connection.span.ended(end),
         }
         if let Some(sent_end) = connection.wire.sent_end() {
             self.note_end(cx, connection.wire.flow(), sent_end);

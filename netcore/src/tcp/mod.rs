@@ -5,6 +5,7 @@ mod commands;
 pub mod congestion;
 mod connect;
 pub(crate) mod connection;
+mod connection_span;
 mod connections;
 mod delivery;
 pub(crate) mod engine;

@@ -6,6 +6,7 @@ use super::hub::{Hub, Port};
 use crate::device::Device;
 use crate::ending::{Ended, Ending, ending};
 use crate::supervision::isolated_future;
+use crate::task;
 use netcore::Slot;
 use netcore::isolation::isolated;
 use std::collections::VecDeque;
@@ -30,7 +31,7 @@ impl Uplink {
         port.queue.track_delivery();
         let driver = Driver { hub: hub.clone(), port, device, outgoing: VecDeque::new() };
         let (ended, ending) = ending();
-        tokio::spawn(driver.run(ended));
+        task::spawn("uplink", driver.run(ended));
         Self { hub, id, ending }
     }
 

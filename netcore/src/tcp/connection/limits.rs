@@ -83,6 +83,10 @@ impl Connection {
         let has_left = !matches!(limits.current, Limit::Device | Limit::Neighbour);
         if let Some(from) = timer_from.filter(|_| has_left) {
             limits.set(Limit::RetransmissionTimer, from.max(limits.since).min(now));
+            if let Some(sender) = &self.sender {
+                let (count, rto) = sender.timeouts();
+                self.span.timed_out(count, rto);
+            }
         }
         if limits.current != limit {
             limits.set(limit, now);

@@ -105,6 +105,7 @@ impl Connection {
         let mut has_more = false;
         if self.engine_due.is_some_and(|due| due <= now) {
             output.explain(|outgoing| self.segment(self.control_cause(), outgoing));
+            let cause = self.control_cause();
             let mut sink = ConnectionSink::new(&mut self.wire, self.way, output);
             if is_open {
                 sink = sink.absorb_acks();
@@ -113,6 +114,9 @@ impl Connection {
             let mut emitted = 0;
             while emitted < EMITTED_MAX && engine.emit(now, self.solo.set_mut(), &mut sink) {
                 emitted += 1;
+            }
+            if emitted > 0 && cause != SendCause::Control {
+                self.span.syn_repeated();
             }
             has_more = emitted == EMITTED_MAX;
             self.engine_due = engine.poll_at(now, self.solo.set());
@@ -199,6 +203,10 @@ impl Connection {
             }
             sent_bytes += headers + segment.len;
             sender.sent(&segment, &limits, now);
+            if let Some(rule) = segment.again {
+                let end = segment.start + segment.len as u64;
+                self.span.repeated(rule, segment.start..end);
+            }
         }
         sender.watch_window(now);
         false

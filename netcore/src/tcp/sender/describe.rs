@@ -22,6 +22,11 @@ impl Sender {
         self.store.start()
     }
 
+    /// How often the retransmission timer has expired in a row, and its length by now.
+    pub(crate) fn timeouts(&self) -> (u32, Duration) {
+        (self.backoff, Duration::from_micros(self.trip.timeout(self.backoff)))
+    }
+
     pub(crate) fn last_sent(&self) -> Instant {
         self.last_sent
     }

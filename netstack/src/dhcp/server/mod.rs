@@ -176,7 +176,7 @@ impl Server {
         let socket = net.udp_bind((Ipv4Addr::UNSPECIFIED, SERVER_PORT)).await?;
         socket.set_broadcast(true)?;
         let began = Instant::now();
-        let task = tokio::spawn(serve(socket, responder.clone(), began));
+        let task = crate::task::spawn("DHCP server", serve(socket, responder.clone(), began));
         Ok(Self { responder, began, task })
     }
 

@@ -131,7 +131,8 @@ impl Switch {
             config,
             stop: SetOnce::new(),
         });
-        let task = tokio::spawn(accept(shared.clone(), directory.clone(), listener));
+        let task =
+            crate::task::spawn("VDE listener", accept(shared.clone(), directory.clone(), listener));
         Ok(VdeListener { shared, directory, tasks: vec![task] })
     }
 }
@@ -169,7 +170,7 @@ impl VdeListener {
     pub fn manage(&mut self, path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
         let (listener, path) = Management::listen(path.as_ref(), mode)?;
         let management = Management::new(self.shared.clone(), self.directory.path());
-        self.tasks.push(tokio::spawn(management.serve(listener, path)));
+        self.tasks.push(crate::task::spawn("VDE management", management.serve(listener, path)));
         Ok(())
     }
 
