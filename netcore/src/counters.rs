@@ -1,6 +1,7 @@
 //! Counters of packets and events.
 
 use crate::observer::Fate;
+use crate::tcp::RetransmitRule;
 use std::fmt;
 
 /// Counters of a stack since its creation.
@@ -47,6 +48,8 @@ pub struct Counters {
     pub panics_caught: u64,
     #[cfg_attr(feature = "serde", serde(with = "drops"))]
     drops: [u64; DropReason::ALL.len()],
+    #[cfg_attr(feature = "serde", serde(with = "retransmits"))]
+    retransmits: [u64; RetransmitRule::ALL.len()],
 }
 
 impl Counters {
@@ -80,6 +83,15 @@ impl Counters {
         counted.filter(|(_, count)| *count > 0)
     }
 
+    /// Number of TCP segments sent again by `rule`. A packet that the link cuts is one.
+    pub fn retransmitted(&self, rule: RetransmitRule) -> u64 {
+        self.retransmits[rule as usize]
+    }
+
+    pub(crate) fn retransmit(&mut self, rule: RetransmitRule) {
+        self.retransmits[rule as usize] += 1;
+    }
+
     /// Counts the fate of a received packet.
     #[inline]
     pub(crate) fn received_packet(&mut self, fate: Result<Fate, DropReason>) {
@@ -97,30 +109,40 @@ impl Counters {
     }
 }
 
-/// The serialized form of the table of drops: a map from the name of each reason that has any.
+/// The serialized form of a table: a map from the names of those that are not 0.
 #[cfg(feature = "serde")]
-mod drops {
-    use super::DropReason;
-    use serde::{Deserializer, Serializer};
+macro_rules! serialized_table {
+    ($name:ident, $key:ty) => {
+        mod $name {
+            use serde::{Deserializer, Serializer};
 
-    type Drops = [u64; DropReason::ALL.len()];
+            type Table = [u64; <$key>::ALL.len()];
 
-    pub(super) fn serialize<S: Serializer>(
-        drops: &Drops,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let all = DropReason::ALL.iter().zip(drops);
-        serializer.collect_map(all.filter(|(_, count)| **count > 0))
-    }
+            pub(super) fn serialize<S: Serializer>(
+                table: &Table,
+                serializer: S,
+            ) -> Result<S::Ok, S::Error> {
+                let all = <$key>::ALL.iter().zip(table);
+                serializer.collect_map(all.filter(|(_, count)| **count > 0))
+            }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Drops, D::Error> {
-        let mut drops = [0; DropReason::ALL.len()];
-        for (reason, count) in crate::serial::known_keys::<DropReason, D>(input)? {
-            drops[reason as usize] = count;
+            pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+                input: D,
+            ) -> Result<Table, D::Error> {
+                let mut table = [0; <$key>::ALL.len()];
+                for (key, count) in crate::serial::known_keys::<$key, D>(input)? {
+                    table[key as usize] = count;
+                }
+                Ok(table)
+            }
         }
-        Ok(drops)
-    }
+    };
 }
+
+#[cfg(feature = "serde")]
+serialized_table!(drops, super::DropReason);
+#[cfg(feature = "serde")]
+serialized_table!(retransmits, crate::tcp::RetransmitRule);
 
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $name:ident => $text:literal,)*) => {

@@ -150,6 +150,21 @@ impl fmt::Display for SocketKind {
 }
 
 impl TcpState {
+    /// All states.
+    pub const ALL: [Self; 11] = [
+        Self::Closed,
+        Self::Listen,
+        Self::SynSent,
+        Self::SynReceived,
+        Self::Established,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::CloseWait,
+        Self::Closing,
+        Self::LastAck,
+        Self::TimeWait,
+    ];
+
     /// The name in RFC 9293.
     pub const fn name(self) -> &'static str {
         match self {

@@ -26,9 +26,12 @@ mod hook;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub mod link;
 mod machine;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod moves;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub mod overlay;
+mod pair;
 mod pool;
 mod provided;
 mod random;
@@ -55,11 +58,12 @@ mod wire;
 #[cfg(feature = "wireguard")]
 pub mod wireguard;
 
-pub use builder::{Builder, Pair, pair};
+pub use builder::Builder;
 pub use clock::Clock;
 #[cfg(any(feature = "capture", feature = "sim"))]
 pub use direction::Direction;
 pub use hook::Hook;
+pub use pair::{Pair, pair};
 pub use stack::Stack;
 
 pub use ipnet::IpNet;

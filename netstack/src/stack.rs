@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 #[must_use = "dropping it stops the stack"]
 pub struct Stack {
+    name: String,
     net: Net,
     stop: Option<oneshot::Sender<Duration>>,
     running: Ending,
@@ -40,6 +41,7 @@ impl Stack {
         control: ServedControl,
     ) -> Self {
         Self {
+            name: String::new(),
             net,
             stop: Some(stop),
             running,
@@ -49,6 +51,15 @@ impl Stack {
             #[cfg(any(feature = "capture", feature = "sim"))]
             taps: None,
         }
+    }
+
+    pub(crate) fn with_name(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+
+    /// Its [name](crate::Builder::name).
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     #[cfg(any(feature = "capture", feature = "sim"))]

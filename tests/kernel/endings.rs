@@ -13,7 +13,7 @@ fn start(name: &str, flags: &[&str]) -> Result<Daemon, Failure> {
     Daemon::start(command.args(flags))
 }
 
-fn serving(name: &str, flags: &[&str], says: &str) -> Result<Daemon, Failure> {
+pub(crate) fn serving(name: &str, flags: &[&str], says: &str) -> Result<Daemon, Failure> {
     let server = start(name, flags)?;
     if let Err(error) = server.expect_output(says) {
         without_tun(&error.to_string())?;

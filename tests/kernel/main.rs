@@ -19,6 +19,7 @@ mod gateway;
 mod guest;
 mod iface;
 mod links;
+mod metrics;
 mod namespace;
 mod overlay;
 mod packet;
@@ -175,6 +176,8 @@ const TESTS: &[Test] = &[
     Test::new("a_slow_reader_among_1000_is_found_with_two_commands", seeing::slow_reader),
     Test::new("the_control_socket_kills_sets_and_counts", seeing::changes),
     Test::new("a_missing_control_socket_is_reported", seeing::nobody).without_interface(),
+    Test::new("curl_reads_metrics_on_a_port_of_the_stack", metrics::scraped),
+    Test::new("promtool_finds_no_fault_in_the_metrics", metrics::checked),
     Test::new("under_run_curl_gets_20_mb_and_is_refused", clients::curl),
     Test::new("under_run_nc_closes_one_half", clients::netcat),
     Test::new("under_run_python_and_two_children_of_a_shell_connect", clients::scripts),

@@ -4,6 +4,8 @@ use std::fmt;
 
 /// The rule by which a segment is sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum RetransmitRule {
     /// DupThresh: three segments behind it have arrived (RFC 5681 section 3.2, RFC 8985 section

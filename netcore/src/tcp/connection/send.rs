@@ -117,6 +117,7 @@ impl Connection {
             }
             if emitted > 0 && cause != SendCause::Control {
                 self.span.syn_repeated();
+                output.state.counters.retransmit(RetransmitRule::Handshake);
             }
             has_more = emitted == EMITTED_MAX;
             self.engine_due = engine.poll_at(now, self.solo.set());
@@ -206,6 +207,7 @@ impl Connection {
             if let Some(rule) = segment.again {
                 let end = segment.start + segment.len as u64;
                 self.span.repeated(rule, segment.start..end);
+                output.state.counters.retransmit(rule);
             }
         }
         sender.watch_window(now);
