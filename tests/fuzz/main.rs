@@ -54,6 +54,13 @@ fn nobody_between_two_tunnels_changes_or_adds_a_packet() {
 }
 
 #[test]
+fn datagrams_of_an_overlay_teach_no_more_than_they_should() {
+    let mut steps = 0;
+    play("overlay", |data| steps += fuzz::overlay(data));
+    println!("{steps} datagrams, lookups and pauses");
+}
+
+#[test]
 fn requests_of_any_bytes_are_parsed_or_refused() {
     play("requests", fuzz::requests);
 }
