@@ -81,21 +81,22 @@ impl End {
 
     /// The goodput to the server and from it, in Gbit/s.
     pub(crate) fn measure(&self, server: &str) -> Result<[f64; 2]> {
-        self.runtime.block_on(async {
-            Ok(match &self.stack {
-                Some(stack) => {
-                    let (net, server) = (stack.net(), server.to_owned());
-                    [
-                        up(net.tcp_connect(server.clone()).await?).await?,
-                        down(net.tcp_connect(server).await?).await?,
-                    ]
-                }
+        let (net, server) =
+            (self.stack.as_ref().map(|stack| stack.net().clone()), server.to_owned());
+        // As a task: on the thread of `block_on` each wake-up would be one of another thread.
+        let measuring = self.runtime.spawn(async move {
+            Ok::<_, std::io::Error>(match net {
+                Some(net) => [
+                    up(net.tcp_connect(server.clone()).await?).await?,
+                    down(net.tcp_connect(server).await?).await?,
+                ],
                 None => [
-                    up(TcpStream::connect(server).await?).await?,
-                    down(TcpStream::connect(server).await?).await?,
+                    up(TcpStream::connect(&server).await?).await?,
+                    down(TcpStream::connect(&server).await?).await?,
                 ],
             })
-        })
+        });
+        Ok(self.runtime.block_on(measuring)??)
     }
 }
 
