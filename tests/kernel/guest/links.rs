@@ -8,7 +8,7 @@ use axum::Router;
 use axum::routing::get;
 use netstack::link::LinkUrl;
 use netstack::{Builder, Stack};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -155,8 +155,9 @@ fn serve(page: Arc<Vec<u8>>) -> Result<u16> {
         for mut stream in listener.incoming().map_while(std::result::Result::ok) {
             let page = page.clone();
             std::thread::spawn(move || {
-                // All of the request: it is short.
-                stream.read(&mut [0; 4096])?;
+                // The page does not depend on the request, which ends with an empty line.
+                let lines = BufReader::new(stream.try_clone()?).lines();
+                lines.map_while(std::result::Result::ok).find(|line| line.is_empty());
                 write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", page.len())?;
                 stream.write_all(&page)
             });
