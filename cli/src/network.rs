@@ -31,10 +31,8 @@ pub struct Network {
     pub tap: Option<String>,
     /// The link by a URL, in place of a TUN: tun://NAME, tap://NAME, packet://NAME, fd://N,
     /// unix-stream://PATH, unix-dgram://PATH, vde://DIRECTORY, ptp://PATH,
-    /// switch://NAME, vxlan://GROUP, vxvde://GROUP, udp://PORT->ADDRESS:PORT, wg://FILE
-    ///
-    /// The file of wg-quick has the addresses, name servers and MTU of the stack, unless flags give
-    /// others.
+    /// switch://NAME, vxlan://GROUP, vxvde://GROUP, udp://PORT->ADDRESS:PORT, wg://FILE (of wg-quick, with the
+    /// addresses, name servers and MTU unless flags give others)
     #[arg(long, value_name = "URL", conflicts_with_all = ["tun", "tap"])]
     pub link: Option<LinkUrl>,
     /// Get an IPv4 address from a DHCP server, and log each step to standard error
