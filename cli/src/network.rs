@@ -30,8 +30,8 @@ pub struct Network {
     #[arg(long, value_name = "NAME", conflicts_with = "tun")]
     pub tap: Option<String>,
     /// The link by a URL, in place of a TUN: tun://NAME, tap://NAME, packet://NAME, fd://N,
-    /// unix-stream://PATH, unix-dgram://PATH, vde://DIRECTORY, ptp://PATH,
-    /// switch://NAME, vxlan://GROUP, vxvde://GROUP, udp://PORT->ADDRESS:PORT, wg://FILE (of wg-quick, with the
+    /// unix-stream://PATH, unix-dgram://PATH, vde://DIRECTORY, ptp://PATH, switch://NAME,
+    /// vxlan://GROUP, vxvde://GROUP, udp://PORT->ADDRESS:PORT, wg://FILE (of wg-quick, with the
     /// addresses, name servers and MTU unless flags give others)
     #[arg(long, value_name = "URL", conflicts_with_all = ["tun", "tap"])]
     pub link: Option<LinkUrl>,
