@@ -31,6 +31,8 @@ pub trait Observer {
 
 /// The fate of a received packet that was not dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Fate {
     /// Delivered to a socket or a connection, whole or in part.
@@ -63,6 +65,8 @@ pub struct ObservedSegment {
 
 /// Why a connection sends a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum SendCause {
     /// Data or a FIN that was not sent before.
@@ -83,6 +87,8 @@ pub enum SendCause {
 ///
 /// [`TcpInfo`]: crate::tcp::TcpInfo
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
 #[non_exhaustive]
 pub struct ObservedConnection {
     /// The state of RFC 9293 section 3.3.2.
@@ -102,7 +108,9 @@ pub struct ObservedConnection {
     /// The bytes that the peer may still send into the window of this end.
     pub rcv_wnd: u64,
     /// The smoothed round trip.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros::option"))]
     pub rtt: Option<Duration>,
     /// The retransmission timeout, backed off as it is now.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros"))]
     pub rto: Duration,
 }

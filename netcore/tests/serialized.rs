@@ -79,6 +79,42 @@ fn unknown_names_of_later_versions_are_skipped() {
     assert_eq!(serde_json::from_value::<Overview>(json!({})).ok(), Some(Overview::default()));
 }
 
+#[test]
+fn a_configuration_survives_json() {
+    let mut config = netcore::Config::default();
+    there_and_back(&config);
+
+    config.tcp.congestion_control = netcore::tcp::congestion::CongestionControl::Bbr;
+    config.tcp.connect_timeout = Duration::from_millis(1_500);
+    config.tcp.mss_max = Some(1_220);
+    config.ethernet.hardware_address = Some("02:00:00:00:00:07".parse().expect("an address"));
+    config.entropy = netcore::Entropy::Seed(7);
+    there_and_back(&config);
+}
+
+#[test]
+fn a_configuration_has_defaults_and_refuses_misspellings() {
+    let read = |value| serde_json::from_value::<netcore::Config>(value);
+
+    let config = read(json!({
+        "sockets_max": 10,
+        "tcp": {"congestion_control": "reno", "connect_timeout": 2_000_000},
+    }))
+    .expect("a configuration");
+
+    let mut expected = netcore::Config { sockets_max: 10, ..netcore::Config::default() };
+    expected.tcp.congestion_control = netcore::tcp::congestion::CongestionControl::Reno;
+    expected.tcp.connect_timeout = Duration::from_secs(2);
+    assert_eq!(config, expected);
+    for (wrong, names) in [
+        (json!({"socket_max": 10}), "socket_max"),
+        (json!({"tcp": {"congestion_control": "vegas"}}), "vegas"),
+    ] {
+        let error = read(wrong).expect_err(names);
+        assert!(error.to_string().contains(names), "{error}");
+    }
+}
+
 fn there_and_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
     let text = serde_json::to_string(value).expect("JSON");
     assert_eq!(&serde_json::from_str::<T>(&text).expect(&text), value);

@@ -2,6 +2,8 @@
 
 /// Limits of datagram sockets; in a [`Config`](crate::Config) as `datagram`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct DatagramConfig {
     /// Bytes of datagrams that wait in each direction on a UDP, ping or raw socket. Each counts its
     /// memory: the payload, or the buffer in which it arrived as long as it waits there, and about

@@ -5,6 +5,8 @@ use crate::ethernet::MacAddr;
 /// Settings of an Ethernet link; in a [`Config`](crate::Config) as `ethernet`. Without effect on a
 /// link that carries IP packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct EthernetConfig {
     /// Entries of the neighbour cache, resolved and incomplete; a new one evicts the least recently
     /// used (Linux: `gc_thresh3`, 1,024).

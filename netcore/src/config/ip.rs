@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Limits of the IP layer; in a [`Config`](crate::Config) as `ip`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct IpConfig {
     /// Maximum number of configured addresses, loopback excluded.
     pub addresses_max: usize,
@@ -30,6 +32,7 @@ pub struct IpConfig {
     /// 60 bytes for each fragment and about 550 for each packet.
     pub fragments_bytes_max: usize,
     /// Reassembly timeout (RFC 8200 section 4.5: 60 s).
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros"))]
     pub fragment_timeout: Duration,
 }
 

@@ -21,7 +21,12 @@ pub use tcp::TcpConfig;
 /// config.tcp.backlog_max = 4096;
 /// config.ip.routes_max = 100_000;
 /// ```
+///
+/// With the feature `serde` it may come from a file: what is left out has its default, what is
+/// misspelt is an error, times are whole microseconds, and congestion controls have their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Config {
     /// Capacity of the command channel; senders wait for room.
     pub commands_max: usize,
@@ -45,6 +50,8 @@ pub struct Config {
 /// Where a stack's unpredictable numbers come from: ports, sequence numbers, identifiers, and the
 /// keys of its tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Entropy {
     /// The operating system's generator.
     #[default]

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// Limits and defaults of TCP; in a [`Config`](crate::Config) as `tcp`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct TcpConfig {
     /// Bytes of a connection's receive buffer at first: what may be unread, and so its window.
     /// Received bytes that wait in the buffer that they came in count as much as that buffer, until
@@ -57,17 +59,22 @@ pub struct TcpConfig {
     /// connections that outran the clock of initial sequence numbers (RFC 9293 section 3.4.1).
     pub time_wait_max: usize,
     /// How long a connect waits for the peer's SYN|ACK (Linux: about 127 s).
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros"))]
     pub connect_timeout: Duration,
     /// How long a half-open connection waits for the last acknowledgement of its handshake.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros"))]
     pub handshake_timeout: Duration,
     /// How long a connection may take to close once its handle was dropped (Linux:
     /// `tcp_fin_timeout`, 60 s).
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros"))]
     pub close_timeout: Duration,
     /// How long an established peer may leave data unacknowledged (Linux: `tcp_retries2`, about
     /// 15 min).
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros"))]
     pub retransmit_timeout: Duration,
     /// Length of TIME-WAIT, in which a closed connection's 4-tuple is not reused (RFC 9293 section
     /// 3.6.1; Linux: 60 s).
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::micros"))]
     pub time_wait: Duration,
 }
 

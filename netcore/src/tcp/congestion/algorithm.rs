@@ -27,6 +27,24 @@ pub enum CongestionControl {
     Custom(&'static Algorithm),
 }
 
+/// By its name. Another process does not have an application's own algorithm, so only those of
+/// this crate are read back.
+#[cfg(feature = "serde")]
+impl serde::Serialize for CongestionControl {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for CongestionControl {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let name = <String as serde::Deserialize>::deserialize(input)?;
+        let unknown = || serde::de::Error::custom(format!("no congestion control {name:?}"));
+        Self::from_name(&name).ok_or_else(unknown)
+    }
+}
+
 impl CongestionControl {
     const BUILT_IN: [Self; 3] = [Self::Cubic, Self::Reno, Self::Bbr];
 
