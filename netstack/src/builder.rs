@@ -219,7 +219,9 @@ impl Builder {
         let driver = Driver::new(core, device, clock, spin, stopped).with_busy(control.busy());
         #[cfg(any(feature = "capture", feature = "sim"))]
         let driver = driver.with_taps(taps.clone());
-        let control = control.serve(&net)?;
+        #[cfg(all(target_os = "linux", feature = "control", feature = "capture"))]
+        let control = control.with_captures(crate::capture::Captures::new(taps.clone()));
+        let control = control.serve(&net, &name)?;
         task::spawn(&name, driver.run(ended).instrument(span.clone()));
         let (dhcp_release, clients) = clients.spawn(net.control(), &Handle::current(), &span);
         let stack = Stack::new(net, stop, running, clients, dhcp_release, control).with_name(name);
@@ -257,7 +259,9 @@ impl Builder {
         let driver = Driver::new(core, device, clock, spin, stopped).with_busy(control.busy());
         #[cfg(any(feature = "capture", feature = "sim"))]
         let driver = driver.with_taps(taps.clone());
-        let control = control.serve(&net)?;
+        #[cfg(all(target_os = "linux", feature = "control", feature = "capture"))]
+        let control = control.with_captures(crate::capture::Captures::new(taps.clone()));
+        let control = control.serve(&net, &name)?;
         std::thread::Builder::new().name(name.clone()).spawn(move || {
             runtime.block_on(driver.run(ended).instrument(span));
         })?;

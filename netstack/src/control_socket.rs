@@ -1,7 +1,7 @@
 //! The control socket of a stack from its builder to its end. Without the feature there is none.
 
 #[cfg(all(target_os = "linux", feature = "control"))]
-use crate::control::{ControlFile, Listening};
+use crate::control::{CaptureSource, ControlFile, Listening};
 use netsocket::Net;
 use std::io;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub(crate) struct ControlPath {
 pub(crate) struct BoundControl {
     #[cfg(all(target_os = "linux", feature = "control"))]
     listening: Option<Listening>,
+    #[cfg(all(target_os = "linux", feature = "control"))]
+    captures: CaptureSource,
     busy: Option<Arc<Busy>>,
 }
 
@@ -40,7 +42,7 @@ impl ControlPath {
     pub(crate) fn bind(&self) -> io::Result<BoundControl> {
         let listening = self.path.as_deref().map(Listening::bind).transpose()?;
         let busy = listening.is_some().then(Arc::default);
-        Ok(BoundControl { listening, busy })
+        Ok(BoundControl { listening, captures: CaptureSource::default(), busy })
     }
 
     #[cfg(not(all(target_os = "linux", feature = "control")))]
@@ -56,17 +58,24 @@ impl BoundControl {
         self.busy.clone()
     }
 
+    /// Has clients capture frames, too.
+    #[cfg(all(target_os = "linux", feature = "control", feature = "capture"))]
+    pub(crate) fn with_captures(self, captures: crate::capture::Captures) -> Self {
+        Self { captures: CaptureSource::new(captures), ..self }
+    }
+
     /// Serves the socket until the stack is gone.
     #[cfg(all(target_os = "linux", feature = "control"))]
-    pub(crate) fn serve(self, net: &Net) -> io::Result<ServedControl> {
-        let busy = self.busy.unwrap_or_default();
-        let served = self.listening.map(|listening| listening.serve(net.clone(), busy));
+    pub(crate) fn serve(self, net: &Net, name: &str) -> io::Result<ServedControl> {
+        let Self { listening, captures, busy } = self;
+        let (busy, net, name) = (busy.unwrap_or_default(), net.clone(), name.to_owned());
+        let served = listening.map(|listening| listening.serve(net, busy, name, captures));
         Ok(ServedControl { _file: served.transpose()? })
     }
 
     #[cfg(not(all(target_os = "linux", feature = "control")))]
     #[expect(clippy::unnecessary_wraps, reason = "as with the feature")]
-    pub(crate) fn serve(self, _net: &Net) -> io::Result<ServedControl> {
+    pub(crate) fn serve(self, _net: &Net, _name: &str) -> io::Result<ServedControl> {
         Ok(ServedControl {})
     }
 }

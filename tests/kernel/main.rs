@@ -175,6 +175,7 @@ const TESTS: &[Test] = &[
     Test::new("eight_slow_clients_are_told_apart_by_ss_why_and_top", seeing::causes),
     Test::new("a_slow_reader_among_1000_is_found_with_two_commands", seeing::slow_reader),
     Test::new("the_control_socket_kills_sets_and_counts", seeing::changes),
+    Test::new("tshark_reads_a_capture_by_the_control_socket", seeing::capture),
     Test::new("a_missing_control_socket_is_reported", seeing::nobody).without_interface(),
     Test::new("curl_reads_metrics_on_a_port_of_the_stack", metrics::scraped),
     Test::new("promtool_finds_no_fault_in_the_metrics", metrics::checked),

@@ -1,5 +1,6 @@
 //! A running program from outside: `netstack ss`, `why`, `top` and others, on its control socket.
 
+use crate::daemon::Daemon;
 use crate::namespace::{Outcome, netstack, program};
 use crate::programs::{Server, output};
 use socket2::{Domain, SockFilter, Socket, Type};
@@ -298,7 +299,34 @@ pub(crate) fn changes() -> Outcome {
     let rates = world.ask(&["counters", "--interval", "0.1", "--count", "1", "--all"])?;
     assert!(rates.contains("per second") && rates.contains("frames sent"), "{rates}");
     let listening = world.ask(&["ss", "-tlp"])?;
+    assert!(listening.contains("stack=netstack"), "{listening}");
     assert!(listening.contains("LISTEN") && listening.contains("users:((\"httpd\""), "{listening}");
+    Ok(())
+}
+
+/// A capture from outside, as tshark reads it.
+pub(crate) fn capture() -> Outcome {
+    let mut tshark = program("tshark")?;
+    let world = World::new()?;
+    let file = tempfile::NamedTempFile::new()?;
+    let path = file.path().to_str().ok_or("a path that is no text")?;
+    let filter = ["capture", "tcp", "port", "80", "and", "host", "10.9.0.1", path];
+    let mut capturing = Daemon::start(&mut world.command(&filter)?)?;
+    let deadline = Instant::now() + PATIENCE;
+    // A frame of each connection, until the capture has begun.
+    while file.as_file().metadata()?.len() < 1000 {
+        assert!(Instant::now() < deadline, "nothing was captured");
+        let mut client = TcpStream::connect(HTTPD)?;
+        client.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        client.read_to_end(&mut Vec::new())?;
+    }
+    capturing.signal("INT")?;
+    let status = capturing.status()?;
+    assert!(status.success(), "{status}");
+
+    let shown = output(tshark.args(["-r", path, "-T", "fields", "-e", "frame.comment"]))?;
+    assert!(shown.lines().count() >= 3 && shown.contains("ESTABLISHED"), "{shown}");
+    assert!(shown.lines().all(|line| line.contains("socket ")), "{shown}");
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! `netstack`: tools on a userspace network stack.
 
 #[cfg(target_os = "linux")]
+mod capture;
+#[cfg(target_os = "linux")]
 mod client;
 #[cfg(target_os = "linux")]
 mod counters;
@@ -55,6 +57,8 @@ enum Tool {
     #[cfg(target_os = "linux")]
     Top(top::Args),
     #[cfg(target_os = "linux")]
+    Capture(capture::Args),
+    #[cfg(target_os = "linux")]
     Counters(counters::Args),
     /// Show the routes of a running stack
     #[cfg(target_os = "linux")]
@@ -92,6 +96,8 @@ fn main() -> ExitCode {
         Tool::Why(args) => why::main(&args),
         #[cfg(target_os = "linux")]
         Tool::Top(args) => top::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Capture(args) => capture::main(&args),
         #[cfg(target_os = "linux")]
         Tool::Counters(args) => counters::main(&args),
         #[cfg(target_os = "linux")]

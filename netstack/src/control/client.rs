@@ -1,7 +1,8 @@
 //! A client of a control socket, for plain threads.
 
 use super::protocol::{Answer, Command, Request};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -63,6 +64,23 @@ impl Client {
         Ok(one)
     }
 
+    /// Begins a capture of the frames that `filter` accepts, in the language of
+    /// [`capture::Filter`](crate::capture::Filter); all if it is empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask); the filter cannot be parsed, or the program is built without captures.
+    pub fn capture(mut self, filter: &str) -> io::Result<CaptureStream> {
+        let begun =
+            self.ask(&Command::Capture { filter: filter.to_owned() })?.next().transpose()?;
+        if begun != Some(Answer::Capture {}) {
+            return Err(io::Error::other("the stack has not begun a capture"));
+        }
+        // There may be no frame for long.
+        self.stream.get_ref().set_read_timeout(None)?;
+        Ok(CaptureStream(self.stream))
+    }
+
     /// The number of parts of answers that were skipped, since only later versions know them.
     pub fn skipped(&self) -> usize {
         self.skipped
@@ -99,6 +117,42 @@ impl Iterator for Answers<'_> {
             Ok(Answer::Error(failure)) => Some(Err(io::Error::other(failure.message))),
             answer => Some(answer),
         }
+    }
+}
+
+/// A capture, to be read as a pcapng file.
+#[derive(Debug)]
+pub struct CaptureStream(BufReader<UnixStream>);
+
+/// Ends a capture from another thread.
+#[derive(Debug)]
+pub struct CaptureStopper(UnixStream);
+
+impl CaptureStream {
+    /// What ends it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn stopper(&self) -> io::Result<CaptureStopper> {
+        self.0.get_ref().try_clone().map(CaptureStopper)
+    }
+}
+
+impl Read for CaptureStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl CaptureStopper {
+    /// Ends the capture: what is left of the file can be read, and then its end.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the stack has ended.
+    pub fn stop(&self) -> io::Result<()> {
+        self.0.shutdown(Shutdown::Write)
     }
 }
 

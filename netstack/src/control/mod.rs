@@ -36,7 +36,8 @@
 //!
 //! Times are whole microseconds, sizes bytes, rates bytes a second. Within a version, commands, answers,
 //! fields and names are only added: a client skips what it does not know. A client may send the next
-//! request before the answer to the last has ended; requests are answered in order.
+//! request before the answer to the last has ended; requests are answered in order. After
+//! [`Answer::Capture`] the rest of the stream is a pcapng file, up to the end of the client's half.
 //!
 //! # Bounds
 //!
@@ -45,14 +46,17 @@
 //! it, page by page, between other work. A client that takes nothing for ten seconds is disconnected.
 //! The server is a thread of its own, so that writing JSON takes no time from the stack's.
 
+#[cfg_attr(not(feature = "capture"), path = "no_capture.rs")]
+mod capture;
 mod client;
 mod protocol;
 mod server;
 mod session;
 
-pub use client::{Answers, Client};
+pub use client::{Answers, CaptureStopper, CaptureStream, Client};
 pub use protocol::{Answer, Change, Command, Failure, Flow, Request, StackInfo, VERSION};
 pub use server::CLIENTS_MAX;
 pub use session::REQUEST_BYTES_MAX;
 
+pub(crate) use capture::CaptureSource;
 pub(crate) use server::{ControlFile, Listening};

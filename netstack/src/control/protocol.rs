@@ -60,6 +60,13 @@ pub enum Command {
         /// The socket.
         id: SocketId,
     },
+    /// Records frames, from now on until the client closes its half of the stream; answered by
+    /// [`Answer::Capture`], and then by a pcapng file.
+    Capture {
+        /// Which: an expression of [`capture::Filter`](crate::capture::Filter); empty for all.
+        #[serde(default)]
+        filter: String,
+    },
     /// Changes the network, as [`netsocket::Control`] does.
     Set {
         /// The change.
@@ -135,6 +142,8 @@ pub enum Answer {
     Network(Network),
     /// A neighbour.
     Neighbour(NeighbourInfo),
+    /// A capture begins: the rest of the stream is a pcapng file.
+    Capture {},
     /// The end of an answer.
     Done {},
     /// The end of an answer: the command has failed, or cannot be understood.
@@ -153,6 +162,8 @@ pub struct Failure {
 #[serde(default)]
 #[non_exhaustive]
 pub struct StackInfo {
+    /// The name of the stack.
+    pub name: String,
     /// The version of the stack, such as `0.1.0`.
     pub version: String,
     /// The name of the process.

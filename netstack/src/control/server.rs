@@ -1,5 +1,6 @@
 //! The server of a control socket: a thread of its own, which ends with the stack.
 
+use super::capture::CaptureSource;
 use super::protocol::{Answer, Failure};
 use super::session::{Session, Shared};
 use crate::control_socket::Busy;
@@ -60,16 +61,24 @@ impl Listening {
     /// # Errors
     ///
     /// The thread cannot be made.
-    pub(crate) fn serve(self, net: Net, busy: Arc<Busy>) -> io::Result<ControlFile> {
+    pub(crate) fn serve(
+        self,
+        net: Net,
+        busy: Arc<Busy>,
+        name: String,
+        captures: CaptureSource,
+    ) -> io::Result<ControlFile> {
         let Self { listener, file } = self;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
             let _context = runtime.enter();
             UnixListener::from_std(listener)?
         };
+        let (clients, began) = (Arc::default(), Instant::now());
+        let shared = Arc::new(Shared { net, busy, clients, began, name, captures });
         std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
             // With it go the clients.
-            runtime.block_on(serve(&listener, net, busy));
+            runtime.block_on(serve(&listener, &shared));
         })?;
         Ok(file)
     }
@@ -87,14 +96,12 @@ fn bind_private(path: &Path) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-async fn serve(listener: &UnixListener, net: Net, busy: Arc<Busy>) {
-    let mut network = net.watch_network();
-    let clients = Arc::new(AtomicUsize::new(0));
-    let shared = Arc::new(Shared { net, busy, clients: clients.clone(), began: Instant::now() });
+async fn serve(listener: &UnixListener, shared: &Arc<Shared>) {
+    let mut network = shared.net.watch_network();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => admit(stream, &clients, &shared),
+                Ok((stream, _)) => admit(stream, shared),
                 Err(error) => {
                     tracing::debug!(%error, "accepting a client of the control socket");
                     tokio::time::sleep(PAUSE).await;
@@ -108,12 +115,12 @@ async fn serve(listener: &UnixListener, net: Net, busy: Arc<Busy>) {
 }
 
 /// Serves a client, if it is of the same user, and not too many.
-fn admit(stream: UnixStream, clients: &Arc<AtomicUsize>, shared: &Arc<Shared>) {
+fn admit(stream: UnixStream, shared: &Arc<Shared>) {
     if let Err(failure) = check(&stream) {
         return refuse(&stream, failure);
     }
-    let place = Place::new(clients);
-    if clients.load(Ordering::Relaxed) > CLIENTS_MAX {
+    let place = Place::new(&shared.clients);
+    if shared.clients.load(Ordering::Relaxed) > CLIENTS_MAX {
         let message = format!("the control socket has {CLIENTS_MAX} clients already");
         return refuse(&stream, Failure::new(message));
     }

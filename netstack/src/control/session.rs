@@ -1,5 +1,6 @@
 //! One client of a control socket: its requests, and the answers to them.
 
+use super::capture::{CaptureSession, CaptureSource};
 use super::protocol::{Answer, Change, Command, Failure, Flow, Request, StackInfo};
 use super::server::Place;
 use crate::control_socket::Busy;
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     pub(super) busy: Arc<Busy>,
     pub(super) clients: Arc<AtomicUsize>,
     pub(super) began: Instant,
+    pub(super) name: String,
+    pub(super) captures: CaptureSource,
 }
 
 /// A client.
@@ -89,6 +92,12 @@ impl Session {
                 return Ok(());
             }
             let end = match Request::parse(&line) {
+                Ok(Request { command: Command::Capture { filter }, .. }) => {
+                    match self.shared.captures.begin(&filter) {
+                        Ok(capture) => return self.record(capture).await,
+                        Err(failure) => Answer::Error(failure),
+                    }
+                }
                 Ok(request) => match self.answer(request.command).await {
                     Ok(()) => Answer::Done {},
                     Err(End::Failed(failure)) => Answer::Error(failure),
@@ -128,10 +137,19 @@ impl Session {
                 }
                 other => return Err(unexpected(&other)),
             },
+            // It ends what can be answered.
+            Command::Capture { .. } => {}
             Command::Abort { id } => self.execute(Order::Abort { id }).await?,
             Command::Set { change } => self.execute(order_of(change)).await?,
         }
         Ok(())
+    }
+
+    /// Has the rest of the stream be a capture.
+    async fn record(mut self, capture: CaptureSession) -> io::Result<()> {
+        self.put(&Answer::Capture {})?;
+        self.flush().await?;
+        capture.run(&mut self.requests, &mut self.answers).await
     }
 
     /// Every socket, page by page: the next one when the client has taken the last.
@@ -248,6 +266,7 @@ impl Shared {
     fn describe(&self) -> StackInfo {
         let micros = |time: Duration| time.as_micros() as u64;
         StackInfo {
+            name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             process: process_name(),
             pid: std::process::id(),

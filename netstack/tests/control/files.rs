@@ -4,9 +4,11 @@ use super::{World, connect, stack};
 use netstack::{Builder, Stack, device};
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 #[test]
 fn the_file_is_private_and_gone_at_the_end() {
@@ -60,6 +62,36 @@ fn each_path_that_cannot_be_has_one_clear_message() {
     let error = start(&long).map(|_| ()).expect_err("longer than a socket's address");
     assert_eq!(error.kind(), ErrorKind::InvalidFilename, "{error}");
 }
+
+/// The path that the attempt of another user is to open.
+const ATTEMPT: &str = "NETSTACK_TEST_CONTROL_SOCKET";
+
+#[test]
+fn another_user_cannot_open_it() {
+    if let Some(path) = std::env::var_os(ATTEMPT) {
+        let error = UnixStream::connect(path).expect_err("it is another user's");
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        return;
+    }
+    let world = World::new();
+    let metadata = fs::symlink_metadata(&world.path).expect("a file");
+    let own = rustix::process::geteuid().as_raw();
+    assert_eq!((metadata.uid(), metadata.mode() & 0o077), (own, 0));
+    // Only root can become another user.
+    if own == 0 {
+        let folder = world.path.parent().expect("a folder");
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("its own folder");
+        let program = std::env::current_exe().expect("a path");
+        let mut attempt = Command::new(program);
+        attempt.args(["--exact", "files::another_user_cannot_open_it"]).env(ATTEMPT, &world.path);
+        let output = attempt.uid(NOBODY).gid(NOBODY).output().expect("a program");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    }
+}
+
+/// The number of a user without rights.
+const NOBODY: u32 = 65_534;
 
 fn start(path: &Path) -> io::Result<(Stack, device::PipeEnd)> {
     let (device, far) = device::pipe(16, 1500);

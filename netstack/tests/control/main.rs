@@ -2,6 +2,8 @@
 
 mod answers;
 mod bounds;
+#[cfg(feature = "capture")]
+mod captures;
 mod files;
 
 use netstack::control::{Answer, Client, Command, StackInfo};

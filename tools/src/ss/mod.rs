@@ -53,7 +53,7 @@ pub(crate) struct Args {
     /// The running timer of each connection
     #[arg(short, long)]
     options: bool,
-    /// The process of the stack
+    /// The process of the stack, and the name of the stack
     #[arg(short, long)]
     processes: bool,
     /// A summary only
@@ -239,8 +239,8 @@ fn json(rows: &[Row], process: Option<&StackInfo>) -> Result<String> {
                 "kind": "tcp", "state": "time-wait", "local": local, "peer": peer,
             }),
         };
-        if let Some(StackInfo { process, pid, .. }) = process {
-            value["users"] = serde_json::json!([{ "process": process, "pid": pid }]);
+        if let Some(StackInfo { process, pid, name, .. }) = process {
+            value["users"] = serde_json::json!([{ "process": process, "pid": pid, "stack": name }]);
         }
         all.push(value.to_string());
     }

@@ -78,6 +78,9 @@ fn line(
             _ => write!(text, "{cell:<width$} "),
         };
     }
+    if rest.starts_with('\n') {
+        text.truncate(begin.max(text.trim_end().len()));
+    }
     text.push_str(rest);
     text.truncate(begin.max(text.trim_end().len()));
     text.push('\n');
@@ -173,8 +176,9 @@ fn any_peer(socket: &SocketInfo) -> String {
     }
 }
 
-fn users(StackInfo { process, pid, .. }: &StackInfo) -> String {
-    format!("users:((\"{process}\",pid={pid}))")
+fn users(StackInfo { process, pid, name, .. }: &StackInfo) -> String {
+    let name = if name.is_empty() { String::new() } else { format!(",stack={name}") };
+    format!("users:((\"{process}\",pid={pid}{name}))")
 }
 
 /// As `-o` of ss(8): the kind of the timer, the time until it expires, and the number of repetitions.

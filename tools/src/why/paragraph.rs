@@ -52,7 +52,8 @@ fn life(info: &TcpInfo, cause: Limit, longest: Duration) -> Option<String> {
     let mut others: Vec<_> = info
         .limited
         .iter()
-        .filter(|(limit, time)| *limit != cause && !time.is_zero())
+        // A hundredth is worth no words.
+        .filter(|(limit, time)| *limit != cause && *time >= info.age / 100)
         .map(|(limit, time)| (Reverse(time), limit))
         .collect();
     others.sort_by_key(|(time, _)| *time);
