@@ -137,7 +137,7 @@ fn a_window_opens_again_in_whatever_steps_it_was_read() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 33) as usize % end
     };
-    for trial in 0..60 {
+    for trial in 0..100 {
         let mut pair = Pair::new();
         let (mut peer, far, listener) = connected(&mut pair);
         let mut next = 1_u32;

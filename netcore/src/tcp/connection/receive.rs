@@ -298,8 +298,9 @@ impl Connection {
         };
         // Whole units of the window field: the peer is told of no others, and a segment must fit.
         let step = mss.next_multiple_of(self.wire.window_unit()).min(window / 2).max(1);
-        // With less the end of the window does not move, and the peer would be told nothing new.
-        let worth = (left * 2).max(self.wire.room_left() as usize + step);
+        // With less the end of the window does not move, and the peer would be told nothing new. Either
+        // end can be a part of a unit further than the other.
+        let worth = (left * 2).max(left.max(self.wire.room_left() as usize) + step);
         let unread = queue.recv_unread(window, worth);
         self.unread = unread.held.try_into().unwrap_or(u32::MAX);
         let mut room = window.saturating_sub(unread.held);
