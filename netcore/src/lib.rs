@@ -12,6 +12,7 @@
 
 mod binding;
 mod channel;
+mod checksum;
 mod command;
 mod config;
 mod context;

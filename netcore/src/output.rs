@@ -1,5 +1,6 @@
 //! Sent packets: over the link, or looped back.
 
+use crate::checksum::sum;
 use crate::counters::{Counters, DropReason};
 use crate::ethernet::neighbours::{Neighbours, Waiting};
 use crate::ethernet::{self, HEADER_BYTES, MacAddr};
@@ -325,11 +326,11 @@ pub(crate) fn write_checksum(
     }
     assert_eq!(rest, 0, "a checksum is computed over what is there");
     transport[offset..offset + 2].fill(0);
-    let sum = match !checksum::combine(&[pseudo, checksum::data(transport)]) {
+    let checksum = match !checksum::combine(&[pseudo, sum(transport)]) {
         // In UDP 0 means no checksum.
         0 if protocol == IpProtocol::Udp => 0xffff,
-        sum => sum,
+        checksum => checksum,
     };
-    transport[offset..offset + 2].copy_from_slice(&sum.to_be_bytes());
+    transport[offset..offset + 2].copy_from_slice(&checksum.to_be_bytes());
     None
 }

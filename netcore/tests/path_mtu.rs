@@ -7,6 +7,7 @@ use harness::icmp::{Seen, narrow_hop, too_big};
 use harness::{Pair, Side, addr, icmp::error_between, read};
 use netcore::device::smoltcp::wire::{IpProtocol, IpRepr, Ipv4Packet, TcpPacket, TcpSeqNumber};
 use netcore::queue::{Datagram, DatagramQueue, SocketQueue, StreamQueue};
+use netcore::tcp::congestion::{Acked, Algorithm, CongestionControl, CongestionController, Lost};
 use netcore::{Config, Error, IpConfig, control, icmp, raw, udp};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -423,5 +424,38 @@ fn too_big_flood_is_bounded_and_narrows_only_named_paths() {
     let seen = watch(&mut pair);
     carry(&mut pair, &near, &far, 10_000);
     assert_eq!(largest(&seen), 1500);
+    close(&mut pair, [near, far]);
+}
+
+#[test]
+fn segment_size_of_the_sender_grows_with_the_mtu() {
+    static SIZES: std::sync::Mutex<Vec<u32>> = std::sync::Mutex::new(Vec::new());
+    #[derive(Debug)]
+    struct Sizes;
+    impl CongestionController for Sizes {
+        fn window(&self) -> u64 {
+            1 << 20
+        }
+        fn on_acked(&mut self, _: &Acked) {}
+        fn on_lost(&mut self, _: &Lost) {}
+        fn on_timeout(&mut self, _: &Lost) {}
+        fn set_mss(&mut self, mss: u32) {
+            SIZES.lock().expect("no panic").push(mss);
+        }
+    }
+    static ALGORITHM: Algorithm = Algorithm::new("sizes", |_| Box::new(Sizes));
+    let mut config = Config::default();
+    config.tcp.congestion_control = CongestionControl::Custom(&ALGORITHM);
+    let mut pair = Pair::with(config, 1500);
+    let (near, far) = connection(&mut pair, TARGETS[0]);
+
+    for mtu in [Some(1280), None] {
+        pair.call(Side::Near, None, control::Command::SetMtu(mtu)).expect("large enough");
+        near.try_send(&[7; 100]).expect("room");
+        pair.advance(Duration::from_millis(100));
+    }
+
+    assert_eq!(*SIZES.lock().expect("no panic"), [1228, 1448]);
+    assert_eq!(read(&far, 1000).map(|bytes| bytes.len()), Ok(200));
     close(&mut pair, [near, far]);
 }

@@ -1,5 +1,6 @@
 //! From a packet to the connection, listener or reset that it is for.
 
+use crate::checksum::sum;
 use crate::context::Context;
 use crate::counters::DropReason;
 use crate::error::Error;
@@ -15,7 +16,7 @@ use crate::tcp::flow_table::{Flow, FlowKey};
 use crate::tcp::guard::{Part, Segment, Verdict};
 use crate::tcp::layer::TcpLayer;
 use crate::tcp::options;
-use crate::wire::{TCP_HEADER_LEN, TcpPacket};
+use crate::wire::{IpProtocol, TCP_HEADER_LEN, TcpPacket, checksum};
 use std::net::SocketAddr;
 
 impl TcpLayer {
@@ -32,8 +33,7 @@ impl TcpLayer {
         }
         let segment =
             TcpPacket::new_checked(packet.payload()).map_err(|_| DropReason::Malformed)?;
-        let ends = (packet.header.source.into(), packet.header.destination.into());
-        if !packet.is_checksum_good && !segment.verify_checksum(&ends.0, &ends.1) {
+        if !packet.is_checksum_good && !is_checksum_right(&packet) {
             return Err(DropReason::Checksum);
         }
         if segment.src_port() == 0 || segment.dst_port() == 0 {
@@ -165,6 +165,14 @@ impl TcpLayer {
             && !segment.rst()
             && !segment.syn()
     }
+}
+
+/// Whether the checksum of a packet's payload is that of its bytes.
+fn is_checksum_right(packet: &Packet) -> bool {
+    let ends = (packet.header.source.into(), packet.header.destination.into());
+    let len = packet.payload().len() as u32;
+    let pseudo = checksum::pseudo_header(&ends.0, &ends.1, IpProtocol::Tcp, len);
+    checksum::combine(&[pseudo, sum(packet.payload())]) == u16::MAX
 }
 
 impl TcpLayer {

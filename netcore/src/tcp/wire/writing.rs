@@ -9,6 +9,11 @@ use crate::tcp::sequence::{is_after, later};
 use crate::wire::{IpProtocol, TCP_HEADER_LEN, TcpPacket, TcpSeqNumber};
 use std::num::NonZeroU16;
 
+/// Flags of a TCP header.
+const FIN: u8 = 1;
+const PUSH: u8 = 8;
+const ACK: u8 = 16;
+
 impl Wire {
     /// Corrects the header of a segment that smoltcp wrote: it knows of no data, and of no window.
     fn correct(&self, segment: &mut TcpPacket<&mut [u8]>) {
@@ -38,14 +43,14 @@ impl Wire {
         }
     }
 
-    /// Notes a segment, of whose payload `rest` bytes stand elsewhere.
-    fn note_sent(&mut self, segment: &mut TcpPacket<&mut [u8]>, rest: usize) {
+    /// Notes a segment that smoltcp wrote.
+    fn note_sent(&mut self, segment: &mut TcpPacket<&mut [u8]>) {
         self.segs_out += 1;
         if segment.rst() {
             // Its numbers may be those of an earlier connection.
             return;
         }
-        self.announced = u32::from(segment.window_len());
+        let mut announced = u32::from(segment.window_len());
         if segment.syn() {
             self.local_isn = Some(segment.seq_number().0 as u32);
             if let Some([shift]) = options::find(segment.options_mut(), WINDOW_SCALE) {
@@ -53,18 +58,15 @@ impl Wire {
             }
         } else {
             // The window of a SYN is never scaled (RFC 7323 section 2.2).
-            self.announced <<= self.local_shift;
+            announced <<= self.local_shift;
         }
-        let end = (segment.seq_number() + segment.segment_len() + rest).0 as u32;
+        let end = (segment.seq_number() + segment.segment_len()).0 as u32;
         self.next = later(self.next, end);
         self.sent_end = later(self.sent_end, end);
         if segment.ack() {
-            let acknowledgement = segment.ack_number().0 as u32;
-            self.acknowledged = Some(acknowledgement);
-            let edge = acknowledgement.wrapping_add(self.announced);
-            if self.edge.is_none_or(|before| is_after(edge, before)) {
-                self.edge = Some(edge);
-            }
+            self.note_acknowledged(segment.ack_number().0 as u32, announced);
+        } else {
+            self.announced = announced;
         }
     }
 
@@ -99,40 +101,54 @@ impl Wire {
         if self.traffic_class != 0 {
             ip::set_traffic_class(packet, self.traffic_class);
         }
-        // A frame's buffer may hold anything.
-        packet[start..start + TCP_HEADER_LEN].fill(0);
-        let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
         let stamp_bytes = self.stamps.option_bytes();
         let header_len = TCP_HEADER_LEN + stamp_bytes + options.len();
-        segment.set_header_len(header_len as u8);
-        let (stamp, others) = segment.options_mut().split_at_mut(stamp_bytes);
+        let payload = len - header_len;
+        // Written in one piece: a frame's buffer may hold anything.
+        let mut fixed = [0; TCP_HEADER_LEN];
+        fixed[..2].copy_from_slice(&local.port().to_be_bytes());
+        fixed[2..4].copy_from_slice(&remote.port().to_be_bytes());
+        fixed[4..8].copy_from_slice(&sequence.to_be_bytes());
+        fixed[12] = (header_len as u8) << 2;
+        fixed[13] = if push { PUSH } else { 0 } | if fin { FIN } else { 0 };
+        if let Some(expected) = self.expected() {
+            let window = self.window(expected);
+            fixed[8..12].copy_from_slice(&expected.to_be_bytes());
+            fixed[13] |= ACK;
+            fixed[14..16].copy_from_slice(&window.to_be_bytes());
+            self.note_acknowledged(expected, u32::from(window) << self.local_shift);
+        }
+        let (header, body) = packet[start..].split_at_mut(header_len);
+        let (first, behind) = header.split_at_mut(TCP_HEADER_LEN);
+        let (stamp, others) = behind.split_at_mut(stamp_bytes);
+        first.copy_from_slice(&fixed);
         if !stamp.is_empty() {
             stamp.copy_from_slice(&self.stamps.stamp().option());
         }
         others.copy_from_slice(options);
-        segment.set_src_port(local.port());
-        segment.set_dst_port(remote.port());
-        segment.set_seq_number(TcpSeqNumber(sequence as i32));
-        if let Some(expected) = self.expected() {
-            segment.set_ack_number(TcpSeqNumber(expected as i32));
-            segment.set_ack(true);
-            segment.set_window_len(self.window(expected));
+        fill(body);
+        let end = sequence.wrapping_add((payload + usize::from(fin)) as u32);
+        self.segs_out += 1;
+        if !is_window_probe {
+            self.next = later(self.next, end);
         }
-        segment.set_psh(push);
-        segment.set_fin(fin);
-        fill(segment.payload_mut());
-        let next = self.next;
-        self.note_sent(&mut segment, rest);
-        if is_window_probe {
-            self.next = next;
-        }
+        self.sent_end = later(self.sent_end, end);
         self.acks.on_sent();
         let offload = self.complete((packet, rest), checksums, capabilities);
         if let Some(piece) = offload.segment_bytes {
-            let payload = len - header_len;
             self.segs_out += (payload.saturating_sub(1) / usize::from(piece.get())) as u64;
         }
         offload
+    }
+
+    /// Notes an acknowledgement that leaves, and the window that it announces, in bytes.
+    fn note_acknowledged(&mut self, acknowledgement: u32, window: u32) {
+        self.announced = window;
+        self.acknowledged = Some(acknowledgement);
+        let edge = acknowledgement.wrapping_add(window);
+        if self.edge.is_none_or(|before| is_after(edge, before)) {
+            self.edge = Some(edge);
+        }
     }
 
     /// The window field with an acknowledgement of `expected`. A window that was announced is
@@ -161,7 +177,7 @@ impl Wire {
         }
         let mut segment = TcpPacket::new_unchecked(&mut packet[start..]);
         self.correct(&mut segment);
-        self.note_sent(&mut segment, 0);
+        self.note_sent(&mut segment);
         self.acks.on_sent();
         self.complete((packet, 0), checksums, capabilities)
     }
