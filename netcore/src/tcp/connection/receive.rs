@@ -13,6 +13,7 @@ use crate::tcp::guard::{Part, Segment, is_past_fin};
 use crate::tcp::receiver::Arrival;
 use crate::tcp::shown::Shown;
 use crate::tcp::sink::ConnectionSink;
+use crate::tcp::timestamps::STAMP_BYTES;
 use crate::time::Instant;
 use crate::wire::{TCP_HEADER_LEN, TcpPacket};
 use bytes::Bytes;
@@ -112,7 +113,9 @@ impl Connection {
         let Some(ack) = position(acknowledgement).filter(|ack| *ack >= base) else { return false };
         let mut blocks = [(0, 0); 3];
         let mut count = 0;
-        if usize::from(header.header_len()) > TCP_HEADER_LEN
+        // Nearly all segments have timestamps alone.
+        let usual = TCP_HEADER_LEN + if age.is_some() { STAMP_BYTES } else { 0 };
+        if usize::from(header.header_len()) > usual
             && let Ok(ranges) = header.selective_ack_ranges()
         {
             for (left, right) in ranges.into_iter().flatten() {
