@@ -27,6 +27,8 @@ pub struct Interface {
 
 /// Counters of a recorder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
 #[non_exhaustive]
 pub struct RecorderStatistics {
     /// Frames that were recorded.

@@ -4,6 +4,8 @@ use ipnet::IpNet;
 
 /// Configuration of the kernel's interface behind a [`Tun`](super::Tun) or a [`Tap`](super::Tap).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct InterfaceConfig {
     /// The name of the interface; empty for one that the kernel chooses. The kernel replaces `%d`
     /// in it by the first free number.
@@ -22,6 +24,8 @@ pub struct InterfaceConfig {
 
 /// Segmentation and checksum offload of a TUN or a TAP.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum InterfaceOffload {
     /// The kernel cuts TCP data into packets of the MTU, joins them and computes checksums, where
     /// it can; a packet on the device then has up to 64 KiB. Only packets that leave the machine

@@ -49,6 +49,8 @@ use std::time::Duration;
 
 /// Configuration of the DHCP client.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Config {
     /// The host name (option 12), up to 255 bytes; none by default.
     pub host_name: Option<String>,
@@ -59,6 +61,7 @@ pub struct Config {
     /// down](crate::Stack::shutdown); so by default. A stack that is dropped keeps its lease.
     pub release: bool,
     /// Called on every event, besides the log.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub on_event: Option<Hook<Event>>,
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 ///
 /// Once nothing is under way, `sent + duplicated` is the sum of `arrived` and all that was lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
 pub struct LinkCounters {
     /// Given to the link.
     pub sent: u64,
@@ -34,5 +36,6 @@ pub struct LinkCounters {
     /// Sent on with one bit turned over.
     pub corrupted: u64,
     /// How long all packets that left the queue have waited in it, until their transmission began.
+    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
     pub waited: Duration,
 }

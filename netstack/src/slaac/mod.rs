@@ -31,15 +31,20 @@ use std::net::Ipv6Addr;
 
 /// How a stack makes IPv6 addresses.
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Config {
     /// The source of the interface identifier of each address.
     pub identifier: Identifier,
     /// Called on every event, besides the log.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub on_event: Option<Hook<Event>>,
 }
 
 /// The source of the interface identifier, the second half of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Identifier {
     /// The hardware address (RFC 4291 appendix A); on a link without any, a random one for each
     /// run.
