@@ -11,11 +11,52 @@ pub(crate) enum Messages {
     Notified,
 }
 
-/// The architecture whose system call numbers libc has here (linux/audit.h).
+/// An architecture, and the numbers of the system calls that the filter looks at there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Architecture {
+    /// Its number (linux/audit.h).
+    audit: u32,
+    /// Calls that are always the supervisor's to look at: it lets those for other descriptors
+    /// through.
+    always: [u32; 9],
+    /// `sendmsg` and its like.
+    messages: [u32; 4],
+    /// Calls that send and receive, with or without an address.
+    datagrams: [u32; 2],
+    socket: u32,
+    io_uring_setup: u32,
+    /// A bit of the numbers of a second ABI with the same number for the architecture.
+    second_abi: Option<u32>,
+}
+
+/// arch/x86/entry/syscalls/syscall_64.tbl.
+#[cfg(any(test, target_arch = "x86_64"))]
+const X86_64: Architecture = Architecture {
+    audit: 0xC000_003E,
+    always: [42, 49, 50, 43, 288, 51, 52, 54, 55],
+    messages: [46, 47, 307, 299],
+    datagrams: [44, 45],
+    socket: 41,
+    io_uring_setup: 425,
+    // x32.
+    second_abi: Some(0x4000_0000),
+};
+/// include/uapi/asm-generic/unistd.h, likewise.
+#[cfg(any(test, target_arch = "aarch64"))]
+const AARCH64: Architecture = Architecture {
+    audit: 0xC000_00B7,
+    always: [203, 200, 201, 202, 242, 204, 205, 208, 209],
+    messages: [211, 212, 269, 243],
+    datagrams: [206, 207],
+    socket: 198,
+    io_uring_setup: 425,
+    second_abi: None,
+};
+
 #[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: u32 = 0xC000_003E;
+const OWN: Architecture = X86_64;
 #[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: u32 = 0xC000_00B7;
+const OWN: Architecture = AARCH64;
 
 /// Offsets in `seccomp_data`. Both architectures are little endian: the low half of an argument
 /// comes first.
@@ -30,22 +71,6 @@ const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
-
-/// Calls that are always the supervisor's to look at: it lets those for other descriptors through.
-const ALWAYS: [libc::c_long; 9] = [
-    libc::SYS_connect,
-    libc::SYS_bind,
-    libc::SYS_listen,
-    libc::SYS_accept,
-    libc::SYS_accept4,
-    libc::SYS_getsockname,
-    libc::SYS_getpeername,
-    libc::SYS_setsockopt,
-    libc::SYS_getsockopt,
-];
-
-const MESSAGES: [libc::c_long; 4] =
-    [libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_sendmmsg, libc::SYS_recvmmsg];
 
 /// Families whose sockets carry data over the kernel's IP network, or see it, in ways that are not
 /// the program's own addresses: with them a program would leave the stack unnoticed.
@@ -64,25 +89,28 @@ const AF_SMC: libc::c_int = 43;
 
 /// Makes the filter.
 pub(crate) fn filter(messages: Messages) -> Vec<sock_filter> {
+    filter_for(&OWN, messages)
+}
+
+fn filter_for(architecture: &Architecture, messages: Messages) -> Vec<sock_filter> {
     // A program of another architecture, as a 32-bit one, has other numbers: none of its calls is
     // let through unseen.
-    let mut filter = vec![load(ARCH), if_equal(ARCHITECTURE, 1, 0), fail(libc::ENOSYS)];
+    let mut filter = vec![load(ARCH), if_equal(architecture.audit, 1, 0), fail(libc::ENOSYS)];
     filter.push(load(NUMBER));
-    if cfg!(target_arch = "x86_64") {
-        // The numbers of the x32 ABI, which has the same architecture.
-        filter.extend([if_set(0x4000_0000, 0, 1), fail(libc::ENOSYS)]);
+    if let Some(bit) = architecture.second_abi {
+        filter.extend([if_set(bit, 0, 1), fail(libc::ENOSYS)]);
     }
-    for number in ALWAYS {
+    for number in architecture.always {
         when(&mut filter, number, &[end(NOTIFY)]);
     }
-    for number in MESSAGES.into_iter().filter(|_| messages == Messages::Notified) {
+    for number in architecture.messages.into_iter().filter(|_| messages == Messages::Notified) {
         when(&mut filter, number, &[end(NOTIFY)]);
     }
     // Its operations would bypass every other rule. Programs have a fallback for old kernels.
-    when(&mut filter, libc::SYS_io_uring_setup, &[fail(libc::ENOSYS)]);
-    when(&mut filter, libc::SYS_socket, &socket());
+    when(&mut filter, architecture.io_uring_setup, &[fail(libc::ENOSYS)]);
+    when(&mut filter, architecture.socket, &socket());
     // Without an address they are reads and writes of the descriptor.
-    for number in [libc::SYS_sendto, libc::SYS_recvfrom] {
+    for number in architecture.datagrams {
         when(&mut filter, number, &with_pointer(4));
     }
     filter.push(end(ALLOW));
@@ -90,9 +118,9 @@ pub(crate) fn filter(messages: Messages) -> Vec<sock_filter> {
 }
 
 /// The instructions for one call.
-fn when(filter: &mut Vec<sock_filter>, number: libc::c_long, instructions: &[sock_filter]) {
+fn when(filter: &mut Vec<sock_filter>, number: u32, instructions: &[sock_filter]) {
     let len = u8::try_from(instructions.len()).expect("a call has few instructions");
-    filter.push(if_equal(number as u32, 0, len));
+    filter.push(if_equal(number, 0, len));
     filter.extend_from_slice(instructions);
 }
 
@@ -167,58 +195,114 @@ mod tests {
         }
     }
 
-    fn ours(number: libc::c_long, arguments: [u64; 6], messages: Messages) -> u32 {
-        verdict(&filter(messages), ARCHITECTURE, number as u32, arguments)
+    /// What the filter for an architecture does with a call there.
+    fn there(on: &Architecture, number: u32, arguments: [u64; 6], messages: Messages) -> u32 {
+        verdict(&filter_for(on, messages), on.audit, number, arguments)
     }
 
     const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+    const BOTH: [Architecture; 2] = [X86_64, AARCH64];
+
+    #[test]
+    fn the_numbers_of_this_architecture_are_those_of_libc() {
+        let numbers =
+            |calls: &[libc::c_long]| calls.iter().map(|it| *it as u32).collect::<Vec<_>>();
+        let always = [
+            libc::SYS_connect,
+            libc::SYS_bind,
+            libc::SYS_listen,
+            libc::SYS_accept,
+            libc::SYS_accept4,
+            libc::SYS_getsockname,
+            libc::SYS_getpeername,
+            libc::SYS_setsockopt,
+            libc::SYS_getsockopt,
+        ];
+        let messages =
+            [libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_sendmmsg, libc::SYS_recvmmsg];
+        assert_eq!(OWN.always.to_vec(), numbers(&always));
+        assert_eq!(OWN.messages.to_vec(), numbers(&messages));
+        assert_eq!(OWN.datagrams.to_vec(), numbers(&[libc::SYS_sendto, libc::SYS_recvfrom]));
+        let others = [libc::SYS_socket, libc::SYS_io_uring_setup];
+        assert_eq!(vec![OWN.socket, OWN.io_uring_setup], numbers(&others));
+    }
+
+    #[test]
+    fn no_number_stands_for_two_calls() {
+        for on in BOTH {
+            let mut all = [on.socket, on.io_uring_setup].to_vec();
+            all.extend(on.always.into_iter().chain(on.messages).chain(on.datagrams));
+            let distinct: std::collections::HashSet<_> = all.iter().collect();
+            assert_eq!(distinct.len(), all.len(), "{on:?}");
+        }
+    }
+
+    #[test]
+    fn calls_about_sockets_are_always_notified() {
+        for on in BOTH {
+            for number in on.always {
+                assert_eq!(there(&on, number, [0; 6], Messages::Untouched), NOTIFY, "{number}");
+            }
+        }
+    }
 
     #[test]
     fn only_sockets_of_the_ip_families_are_notified() {
-        let socket = |family: libc::c_int| {
-            ours(libc::SYS_socket, [family as u64, 1, 0, 0, 0, 0], Messages::Untouched)
-        };
-        assert_eq!(socket(libc::AF_INET), NOTIFY);
-        assert_eq!(socket(libc::AF_INET6), NOTIFY);
-        assert_eq!(socket(libc::AF_UNIX), ALLOW);
-        assert_eq!(socket(libc::AF_NETLINK), ALLOW);
-        assert_eq!(socket(libc::AF_PACKET), libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
-        assert_eq!(socket(AF_SMC), libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT as u32);
+        for on in BOTH {
+            let socket = |family: libc::c_int| {
+                there(&on, on.socket, [family as u64, 1, 0, 0, 0, 0], Messages::Untouched)
+            };
+            assert_eq!(socket(libc::AF_INET), NOTIFY);
+            assert_eq!(socket(libc::AF_INET6), NOTIFY);
+            assert_eq!(socket(libc::AF_UNIX), ALLOW);
+            assert_eq!(socket(libc::AF_NETLINK), ALLOW);
+            assert_eq!(socket(libc::AF_PACKET), libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
+            assert_eq!(socket(AF_SMC), libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT as u32);
+        }
     }
 
     #[test]
     fn data_without_an_address_is_not_notified() {
-        for number in [libc::SYS_sendto, libc::SYS_recvfrom] {
-            let with = |pointer| ours(number, [3, 1, 1, 0, pointer, 16], Messages::Untouched);
-            assert_eq!(with(0), ALLOW);
-            assert_eq!(with(0x1000), NOTIFY);
-            assert_eq!(with(0x7fff_0000_0000), NOTIFY, "only the upper half is set");
+        for on in BOTH {
+            for number in on.datagrams {
+                let with =
+                    |pointer| there(&on, number, [3, 1, 1, 0, pointer, 16], Messages::Untouched);
+                assert_eq!(with(0), ALLOW);
+                assert_eq!(with(0x1000), NOTIFY);
+                assert_eq!(with(0x7fff_0000_0000), NOTIFY, "only the upper half is set");
+            }
+            // read and close of both architectures.
+            for number in [0, 3, 57, 63] {
+                assert_eq!(there(&on, number, [0; 6], Messages::Notified), ALLOW);
+            }
         }
-        assert_eq!(ours(libc::SYS_read, [0; 6], Messages::Notified), ALLOW);
-        assert_eq!(ours(libc::SYS_close, [0; 6], Messages::Notified), ALLOW);
     }
 
     #[test]
     fn messages_are_notified_when_asked_for() {
-        for number in MESSAGES {
-            assert_eq!(ours(number, [0; 6], Messages::Untouched), ALLOW);
-            assert_eq!(ours(number, [0; 6], Messages::Notified), NOTIFY);
+        for on in BOTH {
+            for number in on.messages {
+                assert_eq!(there(&on, number, [0; 6], Messages::Untouched), ALLOW);
+                assert_eq!(there(&on, number, [0; 6], Messages::Notified), NOTIFY);
+            }
         }
     }
 
     #[test]
     fn foreign_calls_and_io_uring_do_not_exist() {
-        assert_eq!(ours(libc::SYS_io_uring_setup, [0; 6], Messages::Untouched), ENOSYS);
-        // The numbers of i386, where 102 is socketcall.
-        let program = filter(Messages::Untouched);
-        assert_eq!(verdict(&program, 0x4000_0003, 102, [0; 6]), ENOSYS);
+        for on in BOTH {
+            assert_eq!(there(&on, on.io_uring_setup, [0; 6], Messages::Untouched), ENOSYS);
+            let program = filter_for(&on, Messages::Untouched);
+            // i386, where 102 is socketcall, and 32-bit ARM, where 281 is socket.
+            assert_eq!(verdict(&program, 0x4000_0003, 102, [0; 6]), ENOSYS);
+            assert_eq!(verdict(&program, 0x4000_0028, 281, [2, 1, 0, 0, 0, 0]), ENOSYS);
+        }
     }
 
-    #[cfg(target_arch = "x86_64")]
     #[test]
     fn calls_of_the_x32_abi_do_not_exist() {
-        let socket = 0x4000_0000 | libc::SYS_socket as u32;
-        let program = filter(Messages::Untouched);
-        assert_eq!(verdict(&program, ARCHITECTURE, socket, [2, 1, 0, 0, 0, 0]), ENOSYS);
+        let number = 0x4000_0000 | X86_64.socket;
+        let ip = [2, 1, 0, 0, 0, 0];
+        assert_eq!(there(&X86_64, number, ip, Messages::Untouched), ENOSYS);
     }
 }
