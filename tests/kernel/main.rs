@@ -205,6 +205,10 @@ const TESTS: &[Test] = &[
     Test::new("under_run_an_unwatched_message_is_told_of", limits::unwatched_messages),
     Test::new("under_run_loopback_is_the_stacks", limits::loopback),
     Test::new("under_run_netns_curl_gets_20_mb_and_is_refused", netns::curl),
+    Test::new(
+        "under_run_netns_sockets_behave_as_the_kernels",
+        semantics::as_the_kernel_in_a_namespace,
+    ),
     Test::new("under_run_netns_names_are_asked_of_the_stacks_servers", netns::names),
     Test::new("run_ends_with_the_status_of_the_program", run_endings::statuses),
     Test::new("run_lasts_as_long_as_a_descendant", run_endings::descendants),

@@ -53,10 +53,19 @@ fn shown(command: &mut Command, host: &str, ports: &[String]) -> super::Result<S
 }
 
 pub(crate) fn as_the_kernel() -> Outcome {
+    compare(&["--udp-msg"])
+}
+
+/// Two stacks and their relay are between the program and its peer.
+pub(crate) fn as_the_kernel_in_a_namespace() -> Outcome {
+    compare(&["--netns"])
+}
+
+fn compare(flags: &[&str]) -> Outcome {
     let ports = peer()?;
     program("ip")?.args(["link", "set", "lo", "up"]).status()?;
     let on_kernel = shown(&mut program("python3")?, "127.0.0.1", &ports)?;
-    let on_stack = shown(&mut on_stack_with(&["--udp-msg"], "python3")?, KERNEL, &ports)?;
+    let on_stack = shown(&mut on_stack_with(flags, "python3")?, KERNEL, &ports)?;
     assert!(on_kernel.lines().count() > 30, "{on_kernel}");
     for (kernel, stack) in on_kernel.lines().zip(on_stack.lines()) {
         assert_eq!(stack, kernel, "\n{on_stack}");
