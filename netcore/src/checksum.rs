@@ -17,18 +17,19 @@ pub(crate) fn sum(bytes: &[u8]) -> u16 {
     for word in words {
         sum += u128::from(u64::from_ne_bytes(*word));
     }
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    sum += u128::from(u64::from_ne_bytes(last));
+    if !rest.is_empty() {
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        sum += u128::from(u64::from_ne_bytes(last));
+    }
     // The sum is the same in any order of bytes, but for its own (RFC 1071 section 2).
     fold(sum).to_be()
 }
 
 /// Adds the carries. Half of the bits at a time, twice since that may carry again.
 fn fold(sum: u128) -> u16 {
-    let mut sum = (sum >> 64) + (sum & u128::from(u64::MAX));
-    sum = (sum >> 64) + (sum & u128::from(u64::MAX));
-    let mut sum = sum as u64;
+    let (low, carries) = (sum as u64).overflowing_add((sum >> 64) as u64);
+    let mut sum = low + u64::from(carries);
     for bits in [32, 32, 16, 16] {
         sum = (sum >> bits) + (sum & ((1 << bits) - 1));
     }

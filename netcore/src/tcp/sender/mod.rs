@@ -344,7 +344,9 @@ impl Sender {
         let pipe_before = self.pipe();
         let advanced = ack.saturating_sub(self.unacknowledged);
         let min_rtt = self.trip.min();
-        let answered = age.map(|age| now.total_millis() - i64::from(age));
+        // Of interest for repetitions alone.
+        let age_of_repair = age.filter(|_| self.recovery.is_some());
+        let answered = age_of_repair.map(|age| now.total_millis() - i64::from(age));
         self.flight.set_answered(answered);
         let delivery = self.flight.on_ack(ack, blocks, now, min_rtt);
         if let Some((oldest, newest)) = delivery.rtt {
