@@ -3,7 +3,7 @@
 use super::{end, exchange, stack, stack_on};
 use netstack::device::Device;
 use netstack::link::{LinkDevice, LinkUrl};
-use netstack::netsocket::netcore::Link;
+use netstack::netsocket::netcore::{Link, Offload, Slot};
 use netstack::overlay::{OverlayConfig, OverlayCounters, OverlayDevice};
 use std::future::poll_fn;
 use std::io;
@@ -17,6 +17,12 @@ fn address(host: u8) -> IpAddr {
     // Neither the address of the network nor that of everybody.
     let [high, low] = [high | 1, low];
     IpAddr::from([127, high, low, host])
+}
+
+/// A group that no other process of the tests is in.
+fn group(net: u8) -> IpAddr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    IpAddr::from([239, net, high, low])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,6 +42,17 @@ async fn two_stacks_meet_over_vxvde_with_one_fixed_peer() {
     let client = format!("vxvde:///bind={}/remote={}", address(22), address(21));
     // What is not known yet to be behind the client goes to nobody.
     let (near, far) = (stack_on(1, &client), stack_on(2, &server));
+
+    exchange(&near, &far, 1 << 20).await;
+
+    end(near).await;
+    end(far).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_stacks_of_one_machine_meet_in_a_group() {
+    let url = format!("vxvde://{}/if=lo", group(254));
+    let (near, far) = (stack_on(1, &url), stack_on(2, &url));
 
     exchange(&near, &far, 1 << 20).await;
 
@@ -93,6 +110,33 @@ async fn received(device: &mut OverlayDevice) -> Vec<u8> {
 }
 
 const FRAME: [u8; 60] = [2; 60];
+
+#[tokio::test]
+async fn own_datagrams_to_the_group_are_not_heard() {
+    let interface = Some("lo".to_owned());
+    let config = OverlayConfig { group: Some(group(255)), interface, ..OverlayConfig::vxvde() };
+    let open = || OverlayDevice::open(&config).expect("a group on loopback");
+    let (mut near, mut far) = (open(), open());
+    for device in [&mut near, &mut far] {
+        device.attach().expect("a runtime");
+    }
+
+    let frame = |source: u8| [[0xff; 6], [2, 0, 0, 0, 0, source], [0x45; 6]].concat();
+    for (sender, source) in [(&mut near, 1), (&mut far, 2)] {
+        poll_fn(|cx| sender.poll_room(cx)).await.expect("the socket is there");
+        let slot = sender.transmit().expect("room");
+        slot.send(18, |room| (room.copy_from_slice(&frame(source)), Offload::default()));
+        poll_fn(|cx| {
+            sender.flush();
+            sender.poll_room(cx)
+        })
+        .await
+        .expect("sent");
+    }
+
+    assert_eq!(received(&mut near).await, frame(2));
+    assert_eq!(received(&mut far).await, frame(1));
+}
 
 #[tokio::test]
 async fn datagrams_of_other_networks_are_dropped_and_counted() {
