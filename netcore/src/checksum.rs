@@ -3,8 +3,7 @@
 /// The one's complement sum of bytes, the last of which is followed by a zero if they are odd in
 /// number, as a big-endian number.
 ///
-/// Words of eight bytes are added, with their carries kept apart: a quarter of the instructions of
-/// adding two at a time, and most of what a segment costs otherwise.
+/// Words of eight bytes are added, with their carries kept apart.
 pub(crate) fn sum(bytes: &[u8]) -> u16 {
     let mut sum = 0;
     let (blocks, rest) = bytes.as_chunks::<64>();
