@@ -77,7 +77,7 @@ impl Net {
     /// [`UdpSocket::recv_from_to`] returns the destination of a datagram, and
     /// [`UdpSocket::send_from_to`] sends from it; the socket has no port of its own to send from.
     /// It is bound to `[::]`, so IPv4 addresses appear as `::ffff:a.b.c.d`, which
-    /// [`to_canonical`](IpAddr::to_canonical) undoes; both calls accept either form.
+    /// [`to_canonical`](std::net::IpAddr::to_canonical) undoes; both calls accept either form.
     ///
     /// # Errors
     ///

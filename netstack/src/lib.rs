@@ -2,7 +2,7 @@
 //!
 //! # Where to start
 //!
-//! * [`Builder`] makes a [`Stack`] on a [`device`]; [`pair`] two that are joined.
+//! * [`Builder`] makes a [`Stack`] on a [`device`]; [`pair`](fn@pair) two that are joined.
 //! * [`Stack::net`] gives the [`Net`] that makes sockets.
 //! * [`dhcp`] and [`slaac`] get addresses from others; [`switch`] joins stacks.
 #![deny(missing_docs)]
