@@ -26,6 +26,7 @@ mod packet;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod packet_socket;
 mod pipe;
+#[cfg(all(target_os = "linux", feature = "tun"))]
 mod ptp;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod queue;
@@ -59,6 +60,7 @@ pub use config::{InterfaceConfig, InterfaceOffload};
 pub(crate) use inherited::{Inherited, inherit};
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use packet::PacketDevice;
+#[cfg(all(target_os = "linux", feature = "tun"))]
 pub use ptp::{PtpDevice, PtpSlot};
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use queue_counters::QueueCounters;
