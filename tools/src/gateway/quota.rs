@@ -79,6 +79,7 @@ mod tests {
         held.remove(0);
         assert!(quota.take(second).is_some());
         held.clear();
-        assert_eq!((quota.lock().total, quota.lock().guests.len()), (0, 0));
+        let held = quota.lock();
+        assert_eq!((held.total, held.guests.len()), (0, 0));
     }
 }
