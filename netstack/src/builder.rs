@@ -347,6 +347,8 @@ impl Builder {
         core.set_any_ip(self.any_ip);
         core.set_name_servers(self.name_servers, self.search_domains)
             .map_err(|error| refuse(error, "the name servers"))?;
+        // Last, since addresses are probed from the first poll on.
+        core.set_link_capabilities(device.capabilities());
         Ok(core)
     }
 }

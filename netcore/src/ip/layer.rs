@@ -198,9 +198,9 @@ impl IpLayer {
     /// Sets the link's capabilities, as of this round.
     #[inline]
     pub(crate) fn set_link_capabilities(&mut self, capabilities: LinkCapabilities) {
-        let mtu = self.outgoing.capabilities.mtu;
+        let LinkCapabilities { mtu, medium, .. } = self.outgoing.capabilities;
         self.outgoing.capabilities = LinkCapabilities { mtu, ..capabilities };
-        if self.mtu.device != capabilities.mtu {
+        if self.mtu.device != capabilities.mtu || medium != capabilities.medium {
             self.mtu.device = capabilities.mtu;
             self.publish_routes();
         }

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::ethernet::MacAddr;
 use crate::ip::addressing::Addressing;
 use crate::ip::routes::Route;
+use crate::link::LinkCapabilities;
 use crate::network::{Network, NetworkWatch, NextHopInfo};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -204,6 +205,12 @@ impl Netstack {
     /// A watch of the network configuration.
     pub fn watch_network(&self) -> NetworkWatch {
         self.channel.network()
+    }
+
+    /// Tells the stack the capabilities of its link ahead of the first poll, which tells them anew.
+    /// The network configuration has its hardware address and MTU from then on.
+    pub fn set_link_capabilities(&mut self, capabilities: LinkCapabilities) {
+        self.ip.set_link_capabilities(capabilities);
     }
 
     /// The stack's hardware address, used on Ethernet links only.

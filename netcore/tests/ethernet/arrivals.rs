@@ -9,7 +9,9 @@ use bytes::Bytes;
 use netcore::Instant;
 use netcore::device::smoltcp::wire::Ipv6Packet;
 use netcore::queue::Datagram;
-use netcore::{Config, Error, EthernetConfig, HasChannel, MacAddr, raw, tcp};
+use netcore::{
+    Config, Error, EthernetConfig, HasChannel, LinkCapabilities, MacAddr, Medium, raw, tcp,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -281,6 +283,15 @@ fn the_link_local_address_is_the_source_for_the_link() {
         .collect();
     assert_eq!(sources, ["fe80::ff:fe00:1".parse::<Ipv6Addr>().expect("own"), v6(1)]);
     near.close();
+}
+
+#[test]
+fn a_link_is_published_before_the_first_poll() {
+    let mut stack = netcore::Netstack::new(Config::default(), Instant::ZERO);
+    assert_eq!(stack.network().link.hardware_address, None);
+    stack.set_link_capabilities(LinkCapabilities::new(Medium::Ethernet, 9000));
+    let link = stack.network().link;
+    assert_eq!((link.hardware_address, link.mtu), (Some(stack.hardware_address()), 9000));
 }
 
 #[test]
