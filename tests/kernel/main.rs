@@ -40,7 +40,7 @@ mod wire;
 use namespace::Test;
 use peer::Fault;
 use run::{
-    clients, endings as run_endings, limits, load, names, netns, remote, semantics,
+    clients, endings as run_endings, escape, limits, load, names, netns, remote, semantics,
     servers as run_servers, wireguard,
 };
 use std::process::ExitCode;
@@ -214,6 +214,7 @@ const TESTS: &[Test] = &[
     Test::new("run_lasts_as_long_as_a_descendant", run_endings::descendants),
     Test::new("run_forwards_signals_to_the_program", run_endings::signals),
     Test::new("a_killed_supervisor_takes_the_network_along", run_endings::supervisor_killed),
+    Test::new("a_killed_supervisor_lets_no_packet_out", escape::supervisor_killed),
     Test::new("a_killed_program_closes_its_connections", run_endings::program_killed),
     Test::new("under_run_10000_connections_leave_nothing", run_endings::many_connections),
     Test::new(

@@ -2,6 +2,7 @@
 
 pub(super) mod clients;
 pub(super) mod endings;
+pub(super) mod escape;
 pub(super) mod limits;
 pub(super) mod load;
 pub(super) mod names;
