@@ -321,6 +321,7 @@ impl Builder {
             *max = max.or_else(memory_share);
         }
         let mut core = Netstack::new(config, clock.moment());
+        core.set_link_capabilities(device.capabilities());
         let peers = device.peer_addresses();
         for address in self.addresses {
             if peers.contains(&address.addr()) {
@@ -347,8 +348,6 @@ impl Builder {
         core.set_any_ip(self.any_ip);
         core.set_name_servers(self.name_servers, self.search_domains)
             .map_err(|error| refuse(error, "the name servers"))?;
-        // Last, since addresses are probed from the first poll on.
-        core.set_link_capabilities(device.capabilities());
         Ok(core)
     }
 }

@@ -208,9 +208,12 @@ impl Netstack {
     }
 
     /// Tells the stack the capabilities of its link ahead of the first poll, which tells them anew.
-    /// The network configuration has its hardware address and MTU from then on.
+    /// From then on the network configuration has the link's hardware address, its link-local
+    /// address and its MTU, and addresses on Ethernet are tentative.
     pub fn set_link_capabilities(&mut self, capabilities: LinkCapabilities) {
         self.ip.set_link_capabilities(capabilities);
+        self.ip.update_link(&self.cx);
+        self.handle_ip_events();
     }
 
     /// The stack's hardware address, used on Ethernet links only.

@@ -287,11 +287,17 @@ fn the_link_local_address_is_the_source_for_the_link() {
 
 #[test]
 fn a_link_is_published_before_the_first_poll() {
-    let mut stack = netcore::Netstack::new(Config::default(), Instant::ZERO);
+    let ethernet = EthernetConfig { hardware_address: Some(FAR), ..EthernetConfig::default() };
+    let config = Config { ethernet, ..Config::default() };
+    let mut stack = netcore::Netstack::new(config, Instant::ZERO);
     assert_eq!(stack.network().link.hardware_address, None);
     stack.set_link_capabilities(LinkCapabilities::new(Medium::Ethernet, 9000));
     let link = stack.network().link;
-    assert_eq!((link.hardware_address, link.mtu), (Some(stack.hardware_address()), 9000));
+    assert_eq!((link.hardware_address, link.mtu), (Some(FAR), 9000));
+
+    stack.add_address("fd00::1/64".parse().expect("a network")).expect("a host");
+    let tentative = ["fe80::ff:fe00:2".parse().expect("own"), v6(1)].map(IpAddr::V6);
+    assert_eq!(stack.network().tentative, tentative);
 }
 
 #[test]

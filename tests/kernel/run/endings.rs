@@ -36,8 +36,8 @@ pub(crate) fn descendants() -> Outcome {
 
 const ACCEPTING: &str = "
 import socket
-l = socket.socket(); l.bind(('0.0.0.0', 8001)); l.listen(); print('accepting', flush=True)
-try: l.accept()
+l = socket.socket(); l.bind(('0.0.0.0', 8001)); l.listen()
+try: print('accepting', flush=True); l.accept()
 except KeyboardInterrupt: print('interrupted', flush=True)
 ";
 
