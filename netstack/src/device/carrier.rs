@@ -2,8 +2,8 @@
 
 use super::host;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::LinkFlags;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use std::io;
@@ -20,6 +20,7 @@ pub(super) struct Carrier {
     /// What makes a carrier.
     flags: LinkFlags,
     is_up: bool,
+    is_removed: bool,
 }
 
 /// `RTMGRP_LINK` of Linux.
@@ -42,16 +43,21 @@ impl Carrier {
         // After the subscription, so that no change is missed.
         let now = host::link(name)?;
         let (index, is_up) = (now.header.index, now.header.flags.contains(flags));
-        Ok(Self { socket, name: name.into(), index, flags, is_up })
+        Ok(Self { socket, name: name.into(), index, flags, is_up, is_removed: false })
     }
 
     pub(super) fn is_up(&self) -> bool {
         self.is_up
     }
 
-    /// Waits until the carrier has changed.
+    /// Whether the interface was deleted, or moved into another namespace.
+    pub(super) fn is_removed(&self) -> bool {
+        self.is_removed
+    }
+
+    /// Waits until the carrier has changed, or the interface was removed.
     pub(super) fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let before = self.is_up;
+        let before = (self.is_up, self.is_removed);
         while let Poll::Ready(Ok(mut guard)) = self.socket.poll_read_ready(cx) {
             match guard.try_io(|socket| socket.get_ref().recv_from_full()) {
                 Ok(Ok((bytes, _))) => self.read(&bytes),
@@ -64,7 +70,7 @@ impl Carrier {
                 Err(_would_block) => {}
             }
         }
-        if self.is_up == before { Poll::Pending } else { Poll::Ready(()) }
+        if (self.is_up, self.is_removed) == before { Poll::Pending } else { Poll::Ready(()) }
     }
 
     fn read(&mut self, bytes: &[u8]) {
@@ -72,11 +78,20 @@ impl Carrier {
         while let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) {
             let len = (message.header.length as usize).next_multiple_of(4).min(rest.len());
             rest = &rest[len..];
-            if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) =
-                message.payload
-                && link.header.index == self.index
-            {
-                self.is_up = link.header.flags.contains(self.flags);
+            match message.payload {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link))
+                    if link.header.index == self.index =>
+                {
+                    self.is_up = link.header.flags.contains(self.flags);
+                }
+                // Of the family of bridges it tells that the interface has left a bridge.
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link))
+                    if link.header.index == self.index
+                        && link.header.interface_family == AddressFamily::Unspec =>
+                {
+                    self.is_removed = true;
+                }
+                _ => {}
             }
         }
     }

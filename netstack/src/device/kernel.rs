@@ -294,8 +294,16 @@ impl Device for KernelDevice {
             if has_more || !self.receiver.frames.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            let carrier = self.carrier.as_mut();
-            if carrier.is_some_and(|carrier| carrier.poll_changed(cx).is_ready()) {
+            if let Some(carrier) = &mut self.carrier
+                && carrier.poll_changed(cx).is_ready()
+            {
+                // Before it is deleted, it goes down: the error of a packet socket may be gone by now.
+                // A TUN or TAP lives on in another namespace, and has an error once it is deleted.
+                if carrier.is_removed()
+                    && self.open_interface().is_some_and(Interface::is_of_others)
+                {
+                    return Poll::Ready(Err(self.removed()));
+                }
                 return Poll::Ready(Ok(()));
             }
             let mut is_readable = false;

@@ -35,7 +35,8 @@ pub(crate) fn descendants() -> Outcome {
 }
 
 const ACCEPTING: &str = "
-import socket
+import signal, socket
+signal.signal(signal.SIGINT, signal.default_int_handler)  # A parent may ignore it.
 l = socket.socket(); l.bind(('0.0.0.0', 8001)); l.listen()
 try: print('accepting', flush=True); l.accept()
 except KeyboardInterrupt: print('interrupted', flush=True)
