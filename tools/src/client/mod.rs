@@ -1,6 +1,7 @@
 //! The client of a stack's control socket, as the subcommands share it.
 
 mod path;
+pub(crate) mod reading;
 pub(crate) mod units;
 
 use anyhow::{Context, Result};

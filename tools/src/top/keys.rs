@@ -1,6 +1,6 @@
 //! What each key does.
 
-use super::model::Order;
+use crate::client::reading::Order;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers};
 
 /// What a key asks for.

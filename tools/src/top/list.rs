@@ -1,6 +1,7 @@
 //! The list of all connections.
 
-use super::model::{Model, Order, Row};
+use super::model::Model;
+use crate::client::reading::{Order, Row};
 use crate::client::units;
 use netstack::netsocket::netcore::TcpState;
 use ratatui::Frame;
@@ -54,7 +55,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model) {
 
 /// The stack in three lines.
 pub(super) fn head_lines(model: &Model) -> Vec<Line<'static>> {
-    let (sample, totals) = (model.sample(), model.totals());
+    let (sample, totals) = (&model.sample().reading, model.totals());
     let age = units::time(Duration::from_micros(sample.stack.age));
     let (out, in_) =
         model.rows().iter().fold((0, 0), |(out, in_), row| (out + row.out, in_ + row.in_));

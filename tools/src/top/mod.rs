@@ -7,6 +7,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
+use crate::client::reading::Reading;
 use crate::client::{self, Target};
 use anyhow::{Context, Result, ensure};
 use keys::Action;
@@ -100,18 +101,11 @@ fn draw(frame: &mut Frame<'_>, model: &mut Model) {
 
 /// Reads the stack, and more of one connection.
 fn sample(client: &mut Client, opened: Option<SocketId>) -> Result<Sample> {
-    let stack = client::stack(client)?;
-    let overview = client::overview(client)?;
-    let mut flows = Vec::new();
-    for answer in client.ask(&Command::Flows {})? {
-        if let Answer::Flows(some) = answer? {
-            flows.extend(some);
-        }
-    }
+    let reading = Reading::take(client)?;
     let opened = opened.and_then(|id| match client.ask_one(&Command::Socket { id }) {
         Ok(Some(Answer::Socket(socket))) => Some(socket),
         // It has ended.
         _ => None,
     });
-    Ok(Sample { at: Instant::now(), stack, overview, flows, opened })
+    Ok(Sample { reading, opened })
 }

@@ -2,7 +2,8 @@
 
 use super::draw;
 use super::keys::{Action, action};
-use super::model::{Model, Order, Sample};
+use super::model::{Model, Sample};
+use crate::client::reading::{Order, Reading};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
@@ -69,15 +70,17 @@ fn an_opened_connection_has_charts_and_its_reason() {
     assert!(shown.contains("limited by the peer's window"), "{shown}");
     assert!(shown.contains("16.0 Mbit/s, at most 16.0 Mbit/s") && shown.contains('█'), "{shown}");
 
-    model.update(Sample { flows: Vec::new(), ..sample(3.0, 0) });
+    let mut last = sample(3.0, 0);
+    last.reading.flows.clear();
+    model.update(last);
     assert!(screen(&mut model, 100, 30).join("\n").contains("2v1 has ended."));
 }
 
 #[test]
 fn a_thousand_connections_and_a_small_screen_fit() {
     let mut all = sample(0.0, 0);
-    let flow = all.flows[0].clone();
-    all.flows = (1..=1000)
+    let flow = all.reading.flows[0].clone();
+    all.reading.flows = (1..=1000)
         .map(|n| {
             let mut flow = flow.clone();
             flow.id = format!("{n}v1").parse().expect("an id");
@@ -129,7 +132,7 @@ fn sample(seconds: f64, sent: u64) -> Sample {
     let value = |value| serde_json::from_value(value);
     // From a time of its own, so that the readings are so far apart.
     static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-    Sample {
+    let reading = Reading {
         at: *START + Duration::from_secs_f64(seconds),
         stack: value(json!({
             "process": "httpd", "pid": 7, "age": 10_000_000, "busy": part / 4,
@@ -151,8 +154,8 @@ fn sample(seconds: f64, sent: u64) -> Sample {
         ]
         .map(|flow| serde_json::from_value(flow).expect("a flow"))
         .into(),
-        opened: None,
-    }
+    };
+    Sample { reading, opened: None }
 }
 
 fn socket() -> netstack::netsocket::netcore::SocketInfo {
