@@ -1,6 +1,7 @@
 //! A client of a control socket, for plain threads.
 
-use super::protocol::{Answer, Command, Request};
+use super::protocol::{Answer, Command, Flow, Request};
+use serde::Deserialize;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -22,6 +23,9 @@ pub struct Answers<'a> {
     is_over: bool,
 }
 
+/// The error of a stack that is too new.
+const LATER_VERSION: &str = "the answer is of a later version of the stack and not known here: ask with \
+                             the netstack command of that version";
 /// How long the stack may take for a part of an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -55,13 +59,19 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`ask`](Self::ask).
+    /// As [`ask`](Self::ask); `InvalidData` if the stack is of a later version, and has answered
+    /// what is not known here.
     pub fn ask_one(&mut self, command: &Command) -> io::Result<Option<Answer>> {
-        let mut one = None;
+        let (mut one, skipped) = (None, self.skipped);
         for answer in self.ask(command)? {
             one = Some(answer?);
         }
-        Ok(one)
+        match one {
+            None if self.skipped > skipped && !is_change(command) => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, LATER_VERSION))
+            }
+            one => Ok(one),
+        }
     }
 
     /// Begins a capture of the frames that `filter` accepts, in the language of
@@ -81,7 +91,8 @@ impl Client {
         Ok(CaptureStream(self.stream))
     }
 
-    /// The number of parts of answers that were skipped, since only later versions know them.
+    /// The number of parts of answers that were skipped, since only later versions know them; of
+    /// [`Answer::Flows`], the number of connections.
     pub fn skipped(&self) -> usize {
         self.skipped
     }
@@ -96,7 +107,13 @@ impl Client {
             }
             match serde_json::from_slice(&self.line) {
                 Ok(answer) => return Ok(answer),
-                Err(error) if error.is_data() => self.skipped += 1,
+                Err(error) if error.is_data() => match known_flows(&self.line) {
+                    Some((flows, unknown)) => {
+                        self.skipped += unknown;
+                        return Ok(Answer::Flows(flows));
+                    }
+                    None => self.skipped += 1,
+                },
                 Err(error) => return Err(error.into()),
             }
         }
@@ -154,6 +171,25 @@ impl CaptureStopper {
     pub fn stop(&self) -> io::Result<()> {
         self.0.shutdown(Shutdown::Write)
     }
+}
+
+/// Whether a command has no answer but that it is done.
+fn is_change(command: &Command) -> bool {
+    matches!(command, Command::Abort { .. } | Command::Set { .. })
+}
+
+/// The connections in a line that are known here, and the number of the others.
+fn known_flows(line: &[u8]) -> Option<(Vec<Flow>, usize)> {
+    #[derive(Deserialize)]
+    struct Line {
+        flows: Vec<serde_json::Value>,
+    }
+    let Line { flows } = serde_json::from_slice(line).ok()?;
+    let all = flows.len();
+    let known = flows.into_iter().filter_map(|flow| serde_json::from_value(flow).ok());
+    let known: Vec<_> = known.collect();
+    let unknown = all - known.len();
+    Some((known, unknown))
 }
 
 fn is_end(answer: &Answer) -> bool {

@@ -15,6 +15,8 @@ pub(crate) struct Reading {
     pub(crate) stack: StackInfo,
     pub(crate) overview: Overview,
     pub(crate) flows: Vec<Flow>,
+    /// Parts of all answers so far that only later versions know.
+    pub(crate) skipped: usize,
 }
 
 /// What to sort connections by.
@@ -62,7 +64,8 @@ impl Reading {
                 flows.extend(some);
             }
         }
-        Ok(Self { at: Instant::now(), stack, overview, flows })
+        let skipped = client.skipped();
+        Ok(Self { at: Instant::now(), stack, overview, flows, skipped })
     }
 
     /// The connections, with their rates since the reading before.

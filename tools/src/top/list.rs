@@ -82,8 +82,16 @@ pub(super) fn head_lines(model: &Model) -> Vec<Line<'static>> {
             100.0 * totals.busy,
             100.0 * totals.process,
         )),
-        Line::from(format!("drops: {drops}")),
+        Line::from(format!("drops: {drops}{}", skipped(sample.skipped))),
     ]
+}
+
+/// What is missing, since the stack is of a later version.
+fn skipped(parts: usize) -> String {
+    if parts == 0 {
+        return String::new();
+    }
+    format!("; the stack is of a later version: {parts} parts of its answers were skipped")
 }
 
 /// The table, of which only the rows on the screen are made.

@@ -72,8 +72,12 @@ fn an_opened_connection_has_charts_and_its_reason() {
 
     let mut last = sample(3.0, 0);
     last.reading.flows.clear();
+    last.reading.skipped = 7;
     model.update(last);
     assert!(screen(&mut model, 100, 30).join("\n").contains("2v1 has ended."));
+    press(&mut model, KeyCode::Esc);
+    let drops = screen(&mut model, 120, 10).swap_remove(2);
+    assert!(drops.ends_with("later version: 7 parts of its answers were skipped"), "{drops}");
 }
 
 #[test]
@@ -154,6 +158,7 @@ fn sample(seconds: f64, sent: u64) -> Sample {
         ]
         .map(|flow| serde_json::from_value(flow).expect("a flow"))
         .into(),
+        skipped: 0,
     };
     Sample { reading, opened: None }
 }

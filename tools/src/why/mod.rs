@@ -61,6 +61,7 @@ pub(crate) fn main(args: &Args) -> ExitCode {
     client::run(|| {
         let mut client = args.target.connect()?;
         let found = find(&mut client, &args.what)?;
+        client::report_skipped(&client);
         let paragraphs: Vec<_> = found.iter().take(PARAGRAPHS_MAX).map(paragraph::text).collect();
         let mut text = paragraphs.join("\n");
         if found.len() > PARAGRAPHS_MAX {
