@@ -20,17 +20,17 @@ const HTTPD: &str = "10.9.0.2:80";
 /// As long as a cause may take to show on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What a client downloads that is to be busy during the test.
-const ENDLESS: &str = "GET /bytes/1000000000000 HTTP/1.1\r\nHost: a\r\n\r\n";
+pub(crate) const ENDLESS: &str = "GET /bytes/1000000000000 HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// A web server with a control socket.
-struct World {
+pub(crate) struct World {
     _server: Server,
     path: PathBuf,
     _folder: TempDir,
 }
 
 impl World {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let folder = TempDir::new()?;
         let path = folder.path().join("httpd");
         let text = path.to_str().ok_or("a path that is no text")?;
@@ -43,7 +43,7 @@ impl World {
         output(&mut self.command(arguments)?)
     }
 
-    fn command(&self, arguments: &[&str]) -> Result<Command> {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = netstack()?;
         command.args(arguments).env("NETSTACK_CONTROL", &self.path);
         Ok(command)
@@ -80,16 +80,16 @@ impl World {
 }
 
 /// A client, and the end of what it does.
-struct Client {
-    stream: TcpStream,
-    address: SocketAddr,
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    pub(crate) address: SocketAddr,
     ends: Arc<AtomicBool>,
     work: Option<JoinHandle<()>>,
 }
 
 impl Client {
     /// Connects, with a receive buffer of this size, if any.
-    fn connect(buffer_bytes: Option<usize>) -> Result<Self> {
+    pub(crate) fn connect(buffer_bytes: Option<usize>) -> Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         if let Some(bytes) = buffer_bytes {
             // Before the SYN, which announces the window.
@@ -102,13 +102,13 @@ impl Client {
         Ok(Self { stream, address, ends: Arc::default(), work: None })
     }
 
-    fn request(mut self, text: &str) -> Result<Self> {
+    pub(crate) fn request(mut self, text: &str) -> Result<Self> {
         self.stream.write_all(text.as_bytes())?;
         Ok(self)
     }
 
     /// Reads as fast as it can, until the test has ended.
-    fn reading(self) -> Result<Self> {
+    pub(crate) fn reading(self) -> Result<Self> {
         self.working(|stream| match stream.read(&mut [0; 65_536]) {
             Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
             _ => Ok(()),

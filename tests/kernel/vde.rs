@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A switch with a management socket.
-struct Switch {
+pub(crate) struct Switch {
     daemon: Daemon,
     folder: TempDir,
 }
 
 impl Switch {
     /// Ours.
-    fn ours(flags: &[&str]) -> Result<Self, Failure> {
+    pub(crate) fn ours(flags: &[&str]) -> Result<Self, Failure> {
         let folder = TempDir::new()?;
         let mut switch = netstack()?;
         switch.arg("switch").arg("--vde").arg(folder.path().join("lan"));
@@ -34,7 +34,7 @@ impl Switch {
     }
 
     /// Debian's, with four ports.
-    fn debians() -> Result<Self, Failure> {
+    pub(crate) fn debians() -> Result<Self, Failure> {
         let folder = TempDir::new()?;
         let mut switch = program("vde_switch")?;
         switch.arg("-s").arg(folder.path().join("lan")).args(["-n", "4"]);
@@ -48,11 +48,11 @@ impl Switch {
         self.folder.path().join("lan")
     }
 
-    fn management(&self) -> PathBuf {
+    pub(crate) fn management(&self) -> PathBuf {
         self.folder.path().join("management")
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("vde://{}", self.directory().display())
     }
 

@@ -15,6 +15,8 @@ mod kill;
 #[cfg(target_os = "linux")]
 mod network;
 #[cfg(target_os = "linux")]
+mod page;
+#[cfg(target_os = "linux")]
 mod resolv_conf;
 #[cfg(target_os = "linux")]
 mod route;
@@ -57,6 +59,8 @@ enum Tool {
     #[cfg(target_os = "linux")]
     Top(top::Args),
     #[cfg(target_os = "linux")]
+    Page(page::Args),
+    #[cfg(target_os = "linux")]
     Capture(capture::Args),
     #[cfg(target_os = "linux")]
     Counters(counters::Args),
@@ -96,6 +100,8 @@ fn main() -> ExitCode {
         Tool::Why(args) => why::main(&args),
         #[cfg(target_os = "linux")]
         Tool::Top(args) => top::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Page(args) => page::main(&args),
         #[cfg(target_os = "linux")]
         Tool::Capture(args) => capture::main(&args),
         #[cfg(target_os = "linux")]

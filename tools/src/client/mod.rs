@@ -22,6 +22,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    #[cfg(test)]
+    pub(crate) fn at(path: &Path) -> Self {
+        Self { control: Some(path.into()) }
+    }
+
     /// Connects to the stack.
     pub(crate) fn connect(&self) -> Result<Client> {
         let path = path::find(self.control.as_deref())?;
