@@ -31,6 +31,7 @@ mod queues;
 mod refusals;
 mod routing;
 mod run;
+mod secrets;
 mod seeing;
 mod servers;
 mod sockets;
@@ -73,6 +74,8 @@ const TESTS: &[Test] = &[
     Test::new("tshark_finds_violations_in_a_doctored_capture", peer::findings_of_tshark)
         .without_interface(),
     Test::new("comments_and_tshark_agree_on_each_retransmission", explained::retransmissions)
+        .without_interface(),
+    Test::new("tshark_decrypts_tls_with_the_secrets_of_the_capture", secrets::of_tls)
         .without_interface(),
     Test::new("closed_ports_refuse_in_both_directions", sockets::refusals),
     Test::new("both_directions_close_independently", sockets::half_close),

@@ -27,6 +27,8 @@ pub(super) struct File {
     writer: Box<dyn Write + Send>,
     /// How much of the encoded bytes the writer has taken, of a block that it took in part.
     written: usize,
+    /// Where the first frame of the encoded bytes begins.
+    first_frame: Option<usize>,
     pub(super) snap_bytes: usize,
     has_failed: bool,
     /// The writer panicked, and is not called again.
@@ -70,6 +72,7 @@ impl File {
             encoder,
             writer,
             written: 0,
+            first_frame: None,
             snap_bytes: SNAP_BYTES_MAX,
             has_failed: false,
             is_broken: false,
@@ -136,6 +139,7 @@ impl File {
             data: Cow::Borrowed(kept),
             options,
         };
+        self.first_frame.get_or_insert(self.encoder.get_ref().len());
         self.encoder.write_pcapng_block(block).expect("memory, and an interface of this file");
         self.statistics.frames += 1;
         self.interfaces[interface as usize].recorded += 1;
@@ -147,7 +151,8 @@ impl File {
         self.interfaces[interface as usize].filtered += 1;
     }
 
-    /// Adds a line of a key log, unless it finds no room.
+    /// Adds a line of a key log, unless it finds no room: in front of the frames that are not written
+    /// yet. The first one to decrypt came before its secret, which its receiver has made of it.
     pub(super) fn add_secret(&mut self, line: &str) {
         if !self.make_room(line.len()) {
             return;
@@ -158,7 +163,14 @@ impl File {
         body.extend(line.as_bytes());
         body.extend(std::iter::repeat_n(0, padding));
         let block = UnknownBlock::new(SECRETS_BLOCK, body.len() as u32, &body);
+        let end = self.encoder.get_ref().len();
         self.encoder.write_pcapng_block(block).expect("writing to memory does not fail");
+        if let Some(first) = self.first_frame.filter(|first| *first >= self.written) {
+            let buffer = self.encoder.get_mut();
+            let len = buffer.len() - end;
+            buffer[first..].rotate_right(len);
+            self.first_frame = Some(first + len);
+        }
         self.write_if_full();
     }
 
@@ -251,7 +263,7 @@ impl File {
             }
         }
         self.encoder.get_mut().clear();
-        self.written = 0;
+        (self.written, self.first_frame) = (0, None);
         Ok(())
     }
 

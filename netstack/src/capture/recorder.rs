@@ -62,9 +62,13 @@ impl Recorder {
         Interface { file: self.0.clone(), id }
     }
 
-    /// Adds a secret of a TLS connection, for Wireshark to decrypt what follows with: a line of a key
+    /// Adds a secret of a TLS connection, for Wireshark to decrypt the connection with: a line of a key
     /// log (draft-ietf-tls-keylogfile) in a Decryption Secrets Block. Whoever has the file can then
     /// read these connections.
+    ///
+    /// Wireshark decrypts what comes behind the secret in the file: that are the frames which are still
+    /// in the buffer, and all later ones. Frames that were [flushed](Self::flush) between the handshake's
+    /// arrival and its secret stay encrypted.
     ///
     /// The arguments are those of `rustls::KeyLog::log`:
     ///
