@@ -10,3 +10,15 @@ pub(crate) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
     u64::deserialize(input).map(Duration::from_micros)
 }
+
+/// The same for a time that may be missing.
+#[cfg(feature = "sim")]
+pub(crate) fn serialize_option<S: Serializer>(
+    time: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serialize(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}

@@ -10,6 +10,8 @@ pub const PORT: u16 = 53;
 
 /// The name servers and how to query them. Plain data, with the defaults of resolv.conf(5).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct ResolverConfig {
     /// The name servers. Two are queried at a time, the recently fastest first.
     pub servers: Vec<SocketAddr>,
@@ -20,6 +22,7 @@ pub struct ResolverConfig {
     pub ndots: usize,
     /// The timeout of each attempt; 5 seconds by default, and at least a millisecond. A lost query
     /// is retransmitted within it.
+    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
     pub timeout: Duration,
     /// The number of attempts before a lookup fails; 2 by default, and at least one. A lookup takes
     /// at most this many timeouts for each search domain that is tried.

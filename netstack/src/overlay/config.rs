@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// What stands in front of each frame in a datagram, and which peers there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Encapsulation {
     /// The header of VXLAN (RFC 7348). Every peer has the same port.
     Vxlan,
@@ -20,8 +22,10 @@ pub enum Encapsulation {
 
 /// Configuration of an [`OverlayDevice`](super::OverlayDevice).
 ///
-/// All addresses are of one family.
+/// All addresses are of one family. Deserialized, what is left out is as in [`vxlan`](Self::vxlan).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default = "OverlayConfig::vxlan", deny_unknown_fields))]
 pub struct OverlayConfig {
     /// What stands in front of each frame.
     pub encapsulation: Encapsulation,
@@ -51,6 +55,7 @@ pub struct OverlayConfig {
     /// forgotten; frames to it go to all.
     pub addresses_max: usize,
     /// How long an address is known after its last frame.
+    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
     pub address_age: Duration,
 }
 

@@ -17,15 +17,30 @@ use rand::rngs::StdRng;
 /// let radio = LinkConfig::new().burst_loss(BurstLoss::new(0.002, 0.2));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct BurstLoss {
     /// The probability that a packet ends the good state: `p` in netem.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "super::serialized::probability"))]
     pub enter: f64,
     /// The probability that a packet ends the bad state: `r` in netem.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "super::serialized::probability"))]
     pub leave: f64,
     /// The probability of loss in the bad state, by default 1: `1-h` in netem.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            default = "super::serialized::one",
+            deserialize_with = "super::serialized::probability"
+        )
+    )]
     pub bad: f64,
     /// The probability of loss in the good state, by default 0: `1-k` in netem.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, deserialize_with = "super::serialized::probability")
+    )]
     pub good: f64,
 }
 

@@ -9,11 +9,15 @@ use tokio::time::Instant;
 /// when they leave the queue, the `n`th of a row `interval / sqrt(n)` after the one before, until
 /// one has waited for less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Codel {
     /// The acceptable minimum of waiting, by default 5 ms (RFC 8289 section 4.4).
+    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
     pub target: Duration,
     /// Over how long the minimum is taken, by default 100 ms: about the longest round trip of the
     /// connections (RFC 8289 section 4.3).
+    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
     pub interval: Duration,
 }
 

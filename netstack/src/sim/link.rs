@@ -25,20 +25,36 @@ use std::time::Duration;
 /// let bloated = LinkConfig::new().bandwidth(10_000_000).queue_delay(Duration::from_millis(250));
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct LinkConfig {
+    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
     pub(super) delay: Duration,
+    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
     pub(super) jitter: Duration,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "super::serialized::rate_option"))]
     pub(super) bits_per_second: Option<u64>,
     pub(super) queue: Limit,
     pub(super) codel: Option<Codel>,
     pub(super) has_ack_filter: bool,
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            serialize_with = "crate::micros::serialize_option",
+            deserialize_with = "super::serialized::interval"
+        )
+    )]
     pub(super) aggregate: Option<Duration>,
     pub(super) policer: Option<Rate>,
     pub(super) mtu: usize,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "super::serialized::probability"))]
     pub(super) loss: f64,
     pub(super) burst_loss: Option<BurstLoss>,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "super::serialized::probability"))]
     pub(super) duplicate: f64,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "super::serialized::probability"))]
     pub(super) reorder: f64,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "super::serialized::probability"))]
     pub(super) corrupt: f64,
     pub(super) is_down: bool,
 }

@@ -111,6 +111,8 @@ mod policer;
 mod pure_ack;
 mod queue;
 mod record;
+#[cfg(feature = "serde")]
+mod serialized;
 mod trace;
 
 pub use burst_loss::BurstLoss;

@@ -6,7 +6,10 @@ use tokio::time::Instant;
 
 /// What a policer lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub(super) struct Rate {
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "super::serialized::rate"))]
     pub(super) bits_per_second: u64,
     pub(super) burst_bytes: usize,
 }

@@ -11,11 +11,13 @@ use tokio::time::Instant;
 
 /// When a queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub(super) enum Limit {
     Packets(usize),
     Bytes(usize),
     /// The longest that a packet may wait.
-    Delay(Duration),
+    Delay(#[cfg_attr(feature = "serde", serde(with = "crate::micros"))] Duration),
 }
 
 /// A packet and its number, which orders those that arrive at the same time.

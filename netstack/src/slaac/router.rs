@@ -15,15 +15,20 @@ use tokio::time::{Instant, timeout_at};
 
 /// What a router advertises.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct RouterConfig {
     /// The network on the link, from whose prefix hosts make addresses; of 64 bits, or hosts ignore
     /// it.
     pub prefix: Ipv6Net,
     /// The largest IP packet of the link, in bytes.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub mtu: Option<u32>,
     /// The name servers, up to eight.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub name_servers: Vec<Ipv6Addr>,
     /// How long hosts use the router after an advertisement; up to 9,000 s (RFC 4861 section 6.2.1).
+    #[cfg_attr(feature = "serde", serde(default = "lifetime", with = "crate::micros"))]
     pub lifetime: Duration,
 }
 
@@ -53,8 +58,13 @@ impl RouterConfig {
     /// A prefix, without an MTU and name servers, for half an hour.
     pub fn new(prefix: Ipv6Net) -> Self {
         let (mtu, name_servers) = (None, Vec::new());
-        Self { prefix: prefix.trunc(), mtu, name_servers, lifetime: Duration::from_secs(1800) }
+        Self { prefix: prefix.trunc(), mtu, name_servers, lifetime: lifetime() }
     }
+}
+
+/// AdvDefaultLifetime of RFC 4861 section 6.2.1.
+const fn lifetime() -> Duration {
+    Duration::from_secs(1800)
 }
 
 impl Router {

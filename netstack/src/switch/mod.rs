@@ -106,6 +106,8 @@ impl Default for SwitchConfig {
 
 /// Configuration of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct PortConfig {
     /// Its name in lists and captures; its number if empty.
     pub name: String,

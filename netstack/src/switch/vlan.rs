@@ -19,6 +19,22 @@ impl VlanId {
     }
 }
 
+#[cfg(feature = "serde")]
+impl serde::Serialize for VlanId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u16(self.0)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for VlanId {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let id = <u16 as serde::Deserialize>::deserialize(input)?;
+        let wrong = || format!("virtual LAN {id} is out of range: from 1 to 4094");
+        Self::new(id).ok_or_else(|| serde::de::Error::custom(wrong()))
+    }
+}
+
 impl fmt::Display for VlanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -27,6 +43,8 @@ impl fmt::Display for VlanId {
 
 /// Which virtual LANs a port is part of.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Vlan {
     /// None. Tags are passed on as part of the frame, among the ports that are of this kind.
     #[default]
@@ -39,6 +57,7 @@ pub enum Vlan {
         /// VLANs whose frames are tagged.
         allowed: BTreeSet<VlanId>,
         /// The VLAN of untagged frames; if `None`, those are dropped.
+        #[cfg_attr(feature = "serde", serde(default))]
         native: Option<VlanId>,
     },
 }

@@ -32,45 +32,64 @@ use std::str::FromStr;
 /// assert_eq!(config.peers[0].endpoint.as_ref().unwrap().to_string(), "vpn.example:51820");
 /// # Ok::<(), netstack::wireguard::ConfigError>(())
 /// ```
+///
+/// What is serialized has the private key. Deserialized, it needs that key alone, and a peer its public
+/// one.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Config {
     /// `PrivateKey`.
     pub private_key: Key,
     /// `ListenPort`: the UDP port; without, one that the kernel chooses.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub listen_port: Option<u16>,
     /// `Address`: those of the stack. One without a prefix is a single address.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub addresses: Vec<IpNet>,
     /// The addresses in `DNS`.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub name_servers: Vec<IpAddr>,
     /// The names in `DNS`.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub search_domains: Vec<String>,
     /// `MTU`: the largest IP packet in the tunnel, in bytes; without, [`MTU_DEFAULT`].
     ///
     /// [`MTU_DEFAULT`]: Self::MTU_DEFAULT
+    #[cfg_attr(feature = "serde", serde(default))]
     pub mtu: Option<u16>,
     /// Whether the stack gets a route to the peers' allowed addresses; not with `Table = off`.
+    #[cfg_attr(feature = "serde", serde(default = "has_routes"))]
     pub has_routes: bool,
     /// `[Peer]` sections.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub peers: Vec<Peer>,
     /// Keys of the file that are meant for the machine, as `PostUp`, each once.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub ignored: Vec<String>,
 }
 
 /// A peer.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Peer {
     /// `PublicKey`.
     pub public_key: Key,
     /// `PresharedKey`.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub preshared_key: Option<Key>,
     /// `AllowedIPs`: destinations that are sent to this peer, and the only sources that are accepted
     /// from it. Among all peers the longest prefix wins, and of two equal ones the later.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub allowed_ips: Vec<IpNet>,
     /// `Endpoint`: where the peer is at first; without, the peer is the first to send.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub endpoint: Option<Endpoint>,
     /// `PersistentKeepalive`: the time between two packets that keep the way open, in seconds.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub persistent_keepalive: Option<u16>,
 }
 
@@ -176,6 +195,27 @@ impl Peer {
             endpoint: None,
             persistent_keepalive: None,
         }
+    }
+}
+
+#[cfg(feature = "serde")]
+const fn has_routes() -> bool {
+    true
+}
+
+/// As in a file.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Endpoint {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Endpoint {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let text = <String as serde::Deserialize>::deserialize(input)?;
+        parser::endpoint(&text).map_err(serde::de::Error::custom)
     }
 }
 

@@ -185,7 +185,7 @@ fn domain(entry: &str) -> std::result::Result<String, String> {
     }
 }
 
-fn endpoint(value: &str) -> std::result::Result<Endpoint, String> {
+pub(super) fn endpoint(value: &str) -> std::result::Result<Endpoint, String> {
     let parsed = || {
         let (host, port) = value.rsplit_once(':')?;
         let port = port.parse().ok().filter(|port| *port > 0)?;

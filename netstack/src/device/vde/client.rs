@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Which port of which VDE switch a [`VdeDevice`] takes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct VdeConfig {
     /// The directory of the switch; without one `/var/run/vde.ctl`, else `/tmp/vde.ctl`.
     pub directory: Option<PathBuf>,

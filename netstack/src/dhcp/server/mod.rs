@@ -48,7 +48,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// Configuration of a DHCP server.
+///
+/// Deserialized, it needs an address and a pool; the lease lasts a day, and the rest is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct Config {
     /// The address of the server, one of its stack's, and the network of the clients.
     pub address: Ipv4Net,
@@ -56,17 +60,23 @@ pub struct Config {
     /// the name servers are not given out.
     pub pool: RangeInclusive<Ipv4Addr>,
     /// The default gateway.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub router: Option<Ipv4Addr>,
     /// The name servers, up to eight.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub name_servers: Vec<Ipv4Addr>,
     /// The domain in which clients look for names without dots.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub domain: Option<String>,
     /// The largest IP packet of the link, in bytes; at least 576.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub mtu: Option<u16>,
     /// How long a lease lasts, in whole seconds; at least one.
+    #[cfg_attr(feature = "serde", serde(default = "lease_time", with = "crate::micros"))]
     pub lease_time: Duration,
     /// Leases that are held or remembered. At the bound the one that ended first is forgotten for a
     /// new client, or the oldest offer; without either the client gets no answer.
+    #[cfg_attr(feature = "serde", serde(default = "leases_max"))]
     pub leases_max: usize,
 }
 
@@ -99,6 +109,14 @@ const MTU_MIN: u16 = 576;
 /// The bytes of a message that are looked at: those of the largest packet on Ethernet.
 const MESSAGE_BYTES_MAX: usize = 1500;
 
+const fn lease_time() -> Duration {
+    Duration::from_secs(86_400)
+}
+
+const fn leases_max() -> usize {
+    1024
+}
+
 impl Config {
     /// All other addresses of the network for clients, this one as the router, no name server, and
     /// leases of a day.
@@ -114,8 +132,8 @@ impl Config {
             name_servers: Vec::new(),
             domain: None,
             mtu: None,
-            lease_time: Duration::from_secs(86_400),
-            leases_max: 1024,
+            lease_time: lease_time(),
+            leases_max: leases_max(),
         }
     }
 

@@ -22,6 +22,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// Configuration of a [`VdeListener`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct VdeListenerConfig {
     /// Ports at a time, numbered from 1.
     pub ports_max: u16,
@@ -35,6 +37,7 @@ pub struct VdeListenerConfig {
     /// Connections at a time that have not made their request yet; others wait.
     pub requests_max: usize,
     /// How long a connection may take for its request.
+    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
     pub request_timeout: Duration,
     /// The virtual LANs of a port that is not in `port_vlans`.
     pub vlan: Vlan,
