@@ -162,13 +162,13 @@ impl Network {
 
     /// Configures the stack.
     pub fn builder(&self) -> Builder {
-        let network = self.clone();
+        let (network, interface) = (self.clone(), self.interface());
         let mut builder = network.addresses.into_iter().fold(Builder::new(), Builder::address);
         builder = network.gateways.into_iter().fold(builder, Builder::gateway);
         builder = network.name_servers.into_iter().fold(builder, Builder::name_server);
         if let Some(path) = network.control {
             make_folder_of_user(&path);
-            builder = builder.control(path);
+            builder = builder.control(path).interface(interface);
         }
         if network.dhcp {
             builder = builder.dhcp(dhcp::Config::default().on_event(log_dhcp));
@@ -217,6 +217,15 @@ impl Network {
     /// Whether the link makes an interface of the kernel.
     fn makes_interface(&self) -> bool {
         self.link.as_ref().is_none_or(LinkUrl::makes_interface)
+    }
+
+    /// The name of the link, as `ip` shows it.
+    pub fn interface(&self) -> String {
+        match (&self.tap, &self.link, &self.tun) {
+            (Some(name), _, _) | (None, None, Some(name)) => name.clone(),
+            (None, Some(url), _) => url.interface(),
+            (None, None, None) => "tun0".to_owned(),
+        }
     }
 
     /// The name of the link in captures.

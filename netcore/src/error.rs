@@ -28,6 +28,8 @@ use std::io;
 ///
 /// The end of a stream is not an error: it is a read of 0 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Error {
     /// The peer answered the connection attempt with a reset, or a datagram with

@@ -33,6 +33,9 @@ pub struct Network {
     /// Failures of configuration sources, each with its reason, as "the DHCP client has ended:
     /// address already in use". At most 16.
     pub failures: Vec<String>,
+    /// The number of changes until this: one who has seen another knows how many are between.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub revision: u64,
 }
 
 /// The state of a stack's link.
@@ -53,6 +56,7 @@ pub struct LinkState {
 
 /// The next hop and the source address of packets to a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct NextHopInfo {
     /// The neighbour on the link: the gateway, or the destination itself; `None` for an own
@@ -75,6 +79,7 @@ impl Network {
             name_servers: Vec::new(),
             search_domains: Vec::new(),
             failures: Vec::new(),
+            revision: 0,
         }
     }
 }
@@ -143,10 +148,12 @@ impl Publisher {
     }
 
     /// Publishes `network` to all watches, if it has changed.
-    pub(crate) fn publish(&self, network: Network) {
+    pub(crate) fn publish(&self, mut network: Network) {
         self.0.send_if_modified(|known| {
+            network.revision = known.revision;
             let is_news = **known != network;
             if is_news {
+                network.revision += 1;
                 *known = Arc::new(network);
             }
             is_news

@@ -179,6 +179,15 @@ impl Builder {
         self
     }
 
+    /// Names the link, for what shows it as an interface: `ip` under `netstack run`; without a name
+    /// it is `net0`.
+    #[cfg(all(target_os = "linux", feature = "control"))]
+    #[must_use]
+    pub fn interface(mut self, name: impl Into<String>) -> Self {
+        self.control.interface = name.into();
+        self
+    }
+
     pub(crate) fn with_control(self, control: ControlPath) -> Self {
         Self { control, ..self }
     }

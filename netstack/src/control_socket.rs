@@ -1,7 +1,7 @@
 //! The control socket of a stack from its builder to its end. Without the feature there is none.
 
 #[cfg(all(target_os = "linux", feature = "control"))]
-use crate::control::{CaptureSource, ControlFile, Listening};
+use crate::control::{CaptureSource, ControlFile, Listening, Named};
 use netsocket::Net;
 use std::io;
 use std::sync::Arc;
@@ -13,6 +13,9 @@ use std::time::Instant;
 pub(crate) struct ControlPath {
     #[cfg(all(target_os = "linux", feature = "control"))]
     pub(crate) path: Option<std::path::PathBuf>,
+    /// The name of the link, for its clients.
+    #[cfg(all(target_os = "linux", feature = "control"))]
+    pub(crate) interface: String,
 }
 
 /// It is bound, and nobody serves it yet.
@@ -20,6 +23,8 @@ pub(crate) struct ControlPath {
 pub(crate) struct BoundControl {
     #[cfg(all(target_os = "linux", feature = "control"))]
     listening: Option<Listening>,
+    #[cfg(all(target_os = "linux", feature = "control"))]
+    interface: String,
     #[cfg(all(target_os = "linux", feature = "control"))]
     captures: CaptureSource,
     busy: Option<Arc<Busy>>,
@@ -42,7 +47,8 @@ impl ControlPath {
     pub(crate) fn bind(&self) -> io::Result<BoundControl> {
         let listening = self.path.as_deref().map(Listening::bind).transpose()?;
         let busy = listening.is_some().then(Arc::default);
-        Ok(BoundControl { listening, captures: CaptureSource::default(), busy })
+        let (interface, captures) = (self.interface.clone(), CaptureSource::default());
+        Ok(BoundControl { listening, interface, captures, busy })
     }
 
     #[cfg(not(all(target_os = "linux", feature = "control")))]
@@ -67,9 +73,10 @@ impl BoundControl {
     /// Serves the socket until the stack is gone.
     #[cfg(all(target_os = "linux", feature = "control"))]
     pub(crate) fn serve(self, net: &Net, name: &str) -> io::Result<ServedControl> {
-        let Self { listening, captures, busy } = self;
-        let (busy, net, name) = (busy.unwrap_or_default(), net.clone(), name.to_owned());
-        let served = listening.map(|listening| listening.serve(net, busy, name, captures));
+        let Self { listening, interface, captures, busy } = self;
+        let named = Named { name: name.to_owned(), interface };
+        let (busy, net) = (busy.unwrap_or_default(), net.clone());
+        let served = listening.map(|listening| listening.serve(net, busy, named, captures));
         Ok(ServedControl { _file: served.transpose()? })
     }
 

@@ -2,7 +2,7 @@
 
 use crate::id::SocketId;
 use crate::ip::routes::Route;
-use crate::network::Network;
+use crate::network::{Network, NextHopInfo};
 use crate::snapshot::{NeighbourInfo, Overview, Snapshot, SocketInfo, SocketPage, TimeWaitPage};
 use crate::time::Instant;
 use ipnet::IpNet;
@@ -58,6 +58,12 @@ pub enum Command {
     Shutdown,
     /// Report the network configuration; answered by [`Response::Network`].
     Network,
+    /// Report the next hop and the source address of packets to a destination; answered by
+    /// [`Response::NextHop`]. See [`Netstack::route_to`](crate::Netstack::route_to).
+    RouteTo {
+        /// The destination.
+        destination: IpAddr,
+    },
     /// Add an address; see [`Netstack::add_address`](crate::Netstack::add_address).
     AddAddress {
         /// The address, with the network on the link.
@@ -134,4 +140,6 @@ pub enum Response {
     Neighbours(Vec<NeighbourInfo>),
     /// The network configuration at this moment.
     Network(Arc<Network>),
+    /// The next hop and the source address.
+    NextHop(NextHopInfo),
 }

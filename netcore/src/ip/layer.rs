@@ -192,6 +192,8 @@ impl IpLayer {
             name_servers: self.name_servers.clone(),
             search_domains: self.search_domains.clone(),
             failures: self.failures.clone(),
+            // The publisher counts.
+            revision: 0,
         });
     }
 

@@ -73,6 +73,9 @@ impl Netstack {
             control::Command::Network => {
                 return Outcome::from(Ok(control::Response::Network(self.network())));
             }
+            control::Command::RouteTo { destination } => {
+                return Outcome::from(self.route_to(destination).map(control::Response::NextHop));
+            }
             control::Command::Sockets { from, slots } => {
                 let page = self.socket_page(from, slots);
                 return Outcome::from(Ok(control::Response::Sockets(page)));

@@ -47,7 +47,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The stack is gone. Each part may be an error: that of the command, that the stack is gone, or
+    /// The stack is gone. Each part may be an error: that of the command, a
+    /// [`Failure`](super::Failure), that the stack is gone, or
     /// `WouldBlock` if there was no part for ten seconds; it is the last then.
     pub fn ask(&mut self, command: &Command) -> io::Result<Answers<'_>> {
         let line = format!("{}\n", Request::new(command.clone()));
@@ -131,7 +132,7 @@ impl Iterator for Answers<'_> {
         self.is_over = !matches!(&answer, Ok(answer) if !is_end(answer));
         match answer {
             Ok(Answer::Done {}) => None,
-            Ok(Answer::Error(failure)) => Some(Err(io::Error::other(failure.message))),
+            Ok(Answer::Error(failure)) => Some(Err(io::Error::other(failure))),
             answer => Some(answer),
         }
     }

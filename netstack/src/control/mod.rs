@@ -59,4 +59,4 @@ pub use server::CLIENTS_MAX;
 pub use session::REQUEST_BYTES_MAX;
 
 pub(crate) use capture::CaptureSource;
-pub(crate) use server::{ControlFile, Listening};
+pub(crate) use server::{ControlFile, Listening, Named};

@@ -2,8 +2,11 @@
 
 use ipnet::IpNet;
 use netcore::tcp::Limit;
-use netcore::{NeighbourInfo, Network, Overview, SocketId, SocketInfo, TcpState};
-use serde::{Deserialize, Serialize};
+use netcore::{
+    Error, NeighbourInfo, Network, NextHopInfo, Overview, SocketId, SocketInfo, TcpState,
+};
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -51,6 +54,18 @@ pub enum Command {
     Counters {},
     /// Addresses, routes, link and name servers; answered by one [`Answer::Network`].
     Network {},
+    /// Addresses, routes, link and name servers as soon as they are other than one has seen them;
+    /// answered by one [`Answer::Network`], or after five seconds without a change by none.
+    Change {
+        /// The [revision](Network::revision) that was seen.
+        seen: u64,
+    },
+    /// The next hop and the source address of packets to a destination; answered by one
+    /// [`Answer::NextHop`].
+    RouteTo {
+        /// The destination.
+        destination: IpAddr,
+    },
     /// The neighbours on an Ethernet link, the most recently used first; answered by an
     /// [`Answer::Neighbour`] for each.
     Neighbours {},
@@ -140,6 +155,8 @@ pub enum Answer {
     Counters(Box<Overview>),
     /// The network.
     Network(Network),
+    /// The next hop and the source address of packets to a destination.
+    NextHop(NextHopInfo),
     /// A neighbour.
     Neighbour(NeighbourInfo),
     /// A capture begins: the rest of the stream is a pcapng file.
@@ -155,6 +172,20 @@ pub enum Answer {
 pub struct Failure {
     /// What has failed, and why.
     pub message: String,
+    /// The error of the stack, if it is one that is known here.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known")]
+    pub error: Option<Error>,
+}
+
+/// An error, or none if only later versions have it.
+fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Error>, D::Error> {
+    let name = Option::<String>::deserialize(deserializer)?;
+    let parse = |name: String| {
+        let name: serde::de::value::StringDeserializer<serde::de::value::Error> =
+            name.into_deserializer();
+        Error::deserialize(name).ok()
+    };
+    Ok(name.and_then(parse))
 }
 
 /// A process and its stack.
@@ -164,6 +195,8 @@ pub struct Failure {
 pub struct StackInfo {
     /// The name of the stack.
     pub name: String,
+    /// The name of its link, as `ip` shows it; empty without one.
+    pub interface: String,
     /// The version of the stack, such as `0.1.0`.
     pub version: String,
     /// The name of the process.
@@ -250,9 +283,24 @@ impl Answer {
 
 impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into() }
+        Self { message: message.into(), error: None }
     }
 }
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { message: error.to_string(), error: Some(error) }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// So that [`io::Error::get_ref`] of a client's error has it.
+impl std::error::Error for Failure {}
 
 impl Flow {
     /// The connection of a socket; `None` for any other socket.

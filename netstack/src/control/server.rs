@@ -32,6 +32,13 @@ pub(crate) struct Listening {
     file: ControlFile,
 }
 
+/// What a stack and its link are called.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) name: String,
+    pub(crate) interface: String,
+}
+
 /// The file of a control socket: removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct ControlFile(#[expect(dead_code, reason = "it is dropped")] BoundPath);
@@ -65,7 +72,7 @@ impl Listening {
         self,
         net: Net,
         busy: Arc<Busy>,
-        name: String,
+        named: Named,
         captures: CaptureSource,
     ) -> io::Result<ControlFile> {
         let Self { listener, file } = self;
@@ -75,7 +82,7 @@ impl Listening {
             UnixListener::from_std(listener)?
         };
         let (clients, began) = (Arc::default(), Instant::now());
-        let shared = Arc::new(Shared { net, busy, clients, began, name, captures });
+        let shared = Arc::new(Shared { net, busy, clients, began, named, captures });
         std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
             // With it go the clients.
             runtime.block_on(serve(&listener, &shared));

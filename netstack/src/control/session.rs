@@ -2,7 +2,7 @@
 
 use super::capture::{CaptureSession, CaptureSource};
 use super::protocol::{Answer, Change, Command, Failure, Flow, Request, StackInfo};
-use super::server::Place;
+use super::server::{Named, Place};
 use crate::control_socket::Busy;
 use netcore::control::{Command as Order, Response};
 use netcore::{Error, HasChannel, Instant as Moment, Route, SocketPage, TimeWaitPage};
@@ -23,6 +23,8 @@ pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
 const SLOTS_PER_PAGE: usize = 32;
 /// As many of those in few words, and of those in TIME-WAIT.
 const FLOWS_PER_PAGE: usize = 128;
+/// How long a client waits for a change: less than its patience with the stack.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a client may take nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,7 +35,7 @@ pub(super) struct Shared {
     pub(super) busy: Arc<Busy>,
     pub(super) clients: Arc<AtomicUsize>,
     pub(super) began: Instant,
-    pub(super) name: String,
+    pub(super) named: Named,
     pub(super) captures: CaptureSource,
 }
 
@@ -58,7 +60,7 @@ enum End {
 
 impl From<Error> for End {
     fn from(error: Error) -> Self {
-        Self::Failed(Failure::new(error.to_string()))
+        Self::Failed(error.into())
     }
 }
 
@@ -129,6 +131,13 @@ impl Session {
                 let network = self.shared.net.network();
                 self.put(&Answer::Network((*network).clone()))?;
             }
+            Command::Change { seen } => self.change(seen).await?,
+            Command::RouteTo { destination } => {
+                match self.order(Order::RouteTo { destination }).await? {
+                    Response::NextHop(next_hop) => self.put(&Answer::NextHop(next_hop))?,
+                    other => return Err(unexpected(&other)),
+                }
+            }
             Command::Neighbours {} => match self.order(Order::Neighbours).await? {
                 Response::Neighbours(neighbours) => {
                     for neighbour in neighbours {
@@ -177,6 +186,16 @@ impl Session {
                 self.flush().await?;
             }
             from = page.next;
+        }
+        Ok(())
+    }
+
+    /// The network, once it is another than was seen.
+    async fn change(&mut self, seen: u64) -> Result<(), End> {
+        let mut watch = self.shared.net.watch_network();
+        let changed = watch.wait_for(|network| network.revision != seen);
+        if let Ok(network) = tokio::time::timeout(CHANGE_PATIENCE, changed).await {
+            self.put(&Answer::Network((*network?).clone()))?;
         }
         Ok(())
     }
@@ -266,7 +285,8 @@ impl Shared {
     fn describe(&self) -> StackInfo {
         let micros = |time: Duration| time.as_micros() as u64;
         StackInfo {
-            name: self.name.clone(),
+            name: self.named.name.clone(),
+            interface: self.named.interface.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             process: process_name(),
             pid: std::process::id(),

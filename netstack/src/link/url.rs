@@ -249,6 +249,28 @@ impl LinkUrl {
     pub fn makes_interface(&self) -> bool {
         matches!(self.target, Target::Tun(_) | Target::Tap(_))
     }
+
+    /// What an interface of this link is called, for what shows the stack as a kernel: the name of the
+    /// kernel's interface or of the tunnel's file, or else one by its scheme, as `vde0`, or `net0`.
+    pub fn interface(&self) -> String {
+        let (name, otherwise) = match &self.target {
+            Target::Tun(name) => (Some(&**name), "tun0"),
+            Target::Tap(name) => (Some(&**name), "tap0"),
+            Target::Packet(name) => (Some(&**name), "eth0"),
+            Target::WireGuard(path) => (path.file_stem().and_then(|stem| stem.to_str()), "wg0"),
+            Target::Vde(_) => (None, "vde0"),
+            Target::Overlay(_) if self.text.starts_with("vxlan") => (None, "vxlan0"),
+            Target::Overlay(_) if self.text.starts_with("vxvde") => (None, "vxvde0"),
+            _ => (None, "net0"),
+        };
+        name.filter(|name| is_interface_name(name)).unwrap_or(otherwise).to_owned()
+    }
+}
+
+/// Whether Linux would take this name (`dev_valid_name`), and it is no pattern of one.
+fn is_interface_name(name: &str) -> bool {
+    let is_fit = |byte: u8| !byte.is_ascii_whitespace() && !b"/:%".contains(&byte);
+    (1..=15).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(is_fit)
 }
 
 /// Takes a port of a shared switch. Without an MTU it is that of the switch.

@@ -1,8 +1,8 @@
 //! What the commands answer, and what they change.
 
 use super::{World, ask, stack};
-use netstack::control::{Answer, Change, Command, Flow};
-use netstack::netsocket::netcore::{SocketInfo, SocketKind, TcpState};
+use netstack::control::{Answer, Change, Command, Failure, Flow};
+use netstack::netsocket::netcore::{Error, SocketInfo, SocketKind, TcpState};
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -92,6 +92,49 @@ async fn a_change_is_made_or_refused_with_its_reason() {
         panic!("another answer");
     };
     assert_eq!(seen, *network);
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_error_of_the_stack() {
+    let world = World::new();
+    let mut client = world.client();
+    let address = "10.0.8.1".parse().expect("an address");
+
+    let refused = client.ask_one(&Command::Set { change: Change::RemoveAddress(address) });
+
+    let refused = refused.expect_err("it has no such address");
+    let failure = refused.get_ref().and_then(|cause| cause.downcast_ref::<Failure>());
+    assert_eq!(failure.and_then(|failure| failure.error), Some(Error::AddressNotAvailable));
+}
+
+#[tokio::test]
+async fn a_change_is_told_to_those_who_have_not_seen_it() {
+    let world = World::new();
+    let (mut waiting, mut client) = (world.client(), world.client());
+    let seen = world.near.net().network().revision;
+    let told = std::thread::spawn(move || waiting.ask_one(&Command::Change { seen }));
+
+    let change = Change::AddAddress("10.0.7.1/24".parse().expect("a network"));
+    client.ask_one(&Command::Set { change }).expect("a host's");
+
+    let told = told.join().expect("no panic").expect("an answer");
+    let Some(Answer::Network(network)) = told else { panic!("{told:?}") };
+    assert_eq!((network.revision, network.addresses.len()), (seen + 1, 3));
+}
+
+#[tokio::test]
+async fn the_next_hop_to_a_destination_is_known() {
+    let world = World::new();
+    let mut client = world.client();
+    let destination = "10.0.0.2".parse().expect("an address");
+
+    let answer = client.ask_one(&Command::RouteTo { destination }).expect("a route");
+
+    let Some(Answer::NextHop(next_hop)) = answer else { panic!("{answer:?}") };
+    assert_eq!(
+        (next_hop.neighbour, next_hop.source.to_string()),
+        (Some(destination), "10.0.0.1".into())
+    );
 }
 
 #[tokio::test]
