@@ -9,6 +9,8 @@ mod datagram_end;
 mod datagrams;
 mod descriptor;
 mod far;
+#[cfg(feature = "netlink")]
+pub mod netlink;
 mod own_copy;
 mod pair;
 pub mod posix;
