@@ -43,8 +43,8 @@ mod wire;
 use namespace::Test;
 use peer::Fault;
 use run::{
-    clients, endings as run_endings, escape, limits, load, names, netns, remote, semantics,
-    servers as run_servers, wireguard,
+    clients, endings as run_endings, escape, limits, load, names, netlink, netns, remote,
+    semantics, servers as run_servers, wireguard,
 };
 use std::process::ExitCode;
 use wire::Wire::{self, PlainTap, PlainTun, Tap, Tun};
@@ -212,6 +212,9 @@ const TESTS: &[Test] = &[
     Test::new("under_run_missing_calls_and_options_fail", limits::calls),
     Test::new("under_run_an_unwatched_message_is_told_of", limits::unwatched_messages),
     Test::new("under_run_loopback_is_the_stacks", limits::loopback),
+    Test::new("under_run_ip_changes_the_stack_as_it_does_the_kernel", netlink::changes),
+    Test::new("under_run_ip_monitor_misses_none_of_1000_changes", netlink::monitor),
+    Test::new("under_run_libraries_find_the_interfaces_of_the_stack", netlink::libraries),
     Test::new("under_run_netns_curl_gets_20_mb_and_is_refused", netns::curl),
     Test::new(
         "under_run_netns_sockets_behave_as_the_kernels",

@@ -6,6 +6,7 @@ pub(super) mod escape;
 pub(super) mod limits;
 pub(super) mod load;
 pub(super) mod names;
+pub(super) mod netlink;
 pub(super) mod netns;
 pub(super) mod remote;
 pub(super) mod semantics;

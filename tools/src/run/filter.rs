@@ -129,6 +129,10 @@ fn socket() -> Vec<sock_filter> {
     for family in [libc::AF_INET, libc::AF_INET6] {
         filter.extend([if_equal(family as u32, 0, 1), end(NOTIFY)]);
     }
+    filter.push(if_equal(libc::AF_NETLINK as u32, 0, 4));
+    filter.push(load(argument(2)));
+    filter.push(if_equal(libc::NETLINK_ROUTE as u32, 0, 1));
+    filter.extend([end(NOTIFY), end(ALLOW)]);
     for (family, errno) in AROUND_THE_STACK {
         filter.extend([if_equal(family as u32, 0, 1), fail(errno)]);
     }
@@ -247,15 +251,18 @@ mod tests {
     }
 
     #[test]
-    fn only_sockets_of_the_ip_families_are_notified() {
+    fn sockets_of_ip_and_of_rtnetlink_are_notified() {
         for on in BOTH {
-            let socket = |family: libc::c_int| {
-                there(&on, on.socket, [family as u64, 1, 0, 0, 0, 0], Messages::Untouched)
+            let of = |family: libc::c_int, protocol: libc::c_int| {
+                let arguments = [family as u64, 1, protocol as u64, 0, 0, 0];
+                there(&on, on.socket, arguments, Messages::Untouched)
             };
+            let socket = |family| of(family, 0);
+            assert_eq!(of(libc::AF_NETLINK, libc::NETLINK_ROUTE), NOTIFY);
+            assert_eq!(of(libc::AF_NETLINK, libc::NETLINK_KOBJECT_UEVENT), ALLOW);
             assert_eq!(socket(libc::AF_INET), NOTIFY);
             assert_eq!(socket(libc::AF_INET6), NOTIFY);
             assert_eq!(socket(libc::AF_UNIX), ALLOW);
-            assert_eq!(socket(libc::AF_NETLINK), ALLOW);
             assert_eq!(socket(libc::AF_PACKET), libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
             assert_eq!(socket(AF_SMC), libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT as u32);
         }

@@ -15,14 +15,16 @@ mod program;
 mod supervisor;
 mod tasks;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, anyhow};
 use ending::{Ending, Signals};
 use filter::{Messages, filter};
 use names::NameService;
 use namespace::{Namespace, Relay};
+use netfd::netlink::{Own, Refusal, Reports, Server};
 use netstack::Stack;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use supervisor::Supervisor;
@@ -132,10 +134,19 @@ async fn run_behind_filter(
     stack: &Stack,
     names: NameService,
 ) -> Result<ExitCode> {
-    let messages = if args.udp_msg { Messages::Notified } else { Messages::Untouched };
+    let messages = match args.udp_msg || looks_at_senders(&args.command[0]) {
+        true => Messages::Notified,
+        false => Messages::Untouched,
+    };
+    let reports = match messages {
+        Messages::Notified => Reports::Error,
+        Messages::Untouched => Reports::Message,
+    };
+    let shown = Own::new(stack.net(), args.network.interface());
+    let netlink = Server::start(shown).await.map_err(refused)?;
     let program = program::start(&args.command, signals.before(), filter(messages));
     let program = program.map_err(NotStarted).with_context(|| name(args))?;
-    let supervisor = Supervisor::start(stack.net(), names, program.listener)?;
+    let supervisor = Supervisor::start(stack.net(), names, netlink, reports, program.listener)?;
     let status = Ending::watch(program.pid, signals)?.ended().await;
     // What the program has written is on its way to the stack.
     let _ = timeout(FAREWELL, supervisor.all_closed()).await;
@@ -144,6 +155,16 @@ async fn run_behind_filter(
         cli::eprintln!("netstack run: {calls} calls watched, {sockets} sockets left");
     }
     Ok(status)
+}
+
+/// Whether a program is one of those that receive with `recvmsg` from whoever has sent.
+fn looks_at_senders(program: &OsStr) -> bool {
+    let name = Path::new(program).file_name().and_then(OsStr::to_str);
+    name.is_some_and(|name| ["ip", "ss"].contains(&name))
+}
+
+fn refused(refusal: Refusal) -> Error {
+    anyhow!("the netlink server: {}", refusal.message)
 }
 
 async fn run_in_namespace(

@@ -8,6 +8,7 @@ use crate::run::notification::Listener;
 use crate::run::parked::Parked;
 use crate::run::tasks::{Identity, Tasks};
 use netfd::Mode;
+use netfd::netlink::{self, Own, Reports, Server};
 use netfd::posix::{Closing, DatagramService, DatagramSocket, Family, Left, Service, StreamSocket};
 use netstack::Net;
 use rustix::fs::{OFlags, fcntl_getfl};
@@ -21,6 +22,13 @@ use std::time::Duration;
 use std::{io, thread};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+
+/// Something of the program that is not the kernel's.
+#[derive(Debug, Clone)]
+pub(crate) enum Held {
+    Ip(Socket),
+    Netlink(Arc<netlink::Socket>),
+}
 
 /// A socket of the program.
 #[derive(Debug, Clone)]
@@ -49,6 +57,9 @@ pub(crate) struct Holder {
 pub(crate) struct Supervisor {
     pub(crate) net: Net,
     pub(crate) names: NameService,
+    pub(crate) netlink: Arc<Server<Own>>,
+    /// How its netlink sockets are told that they have missed something.
+    pub(crate) reports: Reports,
     listener: Arc<Listener>,
     runtime: Handle,
     tasks: Tasks,
@@ -63,7 +74,7 @@ pub(crate) struct Supervisor {
 
 #[derive(Debug)]
 struct Entry {
-    socket: Socket,
+    held: Held,
     holder: Option<Holder>,
     is_retired: bool,
     /// The address that it was bound to by a call that was gone before its answer: the kernel repeats
@@ -111,11 +122,15 @@ impl Supervisor {
     pub(crate) fn start(
         net: &Net,
         names: NameService,
+        netlink: Arc<Server<Own>>,
+        reports: Reports,
         listener: Listener,
     ) -> io::Result<Arc<Self>> {
         let supervisor = Arc::new(Self {
             net: net.clone(),
             names,
+            netlink,
+            reports,
             listener: Arc::new(listener),
             runtime: Handle::current(),
             tasks: Tasks::default(),
@@ -174,12 +189,12 @@ impl Supervisor {
     }
 
     /// The socket that a call is about; `None` if its descriptor is of another kind.
-    pub(crate) fn find(&self, call: &Call) -> Option<(Descriptor, Socket)> {
+    pub(crate) fn find(&self, call: &Call) -> Option<(Descriptor, Held)> {
         let near = self.tasks.duplicate(call.task(), call.int(0)).ok()?;
         let identity = Identity::of(&near).ok()?;
-        let socket = self.table().get(&identity)?.socket.clone();
+        let held = self.table().get(&identity)?.held.clone();
         // The task may have ended, and its number be another's.
-        call.is_waiting().then_some((Descriptor { near, identity }, socket))
+        call.is_waiting().then_some((Descriptor { near, identity }, held))
     }
 
     /// Serves a socket with this descriptor until that is closed, and removes it then.
@@ -202,12 +217,23 @@ impl Supervisor {
         });
     }
 
+    /// As [`serve_stream`](Self::serve_stream).
+    pub(crate) fn serve_netlink(
+        self: &Arc<Self>,
+        identity: Identity,
+        service: netlink::Service<Own>,
+    ) {
+        let supervisor = self.clone();
+        self.runtime.spawn(async move {
+            service.run().await;
+            supervisor.remove(identity);
+        });
+    }
+
     /// Adds a socket with this descriptor.
-    pub(crate) fn add(&self, identity: Identity, socket: Socket) {
-        self.table().insert(
-            identity,
-            Entry { socket, holder: None, is_retired: false, bound_untold: None },
-        );
+    pub(crate) fn add(&self, identity: Identity, held: Held) {
+        self.table()
+            .insert(identity, Entry { held, holder: None, is_retired: false, bound_untold: None });
         self.open.send_modify(|open| *open += 1);
     }
 
@@ -241,8 +267,12 @@ impl Supervisor {
     pub(crate) fn closing(&self, port: u16) -> Vec<Closing> {
         let sockets = self.table();
         let served = sockets.values().filter(|entry| !entry.is_retired);
-        let on_port = served.filter(|entry| entry.socket.local().port() == port);
-        on_port.filter_map(|entry| entry.socket.closing()).collect()
+        let sockets = served.filter_map(|entry| match &entry.held {
+            Held::Ip(socket) => Some(socket),
+            Held::Netlink(_) => None,
+        });
+        let on_port = sockets.filter(|socket| socket.local().port() == port);
+        on_port.filter_map(Socket::closing).collect()
     }
 
     /// Keeps that the program was not told that a socket is bound to this address.

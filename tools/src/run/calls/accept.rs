@@ -2,7 +2,7 @@
 
 use crate::run::call::Call;
 use crate::run::notification::OnExec;
-use crate::run::supervisor::{Descriptor, Holder, Socket, Supervisor, within};
+use crate::run::supervisor::{Descriptor, Held, Holder, Socket, Supervisor, within};
 use crate::run::tasks::Identity;
 use netfd::Mode;
 use netfd::posix::errno;
@@ -84,7 +84,7 @@ fn hand_over(supervisor: &Arc<Supervisor>, call: Call, socket: &StreamSocket, ac
     }
     let (new, service) = socket.connected(end, accepted);
     // Known before the program can name it in a call.
-    supervisor.add(identity, Socket::Stream(new));
+    supervisor.add(identity, Held::Ip(Socket::Stream(new)));
     let task = call.task();
     match call.insert(near.as_fd(), on_exec) {
         Some(number) => {

@@ -2,9 +2,10 @@
 
 use crate::run::call::Call;
 use crate::run::notification::OnExec;
-use crate::run::supervisor::{Holder, Socket, Supervisor};
+use crate::run::supervisor::{Held, Holder, Socket, Supervisor};
 use crate::run::tasks::Identity;
 use netfd::Mode;
+use netfd::netlink::{self, Protocol};
 use netfd::posix::{DatagramSocket, Family, StreamSocket, errno};
 use rustix::io::Errno;
 use std::io;
@@ -15,41 +16,72 @@ use std::sync::Arc;
 const TYPE: libc::c_int = 0xf;
 
 pub(super) fn create(supervisor: &Arc<Supervisor>, call: Call) {
-    let family = match call.int(0) {
-        libc::AF_INET => Family::V4,
-        libc::AF_INET6 => Family::V6,
+    let made = match call.int(0) {
+        libc::AF_INET => of_family(supervisor, &call, Family::V4),
+        libc::AF_INET6 => of_family(supervisor, &call, Family::V6),
+        libc::AF_NETLINK => netlink(supervisor, &call),
         // The filter lets no other through to here.
-        _ => return call.fail(Errno::AFNOSUPPORT),
-    };
-    let (kind, flags) = (call.int(1) & TYPE, call.int(1) & !TYPE);
-    let protocol = call.int(2);
-    let is_stream = match (kind, protocol) {
-        (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => true,
-        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => false,
-        (libc::SOCK_RAW, _) => return call.fail(Errno::PERM),
-        (libc::SOCK_DGRAM, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) => {
-            return call.fail(Errno::ACCESS);
-        }
-        // Programs that ask for MPTCP take TCP then.
-        (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return call.fail(Errno::PROTONOSUPPORT),
-        _ => return call.fail(Errno::SOCKTNOSUPPORT),
-    };
-    let has = |flag| flags & flag != 0;
-    let mode = if has(libc::SOCK_NONBLOCK) { Mode::Nonblocking } else { Mode::Blocking };
-    let on_exec = if has(libc::SOCK_CLOEXEC) { OnExec::Close } else { OnExec::Keep };
-    let made = match is_stream {
-        true => stream(supervisor, family, mode),
-        false => datagrams(supervisor, family, mode),
+        _ => Err(Errno::AFNOSUPPORT),
     };
     let (near, identity) = match made {
         Ok(made) => made,
-        Err(error) => return call.fail(errno(&error)),
+        Err(errno) => return call.fail(errno),
+    };
+    let on_exec = match call.int(1) & libc::SOCK_CLOEXEC {
+        0 => OnExec::Keep,
+        _ => OnExec::Close,
     };
     let task = call.task();
     // If the program did not get it, this was the last copy.
     if let Some(number) = call.insert(near.as_fd(), on_exec) {
         supervisor.held(identity, Holder { task, number });
     }
+}
+
+fn mode(call: &Call) -> Mode {
+    if call.int(1) & libc::SOCK_NONBLOCK != 0 { Mode::Nonblocking } else { Mode::Blocking }
+}
+
+fn of_family(
+    supervisor: &Arc<Supervisor>,
+    call: &Call,
+    family: Family,
+) -> Result<(OwnedFd, Identity), Errno> {
+    let is_stream = match (call.int(1) & TYPE, call.int(2)) {
+        (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => true,
+        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => false,
+        (libc::SOCK_RAW, _) => return Err(Errno::PERM),
+        (libc::SOCK_DGRAM, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) => {
+            return Err(Errno::ACCESS);
+        }
+        // Programs that ask for MPTCP take TCP then.
+        (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return Err(Errno::PROTONOSUPPORT),
+        _ => return Err(Errno::SOCKTNOSUPPORT),
+    };
+    let made = match is_stream {
+        true => stream(supervisor, family, mode(call)),
+        false => datagrams(supervisor, family, mode(call)),
+    };
+    made.map_err(|error| errno(&error))
+}
+
+fn netlink(supervisor: &Arc<Supervisor>, call: &Call) -> Result<(OwnedFd, Identity), Errno> {
+    let kind = call.int(1) & TYPE;
+    if !matches!(kind, libc::SOCK_RAW | libc::SOCK_DGRAM) {
+        return Err(Errno::SOCKTNOSUPPORT);
+    }
+    let protocol = Protocol::of(call.int(2)).ok_or(Errno::PROTONOSUPPORT)?;
+    let made = netlink::netlink_pair(mode(call)).and_then(|(near, end)| {
+        let identity = Identity::of(&near)?;
+        Ok((near, end, identity))
+    });
+    let (near, end, identity) = made.map_err(|error| errno(&error))?;
+    let (server, reports) = (&supervisor.netlink, supervisor.reports);
+    let (socket, service) =
+        netlink::Socket::open(server, protocol, kind, reports, call.task(), end);
+    supervisor.add(identity, Held::Netlink(socket));
+    supervisor.serve_netlink(identity, service);
+    Ok((near, identity))
 }
 
 fn stream(
@@ -60,7 +92,7 @@ fn stream(
     let (near, end) = netfd::stream_pair(mode)?;
     let identity = Identity::of(&near)?;
     let (socket, service) = StreamSocket::new(&supervisor.net, family, end);
-    supervisor.add(identity, Socket::Stream(socket));
+    supervisor.add(identity, Held::Ip(Socket::Stream(socket)));
     supervisor.serve_stream(identity, service);
     Ok((near, identity))
 }
@@ -73,7 +105,7 @@ fn datagrams(
     let (near, end) = netfd::datagram_pair(mode)?;
     let identity = Identity::of(&near)?;
     let (socket, service) = DatagramSocket::new(&supervisor.net, family, end);
-    supervisor.add(identity, Socket::Datagram(socket));
+    supervisor.add(identity, Held::Ip(Socket::Datagram(socket)));
     supervisor.serve_datagrams(identity, service);
     Ok((near, identity))
 }

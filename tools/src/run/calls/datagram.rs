@@ -22,8 +22,8 @@ struct Taken {
 }
 
 /// The messages of a call.
-struct Messages {
-    all: Vec<Message>,
+pub(super) struct Messages {
+    pub(super) all: Vec<Message>,
     flags: libc::c_int,
     returns: Returns,
 }
@@ -39,7 +39,7 @@ enum Returns {
 
 impl Messages {
     /// Those of the arguments.
-    fn of(call: &Call) -> Result<Self, Errno> {
+    pub(super) fn of(call: &Call) -> Result<Self, Errno> {
         let one = |message, flags| Self { all: vec![message], flags, returns: Returns::Len };
         Ok(match call.number() {
             libc::SYS_sendto | libc::SYS_recvfrom => one(Message::of_arguments(call), call.int(3)),
@@ -54,7 +54,7 @@ impl Messages {
         })
     }
 
-    fn has(&self, flag: libc::c_int) -> bool {
+    pub(super) fn has(&self, flag: libc::c_int) -> bool {
         self.flags & flag != 0
     }
 }

@@ -7,10 +7,11 @@ mod create;
 mod datagram;
 mod listen;
 mod names;
+mod netlink;
 mod options;
 
 use crate::run::call::Call;
-use crate::run::supervisor::{Descriptor, Socket, Supervisor};
+use crate::run::supervisor::{Descriptor, Held, Socket, Supervisor};
 use rustix::io::Errno;
 use std::sync::Arc;
 
@@ -20,7 +21,10 @@ pub(crate) fn handle(supervisor: &Arc<Supervisor>, call: Call) {
         return create::create(supervisor, call);
     }
     match supervisor.find(&call) {
-        Some((descriptor, socket)) => handle_for(supervisor, call, descriptor, socket),
+        Some((descriptor, Held::Ip(socket))) => handle_for(supervisor, call, descriptor, socket),
+        Some((descriptor, Held::Netlink(socket))) => {
+            netlink::handle(supervisor, call, descriptor, socket);
+        }
         // A file, a pipe, a socket of another kind, or no descriptor at all.
         None => call.pass(),
     }
