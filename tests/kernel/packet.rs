@@ -152,9 +152,13 @@ pub(crate) fn carrier() -> Outcome {
             timeout(PATIENCE, is_so).await??;
         }
         let pinging = tokio::task::spawn_blocking(move || {
-            far.run("for it in 1 2 3 4 5; do ping -c 1 -W 1 192.168.78.50 && break; done")
+            let text =
+                far.run("for it in 1 2 3 4 5; do ping -c 1 -W 1 192.168.78.50 && break; done");
+            (far, text)
         });
-        let text = pinging.await??;
+        // Its namespace would take the veth along.
+        let (_far, text) = pinging.await?;
+        let text = text?;
         assert!(text.contains("1 received"), "{text}");
 
         output(program("ip")?.args(["link", "delete", "v0"]))?;
