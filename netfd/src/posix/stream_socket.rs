@@ -242,6 +242,17 @@ impl StreamSocket {
         })
     }
 
+    /// Marks a made connection as not told, since the answer has reached nobody.
+    pub fn keep_untold(&self) {
+        self.phase.send_if_modified(|phase| {
+            let told = *phase == Phase::Connected { told: true };
+            if told {
+                *phase = Phase::Connected { told: false };
+            }
+            told
+        });
+    }
+
     /// Listens; `near` is a copy of the descriptor.
     ///
     /// # Errors

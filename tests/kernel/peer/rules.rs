@@ -105,7 +105,12 @@ impl Rules {
         // kernel's probes of a closed window are.
         let is_stale = self.stamps.is_stale(segment);
         let is_acceptable = (start >= expected || end > expected) && !is_stale;
-        if is_acceptable && (segment.has(SYN) || start <= self.ours.acknowledged) {
+        // An acknowledgement that another has overtaken is dropped, as the kernel does.
+        let is_overtaken = end == start
+            && segment.has(ACK)
+            && self.ours.relative(segment.acknowledgment) < self.theirs.acknowledged;
+        let is_recorded = segment.has(SYN) || start <= self.ours.acknowledged;
+        if is_acceptable && is_recorded && !is_overtaken {
             self.stamps.received(segment);
         }
         if end > start && !is_stale {

@@ -66,8 +66,10 @@ async fn told(call: Call, socket: Arc<StreamSocket>, timeout: Option<Duration>) 
     match within(timeout, ended).await {
         None => call.fail(Errno::INPROGRESS),
         Some(Phase::Connected { .. }) => {
-            if call.answer(Ok(0)).is_ok() {
-                socket.tell();
+            // Before the answer, since the next call may come at once.
+            socket.tell();
+            if call.answer(Ok(0)).is_err() {
+                socket.keep_untold();
             }
         }
         Some(_) => {
