@@ -38,6 +38,11 @@ pub(crate) fn has_stopped() -> Option<&'static Stop> {
     STOP.get()
 }
 
+/// The error of work that has ended because the program was stopped, if it was.
+pub fn check_stopped() -> Result<()> {
+    has_stopped().map_or(Ok(()), |stop| Err(stop.into()))
+}
+
 /// Runs the work until it is done, or the program is stopped: then the error is a `&'static` [`Stop`].
 pub async fn until_stopped<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
@@ -54,10 +59,18 @@ pub async fn finish<T, const N: usize>(
     stacks: [Stack; N],
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
+    finish_by_itself(stacks, until_stopped(work)).await
+}
+
+/// As [`finish`], for work that ends by itself when the program is [`stopped`].
+pub async fn finish_by_itself<T, const N: usize>(
+    stacks: [Stack; N],
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
     let result = {
         let ended = select_all(stacks.iter().map(|stack| Box::pin(stack.ended())));
         tokio::select! {
-            result = until_stopped(work) => result,
+            result = work => result,
             (ended, ..) = ended => ended.context("the stack").and(Err(anyhow!("the stack has ended"))),
         }
     };

@@ -70,6 +70,11 @@ fn each_mistake_in_a_request_for_a_vde_port_is_found() {
     play("vde_request", fuzz::vde_request);
 }
 
+#[test]
+fn messages_of_a_throughput_test_are_taken_or_refused() {
+    play("perf_control", fuzz::perf_control);
+}
+
 /// Plays the corpus of a target, and noise.
 fn play(target: &str, mut run: impl FnMut(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);

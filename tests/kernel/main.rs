@@ -26,6 +26,7 @@ mod overlay;
 mod packet;
 mod page;
 mod peer;
+mod perf;
 mod programs;
 mod queues;
 mod refusals;
@@ -196,6 +197,11 @@ const TESTS: &[Test] = &[
     Test::new("under_run_python_serves_20_mb", run_servers::python),
     Test::new("under_run_redis_serves", run_servers::redis),
     Test::new("under_run_nginx_serves_with_two_processes", run_servers::nginx),
+    Test::new("iperf3_tests_the_server_of_perf", perf::iperf3_as_client),
+    Test::new("perf_tests_the_server_of_iperf3", perf::iperf3_as_server),
+    Test::new("perf_tests_two_stacks_in_memory", perf::in_memory).without_interface(),
+    Test::new("both_ends_of_perf_end_by_an_interrupt", perf::interrupted),
+    Test::new("each_wrong_flag_of_perf_names_its_cure", perf::usage).without_interface(),
     Test::new("under_run_iperf3_serves_and_sends_tcp_and_udp", run_servers::iperf3),
     Test::new("under_run_a_go_server_fails_none_of_22000_requests", load::go_server),
     Test::new("under_run_nginx_reloads_without_a_failed_request", load::nginx_reload),

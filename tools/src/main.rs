@@ -17,6 +17,8 @@ mod network;
 #[cfg(target_os = "linux")]
 mod page;
 #[cfg(target_os = "linux")]
+mod perf;
+#[cfg(target_os = "linux")]
 mod resolv_conf;
 #[cfg(target_os = "linux")]
 mod route;
@@ -80,6 +82,8 @@ enum Tool {
     Set(set::Args),
     #[cfg(target_os = "linux")]
     Kill(kill::Args),
+    #[cfg(target_os = "linux")]
+    Perf(Box<perf::Args>),
 }
 
 fn main() -> ExitCode {
@@ -116,5 +120,7 @@ fn main() -> ExitCode {
         Tool::Set(args) => set::main(&args),
         #[cfg(target_os = "linux")]
         Tool::Kill(args) => kill::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Perf(args) => perf::main(&args),
     }
 }

@@ -1,0 +1,36 @@
+//! Throughput tests between two ends, of which one at least is on a stack: streams and datagrams with
+//! rates, losses and jitter, the time of requests, and connections a second.
+//!
+//! The protocol is iperf3's, so iperf3 is a [`client::run`]'s server and a [`server::Server`]'s client.
+//! What iperf3 does not have is asked for with the parameters, and done if the server says that it has
+//! it ([`parameters::Extension`]): every byte is compared, streams end where they were told to, and there
+//! are requests and connections instead of streams.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod arrivals;
+pub mod client;
+mod connection;
+pub mod control;
+mod cookie;
+mod datagrams;
+mod failure;
+mod pacer;
+pub mod parameters;
+mod pattern;
+mod phase;
+pub mod report;
+pub mod results;
+mod running;
+pub mod server;
+mod stream_id;
+mod tally;
+mod transactions;
+
+pub use failure::Failure;
+pub use parameters::Parameters;
+pub use report::{Event, Interval, Report};
+pub use results::Results;
+
+/// iperf3's port.
+pub const PORT: u16 = 5201;

@@ -1,0 +1,241 @@
+//! Requests with their responses, and connections of one request each.
+
+use crate::connection::check;
+use crate::cookie::Cookie;
+use crate::datagrams::{Header, Numbers, check_payload, count, welcome_again, write_payload};
+use crate::failure::Failure;
+use crate::pattern;
+use crate::tally::Tally;
+use bytes::Bytes;
+use netsocket::{Net, TcpStream, UdpSocket};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::task::consume_budget;
+use tokio::time::{Instant, timeout};
+
+/// The sizes of a request and its response, and whether each byte of both is compared.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exchange {
+    pub(crate) request: usize,
+    pub(crate) response: usize,
+    pub(crate) verify: bool,
+}
+
+/// How long a datagram's response may take before it counts as lost.
+const PATIENCE: Duration = Duration::from_secs(1);
+const NUMBERS: Numbers = Numbers::Long;
+
+/// Asks over a connection, again and again.
+pub(crate) async fn ask(
+    stream: &TcpStream,
+    tally: &Tally,
+    exchange: Exchange,
+) -> Result<(), Failure> {
+    let mut talk = Talk::new(exchange);
+    loop {
+        let start = Instant::now();
+        talk.send(stream, exchange.request, Way::There).await?;
+        if !talk.receive(stream, exchange.response, Way::Back).await? {
+            return Err(Failure::Protocol("the end of a stream before a response".into()));
+        }
+        tally.count(|counts| counts.bytes += (exchange.request + exchange.response) as u64);
+        tally.count_time(start.elapsed());
+        consume_budget().await;
+    }
+}
+
+/// Answers on a connection, to its end.
+pub(crate) async fn answer(
+    stream: &TcpStream,
+    tally: &Tally,
+    exchange: Exchange,
+) -> Result<(), Failure> {
+    let mut talk = Talk::new(exchange);
+    while talk.receive(stream, exchange.request, Way::There).await? {
+        talk.send(stream, exchange.response, Way::Back).await?;
+        tally.count(|counts| {
+            counts.bytes += (exchange.request + exchange.response) as u64;
+            counts.transactions += 1;
+        });
+        consume_budget().await;
+    }
+    Ok(())
+}
+
+/// Connects, asks and closes, again and again.
+pub(crate) async fn connect(
+    net: &Net,
+    server: SocketAddr,
+    cookie: Cookie,
+    tally: &Tally,
+    exchange: Exchange,
+) -> Result<(), Failure> {
+    loop {
+        let start = Instant::now();
+        let connecting = net.tcp_connect(server).await;
+        let mut stream = connecting.map_err(Failure::io(format_args!("connecting to {server}")))?;
+        stream.set_nodelay(true).map_err(Failure::io("connecting"))?;
+        stream.write_all(cookie.bytes()).await.map_err(Failure::io("sending the cookie"))?;
+        let mut talk = Talk::new(exchange);
+        talk.send(&stream, exchange.request, Way::There).await?;
+        if !talk.receive(&stream, exchange.response, Way::Back).await? {
+            return Err(Failure::Protocol("the end of a stream before a response".into()));
+        }
+        tally.count(|counts| counts.bytes += (exchange.request + exchange.response) as u64);
+        tally.count_time(start.elapsed());
+        // The server closes first, so that the ports of this end are free again.
+        if !stream.recv_bytes(1).await.map_err(Failure::io("receiving"))?.is_empty() {
+            return Err(Failure::Protocol("more than a response".into()));
+        }
+    }
+}
+
+/// Answers the one request of a connection, and closes it.
+pub(crate) async fn answer_once(
+    stream: &TcpStream,
+    tally: &Tally,
+    exchange: Exchange,
+) -> Result<(), Failure> {
+    let mut talk = Talk::new(exchange);
+    if talk.receive(stream, exchange.request, Way::There).await? {
+        talk.send(stream, exchange.response, Way::Back).await?;
+        tally.count(|counts| {
+            counts.bytes += (exchange.request + exchange.response) as u64;
+            counts.transactions += 1;
+        });
+    }
+    // A client that has left needs no end of the stream.
+    let _ = stream.shutdown_write();
+    // Its end, without which this one would be a reset.
+    let _ = timeout(PATIENCE, stream.recv_bytes(1)).await;
+    Ok(())
+}
+
+/// The direction of a message.
+#[derive(Clone, Copy)]
+enum Way {
+    There,
+    Back,
+}
+
+/// How far a connection has come in both directions.
+struct Talk {
+    verify: bool,
+    /// What is sent if nobody compares it.
+    zeros: Bytes,
+    there: u64,
+    back: u64,
+}
+
+impl Talk {
+    fn new(exchange: Exchange) -> Self {
+        let zeros = Bytes::from(vec![0; exchange.request.max(exchange.response)]);
+        Self { verify: exchange.verify, zeros, there: 0, back: 0 }
+    }
+
+    fn place(&mut self, way: Way) -> &mut u64 {
+        match way {
+            Way::There => &mut self.there,
+            Way::Back => &mut self.back,
+        }
+    }
+
+    async fn send(&mut self, stream: &TcpStream, len: usize, way: Way) -> Result<(), Failure> {
+        let place = *self.place(way);
+        let message = match self.verify {
+            true => pattern::bytes(place, len),
+            false => self.zeros.slice(..len),
+        };
+        *self.place(way) += len as u64;
+        stream.send_bytes(message).await.map_err(Failure::io("sending"))
+    }
+
+    /// Whether there was a message, and not the end of the stream before it.
+    async fn receive(&mut self, stream: &TcpStream, len: usize, way: Way) -> Result<bool, Failure> {
+        let mut left = len;
+        while left > 0 {
+            let piece = stream.recv_bytes(left).await.map_err(Failure::io("receiving"))?;
+            match piece.len() {
+                0 if left == len => return Ok(false),
+                0 => return Err(Failure::Protocol("the end of a stream in a message".into())),
+                _ => {}
+            }
+            if self.verify {
+                check(*self.place(way), &piece)?;
+            }
+            *self.place(way) += piece.len() as u64;
+            left -= piece.len();
+        }
+        Ok(true)
+    }
+}
+
+/// Asks with datagrams, again and again; who does not answer in time is asked the next.
+pub(crate) async fn ask_datagrams(
+    socket: &UdpSocket,
+    tally: &Tally,
+    exchange: Exchange,
+) -> Result<(), Failure> {
+    let mut request = vec![0; exchange.request];
+    for number in 1.. {
+        if exchange.verify {
+            write_payload(number, &mut request, NUMBERS);
+        }
+        Header::now(number).write(&mut request, NUMBERS);
+        let start = Instant::now();
+        socket.send(&request).await.map_err(Failure::io("sending a datagram"))?;
+        match timeout(PATIENCE, response(socket, number)).await {
+            Ok(response) => {
+                let response = response.map_err(Failure::io("receiving a datagram"))?;
+                if exchange.verify {
+                    check_payload(number, &response, NUMBERS)?;
+                }
+                tally.count(|counts| counts.bytes += (request.len() + response.len()) as u64);
+                tally.count_time(start.elapsed());
+            }
+            Err(_) => tally.count(|counts| counts.timeouts += 1),
+        }
+        consume_budget().await;
+    }
+    Ok(())
+}
+
+/// The response with this number; those that came too late are not.
+async fn response(socket: &UdpSocket, number: u64) -> io::Result<Bytes> {
+    loop {
+        let (datagram, _) = socket.recv_bytes_from().await?;
+        if Header::read(&datagram, NUMBERS).is_some_and(|header| header.number == number) {
+            return Ok(datagram);
+        }
+    }
+}
+
+/// Answers the datagrams of all streams that come to a socket, for ever.
+pub(crate) async fn answer_datagrams(
+    socket: &UdpSocket,
+    streams: &HashMap<SocketAddr, Arc<Tally>>,
+    exchange: Exchange,
+) -> Result<(), Failure> {
+    let mut response = vec![0; exchange.response];
+    loop {
+        let received = socket.recv_bytes_from().await;
+        let (datagram, peer) = received.map_err(Failure::io("receiving datagrams"))?;
+        welcome_again(socket, &datagram, peer);
+        let Some(tally) = streams.get(&peer) else { continue };
+        let Some(header) = Header::read(&datagram, NUMBERS) else { continue };
+        if exchange.verify {
+            check_payload(header.number, &datagram, NUMBERS)?;
+            write_payload(header.number, &mut response, NUMBERS);
+        }
+        header.write(&mut response, NUMBERS);
+        count(tally, header, &datagram);
+        tally.count(|counts| counts.transactions += 1);
+        // What finds no room is lost, as on any link.
+        let _ = socket.try_send_to(&response, peer);
+        consume_budget().await;
+    }
+}

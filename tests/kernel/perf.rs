@@ -1,0 +1,155 @@
+//! `netstack perf` on a TUN: with Debian's iperf3 at the other end, as its client and as its server.
+
+use crate::daemon::Daemon;
+use crate::namespace::{Outcome, netstack, program};
+use crate::programs::output;
+use std::process::{Command, Stdio};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const STACK: [&str; 2] = ["10.9.0.2", "fd00::2"];
+const KERNEL: [&str; 2] = ["10.9.0.1", "[fd00::1]"];
+/// What iperf3 sends: every flag that the tests need, on its own and together.
+const TESTS: [&[&str]; 6] = [
+    &["-n", "4M"],
+    &["-n", "4M", "-R"],
+    &["-n", "4M", "-P", "4"],
+    &["-t", "1", "--bidir", "-P", "2"],
+    &["-u", "-b", "20M", "-t", "1"],
+    &["-u", "-b", "20M", "-t", "1", "-R", "-P", "2"],
+];
+
+/// An end of `netstack perf` on a TUN.
+fn perf(end: &str, uri: &str) -> Result<Command> {
+    let mut perf = netstack()?;
+    perf.args(["perf", end, uri, "--tun", "tun0"]);
+    perf.args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24"]);
+    perf.args(["--host-address", "fd00::1/64", "--address", "fd00::2/64"]);
+    perf.stdin(Stdio::null());
+    Ok(perf)
+}
+
+/// A number in JSON by its name, the first with this name behind the last of another.
+fn number(json: &str, behind: &str, name: &str) -> Result<f64> {
+    let missing = || format!("no {name} behind {behind} in\n{json}");
+    let rest = json.rsplit_once(&format!("\"{behind}\":")).ok_or_else(missing)?.1;
+    let rest = rest.split_once(&format!("\"{name}\":")).ok_or_else(missing)?.1;
+    let end = rest.find([',', '}', '\n']).ok_or_else(missing)?;
+    Ok(rest[..end].trim().parse()?)
+}
+
+pub(crate) fn iperf3_as_client() -> Outcome {
+    program("iperf3")?;
+    let server = Daemon::start(&mut perf("server", "tcp://")?)?;
+    server.expect_output("serving tcp and udp on [::]:5201")?;
+    for (index, flags) in TESTS.iter().enumerate() {
+        let mut iperf3 = program("iperf3")?;
+        // Each test over one of the families.
+        iperf3.args(["-c", STACK[index % 2], "-J"]).args(*flags);
+
+        let json = output(&mut iperf3)?;
+
+        if flags.contains(&"-u") {
+            // iperf3 has this of the receiver, whichever end that is.
+            assert!(number(&json, "sum", "packets")? > 100.0, "{flags:?}: {json}");
+            assert!(number(&json, "sum", "lost_percent")? < 50.0, "{flags:?}: {json}");
+        } else {
+            assert!(number(&json, "sum_received", "bytes")? > 0.0, "{flags:?}: {json}");
+        }
+        server.expect_output("- - -")?;
+    }
+    Ok(())
+}
+
+pub(crate) fn iperf3_as_server() -> Outcome {
+    program("iperf3")?;
+    let mut iperf3 = program("iperf3")?;
+    let server = Daemon::start(iperf3.args(["-s", "--forceflush"]))?;
+    for (index, flags) in TESTS.iter().enumerate() {
+        // Between two tests it closes its listener.
+        server.expect_output("Server listening")?;
+        let is_udp = flags.contains(&"-u");
+        let scheme = if is_udp { "udp" } else { "tcp" };
+        let uri = format!("{scheme}://{}", KERNEL[index % 2]);
+        let flags: Vec<_> = flags.iter().filter(|flag| **flag != "-u").collect();
+
+        let json = output(perf("client", &uri)?.arg("--json").args(&flags))?;
+
+        let end = json.lines().last().ok_or("no output")?;
+        assert!(end.contains("\"event\":\"end\""), "{flags:?}: {json}");
+        assert!(number(end, "receiver", "bytes")? > 0.0, "{flags:?}: {json}");
+        if is_udp {
+            assert!(number(end, "receiver", "lost_percent")? < 50.0, "{flags:?}: {json}");
+        }
+    }
+
+    // What iperf3 does not have is refused at once, and harms it not.
+    server.expect_output("Server listening")?;
+    for flags in [&["--verify"][..], &["--mode", "request"], &["--mode", "connect"]] {
+        let refused = perf("client", "tcp://10.9.0.1")?.args(flags).output()?;
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{flags:?}: {text}");
+        assert!(text.contains("the server is iperf3"), "{flags:?}: {text}");
+        server.expect_output("Server listening")?;
+    }
+    Ok(())
+}
+
+pub(crate) fn in_memory() -> Outcome {
+    for flags in [
+        &["tcp://", "-n", "100M", "--verify", "-P", "3", "--bidir"][..],
+        &["tcp://", "-t", "0.3", "--mode", "request"],
+        &["tcp://", "-t", "0.3", "--mode", "connect"],
+        &["udp://", "-t", "0.3", "-b", "100M", "--verify", "-R"],
+        &["udp://", "-t", "0.3", "--mode", "request", "--verify"],
+    ] {
+        let json = output(netstack()?.args(["perf", "client", "--json"]).args(flags))?;
+        let events: Vec<_> = json.lines().filter_map(|line| line.split('"').nth(3)).collect();
+        let names = |event: &&str| ["start", "interval", "end"].contains(event);
+        assert!(events.len() >= 2 && events.iter().all(names), "{flags:?}: {json}");
+        assert_eq!(events.last(), Some(&"end"), "{flags:?}: {json}");
+    }
+    Ok(())
+}
+
+pub(crate) fn interrupted() -> Outcome {
+    let mut server = Daemon::start(&mut perf("server", "tcp://")?)?;
+    server.expect_output("serving")?;
+    let mut iperf3 = program("iperf3")?;
+    let mut client = Daemon::start(iperf3.args(["-c", STACK[0], "-t", "60", "--forceflush"]))?;
+    server.expect_output("s  ")?;
+    server.signal("INT")?;
+    // It is told, and so does not wait for a minute.
+    client.expect_output("the server has terminated")?;
+    assert!(!client.status()?.success());
+    assert!(server.status()?.success());
+
+    let mut netstack = netstack()?;
+    let mut client = Daemon::start(netstack.args(["perf", "client", "tcp://", "-t", "60"]))?;
+    client.expect_output("s  ")?;
+    client.signal("INT")?;
+    client.expect_output("receiver")?;
+    assert_eq!(client.status()?.code(), Some(130));
+    Ok(())
+}
+
+pub(crate) fn usage() -> Outcome {
+    for (flags, status, expected) in [
+        (&["perf", "client", "10.9.0.1"][..], 2, "neither tcp:// nor udp://"),
+        (&["perf", "client", "tcp://a:0"], 2, "not a port from 1 to 65535"),
+        (&["perf", "client", "tcp://", "-P", "129"], 2, "from 1 to 128"),
+        (&["perf", "client", "tcp://", "-t", "0"], 2, "from 0.001 to 86400 seconds"),
+        (&["perf", "client", "tcp://", "-b", "fast"], 2, "for example 100M"),
+        (&["perf", "client", "tcp://", "--tun", "tun0"], 1, "the host of the server is missing"),
+        (&["perf", "client", "tcp://", "-C", "vegas"], 1, "none of cubic, reno and bbr"),
+        (&["perf", "client", "udp://", "-l", "70000"], 1, "from 16 to 65507 bytes over udp"),
+        (&["perf", "client", "udp://", "--mode", "connect"], 1, "datagrams have no connections"),
+        (&["perf", "server", "tcp://web.test"], 1, "not on a name"),
+    ] {
+        let output = netstack()?.args(flags).stdin(Stdio::null()).output()?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{flags:?}: {text}");
+        assert!(text.contains(expected), "{flags:?}: {text}");
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! `netstack perf server`.
+
+use crate::perf::output::Output;
+use crate::perf::uri::Uri;
+use anyhow::{Context, Result};
+use cli::{Network, flags};
+use perf::server::{Options, Server};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// Serve tests on a stack, one at a time, until SIGINT or SIGTERM
+///
+/// The client says what a test is. TCP and UDP are served at the same port, whichever the URI names.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Where to listen: tcp://ADDRESS:PORT, each of which may be left out (all addresses of the stack,
+    /// port 5201)
+    #[arg(default_value = "tcp://", hide_default_value = true)]
+    uri: Uri,
+    #[command(flatten)]
+    network: Network,
+    /// End after one test
+    #[arg(short = '1', long)]
+    one_off: bool,
+    /// Seconds between two lines of a test; 0 for none
+    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    interval: Duration,
+    /// Print a JSON object a line, as iperf3's --json-stream does
+    #[arg(short = 'J', long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+The exit status is 1 if the server cannot start.
+
+Examples:
+  netstack perf server --host-address 10.9.0.1/24 --address 10.9.0.2/24
+  iperf3 --client 10.9.0.2 --parallel 4 --reverse
+
+  netstack perf server tcp://:5202 --link vde:///tmp/lan --address 10.0.0.2/24 --json";
+
+/// Between two lines.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let interval = flags::seconds(text)?;
+    let range = Duration::from_millis(100)..=Duration::from_secs(60);
+    match interval.is_zero() || range.contains(&interval) {
+        true => Ok(interval),
+        false => Err("not 0, or from 0.1 to 60 seconds, for example 1".into()),
+    }
+}
+
+/// Serves until a signal.
+pub(super) async fn serve(args: &Args) -> Result<()> {
+    let address = match args.uri.host.as_deref().map(str::parse::<IpAddr>) {
+        Some(address) => address.context("a server listens on an address, not on a name")?,
+        None => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let address = SocketAddr::new(address, args.uri.port);
+    let stack = args.network.start_ready().await?;
+    let server = Server::bind(stack.net(), address).await.with_context(|| address.to_string())?;
+    let mut output = Output::new(args.json);
+    output.listening(server.local_addr()?);
+    let options = Options { interval: args.interval, tests: args.one_off.then_some(1) };
+    let stop = async {
+        cli::stopped().await;
+    };
+    let serving =
+        async { Ok(server.serve(&options, stop, &mut |event| output.show(&event)).await?) };
+    cli::finish_by_itself([stack], serving).await
+}
