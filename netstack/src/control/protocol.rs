@@ -303,7 +303,8 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Flow {
-    /// The connection of a socket; `None` for any other socket.
+    /// The connection of a socket; `None` for any other socket, and for a connection that was reset and
+    /// whose reset is about to leave.
     pub(crate) fn of(socket: &SocketInfo) -> Option<Self> {
         let micros = |time: std::time::Duration| time.as_micros() as u64;
         let info = socket.tcp.as_ref()?;
@@ -311,7 +312,7 @@ impl Flow {
             id: socket.id,
             local: socket.local,
             peer: socket.peer?,
-            state: socket.state?,
+            state: socket.state.filter(|state| *state != TcpState::Closed)?,
             limit: info.limit,
             age: micros(info.age),
             rtt: info.rtt.map(micros),

@@ -64,6 +64,11 @@ async fn an_aborted_connection_fails_and_its_peer_gets_a_reset() {
 
     assert_eq!(client.ask_one(&Command::Abort { id }).expect("it exists"), None);
 
+    // Whether its reset has left or not.
+    for answer in client.ask(&Command::Flows {}).expect("an answer") {
+        let Ok(Answer::Flows(flows)) = answer else { panic!("{answer:?}") };
+        assert!(flows.iter().all(|flow| flow.id != id), "{flows:?}");
+    }
     let failed = near.read(&mut [0; 1]).await.expect_err("it was aborted");
     assert_eq!(failed.kind(), ErrorKind::ConnectionAborted);
     let reset = far.read(&mut [0; 1]).await.expect_err("it was reset");

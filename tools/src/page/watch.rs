@@ -7,7 +7,7 @@ use crate::client::reading::{Order, Reading, Row, Totals};
 use crate::client::{self, Target};
 use anyhow::Result;
 use netstack::control::{Answer, Client, Command};
-use netstack::netsocket::netcore::{NeighbourInfo, Network, SocketId};
+use netstack::netsocket::netcore::{NeighbourInfo, Network, SocketId, TcpState};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -124,6 +124,8 @@ impl Watch {
         let Some(id) = id else { return Ok(None) };
         let answer = self.client()?.ask_one(&Command::Socket { id });
         match answer {
+            // Its reset is about to leave.
+            Ok(Some(Answer::Socket(socket))) if socket.state == Some(TcpState::Closed) => Ok(None),
             Ok(Some(Answer::Socket(socket))) => Ok(Some(Opened::new(*socket))),
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                 Ok(Some(Opened::unknown(&error)))
