@@ -2,7 +2,7 @@
 #![cfg(feature = "netlink")]
 
 use netfd::Mode;
-use netfd::netlink::{Address, Own, Protocol, Reports, Server, Socket, netlink_pair};
+use netfd::netlink::{Address, Own, Refusal, Reports, Server, Socket, Subject, netlink_pair};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_OVERRUN, NetlinkBuffer,
     NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -11,11 +11,14 @@ use netlink_packet_route::address::{AddressAttribute, AddressHeader, AddressMess
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netstack::Stack;
+use netstack::netsocket::netcore::Network;
+use netstack::netsocket::netcore::control::{Command, Response};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A program with a netlink socket, over a stack.
@@ -36,8 +39,7 @@ impl World {
         let server = Server::start(Own::new(stack.net(), "net0")).await.expect("a stack");
         let (near, end) = netlink_pair(Mode::Blocking).expect("a pair");
         set_socket_timeout(&near, Timeout::Recv, Some(PATIENCE)).expect("a socket");
-        let (socket, service) =
-            Socket::open(&server, Protocol::Route, libc::SOCK_RAW, reports, 77, end);
+        let (socket, service) = Socket::open(&server, libc::SOCK_RAW, reports, 77, end);
         tokio::spawn(service.run());
         Self { near, socket, stack, _far: far }
     }
@@ -179,4 +181,61 @@ async fn malformed_requests_fail_and_harm_nothing() {
         let code = world.code();
         assert_eq!(code != 0, kind >= 16, "{kind}: {code}");
     }
+}
+
+/// A stack that counts how often it is watched, and asked.
+#[derive(Clone)]
+struct Counted {
+    own: Own,
+    watched: Arc<AtomicUsize>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Subject for Counted {
+    fn interface(&self) -> &str {
+        self.own.interface()
+    }
+
+    async fn ask(&self, command: Command) -> Result<Option<Response>, Refusal> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.own.ask(command).await
+    }
+
+    async fn changed(&self, seen: u64) -> Result<Arc<Network>, Refusal> {
+        self.watched.fetch_add(1, Ordering::Relaxed);
+        self.own.changed(seen).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_is_idle_while_nobody_listens_to_neighbours() {
+    /// The group of neighbours.
+    const NEIGHBOURS: u32 = 1 << 2;
+    let (stack, _far) = netstack::pair().expect("a runtime");
+    let (watched, asked) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+    let own = Own::new(stack.net(), "net0");
+    let counted = Counted { own, watched: watched.clone(), asked: asked.clone() };
+    let server = Server::start(counted).await.expect("a stack");
+    let (_near, end) = netlink_pair(Mode::Blocking).expect("a pair");
+    let (socket, service) = Socket::open(&server, libc::SOCK_RAW, Reports::Message, 77, end);
+    let count = || (watched.load(Ordering::Relaxed), asked.load(Ordering::Relaxed));
+
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(count(), (1, 1), "one to begin with");
+
+    socket.bind(Address { port: 0, groups: NEIGHBOURS }).expect("a free port");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let (_, looks) = count();
+    assert!((10..=12).contains(&looks), "{looks} questions in ten seconds");
+
+    socket.bind(Address { port: 0, groups: 0 }).expect("a free port");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let idle = count();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(count(), idle);
+
+    // The task behind it ends with the last handle.
+    drop((socket, service, server));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(Arc::strong_count(&watched), 1);
 }

@@ -45,5 +45,5 @@ pub use address::Address;
 pub use name::netlink_pair;
 pub use server::Server;
 pub use service::{NetlinkEnd, Service};
-pub use socket::{Protocol, Reports, Socket};
+pub use socket::{Reports, Socket};
 pub use subject::{Own, Refusal, Subject};

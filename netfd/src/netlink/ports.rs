@@ -1,12 +1,11 @@
 //! The ports of netlink sockets: `nl_pid`.
 
-use crate::netlink::Protocol;
 use std::collections::HashSet;
 
-/// The ports in use. Each protocol has its own.
+/// The ports in use.
 #[derive(Debug)]
 pub(crate) struct Ports {
-    taken: HashSet<(Protocol, u32)>,
+    taken: HashSet<u32>,
     next: u32,
 }
 
@@ -21,9 +20,9 @@ impl Default for Ports {
 
 impl Ports {
     /// Takes this one, or if it is another's some other one.
-    pub(crate) fn take(&mut self, protocol: Protocol, wanted: u32) -> u32 {
+    pub(crate) fn take(&mut self, wanted: u32) -> u32 {
         let mut port = wanted;
-        while port == 0 || !self.taken.insert((protocol, port)) {
+        while port == 0 || !self.taken.insert(port) {
             port = self.next;
             self.next = self.next.checked_sub(1).unwrap_or(FIRST);
         }
@@ -31,19 +30,19 @@ impl Ports {
     }
 
     /// Takes another one in place of one; false if that is another's.
-    pub(crate) fn exchange(&mut self, protocol: Protocol, from: u32, to: u32) -> bool {
+    pub(crate) fn exchange(&mut self, from: u32, to: u32) -> bool {
         if from == to {
             return true;
         }
-        let is_free = self.taken.insert((protocol, to));
+        let is_free = self.taken.insert(to);
         if is_free {
-            self.taken.remove(&(protocol, from));
+            self.taken.remove(&from);
         }
         is_free
     }
 
-    pub(crate) fn free(&mut self, protocol: Protocol, port: u32) {
-        self.taken.remove(&(protocol, port));
+    pub(crate) fn free(&mut self, port: u32) {
+        self.taken.remove(&port);
     }
 }
 
@@ -54,13 +53,11 @@ mod tests {
     #[test]
     fn a_port_is_one_sockets_at_a_time() {
         let mut ports = Ports::default();
-        let route = Protocol::Route;
-        assert_eq!([ports.take(route, 7), ports.take(route, 7)], [7, FIRST]);
-        assert_eq!(ports.take(Protocol::Diag, 7), 7, "each protocol has its own");
-        assert!(!ports.exchange(route, FIRST, 7) && ports.exchange(route, 7, 7));
-        assert!(ports.exchange(route, 7, 8));
-        assert_eq!([ports.take(route, 7), ports.take(route, 8)], [7, FIRST - 1]);
-        ports.free(route, 8);
-        assert_eq!(ports.take(route, 8), 8);
+        assert_eq!([ports.take(7), ports.take(7)], [7, FIRST]);
+        assert!(!ports.exchange(FIRST, 7) && ports.exchange(7, 7));
+        assert!(ports.exchange(7, 8));
+        assert_eq!([ports.take(7), ports.take(8)], [7, FIRST - 1]);
+        ports.free(8);
+        assert_eq!(ports.take(8), 8);
     }
 }

@@ -9,6 +9,7 @@ use netsocket::netcore::{NeighbourInfo, Network};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// A netlink server over a stack, for any number of [sockets](crate::netlink::Socket).
@@ -18,6 +19,8 @@ pub struct Server<S> {
     /// One change at a time, so that each is told by itself.
     changing: tokio::sync::Mutex<()>,
     ports: Arc<Mutex<Ports>>,
+    /// Wakes the task that watches the stack: a socket has joined groups, or the server ends.
+    wake: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -32,7 +35,7 @@ struct State {
 /// How often neighbours are looked at.
 const NEIGHBOURS_EVERY: Duration = Duration::from_secs(1);
 
-impl<S: Subject> Server<S> {
+impl<S: Subject + Clone> Server<S> {
     /// Makes one, which watches the stack until the last handle is dropped.
     ///
     /// # Errors
@@ -49,15 +52,18 @@ impl<S: Subject> Server<S> {
         };
         let state = State { known, neighbours: None, sockets: Vec::new() };
         let server = Arc::new(Self {
-            subject,
+            subject: subject.clone(),
             state: Mutex::new(state),
             changing: tokio::sync::Mutex::default(),
             ports: Arc::default(),
+            wake: Arc::default(),
         });
-        tokio::spawn(watch(Arc::downgrade(&server)));
+        tokio::spawn(watch(Arc::downgrade(&server), subject, server.wake.clone()));
         Ok(server)
     }
+}
 
+impl<S: Subject> Server<S> {
     pub(crate) fn subject(&self) -> &S {
         &self.subject
     }
@@ -113,6 +119,10 @@ impl<S: Subject> Server<S> {
         &self.ports
     }
 
+    pub(crate) fn wake(&self) -> &Arc<Notify> {
+        &self.wake
+    }
+
     /// Has a socket be told of changes.
     pub(crate) fn add(&self, socket: &Arc<Socket>) {
         let mut state = self.lock();
@@ -120,12 +130,18 @@ impl<S: Subject> Server<S> {
         state.sockets.push(Arc::downgrade(socket));
     }
 
+    /// The revision that everybody has been told of, and whether somebody listens to neighbours.
+    fn watched(&self) -> (u64, bool) {
+        let mut state = self.lock();
+        let is_listening = state.sockets().any(|socket| socket.is_in(Group::Neighbour));
+        if !is_listening {
+            state.neighbours = None;
+        }
+        (state.known.revision, is_listening)
+    }
+
     /// Tells of neighbours what has changed since the last look.
     async fn look_at_neighbours(&self) {
-        if !self.lock().sockets().any(|socket| socket.is_in(Group::Neighbour)) {
-            self.lock().neighbours = None;
-            return;
-        }
         if let Ok(neighbours) = self.neighbours().await {
             let mut state = self.lock();
             if let Some(before) = state.neighbours.replace(neighbours) {
@@ -149,20 +165,30 @@ impl State {
 }
 
 /// Publishes what others change, until the stack or the server is gone.
-async fn watch<S: Subject>(server: Weak<Server<S>>) {
+async fn watch<S: Subject>(server: Weak<Server<S>>, subject: S, wake: Arc<Notify>) {
     let mut looks = interval(NEIGHBOURS_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while let Some(server) = server.upgrade() {
-        let seen = server.lock().known.revision;
+    // No handle is held while it waits, so that the server ends with the last one.
+    while let Some((seen, is_looking)) = server.upgrade().map(|server| server.watched()) {
         tokio::select! {
-            changed = server.subject.changed(seen) => {
-                let Ok(network) = changed else { return };
+            changed = subject.changed(seen) => {
+                let (Ok(network), Some(server)) = (changed, server.upgrade()) else { return };
                 // After a change of a socket here, which is published by itself.
                 let _changing = server.changing.lock().await;
                 server.publish(network);
             }
-            _ = looks.tick() => server.look_at_neighbours().await,
+            _ = looks.tick(), if is_looking => {
+                let Some(server) = server.upgrade() else { return };
+                server.look_at_neighbours().await;
+            }
+            () = wake.notified() => {}
         }
+    }
+}
+
+impl<S> Drop for Server<S> {
+    fn drop(&mut self) {
+        self.wake.notify_one();
     }
 }
 

@@ -5,9 +5,8 @@ use crate::netlink::failure::Failure;
 use crate::netlink::message::{Request, datagrams};
 use crate::netlink::name::REQUEST_BYTES_MAX;
 use crate::netlink::rtnetlink::{self, Answer};
-use crate::netlink::{Protocol, Reports, Server, Socket, Subject};
+use crate::netlink::{Reports, Server, Socket, Subject};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP_FILTERED, NLM_F_MULTIPART, NLM_F_REQUEST};
-use rustix::io::Errno;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -47,15 +46,14 @@ impl Socket {
     /// `wanted_port`, that of its process, unless that is 0 or another socket's.
     pub fn open<S: Subject>(
         server: &Arc<Server<S>>,
-        protocol: Protocol,
         kind: libc::c_int,
         reports: Reports,
         wanted_port: u32,
         end: NetlinkEnd,
     ) -> (Arc<Self>, Service<S>) {
         let (sender, notifications) = mpsc::channel(NOTIFICATIONS_MAX);
-        let ports = server.ports().clone();
-        let socket = Arc::new(Self::new(protocol, kind, reports, ports, wanted_port, sender));
+        let shared = (server.ports().clone(), server.wake().clone());
+        let socket = Arc::new(Self::new(kind, reports, shared, wanted_port, sender));
         server.add(&socket);
         let service =
             Service { server: server.clone(), socket: socket.clone(), far: end.far, notifications };
@@ -138,10 +136,7 @@ async fn answer<S: Subject>(
     socket: &Socket,
     request: &Request<'_>,
 ) -> Vec<Vec<u8>> {
-    let answered = match socket.protocol() {
-        Protocol::Route => rtnetlink::answer(server, request).await,
-        Protocol::Diag => Err(Failure::from(Errno::OPNOTSUPP)),
-    };
+    let answered = rtnetlink::answer(server, request).await;
     let options = socket.ack_options();
     let end = |failure: Option<&Failure>| vec![request.end(failure, options)];
     match answered {

@@ -10,34 +10,6 @@ use rustix::io::Errno;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc};
 
-/// The protocols that are served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// `NETLINK_ROUTE`.
-    Route,
-    /// `NETLINK_SOCK_DIAG`.
-    Diag,
-}
-
-impl Protocol {
-    /// That of a number in linux/netlink.h; `None` if it is not served.
-    pub fn of(number: i32) -> Option<Self> {
-        match number {
-            libc::NETLINK_ROUTE => Some(Self::Route),
-            libc::NETLINK_SOCK_DIAG => Some(Self::Diag),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn number(self) -> i32 {
-        match self {
-            Self::Route => libc::NETLINK_ROUTE,
-            Self::Diag => libc::NETLINK_SOCK_DIAG,
-        }
-    }
-}
-
 /// How a program is told that it has missed notifications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reports {
@@ -51,10 +23,11 @@ pub enum Reports {
 /// A netlink socket, whose [service](crate::netlink::Service) has its far end.
 #[derive(Debug)]
 pub struct Socket {
-    protocol: Protocol,
     kind: libc::c_int,
     reports: Reports,
     ports: Arc<Mutex<Ports>>,
+    /// Of its server, which looks then at what it listens to.
+    wake: Arc<Notify>,
     notifications: mpsc::Sender<Vec<u8>>,
     arrival: Arc<Notify>,
     inner: Mutex<Inner>,
@@ -70,26 +43,20 @@ struct Inner {
 
 impl Socket {
     pub(crate) fn new(
-        protocol: Protocol,
         kind: libc::c_int,
         reports: Reports,
-        ports: Arc<Mutex<Ports>>,
+        (ports, wake): (Arc<Mutex<Ports>>, Arc<Notify>),
         wanted_port: u32,
         notifications: mpsc::Sender<Vec<u8>>,
     ) -> Self {
-        let port = lock(&ports).take(protocol, wanted_port);
+        let port = lock(&ports).take(wanted_port);
         let inner = Mutex::new(Inner { port, ..Inner::default() });
         let arrival = Arc::default();
-        Self { protocol, kind, reports, ports, notifications, arrival, inner }
+        Self { kind, reports, ports, wake, notifications, arrival, inner }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         lock(&self.inner)
-    }
-
-    /// Its protocol.
-    pub fn protocol(&self) -> Protocol {
-        self.protocol
     }
 
     /// Its address: it has a port from the beginning.
@@ -107,12 +74,14 @@ impl Socket {
     pub fn bind(&self, local: Address) -> Result<(), Errno> {
         let mut inner = self.inner();
         if local.port != 0 {
-            if !lock(&self.ports).exchange(self.protocol, inner.port, local.port) {
+            if !lock(&self.ports).exchange(inner.port, local.port) {
                 return Err(Errno::ADDRINUSE);
             }
             inner.port = local.port;
         }
         inner.groups.set_low(local.groups);
+        drop(inner);
+        self.wake.notify_one();
         Ok(())
     }
 
@@ -133,7 +102,9 @@ impl Socket {
     /// that there is not.
     pub fn set(&self, level: libc::c_int, name: libc::c_int, value: &[u8]) -> Result<Done, Errno> {
         let Inner { options, groups, .. } = &mut *self.inner();
-        options.set(groups, level, name, value)
+        let done = options.set(groups, level, name, value);
+        self.wake.notify_one();
+        done
     }
 
     /// The value of an option.
@@ -145,7 +116,7 @@ impl Socket {
         if level == libc::SOL_SOCKET {
             match name {
                 libc::SO_DOMAIN => return Ok(libc::AF_NETLINK.into()),
-                libc::SO_PROTOCOL => return Ok(self.protocol.number().into()),
+                libc::SO_PROTOCOL => return Ok(libc::NETLINK_ROUTE.into()),
                 libc::SO_TYPE => return Ok(self.kind.into()),
                 _ => {}
             }
@@ -224,7 +195,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         let port = self.inner().port;
-        lock(&self.ports).free(self.protocol, port);
+        lock(&self.ports).free(port);
     }
 }
 
