@@ -8,6 +8,7 @@ use crate::cookie::Cookie;
 use crate::datagrams;
 use crate::failure::Failure;
 use crate::parameters::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, Direction, Mode, Parameters};
+use crate::progress::Progress;
 use crate::report::{Event, Intervals, Report, Start};
 use crate::results::Results;
 use crate::running::{Running, Side};
@@ -237,7 +238,8 @@ impl Client {
             every => every,
         };
         let mut ticks = interval_at(start + every, every);
-        let mut progress = Progress::new(running, self.parameters.udp);
+        let patience = if self.parameters.udp { SILENCE } else { STANDSTILL };
+        let mut progress = Progress::new(running, patience);
         loop {
             let ended = async {
                 match duration {
@@ -247,7 +249,9 @@ impl Client {
             };
             tokio::select! {
                 biased;
-                state = self.next() => {
+                // The next byte alone, as what is read when another is ready would be lost.
+                state = read_state(&mut self.control) => {
+                    let state = self.understand(state?).await;
                     return Err(state.map_or_else(|failure| failure, Failure::State));
                 }
                 ended = running.finished() => {
@@ -280,7 +284,13 @@ impl Client {
 
     /// The next state that the server enters, unless it is one of failure.
     async fn next(&mut self) -> Result<State, Failure> {
-        match read_state(&mut self.control).await? {
+        let state = read_state(&mut self.control).await?;
+        self.understand(state).await
+    }
+
+    /// A state that the server has entered, unless it is one of failure.
+    async fn understand(&mut self, state: State) -> Result<State, Failure> {
+        match state {
             State::AccessDenied => Err(Failure::Busy),
             State::ServerTerminate => Err(Failure::Terminated),
             State::ServerError => Err(read_server_error(&mut self.control).await),
@@ -319,30 +329,4 @@ pub(crate) fn prepare(stream: &TcpStream, parameters: &Parameters) -> std::io::R
         stream.set_congestion_control(congestion)?;
     }
     Ok(())
-}
-
-/// Whether data still moves.
-pub(crate) struct Progress {
-    bytes: u64,
-    since: Instant,
-    patience: Duration,
-}
-
-impl Progress {
-    fn new(running: &Running, udp: bool) -> Self {
-        let patience = if udp { SILENCE } else { STANDSTILL };
-        Self { bytes: total(running), since: Instant::now(), patience }
-    }
-
-    fn stands_still(&mut self, running: &Running) -> bool {
-        let bytes = total(running);
-        if bytes != self.bytes {
-            (self.bytes, self.since) = (bytes, Instant::now());
-        }
-        self.since.elapsed() > self.patience
-    }
-}
-
-fn total(running: &Running) -> u64 {
-    running.streams().iter().map(|stream| stream.tally.counts().bytes).sum()
 }

@@ -19,6 +19,7 @@ mod pacer;
 pub mod parameters;
 mod pattern;
 mod phase;
+mod progress;
 pub mod report;
 pub mod results;
 mod running;

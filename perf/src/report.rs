@@ -142,27 +142,15 @@ pub struct BothEnds {
     pub receiver: Option<Numbers>,
 }
 
-/// What a stream has counted at a moment.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sample {
-    counts: Counts,
-}
-
-impl Sample {
-    pub(crate) fn of(stream: &Stream) -> Self {
-        Self { counts: stream.tally.counts() }
-    }
-}
-
 /// Makes intervals of what streams count.
 pub(crate) struct Intervals {
-    last: Vec<Sample>,
+    last: Vec<Counts>,
     end: Duration,
 }
 
 impl Intervals {
     pub(crate) fn new(running: &Running) -> Self {
-        Self { last: running.sample(), end: Duration::ZERO }
+        Self { last: running.counts(), end: Duration::ZERO }
     }
 
     /// Begins again, when what was until now does not count.
@@ -195,11 +183,11 @@ impl Intervals {
     ) -> Option<Interval> {
         let (start, end) = (self.end, running.elapsed());
         let length = end.checked_sub(start).filter(|length| *length > Duration::from_millis(1))?;
-        let now = running.sample();
+        let now = running.counts();
         let streams = running.streams().iter().zip(self.last.iter().zip(&now));
         let streams: Vec<_> = streams
             .map(|(stream, (last, now))| {
-                let mut numbers = between(&last.counts, &now.counts, stream.sends, parameters);
+                let mut numbers = between(last, now, stream.sends, parameters);
                 numbers.socket = Some(stream.id);
                 numbers.omitted = omitted;
                 numbers.set_span(start, length);

@@ -6,10 +6,9 @@ use crate::datagrams::{self, Numbers};
 use crate::failure::Failure;
 use crate::parameters::{Direction, Mode, Parameters};
 use crate::phase::{Phase, reached};
-use crate::report::Sample;
 use crate::results::{Results, StreamResult};
 use crate::stream_id::stream_id;
-use crate::tally::{Budget, Tally};
+use crate::tally::{Budget, Counts, Tally};
 use crate::transactions::{self, Exchange};
 use netsocket::{Net, TcpStream, UdpSocket};
 use std::collections::HashMap;
@@ -386,6 +385,7 @@ impl Running {
                 sent.is_some_and(|sent| stream.tally.counts().arrivals.highest < sent.packets)
             })
         };
+        // Looked at again and again: to be woken, every datagram of a test would have to wake.
         let start = Instant::now();
         while missing() && start.elapsed() < STRAGGLERS {
             sleep(Duration::from_millis(5)).await;
@@ -416,8 +416,8 @@ impl Running {
     }
 
     /// What the streams have counted so far.
-    pub(crate) fn sample(&self) -> Vec<Sample> {
-        self.streams.iter().map(Sample::of).collect()
+    pub(crate) fn counts(&self) -> Vec<Counts> {
+        self.streams.iter().map(|stream| stream.tally.counts()).collect()
     }
 
     /// What this end tells the other.
@@ -443,7 +443,7 @@ impl Running {
 impl Stream {
     pub(crate) fn result(&self, time: Duration) -> StreamResult {
         let (all, omitted) = (self.tally.counts(), self.tally.omitted());
-        let packets = |counts: &crate::tally::Counts| match self.sends {
+        let packets = |counts: &Counts| match self.sends {
             true => counts.datagrams,
             false => counts.arrivals.highest,
         };

@@ -9,6 +9,7 @@ use crate::cookie::Cookie;
 use crate::datagrams;
 use crate::failure::Failure;
 use crate::parameters::{Direction, Extension, Mode, Parameters};
+use crate::progress::Progress;
 use crate::report::{Event, Intervals, Report, Start};
 use crate::results::Results;
 use crate::running::{Running, Side};
@@ -333,7 +334,7 @@ impl<'a> Test<'a> {
             every => every,
         };
         let mut ticks = interval_at(start + every, every);
-        let (mut bytes, mut moved) = (0, start);
+        let mut progress = Progress::new(running, STANDSTILL);
         let mut has_ended = false;
         loop {
             tokio::select! {
@@ -368,10 +369,7 @@ impl<'a> Test<'a> {
                 }
                 _ = ticks.tick() => {
                     intervals.tell(running, &self.parameters, options.interval, omitting, on_event);
-                    let now = running.streams().iter().map(|it| it.tally.counts().bytes).sum();
-                    if now != bytes {
-                        (bytes, moved) = (now, Instant::now());
-                    } else if moved.elapsed() > STANDSTILL {
+                    if progress.stands_still(running) {
                         return Err(Failure::Silent("no data for two minutes"));
                     }
                 }

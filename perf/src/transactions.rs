@@ -37,13 +37,7 @@ pub(crate) async fn ask(
 ) -> Result<(), Failure> {
     let mut talk = Talk::new(exchange);
     loop {
-        let start = Instant::now();
-        talk.send(stream, exchange.request, Way::There).await?;
-        if !talk.receive(stream, exchange.response, Way::Back).await? {
-            return Err(Failure::Protocol("the end of a stream before a response".into()));
-        }
-        tally.count(|counts| counts.bytes += (exchange.request + exchange.response) as u64);
-        tally.count_time(start.elapsed());
+        talk.ask(stream, tally, Instant::now()).await?;
         consume_budget().await;
     }
 }
@@ -55,12 +49,7 @@ pub(crate) async fn answer(
     exchange: Exchange,
 ) -> Result<(), Failure> {
     let mut talk = Talk::new(exchange);
-    while talk.receive(stream, exchange.request, Way::There).await? {
-        talk.send(stream, exchange.response, Way::Back).await?;
-        tally.count(|counts| {
-            counts.bytes += (exchange.request + exchange.response) as u64;
-            counts.transactions += 1;
-        });
+    while talk.answer(stream, tally).await? {
         consume_budget().await;
     }
     Ok(())
@@ -80,13 +69,7 @@ pub(crate) async fn connect(
         let mut stream = connecting.map_err(Failure::io(format_args!("connecting to {server}")))?;
         stream.set_nodelay(true).map_err(Failure::io("connecting"))?;
         stream.write_all(cookie.bytes()).await.map_err(Failure::io("sending the cookie"))?;
-        let mut talk = Talk::new(exchange);
-        talk.send(&stream, exchange.request, Way::There).await?;
-        if !talk.receive(&stream, exchange.response, Way::Back).await? {
-            return Err(Failure::Protocol("the end of a stream before a response".into()));
-        }
-        tally.count(|counts| counts.bytes += (exchange.request + exchange.response) as u64);
-        tally.count_time(start.elapsed());
+        Talk::new(exchange).ask(&stream, tally, start).await?;
         // The server closes first, so that the ports of this end are free again.
         if !stream.recv_bytes(1).await.map_err(Failure::io("receiving"))?.is_empty() {
             return Err(Failure::Protocol("more than a response".into()));
@@ -100,14 +83,7 @@ pub(crate) async fn answer_once(
     tally: &Tally,
     exchange: Exchange,
 ) -> Result<(), Failure> {
-    let mut talk = Talk::new(exchange);
-    if talk.receive(stream, exchange.request, Way::There).await? {
-        talk.send(stream, exchange.response, Way::Back).await?;
-        tally.count(|counts| {
-            counts.bytes += (exchange.request + exchange.response) as u64;
-            counts.transactions += 1;
-        });
-    }
+    Talk::new(exchange).answer(stream, tally).await?;
     // A client that has left needs no end of the stream.
     let _ = stream.shutdown_write();
     // Its end, without which this one would be a reset.
@@ -124,7 +100,7 @@ enum Way {
 
 /// How far a connection has come in both directions.
 struct Talk {
-    verify: bool,
+    exchange: Exchange,
     /// What is sent if nobody compares it.
     zeros: Bytes,
     there: u64,
@@ -134,7 +110,40 @@ struct Talk {
 impl Talk {
     fn new(exchange: Exchange) -> Self {
         let zeros = Bytes::from(vec![0; exchange.request.max(exchange.response)]);
-        Self { verify: exchange.verify, zeros, there: 0, back: 0 }
+        Self { exchange, zeros, there: 0, back: 0 }
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.exchange.request + self.exchange.response) as u64
+    }
+
+    /// Sends a request and receives its response, and counts the time since `start`.
+    async fn ask(
+        &mut self,
+        stream: &TcpStream,
+        tally: &Tally,
+        start: Instant,
+    ) -> Result<(), Failure> {
+        self.send(stream, self.exchange.request, Way::There).await?;
+        if !self.receive(stream, self.exchange.response, Way::Back).await? {
+            return Err(Failure::Protocol("the end of a stream before a response".into()));
+        }
+        tally.count(|counts| counts.bytes += self.bytes());
+        tally.count_time(start.elapsed());
+        Ok(())
+    }
+
+    /// Answers the next request; whether there was one.
+    async fn answer(&mut self, stream: &TcpStream, tally: &Tally) -> Result<bool, Failure> {
+        if !self.receive(stream, self.exchange.request, Way::There).await? {
+            return Ok(false);
+        }
+        self.send(stream, self.exchange.response, Way::Back).await?;
+        tally.count(|counts| {
+            counts.bytes += self.bytes();
+            counts.transactions += 1;
+        });
+        Ok(true)
     }
 
     fn place(&mut self, way: Way) -> &mut u64 {
@@ -146,7 +155,7 @@ impl Talk {
 
     async fn send(&mut self, stream: &TcpStream, len: usize, way: Way) -> Result<(), Failure> {
         let place = *self.place(way);
-        let message = match self.verify {
+        let message = match self.exchange.verify {
             true => pattern::bytes(place, len),
             false => self.zeros.slice(..len),
         };
@@ -164,7 +173,7 @@ impl Talk {
                 0 => return Err(Failure::Protocol("the end of a stream in a message".into())),
                 _ => {}
             }
-            if self.verify {
+            if self.exchange.verify {
                 check(*self.place(way), &piece)?;
             }
             *self.place(way) += piece.len() as u64;
