@@ -41,7 +41,7 @@ mod rate_limit;
 mod reply;
 mod segment;
 #[cfg(feature = "serde")]
-mod serial;
+pub mod serial;
 mod shared_port;
 mod snapshot;
 mod socket_ids;

@@ -24,8 +24,8 @@ macro_rules! as_text {
 
 pub(crate) use as_text;
 
-/// Times in whole microseconds.
-pub(crate) mod micros {
+/// A `Duration` as whole microseconds, for `#[serde(with = "netcore::serial::micros")]`.
+pub mod micros {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::time::Duration;
 
@@ -34,22 +34,34 @@ pub(crate) mod micros {
         u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
     }
 
-    pub(crate) fn serialize<S: Serializer>(
-        time: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    /// Serializes a time, at most `u64::MAX` microseconds.
+    ///
+    /// # Errors
+    ///
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(whole(*time))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
+    /// Deserializes a time.
+    ///
+    /// # Errors
+    ///
+    /// Those of the deserializer, also for anything but a `u64`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
         u64::deserialize(input).map(Duration::from_micros)
     }
 
     /// The same for times that may be missing.
-    pub(crate) mod option {
+    pub mod option {
         use super::{Deserialize, Deserializer, Duration, Serializer, whole};
 
-        pub(crate) fn serialize<S: Serializer>(
+        /// Serializes a time, or none.
+        ///
+        /// # Errors
+        ///
+        /// Those of the serializer.
+        pub fn serialize<S: Serializer>(
             time: &Option<Duration>,
             serializer: S,
         ) -> Result<S::Ok, S::Error> {
@@ -59,7 +71,12 @@ pub(crate) mod micros {
             }
         }
 
-        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        /// Deserializes a time, or none.
+        ///
+        /// # Errors
+        ///
+        /// Those of the deserializer, also for anything but a `u64` or nothing.
+        pub fn deserialize<'de, D: Deserializer<'de>>(
             input: D,
         ) -> Result<Option<Duration>, D::Error> {
             Ok(Option::<u64>::deserialize(input)?.map(Duration::from_micros))

@@ -21,8 +21,6 @@ pub mod ureq;
 mod address;
 mod control;
 mod datagram_socket;
-#[cfg(all(feature = "dns", feature = "serde"))]
-mod micros;
 mod names;
 mod net;
 mod pending;

@@ -28,8 +28,6 @@ pub mod link;
 mod machine;
 #[cfg(feature = "metrics")]
 pub mod metrics;
-#[cfg(feature = "serde")]
-mod micros;
 mod moves;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub mod overlay;

@@ -22,7 +22,7 @@ pub struct ResolverConfig {
     pub ndots: usize,
     /// The timeout of each attempt; 5 seconds by default, and at least a millisecond. A lost query
     /// is retransmitted within it.
-    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
+    #[cfg_attr(feature = "serde", serde(with = "netcore::serial::micros"))]
     pub timeout: Duration,
     /// The number of attempts before a lookup fails; 2 by default, and at least one. A lookup takes
     /// at most this many timeouts for each search domain that is tried.

@@ -1,5 +1,6 @@
 //! One case, and its figures.
 
+use crate::idle::connect_idle;
 use netstack::netsocket::{TcpListener, TcpStream, UdpSocket};
 use netstack::{Pair, Stack};
 use serde::Serialize;
@@ -48,7 +49,6 @@ pub(crate) struct Figures {
 
 const BLOCK: usize = 64 * 1024;
 const MESSAGE: usize = 64;
-const IDLE_PER_PORT: usize = 10_000;
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,27 +113,6 @@ async fn measure_ours(case: Case, time: Duration, connections: u32) -> Result<Fi
     let connections_s = f64::from(connections) / start.elapsed().as_secs_f64();
     accepting.abort();
     Ok(Figures { gbit_s, rtt_p50_us, rtt_p99_us, datagrams_s, connections_s })
-}
-
-/// Makes connections that do nothing, to more than one port: one has no more than there are ports
-/// to come from.
-async fn connect_idle(
-    near: &Stack,
-    far: &Stack,
-    connections: usize,
-) -> Result<Vec<(TcpStream, TcpStream)>> {
-    let mut held = Vec::with_capacity(connections);
-    let mut listener = None;
-    while held.len() < connections {
-        if held.len() % IDLE_PER_PORT == 0 {
-            listener = Some(far.net().tcp_listen("10.0.0.2:0").await?);
-        }
-        let listener = listener.as_ref().expect("the first has made one");
-        let port = listener.local_addr()?;
-        let (client, accepted) = tokio::join!(near.net().tcp_connect(port), listener.accept());
-        held.push((client?, accepted?.0));
-    }
-    Ok(held)
 }
 
 async fn connect(near: &Stack, listener: &TcpListener) -> Result<(TcpStream, TcpStream)> {

@@ -12,6 +12,8 @@
 
 mod case;
 mod chart;
+#[path = "../common/idle.rs"]
+mod idle;
 mod report;
 
 use anyhow::{Context, Result};

@@ -10,10 +10,13 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
+#[path = "../common/idle.rs"]
+mod idle;
+
 use anyhow::{Context, Result};
 use clap::Parser;
+use idle::connect_idle;
 use netstack::control::{Answer, Client, Command};
-use netstack::netsocket::TcpStream;
 use netstack::{Pair, Stack};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -48,7 +51,6 @@ struct Watched {
 }
 
 const BLOCK: usize = 64 * 1024;
-const IDLE_PER_PORT: usize = 10_000;
 
 fn main() -> Result<()> {
     let args = Args::parse();
@@ -142,27 +144,6 @@ async fn measure(near: &Stack, far: &Stack, time: Duration) -> Result<f64> {
     let rate = reading.await??;
     writing.abort();
     Ok(rate)
-}
-
-/// Makes connections that do nothing, to more than one port: one has no more than there are ports to
-/// come from.
-async fn connect_idle(
-    near: &Stack,
-    far: &Stack,
-    connections: usize,
-) -> Result<Vec<(TcpStream, TcpStream)>> {
-    let mut held = Vec::with_capacity(connections);
-    let mut listener = None;
-    while held.len() < connections {
-        if held.len() % IDLE_PER_PORT == 0 {
-            listener = Some(far.net().tcp_listen("10.0.0.2:0").await?);
-        }
-        let listener = listener.as_ref().expect("the first has made one");
-        let port = listener.local_addr()?;
-        let (client, accepted) = tokio::join!(near.net().tcp_connect(port), listener.accept());
-        held.push((client?, accepted?.0));
-    }
-    Ok(held)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -55,7 +55,7 @@ pub struct OverlayConfig {
     /// forgotten; frames to it go to all.
     pub addresses_max: usize,
     /// How long an address is known after its last frame.
-    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
+    #[cfg_attr(feature = "serde", serde(with = "netcore::serial::micros"))]
     pub address_age: Duration,
 }
 

@@ -13,11 +13,11 @@ use tokio::time::Instant;
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Codel {
     /// The acceptable minimum of waiting, by default 5 ms (RFC 8289 section 4.4).
-    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
+    #[cfg_attr(feature = "serde", serde(with = "netcore::serial::micros"))]
     pub target: Duration,
     /// Over how long the minimum is taken, by default 100 ms: about the longest round trip of the
     /// connections (RFC 8289 section 4.3).
-    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
+    #[cfg_attr(feature = "serde", serde(with = "netcore::serial::micros"))]
     pub interval: Duration,
 }
 

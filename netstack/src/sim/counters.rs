@@ -36,6 +36,6 @@ pub struct LinkCounters {
     /// Sent on with one bit turned over.
     pub corrupted: u64,
     /// How long all packets that left the queue have waited in it, until their transmission began.
-    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
+    #[cfg_attr(feature = "serde", serde(with = "netcore::serial::micros"))]
     pub waited: Duration,
 }

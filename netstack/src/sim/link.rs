@@ -28,9 +28,9 @@ use std::time::Duration;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct LinkConfig {
-    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
+    #[cfg_attr(feature = "serde", serde(with = "netcore::serial::micros"))]
     pub(super) delay: Duration,
-    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
+    #[cfg_attr(feature = "serde", serde(with = "netcore::serial::micros"))]
     pub(super) jitter: Duration,
     #[cfg_attr(feature = "serde", serde(deserialize_with = "super::serialized::rate_option"))]
     pub(super) bits_per_second: Option<u64>,
@@ -40,7 +40,7 @@ pub struct LinkConfig {
     #[cfg_attr(
         feature = "serde",
         serde(
-            serialize_with = "crate::micros::serialize_option",
+            serialize_with = "netcore::serial::micros::option::serialize",
             deserialize_with = "super::serialized::interval"
         )
     )]

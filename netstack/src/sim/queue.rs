@@ -17,7 +17,7 @@ pub(super) enum Limit {
     Packets(usize),
     Bytes(usize),
     /// The longest that a packet may wait.
-    Delay(#[cfg_attr(feature = "serde", serde(with = "crate::micros"))] Duration),
+    Delay(#[cfg_attr(feature = "serde", serde(with = "netcore::serial::micros"))] Duration),
 }
 
 /// A packet and its number, which orders those that arrive at the same time.

@@ -28,7 +28,7 @@ pub struct RouterConfig {
     #[cfg_attr(feature = "serde", serde(default))]
     pub name_servers: Vec<Ipv6Addr>,
     /// How long hosts use the router after an advertisement; up to 9,000 s (RFC 4861 section 6.2.1).
-    #[cfg_attr(feature = "serde", serde(default = "lifetime", with = "crate::micros"))]
+    #[cfg_attr(feature = "serde", serde(default = "lifetime", with = "netcore::serial::micros"))]
     pub lifetime: Duration,
 }
 

@@ -76,7 +76,7 @@ pub struct SwitchConfig {
     /// Learned addresses on one port, so that no port can fill the table.
     pub port_addresses_max: usize,
     /// How long it remembers an address from which nothing comes.
-    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
+    #[cfg_attr(feature = "serde", serde(with = "netcore::serial::micros"))]
     pub address_age: Duration,
     /// Frames queued at a port. A packet that is cut behind the port counts once. A port that is
     /// never read keeps this many packets of at most 64 KiB, each in memory of its own size except

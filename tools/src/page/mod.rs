@@ -14,9 +14,9 @@ use anyhow::{Context, Result};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rand::TryRng;
+use rand::rngs::SysRng;
 use std::convert::Infallible;
-use std::fs::File;
-use std::io::Read;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -96,10 +96,8 @@ async fn run(args: &Args) -> Result<()> {
 /// What a browser has to know: 128 bits by chance.
 fn token() -> Result<String> {
     let mut bytes = [0_u8; 16];
-    File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .context("/dev/urandom")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    SysRng.try_fill_bytes(&mut bytes).context("the system's randomness")?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
 async fn serve(listener: &TcpListener, site: &Arc<Site>) -> Result<()> {

@@ -209,11 +209,17 @@ async fn a_stack_that_has_ended_is_found_again() -> io::Result<()> {
 
     // Its end is seen when it is read again.
     let headers = [("host", "localhost"), ("authorization", AUTHORIZATION)];
-    let mut ended = (StatusCode::OK, String::new());
-    while ended.0 == StatusCode::OK {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        ended = ask(&world.site, "GET", "/state", &headers).await;
-    }
+    let ending = async {
+        let mut readings = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            readings.tick().await;
+            let answer = ask(&world.site, "GET", "/state", &headers).await;
+            if answer.0 != StatusCode::OK {
+                return answer;
+            }
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(20), ending).await?;
     assert_eq!(ended.0, StatusCode::BAD_GATEWAY, "{}", ended.1);
 
     let _stack = stack(&world.path)?;

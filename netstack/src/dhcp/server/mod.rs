@@ -72,7 +72,7 @@ pub struct Config {
     #[cfg_attr(feature = "serde", serde(default))]
     pub mtu: Option<u16>,
     /// How long a lease lasts, in whole seconds; at least one.
-    #[cfg_attr(feature = "serde", serde(default = "lease_time", with = "crate::micros"))]
+    #[cfg_attr(feature = "serde", serde(default = "lease_time", with = "netcore::serial::micros"))]
     pub lease_time: Duration,
     /// Leases that are held or remembered. At the bound the one that ended first is forgotten for a
     /// new client, or the oldest offer; without either the client gets no answer.

@@ -37,7 +37,7 @@ pub struct VdeListenerConfig {
     /// Connections at a time that have not made their request yet; others wait.
     pub requests_max: usize,
     /// How long a connection may take for its request.
-    #[cfg_attr(feature = "serde", serde(with = "crate::micros"))]
+    #[cfg_attr(feature = "serde", serde(with = "netcore::serial::micros"))]
     pub request_timeout: Duration,
     /// The virtual LANs of a port that is not in `port_vlans`.
     pub vlan: Vlan,
