@@ -39,6 +39,7 @@ mod sockets;
 mod tap;
 mod usage;
 mod vde;
+mod web;
 mod wire;
 
 use namespace::Test;
@@ -197,6 +198,10 @@ const TESTS: &[Test] = &[
     Test::new("under_run_python_serves_20_mb", run_servers::python),
     Test::new("under_run_redis_serves", run_servers::redis),
     Test::new("under_run_nginx_serves_with_two_processes", run_servers::nginx),
+    Test::new("curl_gets_files_and_ranges_from_http_server", web::files),
+    Test::new("wget_mirrors_http_server_and_continues_a_file", web::mirrored),
+    Test::new("http_server_stores_files_of_curl_or_refuses_them", web::uploads),
+    Test::new("curl_checks_the_certificate_of_http_server", web::https),
     Test::new("iperf3_tests_the_server_of_perf", perf::iperf3_as_client),
     Test::new("perf_tests_the_server_of_iperf3", perf::iperf3_as_server),
     Test::new("perf_tests_two_stacks_in_memory", perf::in_memory).without_interface(),

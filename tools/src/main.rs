@@ -11,6 +11,8 @@ mod delivery;
 #[cfg(target_os = "linux")]
 mod gateway;
 #[cfg(target_os = "linux")]
+mod http_server;
+#[cfg(target_os = "linux")]
 mod kill;
 #[cfg(target_os = "linux")]
 mod network;
@@ -84,6 +86,8 @@ enum Tool {
     Kill(kill::Args),
     #[cfg(target_os = "linux")]
     Perf(Box<perf::Args>),
+    #[cfg(target_os = "linux")]
+    HttpServer(Box<http_server::Args>),
 }
 
 fn main() -> ExitCode {
@@ -122,5 +126,7 @@ fn main() -> ExitCode {
         Tool::Kill(args) => kill::main(&args),
         #[cfg(target_os = "linux")]
         Tool::Perf(args) => perf::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::HttpServer(args) => http_server::main(&args),
     }
 }
