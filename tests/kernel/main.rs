@@ -267,6 +267,8 @@ const TESTS: &[Test] = &[
     Test::new("a_c_server_echoes_while_addresses_change", c::echo),
     Test::new("a_c_server_echoes_with_epoll_and_over_udp", c::epoll),
     Test::new("a_c_program_has_two_stacks_and_the_kernel", c::side_by_side),
+    Test::new("pkg_config_finds_the_shared_library_for_c", c::installed_shared),
+    Test::new("pkg_config_finds_the_static_library_for_c", c::installed_static),
     Test::new("a_c_program_gets_its_address_by_dhcp", c::dhcp),
     Test::new("the_calls_of_the_c_api_return_what_they_should", c::calls),
     Test::new("c_programs_have_no_errors_under_valgrind", c::under_valgrind),

@@ -4,7 +4,7 @@ mod programs;
 
 use crate::daemon::{Daemon, dhcp_server, dnsmasq};
 use crate::namespace::{Outcome, program};
-use programs::{Tool, compile, run, run_to_end};
+use programs::{Linking, Program, Tool, compile, compile_by_pkg_config, run, run_to_end};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Stdio;
@@ -117,8 +117,23 @@ fn epoll_with(tool: Tool) -> Outcome {
 
 /// Two stacks and the kernel have the same port in one process.
 fn side_by_side_with(tool: Tool) -> Outcome {
-    let program = compile("capi/examples/side_by_side.c")?;
-    let output = run_to_end(&mut run(&program, tool)?)?;
+    runs_side_by_side(&compile(SIDE_BY_SIDE)?, tool)
+}
+
+/// By what pkg-config says of the library as it is installed.
+pub(crate) fn installed_shared() -> Outcome {
+    runs_side_by_side(&compile_by_pkg_config(SIDE_BY_SIDE, Linking::Shared)?, Tool::None)
+}
+
+/// Likewise.
+pub(crate) fn installed_static() -> Outcome {
+    runs_side_by_side(&compile_by_pkg_config(SIDE_BY_SIDE, Linking::Static)?, Tool::None)
+}
+
+const SIDE_BY_SIDE: &str = "capi/examples/side_by_side.c";
+
+fn runs_side_by_side(program: &Program, tool: Tool) -> Outcome {
+    let output = run_to_end(&mut run(program, tool)?)?;
     assert_eq!(output, "one\ntwo\nkernel\nended\n");
     Ok(())
 }

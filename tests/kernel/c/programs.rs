@@ -14,6 +14,13 @@ pub(super) enum Tool {
     Valgrind,
 }
 
+/// How a program has the library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Linking {
+    Shared,
+    Static,
+}
+
 /// A program, deleted with this.
 pub(super) struct Program {
     folder: TempDir,
@@ -22,19 +29,56 @@ pub(super) struct Program {
 
 /// Compiles a program of the repository with the library that was built with the tests.
 pub(super) fn compile(source: &str) -> Result<Program, Failure> {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let libraries = library()?;
+    let repository = repository();
     let folder = TempDir::new()?;
+    let prefix = install(&folder)?;
+    let libraries = prefix.join("lib");
     let mut cc = program("cc")?;
     cc.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-g"]);
-    cc.arg("-I").arg(repository.join("capi/include")).arg(repository.join(source));
+    cc.arg("-I").arg(prefix.join("include")).arg(repository.join(source));
     cc.arg("-o").arg(folder.path().join("program"));
-    cc.arg("-L").arg(&libraries).arg("-lnetstack_c");
-    let output = cc.stdin(Stdio::null()).output()?;
-    if !output.status.success() {
-        return Err(format!("{source}: {}", String::from_utf8_lossy(&output.stderr)).into());
-    }
+    cc.arg("-L").arg(&libraries).arg("-lnetstack");
+    finish(&mut cc)?;
     Ok(Program { folder, libraries })
+}
+
+/// Compiles a program with what pkg-config says of the library.
+pub(super) fn compile_by_pkg_config(source: &str, linking: Linking) -> Result<Program, Failure> {
+    let folder = TempDir::new()?;
+    let libraries = install(&folder)?.join("lib");
+    let mut pkg_config = program("pkg-config")?;
+    pkg_config.env("PKG_CONFIG_PATH", libraries.join("pkgconfig"));
+    let mut cc = program("cc")?;
+    if linking == Linking::Static {
+        pkg_config.arg("--static");
+        cc.arg("-static");
+    }
+    let flags = finish(pkg_config.args(["--cflags", "--libs", "netstack"]))?;
+    cc.arg(repository().join(source)).arg("-o").arg(folder.path().join("program"));
+    finish(cc.args(flags.split_whitespace()))?;
+    Ok(Program { folder, libraries })
+}
+
+/// Installs the library that was built with the tests; returns the prefix.
+fn install(folder: &TempDir) -> Result<PathBuf, Failure> {
+    let prefix = folder.path().join("usr");
+    let mut install = Command::new(repository().join("bin/install-c"));
+    finish(install.arg(&prefix).arg(library()?).env_remove("DESTDIR"))?;
+    Ok(prefix)
+}
+
+/// Runs a program to its end, which must be a good one; returns its output.
+fn finish(command: &mut Command) -> Result<String, Failure> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{command:?}: {}: {errors}", output.status).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// The folder of the library, beside the test's own or that of the examples.
