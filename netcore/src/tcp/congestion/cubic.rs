@@ -148,6 +148,8 @@ impl CongestionController for Cubic {
         self.threshold = self.threshold.max(self.window * 0.75);
         self.window = (self.window * 0.5_f64.powi(timeouts.min(64) as i32)).max(least);
         self.epoch = None;
+        // Whatever ended the slow start before is over.
+        self.slow_start = HyStart::new();
     }
 
     fn set_mss(&mut self, mss: u32) {
@@ -232,5 +234,26 @@ mod tests {
         assert_eq!(cubic.window(), 25_000);
         cubic.on_idle(10);
         assert_eq!(cubic.window(), 10_000);
+    }
+
+    #[test]
+    fn slow_start_after_idle_goes_on_to_the_threshold() {
+        let mut cubic = Cubic::new(1000);
+        let mut ms = 0;
+        // Acknowledgements without a gap end the first slow start.
+        while cubic.slow_start_threshold().is_none() {
+            ms += 1;
+            let round = ms as u64 / 200;
+            cubic.on_acked(&Acked { round, ..acked(ms, 1000) });
+        }
+        let window = cubic.window();
+        cubic.on_idle(1);
+        assert_eq!(cubic.window(), window / 2);
+
+        for _ in 0..3 {
+            ms += 200;
+            cubic.on_acked(&Acked { round: ms as u64 / 200, ..acked(ms, cubic.window() / 8) });
+        }
+        assert!(cubic.window() > window * 7 / 10, "{} of {window}", cubic.window());
     }
 }

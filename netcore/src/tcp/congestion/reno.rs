@@ -90,6 +90,8 @@ impl CongestionController for Reno {
         let least = initial_window(self.mss).min(self.window);
         self.threshold = self.threshold.max(self.window / 4 * 3);
         self.window = (self.window >> timeouts.min(32)).max(least);
+        // Whatever ended the slow start before is over.
+        self.slow_start = HyStart::new();
     }
 
     fn set_mss(&mut self, mss: u32) {
