@@ -19,9 +19,10 @@ pub(crate) struct Memory {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Pressure {
     None,
-    /// Three quarters: buffers stop to grow, and shrink as they are emptied.
+    /// Half: buffers stop to grow, and shrink as they are emptied.
     High,
-    /// All of it: what holds anything takes no more.
+    /// Three quarters: what holds anything takes no more. The rest is for the first segment or
+    /// datagram of each socket, and for the sockets, which are not counted.
     Full,
 }
 
@@ -35,9 +36,9 @@ impl Memory {
 
     pub(crate) fn pressure(&self) -> Pressure {
         let held = self.held.load(Ordering::Relaxed);
-        if held >= self.max {
+        if held >= self.max - self.max / 4 {
             Pressure::Full
-        } else if held >= self.max - self.max / 4 {
+        } else if held >= self.max / 2 {
             Pressure::High
         } else {
             Pressure::None
@@ -98,14 +99,13 @@ mod tests {
         let memory = Memory::new(4 * UNIT);
         let (mut first, mut second) = (Charge::new(memory.clone()), Charge::new(memory.clone()));
         first.set(1);
-        second.set(UNIT);
         assert_eq!(memory.pressure(), Pressure::None);
-        first.set(UNIT + 1);
+        second.set(UNIT);
         assert_eq!(memory.pressure(), Pressure::High);
-        second.set(2 * UNIT);
+        first.set(UNIT + 1);
         assert_eq!(memory.pressure(), Pressure::Full);
         drop(second);
-        assert_eq!(memory.pressure(), Pressure::None);
+        assert_eq!(memory.pressure(), Pressure::High);
         drop(first);
         assert_eq!(memory.held.load(Ordering::Relaxed), 0);
     }

@@ -20,11 +20,12 @@ pub struct TcpConfig {
     pub send_buffer_bytes: usize,
     /// Bytes up to which a send buffer grows, to twice the congestion window (Linux: `tcp_wmem`).
     pub send_buffer_bytes_max: usize,
-    /// Bytes of all connections together: unread, behind gaps, unsent and unacknowledged. From three
-    /// quarters on buffers do not grow any more, and windows shrink toward what is unread; at the
-    /// bound a connection that holds something takes no more, and new data waits with the peer or with
-    /// the writer (Linux: `tcp_mem`). `None` is an eighth of the machine's memory with netstack, which
-    /// looks that up, and 1 GiB with netcore alone.
+    /// Bytes of all connections together: unread, behind gaps, unsent and unacknowledged, and the
+    /// connections themselves. From half of it on buffers do not grow any more, and windows shrink
+    /// toward what is unread; from three quarters on a connection that holds something takes no more,
+    /// and new data waits with the peer or with the writer (Linux: `tcp_mem`). The rest is for the
+    /// connections and a first segment of each: about 4 KiB. `None` is an eighth of the machine's
+    /// memory with netstack, which looks that up, and 1 GiB with netcore alone.
     pub memory_bytes_max: Option<usize>,
     /// Bytes that the application may have written and TCP has not taken, for want of room in the
     /// send buffer.

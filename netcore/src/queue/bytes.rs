@@ -126,6 +126,11 @@ impl ByteQueue {
         self.held + self.tail.len()
     }
 
+    /// The same with what is allocated beside, for a bound on memory.
+    pub(crate) fn allocated(&self) -> usize {
+        self.held + self.tail.capacity() + self.chunks.capacity() * size_of::<Chunk>()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -66,7 +66,7 @@ impl RecvSide {
 
     /// Counts what it holds, after a change.
     pub(super) fn recount(&mut self) {
-        self.charge.set(self.data.held());
+        self.charge.set(self.data.allocated());
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -99,7 +99,7 @@ impl SendSide {
 
     /// Counts what it holds, after a change.
     pub(super) fn recount(&mut self) {
-        self.charge.set(self.data.held());
+        self.charge.set(self.data.allocated());
     }
 
     pub(super) fn is_closed(&self) -> bool {

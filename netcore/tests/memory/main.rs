@@ -64,7 +64,7 @@ fn memory_stays_within_the_bounds_by_name() {
             "{bound:40} {bytes:9} {input:36} {heap:9} {resident:9} {:.2} {:.2}",
             ratios[0], ratios[1]
         );
-        let max = bytes / 2 * 3;
+        let max = if *bound == "memory_bytes_max" { bytes / 10 * 11 } else { bytes / 2 * 3 };
         if heap > max + HEAP_SLACK_BYTES || resident > max + SLACK_BYTES {
             failures.push(format!("{bound}, {input}: {heap} and {resident} of {bytes}"));
         }
