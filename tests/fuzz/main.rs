@@ -75,6 +75,11 @@ fn messages_of_a_throughput_test_are_taken_or_refused() {
     play("perf_control", fuzz::perf_control);
 }
 
+#[test]
+fn messages_of_socks5_clients_are_taken_or_refused() {
+    play("socks5", fuzz::socks5);
+}
+
 /// Plays the corpus of a target, and noise.
 fn play(target: &str, mut run: impl FnMut(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);

@@ -25,6 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Browser {
     /// Opens a page in a window of this width, or says why the test cannot run.
     pub(crate) fn open(address: &str, width: u32) -> Result<Self, Failure> {
+        Self::open_with(&[], address, width)
+    }
+
+    /// The same with flags of the browser.
+    pub(crate) fn open_with(flags: &[&str], address: &str, width: u32) -> Result<Self, Failure> {
         let chromium = program("chromium")?;
         let profile = TempDir::new()?;
         // Its protocol has the descriptors 3 and 4, which are the standard ones of the shell.
@@ -33,7 +38,7 @@ impl Browser {
         shell.arg(chromium.get_program()).args(["--headless=new", "--remote-debugging-pipe"]);
         // The namespace of the test has no room for another one, and needs none.
         shell.args(["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
-        shell.arg(format!("--user-data-dir={}", profile.path().display()));
+        shell.arg(format!("--user-data-dir={}", profile.path().display())).args(flags);
         let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let commands = child.stdin.take().ok_or("no input")?;
         let mut output = BufReader::new(child.stdout.take().ok_or("no output")?);

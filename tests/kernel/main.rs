@@ -28,6 +28,7 @@ mod page;
 mod peer;
 mod perf;
 mod programs;
+mod proxying;
 mod queues;
 mod refusals;
 mod routing;
@@ -202,6 +203,11 @@ const TESTS: &[Test] = &[
     Test::new("wget_mirrors_http_server_and_continues_a_file", web::mirrored),
     Test::new("http_server_stores_files_of_curl_or_refuses_them", web::uploads),
     Test::new("curl_checks_the_certificate_of_http_server", web::https),
+    Test::new("curl_goes_through_the_proxy_tool_in_each_form", proxying::proxies),
+    Test::new("the_proxy_tool_carries_datagrams_by_socks5", proxying::datagrams),
+    Test::new("the_proxy_tool_carries_what_it_intercepts", proxying::intercepted),
+    Test::new("the_proxy_tool_has_1000_connections_at_once", proxying::many),
+    Test::new("chromium_goes_through_the_proxy_tool", proxying::browser),
     Test::new("iperf3_tests_the_server_of_perf", perf::iperf3_as_client),
     Test::new("perf_tests_the_server_of_iperf3", perf::iperf3_as_server),
     Test::new("perf_tests_two_stacks_in_memory", perf::in_memory).without_interface(),

@@ -24,20 +24,20 @@ const NETWORK: [&str; 10] = [
 ];
 
 /// A tool on a TUN, which serves when it has printed this.
-fn start(arguments: &[&str], serves: &str) -> Result<Daemon> {
+pub(crate) fn start(arguments: &[&str], serves: &str) -> Result<Daemon> {
     let daemon = Daemon::start(netstack()?.args(arguments).args(NETWORK))?;
     daemon.expect_output(serves)?;
     Ok(daemon)
 }
 
-fn curl(arguments: &[&str]) -> Result<Command> {
+pub(crate) fn curl(arguments: &[&str]) -> Result<Command> {
     let mut curl = program("curl")?;
     curl.args(["-sS", "--max-time", "60"]).args(arguments);
     Ok(curl)
 }
 
 /// The status of a request.
-fn status(arguments: &[&str]) -> Result<String> {
+pub(crate) fn status(arguments: &[&str]) -> Result<String> {
     output(curl(&["-o", "/dev/null", "-w", "%{http_code}"])?.args(arguments))
 }
 

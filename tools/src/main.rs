@@ -7,8 +7,6 @@ mod client;
 #[cfg(target_os = "linux")]
 mod counters;
 #[cfg(target_os = "linux")]
-mod delivery;
-#[cfg(target_os = "linux")]
 mod gateway;
 #[cfg(target_os = "linux")]
 mod http_server;
@@ -17,9 +15,13 @@ mod kill;
 #[cfg(target_os = "linux")]
 mod network;
 #[cfg(target_os = "linux")]
+mod open_files;
+#[cfg(target_os = "linux")]
 mod page;
 #[cfg(target_os = "linux")]
 mod perf;
+#[cfg(target_os = "linux")]
+mod proxy;
 #[cfg(target_os = "linux")]
 mod resolv_conf;
 #[cfg(target_os = "linux")]
@@ -88,6 +90,8 @@ enum Tool {
     Perf(Box<perf::Args>),
     #[cfg(target_os = "linux")]
     HttpServer(Box<http_server::Args>),
+    #[cfg(target_os = "linux")]
+    Proxy(Box<proxy::Args>),
 }
 
 fn main() -> ExitCode {
@@ -128,5 +132,7 @@ fn main() -> ExitCode {
         Tool::Perf(args) => perf::main(&args),
         #[cfg(target_os = "linux")]
         Tool::HttpServer(args) => http_server::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Proxy(args) => proxy::main(&args),
     }
 }

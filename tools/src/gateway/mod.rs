@@ -1,6 +1,5 @@
 //! `netstack gateway`: guests on this machine's sockets.
 
-mod carry;
 mod datagrams;
 mod echo;
 mod lan;

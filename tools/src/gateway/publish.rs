@@ -1,9 +1,9 @@
 //! Ports of this machine that lead to guests.
 
-use super::carry::carry;
 use super::service::Gateway;
 use anyhow::{Context, Result};
 use netstack::Net;
+use proxy::carry;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;

@@ -6,6 +6,7 @@ use super::names::Names;
 use super::pings::Pings;
 use super::quota::Quota;
 use super::{Args, streams};
+use crate::open_files;
 use anyhow::{Context, Result};
 use netstack::dhcp::server::Server;
 use netstack::netsocket::netcore::Medium;
@@ -44,7 +45,7 @@ impl Gateway {
     /// Starts to serve the guests of a stack.
     pub(super) async fn start(lan: Lan, stack: &Stack, args: &Args) -> Result<Arc<Self>> {
         // Each connection and each flow has a socket.
-        let files = raise_open_files().saturating_sub(FILES_OF_ITS_OWN) as usize;
+        let files = open_files::raise().saturating_sub(FILES_OF_ITS_OWN) as usize;
         let gateway = Arc::new(Self {
             lan,
             net: stack.net().clone(),
@@ -82,12 +83,4 @@ impl Gateway {
         let router = Router::start(&self.net, self.lan.router(args.mtu)).await;
         Ok(Some((leases, router.context("the router advertisements")?)))
     }
-}
-
-/// Raises the bound on open files as far as that is allowed, and returns it.
-fn raise_open_files() -> u64 {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    getrlimit(Resource::Nofile).current.or(current).unwrap_or(u64::MAX)
 }

@@ -1,9 +1,8 @@
 //! TCP connections of guests, on sockets of this machine.
 
-use super::carry::carry;
 use super::lan::Destination;
 use super::service::Gateway;
-use netstack::netsocket::{PendingConnection, PendingListener, Refusal};
+use netstack::netsocket::PendingListener;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -20,29 +19,10 @@ pub(super) async fn serve(gateway: Arc<Gateway>, listener: PendingListener) -> i
         };
         let gateway = gateway.clone();
         tokio::spawn(async move {
-            connect(&gateway, pending).await;
+            let dialled = canonical(pending.local_addr());
+            proxy::carry_pending(pending, dial(&gateway, dialled)).await;
             drop(permit);
         });
-    }
-}
-
-/// Answers a SYN as the destination answers this machine.
-async fn connect(gateway: &Gateway, pending: PendingConnection) {
-    let dialled = canonical(pending.local_addr());
-    let connected = tokio::select! {
-        connected = dial(gateway, dialled) => connected,
-        _ = pending.ended() => return,
-    };
-    match connected {
-        Ok(host) => {
-            if let Ok(guest) = pending.accept().await {
-                carry(guest, host).await;
-            }
-        }
-        Err(error) => {
-            tracing::debug!(%dialled, %error, "no connection");
-            let _ = pending.reject(Refusal::from(error.kind()));
-        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! What the program sends, over the stack, and back.
 
-use crate::delivery::delivered;
 use crate::run::names::{NameService, ask};
 use netstack::Net;
 use netstack::netsocket::netcore::tcp::Refusal;
 use netstack::netsocket::{PendingConnection, PendingListener, TcpStream, UdpSocket};
+use proxy::delivered;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;

@@ -1,12 +1,16 @@
 //! Waiting for the delivery of what a stream has sent.
 
-use netstack::netsocket::TcpStream;
-use netstack::netsocket::netcore::TcpState;
+use netsocket::TcpStream;
+use netsocket::netcore::TcpState;
 use std::time::Duration;
 use tokio::time::sleep;
 
 /// Waits until the peer has acknowledged everything.
-pub(crate) async fn delivered(stream: &TcpStream) {
+///
+/// # Cancel safety
+///
+/// Dropping the future changes nothing.
+pub async fn delivered(stream: &TcpStream) {
     while let Ok(info) = stream.info().await
         && info.state != TcpState::Closed
         && info.unacked + info.notsent_bytes > 0

@@ -2,7 +2,7 @@
 
 use crate::delivery::delivered;
 use bytes::{Buf, Bytes, BytesMut};
-use netstack::netsocket::KeepAlive;
+use netsocket::KeepAlive;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -28,7 +28,11 @@ thread_local! {
 }
 
 /// Carries bytes both ways until both ends have closed; a reset of one is one of the other.
-pub(super) async fn carry(guest: netstack::TcpStream, host: TcpStream) {
+///
+/// # Cancel safety
+///
+/// If the future is dropped, bytes on their way from one end to the other are lost.
+pub async fn carry(guest: netsocket::TcpStream, host: TcpStream) {
     let _ = (guest.set_nodelay(true), host.set_nodelay(true));
     let _ = guest.set_keepalive(Some(KEEP_ALIVE));
     if tokio::try_join!(up(&guest, &host), down(&host, &guest)).is_err() {
@@ -39,7 +43,7 @@ pub(super) async fn carry(guest: netstack::TcpStream, host: TcpStream) {
 }
 
 /// From the guest, without a copy up to the system call.
-async fn up(guest: &netstack::TcpStream, host: &TcpStream) -> io::Result<()> {
+async fn up(guest: &netsocket::TcpStream, host: &TcpStream) -> io::Result<()> {
     let mut pieces = VecDeque::with_capacity(PIECES_MAX);
     let mut end = None;
     loop {
@@ -97,7 +101,7 @@ fn advance(pieces: &mut VecDeque<Bytes>, mut written: usize) {
 }
 
 /// To the guest, without a copy from the system call on.
-async fn down(host: &TcpStream, guest: &netstack::TcpStream) -> io::Result<()> {
+async fn down(host: &TcpStream, guest: &netsocket::TcpStream) -> io::Result<()> {
     loop {
         match read(host) {
             // It may have ended by itself.

@@ -1,0 +1,95 @@
+//! `netstack proxy`: HTTP and SOCKS5 between this machine and a stack.
+
+use crate::open_files;
+use anyhow::{Context, Result};
+use cli::{Network, flags};
+use proxy::{Listener, Proxy, Side};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+
+/// Carry connections of HTTP and SOCKS5 clients between this machine and a stack
+///
+/// Clients on this machine reach what the stack reaches, for example through a tunnel; with --on-stack
+/// clients on the stack's link reach what this machine reaches. One port speaks HTTP (CONNECT and plain
+/// requests) and SOCKS5 (connections and datagrams), without a password: who reaches the port may use it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    network: Network,
+    /// Listen on the stack, and connect from this machine
+    #[arg(long)]
+    on_stack: bool,
+    /// Where to listen [default: 127.0.0.1:1080, with --on-stack [::]:1080]
+    #[arg(long, value_name = "IP:PORT", value_parser = flags::endpoint)]
+    listen: Option<SocketAddr>,
+    /// Carry connections to any address that are routed to the stack, too
+    #[arg(long, requires = "on_stack")]
+    intercept: bool,
+    /// The most clients at a time; others wait
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = flags::number::<usize>(1..=1_000_000, 4096))]
+    clients: usize,
+}
+
+const EXAMPLES: &str = "\
+It runs until SIGINT or SIGTERM. The exit status is 1 if it cannot start.
+
+Examples:
+  netstack proxy --link wg:///etc/wireguard/wg0.conf
+  curl --proxy socks5h://127.0.0.1:1080 http://intranet.test/
+
+  netstack proxy --on-stack --intercept --host-address 10.9.0.1/24 --address 10.9.0.2/24
+  curl --proxy http://10.9.0.2:1080 http://example.org/
+  ip route add 203.0.113.0/24 via 10.9.0.2             # carried without a word to the client";
+
+/// The port that is registered for SOCKS.
+const PORT: u16 = 1080;
+/// The open files of this process that are not a client's.
+const FILES_OF_ITS_OWN: u64 = 64;
+/// The most that a client needs: those of an association, or two ends.
+const FILES_OF_A_CLIENT: u64 = 4;
+
+/// Serves until a signal.
+pub(crate) fn main(args: &Args) -> ExitCode {
+    cli::run_parsed(serve(args))
+}
+
+async fn serve(args: &Args) -> Result<()> {
+    let (builder, interface) = args.network.prepare()?;
+    let stack = interface.spawn(builder.any_ip(args.intercept))?;
+    let net = stack.net().clone();
+    let files = open_files::raise().saturating_sub(FILES_OF_ITS_OWN);
+    let clients_max = args.clients.min((files / FILES_OF_A_CLIENT).max(1) as usize);
+    let (proxy, listener) = if args.on_stack {
+        let address = args.listen.unwrap_or((Ipv6Addr::UNSPECIFIED, PORT).into());
+        let listener = net.tcp_listen(address).await.with_context(|| address.to_string())?;
+        (
+            Proxy::new(Side::Stack(net.clone()), Side::Machine, clients_max),
+            Listener::Stack(listener),
+        )
+    } else {
+        let address = args.listen.unwrap_or((Ipv4Addr::LOCALHOST, PORT).into());
+        let listener = tokio::net::TcpListener::bind(address).await;
+        let listener = listener.with_context(|| address.to_string())?;
+        (
+            Proxy::new(Side::Machine, Side::Stack(net.clone()), clients_max),
+            Listener::Machine(listener),
+        )
+    };
+    let intercepted = match args.intercept {
+        true => Some(net.tcp_intercept().await?),
+        false => None,
+    };
+    cli::println!("proxy for http and socks5 on {}", listener.local_addr()?);
+    let serving = async {
+        let intercepting = async {
+            match &intercepted {
+                Some(listener) => proxy.intercept(listener).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::try_join!(proxy.serve(&listener), intercepting)?;
+        Ok(())
+    };
+    cli::serve([stack], serving).await
+}
