@@ -1,6 +1,6 @@
 //! Sent packets: over the link, or looped back.
 
-use crate::checksum::sum;
+use crate::checksum::{pseudo_header, sum};
 use crate::counters::{Counters, DropReason};
 use crate::ethernet::neighbours::{Neighbours, Waiting};
 use crate::ethernet::{self, HEADER_BYTES, MacAddr};
@@ -9,7 +9,7 @@ use crate::link::Medium;
 use crate::link::{Link, LinkCapabilities, Offload, PartialChecksum, Slot};
 use crate::observer::ObservedSegment;
 use crate::time::Instant;
-use crate::wire::{EthernetProtocol, IpAddress, IpProtocol, checksum};
+use crate::wire::{EthernetProtocol, IpProtocol, checksum};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -314,12 +314,8 @@ pub(crate) fn write_checksum(
         _ => return None,
     };
     let transport = &mut packet[start..];
-    let pseudo = checksum::pseudo_header(
-        &IpAddress::from(source),
-        &IpAddress::from(destination),
-        protocol,
-        (transport.len() + rest) as u32,
-    );
+    let len = (transport.len() + rest) as u32;
+    let pseudo = pseudo_header((source, destination), protocol, len);
     if checksums == Checksums::Partial && protocol != IpProtocol::Icmpv6 {
         transport[offset..offset + 2].copy_from_slice(&pseudo.to_be_bytes());
         return Some(PartialChecksum { start: start as u16, offset: offset as u16 });

@@ -1,6 +1,6 @@
 //! From a packet to the connection, listener or reset that it is for.
 
-use crate::checksum::sum;
+use crate::checksum::{pseudo_header, sum};
 use crate::context::Context;
 use crate::counters::DropReason;
 use crate::error::Error;
@@ -169,9 +169,8 @@ impl TcpLayer {
 
 /// Whether the checksum of a packet's payload is that of its bytes.
 fn is_checksum_right(packet: &Packet) -> bool {
-    let ends = (packet.header.source.into(), packet.header.destination.into());
-    let len = packet.payload().len() as u32;
-    let pseudo = checksum::pseudo_header(&ends.0, &ends.1, IpProtocol::Tcp, len);
+    let ends = (packet.header.source, packet.header.destination);
+    let pseudo = pseudo_header(ends, IpProtocol::Tcp, packet.payload().len() as u32);
     checksum::combine(&[pseudo, sum(packet.payload())]) == u16::MAX
 }
 

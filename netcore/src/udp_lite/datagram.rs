@@ -1,7 +1,8 @@
 //! The format of a datagram (RFC 3828 section 3).
 
+use crate::checksum::{pseudo_header, sum};
 use crate::counters::DropReason;
-use crate::wire::{IpAddress, IpProtocol, checksum};
+use crate::wire::{IpProtocol, checksum};
 use std::net::IpAddr;
 
 pub(crate) const PROTOCOL: IpProtocol = IpProtocol::Unknown(136);
@@ -27,8 +28,8 @@ pub(super) fn parse(
     if field(6) == 0 {
         return Err(DropReason::NoChecksum);
     }
-    let sum = checksum::data(&datagram[..covered]);
-    if checksum::combine(&[pseudo_header(source, destination, datagram.len()), sum]) != u16::MAX {
+    let pseudo = pseudo_header((source, destination), PROTOCOL, datagram.len() as u32);
+    if checksum::combine(&[pseudo, sum(&datagram[..covered])]) != u16::MAX {
         return Err(DropReason::Checksum);
     }
     if field(2) == 0 {
@@ -53,18 +54,13 @@ pub(super) fn write(
     buffer[4..6].copy_from_slice(&(covered.unwrap_or(0) as u16).to_be_bytes());
     buffer[6..8].fill(0);
     buffer[HEADER_BYTES..].copy_from_slice(payload);
-    let pseudo = pseudo_header(source, destination, buffer.len());
-    let sum = checksum::data(&buffer[..covered.unwrap_or(buffer.len())]);
+    let pseudo = pseudo_header((source, destination), PROTOCOL, buffer.len() as u32);
+    let sum = sum(&buffer[..covered.unwrap_or(buffer.len())]);
     let sum = match !checksum::combine(&[pseudo, sum]) {
         0 => u16::MAX,
         sum => sum,
     };
     buffer[6..8].copy_from_slice(&sum.to_be_bytes());
-}
-
-fn pseudo_header(source: IpAddr, destination: IpAddr, len: usize) -> u16 {
-    let addresses = (IpAddress::from(source), IpAddress::from(destination));
-    checksum::pseudo_header(&addresses.0, &addresses.1, PROTOCOL, len as u32)
 }
 
 #[cfg(test)]
