@@ -16,6 +16,17 @@ slotmap::new_key_type! {
 }
 
 impl SocketId {
+    /// Its number, which is never 0: the generation in the upper half, the slot in the lower.
+    pub fn to_bits(self) -> u64 {
+        self.data().as_ffi()
+    }
+
+    /// The id with this number; `None` if none has it.
+    pub fn from_bits(number: u64) -> Option<Self> {
+        // Even generations are those of free slots.
+        (number >> 32 & 1 == 1).then(|| KeyData::from_ffi(number).into())
+    }
+
     /// The number of its slot. Slots of removed sockets are used again.
     pub(crate) fn slot(self) -> u32 {
         self.data().as_ffi() as u32
@@ -24,7 +35,7 @@ impl SocketId {
 
 impl fmt::Display for SocketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let number = self.data().as_ffi();
+        let number = self.to_bits();
         f.pad(&format!("{}v{}", number as u32, number >> 32))
     }
 }
@@ -50,11 +61,8 @@ impl FromStr for SocketId {
         };
         let (slot, generation) = text.split_once('v').ok_or(SocketIdParseError)?;
         let (slot, generation) = number(slot).zip(number(generation)).ok_or(SocketIdParseError)?;
-        // Even generations are those of free slots.
-        if generation % 2 == 0 {
-            return Err(SocketIdParseError);
-        }
-        Ok(KeyData::from_ffi(u64::from(generation) << 32 | u64::from(slot)).into())
+        let number = u64::from(generation) << 32 | u64::from(slot);
+        Self::from_bits(number).ok_or(SocketIdParseError)
     }
 }
 
@@ -77,6 +85,11 @@ mod tests {
         assert_eq!((first.to_string(), second.to_string()), ("1v1".into(), "1v3".into()));
         assert_eq!(second.to_string().parse(), Ok(second));
         assert_eq!((second.slot(), format!("{second:>5}")), (1, "  1v3".into()));
+        assert_eq!(
+            (second.to_bits(), SocketId::from_bits(3 << 32 | 1)),
+            (3 << 32 | 1, Some(second))
+        );
+        assert_eq!((SocketId::from_bits(0), SocketId::from_bits(2 << 32 | 1)), (None, None));
         for text in ["", "1", "v", "1v", "v1", "1v2", "1v0", "+1v1", "1v1v1", "4294967296v1"] {
             assert_eq!(text.parse::<SocketId>(), Err(SocketIdParseError), "{text}");
         }

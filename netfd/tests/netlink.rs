@@ -2,7 +2,9 @@
 #![cfg(feature = "netlink")]
 
 use netfd::Mode;
-use netfd::netlink::{Address, Own, Refusal, Reports, Server, Socket, Subject, netlink_pair};
+use netfd::netlink::{
+    Address, Own, Protocol, Refusal, Reports, Server, Socket, Subject, netlink_pair,
+};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_OVERRUN, NetlinkBuffer,
     NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -39,7 +41,8 @@ impl World {
         let server = Server::start(Own::new(stack.net(), "net0")).await.expect("a stack");
         let (near, end) = netlink_pair(Mode::Blocking).expect("a pair");
         set_socket_timeout(&near, Timeout::Recv, Some(PATIENCE)).expect("a socket");
-        let (socket, service) = Socket::open(&server, libc::SOCK_RAW, reports, 77, end);
+        let (socket, service) =
+            Socket::open(&server, (libc::SOCK_RAW, Protocol::Route), reports, 77, end);
         tokio::spawn(service.run());
         Self { near, socket, stack, _far: far }
     }
@@ -217,7 +220,8 @@ async fn a_server_is_idle_while_nobody_listens_to_neighbours() {
     let counted = Counted { own, watched: watched.clone(), asked: asked.clone() };
     let server = Server::start(counted).await.expect("a stack");
     let (_near, end) = netlink_pair(Mode::Blocking).expect("a pair");
-    let (socket, service) = Socket::open(&server, libc::SOCK_RAW, Reports::Message, 77, end);
+    let (socket, service) =
+        Socket::open(&server, (libc::SOCK_RAW, Protocol::Route), Reports::Message, 77, end);
     let count = || (watched.load(Ordering::Relaxed), asked.load(Ordering::Relaxed));
 
     tokio::time::sleep(Duration::from_secs(60)).await;

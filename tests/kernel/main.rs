@@ -46,7 +46,7 @@ mod wire;
 use namespace::Test;
 use peer::Fault;
 use run::{
-    clients, endings as run_endings, escape, limits, load, names, netlink, netns, remote,
+    clients, diag, endings as run_endings, escape, limits, load, names, netlink, netns, remote,
     semantics, servers as run_servers, wireguard,
 };
 use std::process::ExitCode;
@@ -232,6 +232,9 @@ const TESTS: &[Test] = &[
     Test::new("under_run_ip_changes_the_stack_as_it_does_the_kernel", netlink::changes),
     Test::new("under_run_ip_monitor_misses_none_of_1000_changes", netlink::monitor),
     Test::new("under_run_libraries_find_the_interfaces_of_the_stack", netlink::libraries),
+    Test::new("under_run_ss_shows_sockets_as_on_the_kernel", diag::as_the_kernels),
+    Test::new("under_run_ss_agrees_with_netstack_ss", diag::as_our_own),
+    Test::new("under_run_ss_ends_connections", diag::ending),
     Test::new("under_run_netns_curl_gets_20_mb_and_is_refused", netns::curl),
     Test::new(
         "under_run_netns_sockets_behave_as_the_kernels",

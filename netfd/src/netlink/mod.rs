@@ -1,5 +1,5 @@
-//! A netlink server over a stack: what rtnetlink(7) shows and changes is the stack's, for `ip` and
-//! every other program that speaks it.
+//! A netlink server over a stack: what rtnetlink(7) shows and changes, and what sock_diag(7) shows, is
+//! the stack's, for `ip`, `ss` and every other program that speaks them.
 //!
 //! A [`Server`] has a [`Subject`], the stack, and a [`Socket`] is what the kernel has of a netlink
 //! socket: its port, its groups, its options. Its descriptor is the near end of a pair, as with
@@ -9,6 +9,10 @@
 //! The stack is shown as two interfaces: `lo`, with index 1, and its link, with index 2. What a
 //! stack has not, as metrics and further tables, is refused with `EOPNOTSUPP` and a text
 //! (`NLMSGERR_ATTR_MSG`); other errors have the kernel's numbers and texts.
+//!
+//! Sockets are shown with what the kernel shows of them: `TCP_INFO`, memory, timers, the congestion
+//! control, behind the filters of `ss`, and `SOCK_DESTROY` aborts one. The sockets of other families
+//! than IP are none, and a ping socket is not shown, as by the kernel.
 //!
 //! # The address of the sender
 //!
@@ -34,16 +38,19 @@ mod name;
 mod neighbours;
 mod options;
 mod ports;
+mod protocol;
 mod routes;
 mod rtnetlink;
 mod server;
 mod service;
+mod sock_diag;
 mod socket;
 mod subject;
 
 pub use address::Address;
 pub use name::netlink_pair;
+pub use protocol::Protocol;
 pub use server::Server;
 pub use service::{NetlinkEnd, Service};
 pub use socket::{Reports, Socket};
-pub use subject::{Own, Refusal, Subject};
+pub use subject::{Ends, Inodes, Own, Refusal, Subject};

@@ -1,11 +1,12 @@
 //! The ports of netlink sockets: `nl_pid`.
 
+use crate::netlink::Protocol;
 use std::collections::HashSet;
 
-/// The ports in use.
+/// The ports in use: each protocol has its own.
 #[derive(Debug)]
 pub(crate) struct Ports {
-    taken: HashSet<u32>,
+    taken: HashSet<(Protocol, u32)>,
     next: u32,
 }
 
@@ -20,9 +21,9 @@ impl Default for Ports {
 
 impl Ports {
     /// Takes this one, or if it is another's some other one.
-    pub(crate) fn take(&mut self, wanted: u32) -> u32 {
+    pub(crate) fn take(&mut self, protocol: Protocol, wanted: u32) -> u32 {
         let mut port = wanted;
-        while port == 0 || !self.taken.insert(port) {
+        while port == 0 || !self.taken.insert((protocol, port)) {
             port = self.next;
             self.next = self.next.checked_sub(1).unwrap_or(FIRST);
         }
@@ -30,19 +31,19 @@ impl Ports {
     }
 
     /// Takes another one in place of one; false if that is another's.
-    pub(crate) fn exchange(&mut self, from: u32, to: u32) -> bool {
+    pub(crate) fn exchange(&mut self, protocol: Protocol, from: u32, to: u32) -> bool {
         if from == to {
             return true;
         }
-        let is_free = self.taken.insert(to);
+        let is_free = self.taken.insert((protocol, to));
         if is_free {
-            self.taken.remove(&from);
+            self.taken.remove(&(protocol, from));
         }
         is_free
     }
 
-    pub(crate) fn free(&mut self, port: u32) {
-        self.taken.remove(&port);
+    pub(crate) fn free(&mut self, protocol: Protocol, port: u32) {
+        self.taken.remove(&(protocol, port));
     }
 }
 
@@ -52,12 +53,14 @@ mod tests {
 
     #[test]
     fn a_port_is_one_sockets_at_a_time() {
+        const ROUTE: Protocol = Protocol::Route;
         let mut ports = Ports::default();
-        assert_eq!([ports.take(7), ports.take(7)], [7, FIRST]);
-        assert!(!ports.exchange(FIRST, 7) && ports.exchange(7, 7));
-        assert!(ports.exchange(7, 8));
-        assert_eq!([ports.take(7), ports.take(8)], [7, FIRST - 1]);
-        ports.free(8);
-        assert_eq!(ports.take(8), 8);
+        assert_eq!([ports.take(ROUTE, 7), ports.take(ROUTE, 7)], [7, FIRST]);
+        assert_eq!(ports.take(Protocol::SockDiag, 7), 7);
+        assert!(!ports.exchange(ROUTE, FIRST, 7) && ports.exchange(ROUTE, 7, 7));
+        assert!(ports.exchange(ROUTE, 7, 8));
+        assert_eq!([ports.take(ROUTE, 7), ports.take(ROUTE, 8)], [7, FIRST - 1]);
+        ports.free(ROUTE, 8);
+        assert_eq!(ports.take(ROUTE, 8), 8);
     }
 }

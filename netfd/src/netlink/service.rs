@@ -5,8 +5,10 @@ use crate::netlink::failure::Failure;
 use crate::netlink::message::{Request, datagrams};
 use crate::netlink::name::REQUEST_BYTES_MAX;
 use crate::netlink::rtnetlink::{self, Answer};
-use crate::netlink::{Reports, Server, Socket, Subject};
+use crate::netlink::sock_diag::{self, Found};
+use crate::netlink::{Protocol, Reports, Server, Socket, Subject};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP_FILTERED, NLM_F_MULTIPART, NLM_F_REQUEST};
+use netlink_packet_sock_diag::SOCK_DIAG_BY_FAMILY;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -42,11 +44,11 @@ pub struct Service<S> {
 const NOTIFICATIONS_MAX: usize = 4096;
 
 impl Socket {
-    /// Makes a socket and what serves it. `kind` is its type, `SOCK_RAW` or `SOCK_DGRAM`; the port is
-    /// `wanted_port`, that of its process, unless that is 0 or another socket's.
+    /// Makes a socket and what serves it. `kind` is its type, `SOCK_RAW` or `SOCK_DGRAM`, with its
+    /// protocol; the port is `wanted_port`, that of its process, unless that is 0 or another socket's.
     pub fn open<S: Subject>(
         server: &Arc<Server<S>>,
-        kind: libc::c_int,
+        kind: (libc::c_int, Protocol),
         reports: Reports,
         wanted_port: u32,
         end: NetlinkEnd,
@@ -121,6 +123,10 @@ async fn answer_all<S: Subject>(
         if !request.has(NLM_F_REQUEST) {
             continue;
         }
+        if socket.protocol() == Protocol::SockDiag {
+            sent = sent.and(diagnose(server, socket, sender, &request).await);
+            continue;
+        }
         for answer in answer(server, socket, &request).await {
             if sent.is_ok() {
                 sent = send(sender, socket, &answer).await;
@@ -156,4 +162,43 @@ async fn answer<S: Subject>(
         }
         Err(failure) => end(Some(&failure)),
     }
+}
+
+/// Answers a request about sockets. Many are read from the stack as the program takes them.
+async fn diagnose<S: Subject>(
+    server: &Server<S>,
+    socket: &Socket,
+    sender: &mut Sender<'_>,
+    request: &Request<'_>,
+) -> io::Result<()> {
+    let mut failure = None;
+    match sock_diag::answer(server, request).await {
+        Ok(Found::Nothing) => {}
+        Ok(Found::One(payload)) => {
+            let answer = request.answer_raw(SOCK_DIAG_BY_FAMILY, 0, &payload);
+            send(sender, socket, &answer).await?;
+        }
+        Ok(Found::All(mut dump)) => loop {
+            match dump.next(server).await {
+                Ok(Some(page)) => {
+                    let answer =
+                        |it: &Vec<u8>| request.answer_raw(SOCK_DIAG_BY_FAMILY, NLM_F_MULTIPART, it);
+                    for datagram in datagrams(page.iter().map(answer)) {
+                        send(sender, socket, &datagram).await?;
+                    }
+                }
+                Ok(None) => return send(sender, socket, &request.done()).await,
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        },
+        Err(error) => failure = Some(error),
+    }
+    if failure.is_some() || request.has(NLM_F_ACK) {
+        let end = request.end(failure.as_ref(), socket.ack_options());
+        send(sender, socket, &end).await?;
+    }
+    Ok(())
 }

@@ -1,10 +1,10 @@
 //! What the kernel has of a netlink socket.
 
-use crate::netlink::Address;
 use crate::netlink::groups::{Group, Groups};
 use crate::netlink::message::{AckOptions, overrun};
 use crate::netlink::options::Options;
 use crate::netlink::ports::Ports;
+use crate::netlink::{Address, Protocol};
 use crate::posix::{Done, Value};
 use rustix::io::Errno;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,7 @@ pub enum Reports {
 #[derive(Debug)]
 pub struct Socket {
     kind: libc::c_int,
+    protocol: Protocol,
     reports: Reports,
     ports: Arc<Mutex<Ports>>,
     /// Of its server, which looks then at what it listens to.
@@ -43,16 +44,16 @@ struct Inner {
 
 impl Socket {
     pub(crate) fn new(
-        kind: libc::c_int,
+        (kind, protocol): (libc::c_int, Protocol),
         reports: Reports,
         (ports, wake): (Arc<Mutex<Ports>>, Arc<Notify>),
         wanted_port: u32,
         notifications: mpsc::Sender<Vec<u8>>,
     ) -> Self {
-        let port = lock(&ports).take(wanted_port);
+        let port = lock(&ports).take(protocol, wanted_port);
         let inner = Mutex::new(Inner { port, ..Inner::default() });
         let arrival = Arc::default();
-        Self { kind, reports, ports, wake, notifications, arrival, inner }
+        Self { kind, protocol, reports, ports, wake, notifications, arrival, inner }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -70,11 +71,14 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// `EADDRINUSE` if the port is another's.
+    /// `EADDRINUSE` if the port is another's; `EOPNOTSUPP` for groups of a protocol without any.
     pub fn bind(&self, local: Address) -> Result<(), Errno> {
+        if local.groups != 0 && self.protocol != Protocol::Route {
+            return Err(Errno::OPNOTSUPP);
+        }
         let mut inner = self.inner();
         if local.port != 0 {
-            if !lock(&self.ports).exchange(inner.port, local.port) {
+            if !lock(&self.ports).exchange(self.protocol, inner.port, local.port) {
                 return Err(Errno::ADDRINUSE);
             }
             inner.port = local.port;
@@ -116,7 +120,7 @@ impl Socket {
         if level == libc::SOL_SOCKET {
             match name {
                 libc::SO_DOMAIN => return Ok(libc::AF_NETLINK.into()),
-                libc::SO_PROTOCOL => return Ok(libc::NETLINK_ROUTE.into()),
+                libc::SO_PROTOCOL => return Ok(self.protocol.number().into()),
                 libc::SO_TYPE => return Ok(self.kind.into()),
                 _ => {}
             }
@@ -152,8 +156,12 @@ impl Socket {
         self.inner().options.acks()
     }
 
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     pub(crate) fn is_in(&self, group: Group) -> bool {
-        self.inner().groups.has(group)
+        self.protocol == Protocol::Route && self.inner().groups.has(group)
     }
 
     /// Tells it, if it listens to this group.
@@ -195,7 +203,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         let port = self.inner().port;
-        lock(&self.ports).free(port);
+        lock(&self.ports).free(self.protocol, port);
     }
 }
 

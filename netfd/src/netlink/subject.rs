@@ -2,7 +2,9 @@
 
 use netsocket::Net;
 use netsocket::netcore::control::{Command, Response};
-use netsocket::netcore::{Error, HasChannel, Network};
+use netsocket::netcore::{Error, HasChannel, Network, SocketKind};
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A stack that a [`Server`](crate::netlink::Server) shows and changes: one of this process, or one
@@ -27,6 +29,26 @@ pub trait Subject: Send + Sync + 'static {
     ///
     /// It is gone.
     fn changed(&self, seen: u64) -> impl Future<Output = Result<Arc<Network>, Refusal>> + Send;
+
+    /// The inodes of the descriptors of its sockets, by which `ss -p` finds their processes; nothing
+    /// for those without a descriptor.
+    fn inodes(&self) -> Inodes {
+        Inodes::new()
+    }
+}
+
+/// The inodes of descriptors, by the sockets that they stand for.
+pub type Inodes = HashMap<Ends, u32>;
+
+/// What distinguishes a socket from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ends {
+    /// Its kind.
+    pub kind: SocketKind,
+    /// Its local address.
+    pub local: SocketAddr,
+    /// Its peer, if it has one.
+    pub peer: Option<SocketAddr>,
 }
 
 /// Why a [`Subject`] has not done something.

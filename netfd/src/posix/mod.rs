@@ -11,7 +11,7 @@ mod errno;
 mod kind;
 mod settings;
 mod stream_socket;
-mod tcp_info;
+pub(crate) mod tcp_info;
 
 pub use crate::own_copy::own_number;
 pub use address::{Family, Given, SOCKADDR_LEN_MAX};

@@ -296,6 +296,14 @@ impl StreamSocket {
     }
 
     /// The connection, if there is one.
+    /// Its own address and its peer's as the stack has them, and not as the program knows them.
+    pub fn ends(&self) -> (SocketAddr, Option<SocketAddr>) {
+        match self.stream() {
+            Some(stream) => (stream.local_addr().unwrap_or(self.local()), stream.peer_addr().ok()),
+            None => (self.local(), None),
+        }
+    }
+
     pub(crate) fn stream(&self) -> Option<Arc<TcpStream>> {
         self.lock().stream.upgrade()
     }

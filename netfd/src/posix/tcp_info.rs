@@ -28,7 +28,8 @@ pub async fn tcp_info(socket: &StreamSocket) -> Vec<u8> {
     })
 }
 
-fn encode(info: &TcpInfo) -> Vec<u8> {
+/// That of a connection.
+pub(crate) fn encode(info: &TcpInfo) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(LEN);
     let scale = info.snd_wscale.unwrap_or(0) & 0xf | info.rcv_wscale.unwrap_or(0) << 4;
     let options = [
@@ -79,14 +80,14 @@ fn encode(info: &TcpInfo) -> Vec<u8> {
 }
 
 /// That of a socket without a connection, of which only the state is known.
-fn of_state(tcp: TcpState) -> Vec<u8> {
+pub(crate) fn of_state(tcp: TcpState) -> Vec<u8> {
     let mut bytes = vec![0; LEN];
     bytes[0] = state(tcp);
     bytes
 }
 
 /// The states of include/net/tcp_states.h.
-fn state(state: TcpState) -> u8 {
+pub(crate) fn state(state: TcpState) -> u8 {
     match state {
         TcpState::Established => 1,
         TcpState::SynSent => 2,

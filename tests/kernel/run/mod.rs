@@ -1,6 +1,7 @@
 //! `netstack run`, with common programs on the stack and the kernel as the other end.
 
 pub(super) mod clients;
+pub(super) mod diag;
 pub(super) mod endings;
 pub(super) mod escape;
 pub(super) mod limits;

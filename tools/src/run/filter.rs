@@ -129,9 +129,10 @@ fn socket() -> Vec<sock_filter> {
     for family in [libc::AF_INET, libc::AF_INET6] {
         filter.extend([if_equal(family as u32, 0, 1), end(NOTIFY)]);
     }
-    filter.push(if_equal(libc::AF_NETLINK as u32, 0, 4));
+    filter.push(if_equal(libc::AF_NETLINK as u32, 0, 5));
     filter.push(load(argument(2)));
-    filter.push(if_equal(libc::NETLINK_ROUTE as u32, 0, 1));
+    filter.push(if_equal(libc::NETLINK_ROUTE as u32, 1, 0));
+    filter.push(if_equal(libc::NETLINK_SOCK_DIAG as u32, 0, 1));
     filter.extend([end(NOTIFY), end(ALLOW)]);
     for (family, errno) in AROUND_THE_STACK {
         filter.extend([if_equal(family as u32, 0, 1), fail(errno)]);
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_of_ip_and_of_rtnetlink_are_notified() {
+    fn sockets_of_ip_and_of_netlink_about_it_are_notified() {
         for on in BOTH {
             let of = |family: libc::c_int, protocol: libc::c_int| {
                 let arguments = [family as u64, 1, protocol as u64, 0, 0, 0];
@@ -259,6 +260,7 @@ mod tests {
             };
             let socket = |family| of(family, 0);
             assert_eq!(of(libc::AF_NETLINK, libc::NETLINK_ROUTE), NOTIFY);
+            assert_eq!(of(libc::AF_NETLINK, libc::NETLINK_SOCK_DIAG), NOTIFY);
             assert_eq!(of(libc::AF_NETLINK, libc::NETLINK_KOBJECT_UEVENT), ALLOW);
             assert_eq!(socket(libc::AF_INET), NOTIFY);
             assert_eq!(socket(libc::AF_INET6), NOTIFY);

@@ -12,6 +12,7 @@ mod notices;
 mod notification;
 mod parked;
 mod program;
+mod shown;
 mod supervisor;
 mod tasks;
 
@@ -20,8 +21,9 @@ use ending::{Ending, Signals};
 use filter::{Messages, filter};
 use names::NameService;
 use namespace::{Namespace, Relay};
-use netfd::netlink::{Own, Refusal, Reports, Server};
+use netfd::netlink::{Refusal, Reports, Server};
 use netstack::Stack;
+use shown::Shown;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
@@ -142,11 +144,12 @@ async fn run_behind_filter(
         Messages::Notified => Reports::Error,
         Messages::Untouched => Reports::Message,
     };
-    let shown = Own::new(stack.net(), args.network.interface());
-    let netlink = Server::start(shown).await.map_err(refused)?;
+    let shown = Shown::new(stack.net(), &args.network.interface());
+    let netlink = Server::start(shown.clone()).await.map_err(refused)?;
     let program = program::start(&args.command, signals.before(), filter(messages));
     let program = program.map_err(NotStarted).with_context(|| name(args))?;
     let supervisor = Supervisor::start(stack.net(), names, netlink, reports, program.listener)?;
+    shown.has(&supervisor);
     let status = Ending::watch(program.pid, signals)?.ended().await;
     // What the program has written is on its way to the stack.
     let _ = timeout(FAREWELL, supervisor.all_closed()).await;

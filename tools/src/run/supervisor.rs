@@ -6,11 +6,13 @@ use crate::run::names::NameService;
 use crate::run::notices::Notices;
 use crate::run::notification::Listener;
 use crate::run::parked::Parked;
+use crate::run::shown::Shown;
 use crate::run::tasks::{Identity, Tasks};
 use netfd::Mode;
-use netfd::netlink::{self, Own, Reports, Server};
+use netfd::netlink::{self, Ends, Inodes, Reports, Server};
 use netfd::posix::{Closing, DatagramService, DatagramSocket, Family, Left, Service, StreamSocket};
 use netstack::Net;
+use netstack::netsocket::netcore::SocketKind;
 use rustix::fs::{OFlags, fcntl_getfl};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -57,7 +59,7 @@ pub(crate) struct Holder {
 pub(crate) struct Supervisor {
     pub(crate) net: Net,
     pub(crate) names: NameService,
-    pub(crate) netlink: Arc<Server<Own>>,
+    pub(crate) netlink: Arc<Server<Shown>>,
     /// How its netlink sockets are told that they have missed something.
     pub(crate) reports: Reports,
     listener: Arc<Listener>,
@@ -100,6 +102,22 @@ impl Socket {
         }
     }
 
+    /// What the stack knows it by; `None` while it has no socket of the stack.
+    fn ends(&self) -> Option<Ends> {
+        let (kind, local, peer) = match self {
+            Self::Stream(socket) => {
+                let (local, peer) = socket.ends();
+                (SocketKind::Tcp, local, peer)
+            }
+            Self::Datagram(socket) => {
+                let datagrams = socket.datagrams()?;
+                let udp = datagrams.socket();
+                (SocketKind::Udp, udp.local_addr().ok()?, udp.peer_addr().ok())
+            }
+        };
+        Some(Ends { kind, local, peer })
+    }
+
     fn closing(&self) -> Option<Closing> {
         match self {
             Self::Stream(socket) => socket.closing(),
@@ -122,7 +140,7 @@ impl Supervisor {
     pub(crate) fn start(
         net: &Net,
         names: NameService,
-        netlink: Arc<Server<Own>>,
+        netlink: Arc<Server<Shown>>,
         reports: Reports,
         listener: Listener,
     ) -> io::Result<Arc<Self>> {
@@ -221,7 +239,7 @@ impl Supervisor {
     pub(crate) fn serve_netlink(
         self: &Arc<Self>,
         identity: Identity,
-        service: netlink::Service<Own>,
+        service: netlink::Service<Shown>,
     ) {
         let supervisor = self.clone();
         self.runtime.spawn(async move {
@@ -261,6 +279,16 @@ impl Supervisor {
             }
             self.open.send_modify(|open| *open -= 1);
         }
+    }
+
+    /// The inodes of the sockets' descriptors.
+    pub(crate) fn inodes(&self) -> Inodes {
+        let sockets = self.table();
+        let of = |(identity, entry): (&Identity, &Entry)| match &entry.held {
+            Held::Ip(socket) => Some((socket.ends()?, identity.inode())),
+            Held::Netlink(_) => None,
+        };
+        sockets.iter().filter_map(of).collect()
     }
 
     /// The sockets that the program has closed and that may have this port still.

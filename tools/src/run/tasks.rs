@@ -21,6 +21,11 @@ impl Identity {
         let status = fstat(descriptor)?;
         Ok(Self { device: status.st_dev, inode: status.st_ino })
     }
+
+    /// As programs find it in /proc: numbers of sockets have 32 bits there.
+    pub(crate) fn inode(self) -> u32 {
+        self.inode as u32
+    }
 }
 
 /// Handles on tasks: opening one costs more than all else about a call.

@@ -85,9 +85,9 @@ impl Words {
         let mss = u64::from(info.snd_mss.max(1));
         self.word(format_args!("mss:{} pmtu:{}", info.snd_mss, info.pmtu));
         self.count("rcvmss", info.rcv_mss.into());
-        self.word(format_args!("advmss:{} cwnd:{}", info.advmss, info.snd_cwnd / mss));
+        self.word(format_args!("advmss:{} cwnd:{}", info.advmss, info.snd_cwnd.div_ceil(mss)));
         if let Some(threshold) = info.snd_ssthresh {
-            self.word(format_args!("ssthresh:{}", threshold / mss));
+            self.word(format_args!("ssthresh:{}", threshold.div_ceil(mss)));
         }
     }
 

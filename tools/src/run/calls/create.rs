@@ -5,7 +5,7 @@ use crate::run::notification::OnExec;
 use crate::run::supervisor::{Held, Holder, Socket, Supervisor};
 use crate::run::tasks::Identity;
 use netfd::Mode;
-use netfd::netlink;
+use netfd::netlink::{self, Protocol};
 use netfd::posix::{DatagramSocket, Family, StreamSocket, errno};
 use rustix::io::Errno;
 use std::io;
@@ -71,16 +71,15 @@ fn netlink(supervisor: &Arc<Supervisor>, call: &Call) -> Result<(OwnedFd, Identi
         return Err(Errno::SOCKTNOSUPPORT);
     }
     // The filter lets no other through to here.
-    if call.int(2) != libc::NETLINK_ROUTE {
-        return Err(Errno::PROTONOSUPPORT);
-    }
+    let protocol = Protocol::from_number(call.int(2)).ok_or(Errno::PROTONOSUPPORT)?;
     let made = netlink::netlink_pair(mode(call)).and_then(|(near, end)| {
         let identity = Identity::of(&near)?;
         Ok((near, end, identity))
     });
     let (near, end, identity) = made.map_err(|error| errno(&error))?;
     let (server, reports) = (&supervisor.netlink, supervisor.reports);
-    let (socket, service) = netlink::Socket::open(server, kind, reports, call.task(), end);
+    let (socket, service) =
+        netlink::Socket::open(server, (kind, protocol), reports, call.task(), end);
     supervisor.add(identity, Held::Netlink(socket));
     supervisor.serve_netlink(identity, service);
     Ok((near, identity))
