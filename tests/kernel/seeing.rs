@@ -38,6 +38,11 @@ impl World {
         Ok(Self { _server: server, path, _folder: folder })
     }
 
+    /// The path of its control socket.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The output of a subcommand.
     fn ask(&self, arguments: &[&str]) -> Result<String> {
         output(&mut self.command(arguments)?)

@@ -22,7 +22,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    #[cfg(test)]
+    /// The one with this control socket.
     pub(crate) fn at(path: &Path) -> Self {
         Self { control: Some(path.into()) }
     }

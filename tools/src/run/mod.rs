@@ -4,6 +4,7 @@ mod call;
 mod calls;
 mod ending;
 mod filter;
+mod joined;
 mod memory;
 mod message;
 mod names;
@@ -19,6 +20,7 @@ mod tasks;
 use anyhow::{Context, Error, Result, anyhow};
 use ending::{Ending, Signals};
 use filter::{Messages, filter};
+use joined::Joined;
 use names::NameService;
 use namespace::{Namespace, Relay};
 use netfd::netlink::{Refusal, Reports, Server};
@@ -26,10 +28,10 @@ use netstack::Stack;
 use shown::Shown;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use supervisor::Supervisor;
+use supervisor::{Ip, Supervisor};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
@@ -41,6 +43,12 @@ use tokio::time::timeout;
 pub(crate) struct Args {
     #[command(flatten)]
     network: cli::Network,
+    /// Put the program onto the stack of another program, which has this control socket
+    ///
+    /// That stack's netlink is the program's: ip shows and changes it, ss shows its sockets. Other
+    /// sockets the program has none.
+    #[arg(long, value_name = "CONTROL", conflicts_with_all = ["Network", "netns"])]
+    join: Option<PathBuf>,
     /// Watch sendmsg and recvmsg, too, for programs that use them for UDP
     ///
     /// Each such call then stops at the supervisor, also for other sockets of the program, which
@@ -73,6 +81,7 @@ Examples:
   netstack run --tap tap0 --dhcp -- ssh host.example
   netstack run --link wg:///etc/wireguard/wg0.conf -- curl https://intranet.example/
   netstack run --netns -- curl http://10.9.0.1/
+  netstack run --join /run/netstack/web -- ip addr add 10.9.0.3/24 dev tun0
   netstack run --tun tun0 --host-address 10.9.0.1/24 --address 10.9.0.2/24 -- nginx -g 'daemon off;'";
 
 /// The exit status of a failure of this program.
@@ -117,14 +126,21 @@ fn run(args: &Args) -> Result<ExitCode> {
 }
 
 async fn supervise(args: &Args, signals: Signals) -> Result<ExitCode> {
-    let stack = args.network.start_ready().await?;
-    let names = NameService::start(stack.net()).await.context("the name service")?;
     // What the program starts is this process's to wait for, also when its parent has ended.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .context("becoming a subreaper")?;
-    let status = match args.netns {
-        true => run_in_namespace(args, signals, &stack, names).await?,
-        false => run_behind_filter(args, signals, &stack, names).await?,
+    if let Some(control) = &args.join {
+        let shown = Shown::Joined(Joined::connect(control)?);
+        return run_behind_filter(args, signals, shown, None).await;
+    }
+    let stack = args.network.start_ready().await?;
+    let names = NameService::start(stack.net()).await.context("the name service")?;
+    let status = if args.netns {
+        run_in_namespace(args, signals, &stack, names).await?
+    } else {
+        let shown = Shown::new(stack.net(), &args.network.interface());
+        let ip = Ip { net: stack.net().clone(), names };
+        run_behind_filter(args, signals, shown, Some(ip)).await?
     };
     stack.shutdown(FAREWELL).await.context("the stack")?;
     Ok(status)
@@ -133,8 +149,8 @@ async fn supervise(args: &Args, signals: Signals) -> Result<ExitCode> {
 async fn run_behind_filter(
     args: &Args,
     signals: Signals,
-    stack: &Stack,
-    names: NameService,
+    shown: Shown,
+    ip: Option<Ip>,
 ) -> Result<ExitCode> {
     let messages = match args.udp_msg || looks_at_senders(&args.command[0]) {
         true => Messages::Notified,
@@ -144,11 +160,10 @@ async fn run_behind_filter(
         Messages::Notified => Reports::Error,
         Messages::Untouched => Reports::Message,
     };
-    let shown = Shown::new(stack.net(), &args.network.interface());
     let netlink = Server::start(shown.clone()).await.map_err(refused)?;
     let program = program::start(&args.command, signals.before(), filter(messages));
     let program = program.map_err(NotStarted).with_context(|| name(args))?;
-    let supervisor = Supervisor::start(stack.net(), names, netlink, reports, program.listener)?;
+    let supervisor = Supervisor::start(ip, netlink, reports, program.listener)?;
     shown.has(&supervisor);
     let status = Ending::watch(program.pid, signals)?.ended().await;
     // What the program has written is on its way to the stack.

@@ -11,6 +11,7 @@ pub(crate) struct Notices(Mutex<HashSet<Notice>>);
 enum Notice {
     Option { level: libc::c_int, name: libc::c_int },
     WithoutDestination,
+    NetlinkAlone,
 }
 
 /// Beyond this many the program has made them up.
@@ -32,6 +33,16 @@ impl Notices {
             cli::eprintln!(
                 "netstack run: a datagram has no destination, and is dropped: \
                  programs that send with sendmsg need --udp-msg"
+            );
+        }
+    }
+
+    /// The program has asked for a socket of a stack that is another process's.
+    pub(crate) fn netlink_alone(&self) {
+        if self.is_new(Notice::NetlinkAlone) {
+            cli::eprintln!(
+                "netstack run: with --join a program has netlink sockets alone, as ip and ss need: \
+                 EPERM"
             );
         }
     }

@@ -54,11 +54,18 @@ pub(crate) struct Holder {
     pub(crate) number: RawFd,
 }
 
+/// What the program's sockets of IP are made of.
+#[derive(Debug)]
+pub(crate) struct Ip {
+    pub(crate) net: Net,
+    pub(crate) names: NameService,
+}
+
 /// What all calls share.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
-    pub(crate) net: Net,
-    pub(crate) names: NameService,
+    /// Nothing where the stack is another process's.
+    pub(crate) ip: Option<Ip>,
     pub(crate) netlink: Arc<Server<Shown>>,
     /// How its netlink sockets are told that they have missed something.
     pub(crate) reports: Reports,
@@ -138,15 +145,13 @@ impl Descriptor {
 impl Supervisor {
     /// Starts to answer the calls, on a thread of its own.
     pub(crate) fn start(
-        net: &Net,
-        names: NameService,
+        ip: Option<Ip>,
         netlink: Arc<Server<Shown>>,
         reports: Reports,
         listener: Listener,
     ) -> io::Result<Arc<Self>> {
         let supervisor = Arc::new(Self {
-            net: net.clone(),
-            names,
+            ip,
             netlink,
             reports,
             listener: Arc::new(listener),
@@ -183,6 +188,11 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    /// Where the program gets to instead of to this address: a service of names.
+    pub(crate) fn redirect(&self, target: SocketAddr) -> Option<SocketAddr> {
+        self.ip.as_ref()?.names.redirect(target)
     }
 
     /// The number of calls until now.

@@ -1,7 +1,7 @@
 //! `bind`.
 
 use crate::run::call::Call;
-use crate::run::supervisor::{Descriptor, Socket, Supervisor};
+use crate::run::supervisor::{Descriptor, Ip, Socket, Supervisor};
 use netfd::posix::{Given, released};
 use rustix::io::Errno;
 use std::net::SocketAddr;
@@ -29,8 +29,10 @@ pub(super) fn bind(
     // Not given up with the call: a socket that is bound must be known as such.
     supervisor.spawn(async move {
         let mut bound = bind_once(&socket, local).await;
-        if bound == Err(Errno::ADDRINUSE) {
-            let closed = released(&held.net, held.closing(local.port())).await;
+        if bound == Err(Errno::ADDRINUSE)
+            && let Some(Ip { net, .. }) = &held.ip
+        {
+            let closed = released(net, held.closing(local.port())).await;
             bound = match closed {
                 Ok(()) => bind_once(&socket, local).await,
                 Err(errno) => Err(errno),

@@ -22,7 +22,7 @@ pub(super) fn stream(
         Ok(Given::None) => return disconnect(call, &socket),
         Err(errno) => return call.fail(errno),
     };
-    let remote = supervisor.names.redirect(peer).unwrap_or(peer);
+    let remote = supervisor.redirect(peer).unwrap_or(peer);
     let mode = descriptor.mode();
     match socket.phase() {
         Phase::Idle => {}
@@ -93,7 +93,7 @@ pub(super) fn datagrams(supervisor: &Arc<Supervisor>, call: Call, socket: Arc<Da
     match call.address(socket.family(), call.argument(1), call.argument(2)) {
         Ok(Given::Address(peer)) => {
             let peer = here(peer);
-            let target = match supervisor.names.redirect(peer) {
+            let target = match supervisor.redirect(peer) {
                 Some(service) => {
                     socket.redirect(service, peer);
                     service

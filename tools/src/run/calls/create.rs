@@ -2,11 +2,12 @@
 
 use crate::run::call::Call;
 use crate::run::notification::OnExec;
-use crate::run::supervisor::{Held, Holder, Socket, Supervisor};
+use crate::run::supervisor::{Held, Holder, Ip, Socket, Supervisor};
 use crate::run::tasks::Identity;
 use netfd::Mode;
 use netfd::netlink::{self, Protocol};
 use netfd::posix::{DatagramSocket, Family, StreamSocket, errno};
+use netstack::Net;
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -58,9 +59,13 @@ fn of_family(
         (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return Err(Errno::PROTONOSUPPORT),
         _ => return Err(Errno::SOCKTNOSUPPORT),
     };
+    let Some(Ip { net, .. }) = &supervisor.ip else {
+        supervisor.notices.netlink_alone();
+        return Err(Errno::PERM);
+    };
     let made = match is_stream {
-        true => stream(supervisor, family, mode(call)),
-        false => datagrams(supervisor, family, mode(call)),
+        true => stream(supervisor, net, family, mode(call)),
+        false => datagrams(supervisor, net, family, mode(call)),
     };
     made.map_err(|error| errno(&error))
 }
@@ -87,12 +92,13 @@ fn netlink(supervisor: &Arc<Supervisor>, call: &Call) -> Result<(OwnedFd, Identi
 
 fn stream(
     supervisor: &Arc<Supervisor>,
+    net: &Net,
     family: Family,
     mode: Mode,
 ) -> io::Result<(OwnedFd, Identity)> {
     let (near, end) = netfd::stream_pair(mode)?;
     let identity = Identity::of(&near)?;
-    let (socket, service) = StreamSocket::new(&supervisor.net, family, end);
+    let (socket, service) = StreamSocket::new(net, family, end);
     supervisor.add(identity, Held::Ip(Socket::Stream(socket)));
     supervisor.serve_stream(identity, service);
     Ok((near, identity))
@@ -100,12 +106,13 @@ fn stream(
 
 fn datagrams(
     supervisor: &Arc<Supervisor>,
+    net: &Net,
     family: Family,
     mode: Mode,
 ) -> io::Result<(OwnedFd, Identity)> {
     let (near, end) = netfd::datagram_pair(mode)?;
     let identity = Identity::of(&near)?;
-    let (socket, service) = DatagramSocket::new(&supervisor.net, family, end);
+    let (socket, service) = DatagramSocket::new(net, family, end);
     supervisor.add(identity, Held::Ip(Socket::Datagram(socket)));
     supervisor.serve_datagrams(identity, service);
     Ok((near, identity))

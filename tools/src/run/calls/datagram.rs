@@ -109,7 +109,7 @@ fn datagram(
             Given::None => None,
         },
     };
-    let target = target.map(|target| match supervisor.names.redirect(target) {
+    let target = target.map(|target| match supervisor.redirect(target) {
         Some(service) => {
             socket.redirect(service, target);
             service
