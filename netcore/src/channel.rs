@@ -7,6 +7,7 @@ use crate::doorbell::Doorbell;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::network::NetworkWatch;
+use crate::owner::{Maker, Owner, SharedOwner};
 use crate::queue::SocketQueue;
 use crate::reply::Responder;
 #[cfg(test)]
@@ -24,12 +25,15 @@ pub struct Request {
     /// The command.
     pub command: Command,
     pub(crate) responder: Option<Responder>,
+    /// Who makes a socket with it.
+    pub(crate) owner: Option<SharedOwner>,
 }
 
 impl Request {
     /// A request without effect, which wakes the driver.
     pub(crate) fn wake() -> Self {
-        Self { handle: None, command: control::Command::Wake.into(), responder: None }
+        let command = control::Command::Wake.into();
+        Self { handle: None, command, responder: None, owner: None }
     }
 }
 
@@ -51,6 +55,9 @@ pub struct Channel {
     /// Default of connections without options of their own.
     buffers: BufferBytes,
     tcp_ports: Arc<TcpPorts>,
+    maker: Maker,
+    /// Whether sockets keep the thread and the task that made them.
+    keeps_owners: bool,
 }
 
 /// The sizes of a connection's buffers, in bytes.
@@ -70,7 +77,33 @@ impl Channel {
         buffers: BufferBytes,
         tcp_ports: Arc<TcpPorts>,
     ) -> Self {
-        Self { requests, doorbell, network, buffers, tcp_ports }
+        let maker = Maker::default();
+        Self { requests, doorbell, network, buffers, tcp_ports, maker, keeps_owners: false }
+    }
+
+    pub(crate) fn with_owners(self, keeps_owners: bool) -> Self {
+        Self { keeps_owners, ..self }
+    }
+
+    /// Whether the stack keeps the owners of its sockets:
+    /// [`Config::socket_owners`](crate::Config::socket_owners).
+    pub fn keeps_owners(&self) -> bool {
+        self.keeps_owners
+    }
+
+    /// Has the sockets that are made over this channel and its clones be this owner's.
+    #[must_use]
+    pub fn owned_by(mut self, owner: Owner) -> Self {
+        self.maker.set_owner(owner);
+        self
+    }
+
+    /// Sets what finds the thread and the task that make a socket, for a stack with
+    /// [`Config::socket_owners`](crate::Config::socket_owners).
+    #[must_use]
+    pub fn with_current_owner(mut self, current: fn() -> Owner) -> Self {
+        self.maker.set_current(current);
+        self
     }
 
     /// The buffer sizes that a connection with these options begins with.
@@ -131,14 +164,24 @@ impl Channel {
         handle: Option<SocketId>,
         command: impl Into<Command>,
     ) -> Result<(Response, Option<SocketQueue>), Error> {
-        self.doorbell.call(handle, command.into()).await
+        let command = command.into();
+        let owner = self.owner(handle, &command);
+        self.doorbell.call(handle, command, owner).await
+    }
+
+    /// The owner of the socket that a command makes.
+    fn owner(&self, handle: Option<SocketId>, command: &Command) -> Option<SharedOwner> {
+        match (handle, command) {
+            (Some(_), _) | (_, Command::Control(_)) => None,
+            _ => self.maker.owner(self.keeps_owners),
+        }
     }
 
     /// A request to send, and its reply future.
     #[cfg(test)]
     pub(crate) fn prepare(&self, handle: Option<SocketId>, command: Command) -> (Request, Reply) {
         let (responder, reply) = reply::pair(handle, self.doorbell.clone());
-        (Request { handle, command, responder: Some(responder) }, reply)
+        (Request { handle, command, responder: Some(responder), owner: None }, reply)
     }
 }
 
@@ -202,7 +245,9 @@ pub trait HasChannel {
         if channel.doorbell.is_closed() {
             return Err(channel.doorbell.stop_reason().error());
         }
-        let request = Request { handle, command: command.into(), responder: None };
+        let command = command.into();
+        let owner = channel.owner(handle, &command);
+        let request = Request { handle, command, responder: None, owner };
         channel.requests.try_send(request).map_err(|error| match error {
             flume::TrySendError::Full(_) => Error::WouldBlock,
             flume::TrySendError::Disconnected(_) => channel.doorbell.stop_reason().error(),

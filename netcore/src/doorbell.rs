@@ -9,6 +9,7 @@ use crate::channel::Request;
 use crate::command::Command;
 use crate::command::outcome::{Answer, Undelivered};
 use crate::id::SocketId;
+use crate::owner::SharedOwner;
 use crate::reply;
 use crate::stop::StopReason;
 use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
@@ -103,9 +104,10 @@ impl Doorbell {
         self: &Arc<Self>,
         handle: Option<SocketId>,
         command: Command,
+        owner: Option<SharedOwner>,
     ) -> Answer {
         let (responder, reply) = reply::pair(handle, self.clone());
-        let request = Request { handle, command, responder: Some(responder) };
+        let request = Request { handle, command, responder: Some(responder), owner };
         self.requests.send_async(request).await.map_err(|_| self.stop_reason().error())?;
         reply.await
     }
@@ -157,7 +159,7 @@ impl Bell {
 
     /// Sends a command for its socket and waits for the answer.
     pub(crate) async fn call(&self, command: Command) -> Answer {
-        self.doorbell.call(Some(self.id), command).await
+        self.doorbell.call(Some(self.id), command, None).await
     }
 
     pub(crate) fn ring(&self, event: Events) {

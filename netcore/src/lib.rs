@@ -33,6 +33,7 @@ mod models;
 mod network;
 mod observer;
 mod output;
+mod owner;
 mod pipe;
 mod ports;
 pub mod queue;
@@ -71,6 +72,7 @@ pub use network::{LinkState, Network, NetworkWatch, NextHopInfo};
 pub use observer::{
     Fate, ObservedConnection, ObservedSegment, ObservedSocket, Observer, SendCause,
 };
+pub use owner::Owner;
 pub use pipe::Pipe;
 pub use segment::{TcpHeaders, cut_segments};
 pub use snapshot::{

@@ -2,8 +2,10 @@
 
 use crate::counters::DropReason;
 use crate::id::SocketId;
+use crate::owner::Owner;
 use crate::snapshot::TcpState;
 use crate::tcp::{CaState, RetransmitRule};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Learns what a stack decides about the frames of its link; see [`Link::observer`].
@@ -15,8 +17,8 @@ use std::time::Duration;
 /// [`Link::observer`]: crate::Link::observer
 /// [`Link::receive`]: crate::Link::receive
 pub trait Observer {
-    /// What is sent from now on is for this socket; for none of them with `None`.
-    fn serving(&mut self, socket: Option<SocketId>);
+    /// What is sent from now on is for this socket, which has this owner; for none of them with `None`.
+    fn serving(&mut self, socket: Option<SocketId>, owner: Option<&Arc<Owner>>);
 
     /// The fate of the last received frame.
     fn received(&mut self, fate: Result<Fate, DropReason>, at: Option<&ObservedSocket>);
@@ -44,11 +46,13 @@ pub enum Fate {
 }
 
 /// The socket that a received frame was for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObservedSocket {
     /// The socket.
     pub id: SocketId,
+    /// Who made it.
+    pub owner: Option<Arc<Owner>>,
     /// What the connection is like after the frame, if it is one and goes on.
     pub connection: Option<ObservedConnection>,
 }

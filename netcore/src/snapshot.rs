@@ -3,6 +3,7 @@
 use crate::counters::Counters;
 use crate::ethernet::MacAddr;
 use crate::id::SocketId;
+use crate::owner::Owner;
 use crate::tcp::info::TcpInfo;
 use crate::time::Instant;
 use std::borrow::Cow;
@@ -96,6 +97,10 @@ pub struct SocketInfo {
     pub waiting: Waiting,
     /// Its next timer, in the stack's time.
     pub timer: Option<(Timer, Instant)>,
+    /// Who made it: a name that was given, and with [`Config::socket_owners`](crate::Config::socket_owners) the
+    /// thread and the task.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub owner: Option<Box<Owner>>,
     /// The numbers of a TCP connection.
     pub tcp: Option<Box<TcpInfo>>,
 }

@@ -2,7 +2,8 @@
 
 use crate::error::Error;
 use crate::id::SocketId;
-use slotmap::SlotMap;
+use crate::owner::SharedOwner;
+use slotmap::{SecondaryMap, SlotMap};
 
 /// The ids of all sockets of a stack, and their layers. Each layer keeps its own sockets by id.
 #[derive(Debug)]
@@ -10,6 +11,10 @@ pub(crate) struct SocketIds {
     slots: SlotMap<SocketId, Slot>,
     /// The last id of each slot, so that the sockets can be read page by page.
     by_slot: Vec<SocketId>,
+    /// Who made them, where that is kept: empty otherwise.
+    owners: SecondaryMap<SocketId, SharedOwner>,
+    /// Who makes those that are made now.
+    maker: Option<SharedOwner>,
     max: usize,
 }
 
@@ -31,7 +36,13 @@ struct Slot {
 
 impl SocketIds {
     pub(crate) fn new(max: usize) -> Self {
-        Self { slots: SlotMap::with_key(), by_slot: Vec::new(), max }
+        Self {
+            slots: SlotMap::with_key(),
+            by_slot: Vec::new(),
+            owners: SecondaryMap::new(),
+            maker: None,
+            max,
+        }
     }
 
     /// Assigns an id to the socket that `make` creates.
@@ -56,6 +67,10 @@ impl SocketIds {
             self.by_slot.resize(slot + 1, SocketId::default());
         }
         self.by_slot[slot] = id;
+        // A command makes one socket.
+        if let Some(maker) = self.maker.take() {
+            self.owners.insert(id, maker);
+        }
         Ok(id)
     }
 
@@ -72,12 +87,31 @@ impl SocketIds {
         (ids.filter(|id| self.slots.contains_key(*id)), next)
     }
 
+    /// From now on sockets are made by this owner.
+    pub(crate) fn set_maker(&mut self, maker: Option<SharedOwner>) {
+        self.maker = maker;
+    }
+
+    /// Gives a socket the owner of another one.
+    pub(crate) fn inherit(&mut self, id: SocketId, from: SocketId) {
+        if let Some(owner) = self.owners.get(from) {
+            let owner = owner.clone();
+            self.owners.insert(id, owner);
+        }
+    }
+
+    /// Who made a socket, if that is kept.
+    pub(crate) fn owner(&self, id: SocketId) -> Option<&SharedOwner> {
+        self.owners.get(id)
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.slots.len() >= self.max
     }
 
     pub(crate) fn remove(&mut self, id: SocketId) {
         self.slots.remove(id);
+        self.owners.remove(id);
     }
 
     /// The layer of a socket; `None` if it was removed.

@@ -6,6 +6,7 @@ use crate::control::Control;
 #[cfg(feature = "dns")]
 use crate::dns::Resolver;
 use crate::names::Names;
+use crate::owner;
 use crate::pending::PendingListener;
 use crate::ping_socket::PingSocket;
 use crate::race::{self, Candidates, Reach};
@@ -18,8 +19,8 @@ use netcore::queue::SocketQueue;
 use netcore::raw::Version;
 use netcore::tcp::{ListenOptions, OnSyn, Options};
 use netcore::{
-    Channel, Command, Error, HasChannel, Network, NetworkWatch, Reservation, Response, Snapshot,
-    control, icmp, raw, tcp,
+    Channel, Command, Error, HasChannel, Network, NetworkWatch, Owner, Reservation, Response,
+    Snapshot, control, icmp, raw, tcp,
 };
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -51,7 +52,7 @@ pub struct Net {
 impl Net {
     /// Makes one from what leads to a command channel.
     pub fn new(stack: &impl HasChannel) -> Self {
-        let channel = stack.command_channel();
+        let channel = stack.command_channel().with_current_owner(owner::current);
         let names = Names::new(&channel);
         Self { channel, names, attempt_delay: race::ATTEMPT_DELAY }
     }
@@ -76,6 +77,30 @@ impl Net {
     pub fn with_attempt_delay(mut self, delay: Duration) -> Self {
         self.attempt_delay = delay.max(race::ATTEMPT_DELAY_MIN);
         self
+    }
+
+    /// Names the sockets that are made with this handle and its clones, for those who look at the stack
+    /// from outside: `netstack ss -p`, captures, [`snapshot`](Self::snapshot). A connection that is
+    /// accepted has the name of its listener.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # let stack = netcore::Netstack::new(netcore::Config::default(), netcore::Instant::ZERO);
+    /// # let net = netsocket::Net::new(&stack);
+    /// let backups = net.named("backups");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn named(&self, name: impl Into<String>) -> Self {
+        self.owned_by(Owner::named(name))
+    }
+
+    /// As [`named`](Self::named), with all that is known of the owner, as for another process.
+    #[must_use]
+    pub fn owned_by(&self, owner: Owner) -> Self {
+        Self { channel: self.channel.clone().owned_by(owner), ..self.clone() }
     }
 
     /// The same stack for plain threads.

@@ -167,7 +167,8 @@ impl Builder {
     }
 
     /// Listens on a [control socket](crate::control), with which other programs of the same user
-    /// inspect and change the stack; without this there is none. The file has mode 0600, and is
+    /// inspect and change the stack; without this there is none. Sockets then keep who made them
+    /// ([`Config::socket_owners`]). The file has mode 0600, and is
     /// removed when the [`Stack`] is dropped; that of a program that has ended is replaced.
     ///
     /// A start fails with `AddrInUse` if another program listens there or the file is no socket, and
@@ -314,8 +315,9 @@ impl Builder {
                 clock,
             };
             Clients {
-                dhcp: dhcp.map(|config| dhcp::Client::new(context.clone(), config)),
-                slaac: slaac.map(|config| slaac::Client::new(context, config)),
+                dhcp: dhcp.map(|config| dhcp::Client::new(context.named("DHCP client"), config)),
+                slaac: slaac
+                    .map(|config| slaac::Client::new(context.named("SLAAC client"), config)),
             }
         }
     }
@@ -326,6 +328,7 @@ impl Builder {
         let has_v6 = self.addresses.iter().any(|address| address.addr().is_ipv6());
         check_mtu(mtu, has_v6)?;
         let mut config = self.config;
+        config.socket_owners |= self.control.is_open();
         for max in [&mut config.tcp.memory_bytes_max, &mut config.datagram.memory_bytes_max] {
             *max = max.or_else(memory_share);
         }

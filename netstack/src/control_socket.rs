@@ -42,6 +42,18 @@ pub(crate) struct ServedControl {
 pub(crate) struct Busy(AtomicU64);
 
 impl ControlPath {
+    /// Whether somebody may look at the stack from outside.
+    #[cfg(all(target_os = "linux", feature = "control"))]
+    pub(crate) fn is_open(&self) -> bool {
+        self.path.is_some()
+    }
+
+    #[cfg(not(all(target_os = "linux", feature = "control")))]
+    #[expect(clippy::unused_self, reason = "as with the feature")]
+    pub(crate) fn is_open(&self) -> bool {
+        false
+    }
+
     /// Binds the socket, if there is to be one.
     #[cfg(all(target_os = "linux", feature = "control"))]
     pub(crate) fn bind(&self) -> io::Result<BoundControl> {

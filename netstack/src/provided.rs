@@ -34,6 +34,13 @@ pub(crate) struct ClientContext {
     pub(crate) clock: Clock,
 }
 
+impl ClientContext {
+    /// With sockets of this name.
+    pub(crate) fn named(&self, name: &str) -> Self {
+        Self { net: self.net.named(name), ..self.clone() }
+    }
+}
+
 /// A source of configuration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Source {

@@ -47,7 +47,7 @@ use namespace::Test;
 use peer::Fault;
 use run::{
     clients, diag, endings as run_endings, escape, join, limits, load, names, netlink, netns,
-    remote, semantics, servers as run_servers, wireguard,
+    owners, remote, semantics, servers as run_servers, wireguard,
 };
 use std::process::ExitCode;
 use wire::Wire::{self, PlainTap, PlainTun, Tap, Tun};
@@ -238,6 +238,7 @@ const TESTS: &[Test] = &[
     Test::new("under_run_join_ip_and_ss_work_on_a_running_server", join::ip_and_ss),
     Test::new("under_run_join_ip_monitor_tells_of_others_changes", join::monitor),
     Test::new("under_run_join_refuses_what_it_has_not", join::refusals),
+    Test::new("under_run_a_socket_is_that_of_its_program", owners::programs),
     Test::new("under_run_netns_curl_gets_20_mb_and_is_refused", netns::curl),
     Test::new(
         "under_run_netns_sockets_behave_as_the_kernels",

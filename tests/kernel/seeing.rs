@@ -306,6 +306,7 @@ pub(crate) fn changes() -> Outcome {
     let listening = world.ask(&["ss", "-tlp"])?;
     assert!(listening.contains("stack=netstack"), "{listening}");
     assert!(listening.contains("LISTEN") && listening.contains("users:((\"httpd\""), "{listening}");
+    assert!(listening.contains(",thread=main"), "{listening}");
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod info;
 mod intercepting;
 mod isolation;
 mod lifetime;
+mod owners;
 mod readiness;
 mod streams;
 mod suspend;

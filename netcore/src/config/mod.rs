@@ -35,6 +35,10 @@ pub struct Config {
     pub commands_per_socket_max: usize,
     /// Sockets of all kinds, half-open connections included.
     pub sockets_max: usize,
+    /// Whether each socket keeps the thread and the task that made it, for
+    /// [`SocketInfo::owner`](crate::SocketInfo::owner): for those who look from outside. Names that a
+    /// program gives its sockets are kept always.
+    pub socket_owners: bool,
     /// The IP layer.
     pub ip: IpConfig,
     /// The Ethernet link, if it is one.
@@ -67,6 +71,7 @@ impl Default for Config {
             commands_max: 1024,
             commands_per_socket_max: 1024,
             sockets_max: 1 << 20,
+            socket_owners: false,
             ip: IpConfig::default(),
             ethernet: EthernetConfig::default(),
             tcp: TcpConfig::default(),

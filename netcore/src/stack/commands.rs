@@ -30,7 +30,7 @@ impl Netstack {
 
     /// Executes one command.
     pub(crate) fn execute(&mut self, request: Request) {
-        let Request { handle, command, mut responder } = request;
+        let Request { handle, command, mut responder, owner } = request;
         #[cfg(test)]
         self.cx.spring("command");
         tracing::trace!(?handle, ?command, "command");
@@ -38,6 +38,7 @@ impl Netstack {
             // Handles dropped before the command was sent no longer hold their address.
             self.handle_events();
         }
+        self.cx.sockets.set_maker(owner);
         let outcome = match command {
             Command::Control(command) => self.control(command),
             command => {
@@ -45,6 +46,7 @@ impl Netstack {
                 self.transports.execute(cx, ip, handle, command, &mut responder)
             }
         };
+        self.cx.sockets.set_maker(None);
         self.cx.at_work.socket = None;
         if let Outcome::Now(answer) = outcome {
             self.reply(handle, responder, answer);

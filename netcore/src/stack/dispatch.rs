@@ -135,7 +135,8 @@ impl Netstack {
         let mtu = self.ip.outgoing.capabilities.mtu;
         let connection = self.transports.tcp.sockets.connection_mut(id);
         let connection = connection.map(|connection| connection.observed(mtu, self.cx.now));
-        ObservedSocket { id, connection }
+        let owner = self.cx.sockets.owner(id).cloned();
+        ObservedSocket { id, owner, connection }
     }
 
     fn try_receive_packet<L: Link>(

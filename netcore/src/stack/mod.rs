@@ -72,13 +72,15 @@ impl Netstack {
             BufferBytes { recv: config.tcp.recv_buffer_bytes, send: config.tcp.send_buffer_bytes };
         let tcp_ports = Arc::new(TcpPorts::new(config.entropy));
         let random = Random::new(config.entropy);
+        let owners = config.socket_owners;
         let mut cx = Context::new(config, random, doorbell.clone(), now);
         let (ip, network) = IpLayer::new(&mut cx);
         Self {
             transports: Transports::new(&mut cx, tcp_ports.clone()),
             ip,
             cx,
-            channel: Channel::new(sender, doorbell, network, buffers, tcp_ports),
+            channel: Channel::new(sender, doorbell, network, buffers, tcp_ports)
+                .with_owners(owners),
             requests,
             has_woken: false,
             rung: Vec::new(),
@@ -304,7 +306,7 @@ impl Netstack {
             };
             self.cx.at_work.socket = Some(id);
             if let Some(observer) = link.observer() {
-                observer.serving(Some(id));
+                observer.serving(Some(id), self.cx.sockets.owner(id));
             }
             let (cx, ip) = (&mut self.cx, &mut self.ip);
             if let Some(transport) = transport {
@@ -313,7 +315,7 @@ impl Netstack {
         }
         self.cx.at_work.socket = None;
         if let Some(observer) = link.observer() {
-            observer.serving(None);
+            observer.serving(None, None);
         }
         worked
     }

@@ -4,6 +4,7 @@ use super::Netstack;
 use crate::datagram::socket::{DatagramSocket, Kind};
 use crate::id::SocketId;
 use crate::ip::addressing::NextHop;
+use crate::owner::Owner;
 use crate::snapshot::{
     NeighbourInfo, Overview, Snapshot, SocketInfo, SocketKind, SocketPage, TcpState, TimeWaitPage,
     Timer, Waiting,
@@ -106,6 +107,7 @@ impl Netstack {
                     send_queue: connection.unacknowledged_bytes() + queued.1,
                     waiting: self.below(id, connection.way).unwrap_or_else(|| connection.waiting()),
                     timer: connection.timer.zip(connection.armed.due()),
+                    owner: self.owner_of(id),
                     tcp: Some(self.info_of(connection)),
                 }
             }
@@ -120,6 +122,7 @@ impl Netstack {
                 send_queue: listener.half_open.len(),
                 waiting: Waiting::Data,
                 timer: None,
+                owner: self.owner_of(id),
                 tcp: None,
             },
             TcpSocket::Held(held) => SocketInfo {
@@ -133,6 +136,7 @@ impl Netstack {
                 send_queue: 0,
                 waiting: Waiting::Decision,
                 timer: held.armed.due().map(|at| (Timer::GiveUp, at)),
+                owner: self.owner_of(id),
                 tcp: None,
             },
         }
@@ -155,8 +159,13 @@ impl Netstack {
             send_queue,
             waiting: self.below(id, NextHop::Own).unwrap_or(Waiting::Data),
             timer: None,
+            owner: self.owner_of(id),
             tcp: None,
         }
+    }
+
+    fn owner_of(&self, id: SocketId) -> Option<Box<Owner>> {
+        self.cx.sockets.owner(id).map(|owner| Box::new(Owner::clone(owner)))
     }
 
     fn info_of(&self, connection: &Connection) -> Box<TcpInfo> {

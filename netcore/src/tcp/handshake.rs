@@ -50,9 +50,10 @@ impl TcpLayer {
             true => DropReason::TooManySockets,
             false => DropReason::NoBuffers,
         })?;
+        cx.sockets.inherit(id, listener_id);
         cx.at_work.socket = Some(id);
         if let Some(observer) = link.observer() {
-            observer.serving(Some(id));
+            observer.serving(Some(id), cx.sockets.owner(id));
         }
         let ticket = self.sockets.listener_mut(listener_id).map_or(0, |l| l.half_open.insert(id));
         let tickets = (ticket, self.half_open.insert(id));

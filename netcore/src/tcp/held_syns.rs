@@ -66,6 +66,7 @@ impl TcpLayer {
             })))
         });
         let id = inserted.map_err(|_| DropReason::TooManySockets)?;
+        cx.sockets.inherit(id, listener_id);
         cx.at_work.socket = Some(id);
         self.flows.insert(flow, Flow::Held(id));
         if let Some(listener) = self.sockets.listener_mut(listener_id) {

@@ -81,7 +81,7 @@ impl TcpLayer {
     ) -> Result<Fate, DropReason> {
         cx.at_work.socket = Some(id);
         if let Some(observer) = link.observer() {
-            observer.serving(Some(id));
+            observer.serving(Some(id), cx.sockets.owner(id));
         }
         if self.is_backlog_full(id, packet) {
             return Err(DropReason::BacklogFull);

@@ -23,6 +23,12 @@ impl Net {
         Self { net }
     }
 
+    /// Names the sockets that are made with this handle and its clones, as [`crate::Net::named`].
+    #[must_use]
+    pub fn named(&self, name: impl Into<String>) -> Self {
+        Self::new(self.net.named(name))
+    }
+
     /// Opens a TCP connection. If there are several addresses, they are tried as by
     /// [`crate::Net::tcp_connect`].
     ///

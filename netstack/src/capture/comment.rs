@@ -5,7 +5,7 @@ use netcore::tcp::CaState;
 use netcore::{Fate, ObservedConnection, SendCause};
 use std::fmt::{self, Display, Formatter};
 
-/// The comment on a frame: `socket 3v1 ESTABLISHED: repeated by RACK: …; cwnd 14600, …`.
+/// The comment on a frame: `socket 3v1 of curl (pid 7) ESTABLISHED: sent; cwnd 14600, …`.
 pub(super) struct Comment<'a>(pub(super) &'a TappedFrame);
 
 impl Display for Comment<'_> {
@@ -18,6 +18,9 @@ impl Display for Comment<'_> {
         match frame.socket {
             Some(id) => {
                 write!(f, "socket {id}")?;
+                if let Some(owner) = &frame.owner {
+                    write!(f, " of {owner}")?;
+                }
                 if let Some(connection) = connection {
                     write!(f, " {}", connection.state)?;
                 }

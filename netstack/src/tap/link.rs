@@ -3,8 +3,9 @@
 use super::{FrameLog, Tap};
 use netcore::{
     DropReason, Fate, Frame, Link, LinkCapabilities, ObservedSegment, ObservedSocket, Observer,
-    Offload, Slot, SocketId,
+    Offload, Owner, Slot, SocketId,
 };
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Any link, without its type: netcore is compiled for tapped links once, and not for each device.
@@ -100,8 +101,8 @@ impl<T: Tap> Link for ObservedLink<'_, T> {
 }
 
 impl<T: Tap> Observer for ObservedLink<'_, T> {
-    fn serving(&mut self, socket: Option<SocketId>) {
-        self.both(|observer| observer.serving(socket));
+    fn serving(&mut self, socket: Option<SocketId>, owner: Option<&Arc<Owner>>) {
+        self.both(|observer| observer.serving(socket, owner));
     }
 
     fn received(&mut self, fate: Result<Fate, DropReason>, at: Option<&ObservedSocket>) {

@@ -15,7 +15,8 @@ pub(crate) use taps::{TapId, Taps};
 
 use crate::direction::Direction;
 use bytes::Bytes;
-use netcore::{DropReason, Fate, ObservedConnection, ObservedSegment, SocketId};
+use netcore::{DropReason, Fate, ObservedConnection, ObservedSegment, Owner, SocketId};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Learns of each frame of a stack.
@@ -30,6 +31,7 @@ pub(crate) struct TappedFrame {
     pub(crate) at: Instant,
     pub(crate) bytes: Bytes,
     pub(crate) socket: Option<SocketId>,
+    pub(crate) owner: Option<Arc<Owner>>,
     pub(crate) decision: Decision,
 }
 

@@ -12,7 +12,7 @@ async fn a_capture_has_what_its_filter_accepts() {
     let world = World::new();
     let mut capture = world.client().capture("udp port 9").expect("a filter");
     let stopper = capture.stopper().expect("a duplicate");
-    let socket = world.near.net().udp_bind("10.0.0.1:0").await.expect("a free port");
+    let socket = world.near.net().named("probe").udp_bind("10.0.0.1:0").await.expect("a free port");
 
     socket.send_to(b"to be seen", "10.0.0.2:9").await.expect("a route");
     socket.send_to(b"to be hidden", "10.0.0.2:10").await.expect("a route");
@@ -24,8 +24,8 @@ async fn a_capture_has_what_its_filter_accepts() {
 
     assert_eq!(file[..4], MAGIC);
     assert!(contains(&file, b"to be seen") && !contains(&file, b"to be hidden"));
-    // What the stack has decided.
-    assert!(contains(&file, b"socket "), "no comment");
+    // Whose it is, and what the stack has decided.
+    assert!(contains(&file, b" of probe, thread ") && contains(&file, b": sent"), "no comment");
 }
 
 #[test]

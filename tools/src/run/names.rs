@@ -36,6 +36,7 @@ const MESSAGE_MAX: usize = 65_535;
 impl NameService {
     /// Starts the service.
     pub(crate) async fn start(net: &Net) -> io::Result<Self> {
+        let net = &net.named("name server");
         let v4 = serve(net, Ipv4Addr::LOCALHOST.into()).await?;
         let v6 = serve(net, Ipv6Addr::LOCALHOST.into()).await?;
         Ok(Self { net: net.clone(), asked: servers_of_host().into_iter().collect(), v4, v6 })

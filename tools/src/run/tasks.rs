@@ -1,5 +1,8 @@
 //! The tasks behind the filter, and their descriptors.
 
+use netstack::Net;
+use netstack::netsocket::Owner;
+use netstack::netsocket::netcore::HasChannel;
 use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -109,6 +112,27 @@ fn process(task: u32) -> Result<u32, Errno> {
     let status = fs::read_to_string(format!("/proc/{task}/status")).map_err(|_| Errno::SRCH)?;
     let process = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
     process.ok_or(Errno::SRCH)
+}
+
+/// The stack for a socket of this task, which has the name of its process if somebody may look from
+/// outside.
+pub(crate) fn net_of(net: &Net, task: u32) -> Net {
+    match net.command_channel().keeps_owners().then(|| owner(task)).flatten() {
+        Some(owner) => net.owned_by(owner),
+        None => net.clone(),
+    }
+}
+
+/// The process of a task, for those who look from outside; `None` if it is gone.
+fn owner(task: u32) -> Option<Owner> {
+    // Another namespace's has other processes under these numbers.
+    let own = fs::read_link("/proc/self").ok()?;
+    if own.to_str()?.parse() != Ok(std::process::id()) {
+        return None;
+    }
+    let pid = process(task).ok()?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(Owner::named(name.trim_end_matches('\n')).with_pid(pid))
 }
 
 #[cfg(test)]

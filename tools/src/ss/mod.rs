@@ -9,7 +9,7 @@ use anyhow::{Error, Result};
 use filter::{Filter, States, state_of};
 use netstack::control::{Answer, Client, Command, StackInfo};
 use netstack::netsocket::netcore::{Overview, SocketInfo, SocketKind, TcpState};
-use netstack::netsocket::{Limit, TcpInfo};
+use netstack::netsocket::{Limit, Owner, TcpInfo};
 use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -53,7 +53,7 @@ pub(crate) struct Args {
     /// The running timer of each connection
     #[arg(short, long)]
     options: bool,
-    /// The process of the stack, and the name of the stack
+    /// The process, the name of the stack, and who has made the socket: its name, thread and task
     #[arg(short, long)]
     processes: bool,
     /// A summary only
@@ -206,6 +206,13 @@ impl Row {
         }
     }
 
+    fn owner(&self) -> Option<&Owner> {
+        match self {
+            Self::Socket(socket) => socket.owner.as_deref(),
+            Self::TimeWait { .. } => None,
+        }
+    }
+
     /// Bytes that wait to be read, and that are not acknowledged.
     fn queues(&self) -> (usize, usize) {
         match self {
@@ -240,6 +247,9 @@ fn json(rows: &[Row], process: Option<&StackInfo>) -> Result<String> {
             }),
         };
         if let Some(StackInfo { process, pid, name, .. }) = process {
+            let other = row.owner().filter(|owner| owner.pid.is_some());
+            let process = other.and_then(|owner| owner.name.as_ref()).unwrap_or(process);
+            let pid = other.and_then(|owner| owner.pid).unwrap_or(*pid);
             value["users"] = serde_json::json!([{ "process": process, "pid": pid, "stack": name }]);
         }
         all.push(value.to_string());

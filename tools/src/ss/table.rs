@@ -3,8 +3,8 @@
 use super::filter::state_of;
 use super::{Args, Row, info};
 use netstack::control::StackInfo;
-use netstack::netsocket::TcpInfo;
 use netstack::netsocket::netcore::{SocketInfo, SocketKind, TcpState, Timer};
+use netstack::netsocket::{Owner, TcpInfo};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -40,13 +40,12 @@ pub(super) fn text(args: &Args, rows: &[Row], process: Option<&StackInfo>) -> St
         }
     }
     let mut text = String::new();
-    let user = process.map(users).unwrap_or_default();
     if !args.no_header {
         let last = if process.is_some() { "Process" } else { "" };
         line(&mut text, &HEADER.map(str::to_owned), &widths, first, last);
     }
     for (row, cells) in rows.iter().zip(&cells) {
-        let mut rest = user.clone();
+        let mut rest = process.map(|it| users(it, row.owner())).unwrap_or_default();
         if args.options
             && let Row::Socket(socket) = row
             && let Some(timer) = timer(socket)
@@ -176,9 +175,27 @@ fn any_peer(socket: &SocketInfo) -> String {
     }
 }
 
-fn users(StackInfo { process, pid, name, .. }: &StackInfo) -> String {
-    let name = if name.is_empty() { String::new() } else { format!(",stack={name}") };
-    format!("users:((\"{process}\",pid={pid}{name}))")
+/// The process: that of the stack, unless the socket is another one's; and who in it has made the socket.
+fn users(StackInfo { process, pid, name, .. }: &StackInfo, owner: Option<&Owner>) -> String {
+    let own = Owner::default();
+    let owner = owner.unwrap_or(&own);
+    let mut text = match owner.pid {
+        Some(pid) => format!("\"{}\",pid={pid}", owner.name.as_deref().unwrap_or(process)),
+        None => format!("\"{process}\",pid={pid}"),
+    };
+    if !name.is_empty() {
+        let _ = write!(text, ",stack={name}");
+    }
+    if let (Some(name), None) = (&owner.name, owner.pid) {
+        let _ = write!(text, ",name={name}");
+    }
+    if let Some(thread) = &owner.thread {
+        let _ = write!(text, ",thread={thread}");
+    }
+    if let Some(task) = owner.task {
+        let _ = write!(text, ",task={task}");
+    }
+    format!("users:(({text}))")
 }
 
 /// As `-o` of ss(8): the kind of the timer, the time until it expires, and the number of repetitions.

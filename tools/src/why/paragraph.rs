@@ -32,7 +32,8 @@ fn beginning(socket: &SocketInfo, info: &TcpInfo) -> String {
     let peer = socket.peer.map_or_else(String::new, |peer| format!(" to {peer}"));
     let state = info.state.name().to_ascii_lowercase();
     let state = if info.state == TcpState::Established { "established".into() } else { state };
-    format!("{} from {}{peer} is {} old, {state}.", socket.id, socket.local, time(info.age))
+    let made = socket.owner.as_ref().map_or_else(String::new, |owner| format!(" Of {owner}."));
+    format!("{} from {}{peer} is {} old, {state}.{made}", socket.id, socket.local, time(info.age))
 }
 
 fn now(info: &TcpInfo) -> String {

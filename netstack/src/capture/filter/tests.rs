@@ -8,7 +8,13 @@ fn datagram() -> TappedFrame {
     let mut bytes = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
     bytes.extend([3, 232, 0, 53, 0, 8, 0, 0]);
     let decision = Decision::Received(Some(Err(DropReason::NoListener)), None);
-    TappedFrame { at: Instant::now(), bytes: Bytes::from(bytes), socket: None, decision }
+    TappedFrame {
+        at: Instant::now(),
+        bytes: Bytes::from(bytes),
+        socket: None,
+        owner: None,
+        decision,
+    }
 }
 
 fn accepts(filter: &str) -> bool {

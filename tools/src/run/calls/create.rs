@@ -3,7 +3,7 @@
 use crate::run::call::Call;
 use crate::run::notification::OnExec;
 use crate::run::supervisor::{Held, Holder, Ip, Socket, Supervisor};
-use crate::run::tasks::Identity;
+use crate::run::tasks::{self, Identity};
 use netfd::Mode;
 use netfd::netlink::{self, Protocol};
 use netfd::posix::{DatagramSocket, Family, StreamSocket, errno};
@@ -63,9 +63,10 @@ fn of_family(
         supervisor.notices.netlink_alone();
         return Err(Errno::PERM);
     };
+    let net = tasks::net_of(net, call.task());
     let made = match is_stream {
-        true => stream(supervisor, net, family, mode(call)),
-        false => datagrams(supervisor, net, family, mode(call)),
+        true => stream(supervisor, &net, family, mode(call)),
+        false => datagrams(supervisor, &net, family, mode(call)),
     };
     made.map_err(|error| errno(&error))
 }
