@@ -2,7 +2,7 @@
 
 use crate::namespace::{Outcome, program};
 use crate::programs::output;
-use netstack::capture::{Filter, Recorder};
+use netstack::capture::{Captures, Filter, Recorder};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,29 +15,46 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const REQUEST: &[u8] = b"GET /only-for-two HTTP/1.1\r\nHost: server\r\nContent-Length: 0\r\n\r\n";
 
-/// What a program logs of its secrets goes into the capture.
+/// What a program logs of its secrets goes into a file, or into all captures of its stack.
 #[derive(Debug)]
-struct Secrets(Recorder);
+enum Secrets {
+    File(Recorder),
+    Captures(Captures),
+}
 
 impl KeyLog for Secrets {
     fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
-        self.0.log_secret(label, client_random, secret);
+        match self {
+            Self::File(file) => file.log_secret(label, client_random, secret),
+            Self::Captures(all) => all.log_secret(label, client_random, secret),
+        }
     }
+}
+
+/// Where the secrets of a connection go.
+#[derive(Debug, Clone, Copy)]
+enum Destination {
+    File,
+    Captures,
+    Nowhere,
 }
 
 /// With the secrets the request is read, of both versions of TLS; without them it is not.
 pub(crate) fn of_tls() -> Outcome {
     program("tshark")?;
     for protocol in [&version::TLS12, &version::TLS13] {
-        let [with, without] =
-            [true, false].map(|has_secrets| -> Result<String, crate::daemon::Failure> {
-                let file = tempfile::NamedTempFile::new()?;
-                exchange(file.path(), protocol, has_secrets)?;
-                let mut tshark = program("tshark")?;
-                tshark.arg("-r").arg(file.path()).args(["-d", "tcp.port==443,tls", "-Y", "http"]);
-                output(tshark.args(["-T", "fields", "-e", "http.request.uri"]))
-            });
-        assert_eq!((with?.trim(), without?.trim()), ("/only-for-two", ""), "{protocol:?}");
+        for (secrets, expected) in [
+            (Destination::File, "/only-for-two"),
+            (Destination::Captures, "/only-for-two"),
+            (Destination::Nowhere, ""),
+        ] {
+            let file = tempfile::NamedTempFile::new()?;
+            exchange(file.path(), protocol, secrets)?;
+            let mut tshark = program("tshark")?;
+            tshark.arg("-r").arg(file.path()).args(["-d", "tcp.port==443,tls", "-Y", "http"]);
+            let read = output(tshark.args(["-T", "fields", "-e", "http.request.uri"]))?;
+            assert_eq!(read.trim(), expected, "{protocol:?}, {secrets:?}");
+        }
     }
     Ok(())
 }
@@ -47,14 +64,16 @@ pub(crate) fn of_tls() -> Outcome {
 async fn exchange(
     path: &Path,
     protocol: &'static SupportedProtocolVersion,
-    has_secrets: bool,
+    secrets: Destination,
 ) -> io::Result<()> {
     let recorder = Recorder::new(std::fs::File::create(path)?);
     let (acceptor, mut client) = configurations(protocol)?;
-    if has_secrets {
-        client.key_log = Arc::new(Secrets(recorder.clone()));
-    }
     let (near, far) = netstack::Pair::new().jumbo(false).spawn()?;
+    match secrets {
+        Destination::File => client.key_log = Arc::new(Secrets::File(recorder.clone())),
+        Destination::Captures => client.key_log = Arc::new(Secrets::Captures(near.captures())),
+        Destination::Nowhere => {}
+    }
     let capture = near.capture(&recorder, Filter::all());
     let listener = far.net().tcp_listen("10.0.0.2:443").await?;
     let serve = async {

@@ -1,6 +1,7 @@
 //! The encoder of pcapng, and the writer behind it.
 
 use super::RecorderStatistics;
+use super::hold::Hold;
 use crate::direction::Direction;
 use netcore::Medium;
 use netcore::isolation::isolated;
@@ -29,6 +30,7 @@ pub(super) struct File {
     written: usize,
     /// Where the first frame of the encoded bytes begins.
     first_frame: Option<usize>,
+    hold: Hold,
     pub(super) snap_bytes: usize,
     has_failed: bool,
     /// The writer panicked, and is not called again.
@@ -39,8 +41,9 @@ pub(super) struct File {
 }
 
 /// Counters of an interface, for its statistics block.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct InterfaceCounters {
+    medium: Medium,
     recorded: u64,
     lost: u64,
     /// Frames that a filter has passed over.
@@ -51,6 +54,8 @@ struct InterfaceCounters {
 const WRITE_BYTES: usize = 64 * 1024;
 /// So much is kept for a writer that fails, which it gets should it work again.
 const BUFFER_BYTES_MAX: usize = 1024 * 1024;
+/// At this length of the buffer nothing waits for secrets.
+const HELD_BYTES_MAX: usize = BUFFER_BYTES_MAX / 2;
 /// Bytes of a frame's block besides the frame: header, padding, options and length.
 const BLOCK_OVERHEAD: usize = 64;
 /// How many interfaces a file has; all that come later are one together.
@@ -73,6 +78,7 @@ impl File {
             writer,
             written: 0,
             first_frame: None,
+            hold: Hold::default(),
             snap_bytes: SNAP_BYTES_MAX,
             has_failed: false,
             is_broken: false,
@@ -105,7 +111,7 @@ impl File {
         let snaplen = self.snap_bytes as u32;
         let block = InterfaceDescriptionBlock { linktype, snaplen, options };
         self.encoder.write_pcapng_block(block).expect("writing to memory does not fail");
-        self.interfaces.push(InterfaceCounters::default());
+        self.interfaces.push(InterfaceCounters { medium, recorded: 0, lost: 0, filtered: 0 });
         count as u32
     }
 
@@ -139,7 +145,11 @@ impl File {
             data: Cow::Borrowed(kept),
             options,
         };
-        self.first_frame.get_or_insert(self.encoder.get_ref().len());
+        let offset = self.encoder.get_ref().len();
+        self.first_frame.get_or_insert(offset);
+        if direction == Direction::Inbound {
+            self.hold.received(offset, at, frame, self.interfaces[interface as usize].medium);
+        }
         self.encoder.write_pcapng_block(block).expect("memory, and an interface of this file");
         self.statistics.frames += 1;
         self.interfaces[interface as usize].recorded += 1;
@@ -170,6 +180,7 @@ impl File {
             let len = buffer.len() - end;
             buffer[first..].rotate_right(len);
             self.first_frame = Some(first + len);
+            self.hold.moved(len);
         }
         self.write_if_full();
     }
@@ -197,7 +208,8 @@ impl File {
 
     fn write_if_full(&mut self) {
         if self.encoder.get_ref().len() >= WRITE_BYTES && !self.has_failed {
-            self.write_out();
+            // The failure is noted, and the rest of the buffer kept.
+            let _ = self.try_write_settled();
         }
     }
 
@@ -241,7 +253,22 @@ impl File {
     }
 
     fn try_write_out(&mut self) -> io::Result<()> {
-        let result = self.write_all();
+        self.try_write(self.encoder.get_ref().len())
+    }
+
+    /// The same without what waits for secrets, as long as there is room for it.
+    fn try_write_settled(&mut self) -> io::Result<()> {
+        let len = self.encoder.get_ref().len();
+        let limit = match len >= HELD_BYTES_MAX {
+            true => len,
+            false => self.hold.limit(Instant::now(), len),
+        };
+        self.try_write(limit)
+    }
+
+    /// Writes so many bytes of the buffer.
+    fn try_write(&mut self, limit: usize) -> io::Result<()> {
+        let result = self.write_up_to(limit);
         if let Err(error) = &result
             && !self.has_failed
         {
@@ -252,8 +279,10 @@ impl File {
     }
 
     /// Resumes exactly behind the last byte that the writer took, so that the file stays readable.
-    fn write_all(&mut self) -> io::Result<()> {
-        while let left @ [_, ..] = &self.encoder.get_ref()[self.written..] {
+    fn write_up_to(&mut self, limit: usize) -> io::Result<()> {
+        // A failure may have left more behind than is to be written now.
+        let limit = limit.max(self.written);
+        while let left @ [_, ..] = &self.encoder.get_ref()[self.written..limit] {
             let writer = &mut self.writer;
             match call(&mut self.is_broken, || writer.write(left)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -262,9 +291,19 @@ impl File {
                 Err(error) => return Err(error),
             }
         }
-        self.encoder.get_mut().clear();
-        (self.written, self.first_frame) = (0, None);
+        self.encoder.get_mut().drain(..limit);
+        self.hold.written(limit);
+        // The next block is a frame that waits, if there is one.
+        let is_empty = self.encoder.get_ref().is_empty();
+        (self.written, self.first_frame) = (0, (!is_empty).then_some(0));
         Ok(())
+    }
+
+    /// As [`flush`](Self::flush), without the frames that wait for secrets.
+    pub(super) fn flush_settled(&mut self) -> io::Result<()> {
+        self.try_write_settled()?;
+        let writer = &mut self.writer;
+        call(&mut self.is_broken, || writer.flush())
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use super::comment::Comment;
 use super::filter::Filter;
-use super::recorder::{Interface, Recorder, RecorderStatistics};
+use super::recorder::{Interface, Recorder, RecorderStatistics, secret_line};
 use crate::stack::Stack;
 use crate::tap::{Tap, TapId, TappedFrame, Taps};
 use netcore::Medium;
@@ -65,6 +65,13 @@ impl Captures {
         let id = self.0.attach(Box::new(InterfaceTap { interface, filter, medium }));
         LiveCapture { taps: self.0.clone(), id, recorder: recorder.clone() }
     }
+
+    /// Adds a secret of a TLS connection to all captures that run now, as
+    /// [`Recorder::log_secret`] does to one file: also to those of `netstack capture`, whose user then
+    /// reads what the connections carry.
+    pub fn log_secret(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        self.0.secret(|| secret_line(label, client_random, secret));
+    }
 }
 
 impl LiveCapture {
@@ -101,5 +108,9 @@ impl Tap for InterfaceTap {
         } else {
             self.interface.pass_over();
         }
+    }
+
+    fn secret(&mut self, line: &str) {
+        self.interface.add_secret(line);
     }
 }

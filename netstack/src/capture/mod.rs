@@ -7,6 +7,7 @@ mod comment;
 mod device;
 mod file;
 mod filter;
+mod hold;
 mod live;
 mod recorder;
 

@@ -67,8 +67,9 @@ impl Recorder {
     /// read these connections.
     ///
     /// Wireshark decrypts what comes behind the secret in the file: that are the frames which are still
-    /// in the buffer, and all later ones. Frames that were [flushed](Self::flush) between the handshake's
-    /// arrival and its secret stay encrypted.
+    /// in the buffer, and all later ones. A ServerHello from the peer therefore stays in the buffer for
+    /// 100 ms, and what has come after it, unless the buffer becomes too long or is
+    /// [flushed](Self::flush).
     ///
     /// The arguments are those of `rustls::KeyLog::log`:
     ///
@@ -83,16 +84,13 @@ impl Recorder {
     /// config.key_log = std::sync::Arc::new(Secrets(recorder));
     /// ```
     pub fn log_secret(&self, label: &str, client_random: &[u8], secret: &[u8]) {
-        let mut line = label.to_owned();
-        for bytes in [client_random, secret] {
-            line.push(' ');
-            for byte in bytes {
-                // A string takes all that is written to it.
-                let _ = write!(line, "{byte:02x}");
-            }
-        }
-        line.push('\n');
-        lock(&self.0).add_secret(&line);
+        lock(&self.0).add_secret(&secret_line(label, client_random, secret));
+    }
+
+    /// Writes what does not wait for secrets.
+    #[cfg(all(target_os = "linux", feature = "control"))]
+    pub(crate) fn flush_settled(&self) -> io::Result<()> {
+        lock(&self.0).flush_settled()
     }
 
     /// Writes the buffer, and flushes the writer.
@@ -121,10 +119,29 @@ impl Interface {
         lock(&self.file).add_frame(self.id, at, direction, frame, comment);
     }
 
+    /// Adds a line of a key log.
+    pub(super) fn add_secret(&self, line: &str) {
+        lock(&self.file).add_secret(line);
+    }
+
     /// Notes a frame that a filter has passed over.
     pub(super) fn pass_over(&self) {
         lock(&self.file).pass_over(self.id);
     }
+}
+
+/// A line of a key log.
+pub(super) fn secret_line(label: &str, client_random: &[u8], secret: &[u8]) -> String {
+    let mut line = label.to_owned();
+    for bytes in [client_random, secret] {
+        line.push(' ');
+        for byte in bytes {
+            // A string takes all that is written to it.
+            let _ = write!(line, "{byte:02x}");
+        }
+    }
+    line.push('\n');
+    line
 }
 
 fn lock(file: &Mutex<File>) -> MutexGuard<'_, File> {

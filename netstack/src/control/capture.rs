@@ -80,7 +80,7 @@ impl CaptureSession {
                     break;
                 },
                 // A failure is counted in the file.
-                _ = flush.tick() => drop(self.capture.recorder().flush()),
+                _ = flush.tick() => drop(self.capture.recorder().flush_settled()),
             }
         }
         let Self { capture, mut pieces } = self;

@@ -23,6 +23,9 @@ use tokio::time::Instant;
 pub(crate) trait Tap: Send {
     /// A frame has passed, and the stack has decided what it is. Frames come in order.
     fn frame(&mut self, frame: &TappedFrame);
+
+    /// The program has logged a secret of TLS: a line of a key log.
+    fn secret(&mut self, _line: &str) {}
 }
 
 /// A frame, and what the stack has decided about it.

@@ -65,6 +65,15 @@ impl Taps {
         Some(tap)
     }
 
+    /// Tells all taps of a secret, and makes none of it without them.
+    pub(crate) fn secret(&self, line: impl FnOnce() -> String) {
+        if self.0.has_any.load(Ordering::Relaxed) {
+            let mut log = self.lock();
+            // What was received before is in front of it.
+            log.tap_mut().secret(&line());
+        }
+    }
+
     /// Runs a round of the stack with the taps on its link; `None` if there is none.
     #[inline]
     pub(crate) fn poll(
@@ -105,6 +114,12 @@ impl Tap for List {
     fn frame(&mut self, frame: &TappedFrame) {
         for (_, tap) in &mut self.taps {
             tap.frame(frame);
+        }
+    }
+
+    fn secret(&mut self, line: &str) {
+        for (_, tap) in &mut self.taps {
+            tap.secret(line);
         }
     }
 }

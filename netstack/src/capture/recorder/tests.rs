@@ -182,3 +182,54 @@ async fn the_last_blocks_are_the_statistics_of_each_interface() {
     assert_eq!(comments, ["dropped: malformed"]);
     assert_eq!(statistics, [(0, vec![2, 1, 0]), (1, vec![1, 1, 0])]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_hello_is_written_behind_secrets_that_come_soon() {
+    const HELLO: [u8; 6] = [22, 3, 3, 0, 90, 2];
+    let mut hello = vec![0; 40];
+    (hello[0], hello[9], hello[32]) = (0x45, 6, 5 << 4);
+    hello.extend(HELLO);
+    let disk = Disk::new(usize::MAX);
+    let recorder = Recorder::new(disk.clone());
+    let interface = recorder.interface("", Medium::Ip);
+    let record_many = || {
+        for _ in 0..100 {
+            interface.record(Instant::now(), Direction::Inbound, &[0; 1000]);
+        }
+    };
+    interface.record(Instant::now(), Direction::Outbound, b"before");
+    interface.record(Instant::now(), Direction::Inbound, &hello);
+
+    record_many();
+    assert_eq!(disk.frames().len(), 1, "what is before it is written");
+    recorder.log_secret("LABEL", &[1; 32], &[2; 32]);
+    tokio::time::advance(Duration::from_millis(100)).await;
+    record_many();
+
+    let bytes = disk.0.lock().expect("not poisoned").0.clone();
+    let at = |part: &[u8]| bytes.windows(part.len()).position(|window| window == part);
+    let (before, secret, hello) = (at(b"before"), at(b"LABEL"), at(&HELLO));
+    assert!(
+        before.is_some() && before < secret && secret < hello,
+        "{before:?} {secret:?} {hello:?}"
+    );
+    assert!(disk.frames().len() > 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_a_buffer_waits_for_secrets() {
+    let mut hello = vec![0; 40];
+    (hello[0], hello[9], hello[32]) = (0x45, 6, 5 << 4);
+    hello.extend([22, 3, 3, 0, 90, 2]);
+    let disk = Disk::new(usize::MAX);
+    let recorder = Recorder::new(disk.clone());
+    let interface = recorder.interface("", Medium::Ip);
+    interface.record(Instant::now(), Direction::Inbound, &hello);
+
+    for _ in 0..2000 {
+        interface.record(Instant::now(), Direction::Inbound, &[0; 1000]);
+    }
+
+    assert!(disk.frames().len() > 1000);
+    assert_eq!(recorder.statistics().lost, 0);
+}
