@@ -7,11 +7,12 @@
 
 use super::frame::Carried;
 use super::monitor::Seen;
+use super::pairs::Destinations;
 use super::queue::{Pushed, Queue};
-use super::statistics::{Counters, PortStatistics, SwitchDropReason};
+use super::statistics::{Counters, PortStatistics, SwitchDropReason, Traffic};
 use super::table::Table;
 use super::vlan::{Domain, Form, Vlan};
-use super::{AddressInfo, PortConfig, PortId, PortInfo, SwitchConfig};
+use super::{AddressInfo, PairInfo, PortConfig, PortId, PortInfo, SwitchConfig};
 use netcore::isolation::isolated;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +48,7 @@ pub(super) struct Port {
     mtu: Option<usize>,
     pub(super) queue: Queue<Carried>,
     pub(super) counters: Counters,
+    destinations: Destinations,
     flooding: Mutex<Flooding>,
 }
 
@@ -105,6 +107,7 @@ impl Hub {
             mtu,
             queue: Queue::new(self.config.queue_frames_max.max(1)),
             counters: Counters::default(),
+            destinations: Destinations::new(self.config.port_pairs_max),
             flooding: Mutex::new(Flooding {
                 tokens: f64::from(self.config.flooded_frames_per_second),
                 filled_at: Instant::now(),
@@ -119,7 +122,9 @@ impl Hub {
         let Some(index) = state.index_of(id) else { return false };
         let port = Arc::make_mut(&mut state.ports).remove(index);
         state.table.forget(id);
+        let others = state.ports.clone();
         drop(state);
+        others.iter().for_each(|other| other.destinations.forget(id));
         port.queue.close();
         true
     }
@@ -159,6 +164,16 @@ impl Hub {
             statistics: port.counters.snapshot(),
         };
         self.ports().iter().map(info).collect()
+    }
+
+    /// The traffic between each two ports, sorted.
+    pub(super) fn pair_infos(&self) -> Vec<PairInfo> {
+        let of_port = |from: &Arc<Port>| {
+            let pairs = from.destinations.list().into_iter();
+            let from = from.id;
+            pairs.map(move |(to, traffic)| PairInfo { from, to, traffic })
+        };
+        self.ports().iter().flat_map(of_port).collect()
     }
 
     /// The entries of the table, sorted.
@@ -260,7 +275,7 @@ impl Hub {
             match target {
                 Target::One(port) => {
                     if run.as_ref().is_some_and(|(to, _)| to.id != port.id) {
-                        self.push_run(run.take());
+                        self.push_run(from, run.take());
                     }
                     // An address is learned only where the domain leads.
                     let form = port.vlan.egress(domain).unwrap_or(Form::AsItIs);
@@ -268,7 +283,7 @@ impl Hub {
                     run.get_or_insert_with(|| (port, Vec::new())).1.push(frame);
                 }
                 Target::Others => {
-                    self.push_run(run.take());
+                    self.push_run(from, run.take());
                     let copies = self.flood(from, frame, domain, ports);
                     if copies == 0 {
                         seen.drop(SwitchDropReason::NoPort, 1);
@@ -279,7 +294,7 @@ impl Hub {
                 }
             }
         }
-        self.push_run(run);
+        self.push_run(from, run);
     }
 
     /// Gives a frame to every other port of its domain; returns how many those are.
@@ -295,14 +310,14 @@ impl Hub {
         copies
     }
 
-    fn push_run(&self, run: Option<(Arc<Port>, Vec<Carried>)>) {
+    fn push_run(&self, from: &Port, run: Option<(Arc<Port>, Vec<Carried>)>) {
         if let Some((port, mut frames)) = run {
-            self.push(&port, &mut frames);
+            from.destinations.add(port.id, self.push(&port, &mut frames));
         }
     }
 
-    /// Puts frames into the queue of a port, as far as they fit it and there is room.
-    fn push(&self, port: &Port, frames: &mut Vec<Carried>) {
+    /// Puts frames into the queue of a port, as far as they fit it and there is room; returns those.
+    fn push(&self, port: &Port, frames: &mut Vec<Carried>) -> Traffic {
         let mut sent = PortStatistics::default();
         if let Some(mtu) = port.mtu {
             let count = frames.len();
@@ -319,6 +334,7 @@ impl Hub {
         }
         port.counters.add(&sent);
         self.totals.add(&sent);
+        sent.sent
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

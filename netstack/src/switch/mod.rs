@@ -26,6 +26,7 @@
 mod frame;
 mod hub;
 mod monitor;
+mod pairs;
 mod port;
 mod queue;
 mod shared;
@@ -75,6 +76,9 @@ pub struct SwitchConfig {
     pub addresses_max: usize,
     /// Learned addresses on one port, so that no port can fill the table.
     pub port_addresses_max: usize,
+    /// Ports to which the traffic from one port is counted ([`Switch::pairs`]); what goes to further ones
+    /// is not.
+    pub port_pairs_max: usize,
     /// How long it remembers an address from which nothing comes.
     #[cfg_attr(feature = "serde", serde(with = "netcore::serial::micros"))]
     pub address_age: Duration,
@@ -95,6 +99,7 @@ impl Default for SwitchConfig {
             ports_max: 4096,
             addresses_max: 8192,
             port_addresses_max: 1024,
+            port_pairs_max: 256,
             // IEEE 802.1D table 7-5.
             address_age: Duration::from_secs(300),
             queue_frames_max: 1024,
@@ -161,6 +166,18 @@ pub struct AddressInfo {
     pub port: PortId,
     /// How long ago something came from it.
     pub age: Duration,
+}
+
+/// The traffic from one port to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PairInfo {
+    /// Where it came from.
+    pub from: PortId,
+    /// Where it went.
+    pub to: PortId,
+    /// What the queue of that port has taken, without what was flooded.
+    pub traffic: Traffic,
 }
 
 impl Switch {
@@ -237,6 +254,11 @@ impl Switch {
     /// The addresses that it has learned, sorted by virtual LAN and address.
     pub fn addresses(&self) -> Vec<AddressInfo> {
         self.hub.address_infos()
+    }
+
+    /// Who talks to whom: the ports between which frames have passed, sorted.
+    pub fn pairs(&self) -> Vec<PairInfo> {
+        self.hub.pair_infos()
     }
 
     /// Forgets all addresses.

@@ -32,6 +32,25 @@ async fn floods_have_a_rate_for_each_port() {
 }
 
 #[test]
+fn pairs_are_counted_as_far_as_there_is_room() {
+    let switch = Switch::new(SwitchConfig { port_pairs_max: 2, ..SwitchConfig::default() });
+    let ports: Vec<_> = (0..5).map(|_| port(&switch)).collect();
+    for (port, number) in ports.iter().zip(1..) {
+        port.send(frame(ALL, mac(number), b"here"));
+    }
+
+    for _ in 0..2 {
+        for number in 2..=5 {
+            ports[0].send(frame(mac(number), mac(1), b"to each"));
+        }
+    }
+
+    let pairs: Vec<_> = switch.pairs().iter().map(|it| (it.to, it.traffic.frames)).collect();
+    assert_eq!(pairs, [(ports[1].id(), 2), (ports[2].id(), 2)]);
+    assert_adds_up(&switch);
+}
+
+#[test]
 fn a_port_that_is_never_read_loses_only_its_own_frames() {
     let switch = Switch::new(SwitchConfig { queue_frames_max: 8, ..SwitchConfig::default() });
     let (a, slow, quick) = (port(&switch), port(&switch), port(&switch));

@@ -29,6 +29,34 @@ fn unknown_destination_is_flooded_until_learned() {
 }
 
 #[test]
+fn unicast_is_counted_between_the_two_ports_that_talk() {
+    let switch = switch();
+    let (a, b, c) = (port(&switch), port(&switch), port(&switch));
+    a.send(frame(ALL, mac(1), b"here"));
+    b.send(frame(mac(1), mac(2), b"to a"));
+    a.send(frame(mac(2), mac(1), b"to b"));
+    a.send(frame(mac(2), mac(1), b"to b again"));
+    c.send(frame(mac(2), mac(3), b"to b, too"));
+
+    let pairs: Vec<_> = switch
+        .pairs()
+        .into_iter()
+        .map(|pair| (pair.from, pair.to, pair.traffic.frames, pair.traffic.bytes))
+        .collect();
+
+    let header = frame(mac(1), mac(2), b"").len() as u64;
+    let expected = [
+        (a.id(), b.id(), 2, 2 * header + 14),
+        (b.id(), a.id(), 1, header + 4),
+        (c.id(), b.id(), 1, header + 9),
+    ];
+    assert_eq!(pairs, expected);
+    switch.remove(b.id());
+    assert_eq!(switch.pairs().len(), 0, "a port that is gone talks to nobody");
+    assert_adds_up(&switch);
+}
+
+#[test]
 fn broadcast_and_multicast_go_to_all_others() {
     let switch = switch();
     let (a, b, c) = (port(&switch), port(&switch), port(&switch));

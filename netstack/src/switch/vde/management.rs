@@ -1,8 +1,11 @@
 //! The management socket of a VDE switch, with the commands of vde_switch that show something.
 
 use super::{Shared, VdePortInfo};
-use crate::switch::{AddressInfo, PortId, PortInfo, Vlan, VlanId, vde::directory};
+use crate::switch::{
+    AddressInfo, PairInfo, PortId, PortInfo, Traffic, Vlan, VlanId, vde::directory,
+};
 use crate::unix_path::BoundPath;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io;
@@ -25,6 +28,8 @@ pub(super) struct Management {
 const SESSIONS_MAX: usize = 16;
 /// The longest command, as in vde_switch.
 const COMMAND_BYTES_MAX: u64 = 128;
+/// Pairs of ports that are printed, of those between which most has passed.
+const PAIRS_MAX: usize = 8192;
 const PROMPT: &str = "\nvde$ ";
 const END_OF_SESSION: &str = "9999 END OF SESSION";
 /// `ENOSYS` of Linux.
@@ -33,7 +38,7 @@ const UNKNOWN: &str = "1038 Function not implemented\n";
 const INVALID: &str = "1022 Invalid argument\n";
 
 /// The commands, their arguments, and what they do.
-const COMMANDS: [(&str, &str, &str); 9] = [
+const COMMANDS: [(&str, &str, &str); 10] = [
     ("help", "", "list the commands"),
     ("showinfo", "", "show the version"),
     ("ds/showinfo", "", "show the directory and the mode of the sockets"),
@@ -41,6 +46,7 @@ const COMMANDS: [(&str, &str, &str); 9] = [
     ("port/print", "[N]", "print the ports and their clients"),
     ("port/allprint", "[N]", "print the ports and their clients"),
     ("hash/print", "", "print the addresses that were learned"),
+    ("pair/print", "", "print who talks to whom, in frames and bytes"),
     ("vlan/print", "[N]", "print the virtual LANs and their ports"),
     ("logout", "", "end this session"),
 ];
@@ -137,6 +143,7 @@ impl Management {
             )),
             "port/print" | "port/allprint" => self.ports(argument),
             "hash/print" => Some(self.addresses()),
+            "pair/print" => Some(self.pairs()),
             "vlan/print" => self.vlans(argument),
             _ => return Some(UNKNOWN.to_owned()),
         };
@@ -190,6 +197,24 @@ impl Management {
                 text,
                 "Hash: {index:04} Addr: {address} VLAN {vlan:04} to port: {port:03}  age {age} secs"
             );
+        }
+        text
+    }
+
+    fn pairs(&self) -> String {
+        let numbers: BTreeMap<_, _> =
+            self.numbered().into_iter().map(|it| (it.port.id, it.number)).collect();
+        let mut text = String::new();
+        let mut pairs = self.shared.hub.pair_infos();
+        pairs.sort_by_key(|pair| Reverse(pair.traffic.bytes));
+        for PairInfo { from, to, traffic } in pairs.into_iter().take(PAIRS_MAX) {
+            if let (Some(from), Some(to)) = (numbers.get(&from), numbers.get(&to)) {
+                let Traffic { frames, bytes } = traffic;
+                let _ = writeln!(
+                    text,
+                    "From port: {from:03} to port: {to:03} pkts {frames:10} bytes {bytes:20}"
+                );
+            }
         }
         text
     }
