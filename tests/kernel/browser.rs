@@ -76,9 +76,10 @@ impl Browser {
         self.ask("Emulation.setDeviceMetricsOverride", &size).map(|_| ())
     }
 
-    /// The value of an expression of JavaScript.
+    /// The value of an expression of JavaScript, or of its promise.
     pub(crate) fn value(&mut self, expression: &str) -> Result<Value, Failure> {
-        let evaluated = json!({"expression": expression, "returnByValue": true});
+        let evaluated =
+            json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
         let answer = self.ask("Runtime.evaluate", &evaluated)?;
         match answer.get("exceptionDetails") {
             Some(details) => Err(format!("{expression}: {details}").into()),

@@ -186,7 +186,7 @@ const TESTS: &[Test] = &[
     Test::new("tshark_reads_a_capture_by_the_control_socket", seeing::capture),
     Test::new("a_missing_control_socket_is_reported", seeing::nobody).without_interface(),
     Test::new("chromium_shows_what_limits_clients_and_kills_one", page::clients),
-    Test::new("chromium_scrolls_through_1000_connections", page::many),
+    Test::new("chromium_scrolls_through_10000_connections", page::many),
     Test::new("chromium_shows_the_ports_of_a_switch", page::switch).without_interface(),
     Test::new("curl_reads_metrics_on_a_port_of_the_stack", metrics::scraped),
     Test::new("promtool_finds_no_fault_in_the_metrics", metrics::checked),

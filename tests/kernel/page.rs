@@ -2,10 +2,11 @@
 
 use crate::browser::Browser;
 use crate::daemon::{Daemon, Failure};
-use crate::namespace::{Outcome, example, netstack, program};
+use crate::namespace::{Outcome, example, netstack, program, skip};
 use crate::programs::output;
 use crate::seeing::{Client, ENDLESS, World};
 use crate::vde::Switch;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -78,20 +79,33 @@ pub(crate) fn clients() -> Outcome {
     Ok(())
 }
 
-/// A thousand connections, of which the page has but those on the screen.
+/// Ten thousand connections, of which the page has but those on the screen.
 pub(crate) fn many() -> Outcome {
+    const CONNECTIONS: usize = 10_000;
     program("chromium")?;
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if maximum.is_some_and(|maximum| maximum < CONNECTIONS as u64 + 200) {
+        return skip(&format!("a process may have {maximum:?} descriptors alone"));
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
     let world = World::new()?;
     let (_page, address) = page(&world)?;
     let clients: Vec<_> =
-        (0..1000).map(|_| Client::connect(None)).collect::<Result<_, Failure>>()?;
+        (0..CONNECTIONS).map(|_| Client::connect(None)).collect::<Result<_, Failure>>()?;
     let mut browser = Browser::open(&address, 1200)?;
     let rows = "document.querySelectorAll('#rows .row').length";
 
-    browser.wait_until("document.getElementById('connections')?.textContent === '1,000'")?;
+    browser.wait_until("document.getElementById('connections')?.textContent === '10,000'")?;
     browser.wait_until(&format!("{rows} > 10"))?;
     let made = browser.value(rows)?.as_u64();
     assert!(made.is_some_and(|made| made < 100), "{made:?}");
+    let answer =
+        "fetch('state?rows=99999', { headers }).then(it => it.text()).then(it => it.length)";
+    let length = browser.value(answer)?.as_u64();
+    assert!(
+        length.is_some_and(|it| it < 256 * 1024),
+        "{length:?} bytes for all that are asked for"
+    );
     // Sorted by age, the other way, the last one is the oldest.
     browser.value(
         "for (const i of [1, 2]) document.querySelector('#head .cell-age button').click()",
@@ -100,12 +114,12 @@ pub(crate) fn many() -> Outcome {
     browser.wait_until(&format!("{} !== ''", row(&clients[0])))?;
     assert!(browser.value(rows)?.as_u64().is_some_and(|made| made < 100));
 
-    let (find, port) = ("document.getElementById('find')", clients[617].address.port());
+    let (find, port) = ("document.getElementById('find')", clients[6170].address.port());
     browser.value(&format!(
         "{find}.value = ':{port}'; {find}.dispatchEvent(new Event('input')); true"
     ))?;
-    browser.wait_until("document.getElementById('found').textContent === '1 of 1,000'")?;
-    browser.wait_until(&format!("{} !== ''", row(&clients[617])))?;
+    browser.wait_until("document.getElementById('found').textContent === '1 of 10,000'")?;
+    browser.wait_until(&format!("{} !== ''", row(&clients[6170])))?;
     assert_eq!(browser.value(rows)?, Value::from(1));
     Ok(())
 }
@@ -115,10 +129,11 @@ pub(crate) fn switch() -> Outcome {
     program("chromium")?;
     program("vde_switch")?;
     output(program("ip")?.args(["link", "set", "lo", "up"]))?;
-    for switch in [Switch::ours(&[])?, Switch::debians()?] {
-        ports(&switch.url(), &switch.management())?;
-    }
-    Ok(())
+    let ours = Switch::ours(&[])?;
+    ports(&ours.url(), &ours.management())?;
+    talks(&ours.url(), &ours.management())?;
+    let debians = Switch::debians()?;
+    ports(&debians.url(), &debians.management())
 }
 
 fn ports(url: &str, management: &Path) -> Outcome {
@@ -138,6 +153,38 @@ fn ports(url: &str, management: &Path) -> Outcome {
     browser.wait_until(&format!("/^[01]: .*httpd/.test({port})"))?;
     let own = "document.getElementById('link').textContent.match(/([0-9a-f]{2}:){5}[0-9a-f]{2}/)";
     browser.wait_until(&format!("{port}.includes({own}?.[0] ?? 'none')"))?;
+    browser.resize(360)?;
+    browser.wait_until("document.documentElement.scrollWidth === 360")
+}
+
+/// Two stacks that talk, on the page of a switch without a stack of its own.
+fn talks(url: &str, management: &Path) -> Outcome {
+    let mut httpd = example("httpd")?;
+    let httpd = Daemon::start(httpd.args(["--link", url, "--address", "10.9.0.2/24"]))?;
+    httpd.expect_output("serving http on")?;
+    let mut page = netstack()?;
+    page.env("NETSTACK_CONTROL", "").env("XDG_RUNTIME_DIR", "/nonexistent");
+    page.args(["page", "--interval", "0.2", "--switch"]).arg(management);
+    let page = Daemon::start(&mut page)?;
+    let mut browser = Browser::open(&page.expect_output("http://127.0.0.1:")?, 1200)?;
+    browser.wait_until("document.getElementById('name').textContent === 'Switch'")?;
+    browser.wait_until("document.getElementById('connections').offsetParent === null")?;
+    let pairs = "document.querySelectorAll('#pairs tbody tr').length";
+    assert_eq!(browser.value(pairs)?, 0, "nobody talks yet");
+
+    let mut ping = example("ping")?;
+    let _ping = Daemon::start(ping.args(["--link", url, "--address", "10.9.0.3/24"]).args([
+        "--count",
+        "65535",
+        "--interval",
+        "0.1",
+        "10.9.0.2",
+    ]))?;
+    browser.wait_until(&format!("{pairs} === 2"))?;
+    let texts = "[...document.querySelectorAll('#pairs tbody tr')].map(it => it.innerText)";
+    browser.wait_until(&format!("{texts}.every(it => /httpd/.test(it) && /ping/.test(it))"))?;
+    let talked = browser.value(texts)?;
+    browser.wait_until(&format!("{texts}.join() !== {talked}.join()"))?;
     browser.resize(360)?;
     browser.wait_until("document.documentElement.scrollWidth === 360")
 }

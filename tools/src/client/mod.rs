@@ -27,6 +27,11 @@ impl Target {
         Self { control: Some(path.into()) }
     }
 
+    /// Whether the control socket is named, here or in the environment.
+    pub(crate) fn is_given(&self) -> bool {
+        self.control.is_some() || path::of_environment().is_some()
+    }
+
     /// Connects to the stack.
     pub(crate) fn connect(&self) -> Result<Client> {
         let path = path::find(self.control.as_deref())?;

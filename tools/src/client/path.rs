@@ -13,14 +13,18 @@ const OF_MACHINE: &str = "/run/netstack";
 /// The path that is given, that of the environment, or that of the only control socket in the
 /// folders for them.
 pub(super) fn find(given: Option<&Path>) -> Result<PathBuf> {
-    let variable = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
-    if let Some(path) = given.map(PathBuf::from).or_else(|| variable.map(PathBuf::from)) {
+    if let Some(path) = given.map(PathBuf::from).or_else(of_environment) {
         return Ok(path);
     }
     let of_user =
         std::env::var_os("XDG_RUNTIME_DIR").map(|path| PathBuf::from(path).join("netstack"));
     let folders: Vec<_> = of_user.into_iter().chain([PathBuf::from(OF_MACHINE)]).collect();
     only(&folders)
+}
+
+/// The path that the environment gives.
+pub(super) fn of_environment() -> Option<PathBuf> {
+    std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// The only socket in the first folder that has any.

@@ -37,8 +37,8 @@ use watch::Watch;
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
-    /// Show the ports of a switch, too: its management socket, as of netstack switch --management, or
-    /// of vde_switch -M
+    /// Show the ports of a switch, too, and who talks to whom: its management socket, as of netstack
+    /// switch --management, or of vde_switch -M. Where no stack is given or found, the switch alone
     #[arg(long, value_name = "PATH")]
     switch: Option<PathBuf>,
     /// The port on 127.0.0.1; 0 for a free one
@@ -56,7 +56,8 @@ otherwise. From another machine: ssh -L 8080:127.0.0.1:PORT HOST, and the addres
 Examples:
   netstack page
   netstack page --control /tmp/httpd --port 8080
-  netstack page --control /tmp/httpd --switch /run/lan.mgmt";
+  netstack page --control /tmp/httpd --switch /run/lan.mgmt
+  netstack page --switch /run/lan.mgmt";
 
 /// The shortest time between two readings.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -76,11 +77,14 @@ pub(crate) fn main(args: &Args) -> ExitCode {
 }
 
 async fn run(args: &Args) -> Result<()> {
-    // A stack that is not there is reported here, and not only on the page.
-    let client = args.target.connect()?;
     let switch = args.switch.as_deref().map(Switch::new);
     let interval = args.interval.max(INTERVAL_MIN);
-    let watch = Watch::new(args.target.clone(), client, switch, interval);
+    // A stack that is not there is reported here, and not only on the page.
+    let watch = match (args.target.connect(), switch) {
+        (Ok(client), switch) => Watch::new(args.target.clone(), client, switch, interval),
+        (Err(_), Some(switch)) if !args.target.is_given() => Watch::of_switch(switch, interval),
+        (Err(error), _) => return Err(error),
+    };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port)).await;
     let listener = listener.with_context(|| format!("127.0.0.1:{}", args.port))?;
     let token = token()?;

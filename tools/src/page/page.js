@@ -172,6 +172,14 @@ function show(state) {
   $("notice").hidden = true;
   $("main").hidden = false;
   const { stack, load, network } = state;
+  for (const part of document.querySelectorAll(".of-stack")) part.hidden = !stack;
+  if (!stack) {
+    document.title = "switch";
+    write($("name"), "Switch");
+    write($("about"), state.path);
+    drawSwitch(state.switch);
+    return;
+  }
   const title = [stack.process, stack.name !== "netstack" && stack.name].filter(Boolean).join(" · ") || "netstack";
   document.title = `${title}: ${load.connections} connections`;
   write($("name"), title);
@@ -222,8 +230,8 @@ function drawNetwork(network, neighbours) {
 function drawSwitch(shown) {
   $("switch").hidden = !shown;
   if (!shown) return;
-  const more = shown.total - shown.ports.length;
-  write($("switch-more"), shown.error ?? (more > 0 ? `and ${more} more ports` : shown.total ? "" : "no ports"));
+  const more = shown.ports_total - shown.ports.length;
+  write($("switch-more"), shown.error ?? (more > 0 ? `and ${more} more ports` : shown.ports_total ? "" : "no ports"));
   $("ports").hidden = !shown.ports.length;
   $("ports").tBodies[0].replaceChildren(...shown.ports.map((port) => {
     const others = port.addresses_total - port.addresses.length;
@@ -235,6 +243,14 @@ function drawSwitch(shown) {
       number(rate(port.rate_out), `${port.frames_out} frames, ${bytes(port.bytes_out)}`),
       number(String(port.dropped), "frames"), make("td", { class: "wide" }, addresses));
   }));
+  const names = new Map(shown.ports.map((port) => [port.number, port.name]));
+  const end = (number) => (names.get(number) ? `${number}: ${names.get(number)}` : String(number));
+  const others = shown.pairs_total - shown.pairs.length;
+  $("talks").hidden = !shown.pairs.length;
+  write($("pairs-more"), others > 0 ? `and ${others} more` : "");
+  $("pairs").tBodies[0].replaceChildren(...shown.pairs.map((pair) => make("tr", {}, make("td", {}, end(pair.from)),
+    make("td", { class: "wide" }, end(pair.to)), make("td", { class: "number" }, pair.rate ? rate(pair.rate) : "–"),
+    make("td", { class: "number", title: `${pair.frames} frames` }, bytes(pair.bytes)))));
 }
 
 /* One connection. */

@@ -1,7 +1,7 @@
 //! What a page is told: bounded, however many connections and routes there are.
 
 use super::query::Query;
-use super::switch::Port;
+use super::switch::Shown;
 use super::watch::Seen;
 use crate::client::reading::{Row, Totals};
 use crate::why;
@@ -31,7 +31,7 @@ pub(super) struct State<'a> {
     drops: Vec<Drop>,
     network: NetworkView<'a>,
     neighbours: &'a Neighbours,
-    switch: Option<&'a SwitchPorts>,
+    switch: Option<&'a SwitchView>,
     flows: Flows<'a>,
     opened: Option<Opened>,
 }
@@ -81,12 +81,25 @@ pub(super) struct Neighbours {
     pub(super) first: Vec<NeighbourInfo>,
 }
 
-/// The first ports of a switch, or why they cannot be shown.
+/// A switch, or why it cannot be shown.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct SwitchPorts {
-    ports: Vec<Port>,
-    total: usize,
+pub(super) struct SwitchView {
+    #[serde(flatten)]
+    shown: Shown,
     error: Option<String>,
+}
+
+/// The state of a switch that is shown alone.
+#[derive(Debug, Serialize)]
+pub(super) struct SwitchState<'a> {
+    /// The number of the reading, and how many microseconds old it is.
+    pub(super) number: u64,
+    pub(super) age: u64,
+    /// Microseconds between two readings.
+    pub(super) interval: u64,
+    /// Where its management socket is.
+    pub(super) path: String,
+    pub(super) switch: &'a SwitchView,
 }
 
 /// A part of the list of connections.
@@ -173,10 +186,10 @@ impl<'a> NetworkView<'a> {
     }
 }
 
-impl SwitchPorts {
-    pub(super) fn new(read: anyhow::Result<(Vec<Port>, usize)>) -> Self {
+impl SwitchView {
+    pub(super) fn new(read: anyhow::Result<Shown>) -> Self {
         match read {
-            Ok((ports, total)) => Self { ports, total, error: None },
+            Ok(shown) => Self { shown, error: None },
             Err(error) => Self { error: Some(format!("{error:#}")), ..Self::default() },
         }
     }

@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Switch {
     path: PathBuf,
-    seen: Option<(Instant, Ports)>,
+    seen: Option<(Instant, Said)>,
 }
 
 /// A port.
@@ -36,8 +37,35 @@ pub(super) struct Port {
     addresses_total: usize,
 }
 
-/// By number.
-type Ports = BTreeMap<u64, Port>;
+/// Who talks to whom: the traffic from one port to another.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(super) struct Pair {
+    from: u64,
+    to: u64,
+    frames: u64,
+    bytes: u64,
+    /// Bytes a second.
+    rate: u64,
+}
+
+/// What a switch says.
+#[derive(Debug, Default, PartialEq)]
+struct Said {
+    /// By number.
+    ports: BTreeMap<u64, Port>,
+    /// By their numbers.
+    pairs: BTreeMap<(u64, u64), Pair>,
+}
+
+/// What is shown of it.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(super) struct Shown {
+    ports: Vec<Port>,
+    ports_total: usize,
+    /// Those between which most passes, first.
+    pairs: Vec<Pair>,
+    pairs_total: usize,
+}
 
 /// How long a switch may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -46,6 +74,7 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 const PROMPT: &[u8] = b"\nvde$ ";
 /// What is shown of them.
 const PORTS_MAX: usize = 256;
+const PAIRS_MAX: usize = 100;
 const ADDRESSES_MAX: usize = 16;
 
 impl Switch {
@@ -53,23 +82,46 @@ impl Switch {
         Self { path: path.to_owned(), seen: None }
     }
 
-    /// Reads the switch, and returns its first ports and how many there are.
-    pub(super) fn read(&mut self) -> Result<(Vec<Port>, usize)> {
+    /// Where its management socket is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the switch.
+    pub(super) fn read(&mut self) -> Result<Shown> {
         let text = ask(&self.path).with_context(|| self.path.display().to_string())?;
-        let (now, mut ports) = (Instant::now(), parse(&text));
+        let (now, mut said) = (Instant::now(), parse(&text));
         if let Some((then, before)) = &self.seen {
             let seconds = (now - *then).as_secs_f64().max(1e-3);
             let rate = |now: u64, before: u64| (now.saturating_sub(before) as f64 / seconds) as u64;
-            for (number, port) in &mut ports {
-                if let Some(before) = before.get(number) {
+            for (number, port) in &mut said.ports {
+                if let Some(before) = before.ports.get(number) {
                     port.rate_in = rate(port.bytes_in, before.bytes_in);
                     port.rate_out = rate(port.bytes_out, before.bytes_out);
                 }
             }
+            for (ends, pair) in &mut said.pairs {
+                let before = before.pairs.get(ends).map_or(0, |before| before.bytes);
+                pair.rate = rate(pair.bytes, before);
+            }
         }
-        let shown = (ports.values().take(PORTS_MAX).cloned().collect(), ports.len());
-        self.seen = Some((now, ports));
+        let shown = Shown::of(&said);
+        self.seen = Some((now, said));
         Ok(shown)
+    }
+}
+
+impl Shown {
+    fn of(said: &Said) -> Self {
+        let mut pairs: Vec<_> = said.pairs.values().cloned().collect();
+        pairs.sort_by_key(|pair| Reverse((pair.rate, pair.bytes)));
+        pairs.truncate(PAIRS_MAX);
+        Self {
+            ports: said.ports.values().take(PORTS_MAX).cloned().collect(),
+            ports_total: said.ports.len(),
+            pairs,
+            pairs_total: said.pairs.len(),
+        }
     }
 }
 
@@ -80,7 +132,8 @@ fn ask(path: &Path) -> io::Result<String> {
     let (deadline, mut text) = (Instant::now() + PATIENCE, Vec::new());
     read_to_prompt(&mut stream, &mut text, deadline)?;
     // One after the other: vde_switch takes one command from what it reads, and drops the rest.
-    for command in ["port/allprint\n", "hash/print\n"] {
+    // It has no pairs.
+    for command in ["port/allprint\n", "hash/print\n", "pair/print\n"] {
         stream.write_all(command.as_bytes())?;
         read_to_prompt(&mut stream, &mut text, deadline)?;
     }
@@ -106,9 +159,9 @@ fn read_to_prompt(
     Ok(())
 }
 
-/// The ports in what a switch says. What is not understood is left out.
-fn parse(text: &str) -> Ports {
-    let mut ports = Ports::new();
+/// The ports and pairs in what a switch says. What is not understood is left out.
+fn parse(text: &str) -> Said {
+    let Said { mut ports, mut pairs } = Said::default();
     let mut last = None;
     for line in text.lines() {
         let words: Vec<_> = line.split_whitespace().collect();
@@ -127,6 +180,14 @@ fn parse(text: &str) -> Ports {
                     port.learn(address, vlan);
                 }
             }
+            ["From", "port:", from, "to", "port:", to, "pkts", frames, "bytes", bytes] => {
+                let number = |word: &str| word.parse::<u64>().ok();
+                if let (Some(from), Some(to)) = (number(from), number(to)) {
+                    let (frames, bytes) = (number(frames), number(bytes));
+                    let (frames, bytes) = (frames.unwrap_or(0), bytes.unwrap_or(0));
+                    pairs.insert((from, to), Pair { from, to, frames, bytes, rate: 0 });
+                }
+            }
             _ => {
                 if let Some(port) = last.and_then(|number| ports.get_mut(&number)) {
                     port.read(line, &words);
@@ -134,7 +195,7 @@ fn parse(text: &str) -> Ports {
             }
         }
     }
-    ports
+    Said { ports, pairs }
 }
 
 impl Port {
@@ -182,11 +243,13 @@ mod tests {
         Hash: 0000 Addr: 02:00:00:00:00:01 VLAN 0010 to port: 001  age 3 secs\n\
         Hash: 0001 Addr: 02:00:00:00:00:02 VLAN 0000 to port: 001  age 3 secs\n\
         Hash: 0002 Addr: 02:00:00:00:00:03 VLAN 0000 to port: 009  age 3 secs\n\
+        .\n1000 Success\n\nvde$ 0000 DATA END WITH '.'\n\
+        From port: 001 to port: 009 pkts          7 bytes                  420\n\
         .\n1000 Success\n\nvde$ 9999 END OF SESSION";
 
     #[test]
     fn the_ports_of_a_switch_are_read() {
-        let ports = parse(TEXT);
+        let Said { ports, pairs } = parse(TEXT);
 
         let expected = Port {
             number: 1,
@@ -202,6 +265,8 @@ mod tests {
             ..Port::default()
         };
         assert_eq!(ports.into_values().collect::<Vec<_>>(), [expected]);
+        let expected = Pair { from: 1, to: 9, frames: 7, bytes: 420, rate: 0 };
+        assert_eq!(pairs.into_values().collect::<Vec<_>>(), [expected]);
         for part in 0..TEXT.len() {
             parse(&TEXT[part..]);
         }

@@ -1,11 +1,11 @@
 //! The stack that pages watch: read when one asks, and the last reading is old.
 
 use super::query::Query;
-use super::state::{Flows, Neighbours, Opened, State, SwitchPorts};
+use super::state::{Flows, Neighbours, Opened, State, SwitchState, SwitchView};
 use super::switch::Switch;
 use crate::client::reading::{Order, Reading, Row, Totals};
 use crate::client::{self, Target};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use netstack::control::{Answer, Client, Command};
 use netstack::netsocket::netcore::{NeighbourInfo, Network, SocketId, TcpState};
 use std::collections::{HashMap, VecDeque};
@@ -14,13 +14,16 @@ use std::time::{Duration, Instant};
 /// A stack, and its last reading.
 #[derive(Debug)]
 pub(super) struct Watch {
-    target: Target,
+    /// `None` for a page of the switch alone.
+    target: Option<Target>,
     interval: Duration,
     /// `None` after a failure, until the stack is found again.
     client: Option<Client>,
     /// The switch that the page shows, too.
     switch: Option<Switch>,
     seen: Option<Seen>,
+    /// What was read of the switch where it is shown alone, and when.
+    seen_alone: Option<(Instant, SwitchView)>,
     /// The number of readings.
     number: u64,
 }
@@ -33,7 +36,7 @@ pub(super) struct Seen {
     pub(super) totals: Totals,
     pub(super) network: Network,
     pub(super) neighbours: Neighbours,
-    pub(super) switch: Option<SwitchPorts>,
+    pub(super) switch: Option<SwitchView>,
     /// Bytes a second of all connections over time, out and in, the newest last.
     pub(super) history: VecDeque<(u64, u64)>,
     /// The same of each connection, in sum.
@@ -56,11 +59,35 @@ impl Watch {
         switch: Option<Switch>,
         interval: Duration,
     ) -> Self {
-        Self { target, interval, client: Some(client), switch, seen: None, number: 0 }
+        Self {
+            target: Some(target),
+            interval,
+            client: Some(client),
+            switch,
+            seen: None,
+            seen_alone: None,
+            number: 0,
+        }
+    }
+
+    /// A page of a switch, without a stack.
+    pub(super) fn of_switch(switch: Switch, interval: Duration) -> Self {
+        Self {
+            target: None,
+            interval,
+            client: None,
+            switch: Some(switch),
+            seen: None,
+            seen_alone: None,
+            number: 0,
+        }
     }
 
     /// The state of the stack that a page shows, in JSON.
     pub(super) fn show(&mut self, query: &Query) -> Result<String> {
+        if self.target.is_none() {
+            return self.show_switch();
+        }
         self.recovering(|watch| {
             watch.refresh()?;
             let opened = watch.open(query.opened)?;
@@ -71,6 +98,30 @@ impl Watch {
             let state = State::new(seen, flows, opened, (number, interval));
             Ok(serde_json::to_string(&state)?)
         })
+    }
+
+    /// The state of the switch alone, in JSON.
+    fn show_switch(&mut self) -> Result<String> {
+        let switch = self.switch.as_mut().context("there is no switch")?;
+        let old =
+            self.seen_alone.take().filter(|(at, _)| at.elapsed() < self.interval.mul_f64(0.8));
+        let (at, view) = match old {
+            Some(seen) => seen,
+            None => {
+                self.number += 1;
+                (Instant::now(), SwitchView::new(switch.read()))
+            }
+        };
+        let state = SwitchState {
+            number: self.number,
+            age: at.elapsed().as_micros() as u64,
+            interval: self.interval.as_micros() as u64,
+            path: switch.path().display().to_string(),
+            switch: &view,
+        };
+        let text = serde_json::to_string(&state)?;
+        self.seen_alone = Some((at, view));
+        Ok(text)
     }
 
     /// Resets a connection.
@@ -96,7 +147,7 @@ impl Watch {
     fn client(&mut self) -> Result<&mut Client> {
         let client = match self.client.take() {
             Some(client) => client,
-            None => self.target.connect()?,
+            None => self.target.as_ref().context("there is no stack")?.connect()?,
         };
         Ok(self.client.insert(client))
     }
@@ -112,7 +163,7 @@ impl Watch {
         let reading = Reading::take(client)?;
         let network = network(client)?;
         let neighbours = neighbours(client)?;
-        let switch = self.switch.as_mut().map(|switch| SwitchPorts::new(switch.read()));
+        let switch = self.switch.as_mut().map(|switch| SwitchView::new(switch.read()));
         let before = self.seen.take();
         self.seen = Some(Seen::new(reading, network, neighbours, switch, before));
         self.number += 1;
@@ -143,7 +194,7 @@ impl Seen {
         reading: Reading,
         network: Network,
         neighbours: Neighbours,
-        switch: Option<SwitchPorts>,
+        switch: Option<SwitchView>,
         before: Option<Self>,
     ) -> Self {
         let (mut history, mut old) = (VecDeque::new(), HashMap::new());
