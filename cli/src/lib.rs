@@ -9,5 +9,5 @@ mod stop;
 mod tunnel;
 
 pub use network::{Interface, Network, addressed, log_dhcp, recorder};
-pub use program::{failed, program, run, run_on, run_parsed, start};
+pub use program::{command, failed, program, run, run_on, run_parsed, start};
 pub use stop::{Stop, check_stopped, finish, finish_by_itself, serve, stopped, until_stopped};

@@ -66,15 +66,17 @@ pub fn start<A: Parser>() -> Result<A, ExitCode> {
 
 /// The flags of the program, and how much it is to log.
 fn flags<A: Parser>() -> Result<(A, u8), clap::Error> {
-    let mut command = with_own_flags(A::command());
+    let mut command = command::<A>();
     let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
     let verbosity = matches.get_count("verbose");
     let args = A::from_arg_matches_mut(&mut matches);
     Ok((args.map_err(|error| error.format(&mut command))?, verbosity))
 }
 
-fn with_own_flags(command: Command) -> Command {
-    let command = command.name(program()).version(env!("CARGO_PKG_VERSION"));
+/// The command line of the program, with the flags that all have.
+#[must_use]
+pub fn command<A: Parser>() -> Command {
+    let command = A::command().name(program()).version(env!("CARGO_PKG_VERSION"));
     // A program may have another description for it.
     if command.get_arguments().any(|flag| flag.get_id() == "verbose") {
         return command;

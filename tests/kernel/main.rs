@@ -37,6 +37,7 @@ mod secrets;
 mod seeing;
 mod servers;
 mod sockets;
+mod talking;
 mod tap;
 mod usage;
 mod vde;
@@ -208,6 +209,11 @@ const TESTS: &[Test] = &[
     Test::new("the_proxy_tool_carries_what_it_intercepts", proxying::intercepted),
     Test::new("the_proxy_tool_has_1000_connections_at_once", proxying::many),
     Test::new("chromium_goes_through_the_proxy_tool", proxying::browser),
+    Test::new("the_ping_tool_prints_and_exits_as_ping", talking::ping),
+    Test::new("the_resolve_tool_prints_lines_or_json", talking::resolve),
+    Test::new("the_fetch_tool_exits_as_curl", talking::fetch),
+    Test::new("the_connect_tool_carries_streams_and_datagrams", talking::connect),
+    Test::new("the_listen_tool_carries_and_echoes", talking::listen),
     Test::new("iperf3_tests_the_server_of_perf", perf::iperf3_as_client),
     Test::new("perf_tests_the_server_of_iperf3", perf::iperf3_as_server),
     Test::new("perf_tests_two_stacks_in_memory", perf::in_memory).without_interface(),

@@ -30,7 +30,7 @@ const TARGET: &str = "10.9.0.1";
 
 /// A server of this machine on all addresses, which answers with the line of the request, but only when so
 /// many requests have come; its port.
-fn serve_page(at_once: usize) -> Result<u16> {
+pub(crate) fn serve_page(at_once: usize) -> Result<u16> {
     let listener = TcpListener::bind("[::]:0")?;
     let port = listener.local_addr()?.port();
     let waiting = Arc::new((Mutex::new(0), Condvar::new()));
@@ -65,7 +65,11 @@ fn answer(
     drop(come);
     let line = String::from_utf8_lossy(&request).lines().next().unwrap_or_default().to_owned();
     let len = line.len() + 1;
-    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{line}\n")
+    let status = if line.contains("/missing") { "404 Not Found" } else { "200 OK" };
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{line}\n"
+    )
 }
 
 pub(crate) fn proxies() -> Outcome {

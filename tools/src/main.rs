@@ -3,15 +3,25 @@
 #[cfg(target_os = "linux")]
 mod capture;
 #[cfg(target_os = "linux")]
+mod certificate;
+#[cfg(target_os = "linux")]
 mod client;
 #[cfg(target_os = "linux")]
+mod completion;
+#[cfg(target_os = "linux")]
+mod connect;
+#[cfg(target_os = "linux")]
 mod counters;
+#[cfg(target_os = "linux")]
+mod fetch;
 #[cfg(target_os = "linux")]
 mod gateway;
 #[cfg(target_os = "linux")]
 mod http_server;
 #[cfg(target_os = "linux")]
 mod kill;
+#[cfg(target_os = "linux")]
+mod listen;
 #[cfg(target_os = "linux")]
 mod network;
 #[cfg(target_os = "linux")]
@@ -21,9 +31,13 @@ mod page;
 #[cfg(target_os = "linux")]
 mod perf;
 #[cfg(target_os = "linux")]
+mod ping;
+#[cfg(target_os = "linux")]
 mod proxy;
 #[cfg(target_os = "linux")]
 mod resolv_conf;
+#[cfg(target_os = "linux")]
+mod resolve;
 #[cfg(target_os = "linux")]
 mod route;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -33,9 +47,13 @@ mod set;
 #[cfg(target_os = "linux")]
 mod ss;
 #[cfg(target_os = "linux")]
+mod standard_streams;
+#[cfg(target_os = "linux")]
 mod switch;
 #[cfg(target_os = "linux")]
 mod top;
+#[cfg(target_os = "linux")]
+mod trust;
 #[cfg(target_os = "linux")]
 mod why;
 
@@ -92,6 +110,18 @@ enum Tool {
     HttpServer(Box<http_server::Args>),
     #[cfg(target_os = "linux")]
     Proxy(Box<proxy::Args>),
+    #[cfg(target_os = "linux")]
+    Ping(Box<ping::Args>),
+    #[cfg(target_os = "linux")]
+    Resolve(Box<resolve::Args>),
+    #[cfg(target_os = "linux")]
+    Fetch(Box<fetch::Args>),
+    #[cfg(target_os = "linux")]
+    Connect(Box<connect::Args>),
+    #[cfg(target_os = "linux")]
+    Listen(Box<listen::Args>),
+    #[cfg(target_os = "linux")]
+    Completion(completion::Args),
 }
 
 fn main() -> ExitCode {
@@ -134,5 +164,17 @@ fn main() -> ExitCode {
         Tool::HttpServer(args) => http_server::main(&args),
         #[cfg(target_os = "linux")]
         Tool::Proxy(args) => proxy::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Ping(args) => ping::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Resolve(args) => resolve::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Fetch(args) => fetch::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Connect(args) => connect::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Listen(args) => listen::main(&args),
+        #[cfg(target_os = "linux")]
+        Tool::Completion(args) => completion::main(&args),
     }
 }

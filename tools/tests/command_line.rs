@@ -22,3 +22,18 @@ fn an_unknown_flag_is_named() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && text.contains("--no-such-flag"), "{text}");
 }
+
+#[test]
+fn each_shell_gets_a_script_with_all_subcommands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = netstack(&["completion", shell]);
+        let script = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{shell}");
+        for expected in ["http-server", "resolve", "--link", "host-address"] {
+            // fish has flags without their dashes.
+            let expected =
+                if shell == "fish" { expected.trim_start_matches('-') } else { expected };
+            assert!(script.contains(expected), "{shell}: no {expected}");
+        }
+    }
+}

@@ -1,11 +1,11 @@
 //! `netstack http-server`: files of a folder over HTTP.
 
-mod certificate;
 mod listing;
 mod serving;
 mod site;
 mod upload;
 
+use crate::certificate;
 use anyhow::{Context, Result, ensure};
 use cli::{Network, flags};
 use site::Site;
@@ -68,7 +68,7 @@ async fn serve(args: &Args) -> Result<()> {
     let site = Arc::new(Site { root, upload_max });
     let stack = args.network.start_ready().await?;
     // Its certificate is for the addresses that it has by now.
-    let tls = args.tls.acceptor(stack.net())?;
+    let tls = args.tls.acceptor(stack.net(), Some("http/1.1"))?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let port = args.port.unwrap_or(if tls.is_some() { 443 } else { 80 });
     let address = format!("[::]:{port}");

@@ -1,4 +1,4 @@
-//! The server's certificate: from files, or made at the start.
+//! The certificate of a server: from files, or made at the start.
 
 use anyhow::{Context, Result, ensure};
 use netstack::Net;
@@ -11,7 +11,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs
 
 /// Whether there is TLS, and with which certificate.
 #[derive(Debug, clap::Args)]
-pub(super) struct Flags {
+pub(crate) struct Flags {
     /// Serve over TLS, with a certificate that is made for the stack's addresses at each start
     #[arg(long, conflicts_with = "cert")]
     tls: bool,
@@ -30,8 +30,12 @@ pub(super) struct Flags {
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 impl Flags {
-    /// What accepts connections over TLS, if there is to be TLS.
-    pub(super) fn acceptor(&self, net: &Net) -> Result<Option<TlsAcceptor>> {
+    /// What accepts connections over TLS with this protocol of the application, if there is to be TLS.
+    pub(crate) fn acceptor(
+        &self,
+        net: &Net,
+        protocol: Option<&str>,
+    ) -> Result<Option<TlsAcceptor>> {
         let (certificates, key) = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => read(cert, key)?,
             _ if self.tls => self.make(net)?,
@@ -41,7 +45,7 @@ impl Flags {
         let mut config = config
             .with_single_cert(certificates, key)
             .context("the key and the certificate do not belong together")?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = protocol.map(|name| name.into()).into_iter().collect();
         Ok(Some(Arc::new(config).into()))
     }
 
