@@ -13,7 +13,7 @@ const LATER: Duration = Duration::from_secs(1);
 /// How much later it is with each seed, or all of them would have the same.
 const LATER_BY_SEED: Duration = Duration::from_millis(10);
 /// Half a round trip.
-const DELAY: Duration = Duration::from_millis(10);
+pub(crate) const DELAY: Duration = Duration::from_millis(10);
 /// More than fits into the pipe and the longest queue, so that no window is the limit.
 const BUFFER_BYTES: usize = 4 << 20;
 /// The receiver is the first host.

@@ -2,14 +2,16 @@
 //! congestion control behind queues of three lengths, and one alone behind several bottlenecks.
 //!
 //! ```sh
-//! cargo bench -p netstack --features sim --bench share
-//! cargo bench -p netstack --features sim --bench share -- --seeds 1
+//! cargo bench -p netstack --features sim,tun --bench share
+//! cargo bench -p netstack --features sim,tun --bench share -- --seeds 1
 //! ```
 //!
 //! `docs/share.md` has the tables and their interpretation.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its tables")]
 
+#[cfg(all(target_os = "linux", feature = "tun"))]
+mod beside_linux;
 mod bottleneck;
 
 use bottleneck::{Outcome, TIME};
@@ -36,6 +38,10 @@ const BITS_PER_SECOND: u64 = 100_000_000;
 const QUEUES: [usize; 3] = [100, 250, 1000];
 
 fn main() {
+    #[cfg(all(target_os = "linux", feature = "tun"))]
+    if beside_linux::is_inside() {
+        return beside_linux::run();
+    }
     let Args { seeds, .. } = Args::parse();
     println!(
         "100 Mbit/s, round trip of 20 ms, the last {} of {} s, mean of {seeds} seeds\n",
@@ -45,6 +51,19 @@ fn main() {
     print_shares(seeds);
     println!();
     print_alone(seeds);
+    #[cfg(all(target_os = "linux", feature = "tun"))]
+    print_beside_linux();
+}
+
+/// A stream beside one of Linux, in real time.
+#[cfg(all(target_os = "linux", feature = "tun"))]
+fn print_beside_linux() {
+    println!("\n| beside Linux | queue | netstack | Linux | share |");
+    println!("|---|--:|--:|--:|--:|");
+    match beside_linux::measure() {
+        Ok(rows) => print!("{rows}"),
+        Err(error) => println!("not measured: {error}"),
+    }
 }
 
 /// Two streams, of which the second begins a second later.

@@ -5,8 +5,9 @@ use super::lane::{Flight, Lane};
 use super::link::LinkConfig;
 use crate::device::Device;
 use crate::direction::Direction;
+use crate::frame_layout::ETHERNET_HEADER;
 use bytes::{Bytes, BytesMut};
-use netcore::{Frame, FrameChecksum, LinkCapabilities, Offload, Slot};
+use netcore::{Frame, FrameChecksum, LinkCapabilities, Medium, Offload, Slot};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
@@ -62,8 +63,13 @@ impl<D: Device> Impaired<D> {
         let theirs = device.capabilities();
         let capabilities = LinkCapabilities::new(theirs.medium, theirs.mtu.min(link.mtu));
         let now = Instant::now();
-        let outgoing = Course::new(Lane::new(link.clone(), seed, now));
-        let incoming = Course::new(Lane::new(link, seed.wrapping_add(1 << 63), now));
+        let header_bytes = match theirs.medium {
+            Medium::Ethernet => ETHERNET_HEADER,
+            _ => 0,
+        };
+        let lane = |link, seed| Lane::new(link, seed, now).with_header(header_bytes);
+        let outgoing = Course::new(lane(link.clone(), seed));
+        let incoming = Course::new(lane(link, seed.wrapping_add(1 << 63)));
         let state = State { outgoing, incoming, waker: None };
         Self {
             device,

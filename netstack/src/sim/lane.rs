@@ -14,6 +14,8 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Lane {
     link: LinkConfig,
+    /// Bytes of a packet that its link's MTU does not count.
+    header_bytes: usize,
     random: StdRng,
     pub(super) counters: LinkCounters,
     policer: Option<Policer>,
@@ -41,12 +43,18 @@ impl Lane {
         Self {
             policer: link.policer.map(|rate| Policer::new(rate, now)),
             link,
+            header_bytes: 0,
             random: StdRng::seed_from_u64(seed),
             counters: LinkCounters::default(),
             queue: Queue::new(now),
             is_bad: false,
             last_arrival: None,
         }
+    }
+
+    /// With so many bytes in front of each IP packet.
+    pub(super) fn with_header(self, header_bytes: usize) -> Self {
+        Self { header_bytes, ..self }
     }
 
     pub(super) fn link(&self) -> &LinkConfig {
@@ -77,7 +85,7 @@ impl Lane {
             self.counters.lost_down += 1;
             return;
         }
-        if packet.len() > self.link.mtu {
+        if packet.len() > self.link.mtu + self.header_bytes {
             self.counters.lost_mtu += 1;
             return;
         }

@@ -1,9 +1,9 @@
 use super::*;
-use crate::device::{PipeEnd, pipe};
+use crate::device::{PipeEnd, ethernet_pipe, pipe};
 use crate::sim::BurstLoss;
 use crate::{Builder, Stack};
 use netcore::Link as _;
-use netcore::Medium;
+use std::future::poll_fn;
 use std::time::Duration;
 
 const DELAY: Duration = Duration::from_millis(10);
@@ -178,4 +178,18 @@ async fn waiting_packets_leave_when_the_link_becomes_faster() {
         let packet = tokio::time::timeout(DELAY, far.recv()).await;
         assert!(packet.expect("at once").is_some());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_of_the_whole_mtu_pass_on_ethernet() {
+    let (device, end) = ethernet_pipe(4, 1500);
+    let mut device = Impaired::new(device, LinkConfig::new(), 1);
+    for len in [1515, 1514] {
+        assert!(end.try_send(vec![0; len].into()));
+    }
+
+    poll_fn(|cx| device.poll_receive(cx)).await.expect("open");
+
+    assert_eq!(device.receive().map(|frame| frame.data.len()), Some(1514));
+    assert_eq!(device.impairment().counters(Direction::Inbound).lost_mtu, 1);
 }
