@@ -47,8 +47,8 @@ mod wire;
 use namespace::Test;
 use peer::Fault;
 use run::{
-    clients, diag, endings as run_endings, escape, join, limits, load, names, netlink, netns,
-    owners, remote, semantics, servers as run_servers, wireguard,
+    clients, diag, endings as run_endings, escape, interfaces, join, limits, load, names, netlink,
+    netns, owners, remote, semantics, servers as run_servers, wireguard,
 };
 use std::process::ExitCode;
 use wire::Wire::{self, PlainTap, PlainTun, Tap, Tun};
@@ -236,6 +236,8 @@ const TESTS: &[Test] = &[
     Test::new("under_run_an_unwatched_message_is_told_of", limits::unwatched_messages),
     Test::new("under_run_loopback_is_the_stacks", limits::loopback),
     Test::new("under_run_ip_changes_the_stack_as_it_does_the_kernel", netlink::changes),
+    Test::new("under_run_ioctls_are_about_the_stacks_interfaces", interfaces::requests),
+    Test::new("under_run_ifconfig_and_route_change_the_stack", interfaces::ifconfig),
     Test::new("under_run_ip_monitor_misses_none_of_1000_changes", netlink::monitor),
     Test::new("under_run_libraries_find_the_interfaces_of_the_stack", netlink::libraries),
     Test::new("under_run_ss_shows_sockets_as_on_the_kernel", diag::as_the_kernels),

@@ -21,6 +21,7 @@ pub(crate) const LOOPBACK_NAME: &str = "lo";
 const LOOPBACK_MTU: u32 = 65_536;
 const MTU_MIN: u32 = 576;
 const MTU_MAX: u32 = 65_535;
+pub(crate) const MTUS: std::ops::RangeInclusive<u32> = MTU_MIN..=MTU_MAX;
 /// Linux's default (`DEFAULT_TX_QUEUE_LEN`).
 const QUEUE_LEN: u32 = 1000;
 

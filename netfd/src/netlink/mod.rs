@@ -36,6 +36,7 @@ mod links;
 mod message;
 mod name;
 mod neighbours;
+mod netdevice;
 mod options;
 mod ports;
 mod protocol;
@@ -49,6 +50,7 @@ mod subject;
 
 pub use address::Address;
 pub use name::netlink_pair;
+pub use netdevice::{Ifreq, In6Ifreq, Rtentry};
 pub use protocol::Protocol;
 pub use server::Server;
 pub use service::{NetlinkEnd, Service};

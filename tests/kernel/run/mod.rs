@@ -4,6 +4,7 @@ pub(super) mod clients;
 pub(super) mod diag;
 pub(super) mod endings;
 pub(super) mod escape;
+pub(super) mod interfaces;
 pub(super) mod join;
 pub(super) mod limits;
 pub(super) mod load;

@@ -24,6 +24,7 @@ struct Architecture {
     /// Calls that send and receive, with or without an address.
     datagrams: [u32; 2],
     socket: u32,
+    ioctl: u32,
     io_uring_setup: u32,
     /// A bit of the numbers of a second ABI with the same number for the architecture.
     second_abi: Option<u32>,
@@ -37,6 +38,7 @@ const X86_64: Architecture = Architecture {
     messages: [46, 47, 307, 299],
     datagrams: [44, 45],
     socket: 41,
+    ioctl: 16,
     io_uring_setup: 425,
     // x32.
     second_abi: Some(0x4000_0000),
@@ -49,6 +51,7 @@ const AARCH64: Architecture = Architecture {
     messages: [211, 212, 269, 243],
     datagrams: [206, 207],
     socket: 198,
+    ioctl: 29,
     io_uring_setup: 425,
     second_abi: None,
 };
@@ -66,6 +69,7 @@ const ARGUMENTS: u32 = 16;
 
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
 const JUMP_IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
@@ -109,6 +113,7 @@ fn filter_for(architecture: &Architecture, messages: Messages) -> Vec<sock_filte
     // Its operations would bypass every other rule. Programs have a fallback for old kernels.
     when(&mut filter, architecture.io_uring_setup, &[fail(libc::ENOSYS)]);
     when(&mut filter, architecture.socket, &socket());
+    when(&mut filter, architecture.ioctl, &ioctl());
     // Without an address they are reads and writes of the descriptor.
     for number in architecture.datagrams {
         when(&mut filter, number, &with_pointer(4));
@@ -139,6 +144,20 @@ fn socket() -> Vec<sock_filter> {
     }
     filter.push(end(ALLOW));
     filter
+}
+
+/// Notifies of the requests to sockets that are about interfaces and routes (linux/sockios.h), and about
+/// radio (linux/wireless.h): every socket takes them, of whichever family.
+fn ioctl() -> [sock_filter; 7] {
+    [
+        load(argument(1)),
+        sock_filter { code: AND, jt: 0, jf: 0, k: !0xff },
+        if_equal(0x8900, 0, 1),
+        end(NOTIFY),
+        if_equal(0x8b00, 0, 1),
+        end(NOTIFY),
+        end(ALLOW),
+    ]
 }
 
 /// Notifies if this argument, a pointer, is not null.
@@ -193,6 +212,7 @@ mod tests {
             match code {
                 LOAD => accumulator = data[k as usize / 4],
                 JUMP_IF_EQUAL => next += jump(accumulator == k),
+                AND => accumulator &= k,
                 JUMP_IF_SET => next += jump(accumulator & k != 0),
                 RETURN => return k,
                 other => panic!("instruction {other:#x}"),
@@ -228,14 +248,14 @@ mod tests {
         assert_eq!(OWN.always.to_vec(), numbers(&always));
         assert_eq!(OWN.messages.to_vec(), numbers(&messages));
         assert_eq!(OWN.datagrams.to_vec(), numbers(&[libc::SYS_sendto, libc::SYS_recvfrom]));
-        let others = [libc::SYS_socket, libc::SYS_io_uring_setup];
-        assert_eq!(vec![OWN.socket, OWN.io_uring_setup], numbers(&others));
+        let others = [libc::SYS_socket, libc::SYS_ioctl, libc::SYS_io_uring_setup];
+        assert_eq!(vec![OWN.socket, OWN.ioctl, OWN.io_uring_setup], numbers(&others));
     }
 
     #[test]
     fn no_number_stands_for_two_calls() {
         for on in BOTH {
-            let mut all = [on.socket, on.io_uring_setup].to_vec();
+            let mut all = [on.socket, on.ioctl, on.io_uring_setup].to_vec();
             all.extend(on.always.into_iter().chain(on.messages).chain(on.datagrams));
             let distinct: std::collections::HashSet<_> = all.iter().collect();
             assert_eq!(distinct.len(), all.len(), "{on:?}");
@@ -283,6 +303,21 @@ mod tests {
             // read and close of both architectures.
             for number in [0, 3, 57, 63] {
                 assert_eq!(there(&on, number, [0; 6], Messages::Notified), ALLOW);
+            }
+        }
+    }
+
+    #[test]
+    fn requests_about_interfaces_are_notified() {
+        for on in BOTH {
+            let of = |request| there(&on, on.ioctl, [3, request, 1, 0, 0, 0], Messages::Untouched);
+            // SIOCADDRT, SIOCSIFMTU, SIOCDEVPRIVATE and SIOCSIWFREQ; the kernel ignores the upper half.
+            for request in [0x890b, 0x8922, 0x89f0, 0x8b04, 0xffff_ffff_0000_8914] {
+                assert_eq!(of(request), NOTIFY, "{request:#x}");
+            }
+            // TCGETS, FIONREAD, TUNSETIFF.
+            for request in [0x5401, 0x541b, 0x4004_54ca] {
+                assert_eq!(of(request), ALLOW, "{request:#x}");
             }
         }
     }

@@ -14,6 +14,8 @@ use netfd::posix::{Closing, DatagramService, DatagramSocket, Family, Left, Servi
 use netstack::Net;
 use netstack::netsocket::netcore::SocketKind;
 use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::net::AddressFamily;
+use rustix::net::sockopt::socket_domain;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
@@ -223,6 +225,13 @@ impl Supervisor {
         let held = self.table().get(&identity)?.held.clone();
         // The task may have ended, and its number be another's.
         call.is_waiting().then_some((Descriptor { near, identity }, held))
+    }
+
+    /// The family that the kernel knows the socket of a call by; `None` if it is none.
+    pub(crate) fn domain(&self, call: &Call) -> Option<AddressFamily> {
+        let descriptor = self.tasks.duplicate(call.task(), call.int(0)).ok()?;
+        let domain = socket_domain(&descriptor).ok()?;
+        call.is_waiting().then_some(domain)
     }
 
     /// Serves a socket with this descriptor until that is closed, and removes it then.

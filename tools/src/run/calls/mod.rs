@@ -5,6 +5,7 @@ mod bind;
 mod connect;
 mod create;
 mod datagram;
+mod interfaces;
 mod listen;
 mod names;
 mod netlink;
@@ -19,6 +20,9 @@ use std::sync::Arc;
 pub(crate) fn handle(supervisor: &Arc<Supervisor>, call: Call) {
     if call.number() == libc::SYS_socket {
         return create::create(supervisor, call);
+    }
+    if call.number() == libc::SYS_ioctl {
+        return interfaces::request(supervisor, call);
     }
     match supervisor.find(&call) {
         Some((descriptor, Held::Ip(socket))) => handle_for(supervisor, call, descriptor, socket),
