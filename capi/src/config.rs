@@ -2,7 +2,9 @@
 
 use crate::failure::{Failure, Result};
 use ipnet::IpNet;
-use netstack::device::{InterfaceConfig, Tap, Tun};
+use netstack::device::InterfaceConfig;
+use netstack::link::{LinkUrl, LinkUrlError};
+use netstack::netsocket::netcore::Medium;
 use netstack::{Builder, Stack, dhcp, slaac};
 use rustix::io::Errno;
 use std::fmt::Display;
@@ -12,8 +14,8 @@ use std::str::FromStr;
 /// The configuration of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Config {
-    pub(crate) link: Link,
-    pub(crate) interface: String,
+    /// What the stack is on.
+    pub(crate) link: LinkUrl,
     /// The name of the stack's own interface.
     pub(crate) name: String,
     pub(crate) addresses: Vec<IpNet>,
@@ -26,29 +28,16 @@ pub(crate) struct Config {
     pub(crate) slaac: bool,
 }
 
-/// What the stack is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Link {
-    Tun,
-    Tap,
-}
-
 impl FromStr for Config {
     type Err = Failure;
 
-    /// Reads `tap://NAME,PART,…`.
+    /// Reads `LINK,PART,…`. A comma in the link is `%2C`.
     fn from_str(text: &str) -> Result<Self> {
         let mut parts = text.split(',').map(str::trim);
         let link = parts.next().unwrap_or_default();
-        let (scheme, interface) = link.split_once("://").unwrap_or(("", link));
-        let link = match scheme {
-            "tun" => Link::Tun,
-            "tap" => Link::Tap,
-            _ => return Err(invalid(link, "expected tap://NAME or tun://NAME")),
-        };
+        let link = link.parse().map_err(|error: LinkUrlError| invalid(link, &error.to_string()))?;
         let mut config = Self {
             link,
-            interface: interface.to_owned(),
             name: "ns0".to_owned(),
             addresses: Vec::new(),
             gateways: Vec::new(),
@@ -60,8 +49,8 @@ impl FromStr for Config {
             slaac: false,
         };
         parts.filter(|part| !part.is_empty()).try_for_each(|part| config.take(part))?;
-        if config.dhcp && config.link == Link::Tun {
-            return Err(invalid("dhcp", "needs a tap://"));
+        if config.dhcp && config.link.medium() == Some(Medium::Ip) {
+            return Err(invalid("dhcp", "needs a link of Ethernet, as tap://"));
         }
         Ok(config)
     }
@@ -91,7 +80,7 @@ impl Config {
         Ok(())
     }
 
-    /// Makes the interface and starts a stack on it, on the current runtime.
+    /// Opens the link and starts a stack on it, on the current runtime.
     pub(crate) fn start(&self) -> std::io::Result<Stack> {
         let config = self.clone();
         let mut builder = config.addresses.into_iter().fold(Builder::new(), Builder::address);
@@ -105,15 +94,11 @@ impl Config {
             builder = builder.slaac(slaac::Config::default());
         }
         let interface = InterfaceConfig {
-            name: config.interface,
             mtu: config.mtu,
             host_addresses: config.host_addresses,
             ..InterfaceConfig::default()
         };
-        match self.link {
-            Link::Tun => builder.spawn(Tun::open(&interface)?),
-            Link::Tap => builder.spawn(Tap::open(&interface)?),
-        }
+        builder.spawn(self.link.open_with(&interface)?)
     }
 }
 
@@ -131,11 +116,10 @@ mod tests {
 
     #[test]
     fn every_part_of_a_configuration_is_read() {
-        let text = "tap://tap0,ip=10.0.0.50/24,ip=fc00::1:50/64,gw=10.0.0.1,dhcp,slaac,dns=10.0.0.1,\
+        let text = "tap://tap0/queues=2,ip=10.0.0.50/24,ip=fc00::1:50/64,gw=10.0.0.1,dhcp,slaac,dns=10.0.0.1,\
                     search=example.org,host=10.0.0.1/24,mtu=1400,name=vde0";
         let expected = Config {
-            link: Link::Tap,
-            interface: "tap0".into(),
+            link: "tap://tap0/queues=2".parse().expect("a link"),
             name: "vde0".into(),
             addresses: vec![
                 "10.0.0.50/24".parse().expect("a prefix"),
@@ -156,7 +140,8 @@ mod tests {
     fn a_part_that_is_not_understood_is_named() {
         for (text, part) in [
             ("", ""),
-            ("vde://x", "vde://x"),
+            ("eth://x", "eth://x"),
+            ("tap://tap0/queues=0", "tap://tap0/queues=0"),
             ("tap://tap0,ip=10.0.0.500/24", "ip=10.0.0.500/24"),
             ("tap://tap0,colour=red", "colour=red"),
             ("tap://tap0,ip", "ip"),

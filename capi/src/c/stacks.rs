@@ -7,26 +7,26 @@ use rustix::io::Errno;
 use std::ffi::{c_char, c_int};
 use std::ptr;
 
-/// Makes a TUN or TAP interface, or opens an existing one, and starts a stack on it, in threads of its
-/// own.
+/// Opens a link, and starts a stack on it, in threads of its own.
 ///
-/// `config` is "tap://NAME" or "tun://NAME", and after it, separated by commas, any of:
+/// `config` is the URL of the link, as "tap://NAME", "tun://NAME", "vde://DIRECTORY" or "switch://NAME",
+/// which joins the stacks of this process, and after it, separated by commas, any of:
 ///
 ///   ip=ADDRESS/LENGTH    an address of the stack, IPv4 or IPv6 (repeatable)
 ///   gw=ADDRESS           its default gateway (one for each family)
-///   dhcp                 an IPv4 address by DHCP (tap only)
+///   dhcp                 an IPv4 address by DHCP (not tun)
 ///   slaac                IPv6 addresses by router advertisements
 ///   dns=ADDRESS          a name server (repeatable)
 ///   search=DOMAIN        a search domain (repeatable)
-///   host=ADDRESS/LENGTH  an address of the kernel on the interface, which is brought up (repeatable)
+///   host=ADDRESS/LENGTH  an address of the kernel on the tun or tap, which is brought up (repeatable)
 ///   mtu=BYTES            the largest IP packet, 1500 without it
 ///   name=NAME            the name of the interface in ns_getifaddrs, "ns0" without it
 ///
 /// With dhcp or slaac it waits for an address, for 30 seconds at most.
 ///
 /// Returns the stack, or NULL: EINVAL for a part that is not understood, which ns_error() names;
-/// EPERM without the capability CAP_NET_ADMIN or for an interface of somebody else; EBUSY for one in
-/// use; ETIMEDOUT without an address.
+/// EPERM for a tun or tap without the capability CAP_NET_ADMIN, or of somebody else; EBUSY for one in
+/// use; ETIMEDOUT without an address; other errors of opening the link.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ns_newstack(config: *const c_char) -> *mut ns {
     call("ns_newstack", ptr::null_mut(), || {

@@ -33,6 +33,10 @@ pub fn errno(error: &io::Error) -> Errno {
         ErrorKind::WouldBlock => Errno::AGAIN,
         ErrorKind::QuotaExceeded => Errno::NOBUFS,
         ErrorKind::InvalidInput => Errno::INVAL,
+        // Of a link that cannot be opened.
+        ErrorKind::NotFound => Errno::NOENT,
+        ErrorKind::ResourceBusy => Errno::BUSY,
+        ErrorKind::Unsupported => Errno::OPNOTSUPP,
         _ => Errno::IO,
     }
 }

@@ -271,6 +271,32 @@ static void after_the_last_stack(void)
     CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
 
+/* Stacks of this process, joined without the kernel. */
+static void joined(void)
+{
+    struct ns *one = ns_newstack("switch://lan,ip=10.3.0.1/24");
+    struct ns *two = ns_newstack("switch://lan,ip=10.3.0.2/24");
+    struct sockaddr_in there = at("10.3.0.1", 5000);
+    int listener, client, server;
+    char byte = 0;
+
+    CHECK(one != NULL && two != NULL);
+    listener = ns_msocket(one, AF_INET, SOCK_STREAM, 0);
+    CHECK(ns_bind(listener, (struct sockaddr *)&there, sizeof there) == 0);
+    CHECK(ns_listen(listener, 1) == 0);
+    client = ns_msocket(two, AF_INET, SOCK_STREAM, 0);
+    CHECK(ns_connect(client, (struct sockaddr *)&there, sizeof there) == 0);
+    server = ns_accept(listener, NULL, NULL);
+    CHECK(write(client, "x", 1) == 1);
+    CHECK(read(server, &byte, 1) == 1 && byte == 'x');
+    close(client);
+    close(server);
+    close(listener);
+    CHECK(ns_delstack(two) == 0);
+    CHECK(ns_delstack(one) == 0);
+    CHECK(ns_newstack("vde:///nowhere/at/all,ip=10.3.0.3/24") == NULL && errno == ENOENT);
+}
+
 int main(int argc, char **argv)
 {
     int port = argc > 1 ? atoi(argv[1]) : 0, fd;
@@ -287,6 +313,7 @@ int main(int argc, char **argv)
     network();
     interrupted();
     children(port);
+    joined();
 
     fd = ns_msocket(stack, AF_INET, SOCK_DGRAM, 0);
     FAILS(ns_delstack(stack), EBUSY);
