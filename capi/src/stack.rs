@@ -4,6 +4,7 @@ use crate::c::without_signals;
 use crate::config::Config;
 use crate::failure::{Failure, Result};
 use crate::sockets;
+use netfd::posix::ReusedPorts;
 use netstack::Net;
 use netstack::netsocket::netcore::Network;
 use rustix::io::Errno;
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 pub(crate) struct Stack {
     pub(crate) id: usize,
     pub(crate) net: Net,
+    pub(crate) ports: ReusedPorts,
     /// The name of its interface.
     pub(crate) name: String,
     handle: Handle,
@@ -105,7 +107,7 @@ fn make(config: &Config) -> Result<Stack> {
     stacks.last_id += 1;
     let id = stacks.last_id;
     let (name, parts) = (config.name.clone(), Mutex::new(Some(Parts { runtime, stack })));
-    Ok(Stack { id, net, name, handle, parts })
+    Ok(Stack { id, net, ports: ReusedPorts::default(), name, handle, parts })
 }
 
 fn start(config: &Config) -> io::Result<(Runtime, netstack::Stack)> {

@@ -20,7 +20,7 @@ pub(crate) fn create(stack: &Arc<Stack>, family: Family, mode: Mode) -> Result<O
     let _context = stack.enter();
     let (near, end) = netfd::stream_pair(mode)?;
     let key = end.key();
-    let (socket, service) = StreamSocket::new(&stack.net, family, end);
+    let (socket, service) = StreamSocket::new(&stack.net, &stack.ports, family, end);
     sockets::add(stack, key, Socket::Stream(socket), near.as_raw_fd());
     serve(stack, key, service);
     Ok(near)

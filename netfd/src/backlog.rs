@@ -19,9 +19,16 @@ use tokio::sync::Notify;
 pub struct Backlog {
     far: Far,
     key: u64,
-    listener: TcpListener,
+    incoming: Arc<Incoming>,
     queue: Arc<Queue>,
     taken: Notify,
+}
+
+/// Where the connections of one or more backlogs come from: each takes one when it is its turn.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    listener: TcpListener,
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// What a call that waits for a connection needs: the listener itself it would keep open.
@@ -37,11 +44,28 @@ struct Queue {
 /// size holds 278 messages of one byte.
 const WAITING_MAX: usize = 64;
 
+impl Incoming {
+    pub(crate) fn new(listener: TcpListener) -> Self {
+        Self { listener, turn: tokio::sync::Mutex::default() }
+    }
+
+    pub(crate) fn listener(&self) -> &TcpListener {
+        &self.listener
+    }
+
+    /// Cancel safe.
+    async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        // Who waits longest is the next.
+        let _turn = self.turn.lock().await;
+        self.listener.accept().await
+    }
+}
+
 impl Backlog {
-    pub(crate) fn new(far: Far, key: u64, listener: TcpListener) -> Self {
+    pub(crate) fn new(far: Far, key: u64, incoming: Arc<Incoming>) -> Self {
         let waiting = Mutex::new(Some(VecDeque::new()));
         let queue = Arc::new(Queue { waiting, came: Arc::default() });
-        Self { far, key, listener, queue, taken: Notify::new() }
+        Self { far, key, incoming, queue, taken: Notify::new() }
     }
 
     /// The [key](crate::key) of the near end.
@@ -51,11 +75,11 @@ impl Backlog {
 
     /// The listener.
     pub fn listener(&self) -> &TcpListener {
-        &self.listener
+        &self.incoming.listener
     }
 
     /// Shows waiting connections at the near end, until its last copy is closed. Connections that
-    /// wait then are reset; the listener itself is closed with the last handle of this backlog.
+    /// wait then are reset; the listener itself is closed with the last handle of this backlog, and of others that share it.
     ///
     /// # Errors
     ///
@@ -83,7 +107,7 @@ impl Backlog {
             {
                 self.taken.notified().await;
             }
-            let next = self.listener.accept().await?;
+            let next = self.incoming.next().await?;
             if let Some(waiting) = &mut *self.queue.waiting() {
                 waiting.push_back(next);
                 self.send_byte();

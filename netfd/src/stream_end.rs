@@ -1,6 +1,6 @@
 //! The far end of a TCP socket's pair.
 
-use crate::backlog::Backlog;
+use crate::backlog::{Backlog, Incoming};
 use crate::connecting::Connecting;
 use crate::far::{Far, Watch};
 use crate::pump::pump;
@@ -94,10 +94,19 @@ impl StreamEnd {
     ///
     /// The kernel's.
     pub fn listen(self, listener: TcpListener, near: impl AsFd) -> io::Result<Arc<Backlog>> {
+        self.listen_to(Arc::new(Incoming::new(listener)), near)
+    }
+
+    /// As [`listen`](Self::listen), where others may listen to the same.
+    pub(crate) fn listen_to(
+        self,
+        incoming: Arc<Incoming>,
+        near: impl AsFd,
+    ) -> io::Result<Arc<Backlog>> {
         // Nobody ever reads the filler.
         let connecting = self.connecting(near)?;
         let Self { far, key } = connecting.into_end();
-        Ok(Arc::new(Backlog::new(far, key, listener)))
+        Ok(Arc::new(Backlog::new(far, key, incoming)))
     }
 
     pub(crate) fn watch(&self) -> Watch {

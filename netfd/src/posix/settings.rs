@@ -369,12 +369,20 @@ impl Settings {
 
     /// The options that a socket with datagrams begins with: those that let it share its port.
     pub fn datagram_options(&self) -> udp::Options {
-        let is_set = |name| self.stored.get(&(libc::SOL_SOCKET, name)).is_some_and(|it| *it != 0);
         udp::Options {
-            reuse_address: is_set(libc::SO_REUSEADDR),
-            reuse_port: is_set(libc::SO_REUSEPORT),
+            reuse_address: self.is_stored(libc::SO_REUSEADDR),
+            reuse_port: self.reuses_port(),
             ..self.datagrams
         }
+    }
+
+    /// Whether a socket may share its port (`SO_REUSEPORT`).
+    pub(crate) fn reuses_port(&self) -> bool {
+        self.is_stored(libc::SO_REUSEPORT)
+    }
+
+    fn is_stored(&self, name: libc::c_int) -> bool {
+        self.stored.get(&(libc::SOL_SOCKET, name)).is_some_and(|it| *it != 0)
     }
 
     /// Gives the options to a socket with datagrams.

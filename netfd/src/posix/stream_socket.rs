@@ -1,12 +1,15 @@
 //! A TCP socket of the program.
 
+use crate::backlog::Incoming;
 use crate::far::Watch;
 use crate::posix::Closing;
 use crate::posix::Family;
+use crate::posix::ReusedPorts;
 use crate::posix::Settings;
 use crate::posix::errno;
+use crate::posix::reused_ports::ReusedPort;
 use crate::{Backlog, Mode, StreamEnd};
-use netsocket::{Net, TcpListener, TcpSocket, TcpStream};
+use netsocket::{Net, TcpSocket, TcpStream};
 use rustix::io::Errno;
 use std::io;
 use std::net::SocketAddr;
@@ -20,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub struct StreamSocket {
     family: Family,
     net: Net,
+    ports: ReusedPorts,
     phase: watch::Sender<Phase>,
     orders: mpsc::UnboundedSender<Order>,
     inner: Mutex<Inner>,
@@ -52,6 +56,8 @@ struct Inner {
     settings: Settings,
     /// Has the port that it was bound to.
     bound: Option<TcpSocket>,
+    /// In place of that, if it shares the port.
+    reused: Option<Arc<ReusedPort>>,
     local: Option<SocketAddr>,
     peer: Option<SocketAddr>,
     /// What `SO_ERROR`, or the next `connect`, says once.
@@ -100,20 +106,26 @@ pub struct Service {
 }
 
 impl StreamSocket {
-    /// Makes a socket that is neither connected nor listening, and what serves it.
-    pub fn new(net: &Net, family: Family, end: StreamEnd) -> (Arc<Self>, Service) {
-        Self::with(net, family, end, Settings::default(), None)
+    /// Makes a socket that is neither connected nor listening, and what serves it. All sockets of a stack
+    /// have the same `ports`.
+    pub fn new(
+        net: &Net,
+        ports: &ReusedPorts,
+        family: Family,
+        end: StreamEnd,
+    ) -> (Arc<Self>, Service) {
+        Self::with((net, ports), family, end, Settings::default(), None)
     }
 
     /// Makes the socket of an accepted connection.
     pub fn connected(&self, end: StreamEnd, accepted: Accepted) -> (Arc<Self>, Service) {
         // Linux's accepted sockets, too, have the options of their listener.
         let settings = self.lock().settings.clone();
-        Self::with(&self.net, self.family, end, settings, Some(accepted))
+        Self::with((&self.net, &self.ports), self.family, end, settings, Some(accepted))
     }
 
     fn with(
-        net: &Net,
+        (net, ports): (&Net, &ReusedPorts),
         family: Family,
         end: StreamEnd,
         settings: Settings,
@@ -129,6 +141,7 @@ impl StreamSocket {
         let inner = Inner {
             settings,
             bound: None,
+            reused: None,
             local: stream.as_ref().and_then(|it| it.local_addr().ok()),
             peer,
             error: None,
@@ -138,6 +151,7 @@ impl StreamSocket {
         let socket = Arc::new(Self {
             family,
             net: net.clone(),
+            ports: ports.clone(),
             phase: watch::Sender::new(phase),
             orders: sender,
             inner: Mutex::new(inner),
@@ -175,15 +189,29 @@ impl StreamSocket {
     /// `EINVAL` if it has one; those of [`TcpSocket::bind`].
     pub fn bind(&self, local: SocketAddr) -> Result<(), Errno> {
         let mut inner = self.lock();
-        if inner.bound.is_some() || self.phase() != Phase::Idle {
+        if inner.bound.is_some() || inner.reused.is_some() || self.phase() != Phase::Idle {
             return Err(Errno::INVAL);
         }
-        let socket = self.fresh(&inner.settings);
-        inner.settings.prepare(&socket, self.family).map_err(|error| errno(&error))?;
-        socket.bind(local).map_err(|error| errno(&error))?;
-        inner.local = socket.local_addr().ok();
-        inner.bound = Some(socket);
+        let make = || {
+            let socket = self.prepared(&inner.settings)?;
+            socket.bind(local)?;
+            Ok(socket)
+        };
+        if inner.settings.reuses_port() {
+            let place = (local, inner.settings.only_v6);
+            let port = self.ports.bind(place, make).map_err(|error| errno(&error))?;
+            (inner.local, inner.reused) = (Some(port.local()), Some(port));
+        } else {
+            let socket = make().map_err(|error| errno(&error))?;
+            (inner.local, inner.bound) = (socket.local_addr().ok(), Some(socket));
+        }
         Ok(())
+    }
+
+    fn prepared(&self, settings: &Settings) -> io::Result<TcpSocket> {
+        let socket = self.fresh(settings);
+        settings.prepare(&socket, self.family)?;
+        Ok(socket)
     }
 
     /// A socket without an address.
@@ -202,7 +230,12 @@ impl StreamSocket {
     /// The socket to listen or to connect with: the bound one, or another.
     fn take_socket(&self) -> io::Result<TcpSocket> {
         let mut inner = self.lock();
-        let socket = inner.bound.take().unwrap_or_else(|| self.fresh(&inner.settings));
+        let bound = match &inner.reused {
+            // The others keep the address, with which one of them can connect.
+            Some(port) => Some(port.take().ok_or(io::ErrorKind::AddrInUse)?),
+            None => inner.bound.take(),
+        };
+        let socket = bound.unwrap_or_else(|| self.fresh(&inner.settings));
         inner.settings.prepare(&socket, self.family)?;
         Ok(socket)
     }
@@ -363,7 +396,7 @@ impl Service {
         }
         {
             let mut inner = socket.lock();
-            (inner.bound, inner.backlog) = (None, None);
+            (inner.bound, inner.reused, inner.backlog) = (None, None, None);
         }
         socket.has_ended.send_replace(true);
         if has_failed { Left::Descriptor } else { Left::Nothing }
@@ -394,8 +427,8 @@ async fn until_connected(
                 Outcome::Idle(same) => end = same,
             },
             Order::Listen { near, backlog, listening } => match listen(socket, backlog).await {
-                Ok(listener) => {
-                    serve_backlog(socket, end.listen(listener, &near), near, listening).await;
+                Ok(incoming) => {
+                    serve_backlog(socket, end.listen_to(incoming, &near), near, listening).await;
                     return None;
                 }
                 Err(error) => {
@@ -459,10 +492,18 @@ async fn connect(
     }
 }
 
-async fn listen(socket: &StreamSocket, backlog: u32) -> io::Result<TcpListener> {
-    let listener = socket.take_socket()?.listen(backlog.max(1)).await?;
-    socket.lock().local = listener.local_addr().ok();
-    Ok(listener)
+async fn listen(socket: &StreamSocket, backlog: u32) -> io::Result<Arc<Incoming>> {
+    let backlog = backlog.max(1);
+    let reused = socket.lock().reused.clone();
+    let incoming = match reused {
+        Some(port) => {
+            let make = || socket.prepared(&socket.lock().settings);
+            port.listen(backlog, make).await?
+        }
+        None => Arc::new(Incoming::new(socket.take_socket()?.listen(backlog).await?)),
+    };
+    socket.lock().local = incoming.listener().local_addr().ok();
+    Ok(incoming)
 }
 
 /// Shows connections to accept, until the descriptor is closed.

@@ -185,6 +185,21 @@ def reused():
     for _ in range(50): u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("0.0.0.0", port)); u.close()
     return True
 show("a port is free when its socket is closed", reused)
+
+def reused_by_listeners():
+    def bound(port, reuse=1):
+        s = socket.socket(); s.setsockopt(1, 15, reuse); s.bind(("0.0.0.0", port)); return s
+    pair = [bound(0)]; port = pair[0].getsockname()[1]; pair.append(bound(port))
+    try: bound(port, 0); out = ["bound without it"]
+    except OSError as e: out = [code(e.errno)]
+    for l in pair: l.listen(64)
+    near = [socket.create_connection(("127.0.0.1", port)) for _ in range(60)]; taken = [[], []]
+    while sum(map(len, taken)) < len(near):
+        for l in select.select(pair, [], [])[0]: taken[pair.index(l)].append(l.accept()[0])
+    out += [min(map(len, taken)) > 5, pair[0].getsockname() == pair[1].getsockname()]
+    pair[0].close(); c = socket.create_connection(("127.0.0.1", port)); pair[1].accept()[0].sendall(b"x"); out.append(c.recv(1))
+    return out
+show("listeners on one port", reused_by_listeners)
 show("bind to another's address", lambda: socket.socket().bind(("192.0.2.1", 0)))
 show("bind twice", lambda: (lambda s: (s.bind(("0.0.0.0", 0)), s.bind(("0.0.0.0", 0))))(socket.socket()))
 show("accept without listen", lambda: socket.socket().accept())

@@ -24,6 +24,7 @@ use joined::Joined;
 use names::NameService;
 use namespace::{Namespace, Relay};
 use netfd::netlink::{Refusal, Reports, Server};
+use netfd::posix::ReusedPorts;
 use netstack::Stack;
 use shown::Shown;
 use std::ffi::{OsStr, OsString};
@@ -139,7 +140,7 @@ async fn supervise(args: &Args, signals: Signals) -> Result<ExitCode> {
         run_in_namespace(args, signals, &stack, names).await?
     } else {
         let shown = Shown::new(stack.net(), &args.network.interface());
-        let ip = Ip { net: stack.net().clone(), names };
+        let ip = Ip { net: stack.net().clone(), ports: ReusedPorts::default(), names };
         run_behind_filter(args, signals, shown, Some(ip)).await?
     };
     stack.shutdown(FAREWELL).await.context("the stack")?;

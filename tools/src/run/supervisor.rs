@@ -10,7 +10,9 @@ use crate::run::shown::Shown;
 use crate::run::tasks::{Identity, Tasks};
 use netfd::Mode;
 use netfd::netlink::{self, Ends, Inodes, Reports, Server};
-use netfd::posix::{Closing, DatagramService, DatagramSocket, Family, Left, Service, StreamSocket};
+use netfd::posix::{
+    Closing, DatagramService, DatagramSocket, Family, Left, ReusedPorts, Service, StreamSocket,
+};
 use netstack::Net;
 use netstack::netsocket::netcore::SocketKind;
 use rustix::fs::{OFlags, fcntl_getfl};
@@ -60,6 +62,7 @@ pub(crate) struct Holder {
 #[derive(Debug)]
 pub(crate) struct Ip {
     pub(crate) net: Net,
+    pub(crate) ports: ReusedPorts,
     pub(crate) names: NameService,
 }
 

@@ -2,11 +2,11 @@
 
 use crate::run::call::Call;
 use crate::run::notification::OnExec;
-use crate::run::supervisor::{Held, Holder, Ip, Socket, Supervisor};
+use crate::run::supervisor::{Held, Holder, Socket, Supervisor};
 use crate::run::tasks::{self, Identity};
 use netfd::Mode;
 use netfd::netlink::{self, Protocol};
-use netfd::posix::{DatagramSocket, Family, StreamSocket, errno};
+use netfd::posix::{DatagramSocket, Family, ReusedPorts, StreamSocket, errno};
 use netstack::Net;
 use rustix::io::Errno;
 use std::io;
@@ -59,13 +59,13 @@ fn of_family(
         (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return Err(Errno::PROTONOSUPPORT),
         _ => return Err(Errno::SOCKTNOSUPPORT),
     };
-    let Some(Ip { net, .. }) = &supervisor.ip else {
+    let Some(ip) = &supervisor.ip else {
         supervisor.notices.netlink_alone();
         return Err(Errno::PERM);
     };
-    let net = tasks::net_of(net, call.task());
+    let net = tasks::net_of(&ip.net, call.task());
     let made = match is_stream {
-        true => stream(supervisor, &net, family, mode(call)),
+        true => stream(supervisor, (&net, &ip.ports), family, mode(call)),
         false => datagrams(supervisor, &net, family, mode(call)),
     };
     made.map_err(|error| errno(&error))
@@ -93,13 +93,13 @@ fn netlink(supervisor: &Arc<Supervisor>, call: &Call) -> Result<(OwnedFd, Identi
 
 fn stream(
     supervisor: &Arc<Supervisor>,
-    net: &Net,
+    (net, ports): (&Net, &ReusedPorts),
     family: Family,
     mode: Mode,
 ) -> io::Result<(OwnedFd, Identity)> {
     let (near, end) = netfd::stream_pair(mode)?;
     let identity = Identity::of(&near)?;
-    let (socket, service) = StreamSocket::new(net, family, end);
+    let (socket, service) = StreamSocket::new(net, ports, family, end);
     supervisor.add(identity, Held::Ip(Socket::Stream(socket)));
     supervisor.serve_stream(identity, service);
     Ok((near, identity))
