@@ -32,7 +32,7 @@ fn beginning(socket: &SocketInfo, info: &TcpInfo) -> String {
     let peer = socket.peer.map_or_else(String::new, |peer| format!(" to {peer}"));
     let state = info.state.name().to_ascii_lowercase();
     let state = if info.state == TcpState::Established { "established".into() } else { state };
-    let made = socket.owner.as_ref().map_or_else(String::new, |owner| format!(" Of {owner}."));
+    let made = socket.owner.as_ref().map_or_else(String::new, |owner| format!(" Made by {owner}."));
     format!("{} from {}{peer} is {} old, {state}.{made}", socket.id, socket.local, time(info.age))
 }
 
