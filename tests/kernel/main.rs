@@ -181,7 +181,7 @@ const TESTS: &[Test] = &[
     Test::new("a_signal_releases_the_lease", endings::lease),
     Test::new("a_second_signal_ends_at_once", endings::second_signal),
     Test::new("a_flag_logs_the_start_and_end_of_each_connection", endings::log),
-    Test::new("eight_slow_clients_are_told_apart_by_ss_why_and_top", seeing::causes),
+    Test::new("eight_clients_are_told_apart_by_ss_why_top_and_page", seeing::causes),
     Test::new("a_slow_reader_among_1000_is_found_with_two_commands", seeing::slow_reader),
     Test::new("the_control_socket_kills_sets_and_counts", seeing::changes),
     Test::new("tshark_reads_a_capture_by_the_control_socket", seeing::capture),

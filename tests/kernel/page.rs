@@ -79,6 +79,25 @@ pub(crate) fn clients() -> Outcome {
     Ok(())
 }
 
+/// For each of these clients what the page says of it.
+pub(crate) fn causes(world: &World, clients: &[(&Client, &[&str])]) -> Outcome {
+    let (_page, address) = page(world)?;
+    let mut browser = Browser::open(&address, 1200)?;
+    for (client, words) in clients {
+        browser.wait_until(&format!("{} !== ''", row(client)))?;
+        let chosen = format!("it => it.innerText.includes('{}')", client.address);
+        browser.value(&format!(
+            "[...document.querySelectorAll('#rows .row')].find({chosen}).click()"
+        ))?;
+        for word in *words {
+            let said = "document.getElementById('why').textContent";
+            browser.wait_until(&format!("{said}.includes({})", Value::from(*word)))?;
+        }
+        browser.value("document.getElementById('close').click()")?;
+    }
+    Ok(())
+}
+
 /// Ten thousand connections, of which the page has but those on the screen.
 pub(crate) fn many() -> Outcome {
     const CONNECTIONS: usize = 10_000;

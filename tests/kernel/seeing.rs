@@ -2,6 +2,7 @@
 
 use crate::daemon::Daemon;
 use crate::namespace::{Outcome, netstack, program};
+use crate::page;
 use crate::programs::{Server, output};
 use socket2::{Domain, SockFilter, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
@@ -176,7 +177,7 @@ pub(crate) fn causes() -> Outcome {
     let gone = Client::connect(None)?.request(ENDLESS)?.losing(1.0)?;
 
     let ss = ["ss", "-tiH", "dport", "=", "PORT"];
-    for (client, in_ss, in_why) in [
+    let cases = [
         (&fast, &["ESTAB", "limit:idle", "bytes_acked:2000"][..], &["it is idle"][..]),
         (
             &slow_reader,
@@ -201,17 +202,51 @@ pub(crate) fn causes() -> Outcome {
             &["ESTAB", "limit:retransmission-timer", "backoff:"],
             &["limited by a retransmission timer", "the peer is gone"],
         ),
-    ] {
+    ];
+    for (client, in_ss, in_why) in cases {
         let states = ["ss", "-atiH", "dport", "=", "PORT"];
         let arguments = if in_ss == ["FIN-WAIT-2"] { &states } else { &ss };
         world.wait_for(arguments, client.address, in_ss)?;
         world.wait_for(&["why", "ADDRESS"], client.address, in_why)?;
     }
-    screen(&world)
+    let on_screen = cases.map(|(client, ..)| {
+        let words: &[&str] = match client.address {
+            // By turns.
+            at if at == lossy.address => &["congestion-window", "retransmission-timer", "device"],
+            at if at == gone.address => &["retransmission-timer"],
+            at if at == slow_reader.address || at == tiny.address => &["peer-window"],
+            at if at == half_closed.address => &["FIN-WAIT-2"],
+            _ => &["idle"],
+        };
+        (client.address, words)
+    });
+    screen(&world, &on_screen)?;
+    let on_page: Vec<_> = cases.iter().map(|(client, _, why)| (*client, *why)).collect();
+    page::causes(&world, &on_page)
 }
 
-/// What a terminal shows of them.
-fn screen(world: &World) -> Outcome {
+/// What a terminal shows of them, in the row of each one of these words.
+fn screen(world: &World, rows: &[(SocketAddr, &[&str])]) -> Outcome {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let shown = first_screen(world)?;
+        let missing = rows.iter().find(|(address, words)| {
+            let row = shown.split(&address.to_string()).nth(1).unwrap_or_default();
+            let row = row.split("10.9.0.1:").next().unwrap_or_default();
+            !words.iter().any(|word| row.contains(word))
+        });
+        match missing {
+            None => return Ok(()),
+            Some(row) if Instant::now() > deadline => {
+                return Err(format!("the terminal has not shown {row:?}: {shown}").into());
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// The first screen of `top`.
+fn first_screen(world: &World) -> Result<String> {
     let mut script = program("script")?;
     // For a terminal of a known size.
     let top = world.command(&["top", "--interval", "0.2"])?;
@@ -224,7 +259,7 @@ fn screen(world: &World) -> Outcome {
     let (mut keys, mut shown) =
         (child.stdin.take().ok_or("no input")?, child.stdout.take().ok_or("no output")?);
     let mut text = String::new();
-    let mut wait_for = |words: &[&str]| -> Outcome {
+    let mut wait_for = |words: &[&str]| -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
         let mut bytes = [0; 65_536];
         while !words.iter().all(|word| text.contains(word)) {
@@ -234,10 +269,9 @@ fn screen(world: &World) -> Outcome {
                 return Err(format!("the terminal has not shown {words:?}: {text}").into());
             }
         }
-        text.clear();
-        Ok(())
+        Ok(std::mem::take(&mut text))
     };
-    wait_for(&[
+    let first = wait_for(&[
         "httpd (pid",
         "8 connections",
         "peer-window",
@@ -250,7 +284,7 @@ fn screen(world: &World) -> Outcome {
     keys.write_all(b"q")?;
     let status = child.wait()?;
     assert!(status.success(), "{status}");
-    Ok(())
+    Ok(first)
 }
 
 /// The slow reader among many is found with the two commands of the README.

@@ -322,7 +322,8 @@ $("kill").addEventListener("click", async () => {
   ask();
 });
 $("close").addEventListener("click", () => $("detail").close());
-$("detail").addEventListener("close", () => { view.open = null; });
+// It comes a moment later, when the next one may be open.
+$("detail").addEventListener("close", () => { if (!$("detail").open) view.open = null; });
 
 /* Asking. */
 function find(text) {
