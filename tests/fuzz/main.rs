@@ -76,6 +76,11 @@ fn messages_of_a_throughput_test_are_taken_or_refused() {
 }
 
 #[test]
+fn requests_of_any_bytes_to_a_netlink_server_are_answered() {
+    play("netlink", fuzz::netlink);
+}
+
+#[test]
 fn messages_of_socks5_clients_are_taken_or_refused() {
     play("socks5", fuzz::socks5);
 }
