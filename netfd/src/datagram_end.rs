@@ -31,6 +31,11 @@ impl DatagramEnd {
         self.far.hung_up().await;
     }
 
+    /// Without a socket of UDP.
+    pub(crate) fn into_far(self) -> Far {
+        self.far
+    }
+
     pub(crate) fn watch(&self) -> Watch {
         self.far.watch()
     }

@@ -122,7 +122,21 @@ impl PingSocket {
     ///
     /// Dropping the future before it is ready has sent nothing.
     pub async fn send(&self, sequence: u16, payload: &[u8]) -> io::Result<()> {
-        let peer = SocketAddr::new(self.target, sequence);
+        self.send_to(self.target, sequence, payload).await
+    }
+
+    /// As [`send`](Self::send), to another target of the same family.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); `InvalidInput` if the address cannot be a host's of that family.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_to(&self, target: IpAddr, sequence: u16, payload: &[u8]) -> io::Result<()> {
+        let peer = SocketAddr::new(target, sequence);
+        self.socket.check_peer(SocketAddr::new(target, 0))?;
         let request = Datagram::new(peer, Bytes::copy_from_slice(payload));
         wait::retry(&self.socket.writes(payload.len()), || self.socket.try_send(request.clone()))
             .await

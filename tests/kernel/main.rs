@@ -48,7 +48,7 @@ use namespace::Test;
 use peer::Fault;
 use run::{
     clients, diag, endings as run_endings, escape, interfaces, join, limits, load, names, netlink,
-    netns, owners, remote, semantics, servers as run_servers, wireguard,
+    netns, owners, ping, remote, semantics, servers as run_servers, wireguard,
 };
 use std::process::ExitCode;
 use wire::Wire::{self, PlainTap, PlainTun, Tap, Tun};
@@ -247,6 +247,9 @@ const TESTS: &[Test] = &[
     Test::new("under_run_join_ip_monitor_tells_of_others_changes", join::monitor),
     Test::new("under_run_join_refuses_what_it_has_not", join::refusals),
     Test::new("under_run_a_socket_is_that_of_its_program", owners::programs),
+    Test::new("under_run_ping_is_answered_over_both_families", ping::both_families),
+    Test::new("under_run_ping_tells_of_no_answer_and_no_route", ping::without_an_answer),
+    Test::new("under_run_icmp_sockets_send_and_receive_echoes", ping::by_hand),
     Test::new("under_run_netns_curl_gets_20_mb_and_is_refused", netns::curl),
     Test::new(
         "under_run_netns_sockets_behave_as_the_kernels",

@@ -12,6 +12,7 @@ pub(super) mod names;
 pub(super) mod netlink;
 pub(super) mod netns;
 pub(super) mod owners;
+pub(super) mod ping;
 pub(super) mod remote;
 pub(super) mod semantics;
 pub(super) mod servers;

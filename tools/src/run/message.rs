@@ -16,7 +16,12 @@ pub(crate) struct Message {
     pub(crate) name_len_at: u64,
     /// The message's header, or 0.
     pub(crate) header: u64,
+    /// The room for control messages.
+    control: Part,
 }
+
+/// A control message: its level, its type, and its data.
+pub(crate) type Control = (libc::c_int, libc::c_int, Vec<u8>);
 
 /// A part of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +36,7 @@ const NAME: usize = 0;
 const NAME_LEN: usize = 8;
 const PARTS: usize = 16;
 const PARTS_COUNT: usize = 24;
+const CONTROL: usize = 32;
 const CONTROL_LEN: usize = 40;
 const FLAGS: usize = 48;
 /// The length of a `mmsghdr`, which is a `msghdr` and the length of the message.
@@ -50,6 +56,7 @@ impl Message {
             name_len: call.argument(5),
             name_len_at: call.argument(5),
             header: 0,
+            control: Part { at: 0, len: 0 },
         }
     }
 
@@ -74,6 +81,7 @@ impl Message {
             name_len: word(&bytes, NAME_LEN) & u64::from(u32::MAX),
             name_len_at: header + NAME_LEN as u64,
             header,
+            control: Part { at: word(&bytes, CONTROL), len: word(&bytes, CONTROL_LEN) },
         })
     }
 
@@ -135,6 +143,33 @@ impl Message {
         }
         call.write(self.header + CONTROL_LEN as u64, &0_u64.to_ne_bytes())?;
         call.write(self.header + FLAGS as u64, &flags.to_ne_bytes())
+    }
+
+    /// Writes control messages into the header, those that there is room for, after the flags.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_payload`](Self::write_payload).
+    pub(crate) fn write_controls(&self, call: &Call, controls: &[Control]) -> Result<(), Errno> {
+        /// The length of a `cmsghdr`.
+        const HEADER: usize = 16;
+        let mut bytes = Vec::new();
+        for (level, kind, data) in controls {
+            let len = HEADER + data.len();
+            if (bytes.len() + len) as u64 > self.control.len {
+                break;
+            }
+            bytes.extend((len as u64).to_ne_bytes());
+            bytes.extend([level.to_ne_bytes(), kind.to_ne_bytes()].concat());
+            bytes.extend(data);
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        }
+        if self.header == 0 || bytes.is_empty() {
+            return Ok(());
+        }
+        bytes.truncate(usize::try_from(self.control.len).unwrap_or(usize::MAX));
+        call.write(self.control.at, &bytes)?;
+        call.write(self.header + CONTROL_LEN as u64, &(bytes.len() as u64).to_ne_bytes())
     }
 
     /// Writes the length of one of many messages.

@@ -38,7 +38,7 @@ use tokio::time::timeout;
 
 /// Run a program on a userspace network stack
 ///
-/// Every TCP and UDP socket of the program, and of all that it starts, is one of the stack's.
+/// Every TCP, UDP and ping socket of the program, and of all that it starts, is one of the stack's.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -179,7 +179,7 @@ async fn run_behind_filter(
 /// Whether a program is one of those that receive with `recvmsg` from whoever has sent.
 fn looks_at_senders(program: &OsStr) -> bool {
     let name = Path::new(program).file_name().and_then(OsStr::to_str);
-    name.is_some_and(|name| ["ip", "ss"].contains(&name))
+    name.is_some_and(|name| ["ip", "ss", "ping", "ping4", "ping6"].contains(&name))
 }
 
 fn refused(refusal: Refusal) -> Error {

@@ -11,7 +11,8 @@ use crate::run::tasks::{Identity, Tasks};
 use netfd::Mode;
 use netfd::netlink::{self, Ends, Inodes, Reports, Server};
 use netfd::posix::{
-    Closing, DatagramService, DatagramSocket, Family, Left, ReusedPorts, Service, StreamSocket,
+    Closing, DatagramService, DatagramSocket, EchoService, EchoSocket, Family, Left, ReusedPorts,
+    Service, StreamSocket,
 };
 use netstack::Net;
 use netstack::netsocket::netcore::SocketKind;
@@ -34,6 +35,7 @@ use tokio::sync::watch;
 pub(crate) enum Held {
     Ip(Socket),
     Netlink(Arc<netlink::Socket>),
+    Echo(Arc<EchoSocket>),
 }
 
 /// A socket of the program.
@@ -270,6 +272,15 @@ impl Supervisor {
         });
     }
 
+    /// As [`serve_stream`](Self::serve_stream).
+    pub(crate) fn serve_echo(self: &Arc<Self>, identity: Identity, service: EchoService) {
+        let supervisor = self.clone();
+        self.runtime.spawn(async move {
+            service.run().await;
+            supervisor.remove(identity);
+        });
+    }
+
     /// Adds a socket with this descriptor.
     pub(crate) fn add(&self, identity: Identity, held: Held) {
         self.table()
@@ -308,7 +319,7 @@ impl Supervisor {
         let sockets = self.table();
         let of = |(identity, entry): (&Identity, &Entry)| match &entry.held {
             Held::Ip(socket) => Some((socket.ends()?, identity.inode())),
-            Held::Netlink(_) => None,
+            Held::Netlink(_) | Held::Echo(_) => None,
         };
         sockets.iter().filter_map(of).collect()
     }
@@ -319,7 +330,7 @@ impl Supervisor {
         let served = sockets.values().filter(|entry| !entry.is_retired);
         let sockets = served.filter_map(|entry| match &entry.held {
             Held::Ip(socket) => Some(socket),
-            Held::Netlink(_) => None,
+            Held::Netlink(_) | Held::Echo(_) => None,
         });
         let on_port = sockets.filter(|socket| socket.local().port() == port);
         on_port.filter_map(Socket::closing).collect()

@@ -1,6 +1,7 @@
 //! `socket`.
 
 use crate::run::call::Call;
+use crate::run::calls::ping;
 use crate::run::notification::OnExec;
 use crate::run::supervisor::{Held, Holder, Socket, Supervisor};
 use crate::run::tasks::{self, Identity};
@@ -14,9 +15,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 /// The bits of a socket's type that are the type.
-const TYPE: libc::c_int = 0xf;
+pub(super) const TYPE: libc::c_int = 0xf;
 
 pub(super) fn create(supervisor: &Arc<Supervisor>, call: Call) {
+    if let Some(family) = ping::family(&call) {
+        return ping::create(supervisor, call, family);
+    }
     let made = match call.int(0) {
         libc::AF_INET => of_family(supervisor, &call, Family::V4),
         libc::AF_INET6 => of_family(supervisor, &call, Family::V6),
@@ -28,6 +32,11 @@ pub(super) fn create(supervisor: &Arc<Supervisor>, call: Call) {
         Ok(made) => made,
         Err(errno) => return call.fail(errno),
     };
+    give(supervisor, call, &near, identity);
+}
+
+/// Gives the program a socket.
+pub(super) fn give(supervisor: &Supervisor, call: Call, near: &OwnedFd, identity: Identity) {
     let on_exec = match call.int(1) & libc::SOCK_CLOEXEC {
         0 => OnExec::Keep,
         _ => OnExec::Close,
@@ -39,7 +48,7 @@ pub(super) fn create(supervisor: &Arc<Supervisor>, call: Call) {
     }
 }
 
-fn mode(call: &Call) -> Mode {
+pub(super) fn mode(call: &Call) -> Mode {
     if call.int(1) & libc::SOCK_NONBLOCK != 0 { Mode::Nonblocking } else { Mode::Blocking }
 }
 
@@ -52,9 +61,6 @@ fn of_family(
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => true,
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => false,
         (libc::SOCK_RAW, _) => return Err(Errno::PERM),
-        (libc::SOCK_DGRAM, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) => {
-            return Err(Errno::ACCESS);
-        }
         // Programs that ask for MPTCP take TCP then.
         (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return Err(Errno::PROTONOSUPPORT),
         _ => return Err(Errno::SOCKTNOSUPPORT),

@@ -10,6 +10,7 @@ mod listen;
 mod names;
 mod netlink;
 mod options;
+mod ping;
 
 use crate::run::call::Call;
 use crate::run::supervisor::{Descriptor, Held, Socket, Supervisor};
@@ -28,6 +29,9 @@ pub(crate) fn handle(supervisor: &Arc<Supervisor>, call: Call) {
         Some((descriptor, Held::Ip(socket))) => handle_for(supervisor, call, descriptor, socket),
         Some((descriptor, Held::Netlink(socket))) => {
             netlink::handle(supervisor, call, descriptor, socket);
+        }
+        Some((descriptor, Held::Echo(socket))) => {
+            ping::handle(supervisor, call, descriptor, socket);
         }
         // A file, a pipe, a socket of another kind, or no descriptor at all.
         None => call.pass(),
