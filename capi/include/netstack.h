@@ -77,7 +77,8 @@ const char *ns_error(void);
 
 /*
  Makes a socket of a stack, as socket(2): AF_INET or AF_INET6, SOCK_STREAM (TCP) or SOCK_DGRAM (UDP),
- with SOCK_NONBLOCK and SOCK_CLOEXEC. NULL is the default stack.
+ with SOCK_NONBLOCK and SOCK_CLOEXEC; or AF_NETLINK, SOCK_RAW or SOCK_DGRAM, with NETLINK_ROUTE or
+ NETLINK_SOCK_DIAG, whose requests are the stack's to answer. NULL is the default stack.
 
  read, write, poll, epoll, select, close, dup, fcntl, shutdown, sendfile and, for TCP, send and recv of
  libc work on the descriptor, also in children.

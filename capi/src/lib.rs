@@ -7,6 +7,7 @@ mod config;
 mod datagrams;
 mod failure;
 mod names;
+mod netlink;
 mod network;
 mod options;
 mod sockets;

@@ -3,7 +3,8 @@
 use crate::c::without_signals;
 use crate::config::Config;
 use crate::failure::{Failure, Result};
-use crate::sockets;
+use crate::{netlink, sockets};
+use netfd::netlink::{Own, Server};
 use netfd::posix::ReusedPorts;
 use netstack::Net;
 use netstack::netsocket::netcore::Network;
@@ -26,6 +27,8 @@ pub(crate) struct Stack {
     pub(crate) ports: ReusedPorts,
     /// The name of its interface.
     pub(crate) name: String,
+    /// Its netlink server, once there is a socket for it.
+    pub(crate) netlink: Mutex<Option<Arc<Server<Own>>>>,
     handle: Handle,
     parts: Mutex<Option<Parts>>,
 }
@@ -107,7 +110,8 @@ fn make(config: &Config) -> Result<Stack> {
     stacks.last_id += 1;
     let id = stacks.last_id;
     let (name, parts) = (config.name.clone(), Mutex::new(Some(Parts { runtime, stack })));
-    Ok(Stack { id, net, ports: ReusedPorts::default(), name, handle, parts })
+    let ports = ReusedPorts::default();
+    Ok(Stack { id, net, ports, name, netlink: Mutex::default(), handle, parts })
 }
 
 fn start(config: &Config) -> io::Result<(Runtime, netstack::Stack)> {
@@ -169,7 +173,7 @@ pub(crate) fn delete(id: usize) -> Result<()> {
         let text = format!("the stack has {n} open sockets");
         Err(Failure::new(Errno::BUSY, text))
     };
-    match sockets::open(stack.id) {
+    match sockets::open(stack.id) + netlink::open(stack.id) {
         0 => {}
         n => return busy(n),
     }

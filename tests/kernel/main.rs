@@ -295,6 +295,7 @@ const TESTS: &[Test] = &[
     Test::new("pkg_config_finds_the_static_library_for_c", c::installed_static),
     Test::new("a_c_program_gets_its_address_by_dhcp", c::dhcp),
     Test::new("the_calls_of_the_c_api_return_what_they_should", c::calls),
+    Test::new("c_programs_configure_a_stack_by_netlink", c::netlink),
     Test::new("c_programs_have_no_errors_under_valgrind", c::under_valgrind),
 ];
 

@@ -1,11 +1,13 @@
 //! Datagrams and messages.
 
+use super::netlink::on_netlink;
 use super::sockets::{here, on_socket};
-use super::{checked, pointers};
+use super::{checked, netlink, pointers};
 use crate::datagrams;
 use crate::failure::{Failure, Result};
 use crate::sockets::{Found, Socket};
 use libc::{iovec, msghdr, sockaddr, socklen_t, ssize_t};
+use netfd::netlink::Address;
 use netfd::posix::{DatagramSocket, Given, Phase, StreamSocket};
 use rustix::io::Errno;
 use std::cell::RefCell;
@@ -37,6 +39,14 @@ pub unsafe extern "C" fn ns_sendto(
     addr: *const sockaddr,
     addrlen: socklen_t,
 ) -> ssize_t {
+    let of_netlink = on_netlink("ns_sendto", -1, fd, |_| {
+        // The pair has one receiver. SAFETY: The caller's promise.
+        let sent = unsafe { libc::sendto(fd, buf, len, flags, ptr::null(), 0) };
+        Ok(checked(sent as i64)? as ssize_t)
+    });
+    if let Some(returned) = of_netlink {
+        return returned;
+    }
     on_socket("ns_sendto", -1, fd, |found| match &found.socket {
         Socket::Stream(socket) => {
             check_stream(socket, flags, Errno::PIPE)?;
@@ -66,6 +76,22 @@ pub unsafe extern "C" fn ns_recvfrom(
     addr: *mut sockaddr,
     addrlen: *mut socklen_t,
 ) -> ssize_t {
+    let of_netlink = on_netlink("ns_recvfrom", -1, fd, |_| {
+        let mut piece = iovec { iov_base: buf, iov_len: len };
+        // SAFETY: Zeros are a message without anything.
+        let mut message: msghdr = unsafe { std::mem::zeroed() };
+        (message.msg_iov, message.msg_iovlen) = (&raw mut piece, 1);
+        // SAFETY: The caller's promise.
+        let received = unsafe { netlink::receive(fd, &raw mut message, flags)? };
+        if !addr.is_null() {
+            // SAFETY: The caller's promise.
+            unsafe { netlink::write(Address::default(), addr, addrlen)? };
+        }
+        Ok(received)
+    });
+    if let Some(returned) = of_netlink {
+        return returned;
+    }
     on_socket("ns_recvfrom", -1, fd, |found| match &found.socket {
         Socket::Stream(socket) => {
             check_stream(socket, flags, Errno::NOTCONN)?;
@@ -97,6 +123,13 @@ pub unsafe extern "C" fn ns_recvfrom(
 /// Returns as ns_sendto; EINVAL with control data, EMSGSIZE for more than 1024 pieces.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ns_sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t {
+    let of_netlink = on_netlink("ns_sendmsg", -1, fd, |_| {
+        // SAFETY: The caller's promise.
+        unsafe { netlink::send(fd, msg, flags) }
+    });
+    if let Some(returned) = of_netlink {
+        return returned;
+    }
     on_socket("ns_sendmsg", -1, fd, |found| {
         // SAFETY: The caller's promise.
         let message = unsafe { message(msg)? };
@@ -128,6 +161,13 @@ pub unsafe extern "C" fn ns_sendmsg(fd: c_int, msg: *const msghdr, flags: c_int)
 /// Returns as ns_recvfrom; EMSGSIZE for more than 1024 pieces.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ns_recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
+    let of_netlink = on_netlink("ns_recvmsg", -1, fd, |_| {
+        // SAFETY: The caller's promise.
+        unsafe { netlink::receive(fd, msg, flags) }
+    });
+    if let Some(returned) = of_netlink {
+        return returned;
+    }
     on_socket("ns_recvmsg", -1, fd, |found| {
         // SAFETY: The caller's promise.
         let mut message = unsafe { message(msg)? };

@@ -25,6 +25,8 @@ mod addrinfo;
 
 mod ifaddrs;
 
+mod netlink;
+
 mod network;
 
 pub use addrinfo::{ns_freeaddrinfo, ns_getaddrinfo};

@@ -1,11 +1,13 @@
 //! Addresses and options of sockets.
 
+use super::netlink::on_netlink;
 use super::sockets::on_socket;
-use super::{checked, pointers};
+use super::{checked, netlink, pointers};
 use crate::failure::Result;
 use crate::options;
 use crate::sockets::{Found, Socket};
 use libc::{sockaddr, socklen_t};
+use netfd::netlink::Address;
 use netfd::posix::{Done, Value};
 use rustix::io::Errno;
 use std::ffi::{c_int, c_void};
@@ -23,6 +25,13 @@ pub unsafe extern "C" fn ns_getsockname(
     addr: *mut sockaddr,
     addrlen: *mut socklen_t,
 ) -> c_int {
+    let of_netlink = on_netlink("ns_getsockname", -1, fd, |socket| {
+        // SAFETY: The caller's promise.
+        unsafe { netlink::write(socket.local(), addr, addrlen) }
+    });
+    if let Some(returned) = of_netlink {
+        return returned;
+    }
     on_socket("ns_getsockname", -1, fd, |found| {
         let local = match &found.socket {
             Socket::Stream(socket) => socket.local(),
@@ -42,6 +51,13 @@ pub unsafe extern "C" fn ns_getpeername(
     addr: *mut sockaddr,
     addrlen: *mut socklen_t,
 ) -> c_int {
+    let of_netlink = on_netlink("ns_getpeername", -1, fd, |_| {
+        // SAFETY: The caller's promise.
+        unsafe { netlink::write(Address::default(), addr, addrlen) }
+    });
+    if let Some(returned) = of_netlink {
+        return returned;
+    }
     on_socket("ns_getpeername", -1, fd, |found| {
         let peer = match &found.socket {
             Socket::Stream(socket) => socket.peer(),
@@ -76,6 +92,13 @@ pub unsafe extern "C" fn ns_getsockopt(
     optval: *mut c_void,
     optlen: *mut socklen_t,
 ) -> c_int {
+    let of_netlink = on_netlink("ns_getsockopt", -1, fd, |socket| {
+        // SAFETY: The caller's promise.
+        unsafe { netlink::get_option(socket, fd, (level, optname), optval, optlen) }
+    });
+    if let Some(returned) = of_netlink {
+        return returned;
+    }
     on_socket("ns_getsockopt", -1, fd, |found| match options::get(found, level, optname)? {
         Value::Bytes(value) => {
             // SAFETY: The caller's promise.
@@ -103,6 +126,13 @@ pub unsafe extern "C" fn ns_setsockopt(
     optval: *const c_void,
     optlen: socklen_t,
 ) -> c_int {
+    let of_netlink = on_netlink("ns_setsockopt", -1, fd, |socket| {
+        // SAFETY: The caller's promise.
+        unsafe { netlink::set_option(socket, fd, (level, optname), optval, optlen) }
+    });
+    if let Some(returned) = of_netlink {
+        return returned;
+    }
     on_socket("ns_setsockopt", -1, fd, |found| {
         let len = usize::try_from(optlen.cast_signed()).map_err(|_| Errno::INVAL)?;
         // SAFETY: The caller's promise.

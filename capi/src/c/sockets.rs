@@ -1,9 +1,10 @@
 //! Calls that make sockets, and give them addresses.
 
-use super::{call, find_stack, ns, pointers};
+use super::netlink::on_netlink;
+use super::{call, find_stack, netlink, ns, pointers};
 use crate::failure::Result;
 use crate::sockets::{self, Found, Socket};
-use crate::{datagrams, streams};
+use crate::{datagrams, netlink as netlink_sockets, streams};
 use libc::{sockaddr, socklen_t};
 use netfd::Mode;
 use netfd::posix::{Family, Given};
@@ -16,7 +17,8 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 const TYPE: c_int = 0xf;
 
 /// Makes a socket of a stack, as socket(2): AF_INET or AF_INET6, SOCK_STREAM (TCP) or SOCK_DGRAM (UDP),
-/// with SOCK_NONBLOCK and SOCK_CLOEXEC. NULL is the default stack.
+/// with SOCK_NONBLOCK and SOCK_CLOEXEC; or AF_NETLINK, SOCK_RAW or SOCK_DGRAM, with NETLINK_ROUTE or
+/// NETLINK_SOCK_DIAG, whose requests are the stack's to answer. NULL is the default stack.
 ///
 /// read, write, poll, epoll, select, close, dup, fcntl, shutdown, sendfile and, for TCP, send and recv of
 /// libc work on the descriptor, also in children.
@@ -32,6 +34,14 @@ pub extern "C" fn ns_msocket(
 ) -> c_int {
     call("ns_msocket", -1, || {
         let family = match domain {
+            libc::AF_NETLINK => {
+                let (stack, kind) = (find_stack(stack)?, r#type & TYPE);
+                if !matches!(kind, libc::SOCK_RAW | libc::SOCK_DGRAM) {
+                    return Err(Errno::SOCKTNOSUPPORT.into());
+                }
+                let mode = mode(r#type & !TYPE)?;
+                return give(netlink_sockets::create(&stack, kind, protocol, mode)?, r#type);
+            }
             libc::AF_INET => Family::V4,
             libc::AF_INET6 => Family::V6,
             _ => return Err(Errno::AFNOSUPPORT.into()),
@@ -86,6 +96,14 @@ pub(super) fn on_socket<T>(
 /// EHOSTUNREACH, EADDRNOTAVAIL, EINTR; ENOTSOCK if the descriptor is none of a stack.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ns_connect(fd: c_int, addr: *const sockaddr, addrlen: socklen_t) -> c_int {
+    let of_netlink = on_netlink("ns_connect", -1, fd, |socket| {
+        // SAFETY: The caller's promise.
+        socket.connect(unsafe { netlink::address(addr, addrlen)? })?;
+        Ok(0)
+    });
+    if let Some(returned) = of_netlink {
+        return returned;
+    }
     on_socket("ns_connect", -1, fd, |found| {
         // SAFETY: The caller's promise.
         let given = unsafe { pointers::address(found.socket.family(), addr, addrlen)? };
@@ -118,6 +136,14 @@ pub(super) fn here(mut remote: SocketAddr) -> SocketAddr {
 /// Returns 0, or -1: EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT; EINVAL if it has one; ENOTSOCK.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ns_bind(fd: c_int, addr: *const sockaddr, addrlen: socklen_t) -> c_int {
+    let of_netlink = on_netlink("ns_bind", -1, fd, |socket| {
+        // SAFETY: The caller's promise.
+        socket.bind(unsafe { netlink::address(addr, addrlen)? })?;
+        Ok(0)
+    });
+    if let Some(returned) = of_netlink {
+        return returned;
+    }
     on_socket("ns_bind", -1, fd, |found| {
         let family = found.socket.family();
         // SAFETY: The caller's promise.

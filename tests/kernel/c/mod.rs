@@ -166,6 +166,12 @@ fn calls_with(tool: Tool) -> Outcome {
     Ok(())
 }
 
+pub(crate) fn netlink() -> Outcome {
+    let program = compile("tests/kernel/c/netlink.c")?;
+    assert_eq!(run_to_end(&mut run(&program, Tool::None)?)?, "done\n");
+    Ok(())
+}
+
 /// Sends a text with nc, which must come back.
 fn nc(address: &str, text: &str) -> Outcome {
     let mut nc = program("nc")?;
