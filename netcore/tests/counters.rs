@@ -152,3 +152,37 @@ fn a_full_queue_is_one_drop_unless_another_socket_takes_it() {
     assert_eq!((handled, drops), (0, vec![(DropReason::QueueFull, 1000 - delivered)]));
     socket.close();
 }
+
+/// RFC 2131 section 4.1.
+#[test]
+fn a_dhcp_client_is_reached_before_there_is_an_address() {
+    let mut pair = Pair::new();
+    let client = open(&mut pair, udp::Command::Bind { endpoint: addr("0.0.0.0:68") });
+    let other = open(&mut pair, udp::Command::Bind { endpoint: addr("0.0.0.0:69") });
+    let not_ours = (0, 0, vec![(DropReason::NotForUs, 1)]);
+    let offered = |pair: &mut Pair, source: &str, destination: &str, port: u16| {
+        let packet = datagram(source, destination, port);
+        fates(pair, |pair| pair.inject(Side::Far, packet))
+    };
+    let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+
+    // With an address, whatever comes to others is not for the stack.
+    assert_eq!(offered(&mut pair, "10.0.0.1", "10.0.0.3", 68), not_ours);
+    pair.far.stack.remove_address(address("10.0.0.2")).expect("its own");
+    assert_eq!(offered(&mut pair, "10.0.0.1", "10.0.0.3", 68), (1, 0, vec![]));
+    let received = client.try_recv().expect("a datagram");
+    assert_eq!(received.local, Some(addr("10.0.0.3:68")));
+    for (source, destination, port) in
+        [("10.0.0.1", "10.0.0.3", 69), ("10.0.0.1", "224.0.0.3", 68), ("fd00::1", "fd00::3", 68)]
+    {
+        assert_eq!(offered(&mut pair, source, destination, port), not_ours, "{destination}");
+    }
+    client.close();
+    pair.run();
+    // Without a client nobody learns that the host is there.
+    let nobody = (0, 0, vec![(DropReason::NoListener, 1)]);
+    let sent = pair.far.stack.counters().frames_sent;
+    assert_eq!(offered(&mut pair, "10.0.0.1", "10.0.0.3", 68), nobody);
+    assert_eq!(pair.far.stack.counters().frames_sent, sent);
+    other.close();
+}

@@ -193,6 +193,11 @@ impl Addressing {
         self.is_own(address) || (self.any_ip && is_host(address) && !self.is_broadcast(address))
     }
 
+    /// Whether there is an IPv4 address.
+    pub(crate) fn has_ipv4(&self) -> bool {
+        self.addresses.iter().any(|own| own.addr().is_ipv4())
+    }
+
     /// Whether `address` is a broadcast address.
     pub(crate) fn is_broadcast(&self, address: IpAddr) -> bool {
         matches!(address, IpAddr::V4(address)

@@ -113,7 +113,7 @@ impl IpLayer {
         };
         if origin != Origin::Own
             && (self.check_source(&header, packet).is_err()
-                || self.check_destination(header.destination, origin).is_err())
+                || self.check_destination(&header, packet, origin).is_err())
         {
             return reason;
         }

@@ -33,7 +33,7 @@ impl IpLayer {
         bytes.truncate(header.payload.end);
         if origin != Origin::Own {
             self.check_source(&header, &bytes)?;
-            self.check_destination(header.destination, origin)?;
+            self.check_destination(&header, &bytes, origin)?;
         }
         let mut is_checksum_good = is_checksum_good;
         if header.fragment.is_some() {

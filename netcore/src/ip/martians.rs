@@ -8,6 +8,9 @@ use crate::ip::special_address;
 use crate::wire::{Icmpv6Message, IpProtocol};
 use std::net::IpAddr;
 
+/// The port of DHCP clients (RFC 2131 section 4.1).
+const DHCP_CLIENT_PORT: u16 = 68;
+
 impl IpLayer {
     /// Checks the source of a received packet (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5). Own
     /// addresses as the source are rejected too, as in a LAND attack.
@@ -43,9 +46,11 @@ impl IpLayer {
     /// Checks that a received packet to `destination` is for this stack.
     pub(crate) fn check_destination(
         &self,
-        destination: IpAddr,
+        header: &IpHeader,
+        bytes: &[u8],
         origin: Origin,
     ) -> Result<(), DropReason> {
+        let destination = header.destination;
         let is_martian = destination.is_loopback()
             || destination.is_unspecified()
             || is_v4_mapped(destination)
@@ -62,9 +67,25 @@ impl IpLayer {
                     || is_all_hosts(destination)
                     || self.groups.contains_key(&destination)
                     || self.addressing.is_solicited_node(destination)
+                    || (origin == Origin::Link && self.is_to_dhcp_client(header, bytes))
             }
         };
         if is_for_us { Ok(()) } else { Err(DropReason::NotForUs) }
+    }
+
+    /// Whether a packet is one to the DHCP client of a host that has no IPv4 address yet. Servers that
+    /// disregard the broadcast flag send to the address that they offer, and a host takes what comes to
+    /// its hardware address until then (RFC 2131 section 4.1).
+    #[cold]
+    fn is_to_dhcp_client(&self, header: &IpHeader, bytes: &[u8]) -> bool {
+        let is_host = matches!(header.destination, IpAddr::V4(_))
+            && special_address::is_host(header.destination);
+        is_host
+            && header.protocol == IpProtocol::Udp
+            && header.fragment.is_none()
+            && bytes.get(header.payload.start..).and_then(|udp| udp.get(2..4))
+                == Some(&DHCP_CLIENT_PORT.to_be_bytes()[..])
+            && !self.addressing.has_ipv4()
     }
 }
 

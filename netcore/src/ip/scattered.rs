@@ -21,7 +21,7 @@ impl IpLayer {
             return Ok(None);
         };
         self.check_source(&header, &frame.data)?;
-        self.check_destination(header.destination, origin)?;
+        self.check_destination(&header, &frame.data, origin)?;
         Ok(Some(Packet {
             buffer_bytes: frame.data.len(),
             bytes: std::mem::take(&mut frame.data),

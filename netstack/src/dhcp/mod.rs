@@ -21,6 +21,9 @@
 //! lease, or verifies the one it holds (RFC 2131 section 3.2); a lease that expired in the meantime
 //! is dropped. [`Clock`](crate::Clock) documents how soon a suspend is noticed.
 //!
+//! The client asks for answers by broadcast. From a server that sends to the address that it offers,
+//! answers are taken as long as the stack has no IPv4 address (RFC 2131 section 4.1).
+//!
 //! A connection on an address that is lost fails with
 //! [`Error::AddressRemoved`](crate::Error::AddressRemoved); a listener on the unspecified address
 //! keeps listening and accepts on the next one.

@@ -34,6 +34,8 @@ const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 /// Every router on the link (RFC 4291 section 2.7.1).
 const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 const SOLICITATION_BYTES: usize = 8;
+/// The option for the sender's hardware address (RFC 4861 section 4.6.1).
+const SOURCE_LINK_LAYER_ADDRESS: u8 = 1;
 
 /// A client, which is a task beside its stack.
 #[derive(Debug)]
@@ -249,7 +251,9 @@ impl Session {
         else {
             return Ok(());
         };
-        match self.socket.send(&solicitation()).await {
+        let ClientContext { net, hardware_address, .. } = &self.client.context;
+        let solicitation = solicitation(solicitor(&net.network()), *hardware_address);
+        match self.socket.send(&solicitation).await {
             Err(error) if is_end(&error) => return Err(error),
             Err(error) => tracing::debug!(%error, "the router solicitation was not sent"),
             Ok(()) => self.client.emit(&Event::Solicited),
@@ -268,18 +272,38 @@ impl Session {
     }
 }
 
-/// A router solicitation from the unspecified address, which is always allowed (RFC 4861 section
-/// 4.1): it is answered by multicast.
-fn solicitation() -> Vec<u8> {
-    let mut bytes = vec![0; IPV6_HEADER_LEN + SOLICITATION_BYTES];
+/// The address that solicitations come from: the link-local one once it can be used, and until then
+/// the unspecified one, which is always allowed (RFC 4861 section 4.1). Not every router answers that by
+/// multicast, as it should (section 6.2.6): passt sends to `::`.
+fn solicitor(network: &Network) -> Ipv6Addr {
+    let link_local = network.addresses.iter().find_map(|own| match own.addr() {
+        IpAddr::V6(own) if own.is_unicast_link_local() => Some(own),
+        _ => None,
+    });
+    let usable = link_local.filter(|own| !network.tentative.contains(&IpAddr::V6(*own)));
+    usable.unwrap_or(Ipv6Addr::UNSPECIFIED)
+}
+
+/// A router solicitation. It has the hardware address, if there is one, for a router that answers by
+/// unicast.
+fn solicitation(source: Ipv6Addr, hardware_address: Option<MacAddr>) -> Vec<u8> {
+    let option = match hardware_address.filter(|_| !source.is_unspecified()) {
+        // Of one unit of eight bytes (RFC 4861 section 4.6.1).
+        Some(own) => [&[SOURCE_LINK_LAYER_ADDRESS, 1], &own.octets()[..]].concat(),
+        None => Vec::new(),
+    };
+    let payload_len = SOLICITATION_BYTES + option.len();
+    let mut bytes = vec![0; IPV6_HEADER_LEN + payload_len];
+    bytes[IPV6_HEADER_LEN + SOLICITATION_BYTES..].copy_from_slice(&option);
     let mut ip = Ipv6Packet::new_unchecked(&mut bytes[..]);
     ip.set_version(6);
-    ip.set_payload_len(SOLICITATION_BYTES as u16);
+    ip.set_payload_len(payload_len as u16);
     ip.set_next_header(IpProtocol::Icmpv6);
     ip.set_hop_limit(HOP_LIMIT);
+    ip.set_src_addr(source);
     ip.set_dst_addr(ALL_ROUTERS);
     let mut icmp = Icmpv6Packet::new_unchecked(ip.payload_mut());
     icmp.set_msg_type(Icmpv6Message::RouterSolicit);
-    icmp.fill_checksum(&Ipv6Addr::UNSPECIFIED, &ALL_ROUTERS);
+    icmp.fill_checksum(&source, &ALL_ROUTERS);
     bytes
 }

@@ -91,6 +91,21 @@ async fn a_lease_is_asked_for_and_put_into_force() {
     assert_eq!(names(&events), ["discover", "offer", "request", "ack", "bound"]);
 }
 
+/// As passt does.
+#[tokio::test(start_paused = true)]
+async fn a_lease_comes_by_unicast_before_there_is_an_address() {
+    let (stack, events, server) = start(1, Config::default());
+
+    let asked = server.expect(Kind::Discover).await;
+    server.send(asked.lease(Kind::Offer, OWN).unicast()).await;
+    let asked = server.expect(Kind::Request).await;
+    server.send(asked.lease(Kind::Ack, OWN).unicast()).await;
+    until_bound(&stack, OWN).await;
+
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(names(&events), ["discover", "offer", "request", "ack", "bound"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_renewed_rebound_and_lost() {
     let (stack, events, server) = start(1, Config::default());

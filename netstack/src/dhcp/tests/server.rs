@@ -106,6 +106,12 @@ impl ServerMessage {
         self
     }
 
+    /// To the address that it leases, as of a server that disregards the broadcast flag.
+    pub(super) fn unicast(&mut self) -> &mut Self {
+        self.to = <[u8; 4]>::try_from(&self.header[16..20]).expect("four bytes").into();
+        self
+    }
+
     /// As another server.
     pub(super) fn by(&mut self, server: Ipv4Addr) -> &mut Self {
         self.source = server;
