@@ -333,6 +333,7 @@ impl Builder {
             *max = max.or_else(memory_share);
         }
         let mut core = Netstack::new(config, clock.moment());
+        core.set_carrier(device.has_carrier());
         core.set_link_capabilities(device.capabilities());
         let peers = device.peer_addresses();
         for address in self.addresses {

@@ -118,7 +118,9 @@ fn with_stack(url: &str, test: impl AsyncFnOnce(Stack) -> Outcome) -> Outcome {
     runtime.block_on(async {
         let stack = builder().spawn(url.parse::<LinkUrl>()?.open()?)?;
         let usable = |network: &Network| {
-            network.link.hardware_address.is_some() && network.tentative.is_empty()
+            network.link.hardware_address.is_some()
+                && network.link.has_carrier
+                && network.tentative.is_empty()
         };
         stack.net().watch_network().wait_for(usable).await?;
         test(stack).await
@@ -219,8 +221,9 @@ pub(crate) fn on_debians_switch() -> Outcome {
         assert!(!sockets.iter().any(|name| name.starts_with('.')), "unlinked: {sockets:?}");
 
         // Its ports are numbered up to 4; it does not answer to others.
-        let refused = format!("{}[9]", switch.url()).parse::<LinkUrl>()?.open();
-        let error = refused.err().ok_or("a port beyond the last")?;
+        let ninth = format!("{}[9]", switch.url()).parse::<LinkUrl>()?.open()?;
+        let ended = tokio::time::timeout(PATIENCE, builder().spawn(ninth)?.ended()).await?;
+        let error = ended.err().ok_or("a port beyond the last")?;
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!(error.to_string().contains("port 9 is taken or there is none"), "{error}");
 

@@ -216,6 +216,11 @@ impl Netstack {
         self.handle_ip_events();
     }
 
+    /// Tells the stack whether its link has a carrier ahead of the first poll, which tells it anew.
+    pub fn set_carrier(&mut self, has_carrier: bool) {
+        self.ip.set_carrier(&self.cx, has_carrier);
+    }
+
     /// The stack's hardware address, used on Ethernet links only.
     pub fn hardware_address(&self) -> MacAddr {
         self.ip.outgoing.hardware_address

@@ -161,6 +161,11 @@ impl UnixDatagramDevice {
         Self::new(socket, peer, mtu)
     }
 
+    /// A device on a socket that will be connected by a duplicate. Until then what is sent is lost.
+    pub(super) fn to_be_connected(socket: UnixDatagram, mtu: usize) -> io::Result<Self> {
+        Self::new(socket, Peer::Connected, mtu)
+    }
+
     /// A device on a connected socket of type `SOCK_SEQPACKET`. The end of the peer ends the stack
     /// in good order.
     pub(crate) fn from_seqpacket(socket: OwnedFd, mtu: usize) -> io::Result<Self> {

@@ -1,6 +1,7 @@
 //! Ports of a switch that serves others, without their programs.
 
-use crate::{end, exchange, path, stack_on};
+use crate::{end, exchange, path, stack, stack_on};
+use netstack::Stack;
 use netstack::device::{VdeConfig, VdeDevice, VdeRequest};
 use netstack::switch::{Switch, SwitchConfig, VdeListener, VdeListenerConfig};
 use std::io::ErrorKind;
@@ -36,6 +37,22 @@ async fn ports(listener: &VdeListener, count: usize) {
         }
     };
     timeout(PATIENCE, counted).await.expect("the ports of clients");
+}
+
+/// A stack on a port of the switch, once it has it.
+async fn joined(folder: &TempDir) -> Stack {
+    let stack = stack_on(1, &url(folder));
+    let mut watch = stack.net().watch_network();
+    let has_port = watch.wait_for(|now| now.link.has_carrier);
+    timeout(PATIENCE, has_port).await.expect("a port").expect("it runs");
+    stack
+}
+
+/// How a stack ends that asks for a port.
+async fn refusal(folder: &TempDir, port: Option<u32>) -> std::io::Error {
+    let device = VdeDevice::connect(&at(folder, port), 1500).expect("a switch");
+    let stack = stack(1, device);
+    timeout(PATIENCE, stack.ended()).await.expect("it ends").expect_err("refused")
 }
 
 /// Connects as a client, and sends bytes.
@@ -76,7 +93,7 @@ async fn two_hundred_kilobytes_cross_a_switch_for_others() {
 async fn a_switch_for_others_leaves_nothing_behind() {
     let (switch, mut listener, folder) = served(VdeListenerConfig::default());
     listener.manage(folder.path().join("management"), 0o600).expect("a new path");
-    let near = stack_on(1, &url(&folder));
+    let near = joined(&folder).await;
     assert_eq!(switch.ports().len(), 1);
 
     listener.shutdown().await;
@@ -89,7 +106,7 @@ async fn a_switch_for_others_leaves_nothing_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_ends_with_its_switch() {
     let (switch, listener, folder) = served(VdeListenerConfig::default());
-    let near = stack_on(1, &url(&folder));
+    let near = joined(&folder).await;
 
     drop(switch);
 
@@ -107,20 +124,51 @@ fn at(folder: &TempDir, port: Option<u32>) -> VdeConfig {
 async fn a_port_that_cannot_be_had_is_one_clear_error() {
     let (_switch, _listener, folder) =
         served(VdeListenerConfig { ports_max: 2, ..VdeListenerConfig::default() });
-    let _first = VdeDevice::connect(&at(&folder, Some(2)), 1500).expect("free");
-    for (port, expected) in [(2, "port 2 is taken"), (3, "port 3 is taken or there is none")] {
-        let error = VdeDevice::connect(&at(&folder, Some(port)), 1500).expect_err("refused");
+    let _first = joined(&folder).await;
+    for (port, expected) in [(1, "port 1 is taken"), (3, "port 3 is taken or there is none")] {
+        let error = refusal(&folder, Some(port)).await;
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         assert!(error.to_string().contains(expected), "{error}");
     }
-    let _second = VdeDevice::connect(&at(&folder, None), 1500).expect("the other one");
-    let error = VdeDevice::connect(&at(&folder, None), 1500).expect_err("none is left");
+    let _second = joined(&folder).await;
+    let error = refusal(&folder, None).await;
     assert!(error.to_string().contains("has refused: no port is free"), "{error}");
 
     let nowhere = VdeConfig { directory: Some("/no/such".into()), ..VdeConfig::default() };
     let error = VdeDevice::connect(&nowhere, 1500).expect_err("no switch");
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().starts_with("no VDE switch at /no/such: "), "{error}");
+}
+
+/// A switch that listens and says nothing, as vde_switch does about a port beyond its last.
+#[tokio::test(start_paused = true)]
+async fn a_silent_switch_blocks_nobody_and_is_given_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("lan")).expect("new");
+    let control = folder.path().join("lan/ctl");
+    let _silent = std::os::unix::net::UnixListener::bind(control).expect("a new path");
+
+    let began = (std::time::Instant::now(), tokio::time::Instant::now());
+    let error = refusal(&folder, Some(9)).await;
+
+    // In the runtime's time, while its only thread goes on.
+    assert_eq!(began.1.elapsed().as_secs(), 3);
+    assert!(began.0.elapsed() < Duration::from_secs(3));
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(error.to_string().contains("port 9 is taken or there is none"), "{error}");
+    let left = std::fs::read_dir(folder.path().join("lan")).expect("readable").count();
+    assert_eq!(left, 1, "its own socket is removed");
+}
+
+#[tokio::test]
+async fn a_stack_and_its_switch_share_a_thread() {
+    let (_switch, listener, folder) = served(VdeListenerConfig::default());
+
+    let near = joined(&folder).await;
+
+    assert_eq!(listener.ports().len(), 1);
+    end(near).await;
+    ports(&listener, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,9 +204,8 @@ async fn half_a_request_is_given_up_and_holds_no_port() {
         halves.push(ask(&listener, &request(None, "/nobody".into())[..50]).await);
     }
     // Behind them all.
-    let device = VdeDevice::connect(&at(&folder, None), 1500);
+    let _stack = joined(&folder).await;
 
-    assert!(device.is_ok(), "{device:?}");
     for half in halves {
         assert_eq!(answer(half).await, 0);
     }

@@ -2,16 +2,21 @@
 
 use super::VdeDevice;
 use super::request::{ADDRESS_BYTES, VdeRequest, parse_address};
+use crate::device::unix_datagram::UnixDatagramDevice;
 use crate::unix_path::{BoundPath, group_id};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::env;
 use std::fs::{self, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::Sleep;
 
 /// Which port of which VDE switch a [`VdeDevice`] takes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,17 +51,17 @@ const MODE_OF_GROUP: u32 = 0o070;
 const MODE_OF_OTHERS: u32 = 0o077;
 
 impl VdeDevice {
-    /// Takes a port of a switch, for IP packets of up to `mtu` bytes.
+    /// Asks a switch for a port, for IP packets of up to `mtu` bytes. Does not wait for the answer:
+    /// the link has no carrier until the switch has given a port.
     ///
-    /// Blocks until the switch has answered, 3 s at most. A switch on the same single-threaded
-    /// runtime cannot answer meanwhile.
+    /// A refusal ends the stack, with `ConnectionRefused`, and has no reason in VDE: no port is free,
+    /// that port is taken or there is none, or the switch may not write to the socket of this process.
+    /// Without an answer the stack ends with `TimedOut`, 3 s after its start.
     ///
     /// # Errors
     ///
-    /// `NotFound` and others of the kernel if there is no switch; `ConnectionRefused` if it refuses,
-    /// which it does without a reason: no port is free, that port is taken or there is none, or the
-    /// switch may not write to the socket of this process; `TimedOut` if it does not answer;
-    /// `InvalidInput` for a path of more than 107 bytes.
+    /// `NotFound` and others of the kernel if there is no switch; `InvalidInput` for a path of more
+    /// than 107 bytes.
     pub fn connect(config: &VdeConfig, mtu: usize) -> io::Result<Self> {
         let (mut control, switch) = reach(config)?;
         let (socket, own) = bind(config, &switch)?;
@@ -65,15 +70,62 @@ impl VdeDevice {
             socket: own.path().to_owned(),
             description: config.description.clone().unwrap_or_else(description),
         };
-        control.set_read_timeout(Some(PATIENCE))?;
-        control.set_write_timeout(Some(PATIENCE))?;
+        // There is room for it: nothing was written before.
         control.write_all(&request.encode()?)?;
-        let mut answer = [0; ADDRESS_BYTES];
-        control.read_exact(&mut answer).map_err(|error| refused(&error, &switch))?;
-        socket.connect(parse_address(&answer)?)?;
-        // Both are connected: the switch does not need the path any longer.
-        drop(own);
-        Self::new(control, socket, mtu)
+        let frames = UnixDatagramDevice::to_be_connected(socket.try_clone()?, mtu)?;
+        let asked =
+            Asked { socket, _own: own, switch, answer: [0; ADDRESS_BYTES], len: 0, end: None };
+        Ok(Self::new(control, frames, asked))
+    }
+}
+
+/// A request that the switch has not answered.
+pub(super) struct Asked {
+    /// That of the frames, too.
+    socket: UnixDatagram,
+    /// Where the switch finds it. Once both are connected nobody needs the path.
+    _own: BoundPath,
+    switch: Reached,
+    /// The answer, and how much of it has come.
+    answer: [u8; ADDRESS_BYTES],
+    len: usize,
+    /// When the switch has had its time.
+    end: Option<Pin<Box<Sleep>>>,
+}
+
+impl Asked {
+    /// Waits for the answer, and connects the socket.
+    ///
+    /// # Errors
+    ///
+    /// `ConnectionRefused` and `TimedOut`, as in [`VdeDevice::connect`].
+    pub(super) fn poll_answer(
+        &mut self,
+        control: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.len < ADDRESS_BYTES {
+            let mut room = ReadBuf::new(&mut self.answer[self.len..]);
+            let failure = match Pin::new(&mut *control).poll_read(cx, &mut room) {
+                Poll::Ready(Ok(())) if !room.filled().is_empty() => {
+                    self.len += room.filled().len();
+                    continue;
+                }
+                Poll::Ready(Ok(())) => io::ErrorKind::UnexpectedEof.into(),
+                Poll::Ready(Err(error)) => error,
+                Poll::Pending => {
+                    let end =
+                        self.end.get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
+                    ready!(end.as_mut().poll(cx));
+                    io::ErrorKind::TimedOut.into()
+                }
+            };
+            return Poll::Ready(Err(refused(&failure, &self.switch)));
+        }
+        let connected = parse_address(&self.answer)
+            .map_err(io::Error::from)
+            .and_then(|path| self.socket.connect(path));
+        Poll::Ready(connected.map_err(|error| refused(&error, &self.switch)))
     }
 }
 
@@ -115,14 +167,12 @@ fn reach_in(directory: PathBuf, config: &VdeConfig) -> io::Result<(UnixStream, R
     Ok((stream, Reached { directory, control, port: config.port }))
 }
 
-/// Connects without waiting for room in the backlog.
+/// Connects without waiting for room in the backlog. The stream does not block.
 fn stream_to(path: &Path) -> io::Result<UnixStream> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     connect(&socket, &SocketAddrUnix::new(path)?)?;
-    let stream = UnixStream::from(socket);
-    stream.set_nonblocking(false)?;
-    Ok(stream)
+    Ok(socket.into())
 }
 
 /// Makes the own socket in a directory that both ends see.
@@ -188,7 +238,7 @@ fn refused(error: &io::Error, switch: &Reached) -> io::Error {
             ),
         ),
         // vde_switch 2.3.2 says nothing where it has no such port.
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => (
+        io::ErrorKind::TimedOut => (
             io::ErrorKind::TimedOut,
             format!("the VDE switch at {place} has not answered in {PATIENCE:?}: perhaps {port}"),
         ),

@@ -6,6 +6,7 @@
 mod client;
 mod request;
 
+use client::Asked;
 pub use client::VdeConfig;
 pub(crate) use request::{REQUEST_BYTES_MAX, address};
 pub use request::{VdeRequest, VdeRequestError};
@@ -18,16 +19,19 @@ use std::fmt;
 use std::io;
 use std::os::unix::net::{UnixDatagram, UnixStream as StdStream};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::UnixStream;
 
 /// A device on a port of a VDE switch: of Debian's `vde_switch`, or of one that
 /// [`Switch::vde_listener`](crate::switch::Switch::vde_listener) opens to others.
 ///
-/// The end of the switch ends the stack in good order. What the switch has no room for is dropped
+/// The link has a carrier from the time on at which the switch has given the port. The end of the
+/// switch ends the stack in good order. What the switch has no room for is dropped
 /// and counted as in [`UnixDatagramDevice`].
 pub struct VdeDevice {
+    /// Until the switch has answered.
+    asked: Option<Asked>,
     control: Control,
     frames: UnixDatagramDevice,
 }
@@ -48,13 +52,11 @@ impl VdeDevice {
         mtu: usize,
     ) -> io::Result<Self> {
         let frames = UnixDatagramDevice::from_socket(frames, mtu)?.with_path(path);
-        Ok(Self { control: Control::Attached(control), frames })
+        Ok(Self { asked: None, control: Control::Attached(control), frames })
     }
 
-    fn new(control: StdStream, frames: UnixDatagram, mtu: usize) -> io::Result<Self> {
-        control.set_nonblocking(true)?;
-        let frames = UnixDatagramDevice::from_socket(frames, mtu)?;
-        Ok(Self { control: Control::Unattached(control), frames })
+    fn new(control: StdStream, frames: UnixDatagramDevice, asked: Asked) -> Self {
+        Self { asked: Some(asked), control: Control::Unattached(control), frames }
     }
 
     /// What it has dropped.
@@ -93,8 +95,15 @@ impl Link for VdeDevice {
         self.frames.capabilities()
     }
 
+    fn has_carrier(&self) -> bool {
+        self.asked.is_none()
+    }
+
     fn receive(&mut self) -> Option<Frame> {
-        self.frames.receive()
+        match self.asked {
+            Some(_) => None,
+            None => self.frames.receive(),
+        }
     }
 
     fn transmit(&mut self) -> Option<UnixDatagramSlot<'_>> {
@@ -112,6 +121,12 @@ impl Device for VdeDevice {
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let (Some(asked), Control::Attached(control)) = (&mut self.asked, &mut self.control) {
+            ready!(asked.poll_answer(control, cx))?;
+            // The stack reads that there is a carrier.
+            self.asked = None;
+            return Poll::Ready(Ok(()));
+        }
         if let Poll::Ready(received) = self.frames.poll_receive(cx) {
             return Poll::Ready(received);
         }
