@@ -270,7 +270,12 @@ const TESTS: &[Test] = &[
         run_endings::without_capabilities,
     ),
     Test::new("wireguard_go_pings_a_stack_in_its_tunnel", wireguard::pings),
-    Test::new("under_run_in_a_tunnel_curl_gets_10_mb_despite_loss", wireguard::curl),
+    Test::new("under_run_in_a_tunnel_curl_gets_100_mb_despite_loss", || {
+        wireguard::curl("10.8.0.1")
+    }),
+    Test::new("over_ipv6_in_a_tunnel_curl_gets_100_mb_despite_loss", || {
+        wireguard::curl("[fd08::1]")
+    }),
     Test::new("in_a_tunnel_a_wrong_key_or_address_gets_nothing", wireguard::strangers),
     Test::new("a_connection_in_a_tunnel_outlives_moved_endpoints", wireguard::moves),
     Test::new("a_connection_in_a_tunnel_outlives_a_new_wireguard_go", wireguard::restart),
@@ -287,6 +292,8 @@ const TESTS: &[Test] = &[
     Test::new("a_gateway_leases_addresses_to_udhcpc", gateway::configuring::udhcpc),
     Test::new("a_gateway_answers_questions_for_names", gateway::configuring::names),
     Test::new("guests_of_a_gateway_reach_each_other", gateway::configuring::several),
+    Test::new("peers_of_wireguard_go_are_guests_of_a_gateway", gateway::tunnel::peers),
+    Test::new("a_gateway_in_a_tunnel_names_what_it_lacks", gateway::tunnel::mistakes),
     Test::new("a_guest_of_qemu_on_a_stream_socket_follows_another", guest::links::stream),
     Test::new("a_guest_of_qemu_outlives_a_stack_over_datagrams", guest::links::datagrams),
     Test::new("a_guest_of_qemu_outlives_its_gateway", guest::links::gateway),

@@ -2,6 +2,7 @@
 
 pub(super) mod carrying;
 pub(super) mod configuring;
+pub(super) mod tunnel;
 
 use crate::daemon::{Daemon, Failure, PATIENCE};
 use crate::namespace::{netstack, program};

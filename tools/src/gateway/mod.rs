@@ -31,7 +31,7 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// A link to guests by a URL: tap://NAME, unix-stream://PATH, unix-dgram://PATH, fd://N, tun://NAME
-    /// (repeatable: the guests of all links are on one LAN)
+    /// (repeatable: the guests of all links are on one LAN), or wg://FILE, whose peers are the guests
     #[arg(long = "link", value_name = "URL", required = true)]
     links: Vec<LinkUrl>,
     /// Open the links in another network namespace: of this process, or with this file
@@ -46,6 +46,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1500, value_parser = cli::flags::number::<usize>(1280..=65_520, 1500))]
     mtu: usize,
     /// The guests' IPv4 network: host 2 is the gateway, 3 the name server, 15 the first guest
+    ///
+    /// In a tunnel the gateway has the addresses of the file, and this is of no use.
     #[arg(long, value_name = "CIDR", default_value = "10.0.2.0/24")]
     network: ipnet::Ipv4Net,
     /// The guests' IPv6 network: host 2 is the gateway, 3 the name server
@@ -86,16 +88,34 @@ pub(crate) fn main(args: &Args) -> ExitCode {
 }
 
 async fn serve(args: &Args) -> Result<()> {
-    let lan = Lan::new(args.network, args.network6, args.host_loopback)?;
+    let lan = lan(args)?;
     let Front { stack, medium, switch } = Front::open(&lan, args)?;
     let gateway = Gateway::start(lan, &stack, args).await?;
     let configuration = gateway.configure(medium, args).await?;
     let links: Vec<_> = args.links.iter().map(ToString::to_string).collect();
-    let addresses = gateway.lan.addresses().map(|own| own.to_string());
+    let addresses: Vec<_> = gateway.lan.addresses().iter().map(ToString::to_string).collect();
     cli::eprintln!("netstack gateway: {} on {}", addresses.join(", "), links.join(", "));
     let ended = cli::serve([stack], std::future::pending()).await;
     drop((configuration, switch));
     ended
+}
+
+/// The network of the guests, which is that of the tunnel if the link is one.
+fn lan(args: &Args) -> Result<Lan> {
+    let lan = Lan::new(args.network, args.network6, args.host_loopback)?;
+    let [url] = &args.links[..] else { return Ok(lan) };
+    let Some(tunnel) = url.wireguard()? else { return Ok(lan) };
+    if tunnel.addresses.is_empty() {
+        bail!("{url}: the file has no Address, which is the gateway's, for example 10.8.0.1/24");
+    }
+    let is_set = !tunnel.name_servers.is_empty() || !tunnel.search_domains.is_empty();
+    let dns = is_set.then(|| "DNS".to_owned());
+    let ignored: Vec<_> = tunnel.ignored.iter().cloned().chain(dns).collect();
+    if !ignored.is_empty() {
+        let (program, ignored) = (cli::program(), ignored.join(", "));
+        cli::eprintln!("{program}: {url}: not for a gateway, ignored: {ignored}");
+    }
+    Ok(lan.with_tunnel(&tunnel))
 }
 
 /// The stack in front of the guests.

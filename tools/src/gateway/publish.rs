@@ -114,7 +114,10 @@ impl Publish {
     ///
     /// Those of this machine's sockets.
     pub(super) async fn start(&self, gateway: &Arc<Gateway>) -> Result<()> {
-        let guest = self.guest.unwrap_or_else(|| gateway.lan.first_guest());
+        let guest = match self.guest {
+            Some(guest) => guest,
+            None => gateway.lan.first_guest().with_context(|| format!("publishing {self}"))?,
+        };
         let guest = SocketAddr::new(guest, self.guest_port);
         let gateway = gateway.clone();
         match self.protocol {

@@ -37,7 +37,8 @@ pub(super) fn stack(lan: &Lan, device: impl netstack::device::Device) -> Result<
     // Whoever a guest pings answers by itself.
     config.ip.any_ip_echo = false;
     let builder = Builder::new().config(config).any_ip(true);
-    let builder = lan.addresses().into_iter().fold(builder, Builder::address);
+    let builder = lan.addresses().iter().copied().fold(builder, Builder::address);
+    let builder = lan.routes().iter().copied().fold(builder, Builder::route);
     builder.spawn(device).context("starting the stack")
 }
 
