@@ -150,6 +150,8 @@ const TESTS: &[Test] = &[
     Test::new("a_packet_socket_takes_frames_to_the_stack_alone", packet::own_frames),
     Test::new("a_veth_has_a_carrier_while_both_ends_are_up", packet::carrier),
     Test::new("no_packet_socket_is_opened_on_what_is_no_ethernet", packet::refusals),
+    Test::new("a_packet_socket_needs_cap_net_raw", packet::privilege),
+    Test::new("a_packet_socket_passes_by_frames_of_a_virtual_lan", packet::virtual_lan),
     Test::new("behind_passt_a_stack_has_addresses_and_streams", passt::behind_it),
     Test::new("each_flow_stays_on_its_queue_of_a_tun", queues::tun),
     Test::new("each_flow_stays_on_its_queue_of_a_tap", queues::tap),

@@ -1,7 +1,7 @@
 //! The stack on an interface of the machine, by a packet socket.
 
 use crate::far::{FAR, Far};
-use crate::namespace::{Outcome, program, skip};
+use crate::namespace::{Outcome, netstack, program, skip};
 use crate::programs::output;
 use netstack::device::{Device, InterfaceOffload, PacketDevice};
 use netstack::link::LinkUrl;
@@ -185,4 +185,57 @@ pub(crate) fn refusals() -> Outcome {
         assert!(error.to_string().contains(expected), "{error}");
     }
     Ok(())
+}
+
+/// Without the capability the error names it.
+pub(crate) fn privilege() -> Outcome {
+    let _far = Far::new()?;
+    let mut setpriv = program("setpriv")?;
+    setpriv.arg("--bounding-set=-net_raw").arg(netstack()?.get_program());
+    setpriv.args(["run", "--link", "packet://v0", "--address", STACK[0], "--", "true"]);
+    let ended = setpriv.output()?;
+    let text = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!((ended.status.code(), text.lines().count()), (Some(125), 1), "{text}");
+    let expected = "a packet socket on v0: Operation not permitted (os error 1): it needs the \
+                    capability CAP_NET_RAW";
+    assert!(text.contains(expected), "{text}");
+    Ok(())
+}
+
+/// A frame of a virtual LAN is not for the interface below, and one with a priority alone is.
+pub(crate) fn virtual_lan() -> Outcome {
+    program("python3")?;
+    let mut far = Far::new()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut device = PacketDevice::open("v0", None, InterfaceOffload::Off)?;
+        device.attach()?;
+        // The last bytes number the frames.
+        far.run(
+            "python3 - <<'END'
+import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(('v0', 0))
+tags = [b'\\x81\\0\\0\\5', b'\\x88\\xa8\\0\\5', b'\\x81\\0\\xe0\\0', b'']
+for number, tag in enumerate(tags):
+    s.send(b'\\xff' * 6 + b'\\2\\0\\0\\0\\0\\x0a' + tag + b'\\x88\\xb5' + bytes(45) + bytes([number]))
+END",
+        )?;
+        let mut seen = Vec::new();
+        let reading = async {
+            while seen.last() != Some(&3) {
+                poll_fn(|cx| device.poll_receive(cx)).await?;
+                while let Some(frame) = device.receive() {
+                    // Of the kinds of protocols for experiments (RFC 5342 appendix B).
+                    if frame.data[12..14] == [0x88, 0xb5] {
+                        seen.extend(frame.data.last());
+                    }
+                }
+            }
+            Ok::<_, std::io::Error>(())
+        };
+        timeout(PATIENCE, reading).await??;
+        assert_eq!(seen, [2, 3]);
+        Ok(())
+    })
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 ///
 /// It needs the capability `CAP_NET_RAW` in the network namespace. The interface takes frames to the
 /// stack's addresses, and to all groups, as long as the device is there. The kernel and the stack
-/// do not see what the other sends on this interface; frames with a VLAN tag are not the stack's.
+/// do not see what the other sends on this interface; frames of a virtual LAN are not the stack's.
 ///
 /// With offload a frame has up to 64 KiB, in both directions.
 #[derive(Debug)]

@@ -21,8 +21,12 @@ pub(super) struct Addresses {
 const ADDRESSES_MAX: usize = 16;
 /// Both buffers of the socket, as far as the kernel allows.
 const BUFFER_BYTES: usize = 4 << 20;
-/// The accelerated VLAN tag of a packet (`SKF_AD_OFF` and `SKF_AD_VLAN_TAG_PRESENT` of Linux).
+/// Whether a packet has a VLAN tag, and which (`SKF_AD_OFF`, `SKF_AD_VLAN_TAG_PRESENT` and
+/// `SKF_AD_VLAN_TAG` of Linux).
 const HAS_VLAN_TAG: u32 = (-0x1000_i32 + 48) as u32;
+const VLAN_TAG: u32 = (-0x1000_i32 + 44) as u32;
+/// The number of the VLAN in a tag. One with 0 has a priority only (IEEE 802.1Q section 6.9.1).
+const VLAN_ID: u32 = 0xfff;
 
 /// Opens a packet socket on an interface, non-blocking.
 ///
@@ -115,7 +119,8 @@ fn filter(to: Option<&[MacAddr]>) -> Vec<SockFilter> {
     let end = libc::BPF_RET | libc::BPF_K;
     let (drop, accept) = (|| step(end, 0), || step(end, u32::MAX));
 
-    let mut steps = vec![step(load_byte, HAS_VLAN_TAG), jump(is_equal, 1, 0, 0), drop()];
+    let mut steps = vec![step(load_byte, HAS_VLAN_TAG), jump(is_equal, 3, 0, 0)];
+    steps.extend([step(load_half, VLAN_TAG), jump(has_bit, 0, 1, VLAN_ID), drop()]);
     let Some(addresses) = to else {
         steps.push(accept());
         return steps;
