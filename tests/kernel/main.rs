@@ -38,6 +38,7 @@ mod secrets;
 mod seeing;
 mod servers;
 mod sockets;
+mod switch;
 mod talking;
 mod tap;
 mod usage;
@@ -152,6 +153,9 @@ const TESTS: &[Test] = &[
     Test::new("no_packet_socket_is_opened_on_what_is_no_ethernet", packet::refusals),
     Test::new("a_packet_socket_needs_cap_net_raw", packet::privilege),
     Test::new("a_packet_socket_passes_by_frames_of_a_virtual_lan", packet::virtual_lan),
+    Test::new("a_switch_outlives_its_uplink_and_records_all_frames", switch::uplink),
+    Test::new("a_trunk_to_debians_switch_keeps_virtual_lans_apart", switch::trunk),
+    Test::new("each_wrong_flag_of_a_switch_is_named", switch::mistakes),
     Test::new("behind_passt_a_stack_has_addresses_and_streams", passt::behind_it),
     Test::new("each_flow_stays_on_its_queue_of_a_tun", queues::tun),
     Test::new("each_flow_stays_on_its_queue_of_a_tap", queues::tap),
@@ -288,6 +292,7 @@ const TESTS: &[Test] = &[
     Test::new("a_gateway_passes_resets_on", gateway::carrying::resets),
     Test::new("a_gateway_bounds_the_connections_of_a_guest", gateway::carrying::bounds),
     Test::new("a_gateway_carries_datagrams_of_all_sizes", gateway::carrying::datagrams),
+    Test::new("a_gateway_bounds_the_udp_sockets_of_a_guest", gateway::carrying::flows),
     Test::new("a_gateway_carries_pings", gateway::carrying::pings),
     Test::new("a_gateway_leads_to_loopback_where_allowed", gateway::carrying::loopback),
     Test::new("a_gateway_publishes_ports_of_a_guest", gateway::carrying::published),
@@ -298,6 +303,7 @@ const TESTS: &[Test] = &[
     Test::new("a_gateway_in_a_tunnel_names_what_it_lacks", gateway::tunnel::mistakes),
     Test::new("a_guest_of_qemu_on_a_stream_socket_follows_another", guest::links::stream),
     Test::new("a_guest_of_qemu_outlives_a_stack_over_datagrams", guest::links::datagrams),
+    Test::new("a_guest_of_qemu_is_on_a_switch_of_vde", guest::links::vde).without_interface(),
     Test::new("a_guest_of_qemu_outlives_its_gateway", guest::links::gateway),
     Test::new("a_c_server_echoes_while_addresses_change", c::echo),
     Test::new("a_c_server_echoes_with_epoll_and_over_udp", c::epoll),

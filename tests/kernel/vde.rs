@@ -44,7 +44,7 @@ impl Switch {
         Ok(switch)
     }
 
-    fn directory(&self) -> PathBuf {
+    pub(crate) fn directory(&self) -> PathBuf {
         self.folder.path().join("lan")
     }
 
@@ -57,12 +57,15 @@ impl Switch {
     }
 
     /// The answer to a command, as `printf COMMAND | socat - UNIX-CONNECT:…` prints it.
-    fn ask(&self, command: &str) -> Result<String, Failure> {
+    pub(crate) fn ask(&self, command: &str) -> Result<String, Failure> {
         let mut stream = UnixStream::connect(self.management())?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(format!("{command}\n").as_bytes())?;
         let (mut answer, mut buffer) = (String::new(), [0; 4096]);
-        while !answer.contains("\n1000 Success") {
+        while !answer.contains("1000 Success") {
+            if answer.contains("vde$ 10") && answer.ends_with('\n') {
+                return Err(format!("{command}: {answer}").into());
+            }
             match stream.read(&mut buffer)? {
                 0 => return Err(format!("the session has ended: {answer}").into()),
                 read => answer += &String::from_utf8_lossy(&buffer[..read]),
@@ -72,13 +75,13 @@ impl Switch {
     }
 
     /// Waits until a command shows this, or does not any longer.
-    fn until_shown(&self, command: &str, text: &str, is_shown: bool) -> Outcome {
+    pub(crate) fn until_shown(&self, command: &str, text: &str, is_shown: bool) -> Outcome {
         until(text, || Ok(self.ask(command)?.contains(text) == is_shown))
     }
 }
 
 /// Waits for something.
-fn until(what: &str, is_so: impl Fn() -> Result<bool, Failure>) -> Outcome {
+pub(crate) fn until(what: &str, is_so: impl Fn() -> Result<bool, Failure>) -> Outcome {
     let deadline = Instant::now() + PATIENCE;
     while !is_so()? {
         if Instant::now() > deadline {
@@ -90,7 +93,7 @@ fn until(what: &str, is_so: impl Fn() -> Result<bool, Failure>) -> Outcome {
 }
 
 /// A namespace behind a link of VDE, with both addresses of a host, until this is dropped.
-fn vdens(url: &str, host: u8) -> Result<Daemon, Failure> {
+pub(crate) fn vdens(url: &str, host: u8) -> Result<Daemon, Failure> {
     let script = format!(
         "ip address add 10.9.0.{host}/24 dev vde0; ip address add fd00::{host}/64 dev vde0 nodad; \
          ip link set vde0 up; echo ready; while read command; do $command; echo done; done"
@@ -103,7 +106,7 @@ fn vdens(url: &str, host: u8) -> Result<Daemon, Failure> {
 
 /// Pings both addresses of a host from a namespace. The user there has no number, which only busybox
 /// accepts.
-fn ping_from(vdens: &mut Daemon, host: u8) -> Outcome {
+pub(crate) fn ping_from(vdens: &mut Daemon, host: u8) -> Outcome {
     for address in [format!("10.9.0.{host}"), format!("fd00::{host}")] {
         vdens.write_line(&format!("busybox ping -A -c 2 -W 5 {address}"))?;
         vdens.expect_output(" 2 packets received, ")?;

@@ -6,7 +6,7 @@ use netstack::link::{LinkDevice, LinkUrl};
 use netstack::switch::{PortConfig, Switch, SwitchConfig};
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -60,6 +60,30 @@ async fn either_end_of_a_stream_socket_comes_back() {
 
     end(near).await;
     near = stack_on(1, &listen);
+    exchange(&near, &far, 10_000).await;
+}
+
+#[tokio::test]
+async fn at_the_start_somebody_must_listen_and_later_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path().join("link");
+    let url: LinkUrl = format!("unix-stream://{}", at.display()).parse().expect("right");
+    let error = url.open().expect_err("no file");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().starts_with(&format!("connecting to {}: ", at.display())), "{error}");
+    let listener = UnixListener::bind(&at).expect("a new path");
+    drop(listener);
+    assert_eq!(url.open().expect_err("nobody").kind(), ErrorKind::ConnectionRefused);
+    std::fs::remove_file(&at).expect("a file");
+
+    let listener = UnixListener::bind(&at).expect("free again");
+    let near = stack(1, url.open().expect("somebody"));
+    let mut watch = near.net().watch_network();
+    drop((listener.accept().expect("the stack"), listener));
+    let is_gone = watch.wait_for(|now| !now.link.has_carrier);
+    timeout(Duration::from_secs(10), is_gone).await.expect("no carrier").expect("it runs");
+    std::fs::remove_file(&at).expect("a file");
+    let far = stack_on(2, &format!("{url}[listen]"));
     exchange(&near, &far, 10_000).await;
 }
 
@@ -128,7 +152,7 @@ async fn a_socket_file_is_replaced_only_if_nobody_is_behind() {
     let first = url.open().expect("a new path");
     assert_eq!(url.open().expect_err("in use").kind(), ErrorKind::AddrInUse);
     drop(first);
-    drop(std::os::unix::net::UnixListener::bind(&at).expect("free again"));
+    drop(UnixListener::bind(&at).expect("free again"));
     url.open().expect("nobody is behind the file");
 
     std::fs::write(&at, "a file").expect("a folder");

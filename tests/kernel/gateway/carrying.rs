@@ -162,6 +162,40 @@ pub(crate) fn datagrams() -> Outcome {
     Ok(())
 }
 
+/// A guest has so many UDP sockets and no more. Those that it has go on.
+pub(crate) fn flows() -> Outcome {
+    let (guest, _gateway) = configured(&["--flows-max", "2"])?;
+    let server = UdpSocket::bind((MACHINE[0], 0))?;
+    let to = server.local_addr()?;
+    thread::spawn(move || {
+        let mut buffer = [0; 8];
+        while let Ok((n, from)) = server.recv_from(&mut buffer) {
+            let _ = server.send_to(&buffer[..n], from);
+        }
+    });
+    let mut sockets = Vec::new();
+    for _ in 0..3 {
+        sockets.push(guest.run(move || {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.connect(to)?;
+            Ok(socket)
+        })?);
+    }
+    let is_answered = |socket: &UdpSocket, patience| -> Result<bool> {
+        socket.set_read_timeout(Some(patience))?;
+        socket.send(b"ask")?;
+        match socket.recv(&mut [0; 8]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            answer => Ok(answer? == 3),
+        }
+    };
+    for _ in 0..2 {
+        assert!(is_answered(&sockets[0], PATIENCE)? && is_answered(&sockets[1], PATIENCE)?);
+        assert!(!is_answered(&sockets[2], Duration::from_millis(500))?, "one too many");
+    }
+    Ok(())
+}
+
 /// The machine answers through the gateway, the gateway by itself, and nobody where nobody is.
 pub(crate) fn pings() -> Outcome {
     std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0")?;

@@ -4,6 +4,7 @@ use super::{Guest, Result};
 use crate::daemon::{Daemon, PATIENCE};
 use crate::namespace::{Outcome, netstack, program};
 use crate::programs::output;
+use crate::vde::{Switch, vdens};
 use axum::Router;
 use axum::routing::get;
 use netstack::link::LinkUrl;
@@ -98,6 +99,34 @@ pub(crate) fn datagrams() -> Outcome {
     visited(&guest)?;
     assert!(guest.console.status()?.success());
     Ok(runtime.block_on(stack.shutdown(Duration::from_secs(1)))?)
+}
+
+/// A guest, namespaces of Debian's vdens and a stack reach each other on our switch.
+pub(crate) fn vde() -> Outcome {
+    program("vdens")?;
+    let switch = Switch::ours(&[])?;
+    let runtime = runtime()?;
+    let stack = runtime.block_on(server(&switch.url()))?;
+    let (mut near, _far) = (vdens(&switch.url(), 50)?, vdens(&switch.url(), 51)?);
+    let script = format!(
+        "ip address add 10.9.0.3/24 dev eth0\n\
+         ping -c 4 -W 5 10.9.0.51 | grep 'packets received'\n{}\
+         while ping -c 1 -W 1 10.9.0.1 > /dev/null; do :; done",
+        visit("10.9.0.1", 80)
+    );
+    let netdev = format!("vde,id=n,sock={}", switch.directory().display());
+    let mut guest = Guest::boot(&netdev, &script)?;
+    guest.console.expect_output("4 packets transmitted, 4 packets received")?;
+    visited(&guest)?;
+    for host in [51, 1, 3] {
+        near.write_line(&format!("busybox ping -A -c 2 -W 5 10.9.0.{host}"))?;
+        near.expect_output(" 2 packets received, ")?;
+        near.expect_line("done")?;
+    }
+    switch.until_shown("port/print", ": QEMU user=", true)?;
+    runtime.block_on(stack.shutdown(Duration::from_secs(1)))?;
+    assert!(guest.console.status()?.success());
+    switch.until_shown("port/print", ": QEMU user=", false)
 }
 
 /// Behind the gateway a guest reaches this machine's server, also after a new gateway has taken the
