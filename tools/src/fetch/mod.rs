@@ -17,7 +17,7 @@ use url::Url;
 pub(crate) struct Args {
     #[command(flatten)]
     network: Network,
-    /// The URL: http://HOST[:PORT]/PATH, or https
+    /// The URL, of http or https
     url: Url,
     /// Where to write the page, in place of standard output
     #[arg(short, long, value_name = "FILE")]

@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// Listen on the stack, and connect from this machine
     #[arg(long)]
     on_stack: bool,
-    /// Where to listen [default: 127.0.0.1:1080, with --on-stack [::]:1080]
+    /// Where to listen [default: 127.0.0.1:1080, with --on-stack port 1080 of all addresses]
     #[arg(long, value_name = "IP:PORT", value_parser = flags::endpoint)]
     listen: Option<SocketAddr>,
     /// Carry connections to any address that are routed to the stack, too
