@@ -16,6 +16,8 @@ pub(crate) struct Daemon {
     lines: Receiver<String>,
     /// Where its files are.
     pub(crate) folder: Option<TempDir>,
+    /// How long it may take to say or to do something.
+    pub(crate) patience: Duration,
 }
 
 /// As long as any of the programs may take on a busy machine.
@@ -40,7 +42,7 @@ impl Daemon {
             });
         }
         let input = child.stdin.take();
-        Ok(Self { child, input, lines, folder: None })
+        Ok(Self { child, input, lines, folder: None, patience: PATIENCE })
     }
 
     /// Waits for a line with this in it.
@@ -54,7 +56,7 @@ impl Daemon {
     }
 
     fn wait_for_line(&self, what: &str, is_it: impl Fn(&str) -> bool) -> Result<String, Failure> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         let mut other = String::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -70,7 +72,7 @@ impl Daemon {
 
     /// Waits until it has ended.
     pub(crate) fn status(&mut self) -> Result<ExitStatus, Failure> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         loop {
             match self.child.try_wait()? {
                 Some(status) => return Ok(status),

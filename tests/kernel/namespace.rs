@@ -26,7 +26,7 @@ const REQUIRE_ALL: &str = "NETSTACK_TEST_REQUIRE_ALL";
 /// The start of the message of a test that cannot run.
 const CANNOT_RUN: &str = "cannot run: ";
 /// After this long a test inside is killed.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 impl Test {
     pub(crate) const fn new(name: &'static str, run: fn() -> Outcome) -> Self {

@@ -24,7 +24,7 @@ const LEN: usize = 10_000_000;
 /// What a guest does at an address: it pings, and loads a page with a sum.
 fn visit(address: &str, port: u16) -> String {
     format!(
-        "ping -c 3 -W 5 {address} | grep 'packets received'
+        "ping -c 3 -W 30 {address} | grep 'packets received'
          echo sum $(wget -q -O - http://{address}:{port}/ | sha256sum)\n"
     )
 }
@@ -85,7 +85,7 @@ pub(crate) fn datagrams() -> Outcome {
     );
     let script = format!(
         "ip address add 10.9.0.2/24 dev eth0\n{}\
-         while ping -c 1 -W 1 10.9.0.1 > /dev/null; do :; done\n\
+         while ping -c 1 -W 5 10.9.0.1 > /dev/null; do :; done\n\
          echo gone\n\
          until ping -c 1 -W 1 10.9.0.1 > /dev/null; do :; done\n{}",
         visit("10.9.0.1", 80),
@@ -110,8 +110,8 @@ pub(crate) fn vde() -> Outcome {
     let (mut near, _far) = (vdens(&switch.url(), 50)?, vdens(&switch.url(), 51)?);
     let script = format!(
         "ip address add 10.9.0.3/24 dev eth0\n\
-         ping -c 4 -W 5 10.9.0.51 | grep 'packets received'\n{}\
-         while ping -c 1 -W 1 10.9.0.1 > /dev/null; do :; done",
+         ping -c 4 -W 30 10.9.0.51 | grep 'packets received'\n{}\
+         while ping -c 1 -W 5 10.9.0.1 > /dev/null; do :; done",
         visit("10.9.0.1", 80)
     );
     let netdev = format!("vde,id=n,sock={}", switch.directory().display());
@@ -144,8 +144,8 @@ pub(crate) fn gateway() -> Outcome {
         "echo 'ip address add $ip/$mask dev eth0; ip route add default via $router' > /tmp/bound\n\
          printf '#!/bin/sh\\n[ $1 = bound ] && . /tmp/bound\\nexit 0\\n' > /tmp/script\n\
          chmod +x /tmp/script\n\
-         udhcpc -i eth0 -q -n -t 10 -T 1 -s /tmp/script 2>&1\n{}\
-         while ping -c 1 -W 1 10.0.2.2 > /dev/null; do :; done\n\
+         udhcpc -i eth0 -q -n -t 60 -T 1 -s /tmp/script 2>&1\n{}\
+         while ping -c 1 -W 5 10.0.2.2 > /dev/null; do :; done\n\
          echo gone\n\
          until ping -c 1 -W 1 10.0.2.2 > /dev/null; do :; done\n{}",
         visit("192.0.2.1", port),

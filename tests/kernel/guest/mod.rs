@@ -9,6 +9,7 @@ use archive::Archive;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::TempDir;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -26,6 +27,9 @@ const MODULES: [&str; 8] = [
     "drivers/net/net_failover.ko",
     "drivers/net/virtio_net.ko",
 ];
+/// A machine that is emulated boots in some seconds of processor time: beside ten busy programs that is
+/// minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// The guest up to its network.
 const INIT: &str = "#!/bin/busybox sh
 /bin/busybox mkdir -p /bin /sbin /usr/bin /usr/sbin /tmp /proc /sys
@@ -60,7 +64,8 @@ impl Guest {
         qemu.args(["-netdev", netdev]);
         // Without a program of the card's for booting, which takes seconds.
         qemu.args(["-device", "virtio-net-pci,netdev=n,mac=52:54:00:12:34:56,romfile="]);
-        let console = Daemon::start(&mut qemu)?;
+        let mut console = Daemon::start(&mut qemu)?;
+        console.patience = PATIENCE;
         Ok(Self { console, _folder: folder })
     }
 }
