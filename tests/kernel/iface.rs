@@ -1,9 +1,9 @@
-//! Interfaces as they are opened, by `Tun::open` and by the `tun-tap` crate.
+//! Interfaces as they are opened, by `Tun::open` and by the crates `tun-tap` and `tun-rs`.
 
 use crate::namespace::{Outcome, program};
 use crate::programs::output;
 use crate::wire::KERNEL_NETS;
-use netstack::device::{InterfaceConfig, Tap, Tun};
+use netstack::device::{InterfaceConfig, Tap, Tun, TunRsDevice};
 use std::io::{Error, ErrorKind, Result};
 use tun_tap::{Iface, Mode};
 
@@ -15,6 +15,13 @@ pub(crate) fn tun() -> Result<Tun> {
 /// A TAP whose configuration is that of `ip`.
 pub(crate) fn tap() -> Result<Tap> {
     Tap::from_iface(open(Mode::Tap)?)
+}
+
+/// A TUN of tun-rs, whose configuration is that of `ip`.
+pub(crate) fn tun_rs() -> Result<TunRsDevice> {
+    let tun = tun_rs::DeviceBuilder::new().name("wire0").build_sync()?;
+    configure()?;
+    Ok(TunRsDevice::new(tun, MTU))
 }
 
 pub(crate) fn refusals() -> Outcome {
@@ -48,11 +55,17 @@ pub(crate) fn queue() -> Outcome {
 
 fn open(mode: Mode) -> Result<Iface> {
     let iface = Iface::without_packet_info("wire0", mode)?;
+    configure()?;
+    Ok(iface)
+}
+
+const MTU: usize = 1400;
+
+fn configure() -> Result<()> {
     for network in KERNEL_NETS {
         ip(&["address", "add", network, "dev", "wire0", "nodad"])?;
     }
-    ip(&["link", "set", "wire0", "mtu", "1400", "up"])?;
-    Ok(iface)
+    ip(&["link", "set", "wire0", "mtu", &MTU.to_string(), "up"])
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {

@@ -118,6 +118,10 @@ const TESTS: &[Test] = &[
     Test::new("a_tap_opened_by_the_tun_tap_crate_carries_data", || {
         sockets::clients(Wire::TapIface)
     }),
+    Test::new("a_tun_opened_by_the_tun_rs_crate_carries_data", || sockets::clients(Wire::TunRs)),
+    Test::new("a_tun_opened_by_the_tun_rs_crate_reaches_kernel_servers", || {
+        sockets::servers(Wire::TunRs)
+    }),
     Test::new("the_queue_of_a_tun_is_that_of_ethernet", iface::queue),
     Test::new("an_iface_of_another_framing_is_refused", iface::refusals),
     Test::new("kernel_clients_reach_the_stack_over_a_tap", || sockets::clients(Tap)),

@@ -23,6 +23,8 @@ pub(crate) enum Wire {
     /// Opened by the `tun-tap` crate.
     TunIface,
     TapIface,
+    /// Opened by the `tun-rs` crate.
+    TunRs,
 }
 
 impl Wire {
@@ -35,6 +37,7 @@ impl Wire {
             Self::PlainTap => with_stack_on(open_tap(InterfaceOffload::Off), once_settled(test)),
             Self::TunIface => with_stack_on(iface::tun(), test),
             Self::TapIface => with_stack_on(iface::tap(), once_settled(test)),
+            Self::TunRs => with_stack_on(iface::tun_rs(), test),
         }
     }
 }

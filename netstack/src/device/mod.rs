@@ -41,6 +41,8 @@ mod stream;
 mod tap;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod tun;
+#[cfg(feature = "tun-rs")]
+mod tun_rs;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 mod unix_datagram;
 #[cfg(all(target_os = "linux", feature = "tun"))]
@@ -68,6 +70,8 @@ pub use queue_counters::QueueCounters;
 pub use tap::Tap;
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use tun::Tun;
+#[cfg(feature = "tun-rs")]
+pub use tun_rs::{TunRsDevice, TunRsSlot};
 #[cfg(all(target_os = "linux", feature = "tun"))]
 pub use unix_datagram::{DatagramCounters, UnixDatagramDevice, UnixDatagramSlot};
 #[cfg(all(target_os = "linux", feature = "tun"))]
