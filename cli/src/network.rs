@@ -114,12 +114,23 @@ impl Network {
         Ok(stack)
     }
 
-    /// Starts it as [`start`](Self::start) does, and waits until it has an address.
+    /// Starts it as [`start`](Self::start) does, and waits until it has an address. For those that flags
+    /// give it waits at most two seconds: duplicate address detection (RFC 4862) ends before, unless the
+    /// link has no carrier.
     pub async fn start_ready(&self) -> Result<Stack> {
         let (builder, interface) = self.prepare()?;
         let stack = interface.spawn(builder)?;
-        if let Some(from) = self.address_from() {
-            until_stopped(addressed(stack.net(), from, PATIENCE)).await?;
+        match self.address_from() {
+            Some(from) => {
+                until_stopped(addressed(stack.net(), from, PATIENCE)).await?;
+            }
+            None => {
+                let settled = async { Ok(timeout(SILENCE, ready(stack.net())).await) };
+                // Who needs an address that is not there yet is told so where it is used.
+                if let Ok(state) = until_stopped(settled).await? {
+                    state?;
+                }
+            }
         }
         Ok(stack)
     }

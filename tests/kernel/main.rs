@@ -136,6 +136,7 @@ const TESTS: &[Test] = &[
     Test::new("a_tun_and_a_tap_of_the_parent_are_links", links::descriptors),
     Test::new("the_examples_take_a_link_by_its_url", links::flags),
     Test::new("two_vdens_and_a_stack_meet_on_our_switch", vde::on_our_switch),
+    Test::new("a_tool_on_a_switch_connects_at_once_over_ipv6", vde::at_once).without_interface(),
     Test::new("virtual_lans_of_our_switch_part_two_vdens", vde::vlans_of_our_switch),
     Test::new("a_killed_switch_ends_the_stack_and_can_be_replaced", vde::killed_switch)
         .without_interface(),

@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -135,6 +135,23 @@ fn files(folder: &Path) -> Result<Vec<String>, Failure> {
         Ok::<_, Failure>(entry?.file_name().to_string_lossy().into_owned())
     };
     std::fs::read_dir(folder)?.map(name).collect()
+}
+
+/// A client's connection is its first act, and its address is new on the link.
+pub(crate) fn at_once() -> Outcome {
+    let switch = Switch::ours(&[])?;
+    let url = switch.url();
+    let tool = |host: u8, flags: &[&str]| -> Result<Command, Failure> {
+        let mut tool = netstack()?;
+        tool.args(flags).args(["--link", &url, "--address", &format!("fd00::{host}/64")]);
+        Ok(tool)
+    };
+    let mut listen = tool(2, &["listen", "--echo", "--keep", "7"])?;
+    let server = Daemon::start(&mut listen)?;
+    server.expect_output("listening")?;
+
+    output(&mut tool(3, &["connect", "--zero", "[fd00::2]:7"])?)?;
+    Ok(())
 }
 
 /// Two namespaces of Debian's vdens and a stack on our switch.
