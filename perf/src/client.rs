@@ -1,10 +1,11 @@
 //! The client of a test.
 
+use crate::channel::{Channel, Control};
+use crate::connector::{Connector, Dialer};
 use crate::control::{
     PATIENCE, RESULTS_BYTES_MAX, State, in_time, read_json, read_server_error, read_state,
     write_json, write_state,
 };
-use crate::cookie::Cookie;
 use crate::datagrams;
 use crate::failure::Failure;
 use crate::parameters::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, Direction, Mode, Parameters};
@@ -12,7 +13,7 @@ use crate::progress::Progress;
 use crate::report::{Event, Intervals, Report, Start};
 use crate::results::Results;
 use crate::running::{Running, Side};
-use netsocket::{CongestionControl, Net, TcpStream, UdpSocket};
+use netsocket::{Net, TcpStream, UdpSocket};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use tokio::time::{Instant, interval_at, sleep, timeout};
 /// How a client runs its test.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// How the client connects: what the test runs over.
+    pub connector: Connector,
     /// What the test is.
     pub parameters: Parameters,
     /// How long it runs, unless bytes end it.
@@ -64,7 +67,7 @@ pub async fn run(
     };
     client.expect(State::TestStart).await?;
     client.expect(State::TestRunning).await?;
-    let mut running = client.start()?;
+    let mut running = client.start();
     let ran = tokio::select! {
         ran = client.watch(&mut running, on_event) => ran,
         () = &mut stop => Ok(()),
@@ -94,12 +97,13 @@ pub async fn run(
 /// The client of a test before its streams run.
 struct Client {
     net: Net,
-    control: TcpStream,
-    server: SocketAddr,
-    cookie: Cookie,
+    dialer: Dialer,
+    control: Control,
+    /// What the control connection runs over, if that is TCP.
+    tcp: Option<Arc<TcpStream>>,
     parameters: Parameters,
     options: Options,
-    connections: Vec<TcpStream>,
+    channels: Vec<Channel>,
     datagrams: Vec<(Arc<UdpSocket>, SocketAddr)>,
 }
 
@@ -111,24 +115,20 @@ impl Client {
         options: &Options,
         on_event: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Self, Failure> {
-        let connecting = net.tcp_connect(server);
-        let connecting =
-            timeout(PATIENCE, connecting).await.map_err(|_| Failure::Silent("its SYN"));
-        let control = connecting?.map_err(Failure::io(format_args!("connecting to {server}")))?;
-        let failed = || Failure::io("the control connection");
-        control.set_nodelay(true).map_err(failed())?;
-        let cookie = Cookie::random();
+        let connecting = timeout(PATIENCE, Dialer::connect(net, server, &options.connector)).await;
+        let connecting = connecting.map_err(|_| Failure::Silent("its end of a connection"))?;
+        let (dialer, control) =
+            connecting.map_err(Failure::io(format_args!("connecting to {server}")))?;
         let mut client = Self {
             net: net.clone(),
-            server: control.peer_addr().map_err(failed())?,
-            control,
-            cookie,
+            dialer,
+            tcp: control.tcp().cloned(),
+            control: control.into_control(),
             parameters: options.parameters.clone(),
             options: options.clone(),
-            connections: Vec::new(),
+            channels: Vec::new(),
             datagrams: Vec::new(),
         };
-        client.control.write_all(client.cookie.bytes()).await.map_err(failed())?;
         client.expect(State::ParamExchange).await?;
         client.choose_size().await;
         write_json(&mut client.control, &client.parameters).await?;
@@ -148,10 +148,11 @@ impl Client {
             let _ = write_state(&mut client.control, State::ClientTerminate).await;
             return Err(Failure::NotExtended(flag));
         }
-        let local = client.control.local_addr().map_err(failed())?;
-        let parameters = client.parameters.clone();
         client.create_streams().await?;
-        on_event(Event::Started(Start { local, remote: client.server, extended, parameters }));
+        let parameters = client.parameters.clone();
+        let Dialer { local, server: remote, .. } = client.dialer;
+        let scheme = client.dialer.scheme(&parameters);
+        on_event(Event::Started(Start { scheme, local, remote, extended, parameters }));
         Ok(client)
     }
 
@@ -163,7 +164,8 @@ impl Client {
         }
         self.parameters.len = self.parameters.block_bytes() as u64;
         if self.parameters.udp
-            && let Ok(info) = self.control.info().await
+            && let Some(tcp) = &self.tcp
+            && let Ok(info) = tcp.info().await
         {
             self.parameters.len =
                 u64::from(info.snd_mss).clamp(DATAGRAM_BYTES_MIN, DATAGRAM_BYTES_MAX);
@@ -181,44 +183,32 @@ impl Client {
         };
         for _ in 0..count {
             if self.parameters.udp {
-                let socket = self.datagram_socket().await.map_err(Failure::io("a UDP socket"))?;
+                let socket = datagram_socket(&self.net, &self.dialer)
+                    .await
+                    .map_err(Failure::io("a UDP socket"))?;
                 datagrams::announce(&socket).await?;
-                self.datagrams.push((Arc::new(socket), self.server));
+                self.datagrams.push((Arc::new(socket), self.dialer.server));
             } else {
-                self.connections.push(self.stream().await.map_err(Failure::io("a stream"))?);
+                let channel = self.dialer.stream(&self.parameters).await;
+                self.channels.push(channel.map_err(Failure::io("a stream"))?);
             }
         }
         Ok(())
     }
 
-    async fn datagram_socket(&self) -> std::io::Result<UdpSocket> {
-        let socket = self.net.udp_bind((self.control.local_addr()?.ip(), 0)).await?;
-        socket.connect(self.server).await?;
-        Ok(socket)
-    }
-
-    async fn stream(&self) -> std::io::Result<TcpStream> {
-        let mut stream = self.net.tcp_connect(self.server).await?;
-        prepare(&stream, &self.parameters)?;
-        stream.write_all(self.cookie.bytes()).await?;
-        Ok(stream)
-    }
-
-    fn start(&mut self) -> Result<Running, Failure> {
+    fn start(&mut self) -> Running {
         let parameters = &self.parameters;
-        Ok(match (parameters.udp, parameters.mode()) {
+        match (parameters.udp, parameters.mode()) {
             (true, _) => {
                 let streams = std::mem::take(&mut self.datagrams);
                 Running::start_udp(Side::Client, parameters, streams)
             }
-            (false, Mode::Connect) => {
-                Running::start_connecting(parameters, &self.net, self.server, self.cookie)
-            }
+            (false, Mode::Connect) => Running::start_connecting(parameters, &self.dialer),
             (false, _) => {
-                let streams = std::mem::take(&mut self.connections);
-                Running::start_tcp(Side::Client, parameters, streams)
+                let channels = std::mem::take(&mut self.channels);
+                Running::start_channels(Side::Client, parameters, channels)
             }
-        })
+        }
     }
 
     /// Waits until the test has its bytes or its time.
@@ -318,15 +308,8 @@ impl Client {
     }
 }
 
-/// Sets what the parameters say of connections.
-pub(crate) fn prepare(stream: &TcpStream, parameters: &Parameters) -> std::io::Result<()> {
-    if parameters.nodelay || parameters.mode() != Mode::Stream {
-        stream.set_nodelay(true)?;
-    }
-    // One that is not here is left out, as iperf3 does.
-    let congestion = parameters.congestion.as_deref().and_then(CongestionControl::from_name);
-    if congestion.is_some() {
-        stream.set_congestion_control(congestion)?;
-    }
-    Ok(())
+async fn datagram_socket(net: &Net, dialer: &Dialer) -> std::io::Result<UdpSocket> {
+    let socket = net.udp_bind((dialer.local.ip(), 0)).await?;
+    socket.connect(dialer.server).await?;
+    Ok(socket)
 }

@@ -1,11 +1,11 @@
-//! Streams of TCP: as many bytes as pass, in one direction.
+//! Streams: as many bytes as pass, in one direction.
 
+use crate::channel::Channel;
 use crate::failure::Failure;
 use crate::pacer::Pacer;
 use crate::pattern;
 use crate::tally::{Budget, Tally};
 use bytes::Bytes;
-use netsocket::TcpStream;
 use std::io;
 use tokio::task::consume_budget;
 
@@ -26,7 +26,7 @@ pub(crate) struct Sending {
 ///
 /// If the future is dropped, exactly the bytes that the tally has are sent.
 pub(crate) async fn send(
-    stream: &TcpStream,
+    channel: &mut Channel,
     tally: &Tally,
     budget: &Budget,
     sending: &Sending,
@@ -45,7 +45,7 @@ pub(crate) async fn send(
             false => zeros.slice(..len),
         };
         while !block.is_empty() {
-            let written = stream.write_bytes(&mut block).await? as u64;
+            let written = channel.write_bytes(&mut block).await? as u64;
             sent += written;
             tally.count(|counts| counts.bytes += written);
         }
@@ -60,14 +60,14 @@ pub(crate) async fn send(
 ///
 /// If the future is dropped, exactly the bytes that the tally has were received.
 pub(crate) async fn receive(
-    stream: &TcpStream,
+    channel: &mut Channel,
     tally: &Tally,
     budget: &Budget,
     verify: bool,
 ) -> Result<(), Failure> {
     let mut received = 0;
     loop {
-        let piece = stream.recv_bytes(PIECE_BYTES_MAX).await.map_err(Failure::io("receiving"))?;
+        let piece = channel.recv_bytes(PIECE_BYTES_MAX).await.map_err(Failure::io("receiving"))?;
         if piece.is_empty() {
             return Ok(());
         }

@@ -123,7 +123,8 @@ pub async fn read_server_error(from: &mut (impl AsyncRead + Unpin)) -> Failure {
 ///
 /// If the future is dropped, the state may have been sent.
 pub async fn write_state(to: &mut (impl AsyncWrite + Unpin), state: State) -> Result<(), Failure> {
-    to.write_u8(state.byte()).await.map_err(lost)
+    to.write_u8(state.byte()).await.map_err(lost)?;
+    to.flush().await.map_err(lost)
 }
 
 /// Reads a message of at most `max` bytes.
@@ -183,7 +184,8 @@ pub async fn write_json(
     to: &mut (impl AsyncWrite + Unpin),
     message: &impl Serialize,
 ) -> Result<(), Failure> {
-    to.write_all(&encode_json(message)).await.map_err(lost)
+    to.write_all(&encode_json(message)).await.map_err(lost)?;
+    to.flush().await.map_err(lost)
 }
 
 /// How long the other end may take for a step of the protocol.

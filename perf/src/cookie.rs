@@ -1,6 +1,7 @@
 //! The cookie, with which the connections of a test begin.
 
 use crate::failure::Failure;
+use bytes::Bytes;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 pub(crate) struct Cookie([u8; Self::BYTES]);
 
 /// How long a connection may take to say which test it is of.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Cookie {
     pub(crate) const BYTES: usize = 37;
@@ -40,8 +41,8 @@ impl Cookie {
         }
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
+    pub(crate) fn to_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(&self.0)
     }
 }
 
@@ -53,11 +54,11 @@ mod tests {
     async fn a_cookie_is_read_as_it_was_made() {
         let cookie = Cookie::random();
 
-        let read = Cookie::read(&mut cookie.bytes()).await;
+        let read = Cookie::read(&mut &cookie.to_bytes()[..]).await;
 
         assert!(read.is_ok_and(|read| read == cookie));
         assert!(Cookie::random() != cookie);
-        assert_eq!(cookie.bytes().last(), Some(&0));
+        assert_eq!(cookie.to_bytes().last(), Some(&0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::parameters::{Direction, Mode, Parameters};
 use crate::results::{Results, StreamResult};
 use crate::running::{Running, Side, Stream};
+use crate::scheme::Scheme;
 use crate::tally::{Counts, times};
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -26,6 +27,8 @@ pub enum Event {
 /// The beginning of a test.
 #[derive(Debug, Clone, Serialize)]
 pub struct Start {
+    /// What the streams run over.
+    pub scheme: Scheme,
     /// The address of this end.
     pub local: SocketAddr,
     /// The address of the other end.

@@ -1,7 +1,8 @@
 //! The streams of a test while they run, at one end.
 
+use crate::channel::Channel;
 use crate::connection::{self, Sending};
-use crate::cookie::Cookie;
+use crate::connector::Dialer;
 use crate::datagrams::{self, Numbers};
 use crate::failure::Failure;
 use crate::parameters::{Direction, Mode, Parameters};
@@ -10,10 +11,10 @@ use crate::results::{Results, StreamResult};
 use crate::stream_id::stream_id;
 use crate::tally::{Budget, Counts, Tally};
 use crate::transactions::{self, Exchange};
-use netsocket::{Net, TcpStream, UdpSocket};
+use netsocket::{TcpStream, UdpSocket};
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -36,6 +37,8 @@ pub(crate) struct Running {
     /// Tasks that run to the end of the test.
     endless: JoinSet<Result<(), Failure>>,
     phase: watch::Sender<Phase>,
+    /// Those whose task is done: their end would be one of the test's, to the other end.
+    done: Arc<Mutex<Vec<Channel>>>,
     /// Of all streams that this end sends.
     to_send: Arc<Budget>,
     /// Of all streams that this end receives.
@@ -50,6 +53,7 @@ pub(crate) struct Stream {
     pub(crate) id: u64,
     pub(crate) sends: bool,
     pub(crate) tally: Arc<Tally>,
+    /// What it runs over, if that is TCP.
     connection: Option<Arc<TcpStream>>,
     retransmits: Option<u64>,
 }
@@ -74,6 +78,7 @@ impl Running {
             tasks: JoinSet::new(),
             endless: JoinSet::new(),
             phase: watch::Sender::new(Phase::Running),
+            done: Arc::default(),
             to_send: Arc::new(Budget::new(bytes)),
             to_receive: Arc::new(Budget::new(bytes.filter(|_| !ends_itself))),
             start: Instant::now(),
@@ -82,19 +87,18 @@ impl Running {
         }
     }
 
-    /// Starts the streams of TCP.
-    pub(crate) fn start_tcp(
+    /// Starts streams of bytes.
+    pub(crate) fn start_channels(
         side: Side,
         parameters: &Parameters,
-        connections: Vec<TcpStream>,
+        channels: Vec<Channel>,
     ) -> Self {
         let mut running = Self::new(side, parameters);
-        for connection in connections {
-            let connection = Arc::new(connection);
-            let stream = running.add(Some(connection.clone()));
+        for channel in channels {
+            let stream = running.add(channel.tcp().cloned());
             match parameters.mode() {
-                Mode::Stream => running.spawn_stream(stream, connection),
-                Mode::Request | Mode::Connect => running.spawn_exchange(stream, connection),
+                Mode::Stream => running.spawn_stream(stream, channel),
+                Mode::Request | Mode::Connect => running.spawn_exchange(stream, channel),
             }
         }
         running
@@ -146,19 +150,14 @@ impl Running {
     }
 
     /// Starts to connect again and again.
-    pub(crate) fn start_connecting(
-        parameters: &Parameters,
-        net: &Net,
-        server: SocketAddr,
-        cookie: Cookie,
-    ) -> Self {
+    pub(crate) fn start_connecting(parameters: &Parameters, dialer: &Dialer) -> Self {
         let mut running = Self::new(Side::Client, parameters);
         let exchange = running.exchange();
         for _ in 0..parameters.parallel {
             let stream = running.add(None);
-            let (net, tally) = (net.clone(), running.streams[stream].tally.clone());
+            let (dialer, tally) = (dialer.clone(), running.streams[stream].tally.clone());
             running.spawn(stream, Phase::Draining, async move {
-                transactions::connect(&net, server, cookie, &tally, exchange).await
+                transactions::connect(&dialer, &tally, exchange).await
             });
         }
         running
@@ -172,7 +171,7 @@ impl Running {
     }
 
     /// Answers the request of a connection, unless there are too many of them.
-    pub(crate) fn accept(&mut self, connection: TcpStream) {
+    pub(crate) fn accept(&mut self, mut channel: Channel) {
         /// Some for each worker, as the ends of connections overlap.
         const EACH_MAX: usize = 16;
         while let Some(ended) = self.endless.try_join_next() {
@@ -181,7 +180,7 @@ impl Running {
         if self.endless.len() < EACH_MAX * self.parameters.parallel as usize {
             let (exchange, tally) = (self.exchange(), self.streams[0].tally.clone());
             self.spawn_endless(async move {
-                match transactions::answer_once(&connection, &tally, exchange).await {
+                match transactions::answer_once(&mut channel, &tally, exchange).await {
                     Err(error @ Failure::Corrupt(_)) => Err(error),
                     // One that was given up is no failure of the test.
                     _ => Ok(()),
@@ -230,8 +229,8 @@ impl Running {
         if self.parameters.udp_counters_64bit > 0 { Numbers::Long } else { Numbers::Short }
     }
 
-    fn spawn_stream(&mut self, place: usize, connection: Arc<TcpStream>) {
-        let tally = self.streams[place].tally.clone();
+    fn spawn_stream(&mut self, place: usize, mut channel: Channel) {
+        let (tally, done) = (self.streams[place].tally.clone(), self.done.clone());
         if self.streams[place].sends {
             let (sending, budget) = (self.sending_flags(), self.to_send.clone());
             let ends = self.parameters.netstack.is_some();
@@ -239,31 +238,45 @@ impl Running {
             let id = self.streams[place].id;
             self.tasks.spawn(async move {
                 let sent = tokio::select! {
-                    sent = connection::send(&connection, &tally, &budget, &sending) => sent,
+                    sent = connection::send(&mut channel, &tally, &budget, &sending) => sent,
                     () = reached(&mut phase, Phase::Draining) => Ok(()),
                 };
                 if ends {
                     // A connection that has ended by itself needs no end.
-                    let _ = connection.shutdown_write();
+                    let _ = channel.finish().await;
                 }
+                keep(&done, channel);
                 sent.map_err(Failure::io(format_args!("stream {id}: sending")))
             });
         } else {
             let (verify, budget) = (self.parameters.verifies(), self.to_receive.clone());
             self.spawn(place, Phase::Over, async move {
-                connection::receive(&connection, &tally, &budget, verify).await
+                let received = connection::receive(&mut channel, &tally, &budget, verify).await;
+                keep(&done, channel);
+                received
             });
         }
     }
 
-    fn spawn_exchange(&mut self, place: usize, connection: Arc<TcpStream>) {
+    fn spawn_exchange(&mut self, place: usize, mut channel: Channel) {
         let (tally, exchange, side) =
             (self.streams[place].tally.clone(), self.exchange(), self.side);
-        self.spawn(place, Phase::Draining, async move {
-            match side {
-                Side::Client => transactions::ask(&connection, &tally, exchange).await,
-                Side::Server => transactions::answer(&connection, &tally, exchange).await,
-            }
+        let (mut phase, done) = (self.phase.subscribe(), self.done.clone());
+        self.spawn(place, Phase::Over, async move {
+            let work = async {
+                match side {
+                    Side::Client => transactions::ask(&mut channel, &tally, exchange).await,
+                    Side::Server => transactions::answer(&mut channel, &tally, exchange).await,
+                }
+            };
+            let ended = tokio::select! {
+                // As in `spawn`.
+                biased;
+                () = reached(&mut phase, Phase::Draining) => Ok(()),
+                ended = work => ended,
+            };
+            keep(&done, channel);
+            ended
         });
     }
 
@@ -295,8 +308,10 @@ impl Running {
         let (mut phase, id) = (self.phase.subscribe(), self.streams[place].id);
         self.tasks.spawn(async move {
             tokio::select! {
-                done = work => done.map_err(|error| error.on_stream(id)),
+                // What the other end does about the end of the test is no failure.
+                biased;
                 () = reached(&mut phase, until) => Ok(()),
+                done = work => done.map_err(|error| error.on_stream(id)),
             }
         });
     }
@@ -305,8 +320,9 @@ impl Running {
         let mut phase = self.phase.subscribe();
         self.endless.spawn(async move {
             tokio::select! {
-                done = work => done,
+                biased;
                 () = reached(&mut phase, Phase::Over) => Ok(()),
+                done = work => done,
             }
         });
     }
@@ -461,6 +477,11 @@ impl Stream {
             end_time: time.as_secs_f64(),
         }
     }
+}
+
+/// Keeps a channel until the test is over.
+fn keep(done: &Mutex<Vec<Channel>>, channel: Channel) {
+    done.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
 }
 
 /// What a task has come to.

@@ -1,6 +1,8 @@
 //! The server of tests, one at a time.
 
-use crate::client::prepare;
+use crate::acceptor::{Acceptor, Arrival, Listener, PENDING_MAX};
+use crate::channel::Control;
+use crate::connector::prepare;
 use crate::control::{
     PARAMETERS_BYTES_MAX, PATIENCE, RESULTS_BYTES_MAX, State, in_time, read_json, read_state,
     write_json, write_state,
@@ -13,12 +15,14 @@ use crate::progress::Progress;
 use crate::report::{Event, Intervals, Report, Start};
 use crate::results::Results;
 use crate::running::{Running, Side};
-use netsocket::{Net, TcpListener, TcpStream};
+use crate::scheme::Scheme;
+use bytes::Bytes;
+use netsocket::Net;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
 /// How a server runs its tests.
@@ -34,23 +38,9 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Server {
     net: Net,
-    listener: TcpListener,
+    listener: Listener,
 }
 
-/// A connection that has said which test it is of.
-struct Arrival {
-    /// When it came among all.
-    place: u64,
-    cookie: Cookie,
-    peer: SocketAddr,
-    stream: TcpStream,
-    /// One of [`PENDING_MAX`].
-    permit: OwnedSemaphorePermit,
-}
-
-/// The most connections that have not said yet which test they are of, or that are being
-/// told that there is another one.
-const PENDING_MAX: usize = 256;
 /// How long a test may go on without any data, as of iperf3.
 const STANDSTILL: Duration = Duration::from_secs(120);
 /// How much longer than it wants a test may take.
@@ -68,8 +58,9 @@ impl Server {
     /// # Errors
     ///
     /// `AddrInUse`; `AddrNotAvailable` if the address is none of the stack's.
-    pub async fn bind(net: &Net, address: SocketAddr) -> std::io::Result<Self> {
-        Ok(Self { net: net.clone(), listener: net.tcp_listen(address).await? })
+    pub async fn bind(net: &Net, address: SocketAddr, acceptor: Acceptor) -> std::io::Result<Self> {
+        let listener = Listener::bind(net, address, acceptor).await?;
+        Ok(Self { net: net.clone(), listener })
     }
 
     /// Where it listens.
@@ -106,7 +97,7 @@ impl Server {
                     () = &mut stop => break,
                 };
                 let peer = arrival.peer;
-                let mut test = Test::new(&self.net, arrival, &mut arrivals);
+                let mut test = Test::new(self, arrival, &mut arrivals);
                 match test.run(options, &mut stop, on_event).await {
                     Ok(Some(report)) => on_event(Event::Ended(Box::new(report))),
                     Ok(None) => break,
@@ -116,50 +107,38 @@ impl Server {
             }
         };
         tokio::select! {
-            failed = self.accept_all(sender) => failed,
+            failed = self.listener.accept_all(sender) => failed,
             () = serving => Ok(()),
         }
-    }
-
-    /// Takes connections, and waits for their cookies.
-    async fn accept_all(&self, to: mpsc::Sender<Arrival>) -> std::io::Result<()> {
-        let permits = Arc::new(Semaphore::new(PENDING_MAX));
-        let mut tasks = tokio::task::JoinSet::new();
-        for place in 0.. {
-            let (mut stream, peer) = self.listener.accept().await?;
-            let peer = canonical(peer);
-            while tasks.try_join_next().is_some() {}
-            // One too many is closed, and the others have ten seconds.
-            let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
-            let to = to.clone();
-            tasks.spawn(async move {
-                if let Ok(cookie) = Cookie::read(&mut stream).await {
-                    // The server may have ended.
-                    let _ = to.send(Arrival { place, cookie, peer, stream, permit }).await;
-                }
-            });
-        }
-        Ok(())
     }
 }
 
 /// A test, from its control connection to its end.
 struct Test<'a> {
-    net: &'a Net,
+    server: &'a Server,
     arrivals: &'a mut mpsc::Receiver<Arrival>,
     cookie: Cookie,
+    local: SocketAddr,
     peer: SocketAddr,
-    control: TcpStream,
+    control: Control,
     parameters: Parameters,
     /// What is wrong with its streams.
     found: Option<Failure>,
 }
 
 impl<'a> Test<'a> {
-    fn new(net: &'a Net, arrival: Arrival, arrivals: &'a mut mpsc::Receiver<Arrival>) -> Self {
-        let Arrival { cookie, peer, stream, .. } = arrival;
-        let parameters = Parameters::default();
-        Self { net, arrivals, cookie, peer, control: stream, parameters, found: None }
+    fn new(
+        server: &'a Server,
+        arrival: Arrival,
+        arrivals: &'a mut mpsc::Receiver<Arrival>,
+    ) -> Self {
+        let Arrival { cookie, local, peer, channel, .. } = arrival;
+        if let Some(tcp) = channel.tcp() {
+            // One that has ended is found by its first message.
+            let _ = tcp.set_nodelay(true);
+        }
+        let (control, parameters) = (channel.into_control(), Parameters::default());
+        Self { server, arrivals, cookie, local, peer, control, parameters, found: None }
     }
 
     /// Runs it; without a report if it was stopped.
@@ -230,12 +209,15 @@ impl<'a> Test<'a> {
         &mut self,
         on_event: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Running, Failure> {
-        let failed = || Failure::io("the control connection");
-        self.control.set_nodelay(true).map_err(failed())?;
         write_state(&mut self.control, State::ParamExchange).await?;
         let parameters = read_json(&mut self.control, PARAMETERS_BYTES_MAX);
         let parameters: Parameters = in_time("its parameters", parameters).await?;
-        if let Err(failure) = parameters.check() {
+        let is_of_tcp = self.server.listener.scheme() == Scheme::Tcp;
+        let checked = match parameters.udp && !is_of_tcp {
+            true => Err(Failure::Protocol("this server has no tests of udp".into())),
+            false => parameters.check(),
+        };
+        if let Err(failure) = checked {
             return Err(self.fail(IERECVPARAMS, failure).await);
         }
         self.parameters = parameters;
@@ -249,7 +231,11 @@ impl<'a> Test<'a> {
             Err(failure) => return Err(self.fail(IESTREAMCONNECT, failure).await),
         };
         on_event(Event::Started(Start {
-            local: canonical(self.control.local_addr().map_err(failed())?),
+            scheme: match self.server.listener.scheme() {
+                Scheme::Tcp if self.parameters.udp => Scheme::Udp,
+                scheme => scheme,
+            },
+            local: self.local,
             remote: self.peer,
             extended: self.parameters.netstack.is_some(),
             parameters: self.parameters.clone(),
@@ -281,24 +267,25 @@ impl<'a> Test<'a> {
                 left = left(&mut self.control) => return Err(left),
             };
             if arrival.cookie == self.cookie {
-                let prepared = prepare(&arrival.stream, &self.parameters);
-                prepared.map_err(Failure::io("a stream"))?;
-                streams.push((arrival.place, arrival.stream));
+                if let Some(tcp) = arrival.channel.tcp() {
+                    prepare(tcp, &self.parameters).map_err(Failure::io("a stream"))?;
+                }
+                streams.push((arrival.place, arrival.channel));
             } else {
                 deny(arrival);
             }
         }
         // Their cookies may have come in another order than they did.
         streams.sort_by_key(|(place, _)| *place);
-        let streams = streams.into_iter().map(|(_, stream)| stream).collect();
-        Ok(Running::start_tcp(Side::Server, &self.parameters, streams))
+        let channels = streams.into_iter().map(|(_, channel)| channel).collect();
+        Ok(Running::start_channels(Side::Server, &self.parameters, channels))
     }
 
     async fn gather_datagrams(&mut self, count: usize) -> Result<Running, Failure> {
         let failed = || Failure::io("a UDP socket");
         // That address is the one that the client sends to.
-        let address = canonical(self.control.local_addr().map_err(failed())?);
-        let socket = Arc::new(self.net.udp_bind(address).await.map_err(failed())?);
+        let socket = self.server.net.udp_bind(self.local).await.map_err(failed())?;
+        let socket = Arc::new(socket);
         write_state(&mut self.control, State::CreateStreams).await?;
         let mut streams = Vec::new();
         while streams.len() < count {
@@ -353,8 +340,10 @@ impl<'a> Test<'a> {
                     let is_of_test = arrival.cookie == self.cookie;
                     match is_of_test && self.parameters.mode() == Mode::Connect {
                         true => {
-                            let _ = arrival.stream.set_nodelay(true);
-                            running.accept(arrival.stream);
+                            if let Some(tcp) = arrival.channel.tcp() {
+                                let _ = tcp.set_nodelay(true);
+                            }
+                            running.accept(arrival.channel);
                         }
                         false => deny(arrival),
                     }
@@ -383,24 +372,20 @@ impl<'a> Test<'a> {
 /// Tells a client that another one's test runs.
 fn deny(arrival: Arrival) {
     tokio::spawn(async move {
-        let (mut stream, _permit) = (arrival.stream, arrival.permit);
+        let (mut channel, _permit) = (arrival.channel, arrival.permit);
         let told = async {
-            let _ = write_state(&mut stream, State::AccessDenied).await;
-            let _ = stream.shutdown().await;
+            let denial = Bytes::copy_from_slice(&[State::AccessDenied.byte()]);
+            let _ = channel.send_bytes(denial).await;
+            let _ = channel.finish().await;
             // Its end, without which this one would be a reset, which discards what was told.
-            while stream.recv_bytes(4096).await.is_ok_and(|piece| !piece.is_empty()) {}
+            while channel.recv_bytes(4096).await.is_ok_and(|piece| !piece.is_empty()) {}
         };
         let _ = timeout(Duration::from_secs(1), told).await;
     });
 }
 
-/// An address without the form in which sockets for both families have IPv4.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
 /// Why the client ends a test while the server waits for its streams.
-async fn left(control: &mut TcpStream) -> Failure {
+async fn left(control: &mut Control) -> Failure {
     match read_state(control).await {
         Ok(State::ClientTerminate) => Failure::ClientTerminated,
         Ok(other) => Failure::State(other),

@@ -1,19 +1,19 @@
 //! Requests with their responses, and connections of one request each.
 
+use crate::channel::Channel;
 use crate::connection::check;
-use crate::cookie::Cookie;
+use crate::connector::Dialer;
 use crate::datagrams::{Header, Numbers, check_payload, count, welcome_again, write_payload};
 use crate::failure::Failure;
 use crate::pattern;
 use crate::tally::Tally;
 use bytes::Bytes;
-use netsocket::{Net, TcpStream, UdpSocket};
+use netsocket::UdpSocket;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
 use tokio::task::consume_budget;
 use tokio::time::{Instant, timeout};
 
@@ -31,25 +31,25 @@ const NUMBERS: Numbers = Numbers::Long;
 
 /// Asks over a connection, again and again.
 pub(crate) async fn ask(
-    stream: &TcpStream,
+    channel: &mut Channel,
     tally: &Tally,
     exchange: Exchange,
 ) -> Result<(), Failure> {
     let mut talk = Talk::new(exchange);
     loop {
-        talk.ask(stream, tally, Instant::now()).await?;
+        talk.ask(channel, tally, Instant::now()).await?;
         consume_budget().await;
     }
 }
 
 /// Answers on a connection, to its end.
 pub(crate) async fn answer(
-    stream: &TcpStream,
+    channel: &mut Channel,
     tally: &Tally,
     exchange: Exchange,
 ) -> Result<(), Failure> {
     let mut talk = Talk::new(exchange);
-    while talk.answer(stream, tally).await? {
+    while talk.answer(channel, tally).await? {
         consume_budget().await;
     }
     Ok(())
@@ -57,21 +57,16 @@ pub(crate) async fn answer(
 
 /// Connects, asks and closes, again and again.
 pub(crate) async fn connect(
-    net: &Net,
-    server: SocketAddr,
-    cookie: Cookie,
+    dialer: &Dialer,
     tally: &Tally,
     exchange: Exchange,
 ) -> Result<(), Failure> {
     loop {
         let start = Instant::now();
-        let connecting = net.tcp_connect(server).await;
-        let mut stream = connecting.map_err(Failure::io(format_args!("connecting to {server}")))?;
-        stream.set_nodelay(true).map_err(Failure::io("connecting"))?;
-        stream.write_all(cookie.bytes()).await.map_err(Failure::io("sending the cookie"))?;
-        Talk::new(exchange).ask(&stream, tally, start).await?;
+        let mut channel = dialer.connection().await?;
+        Talk::new(exchange).ask(&mut channel, tally, start).await?;
         // The server closes first, so that the ports of this end are free again.
-        if !stream.recv_bytes(1).await.map_err(Failure::io("receiving"))?.is_empty() {
+        if !channel.recv_bytes(1).await.map_err(Failure::io("receiving"))?.is_empty() {
             return Err(Failure::Protocol("more than a response".into()));
         }
     }
@@ -79,15 +74,15 @@ pub(crate) async fn connect(
 
 /// Answers the one request of a connection, and closes it.
 pub(crate) async fn answer_once(
-    stream: &TcpStream,
+    channel: &mut Channel,
     tally: &Tally,
     exchange: Exchange,
 ) -> Result<(), Failure> {
-    Talk::new(exchange).answer(stream, tally).await?;
+    Talk::new(exchange).answer(channel, tally).await?;
     // A client that has left needs no end of the stream.
-    let _ = stream.shutdown_write();
+    let _ = channel.finish().await;
     // Its end, without which this one would be a reset.
-    let _ = timeout(PATIENCE, stream.recv_bytes(1)).await;
+    let _ = timeout(PATIENCE, channel.recv_bytes(1)).await;
     Ok(())
 }
 
@@ -120,12 +115,12 @@ impl Talk {
     /// Sends a request and receives its response, and counts the time since `start`.
     async fn ask(
         &mut self,
-        stream: &TcpStream,
+        channel: &mut Channel,
         tally: &Tally,
         start: Instant,
     ) -> Result<(), Failure> {
-        self.send(stream, self.exchange.request, Way::There).await?;
-        if !self.receive(stream, self.exchange.response, Way::Back).await? {
+        self.send(channel, self.exchange.request, Way::There).await?;
+        if !self.receive(channel, self.exchange.response, Way::Back).await? {
             return Err(Failure::Protocol("the end of a stream before a response".into()));
         }
         tally.count(|counts| counts.bytes += self.bytes());
@@ -134,11 +129,11 @@ impl Talk {
     }
 
     /// Answers the next request; whether there was one.
-    async fn answer(&mut self, stream: &TcpStream, tally: &Tally) -> Result<bool, Failure> {
-        if !self.receive(stream, self.exchange.request, Way::There).await? {
+    async fn answer(&mut self, channel: &mut Channel, tally: &Tally) -> Result<bool, Failure> {
+        if !self.receive(channel, self.exchange.request, Way::There).await? {
             return Ok(false);
         }
-        self.send(stream, self.exchange.response, Way::Back).await?;
+        self.send(channel, self.exchange.response, Way::Back).await?;
         tally.count(|counts| {
             counts.bytes += self.bytes();
             counts.transactions += 1;
@@ -153,21 +148,26 @@ impl Talk {
         }
     }
 
-    async fn send(&mut self, stream: &TcpStream, len: usize, way: Way) -> Result<(), Failure> {
+    async fn send(&mut self, channel: &mut Channel, len: usize, way: Way) -> Result<(), Failure> {
         let place = *self.place(way);
         let message = match self.exchange.verify {
             true => pattern::bytes(place, len),
             false => self.zeros.slice(..len),
         };
         *self.place(way) += len as u64;
-        stream.send_bytes(message).await.map_err(Failure::io("sending"))
+        channel.send_bytes(message).await.map_err(Failure::io("sending"))
     }
 
     /// Whether there was a message, and not the end of the stream before it.
-    async fn receive(&mut self, stream: &TcpStream, len: usize, way: Way) -> Result<bool, Failure> {
+    async fn receive(
+        &mut self,
+        channel: &mut Channel,
+        len: usize,
+        way: Way,
+    ) -> Result<bool, Failure> {
         let mut left = len;
         while left > 0 {
-            let piece = stream.recv_bytes(left).await.map_err(Failure::io("receiving"))?;
+            let piece = channel.recv_bytes(left).await.map_err(Failure::io("receiving"))?;
             match piece.len() {
                 0 if left == len => return Ok(false),
                 0 => return Err(Failure::Protocol("the end of a stream in a message".into())),

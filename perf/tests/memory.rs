@@ -6,17 +6,19 @@ use perf::control::State;
 use perf::parameters::{Direction, Extension, Mode};
 use perf::report::BothEnds;
 use perf::server::{self, Server};
-use perf::{Event, Failure, Parameters, Report};
+use perf::{Acceptor, Connector, Event, Failure, Parameters, Report, Scheme};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, pki_types};
 
 /// Two stacks, and a server on the second.
 struct World {
     near: Stack,
+    connector: Connector,
     _far: Stack,
     stop: Arc<Notify>,
     serving: JoinHandle<std::io::Result<()>>,
@@ -25,22 +27,58 @@ struct World {
 const SERVER: &str = "10.0.0.2:5201";
 
 impl World {
+    /// With a server over TCP.
     async fn new() -> Self {
+        Self::over(Scheme::Tcp).await
+    }
+
+    async fn over(scheme: Scheme) -> Self {
+        let (acceptor, connector) = ends(scheme);
         let (near, far) = Pair::new().spawn().expect("a runtime");
         let address = "[::]:5201".parse().expect("an address");
-        let server = Server::bind(far.net(), address).await.expect("a free port");
+        let server = Server::bind(far.net(), address, acceptor).await.expect("a free port");
         let stop = Arc::new(Notify::new());
         let stopped = stop.clone();
         let serving = tokio::spawn(async move {
             let options = server::Options { interval: Duration::ZERO, tests: None };
             server.serve(&options, stopped.notified(), &mut |_| ()).await
         });
-        Self { near, _far: far, stop, serving }
+        Self { near, connector, _far: far, stop, serving }
     }
 
     async fn test(&self, options: &Options) -> Result<Report, Failure> {
-        client::run(self.near.net(), SERVER, options, pending(), &mut |_| ()).await
+        let options = Options { connector: self.connector.clone(), ..options.clone() };
+        client::run(self.near.net(), SERVER, &options, pending(), &mut |_| ()).await
     }
+}
+
+/// What streams of bytes run over.
+const SCHEMES: [Scheme; 2] = [Scheme::Tcp, Scheme::Tls];
+
+/// How the server accepts and the client connects.
+fn ends(scheme: Scheme) -> (Acceptor, Connector) {
+    match scheme {
+        Scheme::Tcp | Scheme::Udp => (Acceptor::Tcp, Connector::Tcp),
+        Scheme::Tls => {
+            let (server, client) = tls();
+            let name = pki_types::ServerName::try_from("far").expect("a name");
+            let connector = Connector::Tls(Arc::new(client).into(), name);
+            (Acceptor::Tls(Arc::new(server).into()), connector)
+        }
+    }
+}
+
+/// A server with a certificate, and a client that trusts it.
+fn tls() -> (ServerConfig, ClientConfig) {
+    let made = rcgen::generate_simple_self_signed(["far".to_owned()]).expect("a certificate");
+    let key = pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let server = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .expect("its key");
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).expect("a certificate");
+    (server, ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
 fn options(parameters: Parameters, mode: Mode) -> Options {
@@ -54,7 +92,13 @@ fn options(parameters: Parameters, mode: Mode) -> Options {
     };
     let parameters = Parameters { netstack: Some(extension), ..parameters };
     let duration = (parameters.num == 0).then_some(Duration::from_millis(200));
-    Options { parameters, duration, interval: Duration::ZERO, needs_extension: Some("--verify") }
+    Options {
+        connector: Connector::Tcp,
+        parameters,
+        duration,
+        interval: Duration::ZERO,
+        needs_extension: Some("--verify"),
+    }
 }
 
 fn tcp() -> Parameters {
@@ -73,36 +117,41 @@ fn bytes(ends: &Option<BothEnds>) -> Option<(u64, u64)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_of_a_number_of_bytes_arrive_whole_each_way() {
-    let world = World::new().await;
     // No multiple of a block.
     let num = 10_000_019;
-    for (direction, up, down) in [
-        (Direction::Up, Some((num, num)), None),
-        (Direction::Down, None, Some((num, num))),
-        (Direction::Both, Some((num, num)), Some((num, num))),
-    ] {
-        let mut parameters = Parameters { num, ..tcp() };
-        parameters.set_direction(direction);
+    for scheme in SCHEMES {
+        let world = World::over(scheme).await;
+        for (direction, up, down) in [
+            (Direction::Up, Some((num, num)), None),
+            (Direction::Down, None, Some((num, num))),
+            (Direction::Both, Some((num, num)), Some((num, num))),
+        ] {
+            let mut parameters = Parameters { num, ..tcp() };
+            parameters.set_direction(direction);
 
-        let report = world.test(&options(parameters, Mode::Stream)).await.expect("a report");
+            let report = world.test(&options(parameters, Mode::Stream)).await.expect("a report");
 
-        assert_eq!((bytes(&report.up), bytes(&report.down)), (up, down), "{direction:?}");
+            let both = (bytes(&report.up), bytes(&report.down));
+            assert_eq!(both, (up, down), "{scheme} {direction:?}");
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_sent_until_the_time_is_over_arrives() {
-    let world = World::new().await;
-    for direction in [Direction::Up, Direction::Down, Direction::Both] {
-        let mut parameters = tcp();
-        parameters.set_direction(direction);
+    for scheme in SCHEMES {
+        let world = World::over(scheme).await;
+        for direction in [Direction::Up, Direction::Down, Direction::Both] {
+            let mut parameters = tcp();
+            parameters.set_direction(direction);
 
-        let report = world.test(&options(parameters, Mode::Stream)).await.expect("a report");
+            let report = world.test(&options(parameters, Mode::Stream)).await.expect("a report");
 
-        for ends in [&report.up, &report.down].into_iter().filter(|ends| ends.is_some()) {
-            let (sent, received) = bytes(ends).expect("both ends");
-            assert_eq!(sent, received, "{direction:?}");
-            assert!(sent > 0, "{direction:?}");
+            for ends in [&report.up, &report.down].into_iter().filter(|ends| ends.is_some()) {
+                let (sent, received) = bytes(ends).expect("both ends");
+                assert_eq!(sent, received, "{scheme} {direction:?}");
+                assert!(sent > 0, "{scheme} {direction:?}");
+            }
         }
     }
 }
@@ -130,14 +179,16 @@ async fn datagrams_at_a_rate_arrive_and_are_counted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_and_connections_are_counted_and_timed() {
-    let world = World::new().await;
-    for (parameters, mode) in
-        [(tcp(), Mode::Request), (udp(), Mode::Request), (tcp(), Mode::Connect)]
-    {
+    let over = |scheme: Scheme| [(scheme, tcp(), Mode::Request), (scheme, tcp(), Mode::Connect)];
+    let tests = SCHEMES.into_iter().flat_map(over);
+    for (scheme, parameters, mode) in tests.chain([(Scheme::Udp, udp(), Mode::Request)]) {
+        let world = World::over(scheme).await;
+
         let report = world.test(&options(parameters, mode)).await.expect("a report");
 
         let asked = report.up.expect("requests").sender;
-        assert!(asked.transactions.is_some_and(|count| count > 10), "{mode:?}: {asked:?}");
+        let is_enough = asked.transactions.is_some_and(|count| count > 10);
+        assert!(is_enough, "{scheme} {mode:?}: {asked:?}");
         let latency = asked.latency_us.expect("times");
         assert!(0.0 < latency.min && latency.min <= latency.p50, "{latency:?}");
         assert!(latency.p50 <= latency.p99 && latency.p99 <= latency.max * 1.01, "{latency:?}");
@@ -216,6 +267,32 @@ async fn a_stopped_server_tells_the_client() {
 
     assert!(matches!(tested, Err(Failure::Terminated)), "{tested:?}");
     assert!(world.serving.await.expect("no panic").is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_not_trusted_fails_the_test() {
+    let world = World::over(Scheme::Tls).await;
+    // Of another one.
+    let (_, connector) = ends(Scheme::Tls);
+    let options = Options { connector, ..options(tcp(), Mode::Stream) };
+
+    let tested = client::run(world.near.net(), SERVER, &options, pending(), &mut |_| ()).await;
+
+    let error = tested.expect_err("not trusted").to_string();
+    assert!(error.contains("certificate"), "{error}");
+    // It has harmed no other.
+    let parameters = Parameters { num: 1000, ..tcp() };
+    let report = world.test(&self::options(parameters, Mode::Stream)).await.expect("a report");
+    assert_eq!(bytes(&report.up), Some((1000, 1000)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_tls_refuses_tests_of_udp() {
+    let world = World::over(Scheme::Tls).await;
+
+    let tested = world.test(&options(udp(), Mode::Stream)).await;
+
+    assert!(matches!(tested, Err(Failure::Server(..))), "{tested:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -230,6 +230,10 @@ const TESTS: &[Test] = &[
     Test::new("iperf3_tests_the_server_of_perf", perf::iperf3_as_client),
     Test::new("perf_tests_the_server_of_iperf3", perf::iperf3_as_server),
     Test::new("perf_tests_two_stacks_in_memory", perf::in_memory).without_interface(),
+    Test::new("perf_tests_itself_between_two_taps", perf::over_taps),
+    Test::new("perf_tests_itself_over_our_vde_switch", perf::over_our_switch).without_interface(),
+    Test::new("perf_tests_itself_over_debians_vde_switch", perf::over_debians_switch)
+        .without_interface(),
     Test::new("both_ends_of_perf_end_by_an_interrupt", perf::interrupted),
     Test::new("each_wrong_flag_of_perf_names_its_cure", perf::usage).without_interface(),
     Test::new("under_run_iperf3_serves_and_sends_tcp_and_udp", run_servers::iperf3),

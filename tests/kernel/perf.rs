@@ -1,9 +1,13 @@
-//! `netstack perf` on a TUN: with Debian's iperf3 at the other end, as its client and as its server.
+//! `netstack perf`: on a TUN with Debian's iperf3 at the other end, as its client and as its server, and
+//! over each link with itself.
 
 use crate::daemon::Daemon;
 use crate::namespace::{Outcome, netstack, program};
 use crate::programs::output;
+use crate::vde::Switch;
+use serde_json::Value;
 use std::process::{Command, Stdio};
+use tempfile::TempDir;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -95,11 +99,97 @@ pub(crate) fn iperf3_as_server() -> Outcome {
     Ok(())
 }
 
+/// What streams of bytes run over.
+const SCHEMES: [&str; 2] = ["tcp", "tls"];
+
+/// Tests each scheme between two stacks on links with these flags; the server has the addresses of host 2.
+/// The families take turns.
+fn with_itself(server_flags: &[&str], client_flags: &[&str]) -> Outcome {
+    let folder = TempDir::new()?;
+    let cert = folder.path().join("cert.pem");
+    let cert = cert.to_str().ok_or("a path in UTF-8")?;
+    for scheme in SCHEMES {
+        let (mut server, mut trust) = (netstack()?, Vec::new());
+        server.args(["perf", "server", &format!("{scheme}://")]).args(server_flags);
+        server.args(["--address", "10.9.0.2/24", "--address", "fd00::2/64"]);
+        if scheme == "tls" {
+            server.args(["--save-cert", cert]);
+            trust = vec!["--cacert", cert];
+        }
+        let server = Daemon::start(&mut server)?;
+        server.expect_output("serving")?;
+        let test = |target: &str, flags: &[&str]| -> Result<Value> {
+            let mut client = netstack()?;
+            client.args(["perf", "client", &format!("{scheme}://{target}"), "--json"]);
+            client.args(client_flags).args(&trust).args(flags);
+            let json = output(&mut client)?;
+            let end = json.lines().last().ok_or("no output")?;
+            let end: Value = serde_json::from_str(end)?;
+            assert_eq!(end["event"], "end", "{scheme} {flags:?}: {json}");
+            assert_eq!(end["data"].get("error"), None, "{scheme} {flags:?}: {json}");
+            Ok(end["data"].clone())
+        };
+        let [ipv4, ipv6] = ["10.9.0.2", "[fd00::2]"];
+
+        let end = test(ipv6, &["-n", "3M", "-P", "2", "--bidir", "--verify"])?;
+        for way in ["up", "down"] {
+            assert_eq!(end[way]["sender"]["bytes"], 3 << 20, "{scheme}: {end}");
+            assert_eq!(end[way]["receiver"]["bytes"], 3 << 20, "{scheme}: {end}");
+        }
+        let end = test(ipv4, &["-t", "0.3", "-R", "--verify"])?;
+        let received = end["down"]["receiver"]["bytes"].as_u64();
+        assert!(received.is_some_and(|bytes| bytes > 0), "{scheme}: {end}");
+        for (target, mode) in [(ipv4, "request"), (ipv6, "connect")] {
+            let end = test(target, &["-t", "0.3", "--mode", mode, "--verify"])?;
+            let answered = end["up"]["sender"]["transactions"].as_u64();
+            assert!(answered.is_some_and(|count| count > 0), "{scheme} {mode}: {end}");
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn over_taps() -> Outcome {
+    for forwarding in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        std::fs::write(format!("/proc/sys/net/{forwarding}"), "1")?;
+    }
+    with_itself(
+        &[
+            &["--tap", "tap0", "--host-address", "10.9.0.1/24", "--host-address", "fd00::1/64"][..],
+            &["--gateway", "10.9.0.1", "--gateway", "fd00::1"],
+        ]
+        .concat(),
+        &[
+            &["--tap", "tap1", "--host-address", "10.8.0.1/24", "--host-address", "fd01::1/64"][..],
+            &["--address", "10.8.0.2/24", "--address", "fd01::2/64"],
+            &["--gateway", "10.8.0.1", "--gateway", "fd01::1"],
+        ]
+        .concat(),
+    )
+}
+
+/// Over a switch of VDE.
+fn over(switch: &Switch) -> Outcome {
+    let url = switch.url();
+    let client = ["--link", &url, "--address", "10.9.0.3/24", "--address", "fd00::3/64"];
+    with_itself(&["--link", &url], &client)
+}
+
+pub(crate) fn over_our_switch() -> Outcome {
+    over(&Switch::ours(&[])?)
+}
+
+pub(crate) fn over_debians_switch() -> Outcome {
+    over(&Switch::debians()?)
+}
+
 pub(crate) fn in_memory() -> Outcome {
     for flags in [
         &["tcp://", "-n", "100M", "--verify", "-P", "3", "--bidir"][..],
         &["tcp://", "-t", "0.3", "--mode", "request"],
         &["tcp://", "-t", "0.3", "--mode", "connect"],
+        &["tls://", "-n", "20M", "--verify", "-P", "3", "--bidir"],
+        &["tls://", "-t", "0.3", "--mode", "request", "--insecure"],
+        &["tls://", "-t", "0.3", "--mode", "connect", "--mtu", "1500"],
         &["udp://", "-t", "0.3", "-b", "100M", "--verify", "-R"],
         &["udp://", "-t", "0.3", "--mode", "request", "--verify"],
     ] {
@@ -135,7 +225,7 @@ pub(crate) fn interrupted() -> Outcome {
 
 pub(crate) fn usage() -> Outcome {
     for (flags, status, expected) in [
-        (&["perf", "client", "10.9.0.1"][..], 2, "neither tcp:// nor udp://"),
+        (&["perf", "client", "10.9.0.1"][..], 2, "none of tcp://, udp://, tls://"),
         (&["perf", "client", "tcp://a:0"], 2, "not a port from 1 to 65535"),
         (&["perf", "client", "tcp://", "-P", "129"], 2, "from 1 to 128"),
         (&["perf", "client", "tcp://", "-t", "0"], 2, "from 0.001 to 86400 seconds"),
@@ -145,6 +235,9 @@ pub(crate) fn usage() -> Outcome {
         (&["perf", "client", "udp://", "-l", "70000"], 1, "from 16 to 65507 bytes over udp"),
         (&["perf", "client", "udp://", "--mode", "connect"], 1, "datagrams have no connections"),
         (&["perf", "server", "tcp://web.test"], 1, "not on a name"),
+        (&["perf", "server", "--save-cert", "/dev/null"], 1, "tcp:// has no certificates"),
+        (&["perf", "client", "udp://", "--insecure"], 1, "udp:// has no certificates"),
+        (&["http-server", "--save-cert", "/dev/null"], 2, "--tls"),
     ] {
         let output = netstack()?.args(flags).stdin(Stdio::null()).output()?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

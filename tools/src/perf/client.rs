@@ -1,20 +1,24 @@
 //! `netstack perf client`.
 
 use crate::perf::output::Output;
-use crate::perf::server::interval;
-use crate::perf::uri::{Scheme, Uri};
+use crate::perf::server::{interval, tls_acceptor};
+use crate::perf::uri::Uri;
+use crate::{certificate, trust};
 use anyhow::{Context, Result, bail, ensure};
 use cli::{Network, flags};
 use netstack::{Net, Pair, Stack};
-use perf::Parameters;
 use perf::client::Options;
 use perf::parameters::{
     BLOCK_BYTES_MAX, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, Direction, Extension,
     OMIT_SECONDS_MAX, SECONDS_MAX, STREAMS_MAX,
 };
 use perf::server::Server;
+use perf::{Acceptor, Connector, Parameters, Scheme};
 use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio_rustls::rustls::client::Resumption;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 
 /// Test the path to a server
 ///
@@ -23,11 +27,12 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The server, and what the test runs over: tcp://HOST:PORT or udp://HOST:PORT, port 5201 unless
-    /// given
+    /// The server, and what the test runs over: tcp://HOST:PORT, udp:// or tls://, port 5201 unless given
     uri: Uri,
     #[command(flatten)]
     network: Network,
+    #[command(flatten)]
+    trust: trust::Flags,
     /// What the streams do: "stream" sends, "request" asks and waits for each response, "connect"
     /// opens a connection for each request
     #[arg(short, long, value_enum, default_value_t = Mode::Stream)]
@@ -51,7 +56,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "N", value_parser = size)]
     length: Option<u64>,
     /// The rate of a stream in bits a second, 0 for no limit; K, M and G are powers of 1000 [default:
-    /// 0 for TCP, 1M for UDP]
+    /// 0, of UDP 1M]
     #[arg(short = 'b', long, value_name = "RATE", value_parser = rate)]
     bitrate: Option<u64>,
     /// How many seconds at the start do not count
@@ -94,26 +99,33 @@ Examples:
   netstack perf client tcp://                          # two stacks in memory
   netstack perf client tcp:// -t 2 --verify --bidir    # every byte compared
   netstack perf client tcp:// --mode request           # round trips; connect: connections a second
+  netstack perf client tls://10.9.0.2 --insecure       # over TLS: both ends are netstack perf
 
   iperf3 --server                                      # and this end on a TUN:
   netstack perf client tcp://10.9.0.1 --parallel 4 --reverse
   netstack perf client udp://10.9.0.1 --bitrate 100M --json | jq .data.up.receiver.lost_percent";
 
+/// Where the server of a test in memory is.
+const IN_MEMORY: &str = "10.0.0.2";
+
 /// Runs a test to its end, or to a signal.
 pub(super) async fn test(args: &Args) -> Result<()> {
-    let options = args.options()?;
+    let mut options = args.options()?;
     match &args.uri.host {
         Some(host) => {
             let server = match host.parse::<Ipv6Addr>() {
                 Ok(address) => format!("[{address}]:{}", args.uri.port),
                 Err(_) => format!("{host}:{}", args.uri.port),
             };
+            options.connector = args.connector(host, None)?;
             let stack = args.network.start_ready().await?;
             let net = stack.net().clone();
             cli::finish_by_itself([stack], args.run(&net, &server, &options)).await
         }
         None => {
-            let (stacks, server, target) = args.in_memory().await?;
+            let (stacks, server, connector) = args.in_memory().await?;
+            options.connector = connector;
+            let target = format!("{IN_MEMORY}:{}", args.uri.port);
             let net = stacks[0].net().clone();
             let serving = tokio::spawn(async move {
                 let options = perf::server::Options { interval: Duration::ZERO, tests: Some(1) };
@@ -127,8 +139,8 @@ pub(super) async fn test(args: &Args) -> Result<()> {
 }
 
 impl Args {
-    /// The stacks of a test in memory, the client's first, and a server on the other.
-    async fn in_memory(&self) -> Result<([Stack; 2], Server, String)> {
+    /// The stacks of a test in memory, the client's first, a server on the other, and how to connect.
+    async fn in_memory(&self) -> Result<([Stack; 2], Server, Connector)> {
         let network = &self.network;
         let has_link = network.tun.is_some() || network.tap.is_some() || network.link.is_some();
         ensure!(
@@ -146,8 +158,33 @@ impl Args {
         }
         let (near, far) = pair.spawn().context("starting the stacks")?;
         let port = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), self.uri.port);
-        let server = Server::bind(far.net(), port).await?;
-        Ok(([near, far], server, format!("10.0.0.2:{}", self.uri.port)))
+        let (acceptor, connector) = match self.uri.scheme {
+            Scheme::Tcp | Scheme::Udp => (Acceptor::Tcp, self.connector(IN_MEMORY, None)?),
+            Scheme::Tls => {
+                let identity = certificate::made(far.net())?;
+                let connector = self.connector(IN_MEMORY, identity.0.first())?;
+                (tls_acceptor(identity)?, connector)
+            }
+        };
+        let server = Server::bind(far.net(), port, acceptor).await?;
+        Ok(([near, far], server, connector))
+    }
+
+    /// How to connect to a host, which may have a known certificate.
+    fn connector(&self, host: &str, known: Option<&CertificateDer<'static>>) -> Result<Connector> {
+        match self.uri.scheme {
+            Scheme::Tcp | Scheme::Udp => match self.trust.given() {
+                Some(flag) => bail!("{flag}: {}:// has no certificates", self.uri.scheme),
+                None => Ok(Connector::Tcp),
+            },
+            Scheme::Tls => {
+                let mut config = self.trust.config(known)?;
+                // Each connection has a whole handshake, however many came before.
+                config.resumption = Resumption::disabled();
+                let name = ServerName::try_from(host.to_owned())?;
+                Ok(Connector::Tls(Arc::new(config).into(), name))
+            }
+        }
     }
 
     async fn run(&self, net: &Net, server: &str, options: &Options) -> Result<()> {
@@ -239,7 +276,8 @@ impl Args {
             Mode::Request => Some("--mode request"),
             Mode::Connect => Some("--mode connect"),
         };
-        Ok(Options { parameters, duration, interval: self.interval, needs_extension })
+        let connector = Connector::Tcp;
+        Ok(Options { connector, parameters, duration, interval: self.interval, needs_extension })
     }
 }
 

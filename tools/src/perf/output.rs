@@ -3,7 +3,7 @@
 use crate::client::units;
 use perf::parameters::{Direction, Mode};
 use perf::report::{BothEnds, Latency, Numbers, Start};
-use perf::{Event, Failure, Parameters, Report};
+use perf::{Event, Failure, Parameters, Report, Scheme};
 use serde::Serialize;
 use serde_json::json;
 use std::fmt::Write;
@@ -20,10 +20,14 @@ impl Output {
         Self { json, parameters: Parameters::default() }
     }
 
-    pub(super) fn listening(&self, address: SocketAddr) {
+    pub(super) fn listening(&self, scheme: Scheme, address: SocketAddr) {
+        let schemes = match scheme {
+            Scheme::Tcp | Scheme::Udp => "tcp and udp",
+            other => other.name(),
+        };
         match self.json {
-            true => object("listening", &json!({ "local": address })),
-            false => cli::println!("serving tcp and udp on {address}"),
+            true => object("listening", &json!({ "scheme": scheme, "local": address })),
+            false => cli::println!("serving {schemes} on {address}"),
         }
     }
 
@@ -114,7 +118,6 @@ fn object<T: Serialize>(event: &str, data: &T) {
 
 fn beginning(start: &Start) -> String {
     let parameters = &start.parameters;
-    let scheme = if parameters.udp { "udp" } else { "tcp" };
     let what = match (parameters.mode(), parameters.direction()) {
         (Mode::Request, _) => "asking".to_owned(),
         (Mode::Connect, _) => "connecting".to_owned(),
@@ -123,7 +126,7 @@ fn beginning(start: &Start) -> String {
         (Mode::Stream, Direction::Both) => "each way".to_owned(),
     };
     let s = if parameters.parallel == 1 { "" } else { "s" };
-    let Start { local, remote, .. } = start;
+    let Start { scheme, local, remote, .. } = start;
     let mut text = format!("{scheme} {local} - {remote}: {} stream{s} {what}", parameters.parallel);
     if parameters.netstack.as_ref().is_some_and(|extension| extension.verify) {
         text += ", every byte compared";

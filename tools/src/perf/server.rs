@@ -1,25 +1,30 @@
 //! `netstack perf server`.
 
+use crate::certificate;
 use crate::perf::output::Output;
 use crate::perf::uri::Uri;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use cli::{Network, flags};
 use perf::server::{Options, Server};
+use perf::{Acceptor, Scheme};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Serve tests on a stack, one at a time, until SIGINT or SIGTERM
 ///
-/// The client says what a test is. TCP and UDP are served at the same port, whichever the URI names.
+/// The client says what a test is. TCP and UDP are served at the same port, whichever of them the URI names.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Where to listen: tcp://ADDRESS:PORT, each of which may be left out (all addresses of the stack,
-    /// port 5201)
+    /// What the tests run over, and where to listen: tcp://ADDRESS:PORT or tls://ADDRESS:PORT, without
+    /// them port 5201 of all addresses of the stack
     #[arg(default_value = "tcp://", hide_default_value = true)]
     uri: Uri,
     #[command(flatten)]
     network: Network,
+    #[command(flatten)]
+    certificate: certificate::Files,
     /// End after one test
     #[arg(short = '1', long)]
     one_off: bool,
@@ -38,7 +43,8 @@ Examples:
   netstack perf server --host-address 10.9.0.1/24 --address 10.9.0.2/24
   iperf3 --client 10.9.0.2 --parallel 4 --reverse
 
-  netstack perf server tcp://:5202 --link vde:///tmp/lan --address 10.0.0.2/24 --json";
+  netstack perf server tcp://:5202 --link vde:///tmp/lan --address 10.0.0.2/24 --json
+  netstack perf server tls:// --save-cert /tmp/cert.pem    # client: --cacert /tmp/cert.pem";
 
 /// Between two lines.
 pub(super) fn interval(text: &str) -> Result<Duration, String> {
@@ -50,6 +56,11 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Accepts tests over TLS with this certificate.
+pub(super) fn tls_acceptor(identity: certificate::Identity) -> Result<Acceptor> {
+    Ok(Acceptor::Tls(Arc::new(certificate::config(identity, None)?).into()))
+}
+
 /// Serves until a signal.
 pub(super) async fn serve(args: &Args) -> Result<()> {
     let address = match args.uri.host.as_deref().map(str::parse::<IpAddr>) {
@@ -57,10 +68,20 @@ pub(super) async fn serve(args: &Args) -> Result<()> {
         None => Ipv6Addr::UNSPECIFIED.into(),
     };
     let address = SocketAddr::new(address, args.uri.port);
+    let scheme = args.uri.scheme;
+    let has_tls = scheme == Scheme::Tls;
+    if let Some(flag) = args.certificate.given().filter(|_| !has_tls) {
+        bail!("{flag}: {scheme}:// has no certificates");
+    }
     let stack = args.network.start_ready().await?;
-    let server = Server::bind(stack.net(), address).await.with_context(|| address.to_string())?;
+    let acceptor = match scheme {
+        Scheme::Tcp | Scheme::Udp => Acceptor::Tcp,
+        Scheme::Tls => tls_acceptor(args.certificate.identity(stack.net())?)?,
+    };
+    let server = Server::bind(stack.net(), address, acceptor).await;
+    let server = server.with_context(|| address.to_string())?;
     let mut output = Output::new(args.json);
-    output.listening(server.local_addr()?);
+    output.listening(scheme, server.local_addr()?);
     let options = Options { interval: args.interval, tests: args.one_off.then_some(1) };
     let stop = async {
         cli::stopped().await;

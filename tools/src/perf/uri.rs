@@ -1,16 +1,8 @@
 //! Where the server of a test is, and what the test runs over.
 
-use perf::PORT;
-use std::fmt;
+use perf::{PORT, Scheme};
 use std::net::Ipv6Addr;
 use std::str::FromStr;
-
-/// What a test runs over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scheme {
-    Tcp,
-    Udp,
-}
 
 /// `SCHEME://HOST:PORT`, where the host and the port may be left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,15 +17,13 @@ impl FromStr for Uri {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (scheme, rest) = match text.split_once("://") {
-            Some(("tcp", rest)) => (Scheme::Tcp, rest),
-            Some(("udp", rest)) => (Scheme::Udp, rest),
-            _ => {
-                return Err("it begins with neither tcp:// nor udp://, for example \
-                            \"tcp://10.9.0.1\" or \"udp://10.9.0.1:5201\""
-                    .into());
-            }
-        };
+        let scheme = |name| Scheme::ALL.into_iter().find(|scheme| scheme.name() == name);
+        let parts = text.split_once("://").and_then(|(name, rest)| Some((scheme(name)?, rest)));
+        let (scheme, rest) = parts.ok_or_else(|| {
+            let names = Scheme::ALL.map(|scheme| format!("{scheme}://"));
+            let example = "for example \"tcp://10.9.0.1\" or \"udp://10.9.0.1:5201\"";
+            format!("it begins with none of {}, {example}", names.join(", "))
+        })?;
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.parse::<Ipv6Addr>().is_ok() {
             return Err(format!("an IPv6 address stands in brackets: \"{scheme}://[{rest}]\""));
@@ -59,15 +49,6 @@ impl FromStr for Uri {
     }
 }
 
-impl fmt::Display for Scheme {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +64,7 @@ mod tests {
             ("tcp://web.test/", uri(Scheme::Tcp, Some("web.test"), 5201)),
             ("tcp://10.9.0.1:80", uri(Scheme::Tcp, Some("10.9.0.1"), 80)),
             ("udp://[fd00::1]", uri(Scheme::Udp, Some("fd00::1"), 5201)),
+            ("tls://web.test:443", uri(Scheme::Tls, Some("web.test"), 443)),
             ("udp://[fd00::1]:80", uri(Scheme::Udp, Some("fd00::1"), 80)),
         ] {
             assert_eq!(text.parse::<Uri>(), expected, "{text}");
@@ -92,8 +74,8 @@ mod tests {
     #[test]
     fn each_error_names_the_mistake() {
         for (text, expected) in [
-            ("10.9.0.1", "neither tcp:// nor udp://"),
-            ("sctp://10.9.0.1", "neither tcp:// nor udp://"),
+            ("10.9.0.1", "none of tcp://, udp://, tls://"),
+            ("sctp://10.9.0.1", "none of tcp://, udp://, tls://"),
             ("tcp://10.9.0.1:http", "\"http\" is not a port"),
             ("tcp://10.9.0.1:0", "\"0\" is not a port"),
             ("tcp://fd00::1", "\"tcp://[fd00::1]\""),

@@ -1,0 +1,114 @@
+//! A connection or stream of a test, whatever it runs over: bytes in both directions.
+
+use crate::shared::Shared;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use netsocket::TcpStream;
+use std::io;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::TlsStream;
+
+/// Bytes in both directions, each of which ends by itself.
+pub(crate) enum Channel {
+    Tcp(Shared),
+    Tls(Box<Tls>),
+}
+
+/// TLS over a connection.
+pub(crate) struct Tls {
+    stream: TlsStream<Shared>,
+    under: Arc<TcpStream>,
+    /// Room for the next piece, used again when that is gone.
+    room: BytesMut,
+}
+
+/// The connection of a test's messages.
+pub(crate) type Control = Box<dyn Duplex>;
+
+/// What the control connection needs.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// As much as TLS decrypts at once, some records.
+const PIECE_BYTES: usize = 64 * 1024;
+
+impl Channel {
+    /// Over TLS, on this connection.
+    pub(crate) fn tls(stream: TlsStream<Shared>, under: Arc<TcpStream>) -> Self {
+        Self::Tls(Box::new(Tls { stream, under, room: BytesMut::new() }))
+    }
+
+    /// Uses it for a test's messages.
+    pub(crate) fn into_control(self) -> Control {
+        match self {
+            Self::Tcp(stream) => Box::new(stream),
+            Self::Tls(tls) => Box::new(tls.stream),
+        }
+    }
+
+    /// The connection of TCP that it runs over.
+    pub(crate) fn tcp(&self) -> Option<&Arc<TcpStream>> {
+        match self {
+            Self::Tcp(stream) => Some(&stream.0),
+            Self::Tls(tls) => Some(&tls.under),
+        }
+    }
+
+    /// Writes as much as there is room for, and takes it from the front of `data`; returns how much.
+    /// Small pieces may wait for the next [`send_bytes`](Self::send_bytes) or [`finish`](Self::finish).
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, nothing was written.
+    pub(crate) async fn write_bytes(&mut self, data: &mut Bytes) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.0.write_bytes(data).await,
+            Self::Tls(tls) => {
+                let written = tls.stream.write(data).await?;
+                data.advance(written);
+                Ok(written)
+            }
+        }
+    }
+
+    /// Sends a message.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, a part of the message may have been sent.
+    pub(crate) async fn send_bytes(&mut self, mut data: Bytes) -> io::Result<()> {
+        while !data.is_empty() {
+            self.write_bytes(&mut data).await?;
+        }
+        match self {
+            Self::Tcp(_) => Ok(()),
+            Self::Tls(tls) => tls.stream.flush().await,
+        }
+    }
+
+    /// The next piece of at most `max` bytes; an empty one is the end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready loses nothing.
+    pub(crate) async fn recv_bytes(&mut self, max: usize) -> io::Result<Bytes> {
+        match self {
+            Self::Tcp(stream) => stream.0.recv_bytes(max).await,
+            Self::Tls(tls) => {
+                let Tls { stream, room, .. } = &mut **tls;
+                room.reserve(PIECE_BYTES);
+                stream.read_buf(&mut (&mut *room).limit(max)).await?;
+                Ok(room.split().freeze())
+            }
+        }
+    }
+
+    /// Ends what this end sends, after all that was written.
+    pub(crate) async fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.0.shutdown_write(),
+            Self::Tls(tls) => tls.stream.shutdown().await,
+        }
+    }
+}

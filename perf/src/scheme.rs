@@ -1,0 +1,37 @@
+//! What a test runs over, by its name in a URI.
+
+use serde::Serialize;
+use std::fmt;
+
+/// What a test runs over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    /// Streams of TCP.
+    Tcp,
+    /// Datagrams of UDP, with a control connection over TCP.
+    Udp,
+    /// TLS on connections of TCP, the control connection, too.
+    Tls,
+}
+
+impl Scheme {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Tls];
+
+    /// Its name in a URI.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Tls => "tls",
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
