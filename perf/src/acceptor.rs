@@ -3,17 +3,22 @@
 use crate::channel::Channel;
 use crate::cookie::{self, Cookie};
 use crate::failure::Failure;
+use crate::quic;
 use crate::scheme::Scheme;
 use crate::shared::Shared;
 use netsocket::{Net, TcpListener, TcpStream};
+use quinn::Endpoint;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 /// How a server takes connections.
 #[derive(Clone)]
@@ -22,6 +27,8 @@ pub enum Acceptor {
     Tcp,
     /// Over TLS, with this certificate.
     Tls(TlsAcceptor),
+    /// Over QUIC, with this certificate.
+    Quic(Arc<ServerConfig>),
 }
 
 impl fmt::Debug for Acceptor {
@@ -29,15 +36,16 @@ impl fmt::Debug for Acceptor {
         f.write_str(match self {
             Self::Tcp => "Tcp",
             Self::Tls(_) => "Tls",
+            Self::Quic(_) => "Quic",
         })
     }
 }
 
 /// A server's port.
 #[derive(Debug)]
-pub(crate) struct Listener {
-    acceptor: Acceptor,
-    listener: TcpListener,
+pub(crate) enum Listener {
+    Tcp(TcpListener, Acceptor),
+    Quic(Endpoint),
 }
 
 /// A connection that has said which test it is of.
@@ -56,47 +64,135 @@ pub(crate) struct Arrival {
 /// told that there is another one.
 pub(crate) const PENDING_MAX: usize = 256;
 
+/// The most connections of QUIC, each of which may have some streams.
+const CONNECTIONS_MAX: usize = 1024;
+/// How long clients may take to see that the server ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 impl Listener {
     pub(crate) async fn bind(
         net: &Net,
         address: SocketAddr,
         acceptor: Acceptor,
     ) -> io::Result<Self> {
-        Ok(Self { acceptor, listener: net.tcp_listen(address).await? })
+        match acceptor {
+            Acceptor::Quic(tls) => {
+                let config = quic::server(&tls)?;
+                Ok(Self::Quic(quic::endpoint(net, address, Some(config)).await?))
+            }
+            acceptor => Ok(Self::Tcp(net.tcp_listen(address).await?, acceptor)),
+        }
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        match self {
+            Self::Tcp(listener, _) => listener.local_addr(),
+            Self::Quic(endpoint) => endpoint.local_addr(),
+        }
     }
 
     /// What streams run over.
     pub(crate) fn scheme(&self) -> Scheme {
-        match &self.acceptor {
-            Acceptor::Tcp => Scheme::Tcp,
-            Acceptor::Tls(_) => Scheme::Tls,
+        match self {
+            Self::Tcp(_, Acceptor::Tls(_)) => Scheme::Tls,
+            Self::Tcp(..) => Scheme::Tcp,
+            Self::Quic(_) => Scheme::Quic,
         }
     }
 
     /// Takes connections, and waits for their cookies.
     pub(crate) async fn accept_all(&self, to: mpsc::Sender<Arrival>) -> io::Result<()> {
-        let permits = Arc::new(Semaphore::new(PENDING_MAX));
-        let mut tasks = JoinSet::new();
-        for place in 0.. {
-            let (stream, peer) = self.listener.accept().await?;
-            let peer = canonical(peer);
-            while tasks.try_join_next().is_some() {}
-            // One too many is closed, and the others have ten seconds.
-            let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
-            let (to, acceptor) = (to.clone(), self.acceptor.clone());
+        match self {
+            Self::Tcp(listener, acceptor) => accept_tcp(listener, acceptor, to).await,
+            Self::Quic(endpoint) => accept_quic(endpoint, to).await,
+        }
+    }
+
+    /// Waits until clients have seen the end of their test.
+    pub(crate) async fn settle(&self) {
+        if let Self::Quic(endpoint) = self {
+            let _ = timeout(FAREWELL, endpoint.wait_idle()).await;
+        }
+    }
+}
+
+async fn accept_tcp(
+    listener: &TcpListener,
+    acceptor: &Acceptor,
+    to: mpsc::Sender<Arrival>,
+) -> io::Result<()> {
+    let permits = Arc::new(Semaphore::new(PENDING_MAX));
+    let mut tasks = JoinSet::new();
+    for place in 0.. {
+        let (stream, peer) = listener.accept().await?;
+        let peer = canonical(peer);
+        while tasks.try_join_next().is_some() {}
+        // One too many is closed, and the others have ten seconds.
+        let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
+        let (to, acceptor) = (to.clone(), acceptor.clone());
+        tasks.spawn(async move {
+            let Ok(local) = stream.local_addr().map(canonical) else { return };
+            if let Ok((channel, cookie)) = begin(stream, acceptor).await {
+                // The server may have ended.
+                let _ = to.send(Arrival { place, cookie, local, peer, channel, permit }).await;
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn accept_quic(endpoint: &Endpoint, to: mpsc::Sender<Arrival>) -> io::Result<()> {
+    let permits = Arc::new(Semaphore::new(PENDING_MAX));
+    let places = Arc::new(AtomicU64::new(0));
+    let mut connections = JoinSet::new();
+    while let Some(incoming) = endpoint.accept().await {
+        while connections.try_join_next().is_some() {}
+        if connections.len() == CONNECTIONS_MAX {
+            incoming.refuse();
+            continue;
+        }
+        let (to, endpoint) = (to.clone(), endpoint.clone());
+        let (permits, places) = (permits.clone(), places.clone());
+        connections.spawn(async move {
+            // A connection that fails has no more streams.
+            let _ = streams_of(incoming, &endpoint, &to, &permits, &places).await;
+        });
+    }
+    Err(io::ErrorKind::NotConnected.into())
+}
+
+/// Takes the streams of a connection, to its end.
+async fn streams_of(
+    incoming: quinn::Incoming,
+    endpoint: &Endpoint,
+    to: &mpsc::Sender<Arrival>,
+    permits: &Arc<Semaphore>,
+    places: &AtomicU64,
+) -> io::Result<()> {
+    // The first one may take as long as a cookie.
+    let first = async {
+        let connection = incoming.await?;
+        let stream = connection.accept_bi().await?;
+        io::Result::Ok((connection, stream))
+    };
+    let (connection, mut stream) = timeout(cookie::PATIENCE, first).await??;
+    let peer = canonical(connection.remote_address());
+    let local = quic::local_addr(endpoint, &connection)?;
+    let mut tasks = JoinSet::new();
+    loop {
+        while tasks.try_join_next().is_some() {}
+        if let Ok(permit) = permits.clone().try_acquire_owned() {
+            let place = places.fetch_add(1, Ordering::Relaxed);
+            let (to, (send, mut recv)) = (to.clone(), stream);
             tasks.spawn(async move {
-                let Ok(local) = stream.local_addr().map(canonical) else { return };
-                if let Ok((channel, cookie)) = begin(stream, acceptor).await {
+                if let Ok(cookie) = Cookie::read(&mut recv).await {
+                    let channel = Channel::Quic(send, recv);
                     // The server may have ended.
                     let _ = to.send(Arrival { place, cookie, local, peer, channel, permit }).await;
                 }
             });
         }
-        Ok(())
+        stream = connection.accept_bi().await?;
     }
 }
 
@@ -104,7 +200,8 @@ impl Listener {
 async fn begin(stream: TcpStream, acceptor: Acceptor) -> Result<(Channel, Cookie), Failure> {
     let mut stream = Shared(Arc::new(stream));
     match acceptor {
-        Acceptor::Tcp => {
+        // Of QUIC nothing begins here.
+        Acceptor::Tcp | Acceptor::Quic(_) => {
             let cookie = Cookie::read(&mut stream).await?;
             Ok((Channel::Tcp(stream), cookie))
         }

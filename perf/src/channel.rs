@@ -3,6 +3,7 @@
 use crate::shared::Shared;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use netsocket::TcpStream;
+use quinn::{RecvStream, SendStream};
 use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -12,6 +13,7 @@ use tokio_rustls::TlsStream;
 pub(crate) enum Channel {
     Tcp(Shared),
     Tls(Box<Tls>),
+    Quic(SendStream, RecvStream),
 }
 
 /// TLS over a connection.
@@ -44,6 +46,7 @@ impl Channel {
         match self {
             Self::Tcp(stream) => Box::new(stream),
             Self::Tls(tls) => Box::new(tls.stream),
+            Self::Quic(to, from) => Box::new(tokio::io::join(from, to)),
         }
     }
 
@@ -52,6 +55,7 @@ impl Channel {
         match self {
             Self::Tcp(stream) => Some(&stream.0),
             Self::Tls(tls) => Some(&tls.under),
+            Self::Quic(..) => None,
         }
     }
 
@@ -69,6 +73,7 @@ impl Channel {
                 data.advance(written);
                 Ok(written)
             }
+            Self::Quic(to, _) => Ok(to.write_chunks(std::slice::from_mut(data)).await?.bytes),
         }
     }
 
@@ -82,7 +87,7 @@ impl Channel {
             self.write_bytes(&mut data).await?;
         }
         match self {
-            Self::Tcp(_) => Ok(()),
+            Self::Tcp(_) | Self::Quic(..) => Ok(()),
             Self::Tls(tls) => tls.stream.flush().await,
         }
     }
@@ -101,6 +106,10 @@ impl Channel {
                 stream.read_buf(&mut (&mut *room).limit(max)).await?;
                 Ok(room.split().freeze())
             }
+            Self::Quic(_, from) => {
+                let piece = from.read_chunk(max, true).await?;
+                Ok(piece.map(|piece| piece.bytes).unwrap_or_default())
+            }
         }
     }
 
@@ -109,6 +118,7 @@ impl Channel {
         match self {
             Self::Tcp(stream) => stream.0.shutdown_write(),
             Self::Tls(tls) => tls.stream.shutdown().await,
+            Self::Quic(to, _) => Ok(to.finish()?),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::results::Results;
 use crate::running::{Running, Side};
 use netsocket::{Net, TcpStream, UdpSocket};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -60,7 +61,29 @@ pub async fn run(
     on_event: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Report, Failure> {
     let mut stop = std::pin::pin!(stop);
-    let client = Client::connect(net, server, options, on_event);
+    let connecting = timeout(PATIENCE, Dialer::connect(net, server, &options.connector));
+    let connecting = tokio::select! {
+        connecting = connecting => connecting,
+        () = &mut stop => return Err(Failure::ClientTerminated),
+    };
+    let connecting = connecting.map_err(|_| Failure::Silent("its end of a connection"))?;
+    let (dialer, control) =
+        connecting.map_err(Failure::io(format_args!("connecting to {server}")))?;
+    let tested = test(net, &dialer, control, options, stop, on_event).await;
+    dialer.close().await;
+    tested
+}
+
+/// The test, from its first message on.
+async fn test(
+    net: &Net,
+    dialer: &Dialer,
+    control: Channel,
+    options: &Options,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+    on_event: &mut (dyn FnMut(Event) + Send),
+) -> Result<Report, Failure> {
+    let client = Client::begin(net, dialer, control, options, on_event);
     let mut client = tokio::select! {
         client = client => client?,
         () = &mut stop => return Err(Failure::ClientTerminated),
@@ -108,20 +131,17 @@ struct Client {
 }
 
 impl Client {
-    /// Connects, and makes the streams.
-    async fn connect(
+    /// Exchanges the parameters, and makes the streams.
+    async fn begin(
         net: &Net,
-        server: &str,
+        dialer: &Dialer,
+        control: Channel,
         options: &Options,
         on_event: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Self, Failure> {
-        let connecting = timeout(PATIENCE, Dialer::connect(net, server, &options.connector)).await;
-        let connecting = connecting.map_err(|_| Failure::Silent("its end of a connection"))?;
-        let (dialer, control) =
-            connecting.map_err(Failure::io(format_args!("connecting to {server}")))?;
         let mut client = Self {
             net: net.clone(),
-            dialer,
+            dialer: dialer.clone(),
             tcp: control.tcp().cloned(),
             control: control.into_control(),
             parameters: options.parameters.clone(),

@@ -4,6 +4,7 @@ use crate::channel::Channel;
 use crate::cookie::Cookie;
 use crate::failure::Failure;
 use crate::parameters::{Mode, Parameters};
+use crate::quic;
 use crate::scheme::Scheme;
 use crate::shared::Shared;
 use netsocket::{CongestionControl, Net, TcpStream};
@@ -11,7 +12,10 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 /// How a client connects.
@@ -21,6 +25,8 @@ pub enum Connector {
     Tcp,
     /// Over TLS, to a server with a certificate for this name.
     Tls(TlsConnector, ServerName<'static>),
+    /// Over QUIC, to a server with a certificate for this name.
+    Quic(ClientConfig, String),
 }
 
 impl fmt::Debug for Connector {
@@ -28,6 +34,7 @@ impl fmt::Debug for Connector {
         match self {
             Self::Tcp => f.write_str("Tcp"),
             Self::Tls(_, name) => f.debug_tuple("Tls").field(name).finish(),
+            Self::Quic(_, name) => f.debug_tuple("Quic").field(name).finish(),
         }
     }
 }
@@ -37,12 +44,26 @@ impl fmt::Debug for Connector {
 pub(crate) struct Dialer {
     net: Net,
     connector: Connector,
+    quic: Option<Quic>,
     cookie: Cookie,
     /// The address of this end.
     pub(crate) local: SocketAddr,
     /// The address of the server.
     pub(crate) server: SocketAddr,
 }
+
+/// What connections of QUIC have in common.
+#[derive(Clone)]
+struct Quic {
+    endpoint: quinn::Endpoint,
+    config: quinn::ClientConfig,
+    name: String,
+    /// Of all streams.
+    connection: quinn::Connection,
+}
+
+/// How long the end of a connection may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 impl Dialer {
     /// Opens the control connection to an address or name.
@@ -51,11 +72,25 @@ impl Dialer {
         server: &str,
         connector: &Connector,
     ) -> io::Result<(Self, Channel)> {
+        if let Connector::Quic(tls, name) = connector {
+            let (quic, local) = Quic::connect(net, server, tls, name).await?;
+            let dialer = Self {
+                net: net.clone(),
+                connector: connector.clone(),
+                cookie: Cookie::random(),
+                local,
+                server: quic.connection.remote_address(),
+                quic: Some(quic),
+            };
+            let channel = dialer.stream(&Parameters::default()).await?;
+            return Ok((dialer, channel));
+        }
         let stream = net.tcp_connect(server).await?;
         stream.set_nodelay(true)?;
         let dialer = Self {
             net: net.clone(),
             connector: connector.clone(),
+            quic: None,
             cookie: Cookie::random(),
             local: stream.local_addr()?,
             server: stream.peer_addr()?,
@@ -70,11 +105,15 @@ impl Dialer {
             Connector::Tcp if parameters.udp => Scheme::Udp,
             Connector::Tcp => Scheme::Tcp,
             Connector::Tls(..) => Scheme::Tls,
+            Connector::Quic(..) => Scheme::Quic,
         }
     }
 
     /// Opens a stream.
     pub(crate) async fn stream(&self, parameters: &Parameters) -> io::Result<Channel> {
+        if let Some(quic) = &self.quic {
+            return self.begin_quic(&quic.connection).await;
+        }
         let stream = self.net.tcp_connect(self.server).await?;
         prepare(&stream, parameters)?;
         self.begin(stream).await
@@ -83,6 +122,9 @@ impl Dialer {
     /// Opens a connection of one request.
     pub(crate) async fn connection(&self) -> Result<Channel, Failure> {
         let connecting = async {
+            if let Some(quic) = &self.quic {
+                return self.begin_quic(&quic.open(self.server).await?).await;
+            }
             let stream = self.net.tcp_connect(self.server).await?;
             stream.set_nodelay(true)?;
             self.begin(stream).await
@@ -94,7 +136,8 @@ impl Dialer {
     async fn begin(&self, stream: TcpStream) -> io::Result<Channel> {
         let stream = Shared(Arc::new(stream));
         let mut channel = match &self.connector {
-            Connector::Tcp => Channel::Tcp(stream),
+            // Of QUIC nothing begins here.
+            Connector::Tcp | Connector::Quic(..) => Channel::Tcp(stream),
             Connector::Tls(connector, name) => {
                 let under = stream.0.clone();
                 let stream = connector.connect(name.clone(), stream).await?;
@@ -103,6 +146,55 @@ impl Dialer {
         };
         channel.send_bytes(self.cookie.to_bytes()).await?;
         Ok(channel)
+    }
+
+    /// Opens a stream of a connection, and says which test it is of.
+    async fn begin_quic(&self, connection: &quinn::Connection) -> io::Result<Channel> {
+        let (to, from) = connection.open_bi().await?;
+        let mut channel = Channel::Quic(to, from);
+        channel.send_bytes(self.cookie.to_bytes()).await?;
+        Ok(channel)
+    }
+
+    /// Ends what is left of the test's connections, so that the server sees it.
+    pub(crate) async fn close(&self) {
+        if let Some(quic) = &self.quic {
+            quic.endpoint.close(0_u8.into(), b"");
+            // A server that is gone does not answer.
+            let _ = timeout(FAREWELL, quic.endpoint.wait_idle()).await;
+        }
+    }
+}
+
+impl Quic {
+    /// Connects to an address or name; returns the address of this end, too.
+    async fn connect(
+        net: &Net,
+        server: &str,
+        tls: &ClientConfig,
+        name: &str,
+    ) -> io::Result<(Self, SocketAddr)> {
+        // Finds the address.
+        let socket = net.udp_bind("[::]:0").await?;
+        socket.connect(server).await?;
+        let server = socket.peer_addr()?;
+        let server = SocketAddr::new(server.ip().to_canonical(), server.port());
+        let any = match server {
+            SocketAddr::V4(_) => SocketAddr::from(([0; 4], 0)),
+            SocketAddr::V6(_) => SocketAddr::from(([0_u16; 8], 0)),
+        };
+        let endpoint = quic::endpoint(net, any, None).await?;
+        let config = quic::client(tls)?;
+        let connecting = endpoint.connect_with(config.clone(), server, name);
+        let connection = connecting.map_err(io::Error::other)?.await?;
+        let local = quic::local_addr(&endpoint, &connection)?;
+        Ok((Self { endpoint, config, name: name.to_owned(), connection }, local))
+    }
+
+    /// Opens another connection.
+    async fn open(&self, server: SocketAddr) -> io::Result<quinn::Connection> {
+        let connecting = self.endpoint.connect_with(self.config.clone(), server, &self.name);
+        Ok(connecting.map_err(io::Error::other)?.await?)
     }
 }
 

@@ -4,8 +4,8 @@
 //! The protocol is iperf3's, so iperf3 is a [`client::run`]'s server and a [`server::Server`]'s client.
 //! What iperf3 does not have is asked for with the parameters, and done if the server says that it has
 //! it ([`parameters::Extension`]): every byte is compared, streams end where they were told to, and there
-//! are requests and connections instead of streams. The same protocol runs over TLS ([`Connector`],
-//! [`Acceptor`]), which iperf3 does not have.
+//! are requests and connections instead of streams. The same protocol runs over TLS and QUIC
+//! ([`Connector`], [`Acceptor`]), which iperf3 does not have.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ pub mod parameters;
 mod pattern;
 mod phase;
 mod progress;
+mod quic;
 pub mod report;
 pub mod results;
 mod running;

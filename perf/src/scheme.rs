@@ -13,11 +13,13 @@ pub enum Scheme {
     Udp,
     /// TLS on connections of TCP, the control connection, too.
     Tls,
+    /// The streams of one connection of QUIC, the control connection among them.
+    Quic,
 }
 
 impl Scheme {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Tls];
+    pub const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Tls, Self::Quic];
 
     /// Its name in a URI.
     #[must_use]
@@ -26,6 +28,7 @@ impl Scheme {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
             Self::Tls => "tls",
+            Self::Quic => "quic",
         }
     }
 }

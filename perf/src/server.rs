@@ -105,6 +105,7 @@ impl Server {
                 }
                 left = left.map(|left| left - 1);
             }
+            self.listener.settle().await;
         };
         tokio::select! {
             failed = self.listener.accept_all(sender) => failed,

@@ -53,7 +53,7 @@ impl World {
 }
 
 /// What streams of bytes run over.
-const SCHEMES: [Scheme; 2] = [Scheme::Tcp, Scheme::Tls];
+const SCHEMES: [Scheme; 3] = [Scheme::Tcp, Scheme::Tls, Scheme::Quic];
 
 /// How the server accepts and the client connects.
 fn ends(scheme: Scheme) -> (Acceptor, Connector) {
@@ -64,6 +64,10 @@ fn ends(scheme: Scheme) -> (Acceptor, Connector) {
             let name = pki_types::ServerName::try_from("far").expect("a name");
             let connector = Connector::Tls(Arc::new(client).into(), name);
             (Acceptor::Tls(Arc::new(server).into()), connector)
+        }
+        Scheme::Quic => {
+            let (server, client) = tls();
+            (Acceptor::Quic(Arc::new(server)), Connector::Quic(client, "far".into()))
         }
     }
 }
@@ -271,19 +275,21 @@ async fn a_stopped_server_tells_the_client() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_is_not_trusted_fails_the_test() {
-    let world = World::over(Scheme::Tls).await;
-    // Of another one.
-    let (_, connector) = ends(Scheme::Tls);
-    let options = Options { connector, ..options(tcp(), Mode::Stream) };
+    for scheme in [Scheme::Tls, Scheme::Quic] {
+        let world = World::over(scheme).await;
+        // Of another one.
+        let (_, connector) = ends(scheme);
+        let options = Options { connector, ..options(tcp(), Mode::Stream) };
 
-    let tested = client::run(world.near.net(), SERVER, &options, pending(), &mut |_| ()).await;
+        let tested = client::run(world.near.net(), SERVER, &options, pending(), &mut |_| ()).await;
 
-    let error = tested.expect_err("not trusted").to_string();
-    assert!(error.contains("certificate"), "{error}");
-    // It has harmed no other.
-    let parameters = Parameters { num: 1000, ..tcp() };
-    let report = world.test(&self::options(parameters, Mode::Stream)).await.expect("a report");
-    assert_eq!(bytes(&report.up), Some((1000, 1000)));
+        let error = tested.expect_err("not trusted").to_string();
+        assert!(error.contains("certificate"), "{error}");
+        // It has harmed no other.
+        let parameters = Parameters { num: 1000, ..tcp() };
+        let report = world.test(&self::options(parameters, Mode::Stream)).await.expect("a report");
+        assert_eq!(bytes(&report.up), Some((1000, 1000)));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

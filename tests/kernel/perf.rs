@@ -100,7 +100,7 @@ pub(crate) fn iperf3_as_server() -> Outcome {
 }
 
 /// What streams of bytes run over.
-const SCHEMES: [&str; 2] = ["tcp", "tls"];
+const SCHEMES: [&str; 3] = ["tcp", "tls", "quic"];
 
 /// Tests each scheme between two stacks on links with these flags; the server has the addresses of host 2.
 /// The families take turns.
@@ -112,7 +112,7 @@ fn with_itself(server_flags: &[&str], client_flags: &[&str]) -> Outcome {
         let (mut server, mut trust) = (netstack()?, Vec::new());
         server.args(["perf", "server", &format!("{scheme}://")]).args(server_flags);
         server.args(["--address", "10.9.0.2/24", "--address", "fd00::2/64"]);
-        if scheme == "tls" {
+        if scheme != "tcp" {
             server.args(["--save-cert", cert]);
             trust = vec!["--cacert", cert];
         }
@@ -190,6 +190,9 @@ pub(crate) fn in_memory() -> Outcome {
         &["tls://", "-n", "20M", "--verify", "-P", "3", "--bidir"],
         &["tls://", "-t", "0.3", "--mode", "request", "--insecure"],
         &["tls://", "-t", "0.3", "--mode", "connect", "--mtu", "1500"],
+        &["quic://", "-n", "3M", "--verify", "-P", "3", "--bidir"],
+        &["quic://", "-t", "0.3", "--mode", "request", "--insecure"],
+        &["quic://", "-t", "0.3", "--mode", "connect"],
         &["udp://", "-t", "0.3", "-b", "100M", "--verify", "-R"],
         &["udp://", "-t", "0.3", "--mode", "request", "--verify"],
     ] {
@@ -236,6 +239,7 @@ pub(crate) fn usage() -> Outcome {
         (&["perf", "client", "udp://", "--mode", "connect"], 1, "datagrams have no connections"),
         (&["perf", "server", "tcp://web.test"], 1, "not on a name"),
         (&["perf", "server", "--save-cert", "/dev/null"], 1, "tcp:// has no certificates"),
+        (&["perf", "client", "quic://", "-C", "bbr"], 1, "it is quinn's CUBIC"),
         (&["perf", "client", "udp://", "--insecure"], 1, "udp:// has no certificates"),
         (&["http-server", "--save-cert", "/dev/null"], 2, "--tls"),
     ] {

@@ -1,7 +1,7 @@
 //! `netstack perf client`.
 
 use crate::perf::output::Output;
-use crate::perf::server::{interval, tls_acceptor};
+use crate::perf::server::{acceptor, interval};
 use crate::perf::uri::Uri;
 use crate::{certificate, trust};
 use anyhow::{Context, Result, bail, ensure};
@@ -27,7 +27,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The server, and what the test runs over: tcp://HOST:PORT, udp:// or tls://, port 5201 unless given
+    /// The server, and what the test runs over: tcp://HOST:PORT, udp://, tls:// or quic://, port 5201 unless
+    /// given
     uri: Uri,
     #[command(flatten)]
     network: Network,
@@ -160,10 +161,10 @@ impl Args {
         let port = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), self.uri.port);
         let (acceptor, connector) = match self.uri.scheme {
             Scheme::Tcp | Scheme::Udp => (Acceptor::Tcp, self.connector(IN_MEMORY, None)?),
-            Scheme::Tls => {
+            scheme @ (Scheme::Tls | Scheme::Quic) => {
                 let identity = certificate::made(far.net())?;
                 let connector = self.connector(IN_MEMORY, identity.0.first())?;
-                (tls_acceptor(identity)?, connector)
+                (acceptor(scheme, identity)?, connector)
             }
         };
         let server = Server::bind(far.net(), port, acceptor).await?;
@@ -177,10 +178,13 @@ impl Args {
                 Some(flag) => bail!("{flag}: {}:// has no certificates", self.uri.scheme),
                 None => Ok(Connector::Tcp),
             },
-            Scheme::Tls => {
+            scheme @ (Scheme::Tls | Scheme::Quic) => {
                 let mut config = self.trust.config(known)?;
                 // Each connection has a whole handshake, however many came before.
                 config.resumption = Resumption::disabled();
+                if scheme == Scheme::Quic {
+                    return Ok(Connector::Quic(config, host.to_owned()));
+                }
                 let name = ServerName::try_from(host.to_owned())?;
                 Ok(Connector::Tls(Arc::new(config).into(), name))
             }
@@ -222,6 +226,10 @@ impl Args {
         );
         let asks = self.request.is_some() || self.response.is_some();
         ensure!(!is_stream || !asks, "--request and --response need --mode request or connect");
+        if self.uri.scheme == Scheme::Quic {
+            ensure!(self.congestion.is_none(), "--congestion: over quic:// it is quinn's CUBIC");
+            ensure!(!self.no_delay, "--no-delay: quic:// holds nothing back");
+        }
         if let Some(name) = &self.congestion {
             let is_known = netstack::netsocket::CongestionControl::from_name(name).is_some();
             ensure!(is_known, "--congestion: \"{name}\" is none of cubic, reno and bbr");

@@ -17,8 +17,8 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// What the tests run over, and where to listen: tcp://ADDRESS:PORT or tls://ADDRESS:PORT, without
-    /// them port 5201 of all addresses of the stack
+    /// What the tests run over, and where to listen: tcp://ADDRESS:PORT, tls:// or quic://, without an
+    /// address and a port at 5201 of all addresses of the stack
     #[arg(default_value = "tcp://", hide_default_value = true)]
     uri: Uri,
     #[command(flatten)]
@@ -56,9 +56,13 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Accepts tests over TLS with this certificate.
-pub(super) fn tls_acceptor(identity: certificate::Identity) -> Result<Acceptor> {
-    Ok(Acceptor::Tls(Arc::new(certificate::config(identity, None)?).into()))
+/// Accepts tests over TLS or QUIC with this certificate.
+pub(super) fn acceptor(scheme: Scheme, identity: certificate::Identity) -> Result<Acceptor> {
+    let config = Arc::new(certificate::config(identity, None)?);
+    Ok(match scheme {
+        Scheme::Quic => Acceptor::Quic(config),
+        _ => Acceptor::Tls(config.into()),
+    })
 }
 
 /// Serves until a signal.
@@ -69,14 +73,14 @@ pub(super) async fn serve(args: &Args) -> Result<()> {
     };
     let address = SocketAddr::new(address, args.uri.port);
     let scheme = args.uri.scheme;
-    let has_tls = scheme == Scheme::Tls;
+    let has_tls = matches!(scheme, Scheme::Tls | Scheme::Quic);
     if let Some(flag) = args.certificate.given().filter(|_| !has_tls) {
         bail!("{flag}: {scheme}:// has no certificates");
     }
     let stack = args.network.start_ready().await?;
     let acceptor = match scheme {
         Scheme::Tcp | Scheme::Udp => Acceptor::Tcp,
-        Scheme::Tls => tls_acceptor(args.certificate.identity(stack.net())?)?,
+        Scheme::Tls | Scheme::Quic => acceptor(scheme, args.certificate.identity(stack.net())?)?,
     };
     let server = Server::bind(stack.net(), address, acceptor).await;
     let server = server.with_context(|| address.to_string())?;
