@@ -4,6 +4,7 @@ use crate::{flags, program, tunnel, until_stopped};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ArgGroup;
 use netstack::capture::{Capture, Recorder};
+use netstack::control::Host;
 use netstack::device::{InterfaceConfig, InterfaceOffload, Tap, Tun};
 use netstack::link::{LinkDevice, LinkUrl};
 use netstack::netsocket::netcore::{Link, Medium, Network as State};
@@ -12,7 +13,7 @@ use std::fs::{DirBuilder, File};
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -66,6 +67,17 @@ pub struct Network {
     /// In $XDG_RUNTIME_DIR/netstack it is found without a flag
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
+}
+
+/// What takes programs onto the stacks of this process.
+static HOST: OnceLock<MakeHost> = OnceLock::new();
+
+type MakeHost = fn() -> Option<Arc<dyn Host>>;
+
+/// Has the stacks that are configured from now on, and that have a control socket, take programs of
+/// `netstack run --join`: each by the host that `make` makes for it. The first call counts.
+pub fn host_programs(make: MakeHost) {
+    HOST.get_or_init(|| make);
 }
 
 /// The MTU where neither a flag nor the link has one.
@@ -180,6 +192,9 @@ impl Network {
         if let Some(path) = network.control {
             make_folder_of_user(&path);
             builder = builder.control(path).interface(interface);
+            if let Some(host) = HOST.get().and_then(|host| host()) {
+                builder = builder.host(host);
+            }
         }
         if network.dhcp {
             builder = builder.dhcp(dhcp::Config::default().on_event(log_dhcp));

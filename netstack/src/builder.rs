@@ -189,6 +189,15 @@ impl Builder {
         self
     }
 
+    /// Has this take programs of the [control socket](crate::control)'s clients onto the stack, as
+    /// `netstack run --join` asks.
+    #[cfg(all(target_os = "linux", feature = "control"))]
+    #[must_use]
+    pub fn host(mut self, host: Arc<dyn crate::control::Host>) -> Self {
+        self.control.host = Some(host);
+        self
+    }
+
     pub(crate) fn with_control(self, control: ControlPath) -> Self {
         Self { control, ..self }
     }

@@ -1,7 +1,7 @@
 //! The control socket of a stack from its builder to its end. Without the feature there is none.
 
 #[cfg(all(target_os = "linux", feature = "control"))]
-use crate::control::{CaptureSource, ControlFile, Listening, Named};
+use crate::control::{CaptureSource, ControlFile, Host, Listening, Named};
 use netsocket::Net;
 use std::io;
 use std::sync::Arc;
@@ -16,6 +16,9 @@ pub(crate) struct ControlPath {
     /// The name of the link, for its clients.
     #[cfg(all(target_os = "linux", feature = "control"))]
     pub(crate) interface: String,
+    /// What takes programs of its clients.
+    #[cfg(all(target_os = "linux", feature = "control"))]
+    pub(crate) host: Option<Arc<dyn Host>>,
 }
 
 /// It is bound, and nobody serves it yet.
@@ -27,6 +30,8 @@ pub(crate) struct BoundControl {
     interface: String,
     #[cfg(all(target_os = "linux", feature = "control"))]
     captures: CaptureSource,
+    #[cfg(all(target_os = "linux", feature = "control"))]
+    host: Option<Arc<dyn Host>>,
     busy: Option<Arc<Busy>>,
 }
 
@@ -60,7 +65,7 @@ impl ControlPath {
         let listening = self.path.as_deref().map(Listening::bind).transpose()?;
         let busy = listening.is_some().then(Arc::default);
         let (interface, captures) = (self.interface.clone(), CaptureSource::default());
-        Ok(BoundControl { listening, interface, captures, busy })
+        Ok(BoundControl { listening, interface, captures, host: self.host.clone(), busy })
     }
 
     #[cfg(not(all(target_os = "linux", feature = "control")))]
@@ -85,10 +90,10 @@ impl BoundControl {
     /// Serves the socket until the stack is gone.
     #[cfg(all(target_os = "linux", feature = "control"))]
     pub(crate) fn serve(self, net: &Net, name: &str) -> io::Result<ServedControl> {
-        let Self { listening, interface, captures, busy } = self;
+        let Self { listening, interface, captures, host, busy } = self;
         let named = Named { name: name.to_owned(), interface };
         let (busy, net) = (busy.unwrap_or_default(), net.clone());
-        let served = listening.map(|listening| listening.serve(net, busy, named, captures));
+        let served = listening.map(|listening| listening.serve(net, busy, named, captures, host));
         Ok(ServedControl { _file: served.transpose()? })
     }
 

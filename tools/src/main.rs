@@ -129,6 +129,8 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(status) => return status,
     };
+    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    cli::host_programs(run::host);
     match args.tool {
         #[cfg(target_os = "linux")]
         Tool::Gateway(args) => gateway::main(&args),

@@ -4,6 +4,7 @@ use super::protocol::{Answer, Command, Flow, Request};
 use serde::Deserialize;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -92,6 +93,26 @@ impl Client {
         Ok(CaptureStream(self.stream))
     }
 
+    /// Puts a program onto the stack; its system calls arrive at `listener`, a descriptor of this
+    /// process and a listener of seccomp_unotify(2), those of `sendmsg` and `recvmsg` too if
+    /// `messages` says so. Nobody else is to receive from it any more; once this has returned, this
+    /// process can close it.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask); the stack has no [`Host`](super::Host), or that refuses the program. The
+    /// message says why.
+    pub fn join(mut self, listener: BorrowedFd<'_>, messages: bool) -> io::Result<JoinedStream> {
+        let listener = listener.as_raw_fd();
+        let joined = self.ask(&Command::Join { listener, messages })?.next().transpose()?;
+        if joined != Some(Answer::Joined {}) {
+            return Err(io::Error::other("the stack has not taken the program"));
+        }
+        // There may be nothing to tell for long.
+        self.stream.get_ref().set_read_timeout(None)?;
+        Ok(JoinedStream(self.stream))
+    }
+
     /// The number of parts of answers that were skipped, since only later versions know them; of
     /// [`Answer::Flows`], the number of connections.
     pub fn skipped(&self) -> usize {
@@ -142,6 +163,10 @@ impl Iterator for Answers<'_> {
 #[derive(Debug)]
 pub struct CaptureStream(BufReader<UnixStream>);
 
+/// What a [`Host`](super::Host) tells of a program, as long as it serves that.
+#[derive(Debug)]
+pub struct JoinedStream(BufReader<UnixStream>);
+
 /// Ends a capture from another thread.
 #[derive(Debug)]
 pub struct CaptureStopper(UnixStream);
@@ -160,6 +185,22 @@ impl CaptureStream {
 impl Read for CaptureStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer)
+    }
+}
+
+impl Read for JoinedStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl BufRead for JoinedStream {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.0.consume(amount);
     }
 }
 

@@ -37,7 +37,8 @@
 //! Times are whole microseconds, sizes bytes, rates bytes a second. Within a version, commands, answers,
 //! fields and names are only added: a client skips what it does not know. A client may send the next
 //! request before the answer to the last has ended; requests are answered in order. After
-//! [`Answer::Capture`] the rest of the stream is a pcapng file, up to the end of the client's half.
+//! [`Answer::Capture`] the rest of the stream is a pcapng file, up to the end of the client's half;
+//! after [`Answer::Joined`] it is what the [`Host`] says.
 //!
 //! # Bounds
 //!
@@ -49,11 +50,13 @@
 #[cfg_attr(not(feature = "capture"), path = "no_capture.rs")]
 mod capture;
 mod client;
+mod host;
 mod protocol;
 mod server;
 mod session;
 
-pub use client::{Answers, CaptureStopper, CaptureStream, Client};
+pub use client::{Answers, CaptureStopper, CaptureStream, Client, JoinedStream};
+pub use host::{Host, Joining, Serve};
 pub use protocol::{Answer, Change, Command, Failure, Flow, Request, StackInfo, VERSION};
 pub use server::CLIENTS_MAX;
 pub use session::REQUEST_BYTES_MAX;

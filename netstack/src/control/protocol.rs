@@ -82,6 +82,19 @@ pub enum Command {
         #[serde(default)]
         filter: String,
     },
+    /// Puts a program onto the stack: its sockets are the stack's from now on. Answered by
+    /// [`Answer::Joined`]; the rest of the stream is between the client and the [`Host`] of the
+    /// stack, without which the command fails.
+    ///
+    /// [`Host`]: super::Host
+    Join {
+        /// The descriptor of the client's process where the system calls of the program arrive, a
+        /// listener of seccomp_unotify(2). The client keeps it open until the answer.
+        listener: i32,
+        /// Whether `sendmsg` and `recvmsg` of the program arrive there, too.
+        #[serde(default)]
+        messages: bool,
+    },
     /// Changes the network, as [`netsocket::Control`] does.
     Set {
         /// The change.
@@ -161,6 +174,9 @@ pub enum Answer {
     Neighbour(NeighbourInfo),
     /// A capture begins: the rest of the stream is a pcapng file.
     Capture {},
+    /// A program is on the stack: the rest of the stream is between the client and the
+    /// [`Host`](super::Host).
+    Joined {},
     /// The end of an answer.
     Done {},
     /// The end of an answer: the command has failed, or cannot be understood.

@@ -1,6 +1,7 @@
 //! The server of a control socket: a thread of its own, which ends with the stack.
 
 use super::capture::CaptureSource;
+use super::host::Host;
 use super::protocol::{Answer, Failure};
 use super::session::{Session, Shared};
 use crate::control_socket::Busy;
@@ -74,6 +75,7 @@ impl Listening {
         busy: Arc<Busy>,
         named: Named,
         captures: CaptureSource,
+        host: Option<Arc<dyn Host>>,
     ) -> io::Result<ControlFile> {
         let Self { listener, file } = self;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -82,7 +84,7 @@ impl Listening {
             UnixListener::from_std(listener)?
         };
         let (clients, began) = (Arc::default(), Instant::now());
-        let shared = Arc::new(Shared { net, busy, clients, began, named, captures });
+        let shared = Arc::new(Shared { net, busy, clients, began, named, captures, host });
         std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || {
             // With it go the clients.
             runtime.block_on(serve(&listener, &shared));

@@ -1,6 +1,7 @@
 //! One client of a control socket: its requests, and the answers to them.
 
 use super::capture::{CaptureSession, CaptureSource};
+use super::host::{Host, Joining, Serve};
 use super::protocol::{Answer, Change, Command, Failure, Flow, Request, StackInfo};
 use super::server::{Named, Place};
 use crate::control_socket::Busy;
@@ -27,6 +28,11 @@ const FLOWS_PER_PAGE: usize = 128;
 const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a client may take nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Why a program is not taken.
+const NO_HOST: &str = "the program of this stack takes no sockets of others; those of the netstack \
+                       command do, such as netstack run and http-server";
+const UNKNOWN_PROCESS: &str = "the process of the stack does not see this one: they are in different PID \
+                               namespaces";
 
 /// What all clients share.
 #[derive(Debug)]
@@ -37,6 +43,7 @@ pub(super) struct Shared {
     pub(super) began: Instant,
     pub(super) named: Named,
     pub(super) captures: CaptureSource,
+    pub(super) host: Option<Arc<dyn Host>>,
 }
 
 /// A client.
@@ -100,6 +107,12 @@ impl Session {
                         Err(failure) => Answer::Error(failure),
                     }
                 }
+                Ok(Request { command: Command::Join { listener, messages }, .. }) => {
+                    match self.join(listener, messages) {
+                        Ok(serve) => return self.hand_over(serve).await,
+                        Err(failure) => Answer::Error(failure),
+                    }
+                }
                 Ok(request) => match self.answer(request.command).await {
                     Ok(()) => Answer::Done {},
                     Err(End::Failed(failure)) => Answer::Error(failure),
@@ -146,8 +159,8 @@ impl Session {
                 }
                 other => return Err(unexpected(&other)),
             },
-            // It ends what can be answered.
-            Command::Capture { .. } => {}
+            // They end what can be answered.
+            Command::Capture { .. } | Command::Join { .. } => {}
             Command::Abort { id } => self.execute(Order::Abort { id }).await?,
             Command::Set { change } => self.execute(order_of(change)).await?,
         }
@@ -159,6 +172,28 @@ impl Session {
         self.put(&Answer::Capture {})?;
         self.flush().await?;
         capture.run(&mut self.requests, &mut self.answers).await
+    }
+
+    /// Has the host take a program of the client's.
+    fn join(&self, listener: i32, messages: bool) -> Result<Serve, Failure> {
+        let Shared { net, named, host, .. } = &*self.shared;
+        let host = host.as_ref().ok_or_else(|| Failure::new(NO_HOST))?;
+        let peer = self.answers.as_ref().peer_cred().map_err(|error| failed(&error))?;
+        let process = peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
+        let process = process.ok_or_else(|| Failure::new(UNKNOWN_PROCESS))?;
+        let (net, interface) = (net.clone(), named.interface.clone());
+        let joining = Joining { net, interface, process, listener, messages };
+        host.join(joining).map_err(|error| failed(&error))
+    }
+
+    /// Has the rest of the stream be the host's.
+    async fn hand_over(mut self, serve: Serve) -> io::Result<()> {
+        self.put(&Answer::Joined {})?;
+        self.flush().await?;
+        let Self { requests, answers, .. } = self;
+        let stream = requests.into_inner().reunite(answers).map_err(io::Error::other)?;
+        serve(stream.into_std()?);
+        Ok(())
     }
 
     /// Every socket, page by page: the next one when the client has taken the last.
@@ -252,6 +287,10 @@ impl Session {
         self.text.clear();
         Ok(())
     }
+}
+
+fn failed(error: &io::Error) -> Failure {
+    Failure::new(error.to_string())
 }
 
 fn unexpected(response: &Response) -> End {

@@ -5,6 +5,7 @@ mod bounds;
 #[cfg(feature = "capture")]
 mod captures;
 mod files;
+mod joins;
 mod later;
 
 use netstack::control::{Answer, Client, Command, StackInfo};

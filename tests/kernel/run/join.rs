@@ -1,15 +1,20 @@
-//! The real `ip` and `ss` on the stack of another program: `netstack run --join`.
+//! Programs on the stack of another program: `netstack run --join`.
 
-use super::text;
+use super::{KERNEL, STACK, connect, failure, output, serve_page, text};
 use crate::daemon::Daemon;
-use crate::namespace::{Outcome, program};
+use crate::namespace::{Outcome, netstack, program};
 use crate::seeing::World;
+use crate::vde::{Switch, vdens};
 use serde_json::Value;
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::process::{Command, Output};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tests::{noise, sha256};
 
 type Result<T> = super::Result<T>;
 
@@ -77,7 +82,8 @@ pub(crate) fn refusals() -> Outcome {
     let python = "import socket; socket.socket()";
     let other = joined(&world, "python3")?.args(["-c", python]).output()?;
     let told = text(&other.stderr);
-    assert!(told.contains("with --join a program has netlink sockets alone"), "{told}");
+    assert!(told.contains("the program has netlink sockets alone, as ip and ss need"), "{told}");
+    assert!(told.contains("those of the netstack command do"), "{told}");
     assert!(told.contains("PermissionError"), "{told}");
     let missing = world.command(&["run", "--join", "/nowhere/control", "--", "true"])?.output()?;
     assert_eq!(missing.status.code(), Some(125));
@@ -105,4 +111,227 @@ pub(crate) fn monitor() -> Outcome {
         told?;
         changing.join().map_err(|_| "a panic")?
     })
+}
+
+/// A server of `netstack` that echoes at port 5000, with a control socket.
+struct Echo {
+    server: Daemon,
+    folder: TempDir,
+}
+
+impl Echo {
+    fn start(flags: &[&str]) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let mut listen = netstack()?;
+        listen.arg("listen").args(flags).arg("--control").arg(folder.path().join("control"));
+        let server = Daemon::start(listen.args(["--keep", "--echo", "5000"]))?;
+        server.expect_output("listening on [::]:5000")?;
+        Ok(Self { server, folder })
+    }
+
+    fn on_tun() -> Result<Self> {
+        Self::start(&[
+            "--host-address",
+            "10.9.0.1/24",
+            "--address",
+            "10.9.0.2/24",
+            "--host-address",
+            "fd00::1/64",
+            "--address",
+            "fd00::2/64",
+        ])
+    }
+
+    fn control(&self) -> PathBuf {
+        self.folder.path().join("control")
+    }
+
+    /// A program on its stack.
+    fn joined(&self, name: &str) -> Result<Command> {
+        let mut run = netstack()?;
+        run.args(["run", "--report", "--join"]).arg(self.control());
+        run.arg("--").arg(program(name)?.get_program()).stdin(Stdio::null());
+        Ok(run)
+    }
+
+    /// Runs a program with these words; returns what it prints.
+    fn done(&self, words: &str) -> Result<String> {
+        let mut words = words.split(' ');
+        let mut command = self.joined(words.next().unwrap_or_default())?;
+        Ok(text(&output(command.args(words))?))
+    }
+}
+
+/// curl, ping and nc are on the stack of the server, beside its own sockets.
+pub(crate) fn programs() -> Outcome {
+    let echo = Echo::on_tun()?;
+    let port = serve_page(noise(2_000_000))?;
+    let url = format!("http://{KERNEL}:{port}/");
+    let page = output(echo.joined("curl")?.args(["-sS", "--max-time", "60", &url]))?;
+    assert_eq!(sha256(&page), sha256(&noise(2_000_000)));
+    let closed = TcpListener::bind("0.0.0.0:0")?.local_addr()?.port();
+    let url = format!("http://{KERNEL}:{closed}/");
+    let refused = echo.joined("curl")?.args(["-s", "--max-time", "60", &url]).output()?;
+    assert_eq!(refused.status.code(), Some(7), "{}", text(&refused.stderr));
+
+    for (family, target) in [("-4", KERNEL), ("-6", "fd00::1")] {
+        let told = echo.done(&format!("ping {family} -n -c 3 -i 0.2 {target}"))?;
+        assert!(told.contains("3 packets transmitted, 3 received, 0% packet loss"), "{told}");
+    }
+
+    let mut nc = echo.joined("nc")?;
+    let mut nc = Daemon::start(nc.args(["-l", "-p", "5001"]))?;
+    let mut client = connect(5001)?;
+    let shown = echo.done("ss -tnH sport = :5001")?;
+    assert!(shown.contains(&format!("{STACK}:5001")), "{shown}");
+    client.write_all(b"to nc\n")?;
+    nc.expect_line("to nc")?;
+    nc.write_line("from nc")?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    let mut answer = [0; 8];
+    client.read_exact(&mut answer)?;
+    assert_eq!(&answer, b"from nc\n");
+    drop(client);
+    nc.expect_output(" 0 sockets left")?;
+    assert!(nc.status()?.success());
+
+    // Two programs of one stack meet on it.
+    let mut nc = echo.joined("nc")?;
+    nc.args(["-N", "-w", "20", "127.0.0.1", "5000"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut nc = nc.stderr(Stdio::piped()).spawn()?;
+    nc.stdin.take().ok_or("no input")?.write_all(b"around\n")?;
+    assert_eq!(text(&nc.wait_with_output()?.stdout), "around\n");
+    Ok(())
+}
+
+/// Datagrams, an option that there is not, and the way around the filter of messages.
+pub(crate) fn datagrams() -> Outcome {
+    let echo = Echo::on_tun()?;
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let port = socket.local_addr()?.port().to_string();
+    let answering = std::thread::spawn(move || -> std::io::Result<()> {
+        let mut datagram = [0; 100];
+        let (len, from) = socket.recv_from(&mut datagram)?;
+        socket.send_to(&datagram[..len], from)?;
+        Ok(())
+    });
+    let python = "import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.sendto(b'hello', (sys.argv[1], int(sys.argv[2])))
+print(s.recvfrom(100)[0])
+try: s.setsockopt(socket.SOL_SOCKET, 12345, 1)
+except OSError as error: print(error.errno)";
+    let mut run = echo.joined("python3")?;
+    let done = run.args(["-c", python, KERNEL, &port]).output()?;
+    answering.join().map_err(|_| "a panic")??;
+    if text(&done.stdout) != "b'hello'\n92\n" {
+        return Err(failure(&run, &done));
+    }
+    // The supervisor is another process, and its words come here all the same.
+    let told = text(&done.stderr);
+    assert!(told.contains("netstack run: socket option 12345 of level 1 is not"), "{told}");
+    assert!(told.contains(" 0 sockets left"), "{told}");
+    Ok(())
+}
+
+const CONNECTED: &str = "
+import errno, socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2]))); s.sendall(b'x')
+print(s.recv(9), flush=True)
+print('after', s.recv(9), flush=True)
+try: socket.socket()
+except OSError as e: sys.exit(e.errno != errno.ENOSYS)
+sys.exit(2)
+";
+
+/// With the process of the stack a program loses its network; with that of `run` it does not.
+pub(crate) fn endings() -> Outcome {
+    let echo = Echo::on_tun()?;
+    let listener = TcpListener::bind("0.0.0.0:0")?;
+    let port = listener.local_addr()?.port().to_string();
+    let started = || -> Result<(Daemon, TcpStream)> {
+        let run = Daemon::start(echo.joined("python3")?.args(["-c", CONNECTED, KERNEL, &port]))?;
+        let (mut stream, _) = listener.accept()?;
+        stream.read_exact(&mut [0; 1])?;
+        stream.write_all(b"y")?;
+        run.expect_line("b'y'")?;
+        Ok((run, stream))
+    };
+    let (run, mut stream) = started()?;
+    run.signal("KILL")?;
+    stream.write_all(b"z")?;
+    run.expect_line("after b'z'")?;
+
+    let (mut run, _stream) = started()?;
+    echo.server.signal("KILL")?;
+    let told = "the process of the stack has ended, and with it the program's sockets";
+    run.expect_output(told)?;
+    assert!(run.status()?.success());
+    Ok(())
+}
+
+/// The addresses of the stack in the tutorial of vdestack.
+const TUTORIAL: [&str; 2] = ["10.0.0.50", "fc00::1:50"];
+
+/// The configuration lines of the tutorial, with `netstack run --join` before them, and what it then
+/// does from a vdens.
+pub(crate) fn tutorial() -> Outcome {
+    for name in ["vdens", "busybox", "ss"] {
+        program(name)?;
+    }
+    let switch = Switch::ours(&[])?;
+    let echo = Echo::start(&["--link", &switch.url()])?;
+    echo.done("ip addr add 10.0.0.50/24 dev vde0")?;
+    echo.done("ip -6 addr add fc00::1:50/64 dev vde0")?;
+    echo.done("ip link set vde0 up")?;
+    // Duplicate address detection (RFC 4862 section 5.4) takes a second.
+    let deadline = Instant::now() + PATIENCE;
+    while echo.done("ip -6 addr show dev vde0")?.contains("tentative") {
+        assert!(Instant::now() < deadline, "it stays tentative");
+    }
+    let mut peer = vdens(&switch.url(), 1)?;
+    for command in
+        ["ip addr add 10.0.0.1/24 dev vde0", "ip -6 addr add fc00::1:1/64 dev vde0 nodad"]
+    {
+        peer.write_line(command)?;
+        peer.expect_line("done")?;
+    }
+
+    let script = echo.folder.path().join("nc");
+    fs::write(&script, "echo hello | nc -N -w 20 $1 5000")?;
+    let holding = echo.folder.path().join("holding");
+    fs::write(&holding, HOLDING)?;
+    for address in TUTORIAL {
+        peer.write_line(&format!("busybox ping -c 2 -W 20 {address}"))?;
+        peer.expect_output(" 2 packets received, ")?;
+        peer.expect_line("done")?;
+        peer.write_line(&format!("sh {} {address}", script.display()))?;
+        peer.expect_line("hello")?;
+        peer.expect_line("done")?;
+
+        peer.write_line(&format!("python3 {} {address}", holding.display()))?;
+        peer.expect_line("connected")?;
+        let shown = echo.done("ss -tinOH sport = :5000")?;
+        assert!(shown.contains(address) && shown.contains(" cubic "), "{shown}");
+        echo.done(&format!("ip addr del {address}/{} dev vde0", prefix(address)))?;
+        peer.expect_line("ConnectionResetError")?;
+        peer.expect_line("done")?;
+        let shown = echo.done("ss -tnH sport = :5000")?;
+        assert!(!shown.contains(address), "{shown}");
+    }
+    Ok(())
+}
+
+/// A client with a connection that stays open.
+const HOLDING: &str = "
+import socket, sys
+s = socket.create_connection((sys.argv[1], 5000)); s.sendall(b'x'); s.recv(1)
+print('connected', flush=True)
+try: s.recv(1)
+except OSError as error: print(type(error).__name__, flush=True)
+";
+
+fn prefix(address: &str) -> u8 {
+    if address.contains(':') { 64 } else { 24 }
 }

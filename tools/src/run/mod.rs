@@ -4,6 +4,7 @@ mod call;
 mod calls;
 mod ending;
 mod filter;
+mod host;
 mod joined;
 mod memory;
 mod message;
@@ -16,7 +17,9 @@ mod program;
 mod shown;
 mod supervisor;
 mod tasks;
+mod told;
 
+use crate::client::Target;
 use anyhow::{Context, Error, Result, anyhow};
 use ending::{Ending, Signals};
 use filter::{Messages, filter};
@@ -26,15 +29,22 @@ use namespace::{Namespace, Relay};
 use netfd::netlink::{Refusal, Reports, Server};
 use netfd::posix::ReusedPorts;
 use netstack::Stack;
+use notices::Notices;
+use program::Program;
 use shown::Shown;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use supervisor::{Ip, Supervisor};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
+use told::Left;
+
+pub(crate) use host::host;
 
 /// Run a program on a userspace network stack
 ///
@@ -46,8 +56,8 @@ pub(crate) struct Args {
     network: cli::Network,
     /// Put the program onto the stack of another program, which has this control socket
     ///
-    /// That stack's netlink is the program's: ip shows and changes it, ss shows its sockets. Other
-    /// sockets the program has none.
+    /// Its sockets are that stack's, and so is its netlink: ip shows and changes that stack, ss shows
+    /// its sockets. The stack of a program other than netstack may have netlink alone.
     #[arg(long, value_name = "CONTROL", conflicts_with_all = ["Network", "netns"])]
     join: Option<PathBuf>,
     /// Watch sendmsg and recvmsg, too, for programs that use them for UDP
@@ -131,8 +141,7 @@ async fn supervise(args: &Args, signals: Signals) -> Result<ExitCode> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .context("becoming a subreaper")?;
     if let Some(control) = &args.join {
-        let shown = Shown::Joined(Joined::connect(control)?);
-        return run_behind_filter(args, signals, shown, None).await;
+        return run_joined(args, signals, control).await;
     }
     let stack = args.network.start_ready().await?;
     let names = NameService::start(stack.net()).await.context("the name service")?;
@@ -141,39 +150,89 @@ async fn supervise(args: &Args, signals: Signals) -> Result<ExitCode> {
     } else {
         let shown = Shown::new(stack.net(), &args.network.interface());
         let ip = Ip { net: stack.net().clone(), ports: ReusedPorts::default(), names };
-        run_behind_filter(args, signals, shown, Some(ip)).await?
+        let netlink = Server::start(shown.clone()).await.map_err(refused)?;
+        let program = start(args, &signals)?;
+        supervise_here(args, signals, program, (shown, netlink), Ok(Arc::new(ip))).await?
     };
     stack.shutdown(FAREWELL).await.context("the stack")?;
     Ok(status)
 }
 
-async fn run_behind_filter(
+/// Runs the program on the stack of another process.
+async fn run_joined(args: &Args, signals: Signals, control: &Path) -> Result<ExitCode> {
+    let client = Target::at(control).connect()?;
+    let program = start(args, &signals)?;
+    let messages = messages(args);
+    let joining = tokio::task::spawn_blocking(move || {
+        let joined = client.join(program.listener.as_fd(), messages == Messages::Notified);
+        (joined, program)
+    });
+    match joining.await? {
+        (Ok(told), Program { pid, listener }) => {
+            // Calls are the other process's to answer: when that ends, they fail.
+            drop(listener);
+            let telling = tokio::task::spawn_blocking(|| told::pass_on(told));
+            let status = Ending::watch(pid, signals)?.ended().await;
+            // What the program has written is on its way to the stack, which waits for it as long.
+            match timeout(FAREWELL + FAREWELL, telling).await {
+                Ok(Ok(Some(left))) if args.report => report(left),
+                _ => {}
+            }
+            Ok(status)
+        }
+        (Err(refusal), program) => {
+            let shown = Shown::Joined(Joined::connect(control)?);
+            let netlink = Server::start(shown.clone()).await.map_err(refused)?;
+            let ip = Err(refusal.to_string());
+            supervise_here(args, signals, program, (shown, netlink), ip).await
+        }
+    }
+}
+
+fn start(args: &Args, signals: &Signals) -> Result<Program> {
+    let program = program::start(&args.command, signals.before(), filter(messages(args)));
+    program.map_err(NotStarted).with_context(|| name(args))
+}
+
+/// Answers the calls of the program, up to its end.
+async fn supervise_here(
     args: &Args,
     signals: Signals,
-    shown: Shown,
-    ip: Option<Ip>,
+    program: Program,
+    (shown, netlink): (Shown, Arc<Server<Shown>>),
+    ip: Result<Arc<Ip>, String>,
 ) -> Result<ExitCode> {
-    let messages = match args.udp_msg || looks_at_senders(&args.command[0]) {
-        true => Messages::Notified,
-        false => Messages::Untouched,
-    };
-    let reports = match messages {
-        Messages::Notified => Reports::Error,
-        Messages::Untouched => Reports::Message,
-    };
-    let netlink = Server::start(shown.clone()).await.map_err(refused)?;
-    let program = program::start(&args.command, signals.before(), filter(messages));
-    let program = program.map_err(NotStarted).with_context(|| name(args))?;
-    let supervisor = Supervisor::start(ip, netlink, reports, program.listener)?;
+    let reports = reports(messages(args));
+    let notices = Notices::default();
+    let supervisor = Supervisor::start(ip, netlink, reports, notices, program.listener)?;
     shown.has(&supervisor);
     let status = Ending::watch(program.pid, signals)?.ended().await;
     // What the program has written is on its way to the stack.
     let _ = timeout(FAREWELL, supervisor.all_closed()).await;
     if args.report {
-        let (calls, sockets) = (supervisor.calls(), supervisor.sockets());
-        cli::eprintln!("netstack run: {calls} calls watched, {sockets} sockets left");
+        report(Left { calls: supervisor.calls(), sockets: supervisor.sockets() });
     }
     Ok(status)
+}
+
+fn report(Left { calls, sockets }: Left) {
+    cli::eprintln!("netstack run: {calls} calls watched, {sockets} sockets left");
+}
+
+/// The calls that are watched.
+fn messages(args: &Args) -> Messages {
+    match args.udp_msg || looks_at_senders(&args.command[0]) {
+        true => Messages::Notified,
+        false => Messages::Untouched,
+    }
+}
+
+/// How netlink sockets are told that they have missed something.
+fn reports(messages: Messages) -> Reports {
+    match messages {
+        Messages::Notified => Reports::Error,
+        Messages::Untouched => Reports::Message,
+    }
 }
 
 /// Whether a program is one of those that receive with `recvmsg` from whoever has sent.

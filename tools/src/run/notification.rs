@@ -2,6 +2,7 @@
 //! receiving the calls that stop at it, and answering them.
 #![expect(unsafe_code, reason = "no crate has these system calls")]
 
+use crate::run::tasks;
 use libc::{seccomp_notif, seccomp_notif_addfd, seccomp_notif_resp, sock_filter, sock_fprog};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -61,6 +62,22 @@ pub(crate) fn install(filter: &[sock_filter]) -> io::Result<RawFd> {
 impl Listener {
     pub(crate) fn new(descriptor: OwnedFd) -> Self {
         Self(descriptor)
+    }
+
+    /// Takes the listener that a process has under this number.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` if this process may not look into that one (ptrace(2)); `EBADF` and `EINVAL` if it has
+    /// no listener there; `ESRCH` if it is gone.
+    pub(crate) fn of(process: u32, number: RawFd) -> Result<Self, Errno> {
+        let listener = Self(tasks::Tasks::default().duplicate(process, number)?);
+        let mut nobody = 0_u64;
+        match listener.ioctl(libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw mut nobody) {
+            // That no such call waits, a listener alone says.
+            Ok(_) | Err(Errno::NOENT) => Ok(listener),
+            Err(_) => Err(Errno::INVAL),
+        }
     }
 
     /// Waits for the next call; `None` once no task is left behind the filter.

@@ -60,7 +60,7 @@ pub(crate) struct Holder {
     pub(crate) number: RawFd,
 }
 
-/// What the program's sockets of IP are made of.
+/// What programs' sockets of IP are made of.
 #[derive(Debug)]
 pub(crate) struct Ip {
     pub(crate) net: Net,
@@ -71,8 +71,8 @@ pub(crate) struct Ip {
 /// What all calls share.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
-    /// Nothing where the stack is another process's.
-    pub(crate) ip: Option<Ip>,
+    /// Or why the program has no such sockets.
+    pub(crate) ip: Result<Arc<Ip>, String>,
     pub(crate) netlink: Arc<Server<Shown>>,
     /// How its netlink sockets are told that they have missed something.
     pub(crate) reports: Reports,
@@ -86,6 +86,8 @@ pub(crate) struct Supervisor {
     /// The number of sockets, without those.
     open: watch::Sender<usize>,
     calls: AtomicU64,
+    /// Whether calls are answered no more.
+    is_over: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -152,9 +154,10 @@ impl Descriptor {
 impl Supervisor {
     /// Starts to answer the calls, on a thread of its own.
     pub(crate) fn start(
-        ip: Option<Ip>,
+        ip: Result<Arc<Ip>, String>,
         netlink: Arc<Server<Shown>>,
         reports: Reports,
+        notices: Notices,
         listener: Listener,
     ) -> io::Result<Arc<Self>> {
         let supervisor = Arc::new(Self {
@@ -164,12 +167,13 @@ impl Supervisor {
             listener: Arc::new(listener),
             runtime: Handle::current(),
             tasks: Tasks::default(),
-            notices: Notices::default(),
+            notices,
             parked: Parked::default(),
             sockets: Mutex::default(),
             retired: Mutex::default(),
             open: watch::Sender::new(0),
             calls: AtomicU64::new(0),
+            is_over: watch::Sender::new(false),
         });
         let answering = supervisor.clone();
         thread::Builder::new().name("calls".into()).spawn(move || answering.answer_all())?;
@@ -179,27 +183,26 @@ impl Supervisor {
     fn answer_all(self: Arc<Self>) {
         // Descriptors are registered with it.
         let _context = self.runtime.enter();
-        loop {
-            match self.listener.next() {
-                Ok(Some(notification)) => {
-                    self.calls.fetch_add(1, Ordering::Relaxed);
-                    self.parked.interrupt(notification.task);
-                    let call = Call::new(self.listener.clone(), notification);
-                    // A defect of one call fails that, and not all others.
-                    let _ = catch_unwind(AssertUnwindSafe(|| calls::handle(&self, call)));
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    cli::eprintln!("netstack run: receiving system calls: {error}");
-                    return;
-                }
-            }
+        if let Err(error) = self.answer_each() {
+            self.notices.no_calls(&error);
         }
+        self.is_over.send_replace(true);
+    }
+
+    fn answer_each(self: &Arc<Self>) -> io::Result<()> {
+        while let Some(notification) = self.listener.next()? {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            self.parked.interrupt(notification.task);
+            let call = Call::new(self.listener.clone(), notification);
+            // A defect of one call fails that, and not all others.
+            let _ = catch_unwind(AssertUnwindSafe(|| calls::handle(self, call)));
+        }
+        Ok(())
     }
 
     /// Where the program gets to instead of to this address: a service of names.
     pub(crate) fn redirect(&self, target: SocketAddr) -> Option<SocketAddr> {
-        self.ip.as_ref()?.names.redirect(target)
+        self.ip.as_ref().ok()?.names.redirect(target)
     }
 
     /// The number of calls until now.
@@ -210,6 +213,13 @@ impl Supervisor {
     /// The number of sockets.
     pub(crate) fn sockets(&self) -> usize {
         *self.open.borrow()
+    }
+
+    /// Waits until nothing is left behind the filter.
+    pub(crate) async fn is_over(&self) {
+        let mut is_over = self.is_over.subscribe();
+        // The sender is this.
+        let _ = is_over.wait_for(|is_over| *is_over).await;
     }
 
     /// Waits until all sockets are closed, and what was written to them is with the stack.

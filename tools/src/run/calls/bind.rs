@@ -1,7 +1,7 @@
 //! `bind`.
 
 use crate::run::call::Call;
-use crate::run::supervisor::{Descriptor, Ip, Socket, Supervisor};
+use crate::run::supervisor::{Descriptor, Socket, Supervisor};
 use netfd::posix::{Given, released};
 use rustix::io::Errno;
 use std::net::SocketAddr;
@@ -30,9 +30,9 @@ pub(super) fn bind(
     supervisor.spawn(async move {
         let mut bound = bind_once(&socket, local).await;
         if bound == Err(Errno::ADDRINUSE)
-            && let Some(Ip { net, .. }) = &held.ip
+            && let Ok(ip) = &held.ip
         {
-            let closed = released(net, held.closing(local.port())).await;
+            let closed = released(&ip.net, held.closing(local.port())).await;
             bound = match closed {
                 Ok(()) => bind_once(&socket, local).await,
                 Err(errno) => Err(errno),

@@ -65,10 +65,10 @@ fn of_family(
         (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return Err(Errno::PROTONOSUPPORT),
         _ => return Err(Errno::SOCKTNOSUPPORT),
     };
-    let Some(ip) = &supervisor.ip else {
-        supervisor.notices.netlink_alone();
-        return Err(Errno::PERM);
-    };
+    let ip = supervisor.ip.as_ref().map_err(|why| {
+        supervisor.notices.netlink_alone(why);
+        Errno::PERM
+    })?;
     let net = tasks::net_of(&ip.net, call.task());
     let made = match is_stream {
         true => stream(supervisor, (&net, &ip.ports), family, mode(call)),

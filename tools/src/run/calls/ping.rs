@@ -4,7 +4,7 @@ use crate::run::call::Call;
 use crate::run::calls::create::{TYPE, give, mode};
 use crate::run::calls::datagram::Messages;
 use crate::run::message::{Control, Message};
-use crate::run::supervisor::{Descriptor, Held, Ip, Supervisor, within};
+use crate::run::supervisor::{Descriptor, Held, Supervisor, within};
 use crate::run::tasks::{self, Identity};
 use netfd::Mode;
 use netfd::posix::{Done, Echo, EchoFailure, EchoSocket, Family, Given, Value, errno, icmp_error};
@@ -30,11 +30,14 @@ pub(super) fn family(call: &Call) -> Option<Family> {
 }
 
 pub(super) fn create(supervisor: &Arc<Supervisor>, call: Call, family: Family) {
-    let Some(Ip { net, .. }) = &supervisor.ip else {
-        supervisor.notices.netlink_alone();
-        return call.fail(Errno::PERM);
+    let ip = match &supervisor.ip {
+        Ok(ip) => ip,
+        Err(why) => {
+            supervisor.notices.netlink_alone(why);
+            return call.fail(Errno::PERM);
+        }
     };
-    let (net, held) = (tasks::net_of(net, call.task()), supervisor.clone());
+    let (net, held) = (tasks::net_of(&ip.net, call.task()), supervisor.clone());
     supervisor.park(call.task(), async move {
         let made = async {
             let (near, end) = netfd::datagram_pair(mode(&call))?;
