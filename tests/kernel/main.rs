@@ -267,6 +267,8 @@ const TESTS: &[Test] = &[
     Test::new("under_run_join_datagrams_and_notices_arrive", join::datagrams),
     Test::new("under_run_join_a_network_ends_with_its_stack", join::endings),
     Test::new("under_run_join_the_tutorial_of_vdestack_works", join::tutorial),
+    Test::new("under_run_join_ip_and_ss_agree_with_the_kernels_and_our_own", join::agreement),
+    Test::new("under_run_join_ip_monitor_misses_none_of_anothers_1000", join::many_changes),
     Test::new("under_run_a_socket_is_that_of_its_program", owners::programs),
     Test::new("under_run_ping_is_answered_over_both_families", ping::both_families),
     Test::new("under_run_ping_tells_of_no_answer_and_no_route", ping::without_an_answer),

@@ -38,9 +38,9 @@ pub(crate) async fn get<S: Subject>(
         _ => None,
     });
     let destination = destination.and_then(ip).ok_or(Errno::INVAL)?;
+    let found = all(&network).into_iter().filter(|route| is_to(route, destination));
+    let longest = found.max_by_key(|route| route.header.destination_prefix_length);
     if asked.header.flags.contains(RouteFlags::FibMatch) {
-        let found = all(&network).into_iter().filter(|route| is_to(route, destination));
-        let longest = found.max_by_key(|route| route.header.destination_prefix_length);
         return Ok(Answer::One(new(longest.ok_or(Errno::NETUNREACH)?)));
     }
     let command = Command::RouteTo { destination };
@@ -48,7 +48,17 @@ pub(crate) async fn get<S: Subject>(
         Some(Response::NextHop(next_hop)) => next_hop,
         _ => return Err(Failure::from(Refusal::unexpected())),
     };
-    Ok(Answer::One(new(to(destination, next_hop))))
+    let mut way = to(destination, next_hop);
+    // Of IPv6 the kernel tells the route, too (`rt6_fill_node` in net/ipv6/route.c).
+    if let Some(route) = longest.filter(|_| destination.is_ipv6()) {
+        way.header.protocol = route.header.protocol;
+        way.header.flags.remove(RouteFlags::Cloned);
+        let is_told = |it: &RouteAttribute| {
+            matches!(it, RouteAttribute::Priority(_) | RouteAttribute::Preference(_))
+        };
+        way.attributes.extend(route.attributes.into_iter().filter(is_told));
+    }
+    Ok(Answer::One(new(way)))
 }
 
 fn unreachable(refusal: Refusal) -> Failure {

@@ -47,11 +47,11 @@ const KNOWN: [&str; 11] = [
 
 /// A line of ss, of `netstack ss` too.
 #[derive(Debug)]
-struct Row {
+pub(super) struct Row {
     state: String,
-    local: String,
-    peer: String,
-    words: HashMap<String, String>,
+    pub(super) local: String,
+    pub(super) peer: String,
+    pub(super) words: HashMap<String, String>,
 }
 
 impl Row {
@@ -66,7 +66,7 @@ impl Row {
         Ok(Self { state, local, peer, words: words.collect() })
     }
 
-    fn all(shown: &str) -> Result<Vec<Self>> {
+    pub(super) fn all(shown: &str) -> Result<Vec<Self>> {
         shown.lines().map(Self::parse).collect()
     }
 

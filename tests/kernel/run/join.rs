@@ -1,5 +1,7 @@
 //! Programs on the stack of another program: `netstack run --join`.
 
+use super::diag::Row;
+use super::netlink::facts;
 use super::{KERNEL, STACK, connect, failure, output, serve_page, text};
 use crate::daemon::Daemon;
 use crate::namespace::{Outcome, netstack, program};
@@ -268,6 +270,113 @@ pub(crate) fn endings() -> Outcome {
     let told = "the process of the stack has ended, and with it the program's sockets";
     run.expect_output(told)?;
     assert!(run.status()?.success());
+    Ok(())
+}
+
+/// What `ip` shows beside the same `ip` of the kernel, which has the same addresses but for one bit.
+const SHOWN: [&str; 5] = [
+    "ip -d -j addr show dev tun0",
+    "ip -j route get 10.9.0.77",
+    "ip -j route get 10.8.0.7",
+    "ip -j -6 route get fd00::77",
+    "ip -j route get 127.0.0.1",
+];
+
+/// `ip` and `ss` agree with the kernel's, and with `netstack ss`: the same code reads all of them.
+pub(crate) fn agreement() -> Outcome {
+    program("ss")?;
+    let echo = Echo::on_tun()?;
+    let kernels = |words: &str| -> Result<String> {
+        let mut words = words.split(' ');
+        let mut command = program(words.next().unwrap_or_default())?;
+        let output = command.args(words).output()?;
+        if output.status.success() {
+            return Ok(text(&output.stdout));
+        }
+        Err(failure(&command, &output))
+    };
+    kernels("ip link set lo up")?;
+    for change in ["ip link set tun0 mtu 1400", "ip route add 10.8.0.0/24 via 10.9.0.9"] {
+        kernels(change)?;
+        echo.done(change)?;
+    }
+    for shown in SHOWN {
+        let theirs = kernels(shown)?;
+        let theirs = theirs.replace("10.9.0.1\"", "10.9.0.2\"").replace("fd00::1\"", "fd00::2\"");
+        let ours = echo.done(shown)?;
+        let facts = (facts(&ours)?, facts(&theirs)?);
+        assert_eq!(facts.0, facts.1, "{shown}: {ours} {theirs}");
+        assert!(!facts.0.is_empty(), "{shown}: {ours}");
+    }
+
+    let mut client = TcpStream::connect("10.9.0.2:5000")?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    client.write_all(&[7; 5000])?;
+    client.read_exact(&mut [0; 5000])?;
+    let mut own = netstack()?;
+    own.args(["ss", "--control"]).arg(echo.control()).args(["-tiOH", "sport", "=", ":5000"]);
+    let own = text(&own.output()?.stdout);
+    let row = |shown: &str| -> Result<Row> {
+        Ok(Row::all(shown)?.pop().ok_or_else(|| format!("no row: {shown}"))?)
+    };
+    let ours = row(&echo.done("ss -tinOH sport = :5000")?)?;
+    let own = row(&own)?;
+    let theirs = row(&kernels("ss -tinOH dport = :5000")?)?;
+    assert_eq!((&ours.local, &ours.peer), (&own.local, &own.peer));
+    assert_eq!((&ours.local, &ours.peer), (&theirs.peer, &theirs.local));
+    for word in ["bytes_sent", "bytes_received", "bytes_acked", "mss", "pmtu", "cwnd", "wscale"] {
+        assert!(ours.words.contains_key(word), "{word}: {ours:?}");
+        assert_eq!(ours.words.get(word), own.words.get(word), "{word}: {ours:?} {own:?}");
+        assert!(theirs.words.contains_key(word), "{word}: {theirs:?}");
+    }
+    // The kernel is the other end.
+    for [word, other] in [["bytes_sent", "bytes_received"], ["bytes_received", "bytes_sent"]] {
+        assert_eq!(ours.words.get(word), theirs.words.get(other), "{ours:?} {theirs:?}");
+    }
+    Ok(())
+}
+
+/// A monitor misses none of a thousand changes that another program makes, or says so.
+pub(crate) fn many_changes() -> Outcome {
+    let echo = Echo::on_tun()?;
+    let [out, batch] = ["out", "batch"].map(|name| echo.folder.path().join(name));
+    let pair = |n: u32| {
+        let address = format!("10.7.{}.{}/24 dev tun0", n / 250, n % 250 + 1);
+        format!("addr add {address}\naddr del {address}\n")
+    };
+    fs::write(&batch, (0..500).map(pair).collect::<String>())?;
+    let mut monitor = echo.joined("ip")?;
+    let shown = fs::File::create(&out)?;
+    monitor.args(["monitor", "address"]).stdout(shown.try_clone()?).stderr(shown);
+    let mut monitor = monitor.spawn()?;
+    let seen = |words: &[&str]| -> Result<bool> {
+        let seen = fs::read_to_string(&out)?;
+        Ok(words.iter().any(|word| seen.contains(word)))
+    };
+    let deadline = Instant::now() + PATIENCE;
+    // Until it listens.
+    while !seen(&["10.6.6.6"])? {
+        assert!(Instant::now() < deadline, "it does not listen");
+        echo.done("ip addr add 10.6.6.6/32 dev tun0")?;
+        echo.done("ip addr del 10.6.6.6/32 dev tun0")?;
+    }
+    echo.done(&format!("ip -batch {}", batch.display()))?;
+    echo.done("ip addr add 10.5.5.5/32 dev tun0")?;
+    let deadline = Instant::now() + PATIENCE;
+    while !seen(&["10.5.5.5", "No buffer space"])? {
+        assert!(Instant::now() < deadline, "{}", fs::read_to_string(&out)?);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // Killed, `run` would leave `ip` where it is.
+    program("kill")?.arg(monitor.id().to_string()).status()?;
+    monitor.wait()?;
+
+    let seen = fs::read_to_string(&out)?;
+    let of_batch = |line: &&str| line.contains("inet 10.7.");
+    let (removed, added): (Vec<_>, Vec<_>) =
+        seen.lines().filter(of_batch).partition(|line| line.starts_with("Deleted"));
+    let counts = (added.len(), removed.len());
+    assert!(seen.contains("No buffer space") || counts == (500, 500), "{counts:?}\n{seen}");
     Ok(())
 }
 

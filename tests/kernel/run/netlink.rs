@@ -65,7 +65,7 @@ pub(crate) fn changes() -> Outcome {
 
 /// What `ip -j` tells, without what differs: the numbers of interfaces, and what a kernel adds of its
 /// own accord, as link-local addresses.
-fn facts(json: &str) -> Result<Vec<String>> {
+pub(super) fn facts(json: &str) -> Result<Vec<String>> {
     let all: Vec<Value> = serde_json::from_str(json)?;
     let mut facts = Vec::new();
     for row in &all {
@@ -77,7 +77,7 @@ fn facts(json: &str) -> Result<Vec<String>> {
             facts.push(fields.map(|field| address[field].to_string()).join(" "));
         }
         if !row["dst"].is_null() {
-            let fields = ["dst", "gateway", "dev", "scope", "prefsrc", "metric"];
+            let fields = ["dst", "gateway", "dev", "scope", "prefsrc", "metric", "protocol"];
             facts.push(fields.map(|field| row[field].to_string()).join(" "));
         }
     }
