@@ -133,9 +133,7 @@ impl Network {
         let (builder, interface) = self.prepare()?;
         let stack = interface.spawn(builder)?;
         match self.address_from() {
-            Some(from) => {
-                until_stopped(addressed(stack.net(), from, PATIENCE)).await?;
-            }
+            Some(_) => until_stopped(self.addressed(stack.net(), PATIENCE)).await?,
             None => {
                 let settled = async { Ok(timeout(SILENCE, ready(stack.net())).await) };
                 // Who needs an address that is not there yet is told so where it is used.
@@ -145,6 +143,15 @@ impl Network {
             }
         }
         Ok(stack)
+    }
+
+    /// Waits so long until a stack with these flags has an address, with a message on standard error
+    /// if that takes two seconds and more.
+    pub async fn addressed(&self, net: &Net, patience: Duration) -> Result<()> {
+        match self.address_from() {
+            Some(from) => addressed(net, from, patience).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Where the stack's addresses come from, other than from flags.

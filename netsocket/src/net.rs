@@ -344,11 +344,26 @@ impl Net {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
+        self.ping_from(local, target).await
+    }
+
+    /// As [`ping`](Self::ping), from the address `local` of the stack.
+    ///
+    /// # Errors
+    ///
+    /// `AddrNotAvailable` if `local` is no address of the stack; `InvalidInput` if `target` cannot be a
+    /// host's of the same family.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, nothing is left behind.
+    pub async fn ping_from(&self, local: IpAddr, target: IpAddr) -> io::Result<PingSocket> {
+        let (local, target) = (local.to_canonical(), target.to_canonical());
         match self.open(icmp::Command::Open { local }).await? {
             (
                 Response::Icmp(icmp::Response::Opened { identifier, .. }),
                 SocketQueue::Datagram(queue),
-            ) => PingSocket::new(queue, target.to_canonical(), identifier),
+            ) => PingSocket::new(queue, target, identifier),
             _ => Err(Error::WrongSocket.into()),
         }
     }

@@ -1,6 +1,7 @@
-//! A proxy: clients at one side, servers at the other, where one side is a stack and the other this machine's
-//! sockets. One port speaks HTTP (CONNECT and plain requests) and SOCKS5 (CONNECT and UDP ASSOCIATE); on a
-//! stack it can also [intercept](Proxy::intercept) connections to any address.
+//! A proxy: clients at one side, servers at the other, where each side is a stack or this machine's sockets.
+//! One port speaks HTTP (CONNECT and plain requests) and SOCKS5 (CONNECT and UDP ASSOCIATE), or
+//! [forwards](Proxy::forwarding) to one server; on a stack it can also [intercept](Proxy::intercept)
+//! connections to any address.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 

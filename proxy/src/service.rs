@@ -28,6 +28,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Proxy {
     inside: Side,
     outside: Side,
+    /// Where all connections go to, whatever their clients say.
+    target: Option<Arc<str>>,
     clients: Arc<Semaphore>,
     associations: Arc<Semaphore>,
 }
@@ -38,10 +40,16 @@ impl Proxy {
     pub fn new(inside: Side, outside: Side, clients_max: usize) -> Self {
         let clients = Arc::new(Semaphore::new(clients_max));
         let associations = Arc::new(Semaphore::new(ASSOCIATIONS_MAX));
-        Self { inside, outside, clients, associations }
+        Self { inside, outside, target: None, clients, associations }
     }
 
-    /// Serves HTTP and SOCKS5 to the clients of a listener of the inside, for ever. Further clients wait
+    /// Carries each connection to this host and port, and asks no client where it wants to go.
+    #[must_use]
+    pub fn forwarding(self, target: &str) -> Self {
+        Self { target: Some(target.into()), ..self }
+    }
+
+    /// Serves HTTP and SOCKS5, or the server that it [forwards](Self::forwarding) to, to the clients of a listener of the inside, for ever. Further clients wait
     /// until one has left.
     ///
     /// # Errors
@@ -103,6 +111,11 @@ impl Proxy {
     }
 
     async fn answer(&self, client: Client) -> io::Result<()> {
+        if let Some(target) = &self.target {
+            let server = self.outside.connect(target).await?;
+            client.stream.carry(server, &[]).await;
+            return Ok(());
+        }
         match timeout(REQUEST, client.stream.peek()).await?? {
             Some(socks5::VERSION) => self.socks5(client).await,
             // HTTP begins with the name of its method.

@@ -118,7 +118,7 @@ pub(crate) fn fetch() -> Outcome {
         (&["-o", "/no/such/file", &url], 23),
         (&["-m", "0.3", &silent], 28),
         (&["--cacert", &file("other.pem"), "https://10.9.0.1/"], 60),
-        (&["--cacert", &file("none.pem"), not_there], 1),
+        (&["--cacert", &file("none.pem"), not_there], 77),
         (&["web.test"], 2),
     ] {
         let failed = tool("fetch", arguments)?.output()?;

@@ -1,8 +1,9 @@
 //! UDP, ping and raw sockets on running stacks.
 
 use super::{all_is_gone, pair};
-use netstack::netsocket::Route;
+use netstack::netsocket::{Route, Version};
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
@@ -83,6 +84,30 @@ async fn pings_to_an_unused_address_are_not_answered() {
     let nothing = tokio::time::timeout(Duration::from_secs(60), socket.ping(1, b"")).await;
     assert!(nothing.is_err());
     drop(socket);
+    all_is_gone([&near, &far]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_comes_from_the_address_that_it_is_given() {
+    let (near, far) = pair();
+    let [own, others, target] = ["10.0.0.7", "10.0.0.8", "10.0.0.2"]
+        .map(|text| text.parse::<IpAddr>().expect("an address"));
+    let network = "10.0.0.7/24".parse().expect("a network");
+    near.net().control().add_address(network).await.expect("free");
+    let heard = far.net().raw(Version::V4, 1).await.expect("room");
+    let socket = near.net().ping_from(own, target).await.expect("its own");
+
+    let (reply, _) = socket.ping(1, b"payload").await.expect("an answer");
+
+    assert_eq!((reply.from, &reply.payload[..]), (target, &b"payload"[..]));
+    // The source in the header of the request (RFC 791 section 3.1).
+    assert_eq!(heard.recv().await.expect("the request")[12..16], [10, 0, 0, 7]);
+    let kind = |error: std::io::Error| error.kind();
+    let foreign = near.net().ping_from(others, target).await;
+    assert_eq!(foreign.map_err(kind).err(), Some(ErrorKind::AddrNotAvailable));
+    let mixed = near.net().ping_from(own, "fd00::2".parse().expect("an address")).await;
+    assert_eq!(mixed.map_err(kind).err(), Some(ErrorKind::InvalidInput));
+    drop((socket, heard));
     all_is_gone([&near, &far]).await;
 }
 

@@ -19,6 +19,12 @@ pub(crate) struct Args {
     network: Network,
     /// The URL, of http or https
     url: Url,
+    /// Follow redirections
+    #[arg(short = 'L', long)]
+    location: bool,
+    /// How many of them at most
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = flags::number::<usize>(0..=1000, 50))]
+    max_redirs: usize,
     /// Where to write the page, in place of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -33,7 +39,8 @@ pub(crate) struct Args {
     headers: Vec<url::Header>,
     #[command(flatten)]
     trust: trust::Flags,
-    /// Seconds that each of these may take: a connection, an answer, and the next piece of the page
+    /// Seconds that each of these may take: having an address, a connection, an answer, and the next
+    /// piece of the page
     #[arg(short = 'm', long, value_name = "SECONDS", default_value = "30", value_parser = flags::seconds)]
     timeout: Duration,
     /// Print a JSON object about the transfer
@@ -42,9 +49,10 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-The exit status is curl's: 0 for a page, 6 for a name without an address, 7 for no connection, 18 for a
-part of a page, 22 for a status with --fail, 23 for a page that cannot be written, 28 for a timeout, 35 and
-60 for TLS, 56 for a connection that fails.
+The exit status is curl's: 0 for a page, 1 for a redirection to another scheme, 6 for a name without an
+address, 7 for no connection, 18 for a part of a page, 22 for a status with --fail, 23 for a page that
+cannot be written, 28 for a timeout, 35 for TLS that fails and 60 for a certificate that is not trusted, 47
+for too many redirections, 52 for no answer, 56 for a connection that fails, 77 for --cacert.
 
 Examples:
   netstack fetch --link wg:///etc/wireguard/wg0.conf https://intranet.test/
@@ -54,8 +62,13 @@ Examples:
 /// Fetches the page.
 pub(crate) fn main(args: &Args) -> ExitCode {
     cli::run_parsed(async {
-        let tls = if args.url.is_https { Some(args.trust.connector()?) } else { None };
-        let stack = args.network.start_ready().await?;
+        // What cannot be trusted is reported before there is a stack.
+        let tls = match args.url.is_https.then(|| args.trust.connector()).transpose() {
+            Ok(tls) => tls,
+            Err(error) => return Ok(cli::failed(&error, ExitCode::from(exchange::NO_ROOTS))),
+        };
+        let (builder, interface) = args.network.prepare()?;
+        let stack = interface.spawn(builder)?;
         let net = stack.net().clone();
         let fetching = async { Ok(exchange::fetch(&net, args, tls).await) };
         Ok(match cli::finish([stack], fetching).await? {

@@ -36,6 +36,19 @@ impl FromStr for Url {
     }
 }
 
+impl Url {
+    /// What a reference means on this page (RFC 3986 section 5).
+    pub(super) fn join(&self, reference: &str) -> Result<Self, String> {
+        let wrong = |error| format!("a redirection to \"{reference}\": {error}");
+        let base = ::url::Url::parse(&self.uri.to_string());
+        let mut joined =
+            base.and_then(|base| base.join(reference)).map_err(|error| wrong(error.to_string()))?;
+        // A server is not told of it.
+        joined.set_fragment(None);
+        joined.as_str().parse().map_err(wrong)
+    }
+}
+
 /// A header, as in a request.
 pub(super) fn header(text: &str) -> Result<Header, String> {
     let parsed = text
@@ -69,6 +82,23 @@ mod tests {
             let url: Url = text.parse().expect(text);
             assert_eq!((&url.host[..], url.port), (host, port), "{text}");
         }
+    }
+
+    #[test]
+    fn a_redirection_is_relative_to_its_page() {
+        let page: Url = "http://web.test:8080/a/b?c".parse().expect("a URL");
+        for (reference, expected) in [
+            ("d", "http://web.test:8080/a/d"),
+            ("../d?e#f", "http://web.test:8080/d?e"),
+            ("/d", "http://web.test:8080/d"),
+            ("//other.test/d", "http://other.test/d"),
+            ("https://[fd00::1]/", "https://[fd00::1]/"),
+        ] {
+            let joined = page.join(reference).map(|url| url.uri.to_string());
+            assert_eq!(joined.as_deref(), Ok(expected), "{reference}");
+        }
+        let error = page.join("file:///etc/passwd").expect_err("another scheme");
+        assert!(error.starts_with("a redirection to \"file:///etc/passwd\": it begins"), "{error}");
     }
 
     #[test]

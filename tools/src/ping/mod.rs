@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Time to live, or hop limit
     #[arg(short, long, value_name = "N", default_value_t = 64, value_parser = flags::number::<u32>(1..=255, 64))]
     ttl: u32,
+    /// The source: an address of the stack
+    #[arg(short = 'I', long, value_name = "IP", value_parser = flags::address)]
+    source: Option<IpAddr>,
     /// Seconds to wait for each reply
     #[arg(short = 'W', long, value_name = "SECONDS", default_value = "2", value_parser = flags::seconds)]
     timeout: Duration,
@@ -68,13 +71,19 @@ pub(crate) fn main(args: &Args) -> ExitCode {
 
 async fn ping(net: &Net, args: &Args) -> Result<ExitCode> {
     let Args { target, size, .. } = args;
-    let ip = resolve(net, target).await?;
-    let socket = net.ping(ip).await.with_context(|| target.clone())?;
+    let ip = resolve(net, args).await?;
+    let socket = match args.source {
+        Some(source) => net.ping_from(source, ip).await.with_context(|| format!("-I {source}"))?,
+        None => net.ping(ip).await.with_context(|| target.clone())?,
+    };
     socket.set_ttl(args.ttl)?;
+    let from = args.source.map_or_else(String::new, |source| format!("from {source} : "));
     match ip {
         _ if args.json => {}
-        IpAddr::V4(_) => cli::println!("PING {target} ({ip}) {size}({}) bytes of data.", size + 28),
-        IpAddr::V6(_) => cli::println!("PING {target} ({ip}) {size} data bytes"),
+        IpAddr::V4(_) => {
+            cli::println!("PING {target} ({ip}) {from}{size}({}) bytes of data.", size + 28);
+        }
+        IpAddr::V6(_) => cli::println!("PING {target} ({ip}) {from}{size} data bytes"),
     }
 
     let (start, mut statistics) = (Instant::now(), Statistics::default());
@@ -94,12 +103,14 @@ async fn ping(net: &Net, args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(statistics.received() == 0)))
 }
 
-async fn resolve(net: &Net, target: &str) -> Result<IpAddr> {
+/// The address of the target, of the family of the source if there is one.
+async fn resolve(net: &Net, Args { target, source, .. }: &Args) -> Result<IpAddr> {
     if let Ok(ip) = target.parse() {
         return Ok(ip);
     }
-    let found = net.resolver().lookup_ip(target).await.with_context(|| target.to_owned())?;
-    found.into_iter().next().with_context(|| format!("{target}: no address"))
+    let found = net.resolver().lookup_ip(target).await.with_context(|| target.clone())?;
+    let fits = |ip: &IpAddr| source.is_none_or(|source| source.is_ipv4() == ip.is_ipv4());
+    found.into_iter().find(fits).with_context(|| format!("{target}: no address"))
 }
 
 /// Sends the requests, and prints the results.

@@ -1,5 +1,7 @@
 //! `netstack proxy`: HTTP and SOCKS5 between this machine and a stack.
 
+mod second;
+
 use crate::open_files;
 use anyhow::{Context, Result};
 use cli::{Network, flags};
@@ -10,8 +12,9 @@ use std::process::ExitCode;
 /// Carry connections of HTTP and SOCKS5 clients between this machine and a stack
 ///
 /// Clients on this machine reach what the stack reaches, for example through a tunnel; with --on-stack
-/// clients on the stack's link reach what this machine reaches. One port speaks HTTP (CONNECT and plain
-/// requests) and SOCKS5 (connections and datagrams), without a password: who reaches the port may use it.
+/// clients on the stack's link reach what this machine reaches, or with --to-link what a second stack
+/// reaches. One port speaks HTTP (CONNECT and plain requests) and SOCKS5 (connections and datagrams), or
+/// with --forward nothing, without a password: who reaches the port may use it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -26,6 +29,11 @@ pub(crate) struct Args {
     /// Carry connections to any address that are routed to the stack, too
     #[arg(long, requires = "on_stack")]
     intercept: bool,
+    /// Carry each connection to this host and port, without a word of HTTP or SOCKS5
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "intercept", value_parser = flags::target)]
+    forward: Option<String>,
+    #[command(flatten)]
+    second: second::Flags,
     /// The most clients at a time; others wait
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = flags::number::<usize>(1..=1_000_000, 4096))]
     clients: usize,
@@ -40,7 +48,11 @@ Examples:
 
   netstack proxy --on-stack --intercept --host-address 10.9.0.1/24 --address 10.9.0.2/24
   curl --proxy http://10.9.0.2:1080 http://example.org/
-  ip route add 203.0.113.0/24 via 10.9.0.2             # carried without a word to the client";
+  ip route add 203.0.113.0/24 via 10.9.0.2             # carried without a word to the client
+
+  netstack proxy --forward intranet.test:22 --listen 127.0.0.1:2222 --link wg:///etc/wireguard/wg0.conf
+  netstack proxy --on-stack --link vde:///tmp/lan --address 10.0.0.1/24 \\
+    --to-link wg:///etc/wireguard/wg0.conf";
 
 /// The port that is registered for SOCKS.
 const PORT: u16 = 1080;
@@ -58,29 +70,42 @@ async fn serve(args: &Args) -> Result<()> {
     let (builder, interface) = args.network.prepare()?;
     let stack = interface.spawn(builder.any_ip(args.intercept))?;
     let net = stack.net().clone();
+    let second = match args.second.network(&args.network)? {
+        Some(network) => {
+            let (builder, interface) = network.prepare()?;
+            Some(interface.spawn(builder)?)
+        }
+        None => None,
+    };
     let files = open_files::raise().saturating_sub(FILES_OF_ITS_OWN);
     let clients_max = args.clients.min((files / FILES_OF_A_CLIENT).max(1) as usize);
-    let (proxy, listener) = if args.on_stack {
+    let (inside, outside, listener) = if args.on_stack {
         let address = args.listen.unwrap_or((Ipv6Addr::UNSPECIFIED, PORT).into());
         let listener = net.tcp_listen(address).await.with_context(|| address.to_string())?;
-        (
-            Proxy::new(Side::Stack(net.clone()), Side::Machine, clients_max),
-            Listener::Stack(listener),
-        )
+        let outside = match &second {
+            Some(second) => Side::Stack(second.net().clone()),
+            None => Side::Machine,
+        };
+        (Side::Stack(net.clone()), outside, Listener::Stack(listener))
     } else {
         let address = args.listen.unwrap_or((Ipv4Addr::LOCALHOST, PORT).into());
         let listener = tokio::net::TcpListener::bind(address).await;
         let listener = listener.with_context(|| address.to_string())?;
-        (
-            Proxy::new(Side::Machine, Side::Stack(net.clone()), clients_max),
-            Listener::Machine(listener),
-        )
+        (Side::Machine, Side::Stack(net.clone()), Listener::Machine(listener))
     };
+    let mut proxy = Proxy::new(inside, outside, clients_max);
     let intercepted = match args.intercept {
         true => Some(net.tcp_intercept().await?),
         false => None,
     };
-    cli::println!("proxy for http and socks5 on {}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    match &args.forward {
+        Some(target) => {
+            proxy = proxy.forwarding(target);
+            cli::println!("forwarding to {target} on {address}");
+        }
+        None => cli::println!("proxy for http and socks5 on {address}"),
+    }
     let serving = async {
         let intercepting = async {
             match &intercepted {
@@ -91,5 +116,8 @@ async fn serve(args: &Args) -> Result<()> {
         tokio::try_join!(proxy.serve(&listener), intercepting)?;
         Ok(())
     };
-    cli::serve([stack], serving).await
+    match second {
+        Some(second) => cli::serve([stack, second], serving).await,
+        None => cli::serve([stack], serving).await,
+    }
 }
