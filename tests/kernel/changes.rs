@@ -1,21 +1,58 @@
-//! Changes to the addresses, routes and link of a running stack, by the example `ifconfig`.
+//! Changes to the addresses, routes and link of a running stack, by `netstack set`.
 
-use crate::daemon::{Daemon, PATIENCE, dhcp_server, settled};
-use crate::namespace::{Outcome, example, program};
+use crate::daemon::{Daemon, Failure, PATIENCE, dhcp_server, settled};
+use crate::namespace::{Outcome, netstack, program};
 use crate::programs::output;
+use crate::vde::until;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::process::Stdio;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
 
 const PORT: u16 = 5000;
 
-/// Starts the example on a TAP, with these flags.
-fn ifconfig(flags: &[&str]) -> Result<Daemon, Box<dyn std::error::Error + Send + Sync>> {
-    let mut ifconfig = example("ifconfig")?;
-    ifconfig.args(["--tap", "tap0", "--host-address", "10.0.0.1/24"]).args(flags);
-    let ifconfig = Daemon::start(&mut ifconfig)?;
-    ifconfig.expect_output("echo on [::]:5000")?;
-    Ok(ifconfig)
+/// An echo on a TAP, whose network can be changed.
+struct Server {
+    daemon: Daemon,
+    control: PathBuf,
+    _folder: TempDir,
+}
+
+impl Server {
+    fn start(flags: &[&str]) -> Result<Self, Failure> {
+        let folder = TempDir::new()?;
+        let control = folder.path().join("control");
+        let mut listen = netstack()?;
+        listen.args(["listen", "--keep", "--echo", "5000", "--tap", "tap0"]);
+        listen.args(["--host-address", "10.0.0.1/24"]).args(flags).arg("--control").arg(&control);
+        let daemon = Daemon::start(&mut listen)?;
+        Ok(Self { daemon, control, _folder: folder })
+    }
+
+    /// One that listens already.
+    fn listening(flags: &[&str]) -> Result<Self, Failure> {
+        let server = Self::start(flags)?;
+        server.daemon.expect_output("listening on [::]:5000")?;
+        Ok(server)
+    }
+
+    /// A tool that asks it.
+    fn command(&self, line: &str) -> Result<Command, Failure> {
+        let mut command = netstack()?;
+        command.args(line.split(' ')).env("NETSTACK_CONTROL", &self.control);
+        Ok(command)
+    }
+
+    fn set(&self, change: &str) -> Outcome {
+        assert_eq!(output(&mut self.command(&format!("set {change}"))?)?, "");
+        Ok(())
+    }
+
+    /// Waits until a tool shows this line.
+    fn until_shown(&self, tool: &str, line: &str) -> Outcome {
+        until(line, || Ok(output(&mut self.command(tool)?)?.lines().any(|shown| shown == line)))
+    }
 }
 
 /// Pings an address, and has nc receive its echo.
@@ -59,9 +96,9 @@ pub(crate) fn by_command() -> Outcome {
         program(name)?;
     }
     let v6 = ["--host-address", "fc00::1:1/64", "--address", "fc00::1:50/64"];
-    let mut ifconfig = ifconfig(&[&["--address", "10.0.0.50/24"], &v6[..]].concat())?;
+    let server = Server::listening(&[&["--address", "10.0.0.50/24"], &v6[..]].concat())?;
     // Without "tentative" behind it.
-    ifconfig.expect_line("  address fc00::1:50/64")?;
+    server.until_shown("links", "    inet6 fc00::1:50/64")?;
     settled()?;
     for address in ["10.0.0.50", "fc00::1:50"] {
         assert_answers(address)?;
@@ -69,91 +106,84 @@ pub(crate) fn by_command() -> Outcome {
 
     let stays = connect("10.0.0.50")?;
     assert_lives(&stays)?;
-    ifconfig.write_line("add 10.0.0.60/24")?;
-    ifconfig.expect_line("  address 10.0.0.60/24")?;
+    server.set("address 10.0.0.60/24")?;
+    server.until_shown("links", "    inet 10.0.0.60/24")?;
     assert_answers("10.0.0.60")?;
     let goes = connect("10.0.0.60")?;
     assert_lives(&goes)?;
     assert_lives(&stays)?;
-    ifconfig.write_line("del 10.0.0.60")?;
+    server.set("no-address 10.0.0.60")?;
     assert_reset(&goes);
     assert_lives(&stays)?;
 
-    for (command, shown) in [
-        ("route add 192.0.2.0/24 via 10.0.0.1", "  route 192.0.2.0/24 via 10.0.0.1"),
-        ("route del 192.0.2.0/24", "  address fc00::1:50/64"),
-        ("dns 10.0.0.1 fc00::1:1", "  dns fc00::1:1"),
-    ] {
-        ifconfig.write_line(command)?;
-        ifconfig.expect_line(shown)?;
+    server.set("route 192.0.2.0/24 10.0.0.1")?;
+    server.until_shown("routes", "192.0.2.0/24 via 10.0.0.1")?;
+    server.set("no-route 192.0.2.0/24")?;
+    let routes = output(&mut server.command("routes")?)?;
+    assert!(!routes.contains("192.0.2.0/24"), "{routes}");
+    server.set("name-servers 10.0.0.1 fc00::1:1")?;
+    for line in ["    name server 10.0.0.1", "    name server fc00::1:1"] {
+        server.until_shown("links", line)?;
     }
-    for (command, shown) in
-        [("mtu 1400", "link up mtu 1400"), ("down", "link down mtu 1400"), ("up", "link up mtu")]
+    for (change, shown) in
+        [("mtu 1400", "link up, mtu 1400"), ("down", "link down, mtu 1400"), ("up", "link up, mtu")]
     {
-        ifconfig.write_line(command)?;
-        ifconfig.expect_output(shown)?;
+        server.set(change)?;
+        let links = output(&mut server.command("links")?)?;
+        assert!(links.starts_with(shown), "{links}");
     }
     // When a link comes up, the address may be in use there: duplicate address detection runs
     // again.
-    ifconfig.expect_line("  address fc00::1:50/64 tentative")?;
-    ifconfig.expect_line("  address fc00::1:50/64")?;
+    let links = output(&mut server.command("links")?)?;
+    assert!(links.contains("    inet6 fc00::1:50/64 tentative\n"), "{links}");
+    server.until_shown("links", "    inet6 fc00::1:50/64")?;
     assert_lives(&stays)?;
 
-    ifconfig.write_line("del 10.0.0.50")?;
+    server.set("no-address 10.0.0.50")?;
     assert_reset(&stays);
     assert_answers("fc00::1:50")
 }
 
 pub(crate) fn by_dhcp() -> Outcome {
     program("dnsmasq")?;
-    let mut ifconfig = ifconfig(&["--dhcp"])?;
+    let server = Server::start(&["--dhcp"])?;
+    server.daemon.expect_output("dhcp: discover")?;
     let range = "--dhcp-range=10.0.0.100,10.0.0.100,2m";
     let _server = dhcp_server(&["--port=0", range, "--dhcp-option=6,10.0.0.53"])?;
-    ifconfig.expect_line("  address 10.0.0.100/24")?;
-    ifconfig.write_line("show")?;
-    for line in ["  address 10.0.0.100/24", "  route 0.0.0.0/0 via 10.0.0.1", "  dns 10.0.0.53"] {
-        ifconfig.expect_line(line)?;
+    // It listens once it has an address.
+    server.daemon.expect_output("listening on [::]:5000")?;
+    for (tool, line) in [
+        ("links", "    inet 10.0.0.100/24"),
+        ("routes", "default via 10.0.0.1"),
+        ("links", "    name server 10.0.0.53"),
+    ] {
+        server.until_shown(tool, line)?;
     }
     assert_lives(&connect("10.0.0.100")?)
 }
 
 pub(crate) fn bad_commands() -> Outcome {
-    for (command, error) in [
-        ("add 10.0.0.999/24", "\"10.0.0.999\" is not an IP address"),
-        ("add 10.0.0.51", "the prefix length is missing, for example \"10.0.0.51/24\""),
-        ("add 224.0.0.1/24", "address not available"),
-        ("del 10.0.0.51", "address not available"),
-        ("route add 192.0.2.0/24 by 10.0.0.1", "a route is NETWORK/PREFIX [via GATEWAY]"),
-        ("route del 192.0.2.0/24", "no route"),
-        ("mtu many", "\"many\": not a whole number"),
-        ("mtu 100", "the MTU is too small: at least 576 bytes"),
-        ("dns here", "\"here\": not an IP address"),
-        ("please", "not one of show, add, del"),
+    let server = Server::listening(&["--address", "10.0.0.50/24"])?;
+    let network = || output(&mut server.command("links --json")?);
+    let before = network()?;
+    for (change, status, error) in [
+        ("address 10.0.0.999/24", 2, "\"10.0.0.999\" is not an IP address"),
+        ("address 10.0.0.51", 2, "the prefix length is missing, for example \"10.0.0.51/24\""),
+        ("address 224.0.0.1/24", 1, "address not available"),
+        ("no-address 10.0.0.51", 1, "address not available"),
+        ("route 192.0.2.0/24 by", 2, "not an IP address"),
+        ("no-route 192.0.2.0/24", 1, "no route"),
+        ("mtu many", 1, "\"many\" is no number of bytes"),
+        ("mtu 100", 1, "the MTU is too small: at least 576 bytes"),
+        ("name-servers here", 2, "not an IP address"),
+        ("please", 2, "unrecognized subcommand"),
     ] {
-        let mut ifconfig = ifconfig(&["--address", "10.0.0.50/24"])?;
-        for line in ["show", "", command, "add 10.0.0.60/24"] {
-            // Nothing is read after the invalid line.
-            let _ = ifconfig.write_line(line);
-        }
-        let line = ifconfig.expect_output(&format!("ifconfig: line 3: {command}: "))?;
-        assert!(line.contains(error), "{line}");
-        assert_eq!(ifconfig.status()?.code(), Some(1), "{line}");
+        let output = server.command(&format!("set {change}"))?.output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{change}: {said}");
+        assert!(said.contains(error), "{change}: {said}");
+        assert!(status == 2 || said.lines().count() == 1, "{change}: {said}");
     }
-    Ok(())
-}
-
-pub(crate) fn at_a_terminal() -> Outcome {
-    let mut script = program("script")?;
-    let path = example("ifconfig")?.get_program().to_string_lossy().into_owned();
-    let command = format!("{path} --tap tap0 --address 10.0.0.50/24");
-    let mut ifconfig = Daemon::start(script.args(["-qec", &command, "/dev/null"]))?;
-    ifconfig.expect_output("echo on [::]:5000")?;
-    ifconfig.write_line("please")?;
-    ifconfig.expect_output("please: not one of show, add, del")?;
-    ifconfig.write_line("add 10.0.0.60/24")?;
-    ifconfig.expect_output("  address 10.0.0.60/24")?;
-    // The end of the input, as a terminal has it.
-    ifconfig.write_line("\u{4}")?;
-    assert_eq!(ifconfig.status()?.code(), Some(0));
+    assert_eq!(network()?, before);
     Ok(())
 }

@@ -1,14 +1,14 @@
-//! How the examples end on a signal, and their logs.
+//! How the examples and the tools end on a signal, and their logs.
 
 use crate::daemon::{Daemon, Failure, PATIENCE, dhcp_server};
 use crate::fetching::make_tap;
-use crate::namespace::{Outcome, example};
+use crate::namespace::{Outcome, example, ours};
 use crate::programs::without_tun;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 fn start(name: &str, flags: &[&str]) -> Result<Daemon, Failure> {
-    let mut command = example(name)?;
+    let mut command = ours(name)?;
     command.args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24"]);
     Daemon::start(command.args(flags))
 }
@@ -27,7 +27,9 @@ pub(crate) fn server() -> Outcome {
         ("httpd", 80, "INT"),
         ("chat", 6667, "TERM"),
         ("tls", 443, "INT"),
-        ("proxy", 8080, "TERM"),
+        ("netstack proxy --on-stack", 1080, "TERM"),
+        ("netstack http-server", 80, "INT"),
+        ("netstack listen --keep --echo 7", 7, "TERM"),
         ("ifconfig", 5000, "INT"),
         ("perf_server", 80, "TERM"),
     ] {
@@ -47,15 +49,16 @@ pub(crate) fn server() -> Outcome {
 
 pub(crate) fn ping() -> Outcome {
     for (target, status) in [("10.9.0.1", 0), ("10.9.0.9", 1)] {
-        let mut ping = serving("ping", &["--count", "100", "--timeout", "0.2", target], "PING ")?;
+        let flags = ["--count", "100", "--timeout", "0.2", target];
+        let mut ping = serving("netstack ping", &flags, "PING ")?;
         ping.expect_output("icmp_seq=1")?;
         ping.signal("INT")?;
         ping.expect_output(&format!("--- {target} ping statistics ---"))?;
         ping.expect_output(if status == 0 { ", 0% packet loss" } else { ", 100% packet loss" })?;
         assert_eq!(ping.status()?.code(), Some(status));
     }
-    let mut ping = start("ping", &["192.0.2.1"])?;
-    ping.expect_output("ping: 192.0.2.1: no route")?;
+    let mut ping = start("netstack ping", &["192.0.2.1"])?;
+    ping.expect_output("netstack: 192.0.2.1: no route")?;
     assert_eq!(ping.status()?.code(), Some(2));
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! A stack whose only link is a port of a switch, with the kernel behind a TAP on another port.
+//! Pages by `netstack fetch` and over a switch in this process, from the kernel behind a TAP.
 
 use crate::daemon::{Daemon, Failure, PATIENCE, dhcp_server};
-use crate::namespace::{Outcome, example, program, skip};
+use crate::namespace::{Outcome, netstack, program, skip};
 use crate::programs::output;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
@@ -71,9 +71,9 @@ fn answer(mut stream: TcpStream, page: &[u8]) -> std::io::Result<()> {
     stream.write_all(body)
 }
 
-/// Runs the example with an address of its own from DHCP.
+/// Runs the tool with an address of its own from DHCP.
 fn fetch(flags: &[&str]) -> Result<Output, Failure> {
-    Ok(example("fetch")?.args(["--tap", "tap0"]).args(flags).output()?)
+    Ok(netstack()?.args(["fetch", "--tap", "tap0", "--dhcp"]).args(flags).output()?)
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -95,46 +95,72 @@ pub(crate) fn page() -> Outcome {
     let capture = folder.path().join("fetch.pcapng");
     let capture = capture.to_str().ok_or("a path that is no text")?;
 
-    for offload in [&[][..], &["--no-offload"]] {
-        let flags = [&["-v", "--pcap", capture, "http://web.test/"], offload].concat();
-        let fetched = fetch(&flags)?;
+    let check = |fetched: &Output| {
         let steps = text(&fetched.stderr);
         assert!(fetched.status.success(), "{steps}");
         assert!(fetched.stdout == known, "{} bytes\n{steps}", fetched.stdout.len());
         for step in [
             "dhcp: bound to address 10.0.0.",
-            "* name servers: 10.0.0.1\n",
-            "* web.test is 10.0.0.1\n",
-            "to 10.0.0.1:80\n",
-            "* HTTP/1.1 200 OK\n",
-            "* 5242880 bytes\n",
+            "looking up host=web.test servers=[10.0.0.1]\n",
+            "connecting host=web.test addresses=[10.0.0.1:80]\n",
+            "connected peer=10.0.0.1:80\n",
+            "answered status=200 OK",
+            "received bytes=5242880\n",
         ] {
             assert!(steps.contains(step), "nothing of {step:?} in\n{steps}");
         }
+    };
+    for offload in [&[][..], &["--no-offload"]] {
+        let flags = [&["-v", "--pcap", capture, "http://web.test/"], offload].concat();
+        check(&fetch(&flags)?);
 
         let mut tshark = program("tshark")?;
-        tshark.args(["-r", capture, "-T", "fields", "-e", "frame.interface_name"]);
+        tshark.args(["-r", capture, "-T", "fields", "-e", "frame.packet_flags_direction"]);
         let read = output(tshark.args(["-e", "frame.protocols", "-e", "dns.qry.name"]))?;
-        // Each protocol comes in from both sides.
-        for (protocol, name) in
-            [("eth:ethertype:arp", ""), ("udp:dhcp", ""), ("udp:dns", "web.test"), (":tcp", "")]
-        {
-            for port in ["stack\t", "tap0\t"] {
-                let is_it = |line: &&str| {
-                    line.starts_with(port) && line.contains(protocol) && line.contains(name)
-                };
-                assert!(read.lines().any(|line| is_it(&line)), "{port}{protocol}\n{read}");
-            }
-        }
+        // Inbound and outbound.
+        assert_recorded(&read, |line| line.starts_with("0x00000001\t"));
+        assert_recorded(&read, |line| line.starts_with("0x00000002\t"));
     }
 
     let file = folder.path().join("page");
     let file = file.to_str().ok_or("a path that is no text")?;
     let by_hand = ["--address", "10.0.0.2/24", "--gateway", "10.0.0.1", "--dns", "10.0.0.1"];
-    let fetched = fetch(&[&by_hand[..], &["-o", file, "http://web.test/"]].concat())?;
+    let mut fetch = netstack()?;
+    fetch.args(["fetch", "--tap", "tap0"]).args(by_hand).args(["-o", file, "http://web.test/"]);
+    let fetched = fetch.output()?;
     assert_eq!((fetched.status.code(), text(&fetched.stderr)), (Some(0), String::new()));
     assert!(fetched.stdout.is_empty() && std::fs::read(file)? == known);
+
+    // By a switch, with the TAP on another port.
+    let url = format!("vde://{}", folder.path().join("lan").display());
+    let mut switch = netstack()?;
+    switch.arg("switch").arg("--vde").arg(folder.path().join("lan"));
+    let mut switch = Daemon::start(switch.args(["--uplink", "tap://tap0", "--monitor", capture]))?;
+    switch.expect_output("serving ports at ")?;
+    check(
+        &netstack()?
+            .args(["fetch", "-v", "--link", &url, "--dhcp", "http://web.test/"])
+            .output()?,
+    );
+    switch.signal("TERM")?;
+    assert!(switch.status()?.success());
+    let mut tshark = program("tshark")?;
+    tshark.args(["-r", capture, "-T", "fields", "-e", "frame.interface_name"]);
+    let read = output(tshark.args(["-e", "frame.protocols", "-e", "dns.qry.name"]))?;
+    let is_uplink = |line: &str| line.starts_with("tap://tap0\t");
+    assert_recorded(&read, is_uplink);
+    assert_recorded(&read, |line| !is_uplink(line));
     Ok(())
+}
+
+/// Each protocol is in these lines of a capture.
+fn assert_recorded(read: &str, is_of: impl Fn(&str) -> bool) {
+    for (protocol, name) in
+        [("eth:ethertype:arp", ""), ("udp:dhcp", ""), ("udp:dns", "web.test"), (":tcp", "")]
+    {
+        let is_it = |line: &&str| is_of(line) && line.contains(protocol) && line.contains(name);
+        assert!(read.lines().any(|line| is_it(&line)), "{protocol}\n{read}");
+    }
 }
 
 /// The same page over the same path, with a third port that gets no unicast.
@@ -204,30 +230,34 @@ pub(crate) fn https() -> Outcome {
     let openssl = Daemon::start(&mut openssl)?;
     openssl.expect_output("ACCEPT")?;
 
-    let fetched = fetch(&["-v", "--ca", &file("ca.pem"), "https://web.test/"])?;
+    let fetched = fetch(&["-v", "--cacert", &file("ca.pem"), "https://web.test/"])?;
     let (page, steps) = (text(&fetched.stdout), text(&fetched.stderr));
     assert!(fetched.status.success(), "{steps}");
     assert!(page.contains("s_server") && page.contains("</pre></BODY></HTML>"), "{page}");
-    assert!(steps.contains("* TLSv1_3 with TLS13_"), "{steps}");
+    assert!(steps.contains("TLS version=Some(TLSv1_3) suite=Some(TLS13_"), "{steps}");
 
-    for (ca, url, reason) in [
-        (file("other.pem"), "https://web.test/", "invalid peer certificate"),
-        (file("ca.pem"), "https://10.0.0.1/", "invalid peer certificate"),
-        (file("key.pem"), "https://web.test/", "no certificate"),
-        (file("none.pem"), "https://web.test/", "none.pem: "),
+    for (ca, url, status, reason) in [
+        (file("other.pem"), "https://web.test/", 60, "invalid peer certificate"),
+        (file("ca.pem"), "https://10.0.0.1/", 60, "invalid peer certificate"),
+        (file("key.pem"), "https://web.test/", 77, "no certificate"),
+        (file("none.pem"), "https://web.test/", 77, "none.pem: "),
     ] {
-        assert_fails(&fetch(&["--ca", &ca, url])?, reason);
+        assert_fails(&fetch(&["--cacert", &ca, url])?, status, reason);
     }
-    assert_fails(&fetch(&["https://web.test/"])?, "--ca");
+    // The roots of this machine, if it has any.
+    let fetched = fetch(&["https://web.test/"])?;
+    let status = fetched.status.code().filter(|status| [60, 77].contains(status));
+    assert_fails(&fetched, status.unwrap_or_default(), "certificate");
     Ok(())
 }
 
-/// One line, no page and status 1.
-fn assert_fails(output: &Output, reason: &str) {
-    let error = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.starts_with("fetch: ") && error.lines().count() == 1, "{error}");
-    assert!(error.contains(reason), "nothing of {reason:?} in {error}");
+/// This status, one line besides those of the DHCP client, and no page.
+fn assert_fails(output: &Output, status: i32, reason: &str) {
+    let said = text(&output.stderr);
+    let lines: Vec<_> = said.lines().filter(|line| !line.starts_with("dhcp: ")).collect();
+    assert_eq!((output.status.code(), lines.len()), (Some(status), 1), "{said}");
+    assert!(lines[0].starts_with("netstack: "), "{said}");
+    assert!(lines[0].contains(reason), "nothing of {reason:?} in {said}");
     assert!(output.stdout.is_empty());
 }
 
@@ -235,22 +265,23 @@ pub(crate) fn failures() -> Outcome {
     program("dnsmasq")?;
     make_tap()?;
     // No DHCP server answers yet.
-    assert_fails(&fetch(&["--timeout", "1", "http://web.test/"])?, "having an address: timed out");
+    let waiting = fetch(&["--timeout", "1", "http://web.test/"])?;
+    assert_fails(&waiting, 28, "having an address: timed out");
     let waiting = fetch(&["--timeout", "3", "http://web.test/"])?;
     let said = text(&waiting.stderr);
-    let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(waiting.status.code(), Some(1));
-    assert_eq!(lines[0], "fetch: waiting for an address: no DHCP server has answered yet");
+    let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("dhcp: ")).collect();
+    assert_eq!(waiting.status.code(), Some(28));
+    assert_eq!(lines[0], "netstack: waiting for an address: no DHCP server has answered yet");
     assert_eq!(lines.len(), 2, "{said}");
     let _server = addresses_and_names()?;
     serve(b"a page\n".to_vec())?;
-    for (flags, reason) in [
-        (&["http://no.test/"][..], "no.test: "),
-        (&["http://web.test:81/"], "connecting to web.test:81: connection refused"),
-        (&["--fail", "http://web.test/other"], "http://web.test/other: 404 Not Found"),
-        (&["-o", "/no/such/file", "http://web.test/"], "/no/such/file: No such file"),
+    for (flags, status, reason) in [
+        (&["http://no.test/"][..], 6, "no.test: "),
+        (&["http://web.test:81/"], 7, "connecting to web.test:81: connection refused"),
+        (&["--fail", "http://web.test/other"], 22, "http://web.test/other: 404 Not Found"),
+        (&["-o", "/no/such/file", "http://web.test/"], 23, "/no/such/file: No such file"),
     ] {
-        assert_fails(&fetch(flags)?, reason);
+        assert_fails(&fetch(flags)?, status, reason);
     }
     // Without the flag the page of an error is a page.
     let other = fetch(&["http://web.test/other"])?;

@@ -1,6 +1,6 @@
 //! Links by URL.
 
-use crate::namespace::{Outcome, example, program, skip};
+use crate::namespace::{Outcome, netstack, program, skip};
 use crate::programs::output;
 use crate::wire::{KERNEL, KERNEL_NETS, STACK, builder};
 use netstack::device::Device;
@@ -61,11 +61,11 @@ fn opened(name: &str, mode: Mode) -> Result<Iface, Box<dyn Error + Send + Sync>>
     Ok(iface)
 }
 
-/// The examples take a link by its URL, a descriptor too.
+/// The tools take a link by its URL, a descriptor too.
 pub(crate) fn flags() -> Outcome {
     let ping = |link: &str| -> Result<Output, Box<dyn Error + Send + Sync>> {
-        let mut ping = example("ping")?;
-        ping.args(["--link", link, "--count", "1", "--address", "10.9.0.2/24", KERNEL[0]]);
+        let mut ping = netstack()?;
+        ping.args(["ping", "--link", link, "--count", "1", "--address", "10.9.0.2/24", KERNEL[0]]);
         Ok(ping.stdin(Stdio::null()).output()?)
     };
     for (link, expected) in [
@@ -82,8 +82,8 @@ pub(crate) fn flags() -> Outcome {
     }
 
     for link in ["tun://tun7/offload=off", "tap://tap7"] {
-        let mut ping = example("ping")?;
-        ping.args(["--link", link, "--count", "1", KERNEL[0]]);
+        let mut ping = netstack()?;
+        ping.args(["ping", "--link", link, "--count", "1", KERNEL[0]]);
         let output = ping.stdin(Stdio::null()).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{link}: {text}");

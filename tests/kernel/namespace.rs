@@ -199,6 +199,19 @@ pub(crate) fn netstack() -> Result<Command, Box<dyn std::error::Error + Send + S
     Ok(Command::new(path))
 }
 
+/// A program of this workspace: `NAME` is an example, `netstack NAME …` a tool.
+pub(crate) fn ours(line: &str) -> Result<Command, Box<dyn std::error::Error + Send + Sync>> {
+    let mut words = line.split(' ');
+    match words.next().filter(|first| *first == "netstack") {
+        Some(_) => {
+            let mut tool = netstack()?;
+            tool.args(words);
+            Ok(tool)
+        }
+        None => example(line),
+    }
+}
+
 /// An example of this workspace, built with the tests.
 pub(crate) fn example(name: &str) -> Result<Command, Box<dyn std::error::Error + Send + Sync>> {
     let path: PathBuf = env::current_exe()?

@@ -191,17 +191,18 @@ fn talks(url: &str, management: &Path) -> Outcome {
     let pairs = "document.querySelectorAll('#pairs tbody tr').length";
     assert_eq!(browser.value(pairs)?, 0, "nobody talks yet");
 
-    let mut ping = example("ping")?;
-    let _ping = Daemon::start(ping.args(["--link", url, "--address", "10.9.0.3/24"]).args([
-        "--count",
-        "65535",
-        "--interval",
-        "0.1",
-        "10.9.0.2",
-    ]))?;
+    let mut ping = netstack()?;
+    let _ping =
+        Daemon::start(ping.args(["ping", "--link", url, "--address", "10.9.0.3/24"]).args([
+            "--count",
+            "65535",
+            "--interval",
+            "0.1",
+            "10.9.0.2",
+        ]))?;
     browser.wait_until(&format!("{pairs} === 2"))?;
     let texts = "[...document.querySelectorAll('#pairs tbody tr')].map(it => it.innerText)";
-    browser.wait_until(&format!("{texts}.every(it => /httpd/.test(it) && /ping/.test(it))"))?;
+    browser.wait_until(&format!("{texts}.every(it => /httpd/.test(it) && /netstack/.test(it))"))?;
     let talked = browser.value(texts)?;
     browser.wait_until(&format!("{texts}.join() !== {talked}.join()"))?;
     browser.resize(360)?;

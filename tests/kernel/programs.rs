@@ -1,7 +1,7 @@
-//! The examples, against common programs.
+//! The examples and the tools, against common programs.
 
 use crate::daemon::dnsmasq;
-use crate::namespace::{Outcome, example, program, skip};
+use crate::namespace::{Outcome, example, ours, program, skip};
 use netstack::device::{InterfaceConfig, Tun};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -155,9 +155,9 @@ pub(crate) fn netcat() -> Outcome {
     Ok(())
 }
 
-pub(crate) fn ping_example() -> Outcome {
+pub(crate) fn ping_tool() -> Outcome {
     for target in ["10.9.0.1", "fd00::1"] {
-        let mut ping = example("ping")?;
+        let mut ping = ours("netstack ping")?;
         ping.args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24"]);
         ping.args(["--host-address", "fd00::1/64", "--address", "fd00::2/64"]);
         ping.args(["--count", "5", "--interval", "0.05", target]);
@@ -224,7 +224,7 @@ pub(crate) fn ping_ttl() -> Outcome {
         ("10.9.0.1", "10.77.0.9", "Time to live exceeded"),
         ("fd00::1", "fd77::9", "Time exceeded: Hop limit"),
     ] {
-        let mut ping = example("ping")?;
+        let mut ping = ours("netstack ping")?;
         ping.args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24"]);
         ping.args(["--host-address", "fd00::1/64", "--address", "fd00::2/64"]);
         ping.args(["--gateway", "10.9.0.1", "--gateway", "fd00::1", "--ttl", "1"]);
@@ -239,7 +239,7 @@ pub(crate) fn ping_ttl() -> Outcome {
         let counted = "2 packets transmitted, 0 received, +2 errors, 100% packet loss";
         assert!(text.contains(counted), "{text}");
 
-        let mut ping = example("ping")?;
+        let mut ping = ours("netstack ping")?;
         ping.args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24"]);
         ping.args(["--host-address", "fd00::1/64", "--address", "fd00::2/64"]);
         ping.args(["--gateway", "10.9.0.1", "--gateway", "fd00::1", "--ttl", "2"]);
@@ -250,8 +250,8 @@ pub(crate) fn ping_ttl() -> Outcome {
     Ok(())
 }
 
-pub(crate) fn connect_example() -> Outcome {
-    let mut connect = example("connect")?
+pub(crate) fn connect_tool() -> Outcome {
+    let mut connect = ours("netstack connect")?
         .args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24", "10.9.0.1:7777"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -297,21 +297,22 @@ pub(crate) fn names() -> Outcome {
         ("10.9.0.1", "10.9.0.1 is web.test\n"),
         ("_chat._tcp.test", "_chat._tcp.test is at web.test:7777 (10 5)\n"),
     ] {
-        let mut resolve = example("resolve")?;
+        let mut resolve = ours("netstack resolve")?;
         resolve.args(network.clone()).arg(name);
         let text = output(&mut resolve).or_else(|error| without_tun(&error.to_string()))?;
         assert_eq!(text, expected);
     }
     // Larger than a datagram, and an unknown name.
-    let text = output(example("resolve")?.args(network.clone()).arg("large.test"))?;
+    let text = output(ours("netstack resolve")?.args(network.clone()).arg("large.test"))?;
     let hosts = text.lines().map(|line| line.strip_prefix("large.test has 10.1.0."));
     assert_eq!(hosts.collect::<Option<BTreeSet<_>>>().map(|hosts| hosts.len()), Some(200));
-    let error = output(example("resolve")?.args(network.clone()).arg("other.test"));
+    let error = output(ours("netstack resolve")?.args(network.clone()).arg("other.test"));
     let error = error.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.contains("Query Refused"), "{error}");
 
-    let mut ping = example("ping")?;
-    let text = output(ping.args(network.clone()).args(["--interval", "0.2", "web.test"]))?;
+    let mut ping = ours("netstack ping")?;
+    let text =
+        output(ping.args(network.clone()).args(["-c", "4", "--interval", "0.2", "web.test"]))?;
     assert!(text.starts_with("PING web.test ("), "{text}");
     assert!(text.contains("64 bytes from web.test ("), "{text}");
     assert!(text.contains("--- web.test ping statistics ---"), "{text}");
@@ -321,7 +322,7 @@ pub(crate) fn names() -> Outcome {
         let (mut stream, from) = listener.accept()?;
         stream.write_all(format!("hello {}", from.ip()).as_bytes())
     });
-    let mut connect = example("connect")?;
+    let mut connect = ours("netstack connect")?;
     connect.args(network).arg("web.test:7777").stdin(Stdio::null());
     let text = output(&mut connect)?;
     server.join().map_err(|_| "the server panicked")??;
@@ -350,16 +351,24 @@ pub(crate) fn bad_input() -> Outcome {
         ("httpd", &["--tun", "tun1", "--address", "fd00::2/64", "--mtu", "1279"], "at least 1280"),
         ("httpd", &["--tun", "tun1", "--mtu", "10"], "MTU of 10 is out of range"),
         ("httpd", &["--tun", "tun1", "--mtu", "99999"], "MTU of 99999 is out of range"),
-        ("connect", &["--tun", "tun1", "--address", "10.8.0.2/24", "192.0.2.1:1"], "no route"),
-        ("connect", &["--tun", "tun1", "--address", "10.8.0.2/24", "10.8.0.2:1"], "refused"),
+        (
+            "netstack connect",
+            &["--tun", "tun1", "--address", "10.8.0.2/24", "192.0.2.1:1"],
+            "no route",
+        ),
+        (
+            "netstack connect",
+            &["--tun", "tun1", "--address", "10.8.0.2/24", "10.8.0.2:1"],
+            "refused",
+        ),
         ("tls", &["--tun", "tun1", "--certificate", "/no/such/file"], "/no/such/file: No such"),
     ] {
-        let mut command = example(name)?;
-        let output = command.args(flags).stdin(Stdio::null()).output()?;
+        let output = ours(name)?.args(flags).stdin(Stdio::null()).output()?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{name} {flags:?}: {text}");
         assert_eq!(text.lines().count(), 1, "{name} {flags:?}: {text}");
-        assert!(text.starts_with(&format!("{name}: ")), "{text}");
+        let program = name.split(' ').next().unwrap_or_default();
+        assert!(text.starts_with(&format!("{program}: ")), "{text}");
         assert!(text.contains(expected), "{name} {flags:?}: {text}");
     }
     drop(taken);

@@ -1,6 +1,6 @@
 //! Machines that refuse a TUN, made by changes in a mount namespace inside the test's own.
 
-use crate::namespace::{Outcome, example, program, skip};
+use crate::namespace::{Outcome, example, netstack, program, skip};
 use crate::programs::output;
 use std::net::TcpListener;
 use std::process::Command;
@@ -82,8 +82,11 @@ pub(crate) fn made_by_root() -> Outcome {
     let target = listener.local_addr()?.to_string();
     let connect = |flags: &[&str]| -> Result<Command> {
         let mut connect = program("setpriv")?;
-        connect.arg("--bounding-set=-net_admin").arg(example("connect")?.get_program());
-        connect.args(["--tun", "tun0", "--address", "10.9.0.2/24"]).args(flags).arg(&target);
+        connect.arg("--bounding-set=-net_admin").arg(netstack()?.get_program());
+        connect
+            .args(["connect", "--tun", "tun0", "--address", "10.9.0.2/24"])
+            .args(flags)
+            .arg(&target);
         connect.stdin(std::process::Stdio::null());
         Ok(connect)
     };

@@ -1,7 +1,9 @@
-//! The examples `tls`, `proxy` and `chat`, with the clients that people have for such servers.
+//! The examples `tls` and `chat`, and `netstack proxy` between two stacks, with the clients that people have
+//! for such servers.
 
 use crate::namespace::{Outcome, program};
 use crate::programs::{Server, output};
+use crate::web::start;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, TcpListener};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -29,44 +31,50 @@ pub(crate) fn tls() -> Outcome {
     Ok(())
 }
 
-const BACK: [&str; 8] = [
-    "--back-host-address",
+/// A second stack, from which connections go.
+const SECOND: [&str; 11] = [
+    "--on-stack",
+    "--to-link",
+    "tun://tun1",
+    "--to-host-address",
     "10.10.0.1/24",
-    "--back-address",
+    "--to-address",
     "10.10.0.2/24",
-    "--back-host-address",
+    "--to-host-address",
     "fd01::1/64",
-    "--back-address",
+    "--to-address",
     "fd01::2/64",
 ];
 
 pub(crate) fn proxy() -> Outcome {
     program("curl")?;
-    let _proxy = Server::start("proxy", &BACK)?;
+    let _proxy = start(&[&["proxy"], &SECOND[..]].concat(), "proxy for http and socks5 on")?;
     for (front, target, back) in [
         ("10.9.0.2", "10.10.0.1", "10.10.0.2"),
         ("[fd00::2]", "[fd01::1]", "fd01::2"),
         ("10.9.0.2", "[fd01::1]", "fd01::2"),
     ] {
-        let (port, served) = serve_one_page(target)?;
-        let proxy = format!("http://{front}:8080");
-        let mut curl = program("curl")?;
-        curl.args(["-sS", "--proxytunnel", "-x", &proxy, &format!("http://{target}:{port}/")]);
+        let proxy = format!("http://{front}:1080");
+        for tunnel in [&["--proxytunnel"][..], &[]] {
+            let (port, served) = serve_one_page(target)?;
+            let mut curl = program("curl")?;
+            curl.args(["-sS", "-x", &proxy, &format!("http://{target}:{port}/")]).args(tunnel);
 
-        let page = output(&mut curl)?;
+            let page = output(&mut curl)?;
 
-        assert_eq!(page, "a page\n", "{front} to {target}");
-        let client = served.join().map_err(|_| "the server panicked")??;
-        assert_eq!(client, back.parse::<IpAddr>()?, "it comes from the other stack");
+            assert_eq!(page, "a page\n", "{front} to {target}");
+            let client = served.join().map_err(|_| "the server panicked")??;
+            assert_eq!(client, back.parse::<IpAddr>()?, "it comes from the other stack");
+        }
     }
 
     for (path, flags, expected) in [
         ("http://10.10.0.1:1/", &["--proxytunnel", "-w", "%{http_connect}"][..], "502"),
         ("http://name/", &["--proxytunnel", "-w", "%{http_connect}"], "502"),
-        ("http://10.10.0.1/", &["-w", "%{http_code}"], "405"),
+        ("http://10.10.0.1:1/", &["-w", "%{http_code}"], "502"),
     ] {
         let mut curl = program("curl")?;
-        curl.args(["-s", "-o", "/dev/null", "-x", "http://10.9.0.2:8080", path]).args(flags);
+        curl.args(["-s", "-o", "/dev/null", "-x", "http://10.9.0.2:1080", path]).args(flags);
         let status = String::from_utf8(curl.output()?.stdout)?;
         assert_eq!(status, expected, "{path}");
     }
@@ -78,9 +86,10 @@ pub(crate) fn forward() -> Outcome {
     // Listens on all addresses before the TUN is there.
     let (port, served) = serve_one_page("[::]")?;
     let target = format!("10.10.0.1:{port}");
-    let _proxy = Server::start("proxy", &[&BACK[..], &["--forward", &target]].concat())?;
+    let flags = [&["proxy", "--forward", &target], &SECOND[..]].concat();
+    let _proxy = start(&flags, &format!("forwarding to {target} on [::]:1080"))?;
 
-    let page = output(program("curl")?.args(["-sS", "http://[fd00::2]:8080/"]))?;
+    let page = output(program("curl")?.args(["-sS", "http://[fd00::2]:1080/"]))?;
 
     assert_eq!(page, "a page\n");
     let client = served.join().map_err(|_| "the server panicked")??;

@@ -1,6 +1,6 @@
-//! Flags and output of the examples.
+//! Flags and output of the examples and the tools.
 
-use crate::namespace::{Outcome, example};
+use crate::namespace::{Outcome, example, ours};
 use crate::programs::without_tun;
 use std::fs::OpenOptions;
 use std::process::{Output, Stdio};
@@ -29,21 +29,21 @@ pub(crate) fn wrong() -> Outcome {
     let missing = "the prefix length is missing, for example \"10.9.0.2/24\"";
     for (name, flags, expected) in [
         ("httpd", &["--address", "10.9.0.2"][..], missing),
-        ("proxy", &["--back-address", "10.9.0.2"], missing),
+        ("netstack proxy", &["--to-address", "10.9.0.2"], missing),
         ("httpd", &["--address", "10.9.0.999/24"], "\"10.9.0.999\" is not an IP address"),
         ("httpd", &["--gateway", "10.9.0.1/24"], "for example \"10.9.0.1\""),
-        ("httpd", &["--port", "70000"], "not a port from 0 to 65535"),
+        ("netstack http-server", &["--port", "70000"], "not a port from 0 to 65535"),
         ("httpd", &["--mtu", "many"], "not a whole number"),
-        ("proxy", &["--forward", "host:80"], "\"host\" is not an IP address"),
-        ("proxy", &["--forward", "fd00::1"], "for example \"[fd00::1]:80\""),
-        ("connect", &["web.test"], "the port is missing, for example \"web.test:80\""),
-        ("ping", &["--interval", "soon", "10.9.0.1"], "not a number of seconds"),
-        ("ping", &["--count", "0", "10.9.0.1"], "not a whole number from 1 to 65535"),
-        ("fetch", &["web.test"], "for example \"http://web.test/\""),
-        ("fetch", &["ftp://web.test/"], "neither http:// nor https://"),
-        ("connect", &[], "<TARGET>"),
+        ("netstack proxy", &["--listen", "host:80"], "\"host\" is not an IP address"),
+        ("netstack proxy", &["--forward", "fd00::1"], "for example \"[fd00::1]:80\""),
+        ("netstack connect", &["web.test"], "the port is missing, for example \"web.test:80\""),
+        ("netstack ping", &["--interval", "soon", "10.9.0.1"], "not a number of seconds"),
+        ("netstack ping", &["--count", "0", "10.9.0.1"], "not a whole number of 1 or more"),
+        ("netstack fetch", &["web.test"], "for example \"http://web.test/\""),
+        ("netstack fetch", &["ftp://web.test/"], "neither http:// nor https://"),
+        ("netstack connect", &[], "<TARGET>"),
     ] {
-        let output = example(name)?.args(flags).stdin(Stdio::null()).output()?;
+        let output = ours(name)?.args(flags).stdin(Stdio::null()).output()?;
         let text = text(&output);
         assert_eq!(output.status.code(), Some(2), "{name} {flags:?}: {text}");
         assert!(text.contains(expected), "{name} {flags:?}: {text}");
@@ -81,22 +81,24 @@ pub(crate) fn output() -> Outcome {
         ("chat", &[]),
         ("chat", &["--blocking"]),
         ("tls", &[]),
-        ("proxy", &[]),
+        ("netstack proxy", &["--on-stack"]),
         ("perf_server", &[]),
         ("ifconfig", tap),
-        ("ping", &["--count", "2", "10.9.0.1"]),
+        ("netstack ping", &["--count", "2", "10.9.0.1"]),
+        ("netstack http-server", &["."]),
     ] {
         let full = OpenOptions::new().write(true).open("/dev/full")?;
-        let output = example(name)?.args(flags).stdin(Stdio::null()).stdout(full).output()?;
-        if output.status.code() != Some(1) && name != "ping" {
+        let output = ours(name)?.args(flags).stdin(Stdio::null()).stdout(full).output()?;
+        if output.status.code() != Some(1) && name != "netstack ping" {
             without_tun(&text(&output))?;
         }
-        let expected = format!("{name}: write error: No space left on device\n");
+        let program = name.split(' ').next().unwrap_or_default();
+        let expected = format!("{program}: write error: No space left on device\n");
         assert_eq!(text(&output), expected, "{name} {flags:?}");
 
         let (reader, closed) = std::io::pipe()?;
         drop(reader);
-        let output = example(name)?.args(flags).stdin(Stdio::null()).stdout(closed).output()?;
+        let output = ours(name)?.args(flags).stdin(Stdio::null()).stdout(closed).output()?;
         // 128 and the number of SIGPIPE, as a shell has it.
         assert_eq!((output.status.code(), text(&output)), (Some(141), String::new()), "{name}");
     }

@@ -1,7 +1,7 @@
 //! Links to VDE switches and between VDE plugs, with Debian's programs at the other end.
 
 use crate::daemon::{Daemon, Failure, PATIENCE, dnsmasq};
-use crate::namespace::{Outcome, example, netstack, program};
+use crate::namespace::{Outcome, netstack, program};
 use crate::programs::output;
 use crate::wire::builder;
 use netstack::Stack;
@@ -305,13 +305,13 @@ pub(crate) fn slirp() -> Outcome {
     let _slirp = slirp_to(&switch)?;
     switch.until_shown("port/print", "Port 0001 ", true)?;
 
-    let mut fetch = example("fetch")?;
-    fetch.args(["--link", &switch.url(), "--dhcp", "-v"]);
+    let mut fetch = netstack()?;
+    fetch.args(["fetch", "--link", &switch.url(), "--dhcp", "-v"]);
     let fetched = fetch.arg(format!("http://web.test:{port}/")).stdin(Stdio::null()).output()?;
 
     let steps = String::from_utf8_lossy(&fetched.stderr).into_owned();
     assert!(steps.contains("dhcp: bound to address 10.0.2.15"), "{steps}");
-    assert!(steps.contains("* name servers: 10.0.2.3\n"), "{steps}");
+    assert!(steps.contains("servers=[10.0.2.3]\n"), "{steps}");
     assert!(fetched.status.success(), "{steps}");
     assert_eq!(fetched.stdout, PAGE, "{steps}");
     server.join().map_err(|_| "the server panicked")??;

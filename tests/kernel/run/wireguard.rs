@@ -4,7 +4,7 @@
 use super::names::with_resolv_conf;
 use super::{failure, output, serve_page_on, text};
 use crate::daemon::{Daemon, PATIENCE, dnsmasq};
-use crate::namespace::{Outcome, example, netstack, program};
+use crate::namespace::{Outcome, netstack, program};
 use netstack::wireguard::{Config, Key, WireGuardCounters, WireGuardDevice};
 use netstack::{Builder, Stack, TcpStream};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -134,8 +134,8 @@ pub(crate) fn pings() -> Outcome {
     let go = WireGuardGo::start("")?;
     let file = go.file(OWN, go.port, &format!("{ALL}\nPersistentKeepalive = 25"))?;
     for (target, size) in [("10.8.0.1", "1392"), ("fd08::1", "1372")] {
-        let mut ping = example("ping")?;
-        ping.args(["--link", &format!("wg://{}", file.display()), "--count", "3"]);
+        let mut ping = netstack()?;
+        ping.args(["ping", "--link", &format!("wg://{}", file.display()), "--count", "3"]);
         ping.args(["--interval", "0.05", "--size", size, target]);
         let output = ping.stdin(Stdio::null()).output()?;
         let shown = text(&output.stdout);
