@@ -30,7 +30,7 @@ pub(crate) fn server() -> Outcome {
         ("netstack proxy --on-stack", 1080, "TERM"),
         ("netstack http-server", 80, "INT"),
         ("netstack listen --keep --echo 7", 7, "TERM"),
-        ("ifconfig", 5000, "INT"),
+        ("proxy 10.10.0.1:1", 8080, "INT"),
         ("perf_server", 80, "TERM"),
     ] {
         let mut server = serving(name, &[], " on ")?;

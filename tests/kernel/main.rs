@@ -103,6 +103,7 @@ const TESTS: &[Test] = &[
     Test::new("nc_is_echoed", programs::netcat),
     Test::new("the_ping_tool_pings_the_kernel", programs::ping_tool),
     Test::new("the_ping_tool_names_the_router_where_its_ttl_expires", programs::ping_ttl),
+    Test::new("each_small_example_does_its_one_thing", programs::small_examples),
     Test::new("the_connect_tool_talks_to_the_kernel", programs::connect_tool),
     Test::new("five_stacks_on_a_switch_find_each_other", programs::lan_example).without_interface(),
     Test::new("tshark_reads_the_capture_of_a_switch", programs::lan_capture).without_interface(),
@@ -110,6 +111,7 @@ const TESTS: &[Test] = &[
     Test::new("openssl_checks_the_certificate_and_is_echoed", servers::tls),
     Test::new("curl_goes_through_the_proxy_from_a_second_stack", servers::proxy),
     Test::new("the_proxy_forwards_to_one_target", servers::forward),
+    Test::new("the_proxy_example_carries_to_a_second_stack", servers::two_stacks),
     Test::new("chat_relays_lines_between_two_ncs_with_tasks", servers::chat_in_tasks),
     Test::new("chat_relays_lines_between_two_ncs_with_threads", servers::chat_in_threads),
     Test::new("a_tun_opened_by_the_tun_tap_crate_carries_data", || {

@@ -199,17 +199,15 @@ pub(crate) fn netstack() -> Result<Command, Box<dyn std::error::Error + Send + S
     Ok(Command::new(path))
 }
 
-/// A program of this workspace: `NAME` is an example, `netstack NAME …` a tool.
+/// A program of this workspace with its arguments: `netstack NAME …` is a tool, `NAME …` an example.
 pub(crate) fn ours(line: &str) -> Result<Command, Box<dyn std::error::Error + Send + Sync>> {
     let mut words = line.split(' ');
-    match words.next().filter(|first| *first == "netstack") {
-        Some(_) => {
-            let mut tool = netstack()?;
-            tool.args(words);
-            Ok(tool)
-        }
-        None => example(line),
-    }
+    let mut command = match words.next().unwrap_or_default() {
+        "netstack" => netstack()?,
+        name => example(name)?,
+    };
+    command.args(words);
+    Ok(command)
 }
 
 /// An example of this workspace, built with the tests.

@@ -1,7 +1,8 @@
 //! The examples and the tools, against common programs.
 
-use crate::daemon::dnsmasq;
+use crate::daemon::{Daemon, dnsmasq};
 use crate::namespace::{Outcome, example, ours, program, skip};
+use crate::proxying::serve_page;
 use netstack::device::{InterfaceConfig, Tun};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -250,8 +251,45 @@ pub(crate) fn ping_ttl() -> Outcome {
     Ok(())
 }
 
+/// Each of the small examples does its one thing.
+pub(crate) fn small_examples() -> Outcome {
+    let network = ["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24"];
+    let network6 = ["--host-address", "fd00::1/64", "--address", "fd00::2/64"];
+    for target in ["10.9.0.1", "fd00::1"] {
+        let mut ping = example("ping")?;
+        let text = output(ping.args(network).args(network6).arg(target))
+            .or_else(|error| without_tun(&error.to_string()))?;
+        assert!(text.contains(&format!("{target}: answer 3 after ")), "{text}");
+    }
+    let _names = dnsmasq(&["--address=/web.test/10.9.0.1"])?;
+    let names = ["--dns", "10.9.0.1"];
+    let text = output(example("resolve")?.args(network).args(names).arg("web.test"))?;
+    assert_eq!(text, "web.test has 10.9.0.1\n");
+    let url = format!("http://web.test:{}/page", serve_page(1)?);
+    assert_eq!(
+        output(example("fetch")?.args(network).args(names).arg(url))?,
+        "GET /page HTTP/1.1\n"
+    );
+    connect("connect")?;
+
+    let mut ifconfig = example("ifconfig")?;
+    ifconfig.args(["--tap", "tap0", "--address", "fd00:0:0:9::50/64", "10.9.9.60/24"]);
+    let mut ifconfig = Daemon::start(&mut ifconfig)?;
+    for line in ["link up, mtu 1500", "  fd00:0:0:9::50/64, tentative", "  10.9.9.60/24"] {
+        ifconfig.expect_line(line)?;
+    }
+    ifconfig.signal("INT")?;
+    assert_eq!(ifconfig.status()?.code(), Some(0));
+    Ok(())
+}
+
 pub(crate) fn connect_tool() -> Outcome {
-    let mut connect = ours("netstack connect")?
+    connect("netstack connect")
+}
+
+/// Talks to the kernel.
+fn connect(name: &str) -> Outcome {
+    let mut connect = ours(name)?
         .args(["--host-address", "10.9.0.1/24", "--address", "10.9.0.2/24", "10.9.0.1:7777"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

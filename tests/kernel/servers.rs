@@ -1,4 +1,4 @@
-//! The examples `tls` and `chat`, and `netstack proxy` between two stacks, with the clients that people have
+//! The examples `tls`, `chat` and `proxy`, and `netstack proxy` between two stacks, with the clients that people have
 //! for such servers.
 
 use crate::namespace::{Outcome, program};
@@ -90,6 +90,20 @@ pub(crate) fn forward() -> Outcome {
     let _proxy = start(&flags, &format!("forwarding to {target} on [::]:1080"))?;
 
     let page = output(program("curl")?.args(["-sS", "http://[fd00::2]:1080/"]))?;
+
+    assert_eq!(page, "a page\n");
+    let client = served.join().map_err(|_| "the server panicked")??;
+    assert_eq!(client.to_canonical(), "10.10.0.2".parse::<IpAddr>()?);
+    Ok(())
+}
+
+/// The example.
+pub(crate) fn two_stacks() -> Outcome {
+    program("curl")?;
+    let (port, served) = serve_one_page("[::]")?;
+    let _proxy = Server::start("proxy", &[&format!("10.10.0.1:{port}")])?;
+
+    let page = output(program("curl")?.args(["-sS", "http://[fd00::2]:8080/"]))?;
 
     assert_eq!(page, "a page\n");
     let client = served.join().map_err(|_| "the server panicked")??;

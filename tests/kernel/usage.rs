@@ -71,7 +71,7 @@ pub(crate) fn help() -> Outcome {
 }
 
 pub(crate) fn output() -> Outcome {
-    let (tap, size) = (&["--tap", "tap0"][..], &["--size", "1"][..]);
+    let (tap, size) = (&["--tap", "tap0", "10.0.0.60/24"][..], &["--size", "1"][..]);
     for (name, flags) in [
         ("quickstart", size),
         ("lan", &[]),
@@ -83,7 +83,9 @@ pub(crate) fn output() -> Outcome {
         ("tls", &[]),
         ("netstack proxy", &["--on-stack"]),
         ("perf_server", &[]),
+        ("proxy", &["10.10.0.1:1"]),
         ("ifconfig", tap),
+        ("ping", &["10.9.0.1"]),
         ("netstack ping", &["--count", "2", "10.9.0.1"]),
         ("netstack http-server", &["."]),
     ] {
