@@ -22,50 +22,50 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// Without any address, DHCP or SLAAC, the kernel's side is 10.9.0.1/24 and the stack's
 /// 10.9.0.2/24.
 #[derive(Debug, Clone, clap::Args)]
-#[command(group = ArgGroup::new("ethernet").args(["tap", "link"]))]
+#[command(group = ArgGroup::new("ethernet").args(["tap", "link"]), after_help = SHORT)]
 pub struct Network {
     /// The kernel's TUN interface, which is made [default: tun0]
-    #[arg(long, value_name = "NAME")]
+    #[arg(hide_short_help = true, help_heading = HEADING, long, value_name = "NAME")]
     pub tun: Option<String>,
     /// The kernel's TAP interface, which is made in place of a TUN
-    #[arg(long, value_name = "NAME", conflicts_with = "tun")]
+    #[arg(hide_short_help = true, help_heading = HEADING, long, value_name = "NAME", conflicts_with = "tun")]
     pub tap: Option<String>,
     /// The link by a URL, in place of a TUN: tun://NAME, tap://NAME, packet://NAME, fd://N,
     /// unix-stream://PATH, unix-dgram://PATH, vde://DIRECTORY, ptp://PATH, switch://NAME,
     /// vxlan://GROUP, vxvde://GROUP, udp://PORT->ADDRESS:PORT, wg://FILE (of wg-quick, with the
     /// addresses, name servers and MTU unless flags give others)
-    #[arg(long, value_name = "URL", conflicts_with_all = ["tun", "tap"])]
+    #[arg(hide_short_help = true, help_heading = HEADING, long, value_name = "URL", conflicts_with_all = ["tun", "tap"])]
     pub link: Option<LinkUrl>,
     /// Get an IPv4 address from a DHCP server, and log each step to standard error
-    #[arg(long, requires = "ethernet")]
+    #[arg(hide_short_help = true, help_heading = HEADING, long, requires = "ethernet")]
     pub dhcp: bool,
     /// Get IPv6 addresses by SLAAC, and log each step to standard error
-    #[arg(long)]
+    #[arg(hide_short_help = true, help_heading = HEADING, long)]
     pub slaac: bool,
     /// An address of the stack, with its prefix (repeatable, IPv4 and IPv6)
-    #[arg(long = "address", value_name = "CIDR", value_parser = flags::prefixed)]
+    #[arg(hide_short_help = true, help_heading = HEADING, long = "address", value_name = "CIDR", value_parser = flags::prefixed)]
     pub addresses: Vec<IpNet>,
     /// The stack's default gateway (repeatable: one for each family)
-    #[arg(long = "gateway", value_name = "IP", value_parser = flags::address)]
+    #[arg(hide_short_help = true, help_heading = HEADING, long = "gateway", value_name = "IP", value_parser = flags::address)]
     pub gateways: Vec<IpAddr>,
     /// An address of the kernel's end, which is brought up with it (repeatable)
-    #[arg(long = "host-address", value_name = "CIDR", value_parser = flags::prefixed)]
+    #[arg(hide_short_help = true, help_heading = HEADING, long = "host-address", value_name = "CIDR", value_parser = flags::prefixed)]
     pub host_addresses: Vec<IpNet>,
     /// The largest IP packet, in bytes [default: 1500, or that of the link]
-    #[arg(long, value_name = "N", value_parser = flags::number::<usize>(0..=u64::MAX, 1500))]
+    #[arg(hide_short_help = true, help_heading = HEADING, long, value_name = "N", value_parser = flags::number::<usize>(0..=u64::MAX, 1500))]
     pub mtu: Option<usize>,
     /// Turn segmentation offload off, so that every packet on the interface is as on a wire
-    #[arg(long)]
+    #[arg(hide_short_help = true, help_heading = HEADING, long)]
     pub no_offload: bool,
     /// A name server (repeatable)
-    #[arg(long = "dns", value_name = "IP", value_parser = flags::address)]
+    #[arg(hide_short_help = true, help_heading = HEADING, long = "dns", value_name = "IP", value_parser = flags::address)]
     pub name_servers: Vec<IpAddr>,
     /// Record every packet in this file, which tshark and Wireshark read
-    #[arg(long, value_name = "FILE")]
+    #[arg(hide_short_help = true, help_heading = HEADING, long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
     /// Listen on a control socket, for netstack ss, why, top and others; only this user can open it.
     /// In $XDG_RUNTIME_DIR/netstack it is found without a flag
-    #[arg(long, value_name = "PATH")]
+    #[arg(hide_short_help = true, help_heading = HEADING, long, value_name = "PATH")]
     pub control: Option<PathBuf>,
 }
 
@@ -79,6 +79,22 @@ type MakeHost = fn() -> Option<Arc<dyn Host>>;
 pub fn host_programs(make: MakeHost) {
     HOST.get_or_init(|| make);
 }
+
+/// Of the flags in the long help.
+const HEADING: &str = "Link and addresses";
+
+/// What the short help has of them.
+const SHORT: &str = "\
+Link and addresses:
+  --link URL    tun://NAME, tap://NAME, packet://NAME, vde://DIRECTORY, wg://FILE, and others;
+                also --tun NAME, --tap NAME [default: --tun tun0]
+  --address CIDR, --gateway IP, --host-address CIDR, --dns IP
+                of the stack, and of the kernel's end [default: 10.9.0.2/24 and 10.9.0.1/24]
+  --dhcp, --slaac
+                addresses from the link instead
+  --mtu N, --no-offload, --pcap FILE, --control PATH
+
+--help tells more of each.";
 
 /// The MTU where neither a flag nor the link has one.
 const MTU: usize = 1500;
@@ -191,7 +207,7 @@ impl Network {
     }
 
     /// Configures the stack.
-    pub fn builder(&self) -> Builder {
+    fn builder(&self) -> Builder {
         let (network, interface) = (self.clone(), self.interface());
         let mut builder = network.addresses.into_iter().fold(Builder::new(), Builder::address);
         builder = network.gateways.into_iter().fold(builder, Builder::gateway);
@@ -214,7 +230,7 @@ impl Network {
     }
 
     /// Opens the device.
-    pub fn open(&self) -> Result<LinkDevice> {
+    fn open(&self) -> Result<LinkDevice> {
         let interface = |name: &str| InterfaceConfig {
             name: name.into(),
             mtu: self.mtu(),
@@ -243,7 +259,7 @@ impl Network {
     }
 
     /// The largest IP packet, in bytes.
-    pub fn mtu(&self) -> usize {
+    fn mtu(&self) -> usize {
         self.mtu.unwrap_or(MTU)
     }
 
@@ -296,7 +312,7 @@ pub fn recorder(path: &Path) -> Result<Recorder> {
 }
 
 /// Logs the events of the DHCP client to standard error.
-pub fn log_dhcp(event: &dhcp::Event) {
+fn log_dhcp(event: &dhcp::Event) {
     match event {
         dhcp::Event::Discover => crate::eprintln!("dhcp: discover"),
         dhcp::Event::Offer { address, server } => {
@@ -328,7 +344,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until the stack has an address, with a message on standard error if that takes long.
-pub async fn addressed(net: &Net, from: &str, patience: Duration) -> Result<Arc<State>> {
+async fn addressed(net: &Net, from: &str, patience: Duration) -> Result<Arc<State>> {
     let deadline = Instant::now() + patience;
     if let Ok(state) = timeout(SILENCE.min(patience), ready(net)).await {
         return state;

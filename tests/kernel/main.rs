@@ -188,7 +188,9 @@ const TESTS: &[Test] = &[
     Test::new("a_failed_fetch_prints_one_line_and_exits_as_curl", fetching::failures),
     Test::new("bad_input_prints_one_line_with_status_1", programs::bad_input),
     Test::new("wrong_usage_is_reported_by_clap_with_status_2", usage::wrong).without_interface(),
-    Test::new("help_and_version_are_no_errors", usage::help).without_interface(),
+    Test::new("help_and_version_are_no_errors", usage::no_errors).without_interface(),
+    Test::new("short_help_fits_a_screen_and_long_help_ends_with_examples", usage::screens)
+        .without_interface(),
     Test::new("an_output_that_is_closed_or_full_is_no_panic", usage::output),
     Test::new("a_signal_shuts_a_server_down", endings::server),
     Test::new("a_signal_ends_ping_with_its_statistics", endings::ping),

@@ -1,6 +1,7 @@
 //! Flags and output of the examples and the tools.
 
-use crate::namespace::{Outcome, example, ours};
+use crate::daemon::Failure;
+use crate::namespace::{Outcome, example, netstack, ours};
 use crate::programs::without_tun;
 use std::fs::OpenOptions;
 use std::process::{Output, Stdio};
@@ -57,7 +58,7 @@ pub(crate) fn wrong() -> Outcome {
     Ok(())
 }
 
-pub(crate) fn help() -> Outcome {
+pub(crate) fn no_errors() -> Outcome {
     for name in EXAMPLES {
         for flag in ["--help", "--version"] {
             let output = example(name)?.arg(flag).output()?;
@@ -103,6 +104,59 @@ pub(crate) fn output() -> Outcome {
         let output = ours(name)?.args(flags).stdin(Stdio::null()).stdout(closed).output()?;
         // 128 and the number of SIGPIPE, as a shell has it.
         assert_eq!((output.status.code(), text(&output)), (Some(141), String::new()), "{name}");
+    }
+    Ok(())
+}
+
+/// What the tool prints for a subcommand and this flag.
+fn help(path: &[String], flag: &str) -> Result<String, Failure> {
+    let shown = netstack()?.args(path).arg(flag).stdin(Stdio::null()).output()?;
+    assert_eq!((shown.status.code(), text(&shown)), (Some(0), String::new()), "{path:?} {flag}");
+    Ok(String::from_utf8(shown.stdout)?)
+}
+
+/// All subcommands, those of others too.
+fn subcommands() -> Result<Vec<Vec<String>>, Failure> {
+    let (mut all, mut next) = (vec![], vec![vec![]]);
+    while let Some(path) = next.pop() {
+        let shown = help(&path, "-h")?;
+        let listed = shown.lines().skip_while(|line| *line != "Commands:").skip(1);
+        for line in listed.take_while(|line| !line.is_empty()) {
+            // The second line of a description begins further to the right.
+            let name = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '));
+            if let Some(name) =
+                name.and_then(|rest| rest.split(' ').next()).filter(|it| *it != "help")
+            {
+                next.push([&path[..], &[name.to_owned()]].concat());
+            }
+        }
+        all.push(path);
+    }
+    Ok(all)
+}
+
+/// A screen has 40 lines of 100 columns.
+pub(crate) fn screens() -> Outcome {
+    let all = subcommands()?;
+    for path in [&["perf", "client"][..], &["set", "name-servers"], &["fetch"], &["run"]] {
+        assert!(all.iter().any(|it| it == path), "{path:?} is not in {all:?}");
+    }
+    for path in all {
+        let name = [&["netstack".to_owned()], &path[..]].concat().join(" ");
+        let short = help(&path, "-h")?;
+        let columns = short.lines().map(|line| line.chars().count()).max();
+        assert!(
+            short.lines().count() <= 40 && columns <= Some(100),
+            "{name}: {columns:?}\n{short}"
+        );
+
+        let long = help(&path, "--help")?;
+        let (_, examples) = long.split_once("\nExamples:\n").ok_or("no examples")?;
+        assert!(examples.contains(&name), "{name}: {long}");
+        // They are the end.
+        let is_example = |line: &str| line.is_empty() || line.starts_with("  ");
+        assert!(examples.lines().all(is_example), "{name}: {examples}");
+        assert!(!short.contains("Examples:"), "{name}: {short}");
     }
     Ok(())
 }

@@ -62,11 +62,20 @@ use std::process::ExitCode;
 
 /// A userspace network stack, for any program
 #[derive(Debug, Parser)]
-#[command(name = "netstack", version)]
+#[command(name = "netstack", version, after_long_help = EXAMPLES)]
 struct Args {
     #[command(subcommand)]
     tool: Tool,
 }
+
+const EXAMPLES: &str = "\
+netstack SUBCOMMAND -h is short, and --help is long with examples.
+
+Examples:
+  netstack run -- curl http://10.9.0.1/
+  netstack fetch --link wg:///etc/wireguard/wg0.conf https://intranet.test/
+  netstack http-server /srv --host-address 10.9.0.1/24 --address 10.9.0.2/24
+  netstack ss -t limit peer-window";
 
 #[derive(Debug, Subcommand)]
 enum Tool {
@@ -90,15 +99,15 @@ enum Tool {
     Counters(counters::Args),
     /// Show the routes of a running stack
     #[cfg(target_os = "linux")]
-    #[command(after_help = network::ROUTES_EXAMPLES)]
+    #[command(after_long_help = network::ROUTES_EXAMPLES)]
     Routes(network::Args),
     /// Show the neighbours of a running stack on an Ethernet link
     #[cfg(target_os = "linux")]
-    #[command(after_help = network::NEIGHBOURS_EXAMPLES)]
+    #[command(after_long_help = network::NEIGHBOURS_EXAMPLES)]
     Neighbours(network::Args),
     /// Show the link of a running stack, its addresses and its name servers
     #[cfg(target_os = "linux")]
-    #[command(after_help = network::LINKS_EXAMPLES)]
+    #[command(after_long_help = network::LINKS_EXAMPLES)]
     Links(network::Args),
     #[cfg(target_os = "linux")]
     Set(set::Args),

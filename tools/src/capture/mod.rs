@@ -12,7 +12,7 @@ use std::thread;
 ///
 /// Writes a pcapng file, for Wireshark, tshark and tcpdump, until SIGINT or SIGTERM.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
@@ -22,8 +22,8 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-The filter has tcp, udp, icmp, ip, ip6, arp, host, net, port, portrange, src, dst, not, and, or, ( ), as
-tcpdump has them, and inbound, outbound, dropped, repeated.
+The filter has tcp, udp, icmp, ip, ip6, arp, host, net, port, portrange, src, dst, not, and, or, (
+), as tcpdump has them, and inbound, outbound, dropped, repeated.
 
 Examples:
   netstack capture all.pcapng

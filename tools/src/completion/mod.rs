@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 /// Print a script with which a shell completes subcommands and flags
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The shell
     shell: Shell,

@@ -12,7 +12,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 /// Connect from a stack, and carry standard input and output, as nc(1) does
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     network: Network,

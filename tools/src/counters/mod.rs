@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// Show the counters of a running stack, and their rates
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
@@ -31,7 +31,8 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-Every received frame has one fate: delivered, handled, kept as a fragment, or dropped for one reason.
+Every received frame has one fate: delivered, handled, kept as a fragment, or dropped for one
+reason.
 
 Examples:
   netstack counters

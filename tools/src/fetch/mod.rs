@@ -13,7 +13,7 @@ use url::Url;
 
 /// Fetch a page over HTTP or HTTPS from a stack, as curl(1) does
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     network: Network,
@@ -49,10 +49,11 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-The exit status is curl's: 0 for a page, 1 for a redirection to another scheme, 6 for a name without an
-address, 7 for no connection, 18 for a part of a page, 22 for a status with --fail, 23 for a page that
-cannot be written, 28 for a timeout, 35 for TLS that fails and 60 for a certificate that is not trusted, 47
-for too many redirections, 52 for no answer, 56 for a connection that fails, 77 for --cacert.
+The exit status is curl's: 0 for a page, 1 for a redirection to another scheme, 6 for a name
+without an address, 7 for no connection, 18 for a part of a page, 22 for a status with --fail, 23
+for a page that cannot be written, 28 for a timeout, 35 for TLS that fails and 60 for a
+certificate that is not trusted, 47 for too many redirections, 52 for no answer, 56 for a
+connection that fails, 77 for --cacert.
 
 Examples:
   netstack fetch --link wg:///etc/wireguard/wg0.conf https://intranet.test/

@@ -28,7 +28,7 @@ use std::process::ExitCode;
 /// What guests on the link send leaves from sockets of this machine. They get addresses by DHCP, and
 /// a name server that asks this machine's.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     /// A link to guests by a URL: tap://NAME, unix-stream://PATH, unix-dgram://PATH, fd://N, tun://NAME
     /// (repeatable: the guests of all links are on one LAN), or wg://FILE, whose peers are the guests

@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// answers with its length and its SHA-256; a body that differs from its Repr-Digest or Content-Digest is
 /// refused.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The folder
     #[arg(value_name = "DIR", default_value = ".")]

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 /// lost, and the program reads and writes "connection aborted". A listener or UDP socket ends with the
 /// same error.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  netstack kill 17v3")]
+#[command(after_long_help = "Examples:\n  netstack kill 17v3")]
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,

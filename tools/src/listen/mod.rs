@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// Wait for a connection to a stack, and carry standard input and output, as nc -l does
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     network: Network,

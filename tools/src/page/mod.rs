@@ -33,7 +33,7 @@ use watch::Watch;
 /// It serves a page on a loopback port of this machine, until SIGINT or SIGTERM, and prints the address.
 /// Only who has that address sees anything: it ends in a secret.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
@@ -50,8 +50,9 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-The page asks for nothing from elsewhere. The stack is read while a page is open and visible, and not
-otherwise. From another machine: ssh -L 8080:127.0.0.1:PORT HOST, and the address with port 8080.
+The page asks for nothing from elsewhere. The stack is read while a page is open and visible, and
+not otherwise. From another machine: ssh -L 8080:127.0.0.1:PORT HOST, and the address with port
+8080.
 
 Examples:
   netstack page

@@ -25,7 +25,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 /// Without a host and a link the server is in this process, on a second stack that is joined in memory:
 /// that needs no privilege and measures the stack alone.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// The server, and what the test runs over: tcp://HOST:PORT, udp://, tls:// or quic://, port 5201 unless
     /// given
@@ -61,22 +61,22 @@ pub(super) struct Args {
     #[arg(short = 'b', long, value_name = "RATE", value_parser = rate)]
     bitrate: Option<u64>,
     /// How many seconds at the start do not count
-    #[arg(short = 'O', long, value_name = "SECONDS", default_value_t = 0, conflicts_with = "bytes", value_parser = flags::number::<u64>(0..=OMIT_SECONDS_MAX, 3))]
+    #[arg(hide_short_help = true, short = 'O', long, value_name = "SECONDS", default_value_t = 0, conflicts_with = "bytes", value_parser = flags::number::<u64>(0..=OMIT_SECONDS_MAX, 3))]
     omit: u64,
     /// The congestion controller of the senders: cubic, reno or bbr
-    #[arg(short = 'C', long, value_name = "NAME")]
+    #[arg(hide_short_help = true, short = 'C', long, value_name = "NAME")]
     congestion: Option<String>,
     /// Do not hold small segments back
-    #[arg(short = 'N', long)]
+    #[arg(hide_short_help = true, short = 'N', long)]
     no_delay: bool,
     /// Compare each byte with the one that was sent; iperf3's server has no such test
     #[arg(long)]
     verify: bool,
     /// The bytes of a request [default: 1, of UDP 16]
-    #[arg(long, value_name = "N", value_parser = size)]
+    #[arg(hide_short_help = true, long, value_name = "N", value_parser = size)]
     request: Option<u64>,
     /// The bytes of a response [default: 1, of UDP 16]
-    #[arg(long, value_name = "N", value_parser = size)]
+    #[arg(hide_short_help = true, long, value_name = "N", value_parser = size)]
     response: Option<u64>,
     /// Seconds between two lines; 0 for none
     #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = interval)]

@@ -12,10 +12,17 @@ use std::process::ExitCode;
 ///
 /// The protocol is iperf3's: its client can test this server, and this client its server.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     end: End,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  netstack perf client tcp://                          # two stacks in memory
+  netstack perf server --host-address 10.9.0.1/24 --address 10.9.0.2/24
+  iperf3 --client 10.9.0.2";
 
 #[derive(Debug, Subcommand)]
 enum End {

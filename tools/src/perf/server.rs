@@ -15,7 +15,7 @@ use std::time::Duration;
 ///
 /// The client says what a test is. TCP and UDP are served at the same port, whichever of them the URI names.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// What the tests run over, and where to listen: tcp://ADDRESS:PORT, tls:// or quic://, without an
     /// address and a port at 5201 of all addresses of the stack

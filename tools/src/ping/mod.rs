@@ -17,7 +17,7 @@ use tokio::time::{interval, timeout};
 
 /// Send ICMP echo requests from a stack, as ping(8) does
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     network: Network,

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 /// reaches. One port speaks HTTP (CONNECT and plain requests) and SOCKS5 (connections and datagrams), or
 /// with --forward nothing, without a password: who reaches the port may use it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     network: Network,
@@ -50,7 +50,7 @@ Examples:
   curl --proxy http://10.9.0.2:1080 http://example.org/
   ip route add 203.0.113.0/24 via 10.9.0.2             # carried without a word to the client
 
-  netstack proxy --forward intranet.test:22 --listen 127.0.0.1:2222 --link wg:///etc/wireguard/wg0.conf
+  netstack proxy --forward intranet.test:22 --link wg:///etc/wireguard/wg0.conf
   netstack proxy --on-stack --link vde:///tmp/lan --address 10.0.0.1/24 \\
     --to-link wg:///etc/wireguard/wg0.conf";
 

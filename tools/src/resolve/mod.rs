@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 /// Look up a name or an address from a stack, as host(1) does
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     network: Network,

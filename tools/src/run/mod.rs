@@ -50,7 +50,7 @@ pub(crate) use host::host;
 ///
 /// Every TCP, UDP and ping socket of the program, and of all that it starts, is one of the stack's.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     network: cli::Network,
@@ -93,7 +93,7 @@ Examples:
   netstack run --link wg:///etc/wireguard/wg0.conf -- curl https://intranet.example/
   netstack run --netns -- curl http://10.9.0.1/
   netstack run --join /run/netstack/web -- ip addr add 10.9.0.3/24 dev tun0
-  netstack run --tun tun0 --host-address 10.9.0.1/24 --address 10.9.0.2/24 -- nginx -g 'daemon off;'";
+  netstack run --host-address 10.9.0.1/24 --address 10.9.0.2/24 -- nginx -g 'daemon off;'";
 
 /// The exit status of a failure of this program.
 const FAILED: u8 = 125;

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 /// Change the addresses, routes, link and name servers of a running stack
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
@@ -30,16 +30,19 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Setting {
     /// Add an address, or change its prefix
+    #[command(after_long_help = "Examples:\n  netstack set address 10.9.0.3/24")]
     Address {
         #[arg(value_name = "CIDR", value_parser = flags::prefixed)]
         address: IpNet,
     },
     /// Remove an address, and end the connections on it
+    #[command(after_long_help = "Examples:\n  netstack set no-address 10.9.0.3")]
     NoAddress {
         #[arg(value_name = "IP", value_parser = flags::address)]
         address: IpAddr,
     },
     /// Have new connections avoid an address
+    #[command(after_long_help = "Examples:\n  netstack set deprecated 10.9.0.3")]
     Deprecated {
         #[arg(value_name = "IP", value_parser = flags::address)]
         address: IpAddr,
@@ -48,6 +51,7 @@ enum Setting {
         off: bool,
     },
     /// Add a route, or replace that to the same destinations
+    #[command(after_long_help = "Examples:\n  netstack set route default 10.9.0.1")]
     Route {
         /// default for all of the gateway's family
         #[arg(value_name = "CIDR|default")]
@@ -60,27 +64,33 @@ enum Setting {
         on_link: bool,
     },
     /// Remove the route to exactly these destinations
+    #[command(after_long_help = "Examples:\n  netstack set no-route default")]
     NoRoute {
         /// default for that of IPv4
         #[arg(value_name = "CIDR|default")]
         destination: String,
     },
     /// Set the link up
+    #[command(after_long_help = "Examples:\n  netstack set up")]
     Up,
     /// Set the link down: nothing is sent or received until it is up again
+    #[command(after_long_help = "Examples:\n  netstack set down")]
     Down,
     /// Set the largest IP packet, in bytes, or device for the device's
+    #[command(after_long_help = "Examples:\n  netstack set mtu 1400")]
     Mtu {
         #[arg(value_name = "BYTES|device")]
         mtu: String,
     },
     /// Accept packets to any address, for transparent proxies
+    #[command(after_long_help = "Examples:\n  netstack set any-ip")]
     AnyIp {
         /// Or to the stack's own only
         #[arg(long)]
         off: bool,
     },
     /// Set the name servers, in order of preference
+    #[command(after_long_help = "Examples:\n  netstack set name-servers 10.9.0.1 --search example")]
     NameServers {
         #[arg(value_name = "IP", value_parser = flags::address)]
         servers: Vec<IpAddr>,

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 /// Flags, columns and filters are those of ss(8), and two columns more: the id of the socket, for
 /// netstack why and kill, and what limits the connection.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
@@ -96,9 +96,9 @@ enum Key {
 }
 
 const EXAMPLES: &str = "\
-Limits: handshake, peer-window, congestion-window, pacing, send-buffer, application, receive-buffer,
-device, neighbour, retransmission-timer, idle. Beside it stands the share of the connection's life in
-which it has limited it.
+Limits: handshake, peer-window, congestion-window, pacing, send-buffer, application,
+receive-buffer, device, neighbour, retransmission-timer, idle. Beside it stands the share of the
+connection's life in which it has limited it.
 
 Units of -i: times in milliseconds, sizes in bytes, rates in bits a second, cwnd and ssthresh in
 segments of mss bytes, as in ss(8).

@@ -19,7 +19,7 @@ use vlans::{Port, PortVlans};
 /// It serves ports as vde_switch does: to vdens, vde_plug, QEMU's -netdev vde, and to every program
 /// of this stack by --link vde://DIRECTORY. An uplink is a port with a link behind it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 #[command(group = ArgGroup::new("places").args(["vde", "uplinks"]).multiple(true).required(true))]
 pub(crate) struct Args {
     /// Serve ports at this directory, which is made if need be

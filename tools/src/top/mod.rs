@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 /// Show the connections of a running stack at a terminal: rates, round trips, repeats, limits
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
@@ -32,12 +32,12 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-Out and In are payload in bits a second, RTT is the smoothed round trip, Again is the number of segments
-that were sent again a second. Limit is what limits the connection now.
+Out and In are payload in bits a second, RTT is the smoothed round trip, Again is the number of
+segments that were sent again a second. Limit is what limits the connection now.
 
-Keys: up, down, page up, page down, home, end; o, i, r, a, l, g sort by out, in, round trip, sent again,
-limit, age; R reverses the order; Enter opens a connection, with charts and the text of netstack why;
-p pauses; Esc goes back; q ends.
+Keys: up, down, page up, page down, home, end; o, i, r, a, l, g sort by out, in, round trip, sent
+again, limit, age; R reverses the order; Enter opens a connection, with charts and the text of
+netstack why; p pauses; Esc goes back; q ends.
 
 Examples:
   netstack top

@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 /// Tell why a connection is slow: what limits it now and has over its life, and what to change
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
@@ -23,8 +23,8 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-At any moment one thing limits a connection: the handshake, the peer's window, the congestion window,
-pacing, the send buffer, the application, the receive buffer, the device, a neighbour or a
+At any moment one thing limits a connection: the handshake, the peer's window, the congestion
+window, pacing, the send buffer, the application, the receive buffer, the device, a neighbour or a
 retransmission timer; or nothing, and it is idle. The times of all add up to its age.
 
 Examples:
