@@ -46,7 +46,7 @@ fn addresses_and_names() -> Result<Daemon, Failure> {
 
 /// Serves a page on a kernel socket, until the process ends.
 fn serve(page: Vec<u8>) -> Outcome {
-    let listener = TcpListener::bind("0.0.0.0:80")?;
+    let listener = TcpListener::bind("[::]:80")?;
     let page = Arc::new(page);
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
@@ -150,6 +150,36 @@ pub(crate) fn page() -> Outcome {
     let is_uplink = |line: &str| line.starts_with("tap://tap0\t");
     assert_recorded(&read, is_uplink);
     assert_recorded(&read, |line| !is_uplink(line));
+    Ok(())
+}
+
+/// The DHCP server and the router come after the program has begun.
+pub(crate) fn waits() -> Outcome {
+    program("dnsmasq")?;
+    make_tap()?;
+    serve(b"a page\n".to_vec())?;
+    let mut fetch = netstack()?;
+    fetch.args(["fetch", "--tap", "tap0", "--dhcp", "http://10.0.0.1/"]);
+    let mut fetched = Daemon::start(&mut fetch)?;
+    fetched.expect_output("waiting for an address: no DHCP server has answered yet")?;
+    let server = addresses_and_names()?;
+    fetched.expect_line("a page")?;
+    assert_eq!(fetched.status()?.code(), Some(0));
+    drop(server);
+
+    output(program("ip")?.args(["address", "add", "fd00:7::1/64", "dev", "tap0", "nodad"]))?;
+    let mut fetch = netstack()?;
+    fetch.args(["fetch", "--tap", "tap0", "--slaac", "http://[fd00:7::1]/"]);
+    let mut fetched = Daemon::start(&mut fetch)?;
+    fetched.expect_output("waiting for an address: no router has answered yet")?;
+    let _router = dhcp_server(&[
+        "--port=0",
+        "--enable-ra",
+        "--dhcp-range=fd00:7::,ra-only",
+        "--dhcp-range=10.0.0.9,static",
+    ])?;
+    fetched.expect_line("a page")?;
+    assert_eq!(fetched.status()?.code(), Some(0));
     Ok(())
 }
 

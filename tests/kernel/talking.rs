@@ -1,15 +1,19 @@
 //! `netstack ping`, `resolve`, `fetch`, `connect` and `listen`, with the kernel and common programs.
 
-use crate::daemon::{Daemon, Failure, dnsmasq};
+use crate::daemon::{Daemon, Failure, PATIENCE, dnsmasq};
 use crate::namespace::{Outcome, netstack, program};
 use crate::programs::output;
 use crate::proxying::serve_page;
+use crate::usage::{help, subcommands};
 use serde_json::Value;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, UdpSocket};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
+use std::time::Duration;
 use tempfile::TempDir;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -60,6 +64,20 @@ pub(crate) fn ping() -> Outcome {
         let failed = tool("ping", &["-c", "1", "-W", "0.1", target])?.output()?;
         assert_eq!(failed.status.code(), Some(status), "{failed:?}");
     }
+    let heard = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+    heard.set_read_timeout(Some(PATIENCE))?;
+    let from = ["--address", "10.9.0.7/24", "-I", "10.9.0.7", "-c", "1", "10.9.0.1"];
+    let shown = output(&mut tool("ping", &from)?)?;
+    assert!(shown.starts_with("PING 10.9.0.1 (10.9.0.1) from 10.9.0.7 : 56(84) bytes"), "{shown}");
+    assert!(shown.contains("1 received"), "{shown}");
+    // The first request that the kernel has got: its source in the header of IPv4.
+    let mut request = [0; 100];
+    (&heard).read_exact(&mut request[..84])?;
+    assert_eq!((&request[12..16], request[20]), (&[10, 9, 0, 7][..], 8));
+    let failed = tool("ping", &["-I", "10.9.0.9", "-c", "1", "10.9.0.1"])?.output()?;
+    assert_eq!(failed.status.code(), Some(2), "{failed:?}");
+    assert!(text(&failed.stderr).contains("-I 10.9.0.9: address not available"), "{failed:?}");
+
     let mut endless = Daemon::start(&mut tool("ping", &["-i", "0.05", "10.9.0.1"])?)?;
     endless.expect_output("icmp_seq=3")?;
     endless.signal("INT")?;
@@ -128,6 +146,105 @@ pub(crate) fn fetch() -> Outcome {
     Ok(())
 }
 
+/// A server that answers each path in a way of its own; its port.
+fn serve_oddly() -> Result<u16> {
+    let listener = TcpListener::bind("[::]:0")?;
+    let port = listener.local_addr()?.port();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(std::result::Result::ok) {
+            // A client that has left is its own affair.
+            thread::spawn(move || answer_oddly(stream, port));
+        }
+    });
+    Ok(port)
+}
+
+fn answer_oddly(mut stream: TcpStream, port: u16) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let request = lines.next().transpose()?.unwrap_or_default();
+    let mut secret = "none".to_owned();
+    while let Some(line) = lines.next().transpose()?.filter(|line| !line.is_empty()) {
+        if let Some(value) = line.to_lowercase().strip_prefix("authorization: ") {
+            value.clone_into(&mut secret);
+        }
+    }
+    let elsewhere = format!("http://[fd00::1]:{port}/secret");
+    let path = request.split(' ').nth(1).unwrap_or_default();
+    let (location, body, len) = match path {
+        "/silence" => return Ok(()),
+        "/part" | "/reset" => (None, "a part", 100),
+        "/twice" => (Some("below/once"), "", 0),
+        "/below/once" => (Some("../page?a=1#b"), "", 0),
+        "/loop" => (Some("/loop"), "", 0),
+        "/file" => (Some("file:///etc/passwd"), "", 0),
+        "/same" => (Some("/secret"), "moved\n", 6),
+        "/other" => (Some(&elsewhere[..]), "", 0),
+        "/secret" => (None, &secret[..], secret.len()),
+        _ => (None, path, path.len()),
+    };
+    let status = if location.is_some() { "302 Found" } else { "200 OK" };
+    let location = location.map_or_else(String::new, |it| format!("Location: {it}\r\n"));
+    write!(stream, "HTTP/1.1 {status}\r\n{location}Content-Length: {len}\r\n\r\n{body}")?;
+    if path == "/reset" {
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn fetch_failures() -> Outcome {
+    let port = serve_oddly()?;
+    let url = |path: &str| format!("http://10.9.0.1:{port}/{path}");
+    let garbage = TcpListener::bind("[::]:0")?;
+    let https = format!("https://10.9.0.1:{}/", garbage.local_addr()?.port());
+    thread::spawn(move || {
+        for mut stream in garbage.incoming().map_while(std::result::Result::ok) {
+            let _ = stream.write_all(b"this is no TLS\n");
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    let folder = TempDir::new()?;
+    let cert = folder.path().join("cert.pem").to_string_lossy().into_owned();
+    let made = rcgen::generate_simple_self_signed(["10.9.0.1".to_owned()])?;
+    fs::write(&cert, made.cert.pem())?;
+    for (arguments, status, written, said) in [
+        (&[&url("part")[..]][..], 18, "a part", "receiving http://10.9.0.1"),
+        (&["--cacert", &cert, &https], 35, "", "TLS with 10.9.0.1"),
+        (&["-L", &url("loop")], 47, "", "more than 50 redirections"),
+        (&["-L", "--max-redirs", "1", &url("twice")], 47, "", "more than 1 redirections"),
+        (&["-L", &url("file")], 1, "", "file:///etc/passwd"),
+        (&[&url("silence")], 52, "", "asking for http://10.9.0.1"),
+    ] {
+        let failed = tool("fetch", arguments)?.output()?;
+        assert_eq!(failed.status.code(), Some(status), "{arguments:?}: {failed:?}");
+        assert_eq!(text(&failed.stdout), written, "{arguments:?}");
+        let error = text(&failed.stderr);
+        assert!(error.contains(said) && error.lines().count() == 1, "{arguments:?}: {error}");
+    }
+    // A reset may overtake what was sent before it.
+    let reset = tool("fetch", &[&url("reset")])?.output()?;
+    assert_eq!(reset.status.code(), Some(56), "{reset:?}");
+    Ok(())
+}
+
+pub(crate) fn fetch_redirected() -> Outcome {
+    let port = serve_oddly()?;
+    let url = |path: &str| format!("http://10.9.0.1:{port}/{path}");
+    let fetch = |arguments: &[&str]| output(&mut tool("fetch", arguments)?);
+
+    assert_eq!(fetch(&["-L", &url("twice")])?, "/page?a=1");
+    let about = ["-L", "--json", "-o", "/dev/null", &url("twice")];
+    let about = objects(&mut tool("fetch", &about)?)?;
+    assert_eq!((&about[0]["redirects"], &about[0]["status"]), (&2.into(), &200.into()));
+    assert_eq!(about[0]["url"], url("page?a=1"));
+    // Without the flag the answer is the page.
+    assert_eq!(fetch(&[&url("same")])?, "moved\n");
+    // Another server is told no secret of this one's.
+    let secret = ["-L", "-H", "Authorization: Basic eA=="];
+    assert_eq!(fetch(&[&secret[..], &[&url("same")]].concat())?, "basic ea==");
+    assert_eq!(fetch(&[&secret[..], &[&url("other")]].concat())?, "none");
+    Ok(())
+}
+
 /// Starts a tool, gives it this, and returns what it prints.
 fn talk(tool: &mut Command, input: &str) -> Result<Output> {
     let mut child = spawn(tool)?;
@@ -174,6 +291,36 @@ pub(crate) fn connect() -> Outcome {
     Ok(())
 }
 
+pub(crate) fn connect_tls() -> Outcome {
+    program("openssl")?;
+    let folder = TempDir::new()?;
+    let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let made = rcgen::generate_simple_self_signed(["10.9.0.1".to_owned()])?;
+    fs::write(file("cert.pem"), made.cert.pem())?;
+    fs::write(file("key.pem"), made.signing_key.serialize_pem())?;
+    let other = rcgen::generate_simple_self_signed(["10.9.0.1".to_owned()])?;
+    fs::write(file("other.pem"), other.cert.pem())?;
+    let mut openssl = program("openssl")?;
+    // It sends each line back, reversed.
+    openssl.args(["s_server", "-accept", "4433", "-rev"]);
+    let server =
+        Daemon::start(openssl.args(["-cert", &file("cert.pem"), "-key", &file("key.pem")]))?;
+    server.expect_output("ACCEPT")?;
+
+    let connect = |ca: &str, target: &str| {
+        talk(&mut tool("connect", &["--tls", "--cacert", &file(ca), target])?, "hello tls\n")
+    };
+    let carried = connect("cert.pem", "10.9.0.1:4433")?;
+    assert_eq!((text(&carried.stdout), carried.status.code()), ("slt olleh\n".into(), Some(0)));
+    for (ca, target) in [("other.pem", "10.9.0.1:4433"), ("cert.pem", "[fd00::1]:4433")] {
+        let failed = connect(ca, target)?;
+        assert_eq!((failed.status.code(), failed.stdout.len()), (Some(1), 0), "{ca} {target}");
+        let error = text(&failed.stderr);
+        assert!(error.contains("invalid peer certificate"), "{error}");
+    }
+    Ok(())
+}
+
 pub(crate) fn listen() -> Outcome {
     program("nc")?;
     program("openssl")?;
@@ -207,5 +354,58 @@ pub(crate) fn listen() -> Outcome {
     }
     listening.signal("TERM")?;
     assert_eq!(listening.status()?.code(), Some(0));
+    Ok(())
+}
+
+/// What each subcommand prints with `--json`, so that a script can read it.
+pub(crate) fn json() -> Outcome {
+    let _names = dnsmasq(&["--address=/web.test/10.9.0.1"])?;
+    let url = format!("http://10.9.0.1:{}/page", serve_page(1)?);
+    let mut tested = BTreeSet::new();
+    for (name, arguments) in [
+        ("ping", &["-c", "1", "10.9.0.1"][..]),
+        ("resolve", &["--dns", "10.9.0.1", "web.test"]),
+        ("fetch", &["-o", "/dev/null", &url]),
+    ] {
+        let all = objects(tool(name, arguments)?.arg("--json"))?;
+        assert!(!all.is_empty() && all.iter().all(Value::is_object), "{name}: {all:?}");
+        tested.insert(name.to_owned());
+    }
+    let flags = ["perf", "client", "tcp://", "-t", "0.2", "--json"];
+    let all = objects(netstack()?.args(flags).stdin(Stdio::null()))?;
+    assert!(all.len() >= 2 && all.iter().all(|it| it["event"].is_string()), "{all:?}");
+    tested.insert("perf client".into());
+
+    let folder = TempDir::new()?;
+    let control = folder.path().join("control").to_string_lossy().into_owned();
+    let arguments = ["perf", "server", "--json", "--one-off", "--control", &control];
+    let mut server = Daemon::start(netstack()?.args(arguments).args(NETWORK))?;
+    let line = server.expect_output("5201")?;
+    assert!(serde_json::from_str::<Value>(&line)?.is_object(), "{line}");
+    tested.insert("perf server".into());
+    // Of this server.
+    for (name, is_array) in [
+        ("ss -a", true),
+        ("counters", false),
+        ("routes", true),
+        ("neighbours", true),
+        ("links", false),
+    ] {
+        let mut tool = netstack()?;
+        tool.args(name.split(' ')).args(["--json", "--control", &control]);
+        let shown: Value = serde_json::from_str(&output(&mut tool)?)?;
+        assert_eq!((shown.is_array(), shown.is_object()), (is_array, !is_array), "{name}: {shown}");
+        tested.insert(name.split(' ').next().unwrap_or_default().to_owned());
+    }
+    server.signal("TERM")?;
+    server.status()?;
+
+    let mut have = BTreeSet::new();
+    for path in subcommands()? {
+        if help(&path, "--help")?.contains(" --json") {
+            have.insert(path.join(" "));
+        }
+    }
+    assert_eq!(tested, have);
     Ok(())
 }

@@ -109,14 +109,14 @@ pub(crate) fn output() -> Outcome {
 }
 
 /// What the tool prints for a subcommand and this flag.
-fn help(path: &[String], flag: &str) -> Result<String, Failure> {
+pub(crate) fn help(path: &[String], flag: &str) -> Result<String, Failure> {
     let shown = netstack()?.args(path).arg(flag).stdin(Stdio::null()).output()?;
     assert_eq!((shown.status.code(), text(&shown)), (Some(0), String::new()), "{path:?} {flag}");
     Ok(String::from_utf8(shown.stdout)?)
 }
 
 /// All subcommands, those of others too.
-fn subcommands() -> Result<Vec<Vec<String>>, Failure> {
+pub(crate) fn subcommands() -> Result<Vec<Vec<String>>, Failure> {
     let (mut all, mut next) = (vec![], vec![vec![]]);
     while let Some(path) = next.pop() {
         let shown = help(&path, "-h")?;
