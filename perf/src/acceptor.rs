@@ -3,6 +3,7 @@
 use crate::channel::Channel;
 use crate::cookie::{self, Cookie};
 use crate::failure::Failure;
+use crate::http;
 use crate::quic;
 use crate::scheme::Scheme;
 use crate::shared::Shared;
@@ -29,6 +30,8 @@ pub enum Acceptor {
     Tls(TlsAcceptor),
     /// Over QUIC, with this certificate.
     Quic(Arc<ServerConfig>),
+    /// Over HTTP; whoever has no test may GET `/?bytes=N`, and POST to `/`.
+    Http,
 }
 
 impl fmt::Debug for Acceptor {
@@ -37,6 +40,7 @@ impl fmt::Debug for Acceptor {
             Self::Tcp => "Tcp",
             Self::Tls(_) => "Tls",
             Self::Quic(_) => "Quic",
+            Self::Http => "Http",
         })
     }
 }
@@ -64,7 +68,7 @@ pub(crate) struct Arrival {
 /// told that there is another one.
 pub(crate) const PENDING_MAX: usize = 256;
 
-/// The most connections of QUIC, each of which may have some streams.
+/// The most connections of QUIC or HTTP, each of which may have some streams or requests.
 const CONNECTIONS_MAX: usize = 1024;
 /// How long clients may take to see that the server ends.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -95,6 +99,7 @@ impl Listener {
     pub(crate) fn scheme(&self) -> Scheme {
         match self {
             Self::Tcp(_, Acceptor::Tls(_)) => Scheme::Tls,
+            Self::Tcp(_, Acceptor::Http) => Scheme::Http,
             Self::Tcp(..) => Scheme::Tcp,
             Self::Quic(_) => Scheme::Quic,
         }
@@ -103,6 +108,7 @@ impl Listener {
     /// Takes connections, and waits for their cookies.
     pub(crate) async fn accept_all(&self, to: mpsc::Sender<Arrival>) -> io::Result<()> {
         match self {
+            Self::Tcp(listener, Acceptor::Http) => accept_http(listener, to).await,
             Self::Tcp(listener, acceptor) => accept_tcp(listener, acceptor, to).await,
             Self::Quic(endpoint) => accept_quic(endpoint, to).await,
         }
@@ -137,6 +143,28 @@ async fn accept_tcp(
                 let _ = to.send(Arrival { place, cookie, local, peer, channel, permit }).await;
             }
         });
+    }
+    Ok(())
+}
+
+async fn accept_http(listener: &TcpListener, to: mpsc::Sender<Arrival>) -> io::Result<()> {
+    let permits = Arc::new(Semaphore::new(PENDING_MAX));
+    let mut connections = JoinSet::new();
+    for place in 0.. {
+        let (stream, peer) = listener.accept().await?;
+        let peer = canonical(peer);
+        while connections.try_join_next().is_some() {}
+        // One too many is closed.
+        if connections.len() == CONNECTIONS_MAX {
+            continue;
+        }
+        let Ok(local) = stream.local_addr().map(canonical) else { continue };
+        let (to, permits) = (to.clone(), permits.clone());
+        connections.spawn(http::serve(stream, move |(channel, cookie)| {
+            let Ok(permit) = permits.clone().try_acquire_owned() else { return false };
+            // There is room for as many as there are permits.
+            to.try_send(Arrival { place, cookie, local, peer, channel, permit }).is_ok()
+        }));
     }
     Ok(())
 }
@@ -200,8 +228,8 @@ async fn streams_of(
 async fn begin(stream: TcpStream, acceptor: Acceptor) -> Result<(Channel, Cookie), Failure> {
     let mut stream = Shared(Arc::new(stream));
     match acceptor {
-        // Of QUIC nothing begins here.
-        Acceptor::Tcp | Acceptor::Quic(_) => {
+        // Of the others nothing begins here.
+        Acceptor::Tcp | Acceptor::Quic(_) | Acceptor::Http => {
             let cookie = Cookie::read(&mut stream).await?;
             Ok((Channel::Tcp(stream), cookie))
         }
@@ -213,7 +241,7 @@ async fn begin(stream: TcpStream, acceptor: Acceptor) -> Result<(Channel, Cookie
             let handshake = handshake.map_err(|_| Failure::Silent("its handshake"))?;
             let mut stream = handshake.map_err(Failure::io("a handshake"))?;
             let cookie = Cookie::read(&mut stream).await?;
-            Ok((Channel::tls(stream.into(), under), cookie))
+            Ok((Channel::over(stream, under), cookie))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A connection or stream of a test, whatever it runs over: bytes in both directions.
 
+use crate::http::{Asking, Message};
 use crate::shared::Shared;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use netsocket::TcpStream;
@@ -7,18 +8,19 @@ use quinn::{RecvStream, SendStream};
 use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_rustls::TlsStream;
 
 /// Bytes in both directions, each of which ends by itself.
 pub(crate) enum Channel {
     Tcp(Shared),
-    Tls(Box<Tls>),
+    Over(Box<Over>),
     Quic(SendStream, RecvStream),
+    Message(Box<Message>),
+    Asking(Box<Asking>),
 }
 
-/// TLS over a connection.
-pub(crate) struct Tls {
-    stream: TlsStream<Shared>,
+/// Something over a connection: TLS, or what is left of HTTP after an upgrade.
+pub(crate) struct Over {
+    stream: Control,
     under: Arc<TcpStream>,
     /// Room for the next piece, used again when that is gone.
     room: BytesMut,
@@ -36,17 +38,19 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 const PIECE_BYTES: usize = 64 * 1024;
 
 impl Channel {
-    /// Over TLS, on this connection.
-    pub(crate) fn tls(stream: TlsStream<Shared>, under: Arc<TcpStream>) -> Self {
-        Self::Tls(Box::new(Tls { stream, under, room: BytesMut::new() }))
+    /// Over this connection.
+    pub(crate) fn over(stream: impl Duplex + 'static, under: Arc<TcpStream>) -> Self {
+        Self::Over(Box::new(Over { stream: Box::new(stream), under, room: BytesMut::new() }))
     }
 
     /// Uses it for a test's messages.
     pub(crate) fn into_control(self) -> Control {
         match self {
             Self::Tcp(stream) => Box::new(stream),
-            Self::Tls(tls) => Box::new(tls.stream),
+            Self::Over(over) => over.stream,
             Self::Quic(to, from) => Box::new(tokio::io::join(from, to)),
+            // Its cookie came with a request, which none of a test's messages does.
+            Self::Message(_) | Self::Asking(_) => Box::new(tokio::io::empty()),
         }
     }
 
@@ -54,9 +58,16 @@ impl Channel {
     pub(crate) fn tcp(&self) -> Option<&Arc<TcpStream>> {
         match self {
             Self::Tcp(stream) => Some(&stream.0),
-            Self::Tls(tls) => Some(&tls.under),
+            Self::Over(over) => Some(&over.under),
             Self::Quic(..) => None,
+            Self::Message(message) => Some(&message.under),
+            Self::Asking(asking) => Some(&asking.under),
         }
+    }
+
+    /// Whether each message is on its own, and not a part of a stream.
+    pub(crate) fn has_messages(&self) -> bool {
+        matches!(self, Self::Asking(_))
     }
 
     /// Writes as much as there is room for, and takes it from the front of `data`; returns how much.
@@ -68,12 +79,14 @@ impl Channel {
     pub(crate) async fn write_bytes(&mut self, data: &mut Bytes) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.0.write_bytes(data).await,
-            Self::Tls(tls) => {
-                let written = tls.stream.write(data).await?;
+            Self::Over(over) => {
+                let written = over.stream.write(data).await?;
                 data.advance(written);
                 Ok(written)
             }
             Self::Quic(to, _) => Ok(to.write_chunks(std::slice::from_mut(data)).await?.bytes),
+            Self::Message(message) => message.write_bytes(data).await,
+            Self::Asking(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -83,12 +96,15 @@ impl Channel {
     ///
     /// If the future is dropped, a part of the message may have been sent.
     pub(crate) async fn send_bytes(&mut self, mut data: Bytes) -> io::Result<()> {
+        if let Self::Asking(asking) = self {
+            return asking.ask(data).await;
+        }
         while !data.is_empty() {
             self.write_bytes(&mut data).await?;
         }
         match self {
-            Self::Tcp(_) | Self::Quic(..) => Ok(()),
-            Self::Tls(tls) => tls.stream.flush().await,
+            Self::Over(over) => over.stream.flush().await,
+            _ => Ok(()),
         }
     }
 
@@ -100,8 +116,8 @@ impl Channel {
     pub(crate) async fn recv_bytes(&mut self, max: usize) -> io::Result<Bytes> {
         match self {
             Self::Tcp(stream) => stream.0.recv_bytes(max).await,
-            Self::Tls(tls) => {
-                let Tls { stream, room, .. } = &mut **tls;
+            Self::Over(over) => {
+                let Over { stream, room, .. } = &mut **over;
                 room.reserve(PIECE_BYTES);
                 stream.read_buf(&mut (&mut *room).limit(max)).await?;
                 Ok(room.split().freeze())
@@ -110,6 +126,8 @@ impl Channel {
                 let piece = from.read_chunk(max, true).await?;
                 Ok(piece.map(|piece| piece.bytes).unwrap_or_default())
             }
+            Self::Message(message) => message.recv_bytes(max).await,
+            Self::Asking(asking) => asking.recv_bytes(max).await,
         }
     }
 
@@ -117,8 +135,13 @@ impl Channel {
     pub(crate) async fn finish(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.0.shutdown_write(),
-            Self::Tls(tls) => tls.stream.shutdown().await,
+            Self::Over(over) => over.stream.shutdown().await,
             Self::Quic(to, _) => Ok(to.finish()?),
+            Self::Message(message) => {
+                message.to = None;
+                Ok(())
+            }
+            Self::Asking(_) => Ok(()),
         }
     }
 }

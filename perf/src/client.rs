@@ -201,7 +201,7 @@ impl Client {
             Mode::Stream if is_both => 2 * each,
             Mode::Stream | Mode::Request => each,
         };
-        for _ in 0..count {
+        for place in 0..count {
             if self.parameters.udp {
                 let socket = datagram_socket(&self.net, &self.dialer)
                     .await
@@ -209,7 +209,13 @@ impl Client {
                 datagrams::announce(&socket).await?;
                 self.datagrams.push((Arc::new(socket), self.dialer.server));
             } else {
-                let channel = self.dialer.stream(&self.parameters).await;
+                // First those that this end sends.
+                let sends = match self.parameters.direction() {
+                    Direction::Up => true,
+                    Direction::Down => false,
+                    Direction::Both => place < each,
+                };
+                let channel = self.dialer.stream(&self.parameters, sends).await;
                 self.channels.push(channel.map_err(Failure::io("a stream"))?);
             }
         }

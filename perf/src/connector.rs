@@ -3,6 +3,7 @@
 use crate::channel::Channel;
 use crate::cookie::Cookie;
 use crate::failure::Failure;
+use crate::http::{self, Asking, Head};
 use crate::parameters::{Mode, Parameters};
 use crate::quic;
 use crate::scheme::Scheme;
@@ -26,7 +27,9 @@ pub enum Connector {
     /// Over TLS, to a server with a certificate for this name.
     Tls(TlsConnector, ServerName<'static>),
     /// Over QUIC, to a server with a certificate for this name.
-    Quic(ClientConfig, String),
+    Quic(Arc<ClientConfig>, String),
+    /// Over HTTP, to a server with this name and port.
+    Http(String),
 }
 
 impl fmt::Debug for Connector {
@@ -35,6 +38,7 @@ impl fmt::Debug for Connector {
             Self::Tcp => f.write_str("Tcp"),
             Self::Tls(_, name) => f.debug_tuple("Tls").field(name).finish(),
             Self::Quic(_, name) => f.debug_tuple("Quic").field(name).finish(),
+            Self::Http(authority) => f.debug_tuple("Http").field(authority).finish(),
         }
     }
 }
@@ -82,7 +86,7 @@ impl Dialer {
                 server: quic.connection.remote_address(),
                 quic: Some(quic),
             };
-            let channel = dialer.stream(&Parameters::default()).await?;
+            let channel = dialer.stream(&Parameters::default(), true).await?;
             return Ok((dialer, channel));
         }
         let stream = net.tcp_connect(server).await?;
@@ -95,7 +99,11 @@ impl Dialer {
             local: stream.local_addr()?,
             server: stream.peer_addr()?,
         };
-        let channel = dialer.begin(stream).await?;
+        let mut channel = match dialer.head() {
+            Some(head) => http::upgrade(Shared(Arc::new(stream)), &head).await?,
+            None => return Ok((dialer.clone(), dialer.begin(stream).await?)),
+        };
+        channel.send_bytes(dialer.cookie.to_bytes()).await?;
         Ok((dialer, channel))
     }
 
@@ -106,16 +114,34 @@ impl Dialer {
             Connector::Tcp => Scheme::Tcp,
             Connector::Tls(..) => Scheme::Tls,
             Connector::Quic(..) => Scheme::Quic,
+            Connector::Http(_) => Scheme::Http,
         }
     }
 
-    /// Opens a stream.
-    pub(crate) async fn stream(&self, parameters: &Parameters) -> io::Result<Channel> {
+    /// Of the requests of HTTP, if it is that.
+    fn head(&self) -> Option<Head> {
+        match &self.connector {
+            Connector::Http(authority) => {
+                Some(Head { authority: authority.clone(), cookie: self.cookie })
+            }
+            _ => None,
+        }
+    }
+
+    /// Opens a stream, which this end sends or receives.
+    pub(crate) async fn stream(&self, parameters: &Parameters, sends: bool) -> io::Result<Channel> {
         if let Some(quic) = &self.quic {
             return self.begin_quic(&quic.connection).await;
         }
         let stream = self.net.tcp_connect(self.server).await?;
         prepare(&stream, parameters)?;
+        if let Some(head) = self.head() {
+            let stream = Shared(Arc::new(stream));
+            return match parameters.mode() {
+                Mode::Stream => http::stream(stream, &head, sends).await,
+                _ => Ok(Channel::Asking(Box::new(Asking::begin(stream, head, false).await?))),
+            };
+        }
         self.begin(stream).await
     }
 
@@ -127,6 +153,10 @@ impl Dialer {
             }
             let stream = self.net.tcp_connect(self.server).await?;
             stream.set_nodelay(true)?;
+            if let Some(head) = self.head() {
+                let asking = Asking::begin(Shared(Arc::new(stream)), head, true).await?;
+                return Ok(Channel::Asking(Box::new(asking)));
+            }
             self.begin(stream).await
         };
         connecting.await.map_err(Failure::io(format_args!("connecting to {}", self.server)))
@@ -136,12 +166,12 @@ impl Dialer {
     async fn begin(&self, stream: TcpStream) -> io::Result<Channel> {
         let stream = Shared(Arc::new(stream));
         let mut channel = match &self.connector {
-            // Of QUIC nothing begins here.
-            Connector::Tcp | Connector::Quic(..) => Channel::Tcp(stream),
+            // Of the others nothing begins here.
+            Connector::Tcp | Connector::Quic(..) | Connector::Http(_) => Channel::Tcp(stream),
             Connector::Tls(connector, name) => {
                 let under = stream.0.clone();
                 let stream = connector.connect(name.clone(), stream).await?;
-                Channel::tls(stream.into(), under)
+                Channel::over(stream, under)
             }
         };
         channel.send_bytes(self.cookie.to_bytes()).await?;

@@ -41,6 +41,22 @@ impl Cookie {
         }
     }
 
+    /// The cookie with these letters and digits.
+    pub(crate) fn of_text(text: &str) -> Option<Self> {
+        let is_whole =
+            text.len() == Self::BYTES - 1 && text.bytes().all(|it| it.is_ascii_alphanumeric());
+        let mut cookie = [0; Self::BYTES];
+        is_whole.then(|| {
+            cookie[..text.len()].copy_from_slice(text.as_bytes());
+            Self(cookie)
+        })
+    }
+
+    /// Its letters and digits.
+    pub(crate) fn text(&self) -> String {
+        self.0[..Self::BYTES - 1].iter().copied().map(char::from).collect()
+    }
+
     pub(crate) fn to_bytes(self) -> Bytes {
         Bytes::copy_from_slice(&self.0)
     }
@@ -58,6 +74,8 @@ mod tests {
 
         assert!(read.is_ok_and(|read| read == cookie));
         assert!(Cookie::random() != cookie);
+        assert!(Cookie::of_text(&cookie.text()).is_some_and(|read| read == cookie));
+        assert!(Cookie::of_text("favicon.ico").is_none());
         assert_eq!(cookie.to_bytes().last(), Some(&0));
     }
 

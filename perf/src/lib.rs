@@ -4,7 +4,7 @@
 //! The protocol is iperf3's, so iperf3 is a [`client::run`]'s server and a [`server::Server`]'s client.
 //! What iperf3 does not have is asked for with the parameters, and done if the server says that it has
 //! it ([`parameters::Extension`]): every byte is compared, streams end where they were told to, and there
-//! are requests and connections instead of streams. The same protocol runs over TLS and QUIC
+//! are requests and connections instead of streams. The same protocol runs over TLS, QUIC and HTTP
 //! ([`Connector`], [`Acceptor`]), which iperf3 does not have.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
@@ -19,6 +19,7 @@ pub mod control;
 mod cookie;
 mod datagrams;
 mod failure;
+mod http;
 mod pacer;
 pub mod parameters;
 mod pattern;

@@ -15,11 +15,13 @@ pub enum Scheme {
     Tls,
     /// The streams of one connection of QUIC, the control connection among them.
     Quic,
+    /// Bodies of HTTP, beside a control connection that is upgraded.
+    Http,
 }
 
 impl Scheme {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Tls, Self::Quic];
+    pub const ALL: [Self; 5] = [Self::Tcp, Self::Udp, Self::Tls, Self::Quic, Self::Http];
 
     /// Its name in a URI.
     #[must_use]
@@ -29,6 +31,7 @@ impl Scheme {
             Self::Udp => "udp",
             Self::Tls => "tls",
             Self::Quic => "quic",
+            Self::Http => "http",
         }
     }
 }

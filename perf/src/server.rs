@@ -246,6 +246,15 @@ impl<'a> Test<'a> {
         Ok(running)
     }
 
+    /// Whether a request comes as an arrival of its own, and not on a stream.
+    fn takes_requests(&self) -> bool {
+        match self.parameters.mode() {
+            Mode::Stream => false,
+            Mode::Request => self.server.listener.scheme() == Scheme::Http,
+            Mode::Connect => true,
+        }
+    }
+
     /// Waits for the streams; they run from then on.
     async fn gather(&mut self) -> Result<Running, Failure> {
         let each = self.parameters.parallel as usize;
@@ -253,7 +262,7 @@ impl<'a> Test<'a> {
             (Mode::Stream, Direction::Both) => 2 * each,
             _ => each,
         };
-        if self.parameters.mode() == Mode::Connect {
+        if self.takes_requests() {
             write_state(&mut self.control, State::CreateStreams).await?;
             return Ok(Running::start_accepting(&self.parameters));
         }
@@ -339,7 +348,7 @@ impl<'a> Test<'a> {
                 }
                 Some(arrival) = self.arrivals.recv() => {
                     let is_of_test = arrival.cookie == self.cookie;
-                    match is_of_test && self.parameters.mode() == Mode::Connect {
+                    match is_of_test && self.takes_requests() {
                         true => {
                             if let Some(tcp) = arrival.channel.tcp() {
                                 let _ = tcp.set_nodelay(true);

@@ -37,6 +37,9 @@ pub(crate) async fn ask(
 ) -> Result<(), Failure> {
     let mut talk = Talk::new(exchange);
     loop {
+        if channel.has_messages() {
+            talk = Talk::new(exchange);
+        }
         talk.ask(channel, tally, Instant::now()).await?;
         consume_budget().await;
     }

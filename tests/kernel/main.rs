@@ -238,6 +238,7 @@ const TESTS: &[Test] = &[
     Test::new("iperf3_tests_the_server_of_perf", perf::iperf3_as_client),
     Test::new("perf_tests_the_server_of_iperf3", perf::iperf3_as_server),
     Test::new("perf_tests_two_stacks_in_memory", perf::in_memory).without_interface(),
+    Test::new("curl_gets_bytes_of_the_server_of_perf_and_posts_some", perf::with_curl),
     Test::new("perf_tests_itself_between_two_taps", perf::over_taps),
     Test::new("perf_tests_itself_over_our_vde_switch", perf::over_our_switch).without_interface(),
     Test::new("perf_tests_itself_over_debians_vde_switch", perf::over_debians_switch)

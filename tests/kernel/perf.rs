@@ -100,7 +100,7 @@ pub(crate) fn iperf3_as_server() -> Outcome {
 }
 
 /// What streams of bytes run over.
-const SCHEMES: [&str; 3] = ["tcp", "tls", "quic"];
+const SCHEMES: [&str; 4] = ["tcp", "tls", "quic", "http"];
 
 /// Tests each scheme between two stacks on links with these flags; the server has the addresses of host 2.
 /// The families take turns.
@@ -112,13 +112,13 @@ fn with_itself(server_flags: &[&str], client_flags: &[&str]) -> Outcome {
         let (mut server, mut trust) = (netstack()?, Vec::new());
         server.args(["perf", "server", &format!("{scheme}://")]).args(server_flags);
         server.args(["--address", "10.9.0.2/24", "--address", "fd00::2/64"]);
-        if scheme != "tcp" {
+        if ["tls", "quic"].contains(&scheme) {
             server.args(["--save-cert", cert]);
             trust = vec!["--cacert", cert];
         }
         let server = Daemon::start(&mut server)?;
         server.expect_output("serving")?;
-        let test = |target: &str, flags: &[&str]| -> Result<Value> {
+        let test = |scheme: &str, target: &str, flags: &[&str]| -> Result<Value> {
             let mut client = netstack()?;
             client.args(["perf", "client", &format!("{scheme}://{target}"), "--json"]);
             client.args(client_flags).args(&trust).args(flags);
@@ -131,16 +131,22 @@ fn with_itself(server_flags: &[&str], client_flags: &[&str]) -> Outcome {
         };
         let [ipv4, ipv6] = ["10.9.0.2", "[fd00::2]"];
 
-        let end = test(ipv6, &["-n", "3M", "-P", "2", "--bidir", "--verify"])?;
+        let end = test(scheme, ipv6, &["-n", "3M", "-P", "2", "--bidir", "--verify"])?;
         for way in ["up", "down"] {
             assert_eq!(end[way]["sender"]["bytes"], 3 << 20, "{scheme}: {end}");
             assert_eq!(end[way]["receiver"]["bytes"], 3 << 20, "{scheme}: {end}");
         }
-        let end = test(ipv4, &["-t", "0.3", "-R", "--verify"])?;
+        let end = test(scheme, ipv4, &["-t", "0.3", "-R", "--verify"])?;
         let received = end["down"]["receiver"]["bytes"].as_u64();
         assert!(received.is_some_and(|bytes| bytes > 0), "{scheme}: {end}");
+        if scheme == "tcp" {
+            let flags = ["-t", "0.3", "-b", "10M", "--verify"];
+            let end = test("udp", ipv6, &flags)?;
+            let received = end["up"]["receiver"]["bytes"].as_u64();
+            assert!(received.is_some_and(|bytes| bytes > 0), "udp: {end}");
+        }
         for (target, mode) in [(ipv4, "request"), (ipv6, "connect")] {
-            let end = test(target, &["-t", "0.3", "--mode", mode, "--verify"])?;
+            let end = test(scheme, target, &["-t", "0.3", "--mode", mode, "--verify"])?;
             let answered = end["up"]["sender"]["transactions"].as_u64();
             assert!(answered.is_some_and(|count| count > 0), "{scheme} {mode}: {end}");
         }
@@ -182,6 +188,32 @@ pub(crate) fn over_debians_switch() -> Outcome {
     over(&Switch::debians()?)
 }
 
+/// The server of HTTP has bytes for any client, and takes some.
+pub(crate) fn with_curl() -> Outcome {
+    let server = Daemon::start(&mut perf("server", "http://")?)?;
+    server.expect_output("serving http on [::]:5201")?;
+    let mut noise = tempfile::NamedTempFile::new()?;
+    std::io::Write::write_all(&mut noise, &vec![7; 3_000_000])?;
+    let noise = noise.path().to_str().ok_or("a path in UTF-8")?;
+    for host in ["10.9.0.2", "[fd00::2]"] {
+        let base = format!("http://{host}:5201/");
+        let curl = |flags: &[&str]| -> Result<String> {
+            output(program("curl")?.args(["--silent", "--show-error", "--globoff"]).args(flags))
+        };
+
+        let got =
+            curl(&["-o", "/dev/null", "-w", "%{size_download}", &format!("{base}?bytes=3000001")])?;
+        assert_eq!(got, "3000001", "{host}");
+        let counted = curl(&["--data-binary", &format!("@{noise}"), &base])?;
+        assert_eq!(serde_json::from_str::<Value>(&counted)?["bytes"], 3_000_000, "{counted}");
+        let counted = curl(&["--upload-file", noise, &base])?;
+        assert_eq!(serde_json::from_str::<Value>(&counted)?["bytes"], 3_000_000, "{counted}");
+        let status = curl(&["-o", "/dev/null", "-w", "%{http_code}", &format!("{base}none")])?;
+        assert_eq!(status, "404", "{host}");
+    }
+    Ok(())
+}
+
 pub(crate) fn in_memory() -> Outcome {
     for flags in [
         &["tcp://", "-n", "100M", "--verify", "-P", "3", "--bidir"][..],
@@ -193,6 +225,9 @@ pub(crate) fn in_memory() -> Outcome {
         &["quic://", "-n", "3M", "--verify", "-P", "3", "--bidir"],
         &["quic://", "-t", "0.3", "--mode", "request", "--insecure"],
         &["quic://", "-t", "0.3", "--mode", "connect"],
+        &["http://", "-n", "20M", "--verify", "-P", "3", "--bidir"],
+        &["http://", "-t", "0.3", "--mode", "request", "-P", "2"],
+        &["http://", "-t", "0.3", "--mode", "connect"],
         &["udp://", "-t", "0.3", "-b", "100M", "--verify", "-R"],
         &["udp://", "-t", "0.3", "--mode", "request", "--verify"],
     ] {

@@ -27,8 +27,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The server, and what the test runs over: tcp://HOST:PORT, udp://, tls:// or quic://, port 5201 unless
-    /// given
+    /// The server, and what the test runs over: tcp://HOST:PORT, udp://, tls://, quic:// or http://,
+    /// port 5201 unless given
     uri: Uri,
     #[command(flatten)]
     network: Network,
@@ -114,10 +114,7 @@ pub(super) async fn test(args: &Args) -> Result<()> {
     let mut options = args.options()?;
     match &args.uri.host {
         Some(host) => {
-            let server = match host.parse::<Ipv6Addr>() {
-                Ok(address) => format!("[{address}]:{}", args.uri.port),
-                Err(_) => format!("{host}:{}", args.uri.port),
-            };
+            let server = host_and_port(host, args.uri.port);
             options.connector = args.connector(host, None)?;
             let stack = args.network.start_ready().await?;
             let net = stack.net().clone();
@@ -161,6 +158,7 @@ impl Args {
         let port = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), self.uri.port);
         let (acceptor, connector) = match self.uri.scheme {
             Scheme::Tcp | Scheme::Udp => (Acceptor::Tcp, self.connector(IN_MEMORY, None)?),
+            Scheme::Http => (Acceptor::Http, self.connector(IN_MEMORY, None)?),
             scheme @ (Scheme::Tls | Scheme::Quic) => {
                 let identity = certificate::made(far.net())?;
                 let connector = self.connector(IN_MEMORY, identity.0.first())?;
@@ -174,8 +172,11 @@ impl Args {
     /// How to connect to a host, which may have a known certificate.
     fn connector(&self, host: &str, known: Option<&CertificateDer<'static>>) -> Result<Connector> {
         match self.uri.scheme {
-            Scheme::Tcp | Scheme::Udp => match self.trust.given() {
-                Some(flag) => bail!("{flag}: {}:// has no certificates", self.uri.scheme),
+            scheme @ (Scheme::Tcp | Scheme::Udp | Scheme::Http) => match self.trust.given() {
+                Some(flag) => bail!("{flag}: {scheme}:// has no certificates"),
+                None if scheme == Scheme::Http => {
+                    Ok(Connector::Http(host_and_port(host, self.uri.port)))
+                }
                 None => Ok(Connector::Tcp),
             },
             scheme @ (Scheme::Tls | Scheme::Quic) => {
@@ -183,7 +184,7 @@ impl Args {
                 // Each connection has a whole handshake, however many came before.
                 config.resumption = Resumption::disabled();
                 if scheme == Scheme::Quic {
-                    return Ok(Connector::Quic(config, host.to_owned()));
+                    return Ok(Connector::Quic(Arc::new(config), host.to_owned()));
                 }
                 let name = ServerName::try_from(host.to_owned())?;
                 Ok(Connector::Tls(Arc::new(config).into(), name))
@@ -286,6 +287,14 @@ impl Args {
         };
         let connector = Connector::Tcp;
         Ok(Options { connector, parameters, duration, interval: self.interval, needs_extension })
+    }
+}
+
+/// As in a URI.
+fn host_and_port(host: &str, port: u16) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(address) => format!("[{address}]:{port}"),
+        Err(_) => format!("{host}:{port}"),
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// What the tests run over, and where to listen: tcp://ADDRESS:PORT, tls:// or quic://, without an
+    /// What the tests run over, and where to listen: tcp://ADDRESS:PORT, tls://, quic:// or http://, without an
     /// address and a port at 5201 of all addresses of the stack
     #[arg(default_value = "tcp://", hide_default_value = true)]
     uri: Uri,
@@ -44,7 +44,10 @@ Examples:
   iperf3 --client 10.9.0.2 --parallel 4 --reverse
 
   netstack perf server tcp://:5202 --link vde:///tmp/lan --address 10.0.0.2/24 --json
-  netstack perf server tls:// --save-cert /tmp/cert.pem    # client: --cacert /tmp/cert.pem";
+  netstack perf server tls:// --save-cert /tmp/cert.pem    # client: --cacert /tmp/cert.pem
+
+  netstack perf server http:// --host-address 10.9.0.1/24 --address 10.9.0.2/24
+  curl -o /dev/null 'http://10.9.0.2:5201/?bytes=1000000000'";
 
 /// Between two lines.
 pub(super) fn interval(text: &str) -> Result<Duration, String> {
@@ -80,6 +83,7 @@ pub(super) async fn serve(args: &Args) -> Result<()> {
     let stack = args.network.start_ready().await?;
     let acceptor = match scheme {
         Scheme::Tcp | Scheme::Udp => Acceptor::Tcp,
+        Scheme::Http => Acceptor::Http,
         Scheme::Tls | Scheme::Quic => acceptor(scheme, args.certificate.identity(stack.net())?)?,
     };
     let server = Server::bind(stack.net(), address, acceptor).await;

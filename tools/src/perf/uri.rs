@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn each_error_names_the_mistake() {
         for (text, expected) in [
-            ("10.9.0.1", "none of tcp://, udp://, tls://, quic://"),
+            ("10.9.0.1", "none of tcp://, udp://, tls://, quic://, http://"),
             ("sctp://10.9.0.1", "none of tcp://, udp://, tls://"),
             ("tcp://10.9.0.1:http", "\"http\" is not a port"),
             ("tcp://10.9.0.1:0", "\"0\" is not a port"),
