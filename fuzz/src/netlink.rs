@@ -3,9 +3,14 @@
 use arbitrary::Unstructured;
 use netfd::Mode;
 use netfd::netlink::{Own, Protocol, Reports, Server, Socket, netlink_pair};
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use netstack::netsocket::netcore::Network;
+use netstack::{Stack, UdpSocket};
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 
 /// The length of a header.
@@ -24,12 +29,24 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is set in numbers of requests: `NLM_F_DUMP`, `NLM_F_CREATE` and others.
 const FLAGS: [u16; 8] = [0x1, 0x5, 0x301, 0x305, 0x405, 0x605, 0x505, 0x705];
 
-thread_local! {
-    static RUNTIME: Runtime =
-        Builder::new_current_thread().event_interval(1).enable_all().build().expect("a runtime");
+/// What the stories of a thread have in common, as long as none has changed the stack.
+struct World {
+    server: Arc<Server<Own>>,
+    stack: Stack,
+    _far: Stack,
+    udp: UdpSocket,
+    /// As it was in the beginning.
+    network: Arc<Network>,
+    /// Dropped after all that is served by it.
+    runtime: Runtime,
 }
 
-/// Sends requests made of `data` to a server over a stack of their own.
+thread_local! {
+    static WORLD: Cell<Option<World>> = const { Cell::new(None) };
+}
+
+/// Sends requests made of `data` to a server over a stack that nobody has changed: each run is one
+/// socket and its story, whatever was played before.
 ///
 /// Each datagram of an answer is whole messages, and the last request is answered after all others.
 ///
@@ -40,22 +57,37 @@ pub fn netlink(data: &[u8]) {
     let Some((first, rest)) = data.split_first() else { return };
     let protocol = if first & 1 == 0 { Protocol::Route } else { Protocol::SockDiag };
     let any = rest.get(..rest.len().min(BYTES_MAX)).unwrap_or_default().to_vec();
-    let mut requests = vec![any];
+    let mut datagrams = vec![any];
     let mut story = Unstructured::new(rest);
-    let mut len = requests[0].len();
-    while let Ok(request) = request(&mut story, protocol) {
+    let mut len = datagrams[0].len();
+    while let Ok((request, is_apart)) = request(&mut story, protocol) {
         len += request.len();
         if story.is_empty() || len > BYTES_MAX {
             break;
         }
-        requests.push(request);
+        let is_first = datagrams.len() == 1;
+        match datagrams.last_mut() {
+            // Behind any bytes it would be part of those.
+            Some(last) if !is_apart && !is_first => {
+                last.resize(last.len().next_multiple_of(4), 0);
+                last.extend(request);
+            }
+            _ => datagrams.push(request),
+        }
     }
-    requests.push(message(NOOP, ACKNOWLEDGED, LAST, &[]));
-    RUNTIME.with(|runtime| runtime.block_on(play(protocol, &requests)));
+    datagrams.push(message(NOOP, ACKNOWLEDGED, LAST, &[]));
+    // After a panic there is none.
+    let world = WORLD.take().unwrap_or_else(World::new);
+    world.runtime.block_on(world.play(protocol, &datagrams));
+    if world.is_unchanged() {
+        WORLD.set(Some(world));
+    }
 }
 
 /// A message with a header that is right, but for what the story says.
-fn request(story: &mut Unstructured<'_>, protocol: Protocol) -> arbitrary::Result<Vec<u8>> {
+///
+/// Also whether it begins a datagram: one in four does.
+fn request(story: &mut Unstructured<'_>, protocol: Protocol) -> arbitrary::Result<(Vec<u8>, bool)> {
     let kinds = match protocol {
         Protocol::Route => 16..=80,
         Protocol::SockDiag => 16..=24,
@@ -67,7 +99,8 @@ fn request(story: &mut Unstructured<'_>, protocol: Protocol) -> arbitrary::Resul
     if let Some(family) = payload.first_mut() {
         *family = *story.choose(&[0, 2, 10, *family])?;
     }
-    Ok(message(kind, flags, story.arbitrary::<u32>()? / 2, &payload))
+    let sequence = story.arbitrary::<u32>()? / 2;
+    Ok((message(kind, flags, sequence, &payload), sequence.is_multiple_of(4)))
 }
 
 fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
@@ -78,40 +111,60 @@ fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
     message
 }
 
-async fn play(protocol: Protocol, requests: &[Vec<u8>]) {
-    let (stack, _far) = netstack::pair().expect("a runtime");
-    let _udp = stack.net().udp_bind("10.0.0.1:53").await.expect("a free port");
-    let server = Server::start(Own::new(stack.net(), "net0")).await.expect("a stack");
-    let (near, end) = netlink_pair(Mode::Nonblocking).expect("a pair");
-    // It reads and writes packets, as any Unix socket of this type does.
-    let mut near = UnixStream::from(near);
-    // SOCK_RAW.
-    let (_socket, service) = Socket::open(&server, (3, protocol), Reports::Message, 7, end);
-    let serving = tokio::spawn(service.run());
-    let ended = tokio::time::timeout(PATIENCE, exchange(&mut near, requests)).await;
-    ended.expect("the last request is answered");
-    drop(near);
-    serving.await.expect("the service does not panic");
+impl World {
+    fn new() -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (stack, far, udp, server) = runtime.block_on(async {
+            let (stack, far) = netstack::pair().expect("a runtime");
+            let udp = stack.net().udp_bind("10.0.0.1:53").await.expect("a free port");
+            let server = Server::start(Own::new(stack.net(), "net0")).await.expect("a stack");
+            (stack, far, udp, server)
+        });
+        let network = stack.net().network();
+        Self { server, stack, _far: far, udp, network, runtime }
+    }
+
+    /// Whether the next story finds what the last one has found.
+    fn is_unchanged(&self) -> bool {
+        let is_open = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        self.stack.net().network().revision == self.network.revision
+            && self.udp.try_recv_from(&mut [0]).is_err_and(is_open)
+    }
+
+    async fn play(&self, protocol: Protocol, datagrams: &[Vec<u8>]) {
+        let (near, end) = netlink_pair(Mode::Nonblocking).expect("a pair");
+        // It reads and writes packets, as any Unix socket of this type does.
+        let near = UnixStream::from_std(near.into()).expect("a runtime");
+        // SOCK_RAW.
+        let (_socket, service) =
+            Socket::open(&self.server, (3, protocol), Reports::Message, 7, end);
+        let serving = tokio::spawn(service.run());
+        let ended = tokio::time::timeout(PATIENCE, exchange(&near, datagrams)).await;
+        ended.expect("the last request is answered").expect("the service goes on");
+        drop(near);
+        serving.await.expect("the service does not panic");
+    }
 }
 
-/// Sends the requests, and reads answers up to that of the last.
-async fn exchange(near: &mut UnixStream, requests: &[Vec<u8>]) {
+/// Sends the datagrams, and reads answers up to that of the last.
+async fn exchange(near: &UnixStream, datagrams: &[Vec<u8>]) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 17];
     // An empty one would be the end.
-    for request in requests.iter().filter(|request| !request.is_empty()) {
-        while near.write(request).is_err() {
-            read(near, &mut buffer);
-            tokio::task::yield_now().await;
+    for datagram in datagrams.iter().filter(|datagram| !datagram.is_empty()) {
+        while now(near.try_write(datagram))?.is_none() {
+            near.ready(Interest::READABLE | Interest::WRITABLE).await?;
+            read(near, &mut buffer)?;
         }
     }
-    while !read(near, &mut buffer) {
-        tokio::task::yield_now().await;
+    while !read(near, &mut buffer)? {
+        near.readable().await?;
     }
+    Ok(())
 }
 
 /// Reads the answers that are there; returns whether that of the last request is.
-fn read(near: &mut UnixStream, buffer: &mut [u8]) -> bool {
-    while let Ok(len) = near.read(buffer) {
+fn read(near: &UnixStream, buffer: &mut [u8]) -> io::Result<bool> {
+    while let Some(len) = now(near.try_read(buffer))? {
         assert!(len > 0, "the service has ended");
         let mut rest = &buffer[..len];
         while !rest.is_empty() {
@@ -120,10 +173,18 @@ fn read(near: &mut UnixStream, buffer: &mut [u8]) -> bool {
             let len = word(0) as usize;
             assert!((HEADER..=rest.len()).contains(&len), "{len} of {}", rest.len());
             if word(8) == LAST && word(4) as u16 == ERROR {
-                return true;
+                return Ok(true);
             }
             rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
         }
     }
-    false
+    Ok(false)
+}
+
+/// What is there now; `None` if that is nothing.
+fn now<T>(tried: io::Result<T>) -> io::Result<Option<T>> {
+    match tried {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        tried => tried.map(Some),
+    }
 }

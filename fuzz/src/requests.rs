@@ -4,7 +4,7 @@ use arbitrary::Unstructured;
 use netstack::control::{REQUEST_BYTES_MAX, Request};
 
 /// What requests are made of.
-const WORDS: [&str; 48] = [
+const WORDS: [&str; 50] = [
     "{",
     "}",
     "[",
@@ -36,6 +36,8 @@ const WORDS: [&str; 48] = [
     "\"network\"",
     "\"neighbours\"",
     "\"abort\"",
+    "\"join\"",
+    "\"listener\"",
     "\"set\"",
     "\"17v3\"",
     "\"1v2\"",

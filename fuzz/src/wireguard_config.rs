@@ -31,7 +31,8 @@ pub fn wireguard_config(data: &[u8]) {
     let (mut expected, mut wrong) = (Contents::default(), None);
     let mut line = 3;
     // An error is the end of the data.
-    while !story.is_empty() && line < 200 {
+    // Of a wrong file only the lines up to that are read, and some more.
+    while !story.is_empty() && line < wrong.map_or(200, |wrong| wrong + 8) {
         let Ok(next) = line_of(&mut story, &mut expected) else { break };
         text.push_str(&next.text);
         text.push('\n');

@@ -1,7 +1,9 @@
 //! The fuzz targets, without a fuzzer: with the kept corpus and with noise.
 //!
 //! `NETSTACK_FUZZ_RUNS=100000 cargo test --release -p tests --test fuzz -- --nocapture` is a long
-//! run; `NETSTACK_FUZZ_SEED` begins another one. A failing run prints the command that repeats it.
+//! run; `NETSTACK_FUZZ_SEED` begins another one. A run is one story, of up to 4 KiB or
+//! `NETSTACK_FUZZ_BYTES`: many short ones begin more often, as those of a fuzzer do, and a few long ones
+//! go further. A failing run prints the command that repeats it.
 
 // What repeats a failure, and how far a run has come.
 #![expect(clippy::print_stdout, reason = "the counts of a run")]
@@ -10,9 +12,12 @@ use netstack::sim::repeat_command;
 use std::fmt::Display;
 use std::ops::Range;
 use std::path::Path;
+use std::time::Instant;
 
 /// How many stories of noise each target plays by default.
 const RUNS: u64 = 60;
+/// How long a story of noise is by default, at most, in bytes.
+const BYTES_MAX: u64 = 4096;
 
 #[test]
 fn packets_of_any_kind_and_order_leave_every_byte_right() {
@@ -98,31 +103,40 @@ fn play(target: &str, mut run: impl FnMut(&[u8])) {
         kept += 1;
     }
     assert!(kept > 0, "no corpus in {}", corpus.display());
+    let bytes_max = number("NETSTACK_FUZZ_BYTES").unwrap_or(BYTES_MAX);
+    let began = Instant::now();
     for seed in seeds() {
-        let _shown = OnPanic(&[("NETSTACK_FUZZ_SEED", &seed), ("NETSTACK_FUZZ_RUNS", &1)]);
-        run(&noise(seed));
+        let _shown = OnPanic(&[
+            ("NETSTACK_FUZZ_SEED", &seed),
+            ("NETSTACK_FUZZ_BYTES", &bytes_max),
+            ("NETSTACK_FUZZ_RUNS", &1),
+        ]);
+        run(&noise(seed, bytes_max));
     }
+    println!("{target}: {} runs in {:?}", seeds().count(), began.elapsed());
 }
 
 /// Seeds from the environment, or the same ones each time.
 fn seeds() -> Range<u64> {
-    let number = |name| {
-        let text = std::env::var(name).ok()?;
-        Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")))
-    };
     let first = number("NETSTACK_FUZZ_SEED").unwrap_or(0);
     first..first + number("NETSTACK_FUZZ_RUNS").unwrap_or(RUNS)
 }
 
-/// A random input of up to 4 KiB.
-fn noise(seed: u64) -> Vec<u8> {
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+/// A random input of less than so many bytes.
+fn noise(seed: u64, bytes_max: u64) -> Vec<u8> {
     // Neighbouring seeds must not give stories that are parts of each other.
     let mut state = mixed(seed ^ 0x5851_f42d_4c95_7f2d);
     let mut next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mixed(state)
     };
-    let words = next() % 512;
+    let words = next() % (bytes_max / 8).max(1);
     (0..words).flat_map(|_| next().to_le_bytes()).collect()
 }
 
