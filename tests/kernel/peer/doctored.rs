@@ -152,6 +152,14 @@ fn doctored() -> Vec<(&'static str, Talk)> {
                 .hears(Words { sequence: 4001, acknowledgment: 2001, payload: 1000, ..ours() })
                 .says(Words { blocks: &[(2001, 3001), (4001, 5001)], ..ours() }),
         ),
+        // The second block is not that of the duplicate.
+        (
+            NOT_NEWEST,
+            talk(15)
+                .hears(Words { sequence: 4001, acknowledgment: 2001, payload: 1000, ..ours() })
+                .hears(Words { sequence: 2001, acknowledgment: 2001, payload: 1000, ..ours() })
+                .says(Words { blocks: &[(2001, 3001), (4001, 5001), (2001, 3001)], ..ours() }),
+        ),
         (UNSTAMPED, Talk::stamped(12).says(Words { sequence: 1, ..ours() })),
         (CLOCK, Talk::stamped(13).says(Words { sequence: 1, stamp: Some((7, 101)), ..ours() })),
         (ECHO, Talk::stamped(14).says(Words { sequence: 1, stamp: Some((8, 100)), ..ours() })),

@@ -229,10 +229,10 @@ impl Rules {
             block.0 < block.1 && before.is_some_and(|(start, end)| holds((*start, *end), *block))
         });
         // RFC 2883 section 4: the first may name a duplicate, of what was acknowledged or of what
-        // the second names.
-        let duplicates = match blocks[..] {
+        // another names, which is the second then.
+        let duplicates = match &blocks[..] {
             [first, ..] if first.1 <= number => 1,
-            [first, second, ..] if holds(second, first) => 1,
+            [first, others @ ..] if others.iter().any(|other| holds(*other, *first)) => 1,
             _ => 0,
         };
         // RFC 2018 section 4: behind that stands the block with the newest segment.

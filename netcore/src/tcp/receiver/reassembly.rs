@@ -10,7 +10,7 @@ pub(super) struct Reassembly {
     blocks: BTreeMap<u64, Block>,
     /// Memory that the pieces keep alive, and what it takes to hold them, in bytes.
     held: usize,
-    /// Where the blocks begin or began that have changed last, the newest first (RFC 2018
+    /// Where the blocks begin or began that segments have reached last, the newest first (RFC 2018
     /// section 4).
     recent: VecDeque<u64>,
 }
@@ -49,7 +49,7 @@ impl Reassembly {
         self.blocks.iter().map(|(start, block)| block.end - start).sum()
     }
 
-    /// The blocks that have changed last, the newest first.
+    /// The blocks that segments have reached last, the newest first.
     pub(super) fn recent(&self) -> impl Iterator<Item = (u64, u64)> {
         self.recent.iter().filter_map(|start| Some((*start, self.blocks.get(start)?.end)))
     }
@@ -65,8 +65,11 @@ impl Reassembly {
     ) -> Option<(u64, u64)> {
         let mut duplicate = None;
         while !bytes.is_empty() {
-            let before = self.blocks.range(..=start).next_back().map(|(_, block)| block.end);
-            if let Some(end) = before.filter(|end| *end > start) {
+            let before = self.blocks.range(..=start).next_back();
+            let before = before.map(|(first, block)| (*first, block.end));
+            if let Some((first, end)) = before.filter(|(_, end)| *end > start) {
+                // The block of a duplicate is announced behind it (RFC 2883 section 4).
+                self.set_newest(first);
                 let known = (end - start).min(bytes.len() as u64);
                 duplicate.get_or_insert((start, start + known));
                 start += known;
@@ -118,6 +121,11 @@ impl Reassembly {
                 start
             }
         };
+        self.set_newest(first);
+    }
+
+    /// Notes that the newest segment is in the block that begins at `first`.
+    fn set_newest(&mut self, first: u64) {
         self.recent.retain(|recent| *recent != first);
         self.recent.truncate(RECENT_MAX - 1);
         self.recent.push_front(first);
@@ -183,9 +191,7 @@ mod tests {
                     prop_assert_eq!(duplicate.map(|(start, _)| start), was_there);
                     there[start as usize..end as usize].fill(true);
                     let newest = reassembly.recent().next().expect("something is there");
-                    if was_there.is_none() {
-                        prop_assert!(newest.0 <= start && end <= newest.1);
-                    }
+                    prop_assert!(newest.0 <= start && end <= newest.1);
                     for (start, end) in reassembly.recent() {
                         prop_assert!(there[start as usize..end as usize].iter().all(|there| *there));
                     }
