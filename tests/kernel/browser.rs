@@ -66,7 +66,8 @@ impl Browser {
         self.session = session["sessionId"].as_str().map(str::to_owned);
         self.resize(width)?;
         self.ask("Page.navigate", &json!({"url": address}))?;
-        Ok(())
+        // The answer comes before the page is read.
+        self.wait_until("location.href !== 'about:blank' && document.readyState !== 'loading'")
     }
 
     /// Has the window be so wide.

@@ -55,7 +55,12 @@ impl Daemon {
         self.wait_for_line(text, |line| line == text)
     }
 
-    fn wait_for_line(&self, what: &str, is_it: impl Fn(&str) -> bool) -> Result<String, Failure> {
+    /// Waits for a line of which this is true, and that `what` names.
+    pub(crate) fn wait_for_line(
+        &self,
+        what: &str,
+        is_it: impl Fn(&str) -> bool,
+    ) -> Result<String, Failure> {
         let deadline = Instant::now() + self.patience;
         let mut other = String::new();
         loop {

@@ -69,7 +69,7 @@ pub(super) struct Args {
     /// Do not hold small segments back
     #[arg(hide_short_help = true, short = 'N', long)]
     no_delay: bool,
-    /// Compare each byte with the one that was sent; iperf3's server has no such test
+    /// Compare each byte with the one that was sent; not with iperf3
     #[arg(long)]
     verify: bool,
     /// The bytes of a request [default: 1, of UDP 16]
