@@ -142,31 +142,26 @@ impl Network {
         Ok(stack)
     }
 
-    /// Starts it as [`start`](Self::start) does, and waits until it has an address. For those that flags
-    /// give it waits at most two seconds: duplicate address detection (RFC 4862) ends before, unless the
-    /// link has no carrier.
+    /// Starts it as [`start`](Self::start) does, and waits until it has an address, as
+    /// [`addressed`](Self::addressed).
     pub async fn start_ready(&self) -> Result<Stack> {
         let (builder, interface) = self.prepare()?;
         let stack = interface.spawn(builder)?;
-        match self.address_from() {
-            Some(_) => until_stopped(self.addressed(stack.net(), PATIENCE)).await?,
-            None => {
-                let settled = async { Ok(timeout(SILENCE, ready(stack.net())).await) };
-                // Who needs an address that is not there yet is told so where it is used.
-                if let Ok(state) = until_stopped(settled).await? {
-                    state?;
-                }
-            }
-        }
+        until_stopped(self.addressed(stack.net(), PATIENCE)).await?;
         Ok(stack)
     }
 
     /// Waits so long until a stack with these flags has an address, with a message on standard error
-    /// if that takes two seconds and more.
+    /// if that takes two seconds and more. For those that flags give it waits at most two seconds:
+    /// duplicate address detection (RFC 4862) ends before, unless the link has no carrier.
     pub async fn addressed(&self, net: &Net, patience: Duration) -> Result<()> {
         match self.address_from() {
             Some(from) => addressed(net, from, patience).await.map(drop),
-            None => Ok(()),
+            // Who needs an address that is not there yet is told so where it is used.
+            None => match timeout(SILENCE.min(patience), ready(net)).await {
+                Ok(state) => state.map(drop),
+                Err(_) => Ok(()),
+            },
         }
     }
 

@@ -151,6 +151,14 @@ pub(crate) fn at_once() -> Outcome {
     server.expect_output("listening")?;
 
     output(&mut tool(3, &["connect", "--zero", "[fd00::2]:7"])?)?;
+
+    let folder = TempDir::new()?;
+    std::fs::write(folder.path().join("page"), "a page")?;
+    let mut serve = tool(4, &["http-server"])?;
+    let server = Daemon::start(serve.arg(folder.path()))?;
+    server.expect_output("serving")?;
+    let page = output(&mut tool(5, &["fetch", "http://[fd00::4]/page"])?)?;
+    assert_eq!(page, "a page");
     Ok(())
 }
 
