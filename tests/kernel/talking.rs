@@ -5,6 +5,7 @@ use crate::namespace::{Outcome, netstack, program};
 use crate::programs::output;
 use crate::proxying::serve_page;
 use crate::usage::{help, subcommands};
+use crate::wire::NETWORK;
 use serde_json::Value;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::BTreeSet;
@@ -17,17 +18,6 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 type Result<T> = std::result::Result<T, Failure>;
-
-const NETWORK: [&str; 8] = [
-    "--host-address",
-    "10.9.0.1/24",
-    "--address",
-    "10.9.0.2/24",
-    "--host-address",
-    "fd00::1/64",
-    "--address",
-    "fd00::2/64",
-];
 
 /// A tool on a TUN.
 fn tool(name: &str, arguments: &[&str]) -> Result<Command> {

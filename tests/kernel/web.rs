@@ -3,25 +3,13 @@
 use crate::daemon::Daemon;
 use crate::namespace::{Outcome, netstack, program};
 use crate::programs::output;
+use crate::wire::NETWORK;
 use std::fs;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use tests::{noise, sha256};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
-
-const NETWORK: [&str; 10] = [
-    "--tun",
-    "tun0",
-    "--host-address",
-    "10.9.0.1/24",
-    "--address",
-    "10.9.0.2/24",
-    "--host-address",
-    "fd00::1/64",
-    "--address",
-    "fd00::2/64",
-];
 
 /// A tool on a TUN, which serves when it has printed this.
 pub(crate) fn start(arguments: &[&str], serves: &str) -> Result<Daemon> {

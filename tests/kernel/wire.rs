@@ -12,6 +12,17 @@ pub(crate) const KERNEL: [&str; 2] = ["10.9.0.1", "fd00::1"];
 pub(crate) const STACK: [&str; 2] = ["10.9.0.2", "fd00::2"];
 pub(crate) const KERNEL_NETS: [&str; 2] = ["10.9.0.1/24", "fd00::1/64"];
 const STACK_NETS: [&str; 2] = ["10.9.0.2/24", "fd00::2/64"];
+/// The flags that give both sides of a link these addresses.
+pub(crate) const NETWORK: [&str; 8] = [
+    "--host-address",
+    KERNEL_NETS[0],
+    "--address",
+    STACK_NETS[0],
+    "--host-address",
+    KERNEL_NETS[1],
+    "--address",
+    STACK_NETS[1],
+];
 
 /// The kernel's device. With a plain one the stack itself cuts data into packets and sums them up.
 #[derive(Debug, Clone, Copy)]

@@ -1,13 +1,15 @@
 //! Programs on the stack of another program: `netstack run --join`.
 
 use super::diag::Row;
-use super::netlink::facts;
-use super::{KERNEL, STACK, connect, failure, output, serve_page, text};
+use super::netlink::{facts, thousand_changes};
+use super::{KERNEL, STACK, connect_to, failure, output, serve_page_on, text};
 use crate::daemon::Daemon;
 use crate::namespace::{Outcome, netstack, program};
 use crate::seeing::World;
 use crate::vde::{Switch, vdens};
+use crate::wire::NETWORK;
 use serde_json::Value;
+use std::cell::Cell;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -95,16 +97,19 @@ pub(crate) fn refusals() -> Outcome {
 
 /// What one program changes another is told of.
 pub(crate) fn monitor() -> Outcome {
-    let world = World::new()?;
-    let monitor = Daemon::start(joined(&world, "ip")?.args(["-o", "monitor", "address"]))?;
+    listening_monitor(&World::new()?).map(drop)
+}
+
+/// A monitor of addresses: one is changed until it tells of that.
+fn listening_monitor(world: &World) -> Result<Daemon> {
+    let monitor = Daemon::start(joined(world, "ip")?.args(["-o", "monitor", "address"]))?;
     let is_told = AtomicBool::new(false);
 
     std::thread::scope(|scope| {
-        // Until it listens.
         let changing = scope.spawn(|| -> Result<()> {
             while !is_told.load(Ordering::Relaxed) {
-                done(&world, "ip addr add 10.9.0.61/32 dev tun0")?;
-                done(&world, "ip addr del 10.9.0.61/32 dev tun0")?;
+                done(world, "ip addr add 10.9.0.61/32 dev tun0")?;
+                done(world, "ip addr del 10.9.0.61/32 dev tun0")?;
             }
             Ok(())
         });
@@ -112,7 +117,33 @@ pub(crate) fn monitor() -> Outcome {
         is_told.store(true, Ordering::Relaxed);
         told?;
         changing.join().map_err(|_| "a panic")?
-    })
+    })?;
+    Ok(monitor)
+}
+
+/// A monitor misses none of a thousand changes that another program makes, or says so.
+pub(crate) fn many_changes() -> Outcome {
+    let world = World::new()?;
+    let mut monitor = listening_monitor(&world)?;
+    let mut batch = tempfile::NamedTempFile::new()?;
+    batch.write_all(thousand_changes().as_bytes())?;
+    done(&world, &format!("ip -batch {}", batch.path().display()))?;
+    done(&world, "ip addr add 10.5.5.5/32 dev tun0")?;
+
+    let [added, removed] = [Cell::new(0), Cell::new(0)];
+    let end = monitor.wait_for_line("the last change", |line| {
+        if line.contains("inet 10.7.") {
+            let count = if line.starts_with("Deleted") { &removed } else { &added };
+            count.set(count.get() + 1);
+        }
+        ["10.5.5.5", "No buffer space"].iter().any(|word| line.contains(word))
+    })?;
+    let counts = (added.get(), removed.get());
+    assert!(end.contains("No buffer space") || counts == (500, 500), "{counts:?}: {end}");
+    // Killed, `run` would leave `ip` where it is.
+    monitor.signal("TERM")?;
+    monitor.status()?;
+    Ok(())
 }
 
 /// A server of `netstack` that echoes at port 5000, with a control socket.
@@ -132,16 +163,7 @@ impl Echo {
     }
 
     fn on_tun() -> Result<Self> {
-        Self::start(&[
-            "--host-address",
-            "10.9.0.1/24",
-            "--address",
-            "10.9.0.2/24",
-            "--host-address",
-            "fd00::1/64",
-            "--address",
-            "fd00::2/64",
-        ])
+        Self::start(&NETWORK)
     }
 
     fn control(&self) -> PathBuf {
@@ -167,10 +189,12 @@ impl Echo {
 /// curl, ping and nc are on the stack of the server, beside its own sockets.
 pub(crate) fn programs() -> Outcome {
     let echo = Echo::on_tun()?;
-    let port = serve_page(noise(2_000_000))?;
-    let url = format!("http://{KERNEL}:{port}/");
-    let page = output(echo.joined("curl")?.args(["-sS", "--max-time", "60", &url]))?;
-    assert_eq!(sha256(&page), sha256(&noise(2_000_000)));
+    let port = serve_page_on(TcpListener::bind("[::]:0")?, noise(2_000_000))?;
+    for kernel in [KERNEL, "[fd00::1]"] {
+        let url = format!("http://{kernel}:{port}/");
+        let page = output(echo.joined("curl")?.args(["-sS", "--max-time", "60", &url]))?;
+        assert_eq!(sha256(&page), sha256(&noise(2_000_000)));
+    }
     let closed = TcpListener::bind("0.0.0.0:0")?.local_addr()?.port();
     let url = format!("http://{KERNEL}:{closed}/");
     let refused = echo.joined("curl")?.args(["-s", "--max-time", "60", &url]).output()?;
@@ -181,21 +205,24 @@ pub(crate) fn programs() -> Outcome {
         assert!(told.contains("3 packets transmitted, 3 received, 0% packet loss"), "{told}");
     }
 
-    let mut nc = echo.joined("nc")?;
-    let mut nc = Daemon::start(nc.args(["-l", "-p", "5001"]))?;
-    let mut client = connect(5001)?;
-    let shown = echo.done("ss -tnH sport = :5001")?;
-    assert!(shown.contains(&format!("{STACK}:5001")), "{shown}");
-    client.write_all(b"to nc\n")?;
-    nc.expect_line("to nc")?;
-    nc.write_line("from nc")?;
-    client.set_read_timeout(Some(PATIENCE))?;
-    let mut answer = [0; 8];
-    client.read_exact(&mut answer)?;
-    assert_eq!(&answer, b"from nc\n");
-    drop(client);
-    nc.expect_output(" 0 sockets left")?;
-    assert!(nc.status()?.success());
+    for (family, stack) in [("-4", STACK), ("-6", "[fd00::2]")] {
+        let mut nc = echo.joined("nc")?;
+        let mut nc = Daemon::start(nc.args([family, "-l", "-p", "5001"]))?;
+        let address = format!("{stack}:5001");
+        let mut client = connect_to(address.parse()?)?;
+        let shown = echo.done("ss -tnH sport = :5001")?;
+        assert!(shown.contains(&address), "{shown}");
+        client.write_all(b"to nc\n")?;
+        nc.expect_line("to nc")?;
+        nc.write_line("from nc")?;
+        client.set_read_timeout(Some(PATIENCE))?;
+        let mut answer = [0; 8];
+        client.read_exact(&mut answer)?;
+        assert_eq!(&answer, b"from nc\n");
+        drop(client);
+        nc.expect_output(" 0 sockets left")?;
+        assert!(nc.status()?.success());
+    }
 
     // Two programs of one stack meet on it.
     let mut nc = echo.joined("nc")?;
@@ -265,6 +292,13 @@ pub(crate) fn endings() -> Outcome {
     stream.write_all(b"z")?;
     run.expect_line("after b'z'")?;
 
+    let (run, mut stream) = started()?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    // `run` forwards it, and Python ends.
+    run.signal("TERM")?;
+    assert_eq!(stream.read(&mut [0; 1])?, 0, "the sockets of a program end with it");
+    run.expect_output(" 0 sockets left")?;
+
     let (mut run, _stream) = started()?;
     echo.server.signal("KILL")?;
     let told = "the process of the stack has ended, and with it the program's sockets";
@@ -333,50 +367,6 @@ pub(crate) fn agreement() -> Outcome {
     for [word, other] in [["bytes_sent", "bytes_received"], ["bytes_received", "bytes_sent"]] {
         assert_eq!(ours.words.get(word), theirs.words.get(other), "{ours:?} {theirs:?}");
     }
-    Ok(())
-}
-
-/// A monitor misses none of a thousand changes that another program makes, or says so.
-pub(crate) fn many_changes() -> Outcome {
-    let echo = Echo::on_tun()?;
-    let [out, batch] = ["out", "batch"].map(|name| echo.folder.path().join(name));
-    let pair = |n: u32| {
-        let address = format!("10.7.{}.{}/24 dev tun0", n / 250, n % 250 + 1);
-        format!("addr add {address}\naddr del {address}\n")
-    };
-    fs::write(&batch, (0..500).map(pair).collect::<String>())?;
-    let mut monitor = echo.joined("ip")?;
-    let shown = fs::File::create(&out)?;
-    monitor.args(["monitor", "address"]).stdout(shown.try_clone()?).stderr(shown);
-    let mut monitor = monitor.spawn()?;
-    let seen = |words: &[&str]| -> Result<bool> {
-        let seen = fs::read_to_string(&out)?;
-        Ok(words.iter().any(|word| seen.contains(word)))
-    };
-    let deadline = Instant::now() + PATIENCE;
-    // Until it listens.
-    while !seen(&["10.6.6.6"])? {
-        assert!(Instant::now() < deadline, "it does not listen");
-        echo.done("ip addr add 10.6.6.6/32 dev tun0")?;
-        echo.done("ip addr del 10.6.6.6/32 dev tun0")?;
-    }
-    echo.done(&format!("ip -batch {}", batch.display()))?;
-    echo.done("ip addr add 10.5.5.5/32 dev tun0")?;
-    let deadline = Instant::now() + PATIENCE;
-    while !seen(&["10.5.5.5", "No buffer space"])? {
-        assert!(Instant::now() < deadline, "{}", fs::read_to_string(&out)?);
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    // Killed, `run` would leave `ip` where it is.
-    program("kill")?.arg(monitor.id().to_string()).status()?;
-    monitor.wait()?;
-
-    let seen = fs::read_to_string(&out)?;
-    let of_batch = |line: &&str| line.contains("inet 10.7.");
-    let (removed, added): (Vec<_>, Vec<_>) =
-        seen.lines().filter(of_batch).partition(|line| line.starts_with("Deleted"));
-    let counts = (added.len(), removed.len());
-    assert!(seen.contains("No buffer space") || counts == (500, 500), "{counts:?}\n{seen}");
     Ok(())
 }
 

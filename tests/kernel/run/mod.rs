@@ -105,7 +105,10 @@ fn answer(mut stream: TcpStream, page: &[u8]) -> std::io::Result<()> {
 
 /// Connects from the kernel, once the server is there.
 fn connect(port: u16) -> Result<TcpStream> {
-    let address: SocketAddr = format!("{STACK}:{port}").parse()?;
+    connect_to(format!("{STACK}:{port}").parse()?)
+}
+
+fn connect_to(address: SocketAddr) -> Result<TcpStream> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match TcpStream::connect_timeout(&address, Duration::from_secs(1)) {

@@ -86,6 +86,15 @@ pub(super) fn facts(json: &str) -> Result<Vec<String>> {
     Ok(facts)
 }
 
+/// Lines for `ip -batch`: 500 addresses, each added and removed.
+pub(super) fn thousand_changes() -> String {
+    let pair = |n: u32| {
+        let address = format!("10.7.{}.{}/24 dev tun0", n / 250, n % 250 + 1);
+        format!("addr add {address}\naddr del {address}\n")
+    };
+    (0..500).map(pair).collect()
+}
+
 /// Lines of a monitor, and how many changes there were of each kind.
 const MONITORED: &str = "
 ip monitor address > $OUT 2>&1 &
@@ -103,11 +112,7 @@ pub(crate) fn monitor() -> Outcome {
     for flags in [&[][..], &["--udp-msg"]] {
         let folder = TempDir::new()?;
         let [out, batch] = ["out", "batch"].map(|name| folder.path().join(name));
-        let pair = |n: u32| {
-            let address = format!("10.7.{}.{}/24 dev tun0", n / 250, n % 250 + 1);
-            format!("addr add {address}\naddr del {address}\n")
-        };
-        fs::write(&batch, (0..500).map(pair).collect::<String>())?;
+        fs::write(&batch, thousand_changes())?;
 
         let mut shell = on_stack_with(flags, "sh")?;
         shell.args(["-c", MONITORED]).env("OUT", &out).env("BATCH", &batch);
