@@ -30,5 +30,5 @@ pub use perf_control::perf_control;
 pub use requests::requests;
 pub use socks5::socks5;
 pub use vde_request::vde_request;
-pub use wireguard::wireguard;
+pub use wireguard::{WIREGUARD_STORIES_MAX, wireguard};
 pub use wireguard_config::wireguard_config;

@@ -16,12 +16,12 @@ use tokio::runtime::{Builder, Runtime};
 /// A packet arrives at most once and as it was sent, whatever is changed, repeated, cut, lost or sent by
 /// strangers; and afterwards one arrives as if nothing had happened. Returns the number of datagrams.
 ///
+/// A handshake takes as long as hundreds of datagrams: up to [`WIREGUARD_STORIES_MAX`] stories of a thread
+/// follow each other in one tunnel, each of which begins with nothing on its way.
+///
 /// # Panics
 ///
 /// If one of these invariants does not hold.
-///
-/// A handshake takes as long as hundreds of datagrams: up to [`STORIES_MAX`] stories of a thread follow
-/// each other in one tunnel, each of which begins with nothing on its way.
 pub fn wireguard(data: &[u8]) -> usize {
     let mut story = Unstructured::new(data);
     // After a panic there is none.
@@ -37,7 +37,7 @@ pub fn wireguard(data: &[u8]) -> usize {
 }
 
 /// The most stories in one tunnel.
-const STORIES_MAX: u32 = 256;
+pub const WIREGUARD_STORIES_MAX: u64 = 256;
 /// After this time a tunnel is not used again: long before the next handshake is due.
 const AGE_MAX: Duration = Duration::from_secs(30);
 
@@ -47,7 +47,7 @@ thread_local! {
 
 struct Scene {
     began: Instant,
-    stories: u32,
+    stories: u64,
     runtime: Runtime,
     ends: [End; 2],
     /// Who is between them: each end sends to one of these, and then to the one that it has last had
@@ -94,7 +94,7 @@ impl Scene {
     }
 
     fn is_good_for_another(&self) -> bool {
-        self.stories < STORIES_MAX && self.began.elapsed() < AGE_MAX
+        self.stories < WIREGUARD_STORIES_MAX && self.began.elapsed() < AGE_MAX
     }
 
     fn step(&mut self, story: &mut Unstructured<'_>) -> arbitrary::Result<()> {

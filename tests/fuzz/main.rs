@@ -54,7 +54,8 @@ fn a_tunnels_file_is_what_its_lines_say() {
 #[test]
 fn nobody_between_two_tunnels_changes_or_adds_a_packet() {
     let mut datagrams = 0;
-    play("wireguard", |data| datagrams += fuzz::wireguard(data));
+    let stories_max = fuzz::WIREGUARD_STORIES_MAX;
+    play_in_turns("wireguard", stories_max, |data| datagrams += fuzz::wireguard(data));
     println!("{datagrams} datagrams");
 }
 
@@ -91,7 +92,13 @@ fn messages_of_socks5_clients_are_taken_or_refused() {
 }
 
 /// Plays the corpus of a target, and noise.
-fn play(target: &str, mut run: impl FnMut(&[u8])) {
+fn play(target: &str, run: impl FnMut(&[u8])) {
+    play_in_turns(target, 1, run);
+}
+
+/// As [`play`], for a target of which a run may depend on the ones before, up to so many in all: what
+/// repeats it begins with those.
+fn play_in_turns(target: &str, turn: u64, mut run: impl FnMut(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
     let mut kept = 0;
     for entry in std::fs::read_dir(&corpus).expect("the corpus is kept with the source") {
@@ -106,10 +113,11 @@ fn play(target: &str, mut run: impl FnMut(&[u8])) {
     let bytes_max = number("NETSTACK_FUZZ_BYTES").unwrap_or(BYTES_MAX);
     let began = Instant::now();
     for seed in seeds() {
+        let from = (seed + 1).saturating_sub(turn).max(seeds().start);
         let _shown = OnPanic(&[
-            ("NETSTACK_FUZZ_SEED", &seed),
+            ("NETSTACK_FUZZ_SEED", &from),
             ("NETSTACK_FUZZ_BYTES", &bytes_max),
-            ("NETSTACK_FUZZ_RUNS", &1),
+            ("NETSTACK_FUZZ_RUNS", &(seed + 1 - from)),
         ]);
         run(&noise(seed, bytes_max));
     }
