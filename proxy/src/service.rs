@@ -49,8 +49,8 @@ impl Proxy {
         Self { target: Some(target.into()), ..self }
     }
 
-    /// Serves HTTP and SOCKS5, or the server that it [forwards](Self::forwarding) to, to the clients of a listener of the inside, for ever. Further clients wait
-    /// until one has left.
+    /// Serves HTTP and SOCKS5, or the server that it [forwards](Self::forwarding) to, to the clients of a
+    /// listener of the inside, for ever. Further clients wait until one has left.
     ///
     /// # Errors
     ///

@@ -38,10 +38,12 @@ pub(crate) async fn get<S: Subject>(
         _ => None,
     });
     let destination = destination.and_then(ip).ok_or(Errno::INVAL)?;
-    let found = all(&network).into_iter().filter(|route| is_to(route, destination));
-    let longest = found.max_by_key(|route| route.header.destination_prefix_length);
+    let longest = || {
+        let found = all(&network).into_iter().filter(|route| is_to(route, destination));
+        found.max_by_key(|route| route.header.destination_prefix_length)
+    };
     if asked.header.flags.contains(RouteFlags::FibMatch) {
-        return Ok(Answer::One(new(longest.ok_or(Errno::NETUNREACH)?)));
+        return Ok(Answer::One(new(longest().ok_or(Errno::NETUNREACH)?)));
     }
     let command = Command::RouteTo { destination };
     let next_hop = match server.ask(command).await.map_err(unreachable)? {
@@ -50,7 +52,9 @@ pub(crate) async fn get<S: Subject>(
     };
     let mut way = to(destination, next_hop);
     // Of IPv6 the kernel tells the route, too (`rt6_fill_node` in net/ipv6/route.c).
-    if let Some(route) = longest.filter(|_| destination.is_ipv6()) {
+    if destination.is_ipv6()
+        && let Some(route) = longest()
+    {
         way.header.protocol = route.header.protocol;
         way.header.flags.remove(RouteFlags::Cloned);
         let is_told = |it: &RouteAttribute| {
