@@ -234,12 +234,15 @@ impl Running {
         if self.streams[place].sends {
             let (sending, budget) = (self.sending_flags(), self.to_send.clone());
             let ends = self.parameters.netstack.is_some();
+            let is_server = self.side == Side::Server;
             let mut phase = self.phase.subscribe();
             let id = self.streams[place].id;
             self.tasks.spawn(async move {
-                let sent = tokio::select! {
-                    sent = connection::send(&mut channel, &tally, &budget, &sending) => sent,
-                    () = reached(&mut phase, Phase::Draining) => Ok(()),
+                let (sent, ends) = tokio::select! {
+                    sent = connection::send(&mut channel, &tally, &budget, &sending) => (sent, ends),
+                    // A client of iperf3 that is inside of a block reads on up to the end of that, or
+                    // of the stream: its server closes the streams before it sends results.
+                    () = reached(&mut phase, Phase::Draining) => (Ok(()), ends || is_server),
                 };
                 if ends {
                     // A connection that has ended by itself needs no end.
