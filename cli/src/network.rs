@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::ArgGroup;
 use netstack::capture::{Capture, Recorder};
 use netstack::control::Host;
-use netstack::device::{InterfaceConfig, InterfaceOffload, Tap, Tun};
+use netstack::device::{Device, InterfaceConfig, InterfaceOffload, Tap, Tun};
 use netstack::link::{LinkDevice, LinkUrl};
 use netstack::netsocket::netcore::{Link, Medium, Network as State};
 use netstack::{Builder, Hook, IpNet, Net, Stack, dhcp, slaac};
@@ -106,6 +106,13 @@ pub enum Interface {
 }
 
 impl Interface {
+    fn spin(&self) -> Duration {
+        match self {
+            Self::Plain(device) => device.spin(),
+            Self::Recorded(device) => device.spin(),
+        }
+    }
+
     /// Starts a stack on it, on the current runtime.
     pub fn spawn(self, builder: Builder) -> Result<Stack> {
         let started = match self {
@@ -145,8 +152,15 @@ impl Network {
     /// Starts it as [`start`](Self::start) does, and waits until it has an address, as
     /// [`addressed`](Self::addressed).
     pub async fn start_ready(&self) -> Result<Stack> {
+        self.start_ready_spinning(Duration::MAX).await
+    }
+
+    /// As [`start_ready`](Self::start_ready), with at most so much of [`Builder::spin`]: where a program
+    /// that the stack waits for needs the processor.
+    pub async fn start_ready_spinning(&self, spin_max: Duration) -> Result<Stack> {
         let (builder, interface) = self.prepare()?;
-        let stack = interface.spawn(builder)?;
+        let spin = interface.spin().min(spin_max);
+        let stack = interface.spawn(builder.spin(spin))?;
         until_stopped(self.addressed(stack.net(), PATIENCE)).await?;
         Ok(stack)
     }
