@@ -132,9 +132,7 @@ impl TcpLayer {
             }
             Verdict::Refuse(reason) => {
                 packet.linearize();
-                let reason = self.answer_reset(cx, ip, packet, reason, link);
-                self.repeat_refused_syn(ip, id, link);
-                Err(reason)
+                Err(self.refuse(cx, ip, id, packet, reason, link))
             }
             _ if !is_answered => Err(DropReason::RateLimited),
             Verdict::Acknowledge(reason) | Verdict::Challenge(reason) | Verdict::Drop(reason) => {
@@ -143,15 +141,31 @@ impl TcpLayer {
         }
     }
 
-    /// Has a peer that was just told with a reset that its connection is no more, and that has a new
-    /// SYN ignored for it, answer that at once, and not a second later (as Linux does, once).
-    fn repeat_refused_syn<L: Link>(&mut self, ip: &mut IpLayer, id: SocketId, link: &mut L) {
-        if let Some(connection) = self.sockets.connection_mut(id)
-            && connection.state() == State::SynSent
-            && connection.wire.has_sent_once()
-        {
+    /// Tells a peer with a reset that the connection that it means is no more; returns why its segment
+    /// is dropped. If it has ignored a new SYN for that, as one in TIME-WAIT does, it is told whatever
+    /// the bound on resets is, as this can be so once for each SYN; and that is repeated at once, and not
+    /// a second later (as Linux does, once).
+    fn refuse<L: Link>(
+        &mut self,
+        cx: &mut Context,
+        ip: &mut IpLayer,
+        id: SocketId,
+        packet: &Packet,
+        reason: DropReason,
+        link: &mut L,
+    ) -> DropReason {
+        let connection = self.sockets.connection_mut(id);
+        let is_answer_to_syn = connection.is_some_and(|connection| {
+            connection.state() == State::SynSent && connection.wire.has_sent_once()
+        });
+        if !is_answer_to_syn {
+            return self.answer_reset(cx, ip, packet, reason, link);
+        }
+        self.send_reset(cx, ip, packet, link);
+        if let Some(connection) = self.sockets.connection_mut(id) {
             connection.repeat_syn(&mut Output { link, state: &mut ip.outgoing });
         }
+        reason
     }
 
     /// Whether a segment would complete a handshake for which the accept queue has no room. It is
