@@ -273,6 +273,7 @@ const TESTS: &[Test] = &[
     Test::new("under_run_join_ip_monitor_tells_of_others_changes", join::monitor),
     Test::new("under_run_join_refuses_what_it_has_not", join::refusals),
     Test::new("under_run_join_curl_ping_and_nc_are_on_anothers_stack", join::programs),
+    Test::new("under_run_join_256_programs_have_a_place", join::bound),
     Test::new("under_run_join_datagrams_and_notices_arrive", join::datagrams),
     Test::new("under_run_join_a_network_ends_with_its_stack", join::endings),
     Test::new("under_run_join_the_tutorial_of_vdestack_works", join::tutorial),

@@ -5,8 +5,9 @@ use super::netlink::{facts, thousand_changes};
 use super::{KERNEL, STACK, connect_to, failure, output, serve_page_on, text};
 use crate::daemon::Daemon;
 use crate::namespace::{Outcome, netstack, program};
+use crate::programs;
 use crate::seeing::World;
-use crate::vde::{Switch, vdens};
+use crate::vde::{Switch, until, vdens};
 use crate::wire::NETWORK;
 use serde_json::Value;
 use std::cell::Cell;
@@ -262,6 +263,34 @@ except OSError as error: print(error.errno)";
     assert!(told.contains("netstack run: socket option 12345 of level 1 is not"), "{told}");
     assert!(told.contains(" 0 sockets left"), "{told}");
     Ok(())
+}
+
+/// A stack takes 256 programs, tells the next one so, and takes another when one has ended.
+pub(crate) fn bound() -> Outcome {
+    const PROGRAMS_MAX: usize = 256;
+    let echo = Echo::on_tun()?;
+    let start = |n: usize| -> Result<Daemon> {
+        let port = (6000 + n).to_string();
+        Daemon::start(echo.joined("nc")?.args(["-u", "-l", "-p", &port]))
+    };
+    let started = (0..PROGRAMS_MAX).map(start).collect::<Result<Vec<_>>>()?;
+    // Not by a joined `ss`, which would be one of them.
+    until("the programs' sockets", || {
+        let mut ss = netstack()?;
+        let shown = programs::output(ss.args(["ss", "-uaH", "--control"]).arg(echo.control()))?;
+        Ok(shown.matches("0.0.0.0:6").count() == PROGRAMS_MAX)
+    })?;
+
+    let mut python = echo.joined("python3")?;
+    let python = python.args(["-c", "import socket; socket.socket()"]);
+    let refused = python.output()?;
+    let told = text(&refused.stderr);
+    assert!(told.contains("the stack has too many programs already"), "{told}");
+    assert!(told.contains("PermissionError"), "{told}");
+
+    started[0].signal("TERM")?;
+    started[0].expect_output(" 0 sockets left")?;
+    output(python).map(drop)
 }
 
 const CONNECTED: &str = "

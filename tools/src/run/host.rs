@@ -50,7 +50,7 @@ impl netstack::control::Host for Host {
         let listener = Listener::of(joining.process, joining.listener).map_err(refusal)?;
         let (runtime, ip) = (self.runtime.clone(), self.ip.clone());
         Ok(Box::new(move |stream| {
-            let guest = Guest { joining, listener, _place: place };
+            let guest = Guest { joining, listener, place };
             runtime.spawn(async move {
                 if let Err(error) = guest.serve(stream, &ip).await {
                     tracing::debug!("a program of another process: {error:#}");
@@ -76,13 +76,13 @@ fn refusal(errno: Errno) -> io::Error {
 struct Guest {
     joining: Joining,
     listener: Listener,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 impl Guest {
     /// Answers its calls, until nothing is left of it.
     async fn serve(self, stream: StdStream, ip: &OnceCell<Arc<Ip>>) -> Result<()> {
-        let Self { joining: Joining { net, interface, messages, .. }, listener, _place } = self;
+        let Self { joining: Joining { net, interface, messages, .. }, listener, place } = self;
         let mut stream = UnixStream::from_std(stream)?;
         let ip = ip.get_or_try_init(|| make(&net)).await?.clone();
         let shown = Shown::new(&net, &interface);
@@ -102,6 +102,8 @@ impl Guest {
         // What the program has written is on its way to the stack.
         let _ = timeout(FAREWELL, supervisor.all_closed()).await;
         let left = Left { calls: supervisor.calls(), sockets: supervisor.sockets() };
+        // Who is told may start another one.
+        drop(place);
         write(&mut stream, &Told::Over(left)).await;
         Ok(())
     }
