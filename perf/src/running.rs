@@ -6,7 +6,7 @@ use crate::connector::Dialer;
 use crate::datagrams::{self, Numbers};
 use crate::failure::Failure;
 use crate::parameters::{Direction, Mode, Parameters};
-use crate::phase::{Phase, reached};
+use crate::phase::{Phase, reached, until};
 use crate::results::{Results, StreamResult};
 use crate::stream_id::stream_id;
 use crate::tally::{Budget, Counts, Tally};
@@ -272,12 +272,7 @@ impl Running {
                     Side::Server => transactions::answer(&mut channel, &tally, exchange).await,
                 }
             };
-            let ended = tokio::select! {
-                // As in `spawn`.
-                biased;
-                () = reached(&mut phase, Phase::Draining) => Ok(()),
-                ended = work => ended,
-            };
+            let ended = until(&mut phase, Phase::Draining, work).await;
             keep(&done, channel);
             ended
         });
@@ -305,29 +300,18 @@ impl Running {
     fn spawn(
         &mut self,
         place: usize,
-        until: Phase,
+        which: Phase,
         work: impl Future<Output = Result<(), Failure>> + Send + 'static,
     ) {
         let (mut phase, id) = (self.phase.subscribe(), self.streams[place].id);
         self.tasks.spawn(async move {
-            tokio::select! {
-                // What the other end does about the end of the test is no failure.
-                biased;
-                () = reached(&mut phase, until) => Ok(()),
-                done = work => done.map_err(|error| error.on_stream(id)),
-            }
+            until(&mut phase, which, work).await.map_err(|error| error.on_stream(id))
         });
     }
 
     fn spawn_endless(&mut self, work: impl Future<Output = Result<(), Failure>> + Send + 'static) {
         let mut phase = self.phase.subscribe();
-        self.endless.spawn(async move {
-            tokio::select! {
-                biased;
-                () = reached(&mut phase, Phase::Over) => Ok(()),
-                done = work => done,
-            }
-        });
+        self.endless.spawn(async move { until(&mut phase, Phase::Over, work).await });
     }
 
     /// Waits until all streams have ended by themselves, or all bytes are there.
