@@ -346,6 +346,8 @@ pub(crate) fn memory_of_all_connections_is_bounded() {
             (near, pair.accept(Side::Far, listener).expect("a connection"))
         })
         .collect();
+    let client = pair.connect(Side::Near, "10.0.0.2:80").expect("a listener");
+    let server = pair.accept(Side::Far, listener).expect("a connection");
 
     // Nobody reads, and all write what they may.
     let mut written = [0; CONNECTIONS];
@@ -361,6 +363,18 @@ pub(crate) fn memory_of_all_connections_is_bounded() {
     }
     assert!(written.iter().all(|written| *written > 0), "{written:?}");
     assert!(written.iter().sum::<usize>() > BOUND, "{written:?}");
+
+    // Who reads is served meanwhile, and none of its segments is sent again.
+    for trip in 0..5 {
+        for (from, to) in [(&client, &server), (&server, &client)] {
+            assert_eq!(from.try_send(&[7; 64]), Ok(64), "trip {trip}");
+            pair.run();
+            assert_eq!(read(to, 64).map(|bytes| bytes.len()), Ok(64), "trip {trip}");
+        }
+    }
+    for stream in [client, server] {
+        stream.close();
+    }
 
     // And all of it arrives once there are readers.
     let mut received = [0; CONNECTIONS];

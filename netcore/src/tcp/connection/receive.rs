@@ -166,6 +166,7 @@ impl Connection {
         }
         if self.unread as usize + self.receiver.held() > 0
             && self.charge.pressure() == Pressure::Full
+            && self.holds_received()
         {
             // It waits with the peer, which sends it again.
             self.wire.acks.owe();
@@ -187,6 +188,15 @@ impl Connection {
         } else {
             self.wire.acks.on_data(len, self.wire.local_mss(), now);
         }
+    }
+
+    /// Whether something that has arrived is still here, unread or behind a gap. A reader does not ring
+    /// for each byte that it takes.
+    fn holds_received(&mut self) -> bool {
+        if let Stage::Open(queue) = &self.stage {
+            self.unread = queue.recv_held().try_into().unwrap_or(u32::MAX);
+        }
+        self.unread > 0 || self.receiver.held() > 0
     }
 
     /// Takes a part of a payload in slices, which begins at `position` of the stream.
