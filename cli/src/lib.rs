@@ -8,6 +8,8 @@ mod program;
 mod stop;
 mod tunnel;
 
-pub use network::{Interface, Network, host_programs, recorder};
+pub use network::{Interface, Network, finish_recordings, host_programs, recorder};
 pub use program::{command, failed, program, run, run_on, run_parsed, start};
-pub use stop::{Stop, check_stopped, finish, finish_by_itself, serve, stopped, until_stopped};
+pub use stop::{
+    Stop, check_stopped, finish, finish_by_itself, serve, stopped, until_stopped, watch_signals,
+};

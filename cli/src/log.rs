@@ -7,8 +7,9 @@ use tracing_subscriber::EnvFilter;
 pub(crate) fn show(verbosity: u8) {
     let asked = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let filter = asked.unwrap_or_else(|| match verbosity {
-        // The device of a tunnel says itself when a peer does not answer.
-        0 => "warn,boringtun=off".into(),
+        // The device of a tunnel says itself when a peer does not answer, and a test over QUIC that the
+        // stack has ended.
+        0 => "warn,boringtun=off,quinn=off".into(),
         1 => "warn,boringtun=off,netcore=debug,netsocket=debug,netstack=debug".into(),
         _ => "warn,boringtun=debug,netcore=trace,netsocket=trace,netstack=trace".into(),
     });

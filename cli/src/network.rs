@@ -13,7 +13,7 @@ use std::fs::{DirBuilder, File};
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -309,6 +309,7 @@ fn make_folder_of_user(socket: &Path) {
 pub fn recorder(path: &Path) -> Result<Recorder> {
     let file = File::create(path).with_context(|| path.display().to_string())?;
     let recorder = Recorder::new(file);
+    recorders().push(recorder.clone());
     let writing = recorder.clone();
     tokio::spawn(async move {
         loop {
@@ -318,6 +319,21 @@ pub fn recorder(path: &Path) -> Result<Recorder> {
         }
     });
     Ok(recorder)
+}
+
+fn recorders() -> MutexGuard<'static, Vec<Recorder>> {
+    /// All of the program.
+    static RECORDERS: Mutex<Vec<Recorder>> = Mutex::new(Vec::new());
+    RECORDERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes what was recorded and is not written yet. At its end a program does not wait for the tasks
+/// that would do that.
+pub fn finish_recordings() {
+    for recorder in recorders().drain(..) {
+        // The recorder reports failures itself.
+        let _ = recorder.flush();
+    }
 }
 
 /// Logs the events of the DHCP client to standard error.

@@ -1,5 +1,6 @@
 //! The start and end of a program.
 
+use crate::network::finish_recordings;
 use crate::stop::{self, Stop};
 use crate::{eprintln, log};
 use anyhow::{Context, Error, Result};
@@ -41,6 +42,7 @@ fn work<T: Termination>(
     let ended = stop::watch_signals().and_then(|()| runtime()).context("starting tokio");
     let ended = ended.and_then(|runtime| {
         let ended = runtime.block_on(work);
+        finish_recordings();
         // Does not wait for threads that read standard input.
         runtime.shutdown_background();
         ended
@@ -102,12 +104,12 @@ pub fn failed(error: &Error, otherwise: ExitCode) -> ExitCode {
     let stop = error.downcast_ref::<Stop>().or(error.downcast_ref::<&Stop>().copied());
     let (status, text) = match stop {
         Some(stop) => stop.outcome(),
-        None => (otherwise, Some(format!("{error:#}"))),
+        None => (None, Some(format!("{error:#}"))),
     };
     if let Some(text) = text {
         eprintln!("{}: {text}", program());
     }
-    status
+    status.unwrap_or(otherwise)
 }
 
 /// The name of the program.

@@ -92,7 +92,7 @@ pub async fn serve<const N: usize>(
 }
 
 /// The first signal stops the program, and a second one ends it at once.
-pub(crate) fn watch_signals() -> io::Result<()> {
+pub fn watch_signals() -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut interrupts, mut terminations) = {
         let _context = runtime.enter();
@@ -120,15 +120,15 @@ fn status(signal: SignalKind) -> u8 {
 }
 
 impl Stop {
-    /// The exit status, and the message.
-    pub(crate) fn outcome(&self) -> (ExitCode, Option<String>) {
+    /// The exit status, unless that is the program's to choose, and the message.
+    pub(crate) fn outcome(&self) -> (Option<ExitCode>, Option<String>) {
         match self {
-            Self::Signal(signal) => (status(*signal).into(), None),
+            Self::Signal(signal) => (Some(status(*signal).into()), None),
             // SIGPIPE, which Rust's runtime ignores, would have ended another program.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                (status(SignalKind::pipe()).into(), None)
+                (Some(status(SignalKind::pipe()).into()), None)
             }
-            Self::Output(_) => (ExitCode::FAILURE, Some(self.to_string())),
+            Self::Output(_) => (None, Some(self.to_string())),
         }
     }
 }

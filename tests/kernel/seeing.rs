@@ -245,33 +245,50 @@ fn screen(world: &World, rows: &[(SocketAddr, &[&str])]) -> Outcome {
     }
 }
 
-/// The first screen of `top`.
-fn first_screen(world: &World) -> Result<String> {
-    let mut script = program("script")?;
-    // For a terminal of a known size.
-    let top = world.command(&["top", "--interval", "0.2"])?;
-    let path = top.get_program().to_str().ok_or("a path that is no text")?;
-    let command = format!("stty rows 30 cols 140; {path} top --interval 0.2");
-    script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
-    script.env("NETSTACK_CONTROL", &world.path).env("TERM", "xterm").env("SHELL", "/bin/sh");
-    let mut child =
-        script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let (mut keys, mut shown) =
-        (child.stdin.take().ok_or("no input")?, child.stdout.take().ok_or("no output")?);
-    let mut text = String::new();
-    let mut wait_for = |words: &[&str]| -> Result<String> {
+/// `top` at a terminal of a known size.
+struct Top {
+    child: std::process::Child,
+    keys: std::process::ChildStdin,
+    shown: std::process::ChildStdout,
+    text: String,
+}
+
+impl Top {
+    /// Its shell says its number first, which is that of `top`, too.
+    fn start(world: &World) -> Result<Self> {
+        let mut script = program("script")?;
+        let top = world.command(&["top"])?;
+        let path = top.get_program().to_str().ok_or("a path that is no text")?;
+        let command = format!("stty rows 30 cols 140; echo [$$]; exec {path} top --interval 0.2");
+        script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+        script.env("NETSTACK_CONTROL", &world.path).env("TERM", "xterm").env("SHELL", "/bin/sh");
+        let mut child =
+            script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let keys = child.stdin.take().ok_or("no input")?;
+        let shown = child.stdout.take().ok_or("no output")?;
+        Ok(Self { child, keys, shown, text: String::new() })
+    }
+
+    /// What it has shown once all of this was there.
+    fn wait_for(&mut self, words: &[&str]) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
         let mut bytes = [0; 65_536];
-        while !words.iter().all(|word| text.contains(word)) {
-            let n = shown.read(&mut bytes)?;
-            text += &String::from_utf8_lossy(&bytes[..n]);
+        while !words.iter().all(|word| self.text.contains(word)) {
+            let n = self.shown.read(&mut bytes)?;
+            self.text += &String::from_utf8_lossy(&bytes[..n]);
             if n == 0 || Instant::now() > deadline {
+                let text = &self.text;
                 return Err(format!("the terminal has not shown {words:?}: {text}").into());
             }
         }
-        Ok(std::mem::take(&mut text))
-    };
-    let first = wait_for(&[
+        Ok(std::mem::take(&mut self.text))
+    }
+}
+
+/// The first screen of `top`.
+fn first_screen(world: &World) -> Result<String> {
+    let mut top = Top::start(world)?;
+    let first = top.wait_for(&[
         "httpd (pid",
         "8 connections",
         "peer-window",
@@ -279,11 +296,19 @@ fn first_screen(world: &World) -> Result<String> {
         "FIN-WAIT-2",
     ])?;
     // Sorted by what limits them, the first is opened.
-    keys.write_all(b"l\r")?;
-    wait_for(&["congestion window", "round trip", "limited"])?;
-    keys.write_all(b"q")?;
-    let status = child.wait()?;
+    top.keys.write_all(b"l\r")?;
+    top.wait_for(&["congestion window", "round trip", "limited"])?;
+    top.keys.write_all(b"q")?;
+    let status = top.child.wait()?;
     assert!(status.success(), "{status}");
+
+    // A signal ends it, too, and leaves the terminal as it was.
+    let mut top = Top::start(world)?;
+    let shown = top.wait_for(&["httpd (pid"])?;
+    let number = shown.split(['[', ']']).nth(1).ok_or("no number")?;
+    program("kill")?.arg(number).status()?;
+    top.wait_for(&["\u{1b}[?1049l"])?;
+    assert_eq!(top.child.wait()?.code(), Some(143));
     Ok(first)
 }
 

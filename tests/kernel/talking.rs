@@ -50,6 +50,17 @@ pub(crate) fn ping() -> Outcome {
     assert_eq!((&all[2]["event"], &all[2]["received"]), (&"end".into(), &2.into()), "{all:?}");
     assert!(all[2]["rtt_ms"]["avg"].as_f64().is_some_and(|time| time > 0.0), "{all:?}");
 
+    // What was recorded is in the file at the end, however short the program was.
+    let folder = TempDir::new()?;
+    for run in 0..5 {
+        let file = folder.path().join(run.to_string());
+        let mut short = tool("ping", &["-c", "1", "10.9.0.1", "--pcap"])?;
+        output(short.arg(&file))?;
+        // Its header and that of its interface have less.
+        let recorded = fs::metadata(&file)?.len();
+        assert!(recorded > 2 * 84, "{recorded} bytes");
+    }
+
     for (target, status) in [("10.9.0.99", 1), ("no.test", 2)] {
         let failed = tool("ping", &["-c", "1", "-W", "0.1", target])?.output()?;
         assert_eq!(failed.status.code(), Some(status), "{failed:?}");
@@ -210,6 +221,8 @@ pub(crate) fn fetch_failures() -> Outcome {
         let error = text(&failed.stderr);
         assert!(error.contains(said) && error.lines().count() == 1, "{arguments:?}: {error}");
     }
+    let full = tool("fetch", &[&url("page")])?.stdout(fs::File::create("/dev/full")?).output()?;
+    assert_eq!(full.status.code(), Some(23), "{full:?}");
     // A reset may overtake what was sent before it.
     let reset = tool("fetch", &[&url("reset")])?.output()?;
     assert_eq!(reset.status.code(), Some(56), "{reset:?}");
@@ -283,6 +296,9 @@ pub(crate) fn connect() -> Outcome {
 
 pub(crate) fn connect_tls() -> Outcome {
     program("openssl")?;
+    let clear = tool("connect", &["--insecure", "10.9.0.1:4433"])?.output()?;
+    assert_eq!(clear.status.code(), Some(1), "{clear:?}");
+    assert!(text(&clear.stderr).contains("--insecure needs --tls"), "{clear:?}");
     let folder = TempDir::new()?;
     let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let made = rcgen::generate_simple_self_signed(["10.9.0.1".to_owned()])?;

@@ -2,7 +2,7 @@
 
 use crate::standard_streams::{carry, carry_datagrams, within};
 use crate::trust;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use cli::{Network, flags};
 use netstack::Net;
 use std::io;
@@ -46,7 +46,11 @@ Examples:
 /// Connects, and carries.
 pub(crate) fn main(args: &Args) -> ExitCode {
     cli::run_parsed(async {
-        let tls = if args.tls { Some(args.trust.connector()?) } else { None };
+        let tls = match args.trust.given() {
+            // What is sent would be in clear text.
+            Some(flag) if !args.tls => bail!("{flag} needs --tls"),
+            _ => args.tls.then(|| args.trust.connector()).transpose()?,
+        };
         let stack = args.network.start_ready().await?;
         let net = stack.net().clone();
         cli::finish([stack], connect(&net, args, tls)).await

@@ -27,7 +27,17 @@ impl FromStr for Url {
             Some(("https", _)) => true,
             _ => return Err(wrong("it begins with neither http:// nor https://")),
         };
-        let uri: Uri = text.parse().map_err(|error| wrong(&format!("not a URL ({error})")))?;
+        let mut url =
+            ::url::Url::parse(text).map_err(|error| wrong(&format!("not a URL ({error})")))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("a name and a password in a URL are not sent; give them by -H \
+                        'Authorization: ...'"
+                .into());
+        }
+        // A server is not told of it.
+        url.set_fragment(None);
+        let uri: Uri =
+            url.as_str().parse().map_err(|error| wrong(&format!("not a URL ({error})")))?;
         let host = uri.host().filter(|host| !host.is_empty());
         let host = host.ok_or_else(|| wrong("the host is missing"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -41,10 +51,8 @@ impl Url {
     pub(super) fn join(&self, reference: &str) -> Result<Self, String> {
         let wrong = |error| format!("a redirection to \"{reference}\": {error}");
         let base = ::url::Url::parse(&self.uri.to_string());
-        let mut joined =
+        let joined =
             base.and_then(|base| base.join(reference)).map_err(|error| wrong(error.to_string()))?;
-        // A server is not told of it.
-        joined.set_fragment(None);
         joined.as_str().parse().map_err(wrong)
     }
 }
@@ -78,10 +86,17 @@ mod tests {
             ("http://web.test/", "web.test", 80),
             ("https://web.test", "web.test", 443),
             ("http://[fd00::1]:8080/a?b", "fd00::1", 8080),
+            ("http://b\u{fc}cher.test/", "xn--bcher-kva.test", 80),
         ] {
             let url: Url = text.parse().expect(text);
             assert_eq!((&url.host[..], url.port), (host, port), "{text}");
         }
+    }
+
+    #[test]
+    fn a_query_needs_no_path_and_a_fragment_stays_here() {
+        let url: Url = "http://web.test:8080?x=1#y".parse().expect("a URL");
+        assert_eq!(url.uri.path_and_query().map(|it| it.as_str()), Some("/?x=1"));
     }
 
     #[test]
@@ -106,6 +121,9 @@ mod tests {
         for (error, expected) in [
             ("web.test".parse::<Url>().err(), "neither http:// nor https://"),
             ("http://".parse::<Url>().err(), "for example \"http://web.test/\""),
+            ("http://web.test:99999/".parse::<Url>().err(), "invalid port number"),
+            ("http://web.test:abc/".parse::<Url>().err(), "invalid port number"),
+            ("http://me:secret@web.test/".parse::<Url>().err(), "Authorization"),
             (header("Accept").err(), "not a header"),
             (header("a b: c").err(), "not a header"),
             (range("-").err(), "not a range"),

@@ -45,7 +45,9 @@ fn entries(root: &Path, folder: &Path) -> io::Result<Vec<Entry>> {
         else {
             continue;
         };
-        if let Some(about) = path.metadata().ok().filter(|_| path.starts_with(root)) {
+        let about = path.metadata().ok().filter(|_| path.starts_with(root));
+        // Nothing else is served.
+        if let Some(about) = about.filter(|about| about.is_file() || about.is_dir()) {
             entries.push((name, about.is_file().then_some(about.len())));
         }
     }

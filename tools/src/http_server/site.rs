@@ -4,7 +4,7 @@ use super::{listing, upload};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, HeaderValue};
+use hyper::header::{ALLOW, HeaderValue, RANGE};
 use hyper::{Method, Request, Response, StatusCode};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,12 +44,22 @@ impl Site {
         }
     }
 
-    async fn get(&self, request: Request<Incoming>) -> io::Result<Response<Body>> {
+    async fn get(&self, mut request: Request<Incoming>) -> io::Result<Response<Body>> {
         let url = request.uri().path();
         let missing = || text(StatusCode::NOT_FOUND, "there is no such file\n".into());
         let Some(path) = self.below(url).and_then(|path| self.inside(&path)) else {
             return Ok(missing());
         };
+        // Others, as a named pipe, may never end. The name of a file has no slash behind it.
+        let Ok(about) = path.metadata() else { return Ok(missing()) };
+        if !about.is_dir() && (!about.is_file() || url.ends_with('/')) {
+            return Ok(missing());
+        }
+        if about.is_file() && about.len() == 0 {
+            // There is no byte that it could be from and to.
+            request.headers_mut().remove(RANGE);
+        }
+        let url = request.uri().path();
         // Without the slash it is redirected to the URL that has it.
         if path.is_dir() && url.ends_with('/') {
             let index = path.join(INDEX);

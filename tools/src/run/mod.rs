@@ -135,6 +135,7 @@ fn run(args: &Args) -> Result<ExitCode> {
     let signals = Signals::receive().context("receiving signals")?;
     let runtime = Runtime::new().context("starting tokio")?;
     let ended = runtime.block_on(supervise(args, signals));
+    cli::finish_recordings();
     runtime.shutdown_background();
     ended
 }

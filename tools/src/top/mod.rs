@@ -46,6 +46,9 @@ Examples:
 /// The shortest time between two readings.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
+/// How long it may take until a signal ends it.
+const SIGNAL_DELAY_MAX: Duration = Duration::from_millis(100);
+
 pub(crate) fn main(args: &Args) -> ExitCode {
     client::run(|| {
         ensure!(
@@ -54,6 +57,8 @@ pub(crate) fn main(args: &Args) -> ExitCode {
         );
         let mut client = args.target.connect()?;
         let mut model = Model::new(sample(&mut client, None)?);
+        // Ended by a signal, it would leave the terminal as it is.
+        cli::watch_signals().context("signals")?;
         let mut terminal = ratatui::try_init().context("the terminal")?;
         let ended = show(&mut terminal, &mut client, &mut model, args.interval.max(INTERVAL_MIN));
         ratatui::try_restore().context("the terminal")?;
@@ -71,7 +76,7 @@ fn show(
     let mut due = Instant::now() + interval;
     loop {
         terminal.draw(|frame| draw(frame, model)).context("the terminal")?;
-        if event::poll(due.saturating_duration_since(Instant::now()))?
+        if has_event(due)?
             && let Some(action) = keys::action(&event::read()?)
         {
             if action == Action::End {
@@ -88,6 +93,20 @@ fn show(
                 model.update(sample(client, model.opened())?);
             }
             due = Instant::now() + interval;
+        }
+    }
+}
+
+/// Waits for something at the terminal until this time, or for a signal that ends the program.
+fn has_event(until: Instant) -> Result<bool> {
+    loop {
+        cli::check_stopped()?;
+        let left = until.saturating_duration_since(Instant::now());
+        if event::poll(left.min(SIGNAL_DELAY_MAX))? {
+            return Ok(true);
+        }
+        if Instant::now() >= until {
+            return Ok(false);
         }
     }
 }
