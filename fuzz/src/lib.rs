@@ -8,6 +8,7 @@ mod commands;
 mod dhcp_server;
 mod host;
 mod lengths;
+mod lies;
 mod netlink;
 mod overlay;
 mod packets;

@@ -47,7 +47,10 @@ pub(crate) fn files() -> Outcome {
     program("curl")?;
     let (folder, large) = site()?;
     fs::write(folder.path().join("empty"), "")?;
-    output(program("mkfifo")?.arg(folder.path().join("pipe")))?;
+    fs::create_dir(folder.path().join("piped"))?;
+    for pipe in ["pipe", "piped/index.html"] {
+        output(program("mkfifo")?.arg(folder.path().join(pipe)))?;
+    }
     let _server = start(&["http-server", path(&folder)?], "on http [::]:80")?;
     for host in ["10.9.0.2", "[fd00::2]"] {
         let url = format!("http://{host}/large");
@@ -59,7 +62,7 @@ pub(crate) fn files() -> Outcome {
         let listing = output(&mut curl(&[&format!("http://{host}/")])?)?;
         assert!(listing.contains("<a href=\"./below/\">below/</a>"), "{listing}");
         assert!(listing.contains("<a href=\"./large\">large</a>  3000000"), "{listing}");
-        assert!(!listing.contains("outside") && !listing.contains("pipe"), "{listing}");
+        assert!(!listing.contains("outside") && !listing.contains("pipe\""), "{listing}");
     }
     for (target, expected) in [
         ("http://10.9.0.2/none", "404"),
@@ -72,6 +75,7 @@ pub(crate) fn files() -> Outcome {
         ("http://10.9.0.2/large/", "404"),
         // Opening it would wait for a writer.
         ("http://10.9.0.2/pipe", "404"),
+        ("http://10.9.0.2/piped/", "404"),
     ] {
         assert_eq!(status(&["--path-as-is", target])?, expected, "{target}");
     }

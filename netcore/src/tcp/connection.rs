@@ -74,8 +74,6 @@ pub(crate) struct Connection {
     sender: Option<Box<Sender>>,
     /// What the receiver and the sender hold.
     charge: Charge,
-    /// Memory that the application had left unread when the connection was last served, in bytes.
-    unread: u32,
     /// The least and the most bytes that may be unacknowledged.
     send_buffer: (u32, u32),
     /// When it began, and how many microseconds its handshake took.
@@ -187,7 +185,6 @@ impl Connection {
             has_received: true,
             sender: None,
             charge,
-            unread: 0,
             send_buffer,
             began: now,
             handshake_micros: 0,

@@ -143,7 +143,7 @@ impl TcpLayer {
 
     /// Tells a peer with a reset that the connection that it means is no more; returns why its segment
     /// is dropped. If it has ignored a new SYN for that, as one in TIME-WAIT does, it is told whatever
-    /// the bound on resets is, as this can be so once for each SYN; and that is repeated at once, and not
+    /// the bound on resets is, as this can be so once for each connection; and the SYN is repeated at once, and not
     /// a second later (as Linux does, once).
     fn refuse<L: Link>(
         &mut self,

@@ -46,27 +46,27 @@ impl Site {
 
     async fn get(&self, mut request: Request<Incoming>) -> io::Result<Response<Body>> {
         let url = request.uri().path();
+        let has_slash = url.ends_with('/');
         let missing = || text(StatusCode::NOT_FOUND, "there is no such file\n".into());
         let Some(path) = self.below(url).and_then(|path| self.inside(&path)) else {
             return Ok(missing());
         };
         // Others, as a named pipe, may never end. The name of a file has no slash behind it.
         let Ok(about) = path.metadata() else { return Ok(missing()) };
-        if !about.is_dir() && (!about.is_file() || url.ends_with('/')) {
+        if !about.is_dir() && (!about.is_file() || has_slash) {
             return Ok(missing());
         }
         if about.is_file() && about.len() == 0 {
             // There is no byte that it could be from and to.
             request.headers_mut().remove(RANGE);
         }
-        let url = request.uri().path();
         // Without the slash it is redirected to the URL that has it.
-        if path.is_dir() && url.ends_with('/') {
+        if about.is_dir() && has_slash {
             let index = path.join(INDEX);
             if !index.exists() {
                 return Ok(listing::answer(&self.root, path, request.method()).await);
             }
-            if self.inside(&index).is_none() {
+            if self.inside(&index).is_none_or(|index| !index.is_file()) {
                 return Ok(missing());
             }
         }

@@ -53,11 +53,6 @@ impl StreamQueue {
         Unread { len, held, has_made_room }
     }
 
-    /// The memory of what the reader has left, in bytes.
-    pub(crate) fn recv_held(&self) -> usize {
-        self.recv.lock().data.held()
-    }
-
     /// Appends received bytes and collects the wakers of readers.
     pub(crate) fn push_received(&self, data: Received<'_>, wakes: &mut Vec<Waker>) {
         let mut recv = self.recv.lock();

@@ -164,9 +164,9 @@ impl Connection {
             self.wire.acks.owe();
             return;
         }
-        if self.unread as usize + self.receiver.held() > 0
-            && self.charge.pressure() == Pressure::Full
-            && self.holds_received()
+        // What the reader has left is looked up now: it does not ring for each byte that it takes.
+        if self.charge.pressure() == Pressure::Full
+            && (self.receiver.held() > 0 || self.queue().is_some_and(|queue| queue.has_unread()))
         {
             // It waits with the peer, which sends it again.
             self.wire.acks.owe();
@@ -188,15 +188,6 @@ impl Connection {
         } else {
             self.wire.acks.on_data(len, self.wire.local_mss(), now);
         }
-    }
-
-    /// Whether something that has arrived is still here, unread or behind a gap. A reader does not ring
-    /// for each byte that it takes.
-    fn holds_received(&mut self) -> bool {
-        if let Stage::Open(queue) = &self.stage {
-            self.unread = queue.recv_held().try_into().unwrap_or(u32::MAX);
-        }
-        self.unread > 0 || self.receiver.held() > 0
     }
 
     /// Takes a part of a payload in slices, which begins at `position` of the stream.
@@ -315,7 +306,6 @@ impl Connection {
         // end can be a part of a unit further than the other.
         let worth = (left * 2).max(left.max(self.wire.room_left() as usize) + step);
         let unread = queue.recv_unread(window, worth);
-        self.unread = unread.held.try_into().unwrap_or(u32::MAX);
         let mut room = window.saturating_sub(unread.held);
         if pressure == Pressure::None {
             let read = self.receiver.received().saturating_sub(unread.len as u64);
