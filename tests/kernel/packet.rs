@@ -131,6 +131,7 @@ pub(crate) fn own_frames() -> Outcome {
 
 /// The carrier follows the interface, and a deletion ends the stack.
 pub(crate) fn carrier() -> Outcome {
+    program("ping")?;
     let mut far = Far::new()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
