@@ -41,6 +41,10 @@ pub(crate) struct Context {
 /// What connections may hold if nothing is configured.
 const MEMORY_BYTES: usize = 1 << 30;
 
+/// The most room that an empty list of sockets to serve keeps. Once all connections had something to
+/// do at the same time, which for most of them happens once, such a list is larger.
+pub(crate) const IDLE_LIST_LEN_MAX: usize = 1024;
+
 impl Context {
     pub(crate) fn new(
         config: Config,
@@ -76,6 +80,9 @@ impl Context {
     /// The next socket of the run queue, and its layer.
     pub(crate) fn next_to_serve(&mut self) -> Option<(SocketId, Option<Transport>)> {
         let id = self.run_queue.pop_front()?;
+        if self.run_queue.is_empty() && self.run_queue.capacity() > IDLE_LIST_LEN_MAX {
+            self.run_queue = VecDeque::new();
+        }
         Some((id, self.sockets.dequeue(id)))
     }
 

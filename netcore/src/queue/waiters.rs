@@ -1,5 +1,6 @@
 //! The wakers that wait for one side of a queue.
 
+use smallvec::SmallVec;
 use std::task::Waker;
 
 /// Identifies a waiter of one side of a queue, so that a new poll replaces its waker instead of
@@ -20,7 +21,8 @@ const POLL: u64 = 1;
 /// The wakers of one side. Waking takes all of them: each waiter checks again by itself.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
-    wakers: Vec<(u64, Waker)>,
+    /// Mostly one, which costs no allocation.
+    wakers: SmallVec<[(u64, Waker); 1]>,
     last_key: u64,
 }
 

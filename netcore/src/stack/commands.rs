@@ -4,6 +4,7 @@ use super::Netstack;
 use crate::channel::Request;
 use crate::command::outcome::{Answer, Outcome, Undelivered};
 use crate::command::{Command, Response, control};
+use crate::context::IDLE_LIST_LEN_MAX;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::reply::{Responder, undelivered};
@@ -25,6 +26,9 @@ impl Netstack {
             self.transports.handle_events(&mut self.cx, &mut self.ip, id);
         }
         self.cx.at_work.socket = None;
+        if self.rung.capacity() > IDLE_LIST_LEN_MAX {
+            self.rung = Vec::new();
+        }
         worked
     }
 

@@ -81,7 +81,7 @@ pub(crate) struct Connection {
     handshake_micros: u32,
     /// Segments received.
     pub(crate) segs_in: u64,
-    usage: Option<Box<Usage>>,
+    usage: Usage,
     /// The handle has ended the stream, and the FIN has its place behind the last byte.
     is_send_done: bool,
     /// Both ends have sent a FIN before either got the other's: the end is TIME-WAIT for both.
@@ -189,7 +189,7 @@ impl Connection {
             began: now,
             handshake_micros: 0,
             segs_in: 0,
-            usage: None,
+            usage: Usage::new(now),
             is_send_done: false,
             is_simultaneous_close: false,
             is_send_buffer_full: false,
@@ -309,7 +309,7 @@ impl Connection {
             }
             self.abort(Error::TimedOut);
         }
-        if self.reclaim.is_due(now) {
+        if self.reclaim.is_due(self.sender.is_some(), now) {
             self.cool();
         }
         self.probe_if_idle(now, output);
@@ -320,11 +320,11 @@ impl Connection {
 
     /// Forgets the sender, if nothing is unacknowledged: what it knows of the path is old by now.
     fn cool(&mut self) {
-        if self.unacknowledged_bytes() == 0 && !self.is_send_done {
-            if let Some(sender) = self.sender.take() {
-                self.usage().keep(&sender);
-            }
-            self.reclaim.reclaimed();
+        if self.unacknowledged_bytes() == 0
+            && !self.is_send_done
+            && let Some(sender) = self.sender.take()
+        {
+            self.usage.keep(&sender);
         }
     }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 /// however much it sends.
 #[derive(Debug, Default)]
 pub(crate) struct Reclaim {
-    has_sender: bool,
     reclaims_at: Option<Instant>,
 }
 
@@ -21,7 +20,6 @@ const RECLAIM_DELAY: Duration = Duration::from_secs(10);
 impl Reclaim {
     /// Notes that bytes are queued.
     pub(crate) fn on_queued(&mut self, now: Instant) {
-        self.has_sender = true;
         self.reclaims_at.get_or_insert(now + RECLAIM_DELAY);
     }
 
@@ -31,17 +29,12 @@ impl Reclaim {
     }
 
     /// Whether the time has come.
-    pub(crate) fn is_due(&mut self, now: Instant) -> bool {
-        if self.has_sender && self.reclaims_at.is_none() {
+    pub(crate) fn is_due(&mut self, has_sender: bool, now: Instant) -> bool {
+        if has_sender && self.reclaims_at.is_none() {
             // Something was unacknowledged last time.
             self.reclaims_at = Some(now + RECLAIM_DELAY);
         }
         self.reclaims_at.take_if(|at| *at <= now).is_some()
-    }
-
-    /// Notes that the sender was given back.
-    pub(crate) fn reclaimed(&mut self) {
-        self.has_sender = false;
     }
 }
 
@@ -54,16 +47,15 @@ mod tests {
     #[test]
     fn is_due_once_some_time_after_the_first_byte() {
         let mut reclaim = Reclaim::default();
-        assert!(!reclaim.is_due(Instant::ZERO + LATER));
+        assert!(!reclaim.is_due(false, Instant::ZERO + LATER));
 
         reclaim.on_queued(Instant::ZERO);
         reclaim.on_queued(Instant::ZERO + RECLAIM_DELAY / 2);
 
         assert_eq!(reclaim.reclaims_at(), Some(Instant::ZERO + RECLAIM_DELAY));
-        assert!(!reclaim.is_due(Instant::ZERO + RECLAIM_DELAY / 2));
-        assert!(reclaim.is_due(Instant::ZERO + RECLAIM_DELAY));
-        reclaim.reclaimed();
-        assert!(!reclaim.is_due(Instant::ZERO + LATER));
+        assert!(!reclaim.is_due(true, Instant::ZERO + RECLAIM_DELAY / 2));
+        assert!(reclaim.is_due(true, Instant::ZERO + RECLAIM_DELAY));
+        assert!(!reclaim.is_due(false, Instant::ZERO + LATER));
         assert_eq!(reclaim.reclaims_at(), None);
     }
 
@@ -71,10 +63,10 @@ mod tests {
     fn an_unreclaimed_sender_is_retried_on_the_next_event() {
         let mut reclaim = Reclaim::default();
         reclaim.on_queued(Instant::ZERO);
-        assert!(reclaim.is_due(Instant::ZERO + RECLAIM_DELAY));
+        assert!(reclaim.is_due(true, Instant::ZERO + RECLAIM_DELAY));
         assert_eq!(reclaim.reclaims_at(), None, "no timer runs for a peer that does not answer");
 
-        assert!(!reclaim.is_due(Instant::ZERO + LATER));
+        assert!(!reclaim.is_due(true, Instant::ZERO + LATER));
 
         assert_eq!(reclaim.reclaims_at(), Some(Instant::ZERO + LATER + RECLAIM_DELAY));
     }

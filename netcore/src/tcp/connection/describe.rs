@@ -5,7 +5,6 @@ use crate::config::Config;
 use crate::snapshot::TcpState;
 use crate::tcp::engine::State;
 use crate::tcp::info::{TcpInfo, TcpTimers};
-use crate::tcp::sender::Counts;
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -23,10 +22,10 @@ impl Connection {
     /// What there is to say at its end.
     pub(crate) fn last_info(&self, link_mtu: usize, config: &Config, now: Instant) -> Box<TcpInfo> {
         let rtt = self.handshake_rtt().map(Duration::from_micros);
-        let (limit, limited) = self.limits(now);
+        let limits = &self.usage.limits;
         let mut info = Box::new(TcpInfo {
-            limit,
-            limited,
+            limit: limits.current(),
+            limited: limits.times(now),
             state: state_of(self.state()),
             age: now - self.began,
             rtt,
@@ -56,14 +55,12 @@ impl Connection {
 
     /// What it has sent, and the state of its sender.
     fn describe_sending(&self, info: &mut TcpInfo, now: Instant) {
-        let (mut sent, mut last_sent) = (Counts::default(), None);
-        if let Some(usage) = &self.usage {
-            (sent, last_sent) = (usage.sent, usage.last_data_sent);
-            (info.bytes_sent, info.bytes_acked) = (usage.sent_bytes, usage.sent_bytes);
-            info.data_segs_in = usage.data_segs_in;
-            info.rcv_ooopack = usage.out_of_order;
-            info.last_data_recv = usage.last_data_recv.map(|at| now - at);
-        }
+        let usage = &self.usage;
+        let (mut sent, mut last_sent) = (usage.sent, usage.last_data_sent());
+        (info.bytes_sent, info.bytes_acked) = (usage.sent_bytes, usage.sent_bytes);
+        info.data_segs_in = usage.data_segs_in;
+        info.rcv_ooopack = usage.out_of_order;
+        info.last_data_recv = usage.last_data_recv().map(|at| now - at);
         if let Some(sender) = &self.sender {
             sent.add(sender.counts());
             info.bytes_sent += sender.sent_bytes();

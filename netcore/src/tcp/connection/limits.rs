@@ -1,6 +1,6 @@
 //! Which limit a connection has at the end of a turn, and how long it had which.
 
-use super::{Connection, Stage, Usage};
+use super::{Connection, Stage};
 use crate::memory::Pressure;
 use crate::tcp::limit::{Limit, LimitTimes};
 use crate::time::Instant;
@@ -15,6 +15,14 @@ pub(crate) struct LimitClock {
 }
 
 impl LimitClock {
+    pub(crate) fn new(began: Instant) -> Self {
+        Self { since: began, current: Limit::Handshake, spent: [0; Limit::ALL.len()] }
+    }
+
+    pub(crate) fn current(&self) -> Limit {
+        self.current
+    }
+
     fn book(&mut self, until: Instant) {
         self.spent[self.current as usize] += until.micros_since(self.since);
         self.since = self.since.max(until);
@@ -26,7 +34,7 @@ impl LimitClock {
         self.current = limit;
     }
 
-    fn times(&self, now: Instant) -> LimitTimes {
+    pub(crate) fn times(&self, now: Instant) -> LimitTimes {
         let mut spent = self.spent;
         spent[self.current as usize] += now.micros_since(self.since);
         LimitTimes::new(&spent)
@@ -34,51 +42,10 @@ impl LimitClock {
 }
 
 impl Connection {
-    fn first_limit(&self) -> Limit {
-        if matches!(self.stage, Stage::Open(_)) { Limit::Idle } else { Limit::Handshake }
-    }
-
-    /// The limits of a connection with no [`Usage`], which has had no other: after its handshake it
-    /// was idle.
-    fn first_limits(&self) -> LimitClock {
-        let mut spent = [0; Limit::ALL.len()];
-        if !matches!(self.stage, Stage::Open(_)) {
-            return LimitClock { since: self.began, current: Limit::Handshake, spent };
-        }
-        let handshake = u64::from(self.handshake_micros);
-        spent[Limit::Handshake as usize] = handshake;
-        LimitClock { since: self.began.plus_micros(handshake), current: Limit::Idle, spent }
-    }
-
-    /// What it has counted, from the first byte on.
-    pub(super) fn usage(&mut self) -> &mut Usage {
-        if self.usage.is_none() {
-            self.usage = Some(Box::new(Usage::new(self.first_limits())));
-        }
-        self.usage.as_mut().expect("it was just made")
-    }
-
-    /// The present limit, and how long it had which.
-    pub(super) fn limits(&self, now: Instant) -> (Limit, LimitTimes) {
-        match &self.usage {
-            Some(usage) => (usage.limits.current, usage.limits.times(now)),
-            None => {
-                let limits = self.first_limits();
-                (limits.current, limits.times(now))
-            }
-        }
-    }
-
     /// Notes at the end of a turn what limits it, for want of its turn, on its way, or by itself.
     pub(crate) fn note_limit(&mut self, limit: Limit, now: Instant) {
         let timer_from = self.sender.as_mut().and_then(|sender| sender.take_overdue());
-        let Some(usage) = &mut self.usage else {
-            if limit != self.first_limit() {
-                self.usage().limits.set(limit, now);
-            }
-            return;
-        };
-        let limits = &mut usage.limits;
+        let limits = &mut self.usage.limits;
         // What has not left this host was not lost.
         let has_left = !matches!(limits.current, Limit::Device | Limit::Neighbour);
         if let Some(from) = timer_from.filter(|_| has_left) {

@@ -172,7 +172,7 @@ impl Connection {
             self.wire.acks.owe();
             return;
         }
-        self.usage().on_data(offset > 0, now);
+        self.usage.on_data(offset > 0, now);
         // What lies before was there already.
         self.receiver.set_duplicate(part.payload.start as u64, part.payload.start as u64);
         let (before, had_gap) = (self.receiver.received(), self.receiver.has_gap());

@@ -78,8 +78,6 @@ impl Connection {
     fn sender(&mut self, now: Instant) -> &mut Sender {
         if self.sender.is_none() {
             self.sender = Some(Box::new(self.new_sender(now)));
-            // An idle stack, which gives the sender back, allocates nothing.
-            self.usage();
         }
         self.sender.as_mut().expect("it was just made")
     }
