@@ -151,8 +151,8 @@ impl Builder {
     /// the next ones are skipped, twice as many each time up to 64, so that sparse traffic costs
     /// next to nothing and an idle stack sleeps.
     ///
-    /// The default is [`Device::spin`]: 100 µs for a TUN or TAP on a machine with several
-    /// processors, zero for a pipe. Zero never polls: for machines whose processors are busy.
+    /// The default is [`Device::spin`]: on a machine with several processors 100 µs for a TUN or TAP,
+    /// and 20 µs for a pipe if the runtime has several workers. Zero never polls: for machines whose processors are busy.
     #[must_use]
     pub fn spin(mut self, spin: Duration) -> Self {
         self.spin = Some(spin);

@@ -1,6 +1,11 @@
 //! What the machine has.
 
-use std::fs;
+use std::{fs, thread};
+
+/// Whether something else can run while a thread polls.
+pub(crate) fn has_several_processors() -> bool {
+    thread::available_parallelism().is_ok_and(|processors| processors.get() > 1)
+}
 
 /// Bytes of memory that this process may use: the machine's, or less if its control group has less.
 /// `None` where that cannot be looked up.

@@ -7,6 +7,7 @@ use super::queue::Queue;
 use super::queue_counters::QueueCounters;
 use super::receiver::Receiver;
 use super::{Device, InterfaceConfig, host, refusal, virtio};
+use crate::machine;
 use bytes::Bytes;
 use ipnet::IpNet;
 use netcore::{Frame, Link, LinkCapabilities, Offload, Slot};
@@ -351,10 +352,7 @@ impl Device for KernelDevice {
 
     fn spin(&self) -> Duration {
         // On a single processor no sender runs while this thread spins.
-        match std::thread::available_parallelism() {
-            Ok(processors) if processors.get() > 1 => SPIN,
-            _ => Duration::ZERO,
-        }
+        if machine::has_several_processors() { SPIN } else { Duration::ZERO }
     }
 
     fn flush(&mut self) {

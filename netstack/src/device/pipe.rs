@@ -2,6 +2,7 @@
 
 use super::Device;
 use crate::batch::Batch;
+use crate::machine;
 use bytes::Bytes;
 use netcore::Medium;
 use netcore::isolation::wake;
@@ -11,6 +12,11 @@ use std::future;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// The time from a packet to the wake-up of the thread that sleeps for it.
+const SPIN: Duration = Duration::from_micros(20);
 
 /// A pipe for IP packets of up to `mtu` bytes, which holds at most `frames_max` of them in each
 /// direction.
@@ -230,6 +236,12 @@ impl Device for PipeDevice {
         self.outgoing.poll_room(cx)
     }
 
+    fn spin(&self) -> Duration {
+        // What runs on the same thread needs no wake-up.
+        let is_shared = Handle::try_current().is_ok_and(|here| here.metrics().num_workers() > 1);
+        if is_shared && machine::has_several_processors() { SPIN } else { Duration::ZERO }
+    }
+
     fn flush(&mut self) {
         if !self.batch.is_empty() {
             self.pass_on();
@@ -341,6 +353,20 @@ impl Drop for PipeEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What [`Device::spin`] of a pipe is on a runtime with so many workers.
+    fn spin_with(workers: usize) -> Duration {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(workers).build().expect("a runtime");
+        runtime.block_on(async { pipe(4, 1500).0.spin() })
+    }
+
+    #[test]
+    fn a_pipe_is_polled_where_another_thread_may_fill_it() {
+        let several = if machine::has_several_processors() { SPIN } else { Duration::ZERO };
+        assert_eq!([spin_with(1), spin_with(2)], [Duration::ZERO, several]);
+        assert_eq!(pipe(4, 1500).0.spin(), Duration::ZERO, "outside of a runtime");
+    }
 
     #[test]
     fn frames_of_ethernet_pass_whole() {
