@@ -15,17 +15,15 @@ pub(crate) struct RecvBuffer {
     read: usize,
 }
 
-/// What a reader that has taken all of its first window gets at once, in bytes. A path with a round
-/// trip of less than [`LOCAL`] is full with that at any rate, and what waits in a larger window is no
-/// longer in the processor's cache when it is read.
-const BULK: usize = 512 << 10;
-/// In microseconds.
-const LOCAL: u64 = 500;
-/// Up to this round trip, in microseconds, a window grows no further than to [`SHORT_PATH_BULK`]. The
-/// times of a busy machine say nothing of a path: connections that grow by them take each other's
-/// share.
+/// What a reader that has taken all of its first window gets at once, in bytes.
+const BULK: usize = 1 << 20;
+/// A path with a shorter round trip, in microseconds, is full with that at any rate. The times of a
+/// busy machine say nothing of it: connections that grow by them take each other's share.
 const SHORT_PATH: u64 = 2000;
-const SHORT_PATH_BULK: usize = 1 << 20;
+/// Over a path with a shorter round trip, in microseconds, so many bytes are enough, and what waits in a
+/// larger window is no longer in the processor's cache when it is read.
+const LOCAL_PATH: u64 = 500;
+const LOCAL_BULK: usize = 512 << 10;
 
 impl RecvBuffer {
     /// One of `bytes` at first.
@@ -45,13 +43,11 @@ impl RecvBuffer {
             return;
         }
         if total >= self.limit as u64 {
-            self.limit = self.limit.max(BULK.min(self.max));
+            let is_local = rtt.is_some_and(|rtt| rtt < LOCAL_PATH);
+            let bulk = if is_local { LOCAL_BULK } else { BULK };
+            self.limit = self.limit.max(bulk.min(self.max));
         }
-        let Some(rtt) = rtt.filter(|rtt| *rtt >= LOCAL) else { return };
-        let max = if rtt < SHORT_PATH { self.max.min(SHORT_PATH_BULK) } else { self.max };
-        if self.limit >= max {
-            return;
-        }
+        let Some(rtt) = rtt.filter(|rtt| *rtt >= SHORT_PATH) else { return };
         let (since, before) = *self.from.get_or_insert((now, total));
         let elapsed = now.micros_since(since);
         if elapsed < rtt {
@@ -69,7 +65,7 @@ impl RecvBuffer {
         let growth = (read - self.read) as f64 / self.read.max(1) as f64;
         let window = window.saturating_add((window as f64 * growth * 2.0) as usize);
         self.read = read;
-        self.limit = self.limit.max(window.min(max));
+        self.limit = self.limit.max(window.min(self.max));
     }
 }
 
@@ -113,11 +109,11 @@ mod tests {
             let now = Instant::from_millis(total);
             buffer.on_read(total as u64 * 10_000_000, Some(100), 1460, now);
         }
-        assert_eq!(buffer.limit(), BULK);
+        assert_eq!(buffer.limit(), LOCAL_BULK);
         for total in 100..200 {
             let now = Instant::from_millis(total);
             buffer.on_read(total as u64 * 10_000_000, Some(MS), 1460, now);
         }
-        assert_eq!(buffer.limit(), SHORT_PATH_BULK);
+        assert_eq!(buffer.limit(), BULK);
     }
 }
