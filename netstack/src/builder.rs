@@ -152,7 +152,7 @@ impl Builder {
     /// next to nothing and an idle stack sleeps.
     ///
     /// The default is [`Device::spin`]: on a machine with several processors 100 µs for a TUN or TAP,
-    /// and 20 µs for a pipe if the runtime has several workers. Zero never polls: for machines whose processors are busy.
+    /// and 10 µs for a pipe if the runtime has several workers. Zero never polls: for machines whose processors are busy.
     #[must_use]
     pub fn spin(mut self, spin: Duration) -> Self {
         self.spin = Some(spin);

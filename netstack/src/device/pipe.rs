@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// The time from a packet to the wake-up of the thread that sleeps for it.
-const SPIN: Duration = Duration::from_micros(20);
+const SPIN: Duration = Duration::from_micros(10);
 
 /// A pipe for IP packets of up to `mtu` bytes, which holds at most `frames_max` of them in each
 /// direction.
