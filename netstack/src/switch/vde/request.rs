@@ -8,12 +8,14 @@ use crate::device::{REQUEST_BYTES_MAX, VdeDevice, VdeRequest, VdeRequestError, a
 use crate::switch::PortConfig;
 use crate::switch::uplink::Uplink;
 use rustix::fs::{FileType, Mode, OFlags};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, send, socket_with,
+};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
@@ -73,12 +75,16 @@ impl Shared {
             jumbo: false,
         };
         let mtu = self.hub.config.mtu;
-        stream.write_all(&answer).await?;
+        let client = stream.as_fd().try_clone_to_owned()?;
         let mut device = VdeDevice::served(stream, UnixDatagram::from(socket), path, mtu)?;
         device.attach()?;
         let port = self.hub.add_port(config, Some(mtu))?;
         number.show(port.id, request.description, user);
-        Ok(Port { uplink: Uplink::spawn(self.hub.clone(), port, device), _number: number })
+        let uplink = Uplink::spawn(self.hub.clone(), port, device);
+        // A client that has the answer has its port, and may look for it. Nothing was written before, so
+        // there is room.
+        send(&client, &answer, SendFlags::NOSIGNAL)?;
+        Ok(Port { uplink, _number: number })
     }
 }
 
